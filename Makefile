@@ -1,0 +1,20 @@
+# One command for all checks: make check
+.PHONY: check lint types test wheel bench
+
+check: lint types test
+
+lint:
+	ruff check .
+	ruff format --check .
+
+types:
+	mypy
+
+test:
+	pytest -n auto
+
+wheel:
+	python -m build --wheel
+
+bench:
+	python -m benchmarks

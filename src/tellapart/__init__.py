@@ -1,0 +1,57 @@
+"""tellapart: from a folder of labelled pictures to a classifier that a person can trust and ship.
+
+What stands in __all__ is public; it is loaded when first used, so that `import tellapart` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Catalog": "tellapart.data.catalog",
+    "Config": "tellapart.config",
+    "Evaluation": "tellapart.evaluation.evaluate",
+    "Finding": "tellapart.data.findings",
+    "ImageSpec": "tellapart.task",
+    "Prediction": "tellapart.inference.predictor",
+    "Predictor": "tellapart.inference.predictor",
+    "Run": "tellapart.api",
+    "Task": "tellapart.task",
+    "TellapartError": "tellapart.errors",
+    "evaluate": "tellapart.api",
+    "list_runs": "tellapart.api",
+    "make_config": "tellapart.api",
+    "open_run": "tellapart.api",
+    "predict": "tellapart.api",
+    "read": "tellapart.api",
+    "resume": "tellapart.api",
+    "train": "tellapart.api",
+}
+
+__all__ = [  # noqa: PLE0604
+    "__version__",
+    *_HOMES,
+]
+
+if TYPE_CHECKING:
+    from tellapart.api import Run, evaluate, list_runs, make_config, open_run, predict, read, resume, train
+    from tellapart.config import Config
+    from tellapart.data.catalog import Catalog
+    from tellapart.data.findings import Finding
+    from tellapart.errors import TellapartError
+    from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.inference.predictor import Prediction, Predictor
+    from tellapart.task import ImageSpec, Task
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tellapart' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,239 @@
+"""What `import tellapart` gives: read, check, train, evaluate, predict. Composes the rooms and decides nothing.
+
+>>> import tellapart as ta                                     # doctest: +SKIP
+>>> run = ta.train("photos/", model="cnn", epochs=10)          # doctest: +SKIP
+>>> run.evaluate().accuracy                                    # doctest: +SKIP
+0.991 (0.984-0.995)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellapart.config import Config, DataConfig, augmentation
+from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+from tellapart.data.catalog import Catalog, Picture, Split
+from tellapart.data.checks import find_all
+from tellapart.data.scan import decide_spec, scan
+from tellapart.data.sources import read_source
+from tellapart.data.sources.listing import natural_key
+from tellapart.data.sources.source import Row, Source
+from tellapart.data.splits import assign_splits
+from tellapart.errors import RunError, SourceError
+from tellapart.inference.pictures import find_pictures
+from tellapart.inference.predictor import Prediction, Predictor
+from tellapart.models.registry import resolve
+from tellapart.progress import SILENT, Progress
+from tellapart.recipes import load_recipe
+from tellapart.runs.run import RunFolder, create_run, fresh_path, open_run
+from tellapart.task import Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from tellapart.evaluation.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class Run(RunFolder):
+    """A run folder with what one does with it."""
+
+    def model(self) -> keras.Model:
+        """The trained network as Keras saved it: uint8 pictures in, probabilities out. Needs the extra `train`."""
+        from tellapart.models.backend import start_keras
+
+        return start_keras().models.load_model(self.require(self.model_file, "trained network"))
+
+    def predictor(self, threads: int | None = None) -> Predictor:
+        """The network in ONNX Runtime; imports no TensorFlow."""
+        return Predictor(self.require(self.onnx_file, "exported network"), threads=threads)
+
+    def evaluate(
+        self, data: Any = None, *, split: Split = "test", progress: Progress = SILENT
+    ) -> Evaluation:
+        """Figures with intervals on a split of the run's own pictures, or on all pictures of `data`."""
+        return evaluate(self.path, data, split=split, progress=progress)
+
+    def predict(self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Prediction]:
+        """A Prediction for each picture: a file, folder, archive, pattern, or several of them."""
+        names = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
+        return list(self.predictor().predict_named(find_pictures(names)))
+
+
+def read(
+    data: Any, *, config: Config | None = None, cache: PixelCache | None = None, progress: Progress = SILENT, **options: Any
+) -> Catalog:
+    """Labelled pictures -> Catalog: every picture decoded once, split and checked. Files are only read.
+
+    data: a folder, archive, table, idx folder, DataFrame or `builtin:pets`. options: fields of config.data, such as
+    label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
+    """
+    config = config or Config()
+    if options:
+        values = {**config.data.model_dump(), **options}
+        config = Config.from_dict({**config.to_dict(), "data": {k: v for k, v in values.items() if v is not None}})
+    return _catalog(read_source(data, config.data), config, cache, progress)
+
+
+def _catalog(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:
+    pictures = scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
+    if all(picture.error for picture in pictures):
+        raise SourceError(
+            f"None of the {len(pictures)} pictures of {source.root} can be decoded; the first: "
+            f"{pictures[0].path} ({pictures[0].error})."
+        )
+    split = assign_splits(
+        pictures,
+        seed=config.seed,
+        test_fraction=config.data.test_fraction,
+        validation_fraction=config.data.validation_fraction,
+    )
+    return Catalog(source.root, _task(pictures), split, (*source.findings, *find_all(split)), source.layout)
+
+
+def _task(pictures: Iterable[Picture]) -> Task:
+    """The classes in the order that people sort names."""
+    return Task(tuple(sorted({picture.label for picture in pictures}, key=natural_key)))
+
+
+def make_config(
+    *,
+    recipe: str | None = None,
+    config: str | os.PathLike[str] | Config | None = None,
+    model: str | None = None,
+    image_size: int | None = None,
+    augment: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    data: dict[str, Any] | None = None,
+    settings: Sequence[str] = (),
+) -> Config:
+    """One configuration from a recipe or file, the usual options, then `section.key=value` settings, the last winning.
+
+    >>> make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
+    8
+    """
+    if isinstance(config, Config):
+        start = config
+    elif config is not None:
+        start = Config.read(Path(config))
+    else:
+        start = load_recipe(recipe) if recipe else Config()
+    values = start.to_dict()
+    if model is not None and model != start.model.name:
+        values["model"] = {"name": model}
+    if image_size is not None:
+        values["image"] |= {"height": image_size, "width": image_size}
+    if augment is not None:
+        values["augment"] = augmentation(augment)
+    if epochs is not None:
+        values["train"]["epochs"] = epochs
+    if seed is not None:
+        values["seed"] = seed
+    values["data"] |= {name: value for name, value in (data or {}).items() if value is not None}
+    return Config.from_dict(values).with_values(settings)
+
+
+def train(
+    data: Any,
+    *,
+    config: Config | None = None,
+    out: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    command: str = "",
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Run:
+    """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
+
+    data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
+    (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk.
+    """
+    from tellapart.training.fit import fit
+
+    config = config or make_config(**options)
+    row, _ = resolve(config.model)
+    source = _source_of(data) if isinstance(data, Catalog) else read_source(data, config.data)
+    spec, decided = decide_spec(source, config.image, row.side, config.data.max_pixels)
+    image = {**config.image.model_dump(), **spec.to_dict()}
+    config = Config.from_dict({**config.to_dict(), "image": image})
+    place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
+    with PixelCache(spec, limit_bytes=cache_limit) as cache:
+        if isinstance(data, Catalog):
+            scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
+            catalog = data
+        else:
+            catalog = _catalog(source, config, cache, progress)
+        run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
+        fit(run, cache, progress=progress)
+    write_report(run.path, progress=progress)
+    return Run(run.path)
+
+
+def resume(
+    run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, progress: Progress = SILENT
+) -> Run:
+    """Go on with a run that was interrupted, as if it had never stopped. Raises RunError where the pictures changed."""
+    from tellapart.training.fit import fit
+
+    folder = open_run(run)
+    with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
+        catalog = folder.catalog
+        found = scan(_source_of(catalog), max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
+        changed = [p.path for p, now in zip(catalog.pictures, found, strict=True) if p.digest != now.digest]
+        if changed:
+            raise RunError(
+                f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
+                "Put them back, or train a new run."
+            )
+        fit(folder, cache, progress=progress)
+    write_report(folder.path, progress=progress)
+    return Run(folder.path)
+
+
+def write_report(run: str | os.PathLike[str], *, progress: Progress = SILENT) -> Path:
+    """Write a finished run's report and figures, again if need be; returns the report's path."""
+    from tellapart.report.write import write_report
+
+    folder = open_run(run)
+    write_report(folder, progress=progress)
+    return folder.report_file
+
+
+def _source_of(catalog: Catalog) -> Source:
+    rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.pictures)
+    return Source(catalog.root, rows, catalog.layout)
+
+
+def evaluate(
+    run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = SILENT
+) -> Evaluation:
+    """Evaluate a run on a split of its own pictures, or on every usable picture of other data; classes match by name."""
+    from tellapart.inference.measure import measure
+
+    folder = Run(open_run(run).path)
+    if data is None:
+        catalog = folder.catalog
+    elif isinstance(data, Catalog):
+        catalog = data
+    else:
+        config = folder.config
+        source = read_source(data, config.data)
+        pictures = scan(source, max_pixels=config.data.max_pixels, progress=progress)
+        if split not in {picture.split for picture in pictures}:
+            pictures = tuple(replace(picture, split=split) for picture in pictures)
+        catalog = Catalog(source.root, _task(pictures), pictures)
+    evaluation, _ = measure(folder.predictor(), catalog, split, progress=progress)
+    return evaluation
+
+
+def predict(
+    run: str | os.PathLike[str], pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+) -> list[Prediction]:
+    """Predict pictures with a run: see Run.predict."""
+    return Run(open_run(run).path).predict(pictures)

@@ -1,0 +1,99 @@
+"""What every command shares: progress on standard error, answers on standard output, errors as a line, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tellapart.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+DONE, NEEDS_PERSON, WRONG = 0, 1, 2
+
+
+@contextmanager
+def display() -> Iterator[Progress]:
+    """A live display on a terminal, plain lines elsewhere; both on standard error."""
+    if not sys.stderr.isatty():
+        yield _PlainProgress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    # A handle of its own: libraries that are silenced while they start do not silence the display.
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
+        with Bar(*columns, console=Console(file=terminal), transient=True) as bar:
+            yield _LiveProgress(bar)
+
+
+class _PlainProgress(Progress):
+    """A line when a stage ends, or every ten seconds of a long one."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        now = time.monotonic()
+        ended = done >= total and not stage.startswith("epoch ")
+        if ended or now - self._last > 10:
+            self._last = now
+            self.line("  ".join(part for part in (f"{stage}: {done} of {total}", detail) if part))
+
+    def line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class _LiveProgress(Progress):
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._stage = ""
+        self._task: Any = None
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        if stage != self._stage:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._stage = stage
+            self._task = self._bar.add_task(stage, total=total, detail=detail)
+        self._bar.update(self._task, completed=done, total=total, detail=detail)
+
+    def line(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False)
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table; a column whose name starts with `>` is set to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return made
+
+
+def show(value: Any) -> None:
+    """A table or text to standard output, as wide as the terminal, or as wide as needed where it is none."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "0")) or 160
+    Console(width=width, markup=False, highlight=False, emoji=False).print(value)
+
+
+def show_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,47 @@
+"""`tellapart demo`: the main job on the built-in pictures, offline."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import display, show
+from tellapart.cli.train import show_run
+
+
+def command(
+    fast: Annotated[bool, typer.Option("--fast", help="Two short epochs, to see that all parts work.")] = False,
+    out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/demo-N]")] = None,
+    open_report: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="Open the report.  [default: if there is a screen]", show_default=False)
+    ] = None,
+) -> None:
+    """Train on pictures that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""
+    from tellapart import api
+    from tellapart.runs.run import command_line
+
+    settings = ["train.epochs=2", "image.height=64", "image.width=64"] if fast else []
+    with display() as progress:
+        run = api.train(
+            "builtin:pets",
+            config=api.make_config(settings=settings),
+            name="demo",
+            out=out,
+            command=command_line(),
+            progress=progress,
+        )
+    show_run(run, options.Format.table)
+    root = Path(run.record["data"])
+    some = run.catalog.split("test").pictures[::10][:5]
+    show("\nA few pictures of the test split:")
+    for picture, prediction in zip(some, run.predict([root / p.path for p in some]), strict=True):
+        show(f"  {prediction.label:18}{100 * prediction.probability:5.1f} %   is {picture.label:18}  {picture.path}")
+    screen = sys.stdout.isatty() and (os.name == "nt" or sys.platform == "darwin" or "DISPLAY" in os.environ)
+    if screen if open_report is None else open_report:
+        webbrowser.open(run.report_file.absolute().as_uri())

@@ -1,0 +1,43 @@
+"""`tellapart evaluate RUN [DATA]`: figures with intervals."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import display, show, show_json, table
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Argument(help="Other labelled pictures; without it, the run's own.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+) -> None:
+    """Evaluate a run on its test split, another split, or other pictures, each figure with its 95 % interval."""
+    from tellapart import api
+    from tellapart.data.catalog import SPLITS
+    from tellapart.errors import ConfigError, unknown
+
+    chosen = next((name for name in SPLITS if name == split), None)
+    if chosen is None:
+        raise ConfigError(unknown("split", split, SPLITS))
+    with display() as progress:
+        evaluation = api.evaluate(run, data, split=chosen, progress=progress)
+    if format is options.Format.json:
+        show_json({split: evaluation.to_dict()})
+        return
+    show(f"{evaluation.n} pictures of {data or 'the ' + split + ' split'}; value (95 % interval)")
+    figures = table("metric", ">value (interval)")
+    for name, estimate in evaluation.metrics.items():
+        figures.add_row(name, str(estimate))
+    show(figures)
+    classes = table("class", ">pictures", ">precision", ">recall", ">f1")
+    for row in evaluation.per_class:
+        values = ("-" if value is None else str(value) for value in (row.precision, row.recall, row.f1))
+        classes.add_row(row.label, str(row.support), *values)
+    show(classes)

@@ -1,0 +1,62 @@
+"""The command line: one file a command; each parses, calls one function of the API, prints.
+
+Answers go to standard output, progress to standard error. Exit codes: 0 done, 1 done and something needs a person,
+2 the request was wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from tellapart import __version__
+from tellapart.cli.console import WRONG
+from tellapart.errors import TellapartError
+
+COMMANDS = ("demo", "check", "train", "evaluate", "predict", "report", "runs", "models", "recipes", "layouts")
+
+app = typer.Typer(
+    name="tellapart",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a folder of labelled pictures to a classifier you can trust and ship.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tellapart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+for _name in COMMANDS:
+    _module = importlib.import_module(f"tellapart.cli.{_name}")
+    app.command(name=_name)(_module.command)
+
+
+def run() -> None:
+    """Entry point: an error that a user can mend is one message and exit code 2."""
+    try:
+        app()
+    except TellapartError as error:
+        print(f"tellapart: {error}", file=sys.stderr)
+        sys.exit(WRONG)
+    except KeyboardInterrupt:
+        print("tellapart: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of the answer went away, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

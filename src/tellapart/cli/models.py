@@ -1,0 +1,47 @@
+"""`tellapart models [NAME]`: the architectures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import show, show_json, table
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="One architecture: its options and layers.", show_default=False)] = None,
+    image_size: Annotated[int | None, typer.Option(help="Picture side for the layers shown.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as model.filters=[64,64].")] = None,
+    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+) -> None:
+    """List the architectures, or show the options, layers and parameters of one."""
+    from tellapart import api
+    from tellapart.models.registry import ARCHITECTURES, resolve
+
+    if name is None:
+        if format is options.Format.json:
+            show_json([{"name": row.name, "summary": row.summary, "side": row.side} for row in ARCHITECTURES.values()])
+            return
+        rows = table("model", ">picture side", "what it is")
+        for row in ARCHITECTURES.values():
+            rows.add_row(row.name, str(row.side), row.summary)
+        show(rows)
+        show("tellapart models NAME shows the options and layers of one.")
+        return
+    from tellapart.models.build import build, summary
+    from tellapart.task import ImageSpec, Task
+
+    config = api.make_config(model=name, settings=settings or ()).model
+    row, chosen = resolve(config)
+    side = image_size or row.side
+    network = build(Task(("no", "yes")), ImageSpec(side, side), config)
+    if format is options.Format.json:
+        show_json({"name": row.name, "summary": row.summary, "options": chosen.model_dump(), "parameters": network.count_params()})
+        return
+    choices = table("option", "value", "meaning", title=f"{row.name}: {row.summary}")
+    for option, field in type(chosen).model_fields.items():
+        choices.add_row(f"model.{option}", str(getattr(chosen, option)), field.description or "")
+    show(choices)
+    show(summary(network))

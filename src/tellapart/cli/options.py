@@ -1,0 +1,55 @@
+"""Options that several commands take, with the same words everywhere."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+DATA_PANEL = "How the labels are found"
+
+Data = Annotated[str, typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False)]
+LabelPattern = Annotated[
+    str | None, typer.Option(help="Regular expression over file names, with a group (?P<label>...).", rich_help_panel=DATA_PANEL)
+]
+PathColumn = Annotated[str | None, typer.Option(help="Column of a table that names the picture.", rich_help_panel=DATA_PANEL)]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of a table that names the class.", rich_help_panel=DATA_PANEL)]
+Root = Annotated[
+    str | None, typer.Option(help="Folder that the paths of a table are relative to.", rich_help_panel=DATA_PANEL)
+]
+CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    table = "table"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How the answer is printed.")]
+
+
+def data_options(
+    label_pattern: str | None, path_column: str | None, label_column: str | None, root: str | None
+) -> dict[str, Any]:
+    return {"label_pattern": label_pattern, "path_column": path_column, "label_column": label_column, "root": root}
+
+
+def parse_bytes(text: str) -> int:
+    """A size in bytes.
+
+    >>> parse_bytes("1.5 GB")
+    1500000000
+    """
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
+    try:
+        number = float(found[1]) if found else float("nan")
+    except ValueError:
+        number = float("nan")
+    if found is None or number != number:
+        raise typer.BadParameter(f"{text!r} is no size; expected such as 500MB or 20GB.")
+    base = 1024 if found[3] else 1000
+    return int(number * base ** ("kmgt".index(found[2].lower()) + 1 if found[2] else 0))

@@ -1,0 +1,95 @@
+"""`tellapart train DATA`: a finished run from labelled pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import NEEDS_PERSON, display, show, show_json
+
+
+def command(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A ready experiment; `tellapart recipes` lists them.")] = None,
+    model: Annotated[str | None, typer.Option(help="An architecture; `tellapart models` lists them.")] = None,
+    config: Annotated[str | None, typer.Option(help="A config.toml, such as a run's.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the picture the network sees, in pixels.")] = None,
+    augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training pictures.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/NAME-N]")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.batch_size=64.")
+    ] = None,
+    label_pattern: options.LabelPattern = None,
+    path_column: options.PathColumn = None,
+    label_column: options.LabelColumn = None,
+    root: options.Root = None,
+    cache_limit: options.CacheLimit = "10GB",
+    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+) -> None:
+    """Train a classifier, evaluate it on the test split, and write the run with its report."""
+    from tellapart import api
+    from tellapart.errors import ConfigError
+    from tellapart.runs.run import command_line
+
+    limit = options.parse_bytes(cache_limit)
+    if resume is not None:
+        if data is not None or any((recipe, model, config, image_size, augment, epochs, settings, out)) or seed is not None:
+            raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
+        with display() as progress:
+            run = api.resume(resume, cache_limit=limit, progress=progress)
+    elif data is None:
+        raise ConfigError("Give the pictures to train on, such as: tellapart train photos/   (or --resume RUN)")
+    else:
+        if recipe and config:
+            raise ConfigError("Give --recipe or --config, not both.")
+        made = api.make_config(
+            recipe=recipe,
+            config=config,
+            model=model,
+            image_size=image_size,
+            augment=augment,
+            epochs=epochs,
+            seed=seed,
+            data=options.data_options(label_pattern, path_column, label_column, root),
+            settings=settings or (),
+        )
+        with display() as progress:
+            run = api.train(
+                data, config=made, out=out, name=recipe, command=command_line(), cache_limit=limit, progress=progress
+            )
+    show_run(run, format)
+
+
+def show_run(run: object, format: options.Format) -> None:  # noqa: A002
+    """What a run reached, what to read and what to do next. Exit code 1 where its training broke off."""
+    from tellapart.api import Run
+
+    if not isinstance(run, Run):
+        return
+    record, metrics = run.record, run.metrics
+    if format is options.Format.json:
+        show_json({"run": str(run.path), **record, "metrics": metrics})
+    else:
+        for finding in record["findings"]:
+            if finding["severity"] != "note":
+                show(f"{finding['severity']}: {finding['meaning']} {finding['done']}")
+        for split, values in metrics.items():
+            accuracy = values["accuracy"]
+            show(
+                f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f}) "
+                f"on {values['n']} pictures of the {split} split, 95 % interval"
+            )
+        show(f"best epoch {record['best_epoch']} of {len(run.history)}; {record['stopped']}")
+        show(f"run     {run.path}")
+        show(f"report  {run.report_file}")
+        show(f"next    tellapart predict {run.path} PICTURES")
+    if "not-a-number" in record["stopped"]:
+        raise typer.Exit(NEEDS_PERSON)

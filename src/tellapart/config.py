@@ -1,0 +1,221 @@
+"""Config: everything that decides a run, as checked values. TOML in and out; `--set train.epochs=5` changes one of them.
+
+Read by: data, models, training, recipes, command line. A field that is None is decided later from the pictures or the
+model; the run stores the decided value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tellapart.errors import ConfigError, unknown
+from tellapart.task import Fit, Interpolation
+
+FillMode = Literal["nearest", "reflect", "constant"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataConfig(_Section):
+    """How labels are found and how pictures are split."""
+
+    label_pattern: str | None = Field(None, description="regular expression over the file name with a group `label`")
+    path_column: str | None = Field(None, description="column of a table that names the picture")
+    label_column: str | None = Field(None, description="column of a table that names the class")
+    root: str | None = Field(None, description="folder that the paths of a table are relative to")
+    test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all pictures kept for the test split")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures kept for validation")
+    max_pixels: int = Field(100_000_000, gt=0, description="a larger picture is left out as a possible bomb")
+
+
+class ImageConfig(_Section):
+    """The picture the network sees. None: the model's own size, or the pictures' own if they are small and all alike."""
+
+    height: int | None = Field(None, gt=0)
+    width: int | None = Field(None, gt=0)
+    channels: Literal[1, 3] | None = None
+    fit: Fit = "squash"
+    interpolation: Interpolation = "bilinear"
+
+
+class AugmentConfig(_Section):
+    """Random changes to each training picture, with the meanings of Keras' ImageDataGenerator, composed into one warp."""
+
+    rotation: float = Field(0, ge=0, le=180, description="degrees, drawn from -r..r")
+    width_shift: float = Field(0, ge=0, le=1, description="fraction of the width, drawn from -s..s")
+    height_shift: float = Field(0, ge=0, le=1, description="fraction of the height, drawn from -s..s")
+    shear: float = Field(0, ge=0, lt=90, description="degrees, drawn from -s..s")
+    zoom: float = Field(0, ge=0, lt=1, description="each side's factor is drawn from 1-z..1+z")
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    brightness: float = Field(0, ge=0, lt=1, description="factor drawn from 1-b..1+b")
+    fill: FillMode = "nearest"
+    fill_value: int = Field(0, ge=0, le=255, description="grey level of `constant` fill")
+
+    @property
+    def active(self) -> bool:
+        """Whether any picture can change."""
+        return self != AugmentConfig(fill=self.fill, fill_value=self.fill_value)
+
+
+AUGMENTATIONS: dict[str, AugmentConfig] = {
+    "none": AugmentConfig(),
+    "light": AugmentConfig(rotation=5, width_shift=0.05, height_shift=0.05, zoom=0.05, horizontal_flip=True),
+    "medium": AugmentConfig(
+        rotation=15, width_shift=0.1, height_shift=0.1, shear=5, zoom=0.15, horizontal_flip=True, brightness=0.1
+    ),
+    "strong": AugmentConfig(
+        rotation=30, width_shift=0.2, height_shift=0.2, shear=10, zoom=0.3, horizontal_flip=True, brightness=0.3
+    ),
+}
+
+
+class ModelConfig(BaseModel):
+    """Name of an architecture and its own options, checked by the architecture's row in models.registry."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "cnn"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class TrainConfig(_Section):
+    """How the network is fitted."""
+
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: float = Field(0.001, gt=0)
+    schedule: Literal["constant", "cosine"] = Field("constant", description="cosine falls to zero over all epochs")
+    weight_decay: float = Field(0, ge=0, description="decoupled weight decay")
+    batch_size: int = Field(32, gt=0)
+    epochs: int = Field(30, gt=0)
+    steps_per_epoch: int | None = Field(None, gt=0, description="None: each picture once an epoch")
+    validation_steps: int | None = Field(None, gt=0, description="None: all validation pictures")
+    monitor: Literal["val_loss", "val_accuracy"] = Field("val_loss", description="what makes an epoch the best one")
+    patience: int = Field(5, ge=0, description="stop after so many epochs without a better one; 0: never")
+    class_weights: Literal["auto", "balanced", "none"] = Field(
+        "auto", description="auto: balanced where the largest class has over 1.5 times the smallest"
+    )
+    label_smoothing: float = Field(0, ge=0, lt=0.5)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class Config(_Section):
+    """One experiment.
+
+    >>> Config.from_dict({"train": {"epochs": 5}}).with_values(["train.epochs=7"]).train.epochs
+    7
+    """
+
+    title: str = Field("", description="one line: what this experiment is")
+    published: str = Field("", description="what others reached with it")
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    image: ImageConfig = ImageConfig()
+    augment: AugmentConfig = AUGMENTATIONS["light"]
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: Any) -> Any:
+        """`augment = "light"` stands for the preset of that name."""
+        if isinstance(values, dict) and isinstance(values.get("augment"), str):
+            values = {**values, "augment": augmentation(values["augment"])}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Raises ConfigError that names each wrong field."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(_explain(error, cls)) from None
+
+    @classmethod
+    def from_toml(cls, text: str, name: str = "configuration") -> Config:
+        """Raises ConfigError for text that is not TOML or fields that are wrong."""
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{name} is not valid TOML: {error}.") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        try:
+            return cls.from_toml(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"Cannot read the configuration {path}: {error}.") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.to_dict())
+
+    def with_values(self, assignments: Iterable[str]) -> Config:
+        """A copy with `section.key=value` applied; a value is read as TOML, else as a string."""
+        values = self.to_dict()
+        for assignment in assignments:
+            name, equals, text = assignment.partition("=")
+            keys = name.strip().split(".")
+            if not equals or not all(keys):
+                raise ConfigError(f"Given {assignment!r}; expected section.key=value, such as train.epochs=5.")
+            try:
+                value = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                value = text.strip()
+            place = values
+            for key in keys[:-1]:
+                place = place.setdefault(key, {})
+                if not isinstance(place, dict):
+                    raise ConfigError(f"{name.strip()!r}: {key!r} holds a value, not a section.")
+            place[keys[-1]] = value
+        return type(self).from_dict(values)
+
+    @property
+    def digest(self) -> str:
+        """Equal for configurations that decide the same run; words about it (title, published) do not count."""
+        values = self.model_dump(exclude={"title", "published"})
+        return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def augmentation(name: str) -> AugmentConfig:
+    """The augmentation preset of this name. Raises ConfigError with the nearest names."""
+    if name not in AUGMENTATIONS:
+        raise ConfigError(unknown("augmentation", name, AUGMENTATIONS))
+    return AUGMENTATIONS[name]
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(unknown("setting", place, _setting_names(model)))
+        else:
+            lines.append(f"{place}: {problem['msg']}; given {problem['input']!r}.")
+    return " ".join(lines)
+
+
+def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names.extend(_setting_names(kind, f"{prefix}{name}."))
+        else:
+            names.append(prefix + name)
+    return names

@@ -1,0 +1,193 @@
+"""Catalog + ImageSpec -> batches for fit: uint8 pictures and labels, from the cache or decoded, in worker threads.
+
+Pictures gives the pixels of any rows; Batches orders, augments and labels them. Which pictures a batch holds and how
+each is changed follows from (seed, epoch, place) alone, so any number of workers gives the same batches, and a run that
+is resumed goes on with what it would have seen. Read by: training. Never imports Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.config import AugmentConfig
+from tellapart.data import augment as augmenting
+from tellapart.data import pixels as road
+from tellapart.data.cache import PixelCache, content_digest
+from tellapart.data.catalog import Picture
+from tellapart.errors import ConfigError, PictureError, TellapartError
+from tellapart.parallel import in_order
+from tellapart.progress import SILENT, Progress
+from tellapart.task import ImageSpec, Task
+
+OpenRow = Callable[[Path, str], Path | NDArray[np.uint8]]
+"""(root, path of a row) -> the picture's file, or its array: data.sources.open_row."""
+
+_ORDER = int.from_bytes(b"order")
+_GROUP = 32
+
+
+class Pictures:
+    """The pixels of a catalog's pictures, by row. From the cache where they are there, else decoded on the way.
+
+    A picture whose digest is known is checked against it when it is decoded, so that a changed file is never taken
+    for the one that was catalogued.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pictures: Sequence[Picture],
+        spec: ImageSpec,
+        *,
+        open_row: OpenRow,
+        cache: PixelCache | None = None,
+        max_pixels: int = road.MAX_PIXELS,
+    ) -> None:
+        if cache is not None and cache.spec != spec:
+            raise ConfigError(f"Given a cache of {cache.spec.key} pictures for {spec.key}; expected one of the same.")
+        self.spec = spec
+        self._root = root
+        self._pictures = tuple(pictures)
+        self._open_row = open_row
+        self._max_pixels = max_pixels
+        self._cache = cache
+        self._store = None if cache is None else cache.store([picture.digest for picture in self._pictures])
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Pixels of these rows, (n, height, width, channels). Raises PictureError that names a path."""
+        out = np.empty((len(rows), *self.spec.shape), np.uint8)
+        absent = np.arange(len(rows)) if self._store is None else self._store.take(rows, out)
+        kept = False
+        for position in absent:
+            row = int(rows[position])
+            pixels = self._decode(row)
+            out[position] = pixels
+            kept |= self._keep(row, pixels)
+        if kept and self._cache is not None:
+            self._cache.flush()
+        return out
+
+    def fill(self, *, progress: Progress = SILENT, stage: str = "decoding", workers: int | None = None) -> None:
+        """Decode what the cache lacks, in threads. Raises PictureError that names a path."""
+        if self._cache is None:
+            return
+        missing = self._cache.missing(picture.digest for picture in self._pictures if picture.digest)
+        rows = list({p.digest: row for row, p in enumerate(self._pictures) if p.digest in missing}.values())
+        groups = [rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP)]
+
+        def work(group: list[int]) -> int:
+            return sum(self._keep(row, self._decode(row)) for row in group)
+
+        done = 0
+        for group, kept in zip(groups, in_order(work, groups, workers=workers), strict=True):
+            done += len(group)
+            if not kept:  # the cache is full or failed: the rest is decoded when it is needed
+                progress.update(stage, len(rows), len(rows), self._cache.problem)
+                break
+            progress.update(stage, done, len(rows))
+        self._cache.flush()
+
+    def _decode(self, row: int) -> NDArray[np.uint8]:
+        picture = self._pictures[row]
+        try:
+            opened = self._open_row(self._root, picture.path)
+            content = opened.read_bytes() if isinstance(opened, Path) else opened
+            if picture.digest and content_digest(content) != picture.digest:
+                raise PictureError("unreadable", "it changed since the catalog was made; read the pictures again")
+            return road.read(content, self.spec, max_pixels=self._max_pixels)
+        except PictureError as error:
+            raise PictureError(error.reason, f"{picture.path}: {error.detail}") from error
+        except (OSError, TellapartError) as error:
+            raise PictureError("unreadable", f"{picture.path}: {error}") from error
+
+    def _keep(self, row: int, pixels: NDArray[np.uint8]) -> bool:
+        digest = self._pictures[row].digest
+        return bool(digest) and self._cache is not None and self._cache.put(digest, pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The batches of every epoch, numbered from 0.
+
+    labels: float32 (n, 1) or (n, k), as `labels_of` gives them. steps: batches of an epoch; None: each picture once,
+    with a short batch last. With steps the epochs are pieces of one endless row of passes over the pictures, so no
+    picture comes again before all others have come, and no warp comes twice.
+    """
+
+    pictures: Pictures
+    labels: NDArray[np.float32]
+    batch_size: int
+    shuffle: bool = False
+    augment: AugmentConfig | None = None
+    seed: int = 0
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.pictures) or len(self.pictures) != len(self.labels):
+            raise ConfigError(f"Given {len(self.pictures)} pictures and {len(self.labels)} labels; expected one each.")
+        if self.batch_size < 1 or (self.steps is not None and self.steps < 1):
+            raise ConfigError(f"batch_size and steps are at least 1; given {self.batch_size} and {self.steps}.")
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self.steps or -(-len(self.pictures) // self.batch_size)
+
+    def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Pictures (n, height, width, channels) and their labels (n, 1) or (n, k). Raises IndexError, PictureError."""
+        rows, passes = self.rows(index, epoch)
+        pixels = self.pictures.take(rows)
+        if self.augment is not None and self.augment.active:
+            drawn = augmenting.draw(self.augment, self.pictures.spec.shape, self.seed, passes, rows)
+            augmenting.apply(pixels, drawn, self.augment)
+        return pixels, self.labels[rows]
+
+    def epoch(
+        self, epoch: int = 0, *, workers: int = 1, ahead: int = 4
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        """The batches of an epoch in order, made in threads up to `ahead` of their use. Leaving early ends them."""
+        return in_order(lambda index: self.batch(index, epoch), range(len(self)), workers=workers, ahead=ahead)
+
+    def rows(self, index: int, epoch: int = 0) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Which pictures a batch holds, (n,), and in which pass over all pictures each comes, (n,)."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"Given batch {index}; an epoch has {len(self)}.")
+        n = len(self.pictures)
+        start = index * self.batch_size
+        if self.steps is None:
+            places = epoch * n + np.arange(start, min(start + self.batch_size, n))
+        else:
+            places = epoch * self.steps * self.batch_size + start + np.arange(self.batch_size)
+        passes, rows = np.divmod(places, n)
+        if self.shuffle:
+            for number in np.unique(passes):
+                chosen = passes == number
+                rows[chosen] = _order(self.seed, int(number), n)[rows[chosen]]
+        return rows, passes
+
+
+def labels_of(task: Task, class_indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Class positions (n,) as the loss takes them: binary (n, 1) of 0 and 1; multiclass one-hot (n, classes).
+
+    >>> labels_of(Task(("a", "b", "c")), np.array([2, 0])).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    if task.kind == "binary":
+        return class_indices.astype(np.float32)[:, None]
+    return np.eye(len(task.classes), dtype=np.float32)[class_indices]
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, number: int, n: int) -> NDArray[np.intp]:
+    """The order of pass `number` over n pictures."""
+    order = np.random.default_rng([seed, _ORDER, number]).permutation(n)
+    order.flags.writeable = False
+    return order

@@ -1,0 +1,226 @@
+"""Decoded pictures on the disk: uint8 records, memory-mapped, found by content digest. Safe to delete at any time.
+
+In: digests and pixels from scan and batches. Out: rows of pixels for batches, at the speed of copying memory.
+
+    <root>/<spec>-<road>/lock               held shared by every process that has the folder open
+                         index.sqlite       digest -> slot, crc32; its user_version names the data file
+                         data-<version>.bin records of height * width * channels bytes
+
+Pixels are written before the index names them, so a kill at any moment leaves at most records that nothing names. A
+record is checked by its crc32 when this process first reads it. Nothing here raises for a disk that is full, read-only
+or damaged: `problem` says what is the matter, and pictures are decoded anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data import pixels as road
+from tellapart.data.shelf import FAILURES, Record, Shelf, bytes_left, evict_least_used
+from tellapart.files import cache_root
+from tellapart.task import ImageSpec
+
+DEFAULT_LIMIT = 20 * 2**30
+"""Bytes that all decoded pictures of this user may take."""
+
+_COMMIT_BYTES = 16 * 2**20
+
+
+def content_digest(content: bytes | NDArray[np.uint8]) -> str:
+    """The key of a picture: of a file's bytes, or of an array's.
+
+    >>> content_digest(b"")
+    'cae66941d9efbd404e4d88758ea67670'
+    """
+    data = content if isinstance(content, bytes) else np.ascontiguousarray(content).data
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class PixelCache:
+    """The decoded pictures of one ImageSpec. Close it, or use it in a `with`. Any thread may call its methods.
+
+    limit_bytes bounds all specs under the root together: where it is reached, folders that no process has open give
+    way, least recently used first; then pictures that this process never asked for; then put() declines.
+    """
+
+    def __init__(self, spec: ImageSpec, *, root: Path | None = None, limit_bytes: int = DEFAULT_LIMIT) -> None:
+        self.spec = spec
+        self.problem = ""
+        self._root = root or cache_root() / "pixels"
+        self._limit = limit_bytes
+        self._record_bytes = spec.height * spec.width * spec.channels
+        self._lock = threading.RLock()
+        self._pending: dict[str, Record] = {}
+        self._damaged: set[str] = set()
+        self._wanted: set[str] = set()
+        self._full = self._emptied = False
+        self._shelf: Shelf | None = None
+        try:
+            self._shelf = Shelf(self._root / f"{spec.key}-{road.ROAD}", self._record_bytes)
+        except FAILURES as error:
+            self._give_up(error)
+
+    def __enter__(self) -> PixelCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what waits and let the folder go. Closing twice is fine."""
+        with self._lock:
+            self.flush()
+            if self._shelf is not None:
+                self._shelf.close()
+                self._shelf = None
+
+    def missing(self, digests: Iterable[str]) -> set[str]:
+        """Those of the digests whose pixels are not here."""
+        wanted = set(digests)
+        with self._lock:
+            self._wanted |= wanted
+            return wanted - self._find(list(wanted - self._pending.keys())).keys() - self._pending.keys()
+
+    def put(self, digest: str, pixels: NDArray[np.uint8]) -> bool:
+        """Keep the pixels (shape spec.shape; not to be changed afterwards). False where they cannot be kept.
+
+        Written in groups: what waits is lost in a kill, and is written by flush() and close(). Raises ValueError for
+        pixels that do not follow the spec.
+        """
+        if pixels.shape != self.spec.shape or pixels.dtype != np.uint8:
+            raise ValueError(f"Given {pixels.dtype} pixels of shape {pixels.shape}; expected uint8, {self.spec.shape}.")
+        data = np.ascontiguousarray(pixels)
+        record = Record(digest, data, zlib.crc32(data.data))
+        with self._lock:
+            if self._shelf is None or self._full:
+                return False
+            self._wanted.add(digest)
+            self._pending[digest] = record
+            if len(self._pending) * self._record_bytes >= _COMMIT_BYTES:
+                self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._lock:
+            if self._shelf is None or not self._pending:
+                return
+            records = list(self._pending.values())
+            try:
+                fitting = self._make_room(self._shelf, len(records) * self._record_bytes) // self._record_bytes
+                self._shelf.write(records[:fitting], replacing=self._damaged)
+            except FAILURES as error:
+                self._give_up(error)
+                return
+            finally:
+                self._pending.clear()
+            self._damaged.difference_update(record.digest for record in records[:fitting])
+            if fitting < len(records):
+                self._full = True
+                self.problem = (
+                    f"The decoded pictures in {self._root} reached their limit ({self._limit / 2**30:.3g} GiB, or the "
+                    "disk is nearly full); the others are decoded each time they are needed, which is slower."
+                )
+
+    def store(self, digests: Sequence[str]) -> PixelStore:
+        """Rows of pixels in the order of the digests. It works as long as the cache is open."""
+        with self._lock:
+            self._wanted.update(digests)
+        return PixelStore(self, digests)
+
+    def _find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """digest -> slot, crc32 of those on the disk."""
+        if self._shelf is None:
+            return {}
+        try:
+            found = self._shelf.find(digests)
+        except FAILURES as error:
+            self._give_up(error)
+            return {}
+        for digest in self._damaged.intersection(found):
+            del found[digest]
+        return found
+
+    def _make_room(self, shelf: Shelf, needed: int) -> int:
+        """Bytes that may be written now, at most `needed`."""
+        left = bytes_left(self._root, self._limit)
+        if left < needed:
+            evict_least_used(self._root, self._limit, needed, spared=shelf.folder)
+            left = bytes_left(self._root, self._limit)
+        # A folder in long use may hold mostly pictures of the past: it begins anew, once, if nobody else reads it.
+        if left < needed and not self._emptied and len(self._wanted) * 2 < shelf.count():
+            self._emptied = shelf.empty()
+            left = bytes_left(self._root, self._limit)
+        return max(0, min(needed, left))
+
+    def _give_up(self, error: Exception) -> None:
+        self.problem = (
+            f"Decoded pictures cannot be kept in {self._root} ({error}); they are decoded each time they are needed, "
+            "which is slower. Set TELLAPART_CACHE to a folder that can be written."
+        )
+        if self._shelf is not None:
+            self._shelf.close()
+            self._shelf = None
+
+
+class PixelStore:
+    """Rows of pixels in the order of the digests that were asked for. Made by PixelCache.store; safe in threads."""
+
+    def __init__(self, cache: PixelCache, digests: Sequence[str]) -> None:
+        self._cache = cache
+        self._digests = tuple(digests)
+        self._slots = np.full(len(self._digests), -1, np.int64)
+        self._crcs = np.zeros(len(self._digests), np.int64)
+        self._checked = np.zeros(len(self._digests), bool)
+        self._version = -1
+
+    def take(self, rows: NDArray[np.intp], out: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """Copy rows (n,) into out (n, h, w, c). Returns the positions in `rows` that are not here; out keeps those."""
+        with self._cache._lock:
+            records = self._locate(rows)
+            slots = self._slots[rows]
+        flat = out.reshape(len(rows), -1)
+        held = slots >= 0
+        if held.all():
+            np.take(records, slots, axis=0, out=flat, mode="clip")  # clip: any other mode takes a detour over a buffer
+        else:
+            flat[held] = records[slots[held]]
+        return np.flatnonzero(~held)
+
+    def _locate(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Find and check those of the rows that were not before; the records that their slots point into."""
+        shelf = self._cache._shelf
+        if shelf is None:
+            self._slots[:] = -1
+            return np.empty((0, 0), np.uint8)
+        if shelf.version != self._version:
+            self._version = shelf.version
+            self._slots[:], self._checked[:] = -1, False
+            self._look_up(np.arange(len(self._digests)))
+        else:
+            self._look_up(rows[self._slots[rows] < 0])
+        records = shelf.records()
+        for row in rows[~self._checked[rows] & (self._slots[rows] >= 0)]:
+            if zlib.crc32(records[self._slots[row]]) == self._crcs[row]:
+                self._checked[row] = True
+            else:
+                self._slots[row] = -1
+                self._cache._damaged.add(self._digests[row])
+        return records
+
+    def _look_up(self, rows: NDArray[np.intp]) -> None:
+        found = self._cache._find([self._digests[row] for row in rows]) if len(rows) else {}
+        for row in rows:
+            if self._digests[row] in found:
+                self._slots[row], self._crcs[row] = found[self._digests[row]]
+                self._checked[row] = False

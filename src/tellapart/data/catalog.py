@@ -1,0 +1,112 @@
+"""Catalog: one checked table of every picture. Written into the run as catalog.csv, so that splits are never recomputed.
+
+Made from: sources, scan, splits, checks (api.read). Read by: batches, training, evaluation, report. Never imports Keras.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.findings import Finding
+from tellapart.errors import RunError
+from tellapart.files import replacing
+from tellapart.task import Task
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+COLUMNS = ("path", "label", "split", "group", "digest", "width", "height", "mode", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes;
+    error is empty for a picture that decodes."""
+
+    path: str
+    label: str
+    split: str = ""
+    group: str = ""
+    digest: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every picture with its label and split, broken ones included (they carry an error and stand in no split).
+
+    `layout` says in words how the source was understood.
+    """
+
+    root: Path
+    task: Task
+    pictures: tuple[Picture, ...]
+    findings: tuple[Finding, ...] = ()
+    layout: str = ""
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def split(self, name: Split) -> Catalog:
+        """Only the usable pictures of one split, in catalog order."""
+        return replace(self, pictures=tuple(p for p in self.pictures if p.split == name and not p.error))
+
+    @property
+    def usable(self) -> Catalog:
+        """Only the pictures that decode."""
+        return replace(self, pictures=tuple(p for p in self.pictures if not p.error))
+
+    @property
+    def broken(self) -> tuple[Picture, ...]:
+        return tuple(p for p in self.pictures if p.error)
+
+    def class_indices(self) -> NDArray[np.int64]:
+        """Position of each picture's label in task.classes, shape (n,)."""
+        position = {name: index for index, name in enumerate(self.task.classes)}
+        return np.array([position[p.label] for p in self.pictures], dtype=np.int64)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Usable pictures by split, then class: every class appears, with 0 where it has none."""
+        table = {split: dict.fromkeys(self.task.classes, 0) for split in SPLITS}
+        for picture in self.pictures:
+            if not picture.error and picture.split:
+                table[picture.split][picture.label] += 1
+        return table
+
+    @property
+    def digest(self) -> str:
+        """Changes when any content, label or split changes; not when the folder moves."""
+        state = hashlib.blake2b(digest_size=16)
+        for p in sorted(self.pictures, key=lambda p: p.path):
+            state.update("\0".join((p.path, p.label, p.split, p.digest)).encode("utf-8", "surrogateescape") + b"\n")
+        return state.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the table as csv, whole or not at all."""
+        with replacing(path) as neighbour, neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for picture in self.pictures:
+                writer.writerow([getattr(picture, column) for column in COLUMNS])
+
+
+def read_pictures(path: Path) -> tuple[Picture, ...]:
+    """The rows of a catalog.csv. Raises RunError for a file that is none."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = csv.DictReader(file)
+        if tuple(rows.fieldnames or ()) != COLUMNS:
+            raise RunError(f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}.")
+        return tuple(_picture(row) for row in rows)
+
+
+def _picture(row: dict[str, str]) -> Picture:
+    return Picture(**{**row, "width": int(row["width"]), "height": int(row["height"])})  # type: ignore[arg-type]

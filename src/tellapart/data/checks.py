@@ -1,0 +1,156 @@
+"""Pictures -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. Nothing is changed on disk.
+
+Each check takes the pictures with their splits and yields findings; CHECKS is the table of all. Read by: api.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tellapart.data.catalog import SPLITS, Picture
+from tellapart.data.findings import Finding
+from tellapart.data.splits import MINIMUM
+
+FEW = 20
+IMBALANCE = 1.5
+TINY = 32
+ELONGATED = 4
+
+
+def find_all(pictures: Sequence[Picture]) -> tuple[Finding, ...]:
+    """All findings, those that need a person first."""
+    order = {"error": 0, "warning": 1, "note": 2}
+    found = [finding for check in CHECKS for finding in check(pictures)]
+    return tuple(sorted(found, key=lambda finding: order[finding.severity]))
+
+
+def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    rows = [p for p in pictures if p.error]
+    if rows:
+        reasons = Counter(p.error.partition(":")[0] for p in rows)
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        yield Finding(
+            "broken",
+            "warning",
+            tuple(f"{p.path} ({p.error})" for p in rows),
+            f"{_pictures(len(rows))} cannot be decoded: {why}.",
+            "Left out of training and evaluation; the files are untouched.",
+        )
+
+
+def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    """The same bytes under several names: in one class, under two labels, in two splits."""
+    same: dict[str, list[Picture]] = defaultdict(list)
+    for p in pictures:
+        if not p.error:
+            same[p.digest].append(p)
+    sets = [rows for rows in same.values() if len(rows) > 1]
+    contradicting = [rows for rows in sets if len({p.label for p in rows}) > 1]
+    leaking = [rows for rows in sets if len({p.split for p in rows}) > 1]
+    plain = [rows for rows in sets if rows not in contradicting and rows not in leaking]
+    if contradicting:
+        yield Finding(
+            "contradicting-labels",
+            "error",
+            tuple(" = ".join(f"{p.path} [{p.label}]" for p in rows) for rows in contradicting),
+            f"{_pictures(len(contradicting))} stand under two labels, so one of each is wrong.",
+            "Kept, on one side of the split. Remove or move the wrong copy.",
+        )
+    if leaking:
+        yield Finding(
+            "leaking",
+            "error",
+            tuple(" = ".join(f"{p.path} [{p.split}]" for p in rows) for rows in leaking),
+            f"{_pictures(len(leaking))} stand in two splits, so the test is easier than life.",
+            "The given splits are kept. Remove the copy from one of them.",
+        )
+    if plain:
+        yield Finding(
+            "duplicate",
+            "note",
+            tuple(" = ".join(p.path for p in rows) for rows in plain),
+            f"{_pictures(len(plain))} are there more than once, byte for byte.",
+            "Kept on one side of the split.",
+        )
+
+
+def balance(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    counts = Counter(p.label for p in pictures if not p.error)
+    if not counts:
+        return
+    largest, most = counts.most_common()[0]
+    smallest, least = counts.most_common()[-1]
+    if most > IMBALANCE * least:
+        yield Finding(
+            "imbalanced",
+            "warning" if most > 10 * least else "note",
+            (),
+            f"{largest!r} has {most} pictures, {smallest!r} has {least}.",
+            "Training weighs the classes so that each counts the same (train.class_weights); "
+            "read balanced accuracy and macro-F1 beside accuracy.",
+        )
+
+
+def few(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    """Classes too small to split, or to believe."""
+    counts = Counter(p.label for p in pictures if not p.error)
+    hopeless = [label for label in sorted({p.label for p in pictures}) if counts[label] < MINIMUM]
+    scarce = [label for label, count in sorted(counts.items()) if MINIMUM <= count < FEW]
+    if hopeless:
+        yield Finding(
+            "too-few",
+            "error",
+            tuple(f"{label} ({counts[label]})" for label in hopeless),
+            f"A class needs at least {MINIMUM} usable pictures, one each to train, validate and test.",
+            "Training refuses. Add pictures, or take the class out.",
+        )
+    if scarce:
+        yield Finding(
+            "few",
+            "warning",
+            tuple(f"{label} ({counts[label]})" for label in scarce),
+            f"Under {FEW} pictures a class make every figure vague: read the intervals.",
+        )
+    if not hopeless:
+        for split in SPLITS:
+            there = {p.label for p in pictures if not p.error and p.split == split}
+            lacking = [label for label in sorted(counts) if label not in there]
+            if lacking:
+                yield Finding(
+                    f"class-not-in-{split}",
+                    "error" if split == "train" else "warning",
+                    tuple(lacking),
+                    f"{len(lacking)} of {len(counts)} classes have no picture in {split}.",
+                    "Training refuses." if split == "train" else f"Nothing can be said of them on {split}.",
+                )
+
+
+def odd(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    usable = [p for p in pictures if not p.error]
+    small = [p for p in usable if min(p.width, p.height) < TINY]
+    # A collection of small pictures is one; a few small ones among large ones are odd.
+    if small and len(small) < len(usable) / 2:
+        yield Finding(
+            "tiny",
+            "warning",
+            tuple(f"{p.path} ({p.width}x{p.height})" for p in small),
+            f"{_pictures(len(small))} are under {TINY} pixels on a side, unlike most here.",
+            "Kept. Look at them.",
+        )
+    long = [p for p in usable if max(p.width, p.height) > ELONGATED * min(p.width, p.height)]
+    if long:
+        yield Finding(
+            "elongated",
+            "note",
+            tuple(f"{p.path} ({p.width}x{p.height})" for p in long),
+            f"{_pictures(len(long))} are over {ELONGATED} times as long as wide.",
+            "Kept; with image.fit=squash they are distorted most, image.fit=pad keeps their shape.",
+        )
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture" if count == 1 else f"{count} pictures"
+
+
+CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (broken, duplicates, balance, few, odd)

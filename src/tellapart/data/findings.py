@@ -1,0 +1,36 @@
+"""Finding: one thing about the pictures that a person should know. Made by sources and checks, shown by check and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """kind is a stable kebab-case word; `error` and `warning` need a person, `note` only tells.
+
+    >>> Finding("empty-class", "warning", ("birds",), "1 class folder holds no picture.", "It is left out.").needs_person
+    True
+    """
+
+    kind: str
+    severity: Severity
+    paths: tuple[str, ...]
+    meaning: str
+    done: str = ""
+
+    @property
+    def needs_person(self) -> bool:
+        return self.severity != "note"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "meaning": self.meaning,
+            "done": self.done,
+            "paths": list(self.paths),
+        }

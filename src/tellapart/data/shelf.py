@@ -1,0 +1,242 @@
+"""One folder of decoded pictures on the disk: its lock, index and data file; and what gives way where space runs out.
+
+The lower half of data.cache, which says how the folder is laid out. Raises OSError and sqlite3.Error (FAILURES).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    import fcntl
+except ImportError:  # Windows refuses to remove what is open, which serves the same end
+    fcntl = None  # type: ignore[assignment]
+
+FAILURES = (OSError, sqlite3.Error)
+
+_OURS = 0x7E11A9A7 & 0x7FFFFFFF  # sqlite's application_id: an index that lacks it is foreign
+_KEPT_FREE = 2 * 2**30
+_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """pixels: contiguous uint8; crc: zlib.crc32 of them."""
+
+    digest: str
+    pixels: NDArray[np.uint8]
+    crc: int
+
+
+class Shelf:
+    """An open folder. version differs for every index that was begun. Not thread-safe: its owner locks."""
+
+    def __init__(self, folder: Path, record_bytes: int) -> None:
+        self.folder = folder
+        self._record_bytes = record_bytes
+        self._lock = _hold(folder)
+        try:
+            self._open()
+        except FAILURES:
+            self._lock.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            self._index, self.version = _open_index(self.folder / "index.sqlite")
+        except sqlite3.OperationalError:
+            raise  # the disk, not what is on it
+        except sqlite3.DatabaseError:
+            _clear(self.folder)
+            self._index, self.version = _open_index(self.folder / "index.sqlite")
+        data = self.folder / f"data-{self.version:08x}.bin"
+        for other in self.folder.glob("data-*.bin"):
+            if other != data:
+                with suppress(OSError):
+                    other.unlink()
+        try:
+            handle = os.open(data, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        except OSError:
+            self._index.close()
+            raise
+        self._data = os.fdopen(handle, "r+b")
+        self._mapped = np.empty((0, self._record_bytes), np.uint8)
+
+    def close(self) -> None:
+        self._index.close()
+        with suppress(OSError):  # a full disk is told by write()
+            self._data.close()
+        self._lock.close()
+
+    def count(self) -> int:
+        """Pictures in the index."""
+        return int(self._index.execute("SELECT count(*) FROM pictures").fetchone()[0])
+
+    def find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """digest -> slot, crc32 of those whose record lies within the data file."""
+        length = self._length()
+        found = {}
+        for start in range(0, len(digests), _QUERY):
+            some = digests[start : start + _QUERY]
+            marks = ",".join("?" * len(some))
+            rows = self._index.execute(f"SELECT digest, slot, crc FROM pictures WHERE digest IN ({marks})", some)
+            found.update({digest: (slot, crc) for digest, slot, crc in rows if slot < length})
+        return found
+
+    def write(self, records: Sequence[Record], *, replacing: Set[str]) -> None:
+        """Add the records that are not here, and put those of `replacing` over their damaged selves. All or none.
+
+        The write lock of the index keeps other processes from giving the same slots.
+        """
+        self._index.execute("BEGIN IMMEDIATE")
+        try:
+            self._index.execute("DELETE FROM pictures WHERE slot >= ?", (self._length(),))
+            known = self.find([record.digest for record in records])
+            (last,) = self._index.execute("SELECT max(slot) FROM pictures").fetchone()
+            slot = 0 if last is None else last + 1
+            rows = []
+            for record in records:
+                if record.digest not in known:
+                    place, slot = slot, slot + 1
+                elif record.digest in replacing:
+                    place = known[record.digest][0]
+                else:
+                    continue
+                self._data.seek(place * self._record_bytes)
+                self._data.write(record.pixels.data)
+                rows.append((record.digest, place, record.crc))
+            self._data.flush()
+            self._index.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", rows)
+            self._index.execute("COMMIT")
+        except BaseException:
+            if self._index.in_transaction:
+                self._index.execute("ROLLBACK")
+            raise
+
+    def records(self) -> NDArray[np.uint8]:
+        """The data file, mapped: (slots, record_bytes), read-only. It stays valid when the file grows or is removed."""
+        length = self._length()
+        if length > len(self._mapped):
+            view = mmap.mmap(self._data.fileno(), length * self._record_bytes, access=mmap.ACCESS_READ)
+            self._mapped = np.frombuffer(view, np.uint8).reshape(length, self._record_bytes)
+        return self._mapped
+
+    def empty(self) -> bool:
+        """Begin anew without a picture. False, and nothing done, where another process has the folder open."""
+        if fcntl is None:
+            return False
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            return False
+        self._index.close()
+        self._data.close()
+        _clear(self.folder)
+        self._open()
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        return True
+
+    def _length(self) -> int:
+        """Whole records in the data file."""
+        return os.fstat(self._data.fileno()).st_size // self._record_bytes
+
+
+def bytes_left(root: Path, limit: int) -> int:
+    """Bytes that may still be written under the root: up to the limit, and never the last of the disk."""
+    taken = 0
+    for path in root.glob("*/data-*.bin"):
+        with suppress(FileNotFoundError):
+            taken += path.stat().st_size
+    disk = shutil.disk_usage(root)
+    return min(limit - taken, disk.free - min(_KEPT_FREE, disk.total // 20))
+
+
+def evict_least_used(root: Path, limit: int, needed: int, *, spared: Path) -> None:
+    """Remove folders that no process has open, the longest unused first, until `needed` bytes are left."""
+    locks = []
+    for lock in root.glob("*/lock"):
+        with suppress(FileNotFoundError):
+            locks.append((lock.stat().st_mtime_ns, lock))
+    for _, lock in sorted(locks):
+        if bytes_left(root, limit) >= needed:
+            return
+        if lock.parent != spared:
+            _remove(lock)
+
+
+def _remove(lock: Path) -> None:
+    """Remove the folder of this lock, unless a process holds it."""
+    with suppress(OSError), lock.open("ab") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _clear(lock.parent)
+        lock.unlink()
+        lock.parent.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    """Remove the data first: where an open file cannot be removed, the index stays as well."""
+    for path in (*folder.glob("data-*.bin"), *folder.glob("index.sqlite*")):
+        path.unlink(missing_ok=True)
+
+
+def _hold(folder: Path) -> BinaryIO:
+    """The folder's lock, held shared; its time says when the folder was last used."""
+    path = folder / "lock"
+    for _ in range(100):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("ab")
+        except FileNotFoundError:
+            continue  # another process removed the folder meanwhile
+        try:
+            if fcntl is None:
+                return file
+            fcntl.flock(file, fcntl.LOCK_SH)
+            os.utime(path)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except FileNotFoundError:
+            pass  # removed between opening and locking
+        except OSError:
+            file.close()
+            raise
+        file.close()
+    raise OSError(f"{folder} is removed by other processes again and again")
+
+
+def _open_index(path: Path) -> tuple[sqlite3.Connection, int]:
+    """The index and its version. Raises sqlite3.DatabaseError (not its OperationalError) for one that is no use."""
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    try:
+        # A kill cannot harm it so; a power cut can, and then it is only a cache.
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            connection.execute(f"PRAGMA application_id = {_OURS}")
+            connection.execute(f"PRAGMA user_version = {1 + secrets.randbelow(2**31 - 1)}")
+            connection.execute(
+                "CREATE TABLE pictures (digest TEXT PRIMARY KEY, slot INTEGER UNIQUE, crc INTEGER) WITHOUT ROWID"
+            )
+        connection.execute("COMMIT")
+        sound = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+        if not sound or connection.execute("PRAGMA application_id").fetchone() != (_OURS,):
+            raise sqlite3.DatabaseError(f"{path} is damaged or foreign")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection, int(version)

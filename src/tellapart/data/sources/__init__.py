@@ -1,0 +1,146 @@
+"""What a user names as data -> Source: every picture with its label and, where the data say so, its split and group.
+
+Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is understood by looking, through the one
+ordered table READERS. Pictures are listed, never opened, and nothing of the user is written, moved or deleted.
+Read by: api.read. What is decided here:
+
+- Pictures: jpg jpeg jpe png gif bmp webp tif tiff ppm pgm heic heif avif, in any case (.JPG). One that cannot be
+  decoded becomes a broken row later, not here.
+- Passed over: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
+- Links to files and folders are followed, each real folder is entered once; a link to nothing is a finding.
+- Paths stay as they are on the disk, undecodable bytes included; class names are composed (NFC), so a class written in
+  both Unicode forms is one class. `Cats` and `cats` are two.
+- A class is the whole path of the folder that holds its pictures. One folder that holds everything is passed through.
+- Splits: every top-level folder with pictures must be named like a split (train, training_set, val, validation, test,
+  testing, test1 ...), and one must be for training; `test` beside folders of other names is a class.
+- Pictures of a class that training lacks, pictures without a label, rows of missing files and rows that contradict each
+  other are left out, each with a finding. One class, or no picture, is an error.
+- Labels are strings: 0 and 1.0 (in a column of whole numbers) become '0' and '1', booleans 'true' and 'false'.
+- Training pictures alone leave the split open. Rows come in natural order of their paths: 2 before 10.
+- Labels in file names are what stands before the last separator and number; IMG_0012 and 2024-01-05 say no class.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tellapart.config import DataConfig
+from tellapart.data.findings import Finding
+from tellapart.data.sources.archive import unpacked
+from tellapart.data.sources.folders import read_class_folders, read_split_folders
+from tellapart.data.sources.idx import open_row, read_idx
+from tellapart.data.sources.listing import Listing, counted, kind_of, list_folder
+from tellapart.data.sources.names import read_names
+from tellapart.data.sources.settle import settled
+from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.table import is_frame, read_frame, read_table_beside, read_table_file
+from tellapart.errors import SourceError, unknown
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["LAYOUTS", "READERS", "Row", "Source", "open_row", "read_source"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One layout of a folder. read gives the Source, or in words why the folder has another layout."""
+
+    name: str
+    example: str
+    read: Callable[[Listing, DataConfig], Source | str]
+
+
+# Asked in this order; the first that gives a Source has understood the folder.
+READERS = (
+    Reader(
+        "split folders", "photos/train/cats/1.jpg  photos/train/dogs/2.jpg  photos/test/cats/3.jpg", read_split_folders
+    ),
+    Reader("class folders", "photos/cats/1.jpg  photos/dogs/2.jpg", read_class_folders),
+    Reader("table", "photos/labels.csv with the columns path,label and the pictures it names", read_table_beside),
+    Reader("file names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in photos/train/, photos/test/)", read_names),
+    Reader("idx files", "", read_idx),
+)
+LAYOUTS = "Four layouts work, as a folder, a zip or a tar:\n" + "\n".join(
+    f"  {reader.name:<14} {reader.example}" for reader in READERS if reader.example
+)
+_BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
+
+
+def read_source(data: str | os.PathLike[str] | pandas.DataFrame, config: DataConfig) -> Source:
+    """Understand what was named as data. An archive is unpacked into the cache first, once.
+
+    Raises SourceError if it is not there or holds no labelled pictures of two classes: the message says what was found
+    and shows the layouts that work; ConfigError for a data.label_pattern that is wrong.
+    """
+    if is_frame(data):
+        return settled(read_frame(data, config), "DataFrame")
+    if not isinstance(data, (str, os.PathLike)):
+        raise SourceError(f"Given {type(data).__name__} as data; expected a path, builtin:NAME or a pandas DataFrame.")
+    path = _located(os.fspath(data))
+    if path.is_dir():
+        return _read_folder(path, str(data), config)
+    kind = kind_of(path.name)
+    if kind == "table":
+        return settled(read_table_file(path, config), str(data))
+    if kind == "picture":
+        raise SourceError(
+            f"{data} is a single picture. Name the folder, archive or table that holds pictures of each class."
+        )
+    if kind == "idx":
+        raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
+    folder, left_out = unpacked(path)
+    source = _read_folder(folder, str(data), config)
+    findings = source.findings
+    if left_out:
+        meaning = f"{counted(len(left_out), 'link or device')} in the archive."
+        findings = (
+            *findings,
+            Finding("not-unpacked", "warning", left_out, meaning, "Left out: only files are unpacked."),
+        )
+    return replace(source, layout=f"{source.layout}; unpacked from {path.name}", findings=findings)
+
+
+def _located(name: str) -> Path:
+    """Raises SourceError for a path where nothing is, with the nearest names beside it."""
+    if name.startswith("builtin:"):
+        known = [entry.name for entry in _BUILTIN.iterdir() if entry.is_dir()] if _BUILTIN.is_dir() else []
+        wanted = name.removeprefix("builtin:")
+        if wanted not in known:
+            raise SourceError(unknown("built-in data set", wanted, known))
+        return _BUILTIN / wanted
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return path
+    near: list[str] = []
+    if path.parent.is_dir():
+        near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=2)  # noqa: PTH208 - names only
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise SourceError(
+        f"There is no {name!r} to read pictures from.{hint} Give a folder, an archive, a table or builtin:NAME."
+    )
+
+
+def _read_folder(folder: Path, name: str, config: DataConfig) -> Source:
+    listing = list_folder(folder, name)
+    reasons = []
+    for reader in READERS:
+        outcome = reader.read(listing, config)
+        if isinstance(outcome, Source):
+            return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name)
+        reasons.append(f"  {reader.name:<14} {outcome}")
+    if not (listing.pictures or listing.tables or listing.archives or listing.others):
+        raise SourceError(f"{name} is empty.\n{LAYOUTS}")
+    advice = (
+        f"\nName the archive to read it: {listing.archives[0]}" if listing.archives and not listing.pictures else ""
+    )
+    raise SourceError(
+        f"{name} has no layout that is known. It holds {listing.describe()}.{advice}\n"
+        + "\n".join(reasons)
+        + f"\n{LAYOUTS}"
+    )

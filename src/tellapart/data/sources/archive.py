@@ -1,0 +1,257 @@
+"""A zip or tar archive, archives inside it included -> a folder in the cache with its pictures, tables and idx files.
+
+The archive is not trusted: a member that would land outside the folder makes it refused; links and devices are not
+taken; number of members, bytes really written and depth are bounded. The folder appears whole or not at all and is
+named for the archive's path, size and time of change, so that a changed archive is unpacked anew. Read by: read_source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, ignored, kind_of
+from tellapart.errors import SourceError
+from tellapart.files import cache_root
+
+MAX_MEMBERS = 2_000_000
+MAX_BYTES = 50_000_000_000
+MAX_DEPTH = 2
+STALE_SECONDS = 600.0  # an unfinished folder that nothing was written to for so long has lost its process
+_CHUNK = 1 << 20
+_LEFT_OUT = ".left-out.json"
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: str
+    kind: Literal["file", "folder", "other"]
+    open: Callable[[], IO[bytes]]
+
+
+def unpacked(archive: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder with the archive's content and the links and devices that were not taken. Unpacked once.
+
+    Raises SourceError for a file that is no archive, is damaged, password-protected, hostile or too large.
+    """
+    try:
+        whole = archive.resolve()
+        status = whole.stat()
+    except OSError as error:
+        raise SourceError(f"{archive} cannot be read: {error.strerror}.") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{archive} is neither a file nor a folder.")
+    state = f"{whole}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
+    target = cache_root() / "archives" / hashlib.blake2b(state, digest_size=16).hexdigest()
+    if not (target / _LEFT_OUT).is_file():  # written last: without it the folder was cleared in part
+        shutil.rmtree(target, ignore_errors=True)
+        unpack(whole, target)
+    return target, tuple(json.loads((target / _LEFT_OUT).read_text("utf-8")))
+
+
+def unpack(
+    archive: Path,
+    target: Path,
+    *,
+    max_members: int = MAX_MEMBERS,
+    max_bytes: int = MAX_BYTES,
+    max_depth: int = MAX_DEPTH,
+) -> None:
+    """Unpack into a neighbour of target and rename it: target is whole or not there. Other processes may do the same.
+
+    max_members counts every member, max_bytes what is written; both include nested archives. Raises SourceError.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(target.parent)
+        neighbour = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+    except OSError as error:
+        raise SourceError(
+            f"Cannot write into {target.parent}: {error.strerror}. $TELLAPART_CACHE names another folder."
+        ) from None
+    try:
+        work = _Unpacking(neighbour, str(archive), max_members, max_bytes, max_depth)
+        work.into(archive, neighbour, str(archive), depth=1)
+        (neighbour / _LEFT_OUT).write_text(json.dumps(work.left_out), encoding="utf-8")
+        _put(neighbour, target)
+    except OSError as error:
+        raise SourceError(f"Cannot unpack {archive} into {target.parent}: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(neighbour, ignore_errors=True)
+
+
+def _put(neighbour: Path, target: Path) -> None:
+    try:
+        neighbour.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was first, with the same content
+            raise
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left; a living one touches its folder as it writes."""
+    for left in folder.glob(".unfinished-*"):
+        try:
+            stale = time.time() - left.stat().st_mtime > STALE_SECONDS
+        except FileNotFoundError:  # its process has just finished
+            continue
+        if stale:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+class _Unpacking:
+    """One archive with all that is nested in it, under one budget."""
+
+    def __init__(self, folder: Path, archive: str, max_members: int, max_bytes: int, max_depth: int) -> None:
+        self.left_out: list[str] = []
+        self._folder = folder
+        self._archive = archive
+        self._limits = max_members, max_bytes, max_depth
+        self._members = 0
+        self._bytes = 0
+        self._touched = time.monotonic()
+
+    def into(self, archive: Path, folder: Path, name: str, depth: int) -> None:
+        """Unpack one archive; name is how messages call it."""
+        nested: list[tuple[Path, str]] = []
+        try:
+            for member in _members_of(archive, name):
+                self._count_member()
+                parts = _safe_parts(member.name, name)
+                if not parts or any(ignored(part) for part in parts):
+                    continue
+                place = folder.joinpath(*parts)
+                if member.kind == "folder":
+                    place.mkdir(parents=True, exist_ok=True)
+                elif member.kind == "other":
+                    self.left_out.append(member.name)
+                elif kind := kind_of(parts[-1]):
+                    self._write(member, place)
+                    if kind == "archive":
+                        nested.append((place, f"{member.name} inside {name}"))
+        except _DAMAGED as error:
+            detail = str(error).partition("\n")[0].rstrip(":.")
+            raise SourceError(f"{name} is damaged, or neither a zip nor a tar archive: {detail}.") from None
+        except NotImplementedError as error:
+            raise SourceError(
+                f"{name} is packed in a way that cannot be read: {error}. Pack it as an ordinary zip or tar."
+            ) from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise SourceError(f"{name} is damaged: {error}.") from None  # a broken compressed stream carries no number
+        for place, inner in nested:
+            if depth == self._limits[2]:
+                raise SourceError(
+                    f"{inner} lies in more than {depth} archives, which is as deep as is read. Unpack it yourself."
+                )
+            self.into(place, _free_folder(place), inner, depth + 1)
+            place.unlink()
+
+    def _count_member(self) -> None:
+        self._members += 1
+        if self._members > self._limits[0]:
+            raise SourceError(
+                f"{self._archive} has more than {self._limits[0]:,} members. Unpack it yourself and name the folder."
+            )
+
+    def _write(self, member: _Member, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as source, place.open("wb") as file:
+            while chunk := source.read(_CHUNK):
+                self._bytes += len(chunk)
+                if self._bytes > self._limits[1]:
+                    raise SourceError(
+                        f"{self._archive} unpacks to more than {self._limits[1]:,} bytes. "
+                        "If it is what you expect, unpack it yourself and name the folder."
+                    )
+                file.write(chunk)
+        if time.monotonic() - self._touched > STALE_SECONDS / 20:
+            os.utime(self._folder)
+            self._touched = time.monotonic()
+
+
+def _safe_parts(name: str, archive: str) -> tuple[str, ...]:
+    """The parts of a member's name, back slashes read as slashes. Raises SourceError if it would lead outside."""
+    slashed = name.replace("\\", "/")
+    parts = tuple(part for part in slashed.split("/") if part not in ("", "."))
+    if slashed.startswith("/") or re.match(r"[A-Za-z]:", slashed) or ".." in parts or "\0" in slashed:
+        raise SourceError(
+            f"{archive} is refused: its member {name!r} would be written outside the folder it is unpacked into."
+        )
+    return parts
+
+
+def _free_folder(archive: Path) -> Path:
+    """train.zip -> train, or train.zip.unpacked where a folder or file of that name stands already."""
+    suffix = max((s for s in ARCHIVE_SUFFIXES if archive.name.lower().endswith(s)), key=len)
+    folder = archive.with_name(archive.name[: -len(suffix)] or archive.name)
+    return archive.with_name(f"{archive.name}.unpacked") if folder.exists() else folder
+
+
+def _members_of(archive: Path, name: str) -> Iterator[_Member]:
+    with archive.open("rb") as file:
+        start = file.read(4)
+    # By its first bytes: a tar that ends with a zip would pass for a zip, too.
+    return _zip_members(archive, name) if start in (b"PK\3\4", b"PK\5\6", b"PK\7\x08") else _tar_members(archive)
+
+
+def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as bundle:
+
+        def opener(info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+            def opened() -> IO[bytes]:
+                if info.flag_bits & 1:
+                    raise SourceError(f"{name} is password-protected. Unpack it yourself and name the folder.")
+                return bundle.open(info)
+
+            return opened
+
+        for info in bundle.infolist():
+            mode = stat.S_IFMT(info.external_attr >> 16)
+            kind: Literal["file", "folder", "other"] = "folder" if info.is_dir() else "file"
+            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+                kind = "other"
+            yield _Member(_zip_name(info), kind, opener(info))
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Names are UTF-8 or, by the letter of the format, cp437; some programs write UTF-8 without saying so."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return info.filename
+
+
+def _tar_members(archive: Path) -> Iterator[_Member]:
+    with tarfile.open(archive) as bundle:
+
+        def opener(info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
+            def opened() -> IO[bytes]:
+                content = bundle.extractfile(info)
+                if content is None:
+                    raise tarfile.ReadError(f"member {info.name!r} has no content")
+                return content
+
+            return opened
+
+        for info in bundle:
+            kind: Literal["file", "folder", "other"] = "file" if info.isreg() else "folder" if info.isdir() else "other"
+            yield _Member(info.name, kind, opener(info))

@@ -1,0 +1,162 @@
+"""Listing -> Source for pictures in class folders, with or without split folders above them.
+
+A class is the path of the folder that directly holds pictures, kept whole: `a/x` and `b/x` are two classes. A single
+folder that holds everything (as archives often have) is passed through. Folders are splits only if every top-level
+folder with pictures has the name of a split and one of them is the training split; so a class called `test` beside
+others remains a class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tellapart.config import DataConfig
+from tellapart.data.catalog import Split
+from tellapart.data.findings import Finding
+from tellapart.data.sources.listing import Listing, counted, label_text
+from tellapart.data.sources.source import Row, Source
+from tellapart.errors import SourceError
+
+# test1 is the name in Kaggle's dogs-vs-cats archive.
+SPLIT_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "train_set", "training_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set"), "validation"),
+    **dict.fromkeys(("test", "testing", "test_set", "testing_set", "test1"), "test"),
+}
+
+
+def split_named(name: str) -> Split | None:
+    """The split that a folder name or a table's cell means, in any case.
+
+    >>> split_named("Training Set"), split_named("cats")
+    ('train', None)
+    """
+    return SPLIT_NAMES.get(name.strip().casefold().replace(" ", "_").replace("-", "_"))
+
+
+def base_folder(listing: Listing) -> str:
+    """The folder all pictures lie in or below. A lone training folder is passed through (alone it says nothing); a lone
+    validation or test folder is not."""
+    places = [folder.split("/") if folder else [] for folder in listing.by_folder] or [[]]
+    kept: list[str] = []
+    # What the first and the last in order share, all share.
+    for name, last in zip(min(places), max(places), strict=False):
+        if name != last or split_named(name) in ("validation", "test"):
+            break
+        kept.append(name)
+    return "/".join(kept)
+
+
+def below(base: str, folder: str) -> str:
+    """`folder` relative to `base`, "" if they are one.
+
+    >>> below("a", "a/b/c")
+    'b/c'
+    """
+    return folder[len(base) + 1 :] if base else folder
+
+
+def split_folders(listing: Listing) -> dict[str, Split]:
+    """Top-level folder -> split, if every top-level folder with pictures has the name of a split; else empty."""
+    base = base_folder(listing)
+    tops = {below(base, folder).partition("/")[0] for folder in listing.by_folder} - {""}
+    splits = {top: split for top in tops if (split := split_named(top))}
+    return splits if len(splits) == len(tops) else {}
+
+
+def require_train(listing: Listing, splits: dict[str, Split]) -> None:
+    """Raises SourceError if there are split folders and none is for training."""
+    if splits and "train" not in splits.values():
+        raise SourceError(
+            f"{listing.name} has pictures in {', '.join(sorted(splits))} only and no training pictures. "
+            "Put them into a folder named train beside it; or, if these are all there are, name that folder itself."
+        )
+
+
+def asks_for_other(config: DataConfig) -> str:
+    """Why folder names are not taken as labels although they could be: the configuration says where labels are."""
+    if config.label_pattern is not None:
+        return "data.label_pattern says that labels are in the file names"
+    if config.label_column is not None or config.path_column is not None:
+        return "data.label_column or data.path_column says that labels are in a table"
+    return ""
+
+
+def read_split_folders(listing: Listing, config: DataConfig) -> Source | str:
+    """Split folders with class folders inside, or why the folder is none."""
+    if reason := asks_for_other(config):
+        return reason
+    splits = split_folders(listing)
+    if not splits:
+        return "not all top-level folders with pictures are named like train, validation and test"
+    base = base_folder(listing)
+    places: dict[str, tuple[Split | None, str]] = {}
+    for folder in listing.by_folder:
+        top, _, inner = below(base, folder).partition("/")
+        # Archives in archives give train/train/...: the inner one is no class.
+        if inner.partition("/")[0].casefold() == top.casefold():
+            inner = inner.partition("/")[2]
+        places[folder] = (splits.get(top), inner)
+    if not any(inner for _, inner in places.values()):
+        return f"no class folders inside {', '.join(sorted(splits))}"
+    require_train(listing, splits)
+    return _source(listing, places, f"class folders in the split folders {', '.join(sorted(splits))}")
+
+
+def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
+    """Class folders without splits, or why the folder is none."""
+    if reason := asks_for_other(config):
+        return reason
+    if split_folders(listing):
+        return "the folders are named like splits, not like classes"
+    base = base_folder(listing)
+    places: dict[str, tuple[Split | None, str]] = {folder: (None, below(base, folder)) for folder in listing.by_folder}
+    labels = {label for _, label in places.values()} - {""}
+    if len(labels) < 2:
+        held = labels.pop() if labels else base
+        return f"pictures lie in one folder only{f', {held!r}' if held else ''}; a classifier needs two classes"
+    source = _source(listing, places, "class folders")
+    hidden = tuple(sorted(f for f in listing.by_folder if any(map(split_named, below(base, f).split("/")[1:]))))
+    if not hidden:
+        return source
+    meaning = f"{counted(len(hidden), 'class')} with the name of a split within the path."
+    done = "Taken as classes. If they are splits, name the folder above them, or put the splits above the classes."
+    return replace(source, findings=(*source.findings, Finding("split-below-class", "warning", hidden, meaning, done)))
+
+
+def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layout: str) -> Source:
+    """Rows from folder -> (split, class folder); pictures of a folder without a class are unlabelled."""
+    labels = {folder: label_text(inner) for folder, (_, inner) in places.items()}
+    rows: list[Row] = []
+    unlabelled: list[str] = []
+    for path in listing.pictures:
+        folder = path.rpartition("/")[0]
+        if labels[folder]:
+            rows.append(Row(path, labels[folder], places[folder][0] or ""))
+        else:
+            unlabelled.append(path)
+    findings = []
+    if listing.empty_folders:
+        meaning = f"{counted(len(listing.empty_folders), 'class folder')} without any picture."
+        findings.append(Finding("empty-class", "warning", listing.empty_folders, meaning, "Left out of the classes."))
+    findings.extend(unlabelled_finding(unlabelled, "beside the class folders"))
+    if listing.tables:
+        meaning = f"{counted(len(listing.tables), 'table')} beside class folders."
+        findings.append(
+            Finding(
+                "table-not-used",
+                "note",
+                listing.tables,
+                meaning,
+                "Labels are the folders' names; to use a table, name it.",
+            )
+        )
+    return Source(listing.root, tuple(rows), layout, tuple(findings))
+
+
+def unlabelled_finding(paths: list[str], where: str) -> list[Finding]:
+    """The finding for pictures without a label, or nothing if there are none."""
+    if not paths:
+        return []
+    meaning = f"{counted(len(paths), 'picture')} {where}, without a label."
+    return [Finding("unlabelled", "warning", tuple(paths), meaning, "Left out.")]

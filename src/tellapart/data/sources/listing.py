@@ -1,0 +1,228 @@
+"""A folder -> Listing: every picture, table, idx file and archive below it, by name alone. No file is opened.
+
+Read by: the readers of folders, tables, file names and idx files; archive asks it which members count.
+Hidden names (a leading dot, which covers `._x` and `.DS_Store`), __MACOSX, @eaDir and the like are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from tellapart.data.findings import Finding
+from tellapart.errors import SourceError
+
+Kind = Literal["picture", "table", "idx", "archive", "names", ""]
+
+PICTURE_SUFFIXES = frozenset(
+    ("jpg", "jpeg", "jpe", "png", "gif", "bmp", "webp", "tif", "tiff", "ppm", "pgm", "heic", "heif", "avif")
+)
+TABLE_SUFFIXES = frozenset(("csv", "tsv", "parquet"))
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+IDX_NAME = re.compile(r"(?P<part>.+)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?", re.IGNORECASE)
+IGNORED = frozenset(("__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"))
+
+
+def kind_of(name: str) -> Kind:
+    """What a file is by its name, in any case; "names" is the list of class names beside idx files, "" anything else.
+
+    >>> kind_of("Cat.JPG"), kind_of("train.tar.gz"), kind_of("notes.txt")
+    ('picture', 'archive', '')
+    """
+    lower = name.lower()
+    suffix = lower.rpartition(".")[2] if "." in lower else ""
+    if suffix in PICTURE_SUFFIXES:
+        return "picture"
+    if suffix in TABLE_SUFFIXES:
+        return "table"
+    if lower.endswith(ARCHIVE_SUFFIXES):
+        return "archive"
+    if lower == "labels.txt":
+        return "names"
+    return "idx" if IDX_NAME.fullmatch(name) else ""
+
+
+def ignored(name: str) -> bool:
+    """Whether a file or folder of this name is left by a system and never meant as data."""
+    return name.startswith(".") or name.lower() in IGNORED
+
+
+def natural_key(path: str) -> tuple[list[str | int], str]:
+    """Sorts as people do: `cat.2.jpg` before `cat.10.jpg`; the path itself decides between `a1` and `a01`."""
+    parts: list[str | int] = list(re.split(r"(\d+)", path))
+    parts[1::2] = map(int, parts[1::2])
+    return parts, path
+
+
+def label_text(name: str) -> str:
+    r"""A class name as text: composed (NFC), undecodable bytes written out, so that it can be stored anywhere.
+
+    >>> label_text("caf\udce9")
+    'caf\\xe9'
+    """
+    readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", readable)
+
+
+def counted(number: int, word: str) -> str:
+    """
+    >>> counted(1, "picture"), counted(2, "class")
+    ('1 picture', '2 classes')
+    """
+    return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("s") else "s")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a folder. Paths are relative to root with forward slashes, as on the disk, in natural order.
+
+    name: what the user called it (an archive's name where root is an unpacked one). others: suffix -> count.
+    """
+
+    root: Path
+    name: str
+    pictures: tuple[str, ...]
+    folders: tuple[str, ...]
+    tables: tuple[str, ...]
+    idx: tuple[str, ...]
+    archives: tuple[str, ...]
+    others: Counter[str]
+    findings: tuple[Finding, ...]
+
+    @cached_property
+    def by_folder(self) -> dict[str, tuple[str, ...]]:
+        """Pictures by the folder that directly holds them; "" is the root."""
+        table: dict[str, list[str]] = {}
+        for path in self.pictures:
+            table.setdefault(path.rpartition("/")[0], []).append(path)
+        return {folder: tuple(paths) for folder, paths in table.items()}
+
+    @cached_property
+    def empty_folders(self) -> tuple[str, ...]:
+        """The topmost folders with no picture in or below them."""
+        full = {""}
+        for folder in self.by_folder:
+            while folder not in full:
+                full.add(folder)
+                folder = folder.rpartition("/")[0]
+        return tuple(f for f in self.folders if f not in full and f.rpartition("/")[0] in full)
+
+    def describe(self) -> str:
+        """What was found, in counts."""
+        found = [f"{counted(len(self.pictures), 'picture')} in {counted(len(self.by_folder), 'folder')}"]
+        for paths, word in ((self.tables, "table"), (self.idx, "idx file"), (self.archives, "archive")):
+            if paths:
+                shown = ", ".join(paths[:3]) + (" ..." if len(paths) > 3 else "")
+                found.append(f"{counted(len(paths), word)} ({shown})")
+        if self.others:
+            shown = ", ".join(f"{number} {suffix}" for suffix, number in self.others.most_common(3))
+            found.append(f"{counted(self.others.total(), 'other file')} ({shown})")
+        return ", ".join(found)
+
+
+@dataclass
+class _Walk:
+    """The state of one walk: what was found so far, and the real folders already seen."""
+
+    found: dict[str, list[str]] = field(
+        default_factory=lambda: {kind: [] for kind in ("picture", "table", "idx", "archive")}
+    )
+    folders: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+    others: Counter[str] = field(default_factory=Counter)
+    seen_again: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    no_file: list[str] = field(default_factory=list)
+
+    def folder(self, place: str, prefix: str) -> list[tuple[str, str]]:
+        """Take in one folder; gives the folders inside. A real folder that was seen before is not entered again."""
+        try:
+            status = os.stat(place)  # noqa: PTH116 - a Path per folder and file costs more than the walk
+            if (status.st_dev, status.st_ino) in self.seen:
+                self.seen_again.append(prefix[:-1])
+                return []
+            self.seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as entries:
+                inside = [self._entry(entry, prefix) for entry in entries if not ignored(entry.name)]
+        except OSError:
+            self.unreadable.append(prefix[:-1])
+            return []
+        if prefix:
+            self.folders.append(prefix[:-1])
+        return [folder for folder in inside if folder]
+
+    def _entry(self, entry: os.DirEntry[str], prefix: str) -> tuple[str, str] | None:
+        if entry.is_dir(follow_symlinks=False):
+            return entry.path, f"{prefix}{entry.name}/"
+        if entry.is_symlink() and _leads_to_folder(entry):
+            self.links.append((entry.path, f"{prefix}{entry.name}/"))
+            return None
+        kind = kind_of(entry.name)
+        if kind in self.found:
+            (self.found[kind] if _is_file(entry) else self.no_file).append(prefix + entry.name)
+        else:
+            self.others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122
+        return None
+
+    def findings(self) -> tuple[Finding, ...]:
+        notes = (
+            (self.unreadable, "unreadable-folder", "error", "cannot be read", "What is in it is left out."),
+            (self.no_file, "not-a-file", "error", "is a link to nothing, or no regular file", "It is left out."),
+            (
+                self.seen_again,
+                "seen-again",
+                "note",
+                "leads to a folder that was read under another name",
+                "It is read once.",
+            ),
+        )
+        return tuple(
+            Finding(kind, severity, _ordered(paths), f"{counted(len(paths), 'name')}: each {meaning}.", done)  # type: ignore[arg-type]
+            for paths, kind, severity, meaning, done in notes
+            if paths
+        )
+
+
+def list_folder(root: Path, name: str = "") -> Listing:
+    """Walk a folder. Links to files and folders are followed, each real folder is entered once: real ones first, then
+    linked ones in order of name, so that the outcome does not hang on the order of the disk.
+
+    Raises SourceError if the folder itself cannot be read.
+    """
+    walk = _Walk()
+    pending = [(os.fspath(root), "")]
+    while pending or walk.links:
+        if not pending:
+            walk.links.sort(key=lambda link: natural_key(link[1]), reverse=True)
+            pending.append(walk.links.pop())
+        pending.extend(walk.folder(*pending.pop()))
+    if "" in walk.unreadable:
+        raise SourceError(f"{root} cannot be read as a folder. Check that you may list and open it.")
+    pictures, tables, idx, archives = (_ordered(walk.found[kind]) for kind in ("picture", "table", "idx", "archive"))
+    folders = _ordered(walk.folders)
+    return Listing(root, name or str(root), pictures, folders, tables, idx, archives, walk.others, walk.findings())
+
+
+def _ordered(paths: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(paths, key=natural_key))
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False

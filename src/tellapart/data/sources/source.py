@@ -1,0 +1,29 @@
+"""Source: what a reader of one layout gives back: the pictures it found, with what their place says of label and split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tellapart.data.findings import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture as its source names it. split is empty, train, validation or test; group ties pictures that must
+    stay on one side of a split (one patient, one video)."""
+
+    path: str
+    label: str
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """root: the folder (or idx folder) that the rows' paths are relative to. layout: what was understood, in words."""
+
+    root: Path
+    rows: tuple[Row, ...]
+    layout: str
+    findings: tuple[Finding, ...] = ()

@@ -1,0 +1,93 @@
+"""Pictures without a split -> train, validation, test: stratified, duplicates and groups together, stored, never recomputed.
+
+Splits that the source gives are kept. A test split that is missing is taken from the training pictures, then a
+validation split from what remains. Who goes where follows from a hash of (seed, content), not from names or order: the
+same pictures split the same way from any folder, and added pictures move few others. Read by: api.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tellapart.data.catalog import Picture
+
+MINIMUM = 3
+
+
+def assign_splits(
+    pictures: Iterable[Picture], *, seed: int, test_fraction: float, validation_fraction: float
+) -> tuple[Picture, ...]:
+    """Every usable picture with its split; a broken one has none.
+
+    test_fraction: of all pictures; validation_fraction: of the training pictures then left; both in 0..1. A class with
+    at least three groups has one or more in each split; with fewer it stands in train alone.
+    """
+    rows = list(pictures)
+    usable = [index for index, picture in enumerate(rows) if not picture.error]
+    given = {rows[index].split for index in usable} - {""}
+    split = {index: rows[index].split or ("train" if given else "") for index in usable}
+    free = [index for index in usable if split[index] in ("", "train")]
+    groups = _groups(rows, usable)
+    if not given:
+        split.update(dict.fromkeys(free, "train"))
+    for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+        if name in given or fraction == 0:
+            continue
+        pool = [index for index in free if split[index] == "train"]
+        for index in _draw(rows, groups, pool, f"{seed}/{name}", fraction):
+            split[index] = name
+    return tuple(replace(picture, split=split.get(index, "")) for index, picture in enumerate(rows))
+
+
+def _draw(rows: list[Picture], groups: list[int], pool: list[int], purpose: str, fraction: float) -> list[int]:
+    """The share of each class that leaves the pool, whole groups only; a group counts for the class it has most of."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in pool:
+        members[groups[index]].append(index)
+    by_class: dict[str, list[list[int]]] = defaultdict(list)
+    for indices in members.values():
+        labels = [rows[index].label for index in indices]
+        by_class[max(sorted(set(labels)), key=labels.count)].append(indices)
+    drawn: list[int] = []
+    for label in sorted(by_class):
+        candidates = sorted(by_class[label], key=lambda indices: _rank(rows, indices, purpose))
+        # Two groups stay behind for the other splits; the smallest class still gives one.
+        if len(candidates) < MINIMUM and purpose.endswith("test") or len(candidates) < MINIMUM - 1:
+            continue
+        wanted = max(1, round(fraction * sum(map(len, candidates))))
+        taken = 0
+        for indices in candidates[: len(candidates) - 1]:
+            if taken >= wanted:
+                break
+            # A large group that would overshoot by more than it helps is passed over.
+            if taken and taken + len(indices) - wanted > wanted - taken:
+                continue
+            drawn.extend(indices)
+            taken += len(indices)
+    return drawn
+
+
+def _rank(rows: list[Picture], indices: list[int], purpose: str) -> bytes:
+    content = min(rows[index].digest for index in indices)
+    return hashlib.blake2b(f"{purpose}/{content}".encode(), digest_size=16).digest()
+
+
+def _groups(rows: list[Picture], usable: list[int]) -> list[int]:
+    """A group number for each picture: pictures with the same content or the same given group share one."""
+    parent = list(range(len(rows)))
+
+    def find(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index in usable:
+        for key in (("digest", rows[index].digest), ("group", rows[index].group)):
+            if key[1]:
+                parent[find(index)] = find(first.setdefault(key, index))
+    return [find(index) for index in range(len(rows))]

@@ -1,0 +1,75 @@
+"""The whole error tree. A message says what was given, what was expected and what to do.
+
+    TellapartError            everything a user can mend; the command line prints it and exits with 2
+    ├── SourceError           what was named as data cannot be read as labelled pictures
+    ├── PictureError          one picture cannot be decoded; `.reason` is one of REASONS
+    ├── ConfigError           a configuration, recipe or option is wrong
+    ├── ModelError            an architecture is unknown, or cannot be built for this task and picture
+    ├── RunError              a run folder is missing, foreign, unfinished or damaged
+    ├── TrainingError         training cannot start or cannot go on (not-a-number, one class ...)
+    ├── ExportError           an exported file does not predict what the trained network predicts
+    └── MissingExtraError     an optional dependency is not installed; names the extra and the command
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TellapartError(Exception):
+    """Something a user can mend."""
+
+
+class SourceError(TellapartError):
+    """What was named as data cannot be read as labelled pictures."""
+
+
+class PictureError(TellapartError):
+    """One picture cannot be decoded."""
+
+    REASONS = ("empty", "not a picture", "truncated", "too many pixels", "unreadable")
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class ConfigError(TellapartError):
+    """A configuration, recipe or option is wrong."""
+
+
+class ModelError(TellapartError):
+    """An architecture is unknown, or cannot be built for this task and picture."""
+
+
+class RunError(TellapartError):
+    """A run folder is missing, foreign, unfinished or damaged."""
+
+
+class TrainingError(TellapartError):
+    """Training cannot start, or cannot go on."""
+
+
+class ExportError(TellapartError):
+    """An exported file does not predict what the trained network predicts."""
+
+
+class MissingExtraError(TellapartError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part. Install it with: pip install 'tellapart[{extra}]'")
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> str:
+    """The message for a name that is in no table, with the nearest names.
+
+    >>> unknown("model", "cnm", ["cnn", "dense"])
+    "There is no model 'cnm'. Did you mean 'cnn'? Known: cnn, dense."
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=2)
+    hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    return f"There is no {kind} {given!r}.{hint} Known: {', '.join(names)}."

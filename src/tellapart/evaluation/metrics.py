@@ -1,0 +1,65 @@
+"""Truth and probabilities -> plain figures of merit, without their uncertainty.
+
+Reads: arrays. Read by: evaluate (which adds the intervals), tests. NumPy in, NumPy out; no Keras.
+
+Throughout: truth is int, shape (n,), positions in `Task.classes`; probabilities is float, shape (n, k), rows sum to 1;
+a confusion matrix is int, shape (k, k),
+rows are the truth and columns the prediction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+SMALLEST_PROBABILITY = 1e-7
+"""Log loss reads a smaller probability of the true class as this one (float32's resolution near 1), so that a single
+certain mistake costs 16.1 and not infinity."""
+
+
+def confusion_matrix(truth: Ints, predicted: Ints, classes: int) -> Ints:
+    """Counts of every (truth, predicted) pair.
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    cells = np.bincount(truth * classes + predicted, minlength=classes * classes)
+    return cells.reshape(classes, classes).astype(np.int64)
+
+
+def log_losses(truth: Ints, probabilities: NDArray[Any]) -> Floats:
+    """-ln of the probability given to the true class, shape (n,), in 0..16.1 (see SMALLEST_PROBABILITY)."""
+    given = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    # Adding 0 turns the -0.0 of a certain and right answer into 0.0.
+    return -np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0)) + 0.0
+
+
+def in_top(truth: Ints, probabilities: NDArray[Any], top: int) -> NDArray[np.bool_]:
+    """Whether the true class is among the `top` likeliest, shape (n,). Equal ones go in class order, as in argmax."""
+    given = probabilities[np.arange(len(truth)), truth][:, None]
+    earlier = np.arange(probabilities.shape[1])[None, :] < truth[:, None]
+    ahead = (probabilities > given) | ((probabilities == given) & earlier)
+    return np.asarray(ahead.sum(axis=1) < top)
+
+
+def area_under_curve(positive: NDArray[np.bool_], scores: NDArray[Any]) -> float:
+    """Chance that a positive scores above a negative, ties counted half (Mann and Whitney, 1947).
+
+    Raises ValueError unless there is one of each.
+
+    >>> area_under_curve(np.array([False, True, True]), np.array([0.2, 0.2, 0.9]))
+    0.75
+    """
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        raise ValueError(f"Given {positives} positives and {negatives} negatives; expected at least one of each.")
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
+    rank_sum = float(mean_ranks[place][positive].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

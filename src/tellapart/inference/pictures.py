@@ -1,0 +1,48 @@
+"""What a person names -> the pictures it means: files, folders, archives, patterns, or paths on standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from tellapart.data.sources.archive import unpacked
+from tellapart.data.sources.listing import kind_of, list_folder
+from tellapart.errors import SourceError
+
+
+def find_pictures(
+    names: Iterable[str | os.PathLike[str]], stdin: TextIO | None = None
+) -> Iterator[tuple[str, Path]]:
+    """(name to show, file) of each picture, in order, found as they are asked for.
+
+    A folder or an archive gives all pictures inside, sorted; a pattern such as `new/*.jpg` what it matches; `-` the
+    paths on `stdin`, a line each. A named file is taken as it is, whatever its suffix: one that is no picture
+    becomes a prediction with an error. Raises SourceError for a folder or pattern that holds none.
+    """
+    for given in names:
+        name = os.fspath(given)
+        path = Path(name)
+        if name == "-" and stdin is not None:
+            yield from ((line, Path(line)) for line in (line.rstrip("\r\n") for line in stdin) if line)
+        elif path.is_dir():
+            yield from _inside(path, name)
+        elif path.is_file() and kind_of(path.name) == "archive":
+            yield from _inside(unpacked(path)[0], name)
+        elif not path.exists() and glob.has_magic(name):
+            matches = sorted(glob.glob(name, recursive=True))
+            if not matches:
+                raise SourceError(f"Nothing matches {name!r}.")
+            yield from find_pictures(matches)
+        else:
+            yield name, path
+
+
+def _inside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    found = list_folder(folder, name).pictures
+    if not found:
+        raise SourceError(f"{name} holds no picture (.jpg, .png ...).")
+    for relative in found:
+        yield os.path.join(name, relative), folder / relative

@@ -1,0 +1,95 @@
+"""The one place that starts Keras: chooses its backend, quiets it, and asks the machine what it can do.
+
+Everything else is written against Keras alone. Read by: models, inference.export, training.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tellapart.errors import MissingExtraError
+
+
+def start_keras() -> Any:
+    """The keras module, on TensorFlow unless KERAS_BACKEND says otherwise.
+
+    Raises MissingExtraError where it is not installed; a broken installation raises its own error.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    for name in ("keras", os.environ["KERAS_BACKEND"]):
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError("Training", "train")
+    with warnings.catch_warnings(), _quiet():
+        # Old names inside the libraries are theirs to mend.
+        warnings.simplefilter("ignore")
+        import keras
+
+        # The first look at the devices reports what is missing, which a machine without a GPU need not read.
+        keras.distribution.list_devices()
+    return keras
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' C++ start-up reports off standard error, which no setting of theirs does; on an error show them."""
+    sys.stderr.flush()
+    try:
+        stderr = os.dup(2)
+    except OSError:
+        yield
+        return
+    with tempfile.TemporaryFile() as reports:
+        os.dup2(reports.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            reports.seek(0)
+            os.write(stderr, reports.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def choose_precision(wanted: str) -> tuple[str, str]:
+    """`float32` or `bfloat16` for the arithmetic, and why. wanted: `auto` or one of the two."""
+    if wanted != "auto":
+        return wanted, "as configured"
+    if _gpu_capability() >= (8, 0):
+        return "bfloat16", "the GPU computes in it"
+    if _gpu_capability() == (0, 0) and _cpu_flags() & {"avx512_bf16", "amx_bf16"}:
+        return "bfloat16", "the processor computes in it"
+    return "float32", "the machine has no fast bfloat16"
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return set()
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("flags"):
+            return set(line.split())
+    return set()
+
+
+def _gpu_capability() -> tuple[int, int]:
+    """CUDA compute capability of the first GPU that TensorFlow sees; (0, 0) for none."""
+    if start_keras().backend.backend() != "tensorflow":
+        return (0, 0)
+    tensorflow: ModuleType = importlib.import_module("tensorflow")
+    for device in tensorflow.config.list_physical_devices("GPU"):
+        major, minor = tensorflow.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        return int(major), int(minor)
+    return (0, 0)

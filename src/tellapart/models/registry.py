@@ -1,0 +1,70 @@
+"""The table of architectures. Name -> Architecture; `tellapart models` prints it; a test builds every row.
+
+Read by: build, api, command line. Importing it imports no Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from tellapart.config import ModelConfig
+from tellapart.errors import ModelError, unknown
+from tellapart.models import scratch
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row: its name, what it is in a line, the picture side it is made for, its options and what builds its body."""
+
+    name: str
+    summary: str
+    side: int
+    options: type[scratch.Options]
+    body: Callable[[Any, Any], Any]
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    row.name: row
+    for row in (
+        Architecture("dense", "dense layers alone; the baseline to beat", 64, scratch.DenseOptions, scratch.dense),
+        Architecture("cnn", "convolutions and max pooling, then dense layers", 128, scratch.CnnOptions, scratch.cnn),
+        Architecture(
+            "resnet-small",
+            "a small residual network with batch normalisation",
+            128,
+            scratch.ResnetSmallOptions,
+            scratch.resnet_small,
+        ),
+    )
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The row of this name. Raises ModelError with the nearest names.
+
+    >>> architecture("cnn").side
+    128
+    """
+    if name not in ARCHITECTURES:
+        raise ModelError(unknown("model", name, ARCHITECTURES))
+    return ARCHITECTURES[name]
+
+
+def resolve(config: ModelConfig) -> tuple[Architecture, scratch.Options]:
+    """The row a configuration names, with its options checked. Raises ModelError that names each wrong option."""
+    row = architecture(config.name)
+    try:
+        return row, row.options.model_validate(config.options)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                lines.append(unknown(f"option of {row.name}", place, row.options.model_fields))
+            else:
+                lines.append(f"model.{place}: {problem['msg']}; given {problem['input']!r}.")
+        raise ModelError(" ".join(lines)) from None

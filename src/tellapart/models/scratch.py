@@ -1,0 +1,105 @@
+"""Networks trained from nothing: dense, cnn, a small residual net. Scaled picture -> features, before the head.
+
+Each takes the Keras tensor of a picture scaled to 0..1, shape (batch, height, width, channels), and its options;
+each returns features of shape (batch, n). Read by: registry. The options are plain values, so that listing the
+architectures imports no Keras.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Padding = Literal["valid", "same"]
+
+
+class Options(BaseModel):
+    """Options of one architecture, checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DenseOptions(Options):
+    dense: tuple[int, ...] = Field((128,), description="units of each dense layer")
+    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer")
+
+
+class CnnOptions(Options):
+    filters: tuple[int, ...] = Field((32, 64, 128), min_length=1, description="filters of each convolution")
+    kernel_size: int = Field(3, gt=0)
+    padding: Padding = Field("valid", description="of the convolutions")
+    pool_size: int = Field(2, gt=0)
+    pool_padding: Padding = Field("valid", description="of the max pooling behind each convolution")
+    pooling: Literal["flatten", "average", "max"] = Field("flatten", description="what leads to the dense layers")
+    dense: tuple[int, ...] = Field((128,), description="units of each dense layer")
+    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer")
+    batch_normalization: bool = Field(False, description="between each convolution and its ReLU")
+
+
+class ResnetSmallOptions(Options):
+    filters: tuple[int, ...] = Field((32, 64, 128), min_length=1, description="filters of each stage; a stage halves the side")
+    blocks: int = Field(2, gt=0, description="residual blocks a stage")
+    stem: Literal["auto", "plain", "reduce"] = Field("auto", description="reduce: the first convolution and a pooling quarter the side; auto: where it is over 64")
+    dropout: float = Field(0, ge=0, lt=1, description="share dropped before the head")
+
+
+def _dense_layers(x: Any, units: tuple[int, ...], dropout: float) -> Any:
+    from keras import layers
+
+    for width in units:
+        x = layers.Dense(width, activation="relu")(x)
+        if dropout:
+            x = layers.Dropout(dropout)(x)
+    return x
+
+
+def dense(x: Any, options: DenseOptions) -> Any:
+    """Every pixel to every unit: the baseline that any convolution should beat."""
+    from keras import layers
+
+    return _dense_layers(layers.Flatten()(x), options.dense, options.dropout)
+
+
+def cnn(x: Any, options: CnnOptions) -> Any:
+    """Convolution, ReLU and max pooling, once for each entry of `filters`; then dense layers."""
+    from keras import layers
+
+    for filters in options.filters:
+        if options.batch_normalization:
+            x = layers.Conv2D(filters, options.kernel_size, padding=options.padding, use_bias=False)(x)
+            x = layers.BatchNormalization()(x)
+            x = layers.ReLU()(x)
+        else:
+            x = layers.Conv2D(filters, options.kernel_size, padding=options.padding, activation="relu")(x)
+        x = layers.MaxPooling2D(options.pool_size, padding=options.pool_padding)(x)
+    ends = {"flatten": layers.Flatten, "average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+    return _dense_layers(ends[options.pooling]()(x), options.dense, options.dropout)
+
+
+def resnet_small(x: Any, options: ResnetSmallOptions) -> Any:
+    """Residual blocks that normalise before they convolve (He et al., Identity Mappings in Deep Residual Networks, 2016)."""
+    from keras import layers
+
+    def convolve(x: Any, filters: int, stride: int = 1, size: int = 3) -> Any:
+        return layers.Conv2D(filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+
+    def activate(x: Any) -> Any:
+        return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+
+    if options.stem == "reduce" or (options.stem == "auto" and max(x.shape[1:3]) > 64):
+        x = convolve(x, options.filters[0], stride=2, size=5)
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    else:
+        x = convolve(x, options.filters[0])
+    for stage, filters in enumerate(options.filters):
+        for block in range(options.blocks):
+            stride = 2 if stage and not block else 1
+            inner = activate(x)
+            # A block that changes the shape takes its shortcut from the activated input, as the paper does.
+            shortcut = convolve(inner, filters, stride, size=1) if stride > 1 or x.shape[-1] != filters else x
+            inner = convolve(inner, filters, stride)
+            inner = convolve(activate(inner), filters)
+            x = layers.Add()([shortcut, inner])
+    x = layers.GlobalAveragePooling2D()(activate(x))
+    return layers.Dropout(options.dropout)(x) if options.dropout else x

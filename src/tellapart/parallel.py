@@ -1,0 +1,43 @@
+"""Many inputs -> results in order, made in threads, with a bounded number in flight.
+
+Threads, not processes: decoding, resizing, warping and the engines let go of the interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(
+    work: Callable[[Input], Output], inputs: Iterable[Input], *, workers: int | None = None, ahead: int = 64
+) -> Iterator[Output]:
+    """work(input) for each input, in order; `inputs` is read at most `ahead` further than what was taken.
+
+    An error of `work` is raised where its result would stand. Leaving the iterator early stops the threads.
+
+    >>> list(in_order(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    """
+    coming = iter(inputs)
+    pool = ThreadPoolExecutor(workers or cores())
+    try:
+        flying: deque[Future[Output]] = deque(pool.submit(work, item) for item in islice(coming, ahead))
+        while flying:
+            result = flying.popleft().result()
+            flying.extend(pool.submit(work, item) for item in islice(coming, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

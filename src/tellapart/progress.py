@@ -1,0 +1,16 @@
+"""Progress: how long work tells what it has done. The rooms report; the command line draws; by default nothing is shown."""
+
+from __future__ import annotations
+
+
+class Progress:
+    """Takes reports and drops them. A display overrides the two methods."""
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """`done` of `total` units of a stage are finished; done == total ends the stage."""
+
+    def line(self, text: str) -> None:
+        """One finished thing worth a line of its own, such as an epoch."""
+
+
+SILENT = Progress()

@@ -1,0 +1,28 @@
+"""Recipes: whole experiments as TOML files beside this one, each a Config. Read by: api, command line."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from tellapart.config import Config
+from tellapart.errors import ConfigError, unknown
+
+
+@cache
+def recipe_names() -> tuple[str, ...]:
+    """Names of all recipes, sorted."""
+    files = resources.files(__name__).iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def load_recipe(name: str) -> Config:
+    """The recipe of this name. Raises ConfigError with the nearest names.
+
+    >>> load_recipe("cats-dogs-64").train.batch_size
+    15
+    """
+    if name not in recipe_names():
+        raise ConfigError(unknown("recipe", name, recipe_names()))
+    text = (resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
+    return Config.from_toml(text, f"recipe {name}")

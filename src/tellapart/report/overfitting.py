@@ -1,0 +1,95 @@
+"""History -> one plain sentence: whether the network overfits, and from which epoch.
+
+Reads: rows of history.jsonl. Read by: report, command line.
+
+The rule, on validation and training loss smoothed over three epochs:
+- the turn is the epoch of the lowest smoothed validation loss;
+- it *rises for good* if the smoothed loss at the end lies above the turn by more than 3 % of it and by more than twice
+  the noise (what smoothing took away after the turn);
+- it *overfits* if, from the turn to the end, the smoothed training loss fell by more than 1 % meanwhile;
+- it is *still learning* if the turn is at the end and the last third of the epochs brought more than 3 %.
+Anything else is level. Fewer than four epochs are too few to tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FEWEST_EPOCHS = 4
+_RISE = 0.03
+_FALL = 0.01
+_MONITORS = {"val_loss": "lowest validation loss", "val_accuracy": "highest validation accuracy"}
+
+
+def overfitting_sentence(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss") -> str:
+    """Say whether the network overfits, by the rule above, and whether the epoch that was kept comes before that.
+
+    history: rows with epoch, loss, val_loss and the monitored value. monitor: what makes an epoch the best one,
+    val_loss or val_accuracy.
+
+    >>> rows = [{"epoch": e, "loss": 1 / e, "val_loss": 0.5 + abs(e - 3) / 10} for e in range(1, 9)]
+    >>> overfitting_sentence(rows)
+    'It overfits from epoch 4 on: the validation loss rises from 0.50 to 1.00 while the training loss still falls. The
+    epoch kept, 3 (lowest validation loss), comes before that.'
+    """
+    if not history:
+        return "No epoch was trained."
+    if any("val_loss" not in row for row in history):
+        return "Without validation pictures nobody can tell whether it overfits."
+    if not all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in history):
+        return "The loss became not a number: nothing can be said about overfitting."
+    if len(history) < _FEWEST_EPOCHS:
+        trained = "Only one epoch was" if len(history) == 1 else f"Only {len(history)} epochs were"
+        return f"{trained} trained: too few to tell whether it overfits."
+    losses = np.array([row["loss"] for row in history], dtype=np.float64)
+    validation = np.array([row["val_loss"] for row in history], dtype=np.float64)
+    smooth, smooth_losses = _smoothed(validation), _smoothed(losses)
+    turn = int(smooth.argmin())
+    noise = float(np.sqrt(np.mean((validation - smooth)[turn:] ** 2)))
+    rise = float(smooth[-1] - smooth[turn])
+    if rise > max(_RISE * smooth[turn], 2 * noise):
+        return _rising(history, monitor, _lowest_near(validation, turn), smooth_losses[turn] - smooth_losses[-1])
+    third = max(2, len(history) // 3)
+    if turn == len(history) - 1 and smooth[-1 - third] - smooth[-1] > _RISE * smooth[-1]:
+        return "It does not overfit, and was still learning: the validation loss was falling to the last epoch."
+    return f"It does not overfit: the validation loss stays level after epoch {history[_level_from(smooth)]['epoch']}."
+
+
+def _rising(history: Sequence[Mapping[str, Any]], monitor: str, lowest: int, training_fall: float) -> str:
+    first, last = history[lowest], history[-1]
+    start = history[lowest + 1]["epoch"]
+    change = f"the validation loss rises from {first['val_loss']:.2f} to {last['val_loss']:.2f}"
+    if training_fall <= _FALL * first["loss"]:
+        return (
+            f"It grows worse from epoch {start} on, but not by overfitting: {change}, and the training loss does not "
+            "fall either. A lower learning rate may help."
+        )
+    kept = max(history, key=lambda row: row[monitor] if monitor == "val_accuracy" else -row[monitor])["epoch"]
+    order = "comes before that" if kept < start else "comes after that, so that it may be too sure of its mistakes"
+    return (
+        f"It overfits from epoch {start} on: {change} while the training loss still falls. "
+        f"The epoch kept, {kept} ({_MONITORS[monitor]}), {order}."
+    )
+
+
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each value and its neighbours; the ends have one neighbour."""
+    sums = np.convolve(values, np.ones(3), mode="same")
+    counts = np.convolve(np.ones(len(values)), np.ones(3), mode="same")
+    return np.asarray(sums / counts)
+
+
+def _lowest_near(values: NDArray[np.float64], turn: int) -> int:
+    """Smoothing moves the turn by up to one epoch: the lowest plain value there, never the last epoch."""
+    start = max(0, turn - 1)
+    return start + int(values[start : min(turn + 2, len(values) - 1)].argmin())
+
+
+def _level_from(smooth: NDArray[np.float64]) -> int:
+    """The first epoch whose smoothed loss is within 3 % of the lowest."""
+    return int(np.flatnonzero(smooth <= smooth.min() * (1 + _RISE))[0])

@@ -1,0 +1,95 @@
+"""Task and ImageSpec: the two small values that data and model agree on.
+
+Both are stored in the run and in every exported file. Head, loss and metrics are derived from the Task; the one road
+from bytes to pixels (data.pixels) follows the ImageSpec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from tellapart.errors import ConfigError
+
+Kind = Literal["binary", "multiclass"]
+Fit = Literal["squash", "crop", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be told apart: the class names in order. Binary: the second class is the positive one.
+
+    >>> Task(("cats", "dogs")).kind
+    'binary'
+    """
+
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            found = f"only {self.classes[0]!r}" if self.classes else "none"
+            raise ConfigError(f"A classifier needs at least two classes; found {found}.")
+        if len(set(self.classes)) != len(self.classes):
+            raise ConfigError(f"Class names must differ; given {', '.join(self.classes)}.")
+
+    @property
+    def kind(self) -> Kind:
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+    def index(self, label: str) -> int:
+        """Position of a class, bound by name and never by folder order. Raises ConfigError for an unknown label."""
+        try:
+            return self.classes.index(label)
+        except ValueError:
+            raise ConfigError(f"{label!r} is not one of the classes {', '.join(self.classes)}.") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "classes": list(self.classes)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task:
+        return cls(tuple(values["classes"]))
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The picture a network takes: uint8, 0..255, shape (height, width, channels), channels 1 (grey) or 3 (RGB).
+
+    fit: `squash` stretches to the size (the tutorials' way), `crop` covers it and cuts the middle, `pad` fits
+    inside it and fills with black.
+
+    >>> ImageSpec(128, 128).shape
+    (128, 128, 3)
+    """
+
+    height: int
+    width: int
+    channels: int = 3
+    fit: Fit = "squash"
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ConfigError(f"A picture has at least one pixel a side; given {self.height}x{self.width}.")
+        if self.channels not in (1, 3):
+            raise ConfigError(f"channels is 1 (grey) or 3 (colour); given {self.channels}.")
+        for name, value, known in (("fit", self.fit, Fit), ("interpolation", self.interpolation, Interpolation)):
+            if value not in get_args(known):
+                raise ConfigError(f"{name} is one of {', '.join(get_args(known))}; given {value!r}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
+    def key(self) -> str:
+        """A name for cache keys, the same for equal specs."""
+        return f"{self.height}x{self.width}x{self.channels}-{self.fit}-{self.interpolation}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
+        return cls(**values)

@@ -1,0 +1,81 @@
+"""Checkpoint: the network after an epoch, so that training goes on from there as if nothing had happened.
+
+weights-N and optimizer-N are written once, whole; state.json, written last, says which epoch is the newest and which
+the best. A kill at any moment leaves the state of the epoch before or after, never a mixture.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellapart.errors import RunError
+from tellapart.files import read_text, replacing, write_text
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Checkpoint:
+    """The folder `checkpoint/` of a run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def state(self) -> dict[str, int]:
+        """{"epoch": newest, "best": best}, counted from 1; both 0 before the first epoch ended."""
+        path = self.folder / "state.json"
+        if not path.exists():
+            return {"epoch": 0, "best": 0}
+        return dict(json.loads(read_text(path)))
+
+    def save(self, model: keras.Model, epoch: int, best: int) -> None:
+        _write(self.folder / f"weights-{epoch}.safetensors", model.variables)
+        _write(self.folder / f"optimizer-{epoch}.safetensors", model.optimizer.variables)
+        write_text(self.folder / "state.json", json.dumps({"epoch": epoch, "best": best}))
+        needed = {f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors"}
+        for path in self.folder.iterdir():
+            if path.name not in needed | {"state.json"}:
+                path.unlink(missing_ok=True)
+
+    def restore(self, model: keras.Model) -> int:
+        """Put the newest epoch into a compiled model, optimizer included; returns the epoch, 0 if there is none."""
+        epoch = self.state["epoch"]
+        if epoch:
+            model.optimizer.build(model.trainable_variables)
+            _read(self.folder / f"weights-{epoch}.safetensors", model.variables)
+            _read(self.folder / f"optimizer-{epoch}.safetensors", model.optimizer.variables)
+        return epoch
+
+    def restore_best(self, model: keras.Model) -> int:
+        """Put the best epoch's weights into the model; returns the epoch."""
+        best = self.state["best"]
+        _read(self.folder / f"weights-{best}.safetensors", model.variables)
+        return best
+
+    def remove(self) -> None:
+        """Once the run is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _write(path: Path, variables: list[Any]) -> None:
+    from safetensors.numpy import save_file
+
+    with replacing(path) as neighbour:
+        save_file({f"{i:05d}": np.ascontiguousarray(v.numpy()) for i, v in enumerate(variables)}, neighbour)
+
+
+def _read(path: Path, variables: list[Any]) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for index, variable in enumerate(variables):
+                variable.assign(file.get_tensor(f"{index:05d}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RunError(f"The checkpoint {path} cannot be read ({error}). Start the run again.") from None

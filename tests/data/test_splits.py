@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tellapart.data.catalog import Picture
+from tellapart.data.splits import assign_splits
+
+
+def pictures(counts: dict[str, int], **values: str) -> list[Picture]:
+    return [
+        Picture(f"{label}/{index}.jpg", label, digest=f"{label}{index}", **values)
+        for label, count in counts.items()
+        for index in range(count)
+    ]
+
+
+def assign(rows: list[Picture], seed: int = 0, test: float = 0.2, validation: float = 0.2) -> tuple[Picture, ...]:
+    return assign_splits(rows, seed=seed, test_fraction=test, validation_fraction=validation)
+
+
+def sizes(rows: tuple[Picture, ...]) -> dict[tuple[str, str], int]:
+    return dict(Counter((p.split, p.label) for p in rows))
+
+
+def test_each_class_is_split_in_the_same_proportion() -> None:
+    assert sizes(assign(pictures({"a": 100, "b": 50}))) == {
+        ("train", "a"): 64, ("validation", "a"): 16, ("test", "a"): 20,
+        ("train", "b"): 32, ("validation", "b"): 8, ("test", "b"): 10,
+    }  # fmt: skip
+
+
+def test_the_order_of_the_pictures_does_not_matter() -> None:
+    rows = pictures({"a": 40, "b": 40})
+    there = {p.path: p.split for p in assign(rows)}
+    back = {p.path: p.split for p in assign(rows[::-1])}
+    assert there == back
+
+
+def test_another_seed_gives_another_split() -> None:
+    rows = pictures({"a": 40, "b": 40})
+    assert [p.split for p in assign(rows, seed=0)] != [p.split for p in assign(rows, seed=1)]
+
+
+def test_added_pictures_move_few_others() -> None:
+    before = {p.path: p.split for p in assign(pictures({"a": 200, "b": 200}))}
+    after = {p.path: p.split for p in assign(pictures({"a": 210, "b": 200}))}
+    assert sum(before[path] != after[path] for path in before) < 12
+
+
+def test_copies_stay_on_one_side_whatever_they_are_named() -> None:
+    rows = pictures({"a": 30, "b": 30})
+    copies = [Picture(f"copy/{p.path}", p.label, digest=p.digest) for p in rows]
+    split = {p.path: p.split for p in assign(rows + copies)}
+    assert all(split[p.path] == split[f"copy/{p.path}"] for p in rows)
+
+
+def test_a_copy_under_another_label_stays_on_the_same_side() -> None:
+    rows = pictures({"a": 30, "b": 30})
+    rows.append(Picture("b/copy.jpg", "b", digest="a0"))
+    split = {p.path: p.split for p in assign(rows)}
+    assert split["b/copy.jpg"] == split["a/0.jpg"]
+
+
+def test_groups_stay_on_one_side() -> None:
+    rows = [
+        Picture(f"{label}/{patient}-{shot}.jpg", label, group=f"{label}{patient}", digest=f"{label}{patient}{shot}")
+        for label in "ab"
+        for patient in range(10)
+        for shot in range(5)
+    ]
+    sides: dict[str, set[str]] = {}
+    for p in assign(rows):
+        sides.setdefault(p.group, set()).add(p.split)
+    assert all(len(side) == 1 for side in sides.values())
+    assert set.union(*sides.values()) == {"train", "validation", "test"}
+
+
+def test_given_splits_are_kept_and_only_validation_is_taken_from_train() -> None:
+    rows = pictures({"a": 40, "b": 40}, split="train") + [
+        Picture(f"t/{label}{i}.jpg", label, split="test", digest=f"t{label}{i}") for label in "ab" for i in range(10)
+    ]
+    found = sizes(assign(rows))
+    assert found[("test", "a")] == found[("test", "b")] == 10
+    assert found[("validation", "a")] == found[("validation", "b")] == 8
+
+
+def test_a_missing_test_split_is_taken_from_train_where_validation_is_given() -> None:
+    rows = pictures({"a": 40, "b": 40}, split="train") + [
+        Picture(f"v/{label}{i}.jpg", label, split="validation", digest=f"v{label}{i}") for label in "ab" for i in range(10)
+    ]
+    found = sizes(assign(rows))
+    assert found[("validation", "a")] == 10
+    assert found[("test", "a")] == 8
+
+
+def test_a_broken_picture_stands_in_no_split() -> None:
+    rows = [*pictures({"a": 10, "b": 10}), Picture("a/bad.jpg", "a", error="truncated")]
+    assert assign(rows)[-1].split == ""
+
+
+def test_three_pictures_of_a_class_give_one_to_each_split() -> None:
+    found = sizes(assign(pictures({"a": 3, "b": 3})))
+    assert set(found.values()) == {1}
+    assert len(found) == 6
+
+
+def test_a_class_too_small_to_split_stays_in_train() -> None:
+    found = sizes(assign(pictures({"a": 30, "b": 1})))
+    assert found[("train", "b")] == 1
+    assert ("test", "b") not in found
+
+
+def test_no_test_split_is_made_where_none_is_wanted() -> None:
+    assert {p.split for p in assign(pictures({"a": 20, "b": 20}), test=0.0)} == {"train", "validation"}
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(3, 60), min_size=2),
+    st.integers(0, 1000),
+    st.floats(0.05, 0.5),
+    st.floats(0.05, 0.5),
+)
+def test_every_class_is_everywhere_and_the_shares_are_near(
+    counts: dict[str, int], seed: int, test: float, validation: float
+) -> None:
+    found = sizes(assign(pictures(counts), seed, test, validation))
+    for label, count in counts.items():
+        parts = {split: found.get((split, label), 0) for split in ("train", "validation", "test")}
+        assert sum(parts.values()) == count
+        assert min(parts.values()) >= 1
+        assert abs(parts["test"] - test * count) <= 1.5
+
+
+@pytest.mark.parametrize("duplicate_of", ["train", "test"])
+def test_a_leak_between_given_splits_is_left_for_the_checks_to_tell(duplicate_of: str) -> None:
+    rows = pictures({"a": 10, "b": 10}, split="train") + [
+        Picture("t/a.jpg", "a", split="test", digest="a0"),
+        Picture("t/b.jpg", "b", split="test", digest="b0"),
+    ]
+    assert [p.split for p in assign(rows) if p.path.startswith("t/")] == ["test", "test"]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tellapart.config import Config
+from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.findings import Finding
+from tellapart.errors import RunError
+from tellapart.runs.run import RunFolder, create_run, fresh_path, list_runs, open_run
+from tellapart.task import ImageSpec, Task
+
+CATALOG = Catalog(
+    Path("/pictures"),
+    Task(("a", "ü b")),
+    (
+        Picture("a/1.jpg", "a", "train", "", "d1", 10, 20, "RGB"),
+        Picture("ü b/2, \"x\".jpg", "ü b", "test", "g", "d2", 10, 20, "L"),
+        Picture("ü b/\udcff.jpg", "ü b", "", "", "", 0, 0, "", "truncated"),
+    ),
+    (Finding("broken", "warning", ("ü b/\udcff.jpg",), "1 picture is broken."),),
+    "class folders",
+)
+
+
+def create(path: Path, **values: object) -> RunFolder:
+    given = {"config": Config(seed=3), "catalog": CATALOG, "spec": ImageSpec(8, 8), "command": "x", "decided": []}
+    return create_run(path, **{**given, **values})  # type: ignore[arg-type]
+
+
+def test_a_run_gives_back_what_it_was_made_with(tmp_path: Path) -> None:
+    run = open_run(create(tmp_path / "run").path)
+    assert run.status == "training"
+    assert run.catalog == CATALOG
+    assert run.config == Config(seed=3)
+    assert (run.task, run.spec) == (CATALOG.task, ImageSpec(8, 8))
+    assert run.record["catalog_digest"] == CATALOG.digest
+
+
+def test_a_place_that_holds_something_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty"):
+        create(tmp_path / "run")
+    assert [p.name for p in tmp_path.rglob("*")] == ["run", "thesis.txt"]
+
+
+def test_a_run_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        create(tmp_path / "run", decided=[object()])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is not a run"),
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ("{}", "damaged"),
+        ('{"tellapart_run": 99}', "another version"),
+    ],
+)
+def test_a_foreign_or_damaged_folder_is_told_apart(tmp_path: Path, content: str | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=says):
+        open_run(tmp_path)
+
+
+def test_a_missing_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="There is no run"):
+        open_run(tmp_path / "nothing")
+
+
+def test_a_half_written_last_line_of_history_is_not_read(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    run.write_history([{"epoch": 1}, {"epoch": 2}])
+    with run.history_file.open("a") as file:
+        file.write('{"epoch": 3, "lo')
+    assert run.history == [{"epoch": 1}, {"epoch": 2}]
+
+
+def test_a_missing_result_says_how_to_get_it(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    with pytest.raises(RunError, match="--resume"):
+        run.require(run.onnx_file, "exported network")
+
+
+def test_runs_are_listed_oldest_first_and_other_folders_are_passed_over(tmp_path: Path) -> None:
+    for name, created in (("second", "2026-02-02"), ("first", "2026-01-01")):
+        create(tmp_path / name).update(created=created)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    assert [run.path.name for run in list_runs(tmp_path)] == ["first", "second"]
+
+
+def test_a_fresh_path_is_one_that_nothing_has(tmp_path: Path) -> None:
+    assert fresh_path(tmp_path, "cnn").name == "cnn-1"
+    (tmp_path / "cnn-1").mkdir()
+    assert fresh_path(tmp_path, "cnn").name == "cnn-2"
+
+
+def test_a_run_holds_no_pickle(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    assert sorted(p.suffix for p in run.path.iterdir()) == [".csv", ".json", ".toml"]
+    json.loads(run.run_file.read_text(errors="surrogateescape"))

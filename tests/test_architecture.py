@@ -1,0 +1,108 @@
+"""The rules of the house, read from the code itself."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tellapart
+
+ROOT = Path(tellapart.__file__).parent
+
+# In the order the data flows: a room imports only from rooms before it, and from within itself.
+ROOMS = (
+    "errors", "task", "progress", "files", "parallel", "config", "data", "models", "runs", "evaluation", "inference",
+    "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "cli",
+)  # fmt: skip
+LIGHT = ("keras", "tensorflow", "torch", "jax")
+
+
+def modules() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, module) of every import, those inside functions too; not those for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
+    relative = path.relative_to(ROOT)
+    if relative == Path("__init__.py"):
+        return
+    own = relative.parts[0].removesuffix(".py")
+    assert own in ROOMS, f"{relative} stands in no room of DESIGN"
+    wrong = [
+        (line, name)
+        for line, name in imports(path)
+        if name.startswith("tellapart.")
+        and room_of(name) in ROOMS
+        and ROOMS.index(room_of(name)) > ROOMS.index(own)
+    ]
+    assert not wrong, f"{relative} imports from later rooms: {wrong}"
+
+
+@pytest.mark.parametrize("room", ["data", "evaluation", "errors", "task", "config", "runs"])
+def test_no_room_before_the_models_knows_keras(room: str) -> None:
+    paths = [ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else sorted((ROOT / room).rglob("*.py"))
+    heavy = [(path.name, name) for path in paths for _, name in imports(path) if name.split(".")[0] in LIGHT]
+    assert not heavy
+
+
+def test_keras_is_written_against_and_not_tensorflow() -> None:
+    named = [
+        str(path.relative_to(ROOT))
+        for path in modules()
+        for _, name in imports(path)
+        if name.split(".")[0] in ("tensorflow", "torch", "jax")
+    ]
+    assert not named, "only models/backend.py may reach the backend, and it does so late"
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level names of the modules that a fresh interpreter has loaded after the code."""
+    script = f"{code}\nimport sys, json\nprint('\\n' + json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_package_and_its_help_load_nothing_heavy() -> None:
+    loaded = loaded_by("import tellapart, tellapart.cli.main")
+    assert not loaded & {*LIGHT, "numpy", "onnxruntime", "matplotlib", "pandas", "sklearn", "scipy", "cv2", "PIL", "pydantic"}
+
+
+def test_predicting_loads_no_training_library() -> None:
+    loaded = loaded_by("import tellapart.api, tellapart.inference.predictor, tellapart.inference.pictures, onnxruntime")
+    assert not loaded & {*LIGHT, "matplotlib", "pandas", "sklearn", "scipy"}
+
+
+def test_every_public_name_is_there() -> None:
+    for name in tellapart.__all__:
+        assert getattr(tellapart, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = tellapart.nonsense

@@ -60,9 +60,7 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
     wrong = [
         (line, name)
         for line, name in imports(path)
-        if name.startswith("tellapart.")
-        and room_of(name) in ROOMS
-        and ROOMS.index(room_of(name)) > ROOMS.index(own)
+        if name.startswith("tellapart.") and room_of(name) in ROOMS and ROOMS.index(room_of(name)) > ROOMS.index(own)
     ]
     assert not wrong, f"{relative} imports from later rooms: {wrong}"
 
@@ -93,7 +91,18 @@ def loaded_by(code: str) -> set[str]:
 
 def test_the_package_and_its_help_load_nothing_heavy() -> None:
     loaded = loaded_by("import tellapart, tellapart.cli.main")
-    assert not loaded & {*LIGHT, "numpy", "onnxruntime", "matplotlib", "pandas", "sklearn", "scipy", "cv2", "PIL", "pydantic"}
+    assert not loaded & {
+        *LIGHT,
+        "numpy",
+        "onnxruntime",
+        "matplotlib",
+        "pandas",
+        "sklearn",
+        "scipy",
+        "cv2",
+        "PIL",
+        "pydantic",
+    }
 
 
 def test_predicting_loads_no_training_library() -> None:

@@ -19,7 +19,7 @@ def test_every_recipe_is_a_valid_configuration_that_says_what_it_is(name: str) -
 def test_a_wrong_setting_is_named_with_the_nearest_right_one() -> None:
     with pytest.raises(ConfigError, match=r"'train\.epoch'.*Did you mean 'train\.epochs'"):
         Config.from_dict({"train": {"epoch": 5}})
-    with pytest.raises(ConfigError, match="no recipe 'cats-dog-64'.*'cats-dogs-64'"):
+    with pytest.raises(ConfigError, match=r"no recipe 'cats-dog-64'.*'cats-dogs-64'"):
         load_recipe("cats-dog-64")
 
 

@@ -31,7 +31,7 @@ _HOMES = {
     "train": "tellapart.api",
 }
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "__version__",
     *_HOMES,
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.config import Config, DataConfig, augmentation
+from tellapart.config import Config, augmentation
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.checks import find_all
@@ -29,7 +29,9 @@ from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
 from tellapart.recipes import load_recipe
-from tellapart.runs.run import RunFolder, create_run, fresh_path, open_run
+from tellapart.runs.run import RunFolder, create_run, fresh_path
+from tellapart.runs.run import list_runs as list_folders
+from tellapart.runs.run import open_run as open_folder
 from tellapart.task import Task
 
 if TYPE_CHECKING:
@@ -52,9 +54,7 @@ class Run(RunFolder):
         """The network in ONNX Runtime; imports no TensorFlow."""
         return Predictor(self.require(self.onnx_file, "exported network"), threads=threads)
 
-    def evaluate(
-        self, data: Any = None, *, split: Split = "test", progress: Progress = SILENT
-    ) -> Evaluation:
+    def evaluate(self, data: Any = None, *, split: Split = "test", progress: Progress = SILENT) -> Evaluation:
         """Figures with intervals on a split of the run's own pictures, or on all pictures of `data`."""
         return evaluate(self.path, data, split=split, progress=progress)
 
@@ -64,8 +64,23 @@ class Run(RunFolder):
         return list(self.predictor().predict_named(find_pictures(names)))
 
 
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """A run that is there. Raises RunError for a missing, foreign or damaged folder."""
+    return Run(open_folder(path).path)
+
+
+def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
+    """The readable runs directly inside a folder, oldest first. Raises RunError where there is no such folder."""
+    return [Run(found.path) for found in list_folders(Path(folder))]
+
+
 def read(
-    data: Any, *, config: Config | None = None, cache: PixelCache | None = None, progress: Progress = SILENT, **options: Any
+    data: Any,
+    *,
+    config: Config | None = None,
+    cache: PixelCache | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
 ) -> Catalog:
     """Labelled pictures -> Catalog: every picture decoded once, split and checked. Files are only read.
 
@@ -175,13 +190,11 @@ def train(
     return Run(run.path)
 
 
-def resume(
-    run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, progress: Progress = SILENT
-) -> Run:
+def resume(run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, progress: Progress = SILENT) -> Run:
     """Go on with a run that was interrupted, as if it had never stopped. Raises RunError where the pictures changed."""
     from tellapart.training.fit import fit
 
-    folder = open_run(run)
+    folder = open_folder(run)
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         catalog = folder.catalog
         found = scan(_source_of(catalog), max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
@@ -200,7 +213,7 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = SILENT) ->
     """Write a finished run's report and figures, again if need be; returns the report's path."""
     from tellapart.report.write import write_report
 
-    folder = open_run(run)
+    folder = open_folder(run)
     write_report(folder, progress=progress)
     return folder.report_file
 
@@ -213,10 +226,10 @@ def _source_of(catalog: Catalog) -> Source:
 def evaluate(
     run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = SILENT
 ) -> Evaluation:
-    """Evaluate a run on a split of its own pictures, or on every usable picture of other data; classes match by name."""
+    """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name."""
     from tellapart.inference.measure import measure
 
-    folder = Run(open_run(run).path)
+    folder = open_run(run)
     if data is None:
         catalog = folder.catalog
     elif isinstance(data, Catalog):
@@ -236,4 +249,4 @@ def predict(
     run: str | os.PathLike[str], pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 ) -> list[Prediction]:
     """Predict pictures with a run: see Run.predict."""
-    return Run(open_run(run).path).predict(pictures)
+    return open_run(run).predict(pictures)

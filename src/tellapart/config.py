@@ -1,4 +1,4 @@
-"""Config: everything that decides a run, as checked values. TOML in and out; `--set train.epochs=5` changes one of them.
+"""Config: everything that decides a run, checked. TOML in and out; `--set train.epochs=5` changes one value.
 
 Read by: data, models, training, recipes, command line. A field that is None is decided later from the pictures or the
 model; the run stores the decided value.
@@ -34,12 +34,12 @@ class DataConfig(_Section):
     label_column: str | None = Field(None, description="column of a table that names the class")
     root: str | None = Field(None, description="folder that the paths of a table are relative to")
     test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all pictures kept for the test split")
-    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures kept for validation")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures that validates")
     max_pixels: int = Field(100_000_000, gt=0, description="a larger picture is left out as a possible bomb")
 
 
 class ImageConfig(_Section):
-    """The picture the network sees. None: the model's own size, or the pictures' own if they are small and all alike."""
+    """The picture the network sees. None: the model's own size, or the pictures' own if small and all alike."""
 
     height: int | None = Field(None, gt=0)
     width: int | None = Field(None, gt=0)

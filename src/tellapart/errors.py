@@ -1,14 +1,14 @@
 """The whole error tree. A message says what was given, what was expected and what to do.
 
-    TellapartError            everything a user can mend; the command line prints it and exits with 2
-    ├── SourceError           what was named as data cannot be read as labelled pictures
-    ├── PictureError          one picture cannot be decoded; `.reason` is one of REASONS
-    ├── ConfigError           a configuration, recipe or option is wrong
-    ├── ModelError            an architecture is unknown, or cannot be built for this task and picture
-    ├── RunError              a run folder is missing, foreign, unfinished or damaged
-    ├── TrainingError         training cannot start or cannot go on (not-a-number, one class ...)
-    ├── ExportError           an exported file does not predict what the trained network predicts
-    └── MissingExtraError     an optional dependency is not installed; names the extra and the command
+TellapartError            everything a user can mend; the command line prints it and exits with 2
+├── SourceError           what was named as data cannot be read as labelled pictures
+├── PictureError          one picture cannot be decoded; `.reason` is one of REASONS
+├── ConfigError           a configuration, recipe or option is wrong
+├── ModelError            an architecture is unknown, or cannot be built for this task and picture
+├── RunError              a run folder is missing, foreign, unfinished or damaged
+├── TrainingError         training cannot start or cannot go on (not-a-number, one class ...)
+├── ExportError           an exported file does not predict what the trained network predicts
+└── MissingExtraError     an optional dependency is not installed; names the extra and the command
 """
 
 from __future__ import annotations

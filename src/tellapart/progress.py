@@ -1,4 +1,4 @@
-"""Progress: how long work tells what it has done. The rooms report; the command line draws; by default nothing is shown."""
+"""Progress: how long work tells what it has done. The rooms report; the command line draws; else nothing shows."""
 
 from __future__ import annotations
 

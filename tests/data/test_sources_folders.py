@@ -214,13 +214,10 @@ def test_class_names_are_composed_and_paths_stay_as_on_disk(tmp_path: Path) -> N
 
 
 def test_undecodable_bytes_in_names_survive(tmp_path: Path) -> None:
-    for name in (b"caf\xe9/p\xff.jpg", b"tea/1.jpg"):
-        path = os.path.join(os.fsencode(tmp_path), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            Path(os.fsdecode(path)).touch()
-        except OSError:
-            pytest.skip("this file system takes no undecodable names")
+    try:
+        fill(tmp_path, map(os.fsdecode, (b"caf\xe9/p\xff.jpg", b"tea/1.jpg")))
+    except OSError:
+        pytest.skip("this file system takes no undecodable names")
     source = read(tmp_path)
     assert os.fsencode(source.rows[0].path) == b"caf\xe9/p\xff.jpg"
     assert (source.root / source.rows[0].path).is_file()
@@ -281,6 +278,14 @@ def test_the_label_stands_before_the_last_separator_and_number(name: str, label:
 def test_numbers_and_words_of_cameras_are_no_labels(names: str, tmp_path: Path) -> None:
     fill(tmp_path, [name.format(n) for name in names.split() for n in (10, 11, 12)])
     with pytest.raises(SourceError, match="6 pictures in 1 folder"):
+        read(tmp_path)
+
+
+def test_labels_in_most_names_are_needed_and_a_single_folder_beside_is_no_class(tmp_path: Path) -> None:
+    fill(tmp_path, ["cat.0.jpg", "dog.0.jpg", "thumbs/cat.1.jpg", "x.jpg"])
+    assert [row.label for row in read(tmp_path).rows] == ["cat", "dog", "cat"]
+    fill(tmp_path, ["y.jpg", "z.jpg"])
+    with pytest.raises(SourceError, match="3 of 6 names hold a class"):
         read(tmp_path)
 
 

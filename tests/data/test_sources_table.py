@@ -102,9 +102,7 @@ def test_a_frame_reads_below_the_current_folder_and_gives_relative_paths(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(photos)
-    frame = pandas.DataFrame(
-        {"img": pandas.Series(["1.jpg", "2.jpg"]), "label": pandas.Categorical(["a", "b"])}, index=[7, 7]
-    )
+    frame = pandas.DataFrame({"img": ["1.jpg", "2.jpg"], "label": pandas.Categorical(["a", "b"])}, index=[7, 7])
     source = read(frame)
     assert labels(source) == {"1.jpg": "a", "2.jpg": "b"}
     assert source.root == photos
@@ -118,6 +116,17 @@ def test_columns_of_one_name_and_names_that_are_no_strings(photos: Path, monkeyp
     monkeypatch.chdir(photos)
     frame = pandas.DataFrame([["1.jpg", "a", "x", 0], ["2.jpg", "b", "x", 0]], columns=["path", "label", "label", 3])
     assert labels(read(frame)) == {"1.jpg": "a", "2.jpg": "b"}
+    assert labels(read(write(photos, "path,label,label\n1.jpg,a,x\n2.jpg,b,x\n"))) == {"1.jpg": "a", "2.jpg": "b"}
+
+
+def test_cells_that_are_no_number_and_booleans_among_words(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    frame = pandas.DataFrame({"path": ["1.jpg", "2.jpg", "3.jpg"], "label": [True, "cat", "True"]}, dtype=object)
+    assert [row.label for row in read(frame).rows] == ["true", "cat", "True"]
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = arrow.table({"path": ["1.jpg", "2.jpg", "3.jpg"], "label": [1.0, 2.0, float("nan")]})
+    parquet.write_table(table, photos / "t.parquet")
+    assert [row.label for row in read(photos / "t.parquet").rows] == ["1", "2"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -200,7 +209,7 @@ def test_split_and_group_columns_are_used(photos: Path) -> None:
 
 
 def test_a_column_of_other_words_than_splits_is_pointed_at(photos: Path) -> None:
-    source = read(write(photos, "path,label,fold\n1.jpg,a,1\n2.jpg,b,2\n"))
+    source = read(write(photos, "path,label,fold\n1.jpg,a,train\n2.jpg,b,2\n3.jpg,a,test\n"))
     assert finding(source, "split-not-used").severity == "warning"
     assert {row.split for row in source.rows} == {""}
 
@@ -240,7 +249,8 @@ def test_no_file_at_all_says_where_was_looked(photos: Path) -> None:
 
 
 def test_equal_rows_are_kept_once_and_contradicting_ones_not_at_all(photos: Path) -> None:
-    text = "path,label,group\n1.jpg,a,\n./1.jpg,a,\n2.jpg,b,\n3.jpg,a,\n3.jpg,b,\n3.jpg,b,\n4.jpg,a,g\n4.jpg,a,h\n5.jpg,,\n5.jpg,a,\n"
+    rows = ["1.jpg,a,", "./1.jpg,a,", "2.jpg,b,", "3.jpg,a,", "3.jpg,b,", "3.jpg,b,", "4.jpg,a,g", "4.jpg,a,h"]
+    text = "\n".join(["path,label,group", *rows, "5.jpg,,", "5.jpg,a,"])
     source = read(write(photos, text))
     assert labels(source) == {"1.jpg": "a", "2.jpg": "b"}
     assert (finding(source, "repeated-row").severity, finding(source, "repeated-row").paths) == ("note", ("1.jpg",))

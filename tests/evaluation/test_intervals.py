@@ -88,6 +88,12 @@ def test_macro_figures_without_a_mistake_are_not_certain() -> None:
         assert 0.85 < estimate.low < 0.96
 
 
+def test_macro_figures_without_a_hit_are_not_certain_either() -> None:
+    for estimate in macro_estimates(np.array([[0, 30], [30, 0]])):
+        assert estimate.value == estimate.low == 0.0
+        assert 0.04 < estimate.high < 0.15
+
+
 def test_a_small_class_widens_the_interval() -> None:
     even, _ = macro_estimates(np.diag([100, 100]))
     uneven, _ = macro_estimates(np.diag([190, 10]))

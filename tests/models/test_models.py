@@ -63,12 +63,12 @@ def test_the_published_network_of_cats_dogs_64_has_its_parameters() -> None:
 
 
 def test_a_name_that_is_no_model_gets_the_nearest_one() -> None:
-    with pytest.raises(ModelError, match="no model 'resnet-smal'.*'resnet-small'"):
+    with pytest.raises(ModelError, match=r"no model 'resnet-smal'.*'resnet-small'"):
         architecture("resnet-smal")
 
 
 def test_an_option_of_another_model_is_refused_by_name() -> None:
-    with pytest.raises(ModelError, match="no option of cnn 'filter'.*'filters'"):
+    with pytest.raises(ModelError, match=r"no option of cnn 'filter'.*'filters'"):
         resolve(ModelConfig(name="cnn", filter=[8]))
     with pytest.raises(ModelError, match=r"model\.padding.*given 'reflect'"):
         resolve(ModelConfig(name="cnn", padding="reflect"))

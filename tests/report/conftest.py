@@ -50,14 +50,18 @@ def read_made_up(path: str) -> np.ndarray:
 def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -> ReportInput:
     splits = ("train", "train", "train", "validation", "test")
     pictures = tuple(
-        Picture(f"pets/{i}.jpg", classes[i % len(classes)], splits[i // len(classes) % 5], "", f"{i:032x}", 300, 200, "RGB")
+        Picture(
+            f"pets/{i}.jpg", classes[i % len(classes)], splits[i // len(classes) % 5], "", f"{i:032x}", 300, 200, "RGB"
+        )
         for i in range(5 * n)
     )
     values: dict[str, Any] = {
         "title": "Three breeds of pets",
         "command": "tellapart train pets --model efficientnet-lite0 --set train.epochs=12",
         "config": Config.from_dict({"model": {"name": "efficientnet-lite0"}, "image": {"height": 224, "width": 224}}),
-        "catalog": Catalog(Path("pets"), Task(classes), pictures, (), "Labels were read from file names such as Bengal_1.jpg."),
+        "catalog": Catalog(
+            Path("pets"), Task(classes), pictures, (), "Labels were read from file names such as Bengal_1.jpg."
+        ),
         "history": make_history(),
         "best_epoch": 4,
         "evaluation": make_evaluation(classes, n),
@@ -65,11 +69,16 @@ def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -
         "environment": {"tellapart": "0.1.0", "python": "3.12.4", "keras": "3.8.0", "processor": "8 cores, no GPU"},
         "findings": [
             Finding("square", "note", (), "All pictures are of one size."),
-            Finding("duplicate", "warning", ("pets/1.jpg", "pets/7.jpg"), "Two pictures are the same.", "Kept together."),
+            Finding(
+                "duplicate", "warning", ("pets/1.jpg", "pets/7.jpg"), "Two pictures are the same.", "Kept together."
+            ),
         ],
         "network": "input  (224, 224, 3)\nhead   (3,)",
         "onnx_check": {"pictures": 64, "largest_difference": 6e-08, "same_answers": "64 of 64"},
-        "batch": (np.stack([read_made_up(str(i))[:64, :64] for i in range(20)]), [classes[i % len(classes)] for i in range(20)]),
+        "batch": (
+            np.stack([read_made_up(str(i))[:64, :64] for i in range(20)]),
+            [classes[i % len(classes)] for i in range(20)],
+        ),
     }
     return ReportInput(**{**values, **changes})
 

@@ -17,7 +17,7 @@ CATALOG = Catalog(
     Task(("a", "ü b")),
     (
         Picture("a/1.jpg", "a", "train", "", "d1", 10, 20, "RGB"),
-        Picture("ü b/2, \"x\".jpg", "ü b", "test", "g", "d2", 10, 20, "L"),
+        Picture('ü b/2, "x".jpg', "ü b", "test", "g", "d2", 10, 20, "L"),
         Picture("ü b/\udcff.jpg", "ü b", "", "", "", 0, 0, "", "truncated"),
     ),
     (Finding("broken", "warning", ("ü b/\udcff.jpg",), "1 picture is broken."),),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import typer
 
 from tellapart.cli import options
 from tellapart.cli.console import NEEDS_PERSON, display, show, show_json, table
+
+if TYPE_CHECKING:
+    from tellapart.data.findings import Finding
 
 
 def command(
@@ -14,7 +20,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
-    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+    format: options.FormatOption = options.Format.table,
 ) -> None:
     """Say what pictures are there and what is wrong with them. Nothing is changed on the disk.
 
@@ -53,16 +59,13 @@ def command(
         raise typer.Exit(NEEDS_PERSON)
 
 
-def show_findings(findings: tuple[object, ...], paths: int = 5) -> None:
+def show_findings(findings: Sequence[Finding], paths: int = 5) -> None:
     """Each finding with what it means, what was done, and its first paths."""
-    from tellapart.data.findings import Finding
-
     if not findings:
         show("Nothing found that needs attention.")
     for finding in findings:
-        if isinstance(finding, Finding):
-            show(f"{finding.severity:8}{finding.kind}: {finding.meaning} {finding.done}")
-            for path in finding.paths[:paths]:
-                show(f"          {path}")
-            if len(finding.paths) > paths:
-                show(f"          and {len(finding.paths) - paths} more (--format json lists all)")
+        show(f"{finding.severity:8}{finding.kind}: {finding.meaning} {finding.done}")
+        for path in finding.paths[:paths]:
+            show(f"          {path}")
+        if len(finding.paths) > paths:
+            show(f"          and {len(finding.paths) - paths} more (--format json lists all)")

@@ -36,9 +36,11 @@ def display() -> Iterator[Progress]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     # A handle of its own: libraries that are silenced while they start do not silence the display.
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
-        with Bar(*columns, console=Console(file=terminal), transient=True) as bar:
-            yield _LiveProgress(bar)
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+        Bar(*columns, console=Console(file=terminal), transient=True) as bar,
+    ):
+        yield _LiveProgress(bar)
 
 
 class _PlainProgress(Progress):
@@ -83,7 +85,9 @@ def table(*columns: str, title: str | None = None) -> Table:
 
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        made.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
     return made
 
 

@@ -19,7 +19,8 @@ def command(
     fast: Annotated[bool, typer.Option("--fast", help="Two short epochs, to see that all parts work.")] = False,
     out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/demo-N]")] = None,
     open_report: Annotated[
-        bool | None, typer.Option("--open/--no-open", help="Open the report.  [default: if there is a screen]", show_default=False)
+        bool | None,
+        typer.Option("--open/--no-open", help="Open the report.  [default: if there is a screen]", show_default=False),
     ] = None,
 ) -> None:
     """Train on pictures that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""

@@ -16,7 +16,7 @@ def command(
         str | None, typer.Argument(help="Other labelled pictures; without it, the run's own.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+    format: options.FormatOption = options.Format.table,
 ) -> None:
     """Evaluate a run on its test split, another split, or other pictures, each figure with its 95 % interval."""
     from tellapart import api

@@ -11,10 +11,14 @@ from tellapart.cli.console import show, show_json, table
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="One architecture: its options and layers.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One architecture: its options and layers.", show_default=False)
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Picture side for the layers shown.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as model.filters=[64,64].")] = None,
-    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as model.filters=[64,64].")
+    ] = None,
+    format: options.FormatOption = options.Format.table,
 ) -> None:
     """List the architectures, or show the options, layers and parameters of one."""
     from tellapart import api
@@ -38,7 +42,14 @@ def command(
     side = image_size or row.side
     network = build(Task(("no", "yes")), ImageSpec(side, side), config)
     if format is options.Format.json:
-        show_json({"name": row.name, "summary": row.summary, "options": chosen.model_dump(), "parameters": network.count_params()})
+        show_json(
+            {
+                "name": row.name,
+                "summary": row.summary,
+                "options": chosen.model_dump(),
+                "parameters": network.count_params(),
+            }
+        )
         return
     choices = table("option", "value", "meaning", title=f"{row.name}: {row.summary}")
     for option, field in type(chosen).model_fields.items():

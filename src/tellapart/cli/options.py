@@ -10,12 +10,19 @@ import typer
 
 DATA_PANEL = "How the labels are found"
 
-Data = Annotated[str, typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False)]
-LabelPattern = Annotated[
-    str | None, typer.Option(help="Regular expression over file names, with a group (?P<label>...).", rich_help_panel=DATA_PANEL)
+Data = Annotated[
+    str, typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False)
 ]
-PathColumn = Annotated[str | None, typer.Option(help="Column of a table that names the picture.", rich_help_panel=DATA_PANEL)]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of a table that names the class.", rich_help_panel=DATA_PANEL)]
+LabelPattern = Annotated[
+    str | None,
+    typer.Option(help="Regular expression over file names, with a group (?P<label>...).", rich_help_panel=DATA_PANEL),
+]
+PathColumn = Annotated[
+    str | None, typer.Option(help="Column of a table that names the picture.", rich_help_panel=DATA_PANEL)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of a table that names the class.", rich_help_panel=DATA_PANEL)
+]
 Root = Annotated[
     str | None, typer.Option(help="Folder that the paths of a table are relative to.", rich_help_panel=DATA_PANEL)
 ]

@@ -29,10 +29,11 @@ class Output(StrEnum):
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or a model.onnx.", show_default=False)],
     pictures: Annotated[
-        list[str], typer.Argument(help="Files, folders, zips, patterns, or - for paths on standard input.", show_default=False)
+        list[str],
+        typer.Argument(help="Files, folders, zips, patterns, or - for paths on standard input.", show_default=False),
     ],
     top: Annotated[int, typer.Option(min=1, help="So many likeliest classes in the table.")] = 1,
-    format: Annotated[Output, typer.Option("--format", help="How the answer is printed.")] = Output.table,  # noqa: A002
+    format: Annotated[Output, typer.Option("--format", help="How the answer is printed.")] = Output.table,
     out: Annotated[str | None, typer.Option(help="Write the answer to this file.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
 ) -> None:
@@ -58,16 +59,17 @@ def command(
     if out is None:
         errors = _write(sys.stdout, predictions, classes, format, top)
     else:
-        with replacing(Path(out)) as neighbour, neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with (
+            replacing(Path(out)) as neighbour,
+            neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             errors = _write(file, predictions, classes, format, top)
     if errors:
         print(f"tellapart: {errors} pictures could not be read; their rows say why", file=sys.stderr)
         raise typer.Exit(NEEDS_PERSON)
 
 
-def _write(
-    file: TextIO, predictions: Iterable[Prediction], classes: tuple[str, ...], output: Output, top: int
-) -> int:
+def _write(file: TextIO, predictions: Iterable[Prediction], classes: tuple[str, ...], output: Output, top: int) -> int:
     """Print each prediction as it comes, so that memory stays bounded; returns how many had an error."""
     errors = 0
 
@@ -77,9 +79,12 @@ def _write(
             errors += bool(prediction.error)
             yield prediction
 
-    {Output.table: _write_table, Output.csv: _write_csv, Output.json: _write_json, Output.jsonl: _write_jsonl}[output](
-        file, counted(), classes, top
-    )
+    if output is Output.table:
+        _write_table(file, counted(), classes, top)
+    elif output is Output.csv:
+        _write_csv(file, counted(), classes)
+    else:
+        _write_json(file, counted(), lines=output is Output.jsonl)
     file.flush()
     return errors
 
@@ -94,32 +99,36 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
         file.write(f"{answer:{width + 9}}   {_printable(p.path)}\n")
 
 
-def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
+def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["path", "label", "probability", *classes, "error"])
     for p in predictions:
-        figures = [""] * (len(classes) + 1) if p.error else [f"{v:.6f}" for v in (p.probability, *p.probabilities.values())]
-        writer.writerow([_printable(p.path), p.label, *figures, p.error])
+        figures = (p.probability, *p.probabilities.values())
+        cells = [""] * (len(classes) + 1) if p.error else [f"{value:.6f}" for value in figures]
+        writer.writerow([_printable(p.path), p.label, *cells, p.error])
 
 
-def _write_json(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
-    separator = "["
+def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool) -> None:
+    """One array, or with `lines` one object a line."""
+    before = "" if lines else "["
     for p in predictions:
-        file.write(f"{separator}\n  {json.dumps(_plain(p), ensure_ascii=False)}")
-        separator = ","
-    file.write("\n]\n" if separator == "," else "[]\n")
-
-
-def _write_jsonl(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
-    for p in predictions:
-        file.write(json.dumps(_plain(p), ensure_ascii=False) + "\n")
+        text = json.dumps(_plain(p), ensure_ascii=False)
+        file.write(f"{text}\n" if lines else f"{before}\n  {text}")
+        before = ","
+    if not lines:
+        file.write("\n]\n" if before == "," else "[]\n")
 
 
 def _plain(p: Prediction) -> dict[str, Any]:
     if p.error:
         return {"path": _printable(p.path), "error": p.error}
     values = {label: round(value, 6) for label, value in p.probabilities.items()}
-    return {"path": _printable(p.path), "label": p.label, "probability": round(p.probability, 6), "probabilities": values}
+    return {
+        "path": _printable(p.path),
+        "label": p.label,
+        "probability": round(p.probability, 6),
+        "probabilities": values,
+    }
 
 
 def _printable(path: str) -> str:

@@ -11,8 +11,10 @@ from tellapart.cli.console import show, show_json, table
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="One recipe: its configuration as TOML.", show_default=False)] = None,
-    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+    name: Annotated[
+        str | None, typer.Argument(help="One recipe: its configuration as TOML.", show_default=False)
+    ] = None,
+    format: options.FormatOption = options.Format.table,
 ) -> None:
     """List the recipes, or print one as TOML, to start a configuration of one's own from."""
     from tellapart.recipes import load_recipe, recipe_names
@@ -26,7 +28,9 @@ def command(
         return
     recipes = {each: load_recipe(each) for each in recipe_names()}
     if format is options.Format.json:
-        show_json([{"name": each, "title": recipe.title, "published": recipe.published} for each, recipe in recipes.items()])
+        show_json(
+            [{"name": each, "title": recipe.title, "published": recipe.published} for each, recipe in recipes.items()]
+        )
         return
     rows = table("recipe", "what it is", "published outcome")
     for each, recipe in recipes.items():

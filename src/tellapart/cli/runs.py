@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,13 +12,13 @@ from tellapart.cli.console import show, show_json, table
 
 def command(
     folder: Annotated[str, typer.Argument(help="The folder that holds the runs.")] = "runs",
-    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+    format: options.FormatOption = options.Format.table,
 ) -> None:
     """List the runs of a folder, oldest first, with what each reached."""
-    from tellapart.runs.run import list_runs
+    from tellapart.api import list_runs
 
     rows = []
-    for run in list_runs(Path(folder)):
+    for run in list_runs(folder):
         record = run.record
         rows.append(
             {

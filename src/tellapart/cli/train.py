@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tellapart.cli import options
 from tellapart.cli.console import NEEDS_PERSON, display, show, show_json
+
+if TYPE_CHECKING:
+    from tellapart.api import Run
 
 
 def command(
@@ -32,7 +35,7 @@ def command(
     label_column: options.LabelColumn = None,
     root: options.Root = None,
     cache_limit: options.CacheLimit = "10GB",
-    format: options.FormatOption = options.Format.table,  # noqa: A002 - the word users type
+    format: options.FormatOption = options.Format.table,
 ) -> None:
     """Train a classifier, evaluate it on the test split, and write the run with its report."""
     from tellapart import api
@@ -41,7 +44,11 @@ def command(
 
     limit = options.parse_bytes(cache_limit)
     if resume is not None:
-        if data is not None or any((recipe, model, config, image_size, augment, epochs, settings, out)) or seed is not None:
+        if (
+            data is not None
+            or any((recipe, model, config, image_size, augment, epochs, settings, out))
+            or seed is not None
+        ):
             raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
         with display() as progress:
             run = api.resume(resume, cache_limit=limit, progress=progress)
@@ -68,12 +75,8 @@ def command(
     show_run(run, format)
 
 
-def show_run(run: object, format: options.Format) -> None:  # noqa: A002
+def show_run(run: Run, format: options.Format) -> None:
     """What a run reached, what to read and what to do next. Exit code 1 where its training broke off."""
-    from tellapart.api import Run
-
-    if not isinstance(run, Run):
-        return
     record, metrics = run.record, run.metrics
     if format is options.Format.json:
         show_json({"run": str(run.path), **record, "metrics": metrics})

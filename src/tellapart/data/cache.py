@@ -202,7 +202,7 @@ class PixelStore:
         shelf = self._cache._shelf
         if shelf is None:
             self._slots[:] = -1
-            return np.empty((0, 0), np.uint8)
+            return np.empty((0, self._cache._record_bytes), np.uint8)
         if shelf.version != self._version:
             self._version = shelf.version
             self._slots[:], self._checked[:] = -1, False

@@ -1,6 +1,6 @@
-"""Catalog: one checked table of every picture. Written into the run as catalog.csv, so that splits are never recomputed.
+"""Catalog: one checked table of every picture, written into the run, so that splits are never recomputed.
 
-Made from: sources, scan, splits, checks (api.read). Read by: batches, training, evaluation, report. Never imports Keras.
+Made from: sources, scan, splits, checks (api.read). Read by: batches, training, report. Never imports Keras.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Catalog:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Usable pictures by split, then class: every class appears, with 0 where it has none."""
-        table = {split: dict.fromkeys(self.task.classes, 0) for split in SPLITS}
+        table: dict[str, dict[str, int]] = {split: dict.fromkeys(self.task.classes, 0) for split in SPLITS}
         for picture in self.pictures:
             if not picture.error and picture.split:
                 table[picture.split][picture.label] += 1
@@ -92,7 +92,10 @@ class Catalog:
 
     def write(self, path: Path) -> None:
         """Write the table as csv, whole or not at all."""
-        with replacing(path) as neighbour, neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with (
+            replacing(path) as neighbour,
+            neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for picture in self.pictures:
@@ -104,9 +107,12 @@ def read_pictures(path: Path) -> tuple[Picture, ...]:
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = csv.DictReader(file)
         if tuple(rows.fieldnames or ()) != COLUMNS:
-            raise RunError(f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}.")
+            raise RunError(
+                f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}."
+            )
         return tuple(_picture(row) for row in rows)
 
 
 def _picture(row: dict[str, str]) -> Picture:
-    return Picture(**{**row, "width": int(row["width"]), "height": int(row["height"])})  # type: ignore[arg-type]
+    words = {name: value for name, value in row.items() if name not in ("width", "height")}
+    return Picture(**words, width=int(row["width"]), height=int(row["height"]))

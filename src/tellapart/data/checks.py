@@ -1,4 +1,4 @@
-"""Pictures -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. Nothing is changed on disk.
+"""Pictures -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. Files stay as they are.
 
 Each check takes the pictures with their splits and yields findings; CHECKS is the table of all. Read by: api.
 """

@@ -1,4 +1,4 @@
-"""Finding: one thing about the pictures that a person should know. Made by sources and checks, shown by check and report."""
+"""Finding: one thing about the pictures that a person should know. Made by sources and checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Severity = Literal["error", "warning", "note"]
 class Finding:
     """kind is a stable kebab-case word; `error` and `warning` need a person, `note` only tells.
 
-    >>> Finding("empty-class", "warning", ("birds",), "1 class folder holds no picture.", "It is left out.").needs_person
+    >>> Finding("empty-class", "warning", ("birds",), "1 class folder is empty.", "Left out.").needs_person
     True
     """
 

@@ -1,4 +1,4 @@
-"""Source -> pictures: every file read and decoded once, in parallel, with its digest, size, mode or what is wrong with it.
+"""Source -> pictures: every file read and decoded once, in parallel, with its digest, size, mode or error.
 
 Where a cache is given, the same decoding fills it, so that training does not decode again. What was found is
 remembered by (path, size, times): a second scan of unchanged files costs a stat each. Read by: api, training.
@@ -70,6 +70,8 @@ def scan(
             memory.keep(stamp, picture)
             done += 1
             progress.update(stage, done, len(source.rows))
+        if cache is not None:
+            cache.flush()
         if not fresh:
             progress.update(stage, done, len(source.rows), "unchanged since the last scan")
     return tuple(p for p in pictures if p is not None)
@@ -203,7 +205,7 @@ def decide_spec(source: Source, config: ImageConfig, side: int, max_pixels: int)
     decided = []
     if height is None or width is None:
         sizes = {(found.height, found.width) for found in seen}
-        if height is None and width is None and len(sizes) == 1 and max(*sizes) <= (SMALL_SIDE, SMALL_SIDE):
+        if height is None and width is None and len(sizes) == 1 and max(min(sizes)) <= SMALL_SIDE:
             height, width = next(iter(sizes))
             decided.append(f"the pictures are all {height}x{width} and keep that size")
         else:

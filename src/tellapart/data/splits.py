@@ -1,4 +1,4 @@
-"""Pictures without a split -> train, validation, test: stratified, duplicates and groups together, stored, never recomputed.
+"""Pictures without a split -> train, validation, test: stratified, duplicates and groups together, stored.
 
 Splits that the source gives are kept. A test split that is missing is taken from the training pictures, then a
 validation split from what remains. Who goes where follows from a hash of (seed, content), not from names or order: the
@@ -55,7 +55,7 @@ def _draw(rows: list[Picture], groups: list[int], pool: list[int], purpose: str,
     for label in sorted(by_class):
         candidates = sorted(by_class[label], key=lambda indices: _rank(rows, indices, purpose))
         # Two groups stay behind for the other splits; the smallest class still gives one.
-        if len(candidates) < MINIMUM and purpose.endswith("test") or len(candidates) < MINIMUM - 1:
+        if (len(candidates) < MINIMUM and purpose.endswith("test")) or len(candidates) < MINIMUM - 1:
             continue
         wanted = max(1, round(fraction * sum(map(len, candidates))))
         taken = 0

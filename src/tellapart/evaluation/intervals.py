@@ -179,8 +179,6 @@ def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.
 
 def _crossing(distance: Callable[[float], float], outside: float, inside: float) -> float:
     """Where `distance` falls to 0 between an end of the range and the value, by bisection."""
-    if outside == inside:
-        return outside
     for _ in range(60):
         middle = (outside + inside) / 2
         if distance(middle) > 0:

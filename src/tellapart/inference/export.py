@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 BOUND = 1e-3
 
 
-def export_onnx(
-    model: keras.Model, task: Task, spec: ImageSpec, path: Path, pictures: NDArray[np.uint8]
-) -> float:
+def export_onnx(model: keras.Model, task: Task, spec: ImageSpec, path: Path, pictures: NDArray[np.uint8]) -> float:
     """Write the file and return its largest difference in probability from Keras on `pictures`.
 
     model: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. Raises ExportError, and leaves

@@ -55,7 +55,10 @@ def measure(
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:
     """predictions.csv: path, true label, predicted label, its probability, then each class's probability."""
     truth = {p.path: p.label for p in catalog.pictures}
-    with replacing(path) as neighbour, neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with (
+        replacing(path) as neighbour,
+        neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["path", "truth", "label", "probability", *catalog.task.classes])
         for p in predictions:

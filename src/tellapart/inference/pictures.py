@@ -13,9 +13,7 @@ from tellapart.data.sources.listing import kind_of, list_folder
 from tellapart.errors import SourceError
 
 
-def find_pictures(
-    names: Iterable[str | os.PathLike[str]], stdin: TextIO | None = None
-) -> Iterator[tuple[str, Path]]:
+def find_pictures(names: Iterable[str | os.PathLike[str]], stdin: TextIO | None = None) -> Iterator[tuple[str, Path]]:
     """(name to show, file) of each picture, in order, found as they are asked for.
 
     A folder or an archive gives all pictures inside, sorted; a pattern such as `new/*.jpg` what it matches; `-` the
@@ -32,7 +30,7 @@ def find_pictures(
         elif path.is_file() and kind_of(path.name) == "archive":
             yield from _inside(unpacked(path)[0], name)
         elif not path.exists() and glob.has_magic(name):
-            matches = sorted(glob.glob(name, recursive=True))
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - the pattern may be absolute
             if not matches:
                 raise SourceError(f"Nothing matches {name!r}.")
             yield from find_pictures(matches)
@@ -45,4 +43,4 @@ def _inside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     if not found:
         raise SourceError(f"{name} holds no picture (.jpg, .png ...).")
     for relative in found:
-        yield os.path.join(name, relative), folder / relative
+        yield f"{name.rstrip(os.sep)}{os.sep}{relative}", folder / relative

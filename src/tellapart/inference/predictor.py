@@ -88,15 +88,13 @@ class Predictor:
         named: Iterable[tuple[str, Source]] = ((os.fspath(p), Path(p)) for p in pictures)
         return self.predict_named(named, batch_size=batch_size)
 
-    def predict_named(
-        self, pictures: Iterable[tuple[str, Source]], *, batch_size: int = BATCH
-    ) -> Iterator[Prediction]:
+    def predict_named(self, pictures: Iterable[tuple[str, Source]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
         """The same for (name, what pixels.read takes) pairs."""
         decoded = in_order(self._read, pictures, workers=self._threads, ahead=3 * batch_size)
         try:
             while chunk := list(islice(decoded, batch_size)):
                 good = [found for _, found in chunk if not isinstance(found, str)]
-                rows = iter(self.probabilities(np.stack(good)) if good else [])
+                rows: Iterator[NDArray[np.float64]] = iter(self.probabilities(np.stack(good)) if good else ())
                 for name, found in chunk:
                     if isinstance(found, str):
                         yield Prediction(name, error=found)

@@ -6,6 +6,7 @@ Everything else is written against Keras alone. Read by: models, inference.expor
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -38,12 +39,14 @@ def start_keras() -> Any:
 
         # The first look at the devices reports what is missing, which a machine without a GPU need not read.
         keras.distribution.list_devices()
+    # Training many networks in one process traces many functions, of which TensorFlow warns.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' C++ start-up reports off standard error, which no setting of theirs does; on an error show them."""
+    """Keep C++ start-up reports, which no setting silences, off standard error; show them on an error."""
     sys.stderr.flush()
     try:
         stderr = os.dup(2)

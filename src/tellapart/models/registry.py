@@ -18,7 +18,7 @@ from tellapart.models import scratch
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row: its name, what it is in a line, the picture side it is made for, its options and what builds its body."""
+    """One row: its name, what it is, the picture side it is made for, its options and what builds its body."""
 
     name: str
     summary: str

@@ -38,19 +38,23 @@ class CnnOptions(Options):
 
 
 class ResnetSmallOptions(Options):
-    filters: tuple[int, ...] = Field((32, 64, 128), min_length=1, description="filters of each stage; a stage halves the side")
+    filters: tuple[int, ...] = Field(
+        (32, 64, 128), min_length=1, description="filters of each stage; a stage halves the side"
+    )
     blocks: int = Field(2, gt=0, description="residual blocks a stage")
-    stem: Literal["auto", "plain", "reduce"] = Field("auto", description="reduce: the first convolution and a pooling quarter the side; auto: where it is over 64")
+    stem: Literal["auto", "plain", "reduce"] = Field(
+        "auto", description="reduce: the first convolution and a pooling quarter the side; auto: where it is over 64"
+    )
     dropout: float = Field(0, ge=0, lt=1, description="share dropped before the head")
 
 
 def _dense_layers(x: Any, units: tuple[int, ...], dropout: float) -> Any:
     from keras import layers
 
-    for width in units:
-        x = layers.Dense(width, activation="relu")(x)
+    for number, width in enumerate(units, start=1):
+        x = layers.Dense(width, activation="relu", name=f"dense_{number}")(x)
         if dropout:
-            x = layers.Dropout(dropout)(x)
+            x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
     return x
 
 
@@ -58,48 +62,60 @@ def dense(x: Any, options: DenseOptions) -> Any:
     """Every pixel to every unit: the baseline that any convolution should beat."""
     from keras import layers
 
-    return _dense_layers(layers.Flatten()(x), options.dense, options.dropout)
+    return _dense_layers(layers.Flatten(name="flatten")(x), options.dense, options.dropout)
 
 
 def cnn(x: Any, options: CnnOptions) -> Any:
     """Convolution, ReLU and max pooling, once for each entry of `filters`; then dense layers."""
     from keras import layers
 
-    for filters in options.filters:
-        if options.batch_normalization:
-            x = layers.Conv2D(filters, options.kernel_size, padding=options.padding, use_bias=False)(x)
-            x = layers.BatchNormalization()(x)
-            x = layers.ReLU()(x)
-        else:
-            x = layers.Conv2D(filters, options.kernel_size, padding=options.padding, activation="relu")(x)
-        x = layers.MaxPooling2D(options.pool_size, padding=options.pool_padding)(x)
+    normal = options.batch_normalization
+    for number, filters in enumerate(options.filters, start=1):
+        x = layers.Conv2D(
+            filters,
+            options.kernel_size,
+            padding=options.padding,
+            activation=None if normal else "relu",
+            use_bias=not normal,
+            name=f"convolution_{number}",
+        )(x)
+        if normal:
+            x = layers.BatchNormalization(name=f"normalization_{number}")(x)
+            x = layers.ReLU(name=f"relu_{number}")(x)
+        x = layers.MaxPooling2D(options.pool_size, padding=options.pool_padding, name=f"pooling_{number}")(x)
     ends = {"flatten": layers.Flatten, "average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
-    return _dense_layers(ends[options.pooling]()(x), options.dense, options.dropout)
+    return _dense_layers(ends[options.pooling](name=options.pooling)(x), options.dense, options.dropout)
 
 
 def resnet_small(x: Any, options: ResnetSmallOptions) -> Any:
-    """Residual blocks that normalise before they convolve (He et al., Identity Mappings in Deep Residual Networks, 2016)."""
+    """Residual blocks that normalise before they convolve (He et al., Identity Mappings in Deep Residual Nets, 2016)."""
     from keras import layers
 
-    def convolve(x: Any, filters: int, stride: int = 1, size: int = 3) -> Any:
-        return layers.Conv2D(filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    def convolve(x: Any, name: str, filters: int, stride: int = 1, size: int = 3) -> Any:
+        return layers.Conv2D(
+            filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        )(x)
 
-    def activate(x: Any) -> Any:
-        return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    def activate(x: Any, name: str) -> Any:
+        return layers.ReLU(name=f"{name}_relu")(
+            layers.BatchNormalization(momentum=0.9, name=f"{name}_normalization")(x)
+        )
 
     if options.stem == "reduce" or (options.stem == "auto" and max(x.shape[1:3]) > 64):
-        x = convolve(x, options.filters[0], stride=2, size=5)
-        x = layers.MaxPooling2D(2, padding="same")(x)
+        x = convolve(x, "stem", options.filters[0], stride=2, size=5)
+        x = layers.MaxPooling2D(2, padding="same", name="stem_pooling")(x)
     else:
-        x = convolve(x, options.filters[0])
-    for stage, filters in enumerate(options.filters):
-        for block in range(options.blocks):
-            stride = 2 if stage and not block else 1
-            inner = activate(x)
+        x = convolve(x, "stem", options.filters[0])
+    for stage, filters in enumerate(options.filters, start=1):
+        for block in range(1, options.blocks + 1):
+            name = f"stage_{stage}_block_{block}"
+            stride = 2 if stage > 1 and block == 1 else 1
+            inner = activate(x, f"{name}_1")
             # A block that changes the shape takes its shortcut from the activated input, as the paper does.
-            shortcut = convolve(inner, filters, stride, size=1) if stride > 1 or x.shape[-1] != filters else x
-            inner = convolve(inner, filters, stride)
-            inner = convolve(activate(inner), filters)
-            x = layers.Add()([shortcut, inner])
-    x = layers.GlobalAveragePooling2D()(activate(x))
-    return layers.Dropout(options.dropout)(x) if options.dropout else x
+            changes = stride > 1 or x.shape[-1] != filters
+            shortcut = convolve(inner, f"{name}_shortcut", filters, stride, size=1) if changes else x
+            inner = convolve(inner, f"{name}_convolution_1", filters, stride)
+            inner = convolve(activate(inner, f"{name}_2"), f"{name}_convolution_2", filters)
+            x = layers.Add(name=f"{name}_sum")([shortcut, inner])
+    x = layers.GlobalAveragePooling2D(name="average")(activate(x, "end"))
+    return layers.Dropout(options.dropout, name="dropout")(x) if options.dropout else x

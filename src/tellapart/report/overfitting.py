@@ -4,8 +4,8 @@ Reads: rows of history.jsonl. Read by: report, command line.
 
 The rule, on validation and training loss smoothed over three epochs:
 - the turn is the epoch of the lowest smoothed validation loss;
-- it *rises for good* if the smoothed loss at the end lies above the turn by more than 3 % of it and by more than twice
-  the noise (what smoothing took away after the turn);
+- it *rises for good* if the end (the median of the last three losses) lies above the turn by more than 3 % of it and by
+  more than three times the noise, which is read from the second differences, so that a bend does not count as noise;
 - it *overfits* if, from the turn to the end, the smoothed training loss fell by more than 1 % meanwhile;
 - it is *still learning* if the turn is at the end and the last third of the epochs brought more than 3 %.
 Anything else is level. Fewer than four epochs are too few to tell.
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 _FEWEST_EPOCHS = 4
 _RISE = 0.03
+_NOISES = 3  # of level losses with noise, 1 in 40 is then called rising
 _FALL = 0.01
 _MONITORS = {"val_loss": "lowest validation loss", "val_accuracy": "highest validation accuracy"}
 
@@ -50,9 +51,8 @@ def overfitting_sentence(history: Sequence[Mapping[str, Any]], monitor: str = "v
     validation = np.array([row["val_loss"] for row in history], dtype=np.float64)
     smooth, smooth_losses = _smoothed(validation), _smoothed(losses)
     turn = int(smooth.argmin())
-    noise = float(np.sqrt(np.mean((validation - smooth)[turn:] ** 2)))
-    rise = float(smooth[-1] - smooth[turn])
-    if rise > max(_RISE * smooth[turn], 2 * noise):
+    rise = float(np.median(validation[-3:]) - smooth[turn])
+    if turn < len(history) - 1 and rise > max(_RISE * smooth[turn], _NOISES * _noise(validation)):
         return _rising(history, monitor, _lowest_near(validation, turn), smooth_losses[turn] - smooth_losses[-1])
     third = max(2, len(history) // 3)
     if turn == len(history) - 1 and smooth[-1 - third] - smooth[-1] > _RISE * smooth[-1]:
@@ -82,6 +82,11 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     sums = np.convolve(values, np.ones(3), mode="same")
     counts = np.convolve(np.ones(len(values)), np.ones(3), mode="same")
     return np.asarray(sums / counts)
+
+
+def _noise(values: NDArray[np.float64]) -> float:
+    """Standard deviation about a smooth curve, from the median of the second differences."""
+    return float(np.median(np.abs(np.diff(values, 2)))) / (0.6745 * math.sqrt(6))
 
 
 def _lowest_near(values: NDArray[np.float64], turn: int) -> int:

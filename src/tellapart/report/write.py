@@ -36,15 +36,14 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     evaluation = Evaluation.from_dict(values)
     batch = _training_batch(run, catalog)
     figures = {
-        "history": lambda: history_figure(history, record["best_epoch"]),
-        "confusion": lambda: confusion_figure(evaluation, catalog.task.classes),
-        "batch": lambda: None if batch is None else batch_figure(*batch),
+        "history": history_figure(history, record["best_epoch"]),
+        "confusion": confusion_figure(evaluation, catalog.task.classes),
     }
-    for done, (name, draw) in enumerate(figures.items(), start=1):
-        figure = draw()
-        if figure is not None:
-            with replacing(run.figures / f"{name}.png") as neighbour:
-                figure.savefig(neighbour, dpi=150)
+    if batch is not None:
+        figures["batch"] = batch_figure(*batch)
+    for done, (name, figure) in enumerate(figures.items(), start=1):
+        with replacing(run.figures / f"{name}.png") as neighbour:
+            figure.savefig(neighbour, dpi=150)
         progress.update(stage, done, steps)
     notes = [record["stopped"][0].upper() + record["stopped"][1:] + f"; epoch {record['best_epoch']} is kept."]
     notes += [text[0].upper() + text[1:] + "." for text in record["decided"]]
@@ -65,9 +64,6 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
             environment={
                 **record["versions"],
                 "precision": record["precision"],
-                "seed": record["seed"],
-                "configuration digest": record["config_digest"],
-                "pictures digest": record["catalog_digest"],
             },
             findings=catalog.findings,
             network=record["network"],

@@ -158,7 +158,11 @@ class RunFolder:
         """The file, or a RunError that says why it is not there yet."""
         if not file.exists():
             status = self.status
-            hint = f" Its status is {status!r}; finish it with: tellapart train --resume {self.path}" if status != "done" else ""
+            hint = (
+                f" Its status is {status!r}; finish it with: tellapart train --resume {self.path}"
+                if status != "done"
+                else ""
+            )
             raise RunError(f"{self.path} has no {what} ({file.name}).{hint}")
         return file
 
@@ -180,7 +184,8 @@ def create_run(
     path = path.absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(
-            f"{path} exists and is not empty. Give another --out, or go on with that run: tellapart train --resume {path}"
+            f"{path} exists and is not empty. Give another --out, or go on with that run: "
+            f"tellapart train --resume {path}"
         )
     record = {
         "tellapart_run": FORMAT,

@@ -67,7 +67,7 @@ def _write(path: Path, variables: list[Any]) -> None:
     from safetensors.numpy import save_file
 
     with replacing(path) as neighbour:
-        save_file({f"{i:05d}": np.ascontiguousarray(v.numpy()) for i, v in enumerate(variables)}, neighbour)
+        save_file({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)}, neighbour)
 
 
 def _read(path: Path, variables: list[Any]) -> None:

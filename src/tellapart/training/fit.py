@@ -1,4 +1,4 @@
-"""Catalog + Config -> Run: prepare, build, fit, keep the best, save, verify, evaluate. The story of a training, in order.
+"""Catalog + Config -> Run: prepare, build, fit, keep the best, save, verify, evaluate. The story in order.
 
 Every epoch ends with a row of history and a checkpoint on the disk. What the next epoch does follows from these and
 the seed alone, so a run that was killed goes on as one that never stopped. Read by: api. Needs the extra `train`.
@@ -162,9 +162,7 @@ def compile_model(model: keras.Model, task: Task, config: Config, steps: int) ->
     made = {
         "adam": lambda: keras.optimizers.Adam(rate, weight_decay=train.weight_decay or None),
         "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=train.weight_decay),
-        "sgd": lambda: keras.optimizers.SGD(
-            rate, momentum=0.9, nesterov=True, weight_decay=train.weight_decay or None
-        ),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=train.weight_decay or None),
         "rmsprop": lambda: keras.optimizers.RMSprop(rate, weight_decay=train.weight_decay or None),
     }
     if task.kind == "binary":
@@ -256,7 +254,7 @@ def _weights(labels: NDArray[np.float32], weights: NDArray[np.float32] | None) -
     if weights is None:
         return None
     classes = labels[:, 0].astype(int) if labels.shape[1] == 1 else labels.argmax(axis=1)
-    return weights[classes]
+    return np.asarray(weights[classes])
 
 
 def best_epoch(history: list[dict[str, Any]], monitor: str) -> int:
@@ -280,7 +278,8 @@ def _enough(history: list[dict[str, Any]], monitor: str, patience: int) -> str:
 def _words(row: dict[str, Any], epochs: int, best: int) -> str:
     figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
     mark = "  best" if row["epoch"] == best else ""
-    return f"epoch {row['epoch']}/{epochs}  {figures}  {row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s{mark}"
+    pace = f"{row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s"
+    return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}"
 
 
 def _finish(state: _Fit, catalog: Catalog, spec: ImageSpec, stopped: str) -> None:
@@ -298,9 +297,7 @@ def _finish(state: _Fit, catalog: Catalog, spec: ImageSpec, stopped: str) -> Non
     progress.update("saving", 2, 2)
     # Without a test split the figures are of the validation split, and the report says so.
     split: Split = "test" if len(catalog.split("test")) else "validation"
-    evaluation, predictions = measure(
-        Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress
-    )
+    evaluation, predictions = measure(Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress)
     run.write_metrics({split: evaluation.to_dict()})
     write_predictions(run.predictions_file, catalog, predictions)
     interrupted = stopped.startswith("interrupted")

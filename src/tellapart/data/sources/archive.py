@@ -33,6 +33,7 @@ MAX_BYTES = 50_000_000_000
 MAX_DEPTH = 2
 STALE_SECONDS = 600.0  # an unfinished folder that nothing was written to for so long has lost its process
 _CHUNK = 1 << 20
+_TAR_PADDING = 1 << 24  # far more than any program fills the end of a tar with
 _LEFT_OUT = ".left-out.json"
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
@@ -181,16 +182,16 @@ class _Unpacking:
                         "If it is what you expect, unpack it yourself and name the folder."
                     )
                 file.write(chunk)
-        if time.monotonic() - self._touched > STALE_SECONDS / 20:
-            os.utime(self._folder)
-            self._touched = time.monotonic()
+                if time.monotonic() - self._touched > STALE_SECONDS / 20:
+                    os.utime(self._folder)
+                    self._touched = time.monotonic()
 
 
 def _safe_parts(name: str, archive: str) -> tuple[str, ...]:
     """The parts of a member's name, back slashes read as slashes. Raises SourceError if it would lead outside."""
     slashed = name.replace("\\", "/")
     parts = tuple(part for part in slashed.split("/") if part not in ("", "."))
-    if slashed.startswith("/") or re.match(r"[A-Za-z]:", slashed) or ".." in parts or "\0" in slashed:
+    if slashed.startswith("/") or re.match(r"[A-Za-z]:", slashed) or ".." in parts:
         raise SourceError(
             f"{archive} is refused: its member {name!r} would be written outside the folder it is unpacked into."
         )
@@ -255,3 +256,10 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
         for info in bundle:
             kind: Literal["file", "folder", "other"] = "file" if info.isreg() else "folder" if info.isdir() else "other"
             yield _Member(info.name, kind, opener(info))
+        # tarfile takes a damaged header for the end, and leaves the checksum of a compressed stream unread.
+        rest = b""
+        if bundle.fileobj is not None:
+            bundle.fileobj.seek(bundle.offset)
+            rest = bundle.fileobj.read(_TAR_PADDING)
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError(f"what follows byte {bundle.offset} is no member")

@@ -1,4 +1,4 @@
-"""Source: what a reader of one layout gives back: the pictures it found, with what their place says of label and split."""
+"""Source: the pictures that a reader of one layout found, with what their place says of label and split."""
 
 from __future__ import annotations
 

@@ -80,14 +80,6 @@ class Table:
     uneven: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One line of a table whose picture exists."""
-
-    named: str
-    row: Row
-
-
 def is_frame(data: object) -> TypeGuard[pandas.DataFrame]:
     """Whether data is a pandas DataFrame; pandas is not imported to know it."""
     module = sys.modules.get("pandas")
@@ -160,16 +152,16 @@ def read_table(table: Table, config: DataConfig) -> Source:
     labels = _labels(table.columns[names["label"]])
     splits = _splits(table, names.get("split"), findings)
     groups = [_text(value) for value in table.columns[names["group"]]] if "group" in names else [""] * len(labels)
-    entries: list[_Entry] = []
+    there: list[Row] = []
     missing: list[str] = []
     for number, value in enumerate(table.columns[names["path"]]):
         named = _path_text(value, table, names["path"])
         found = _locate(root, named)
         if found:
-            entries.append(_Entry(named, Row(found, labels[number], splits[number], groups[number])))
+            there.append(Row(found, labels[number], splits[number], groups[number]))
         else:
             missing.append(named or f"row {number + 1} names none")
-    if not entries:
+    if not there:
         sample = f"the first is {missing[0]!r}" if missing else "it has no rows"
         raise SourceError(
             f"{table.name}: none of its {counted(len(missing), 'picture')} exists below {root}; {sample}. "
@@ -183,8 +175,8 @@ def read_table(table: Table, config: DataConfig) -> Source:
             f"{counted(len(table.uneven), 'line')} with more cells than the header; a cell may hold the delimiter."
         )
         findings.append(Finding("uneven-row", "error", table.uneven, meaning, "Left out."))
-    findings.extend(unlabelled_finding([entry.row.path for entry in entries if not entry.row.label], "in the table"))
-    rows = _once(entries, findings)
+    findings.extend(unlabelled_finding([row.path for row in there if not row.label], "in the table"))
+    rows = _once(there, findings)
     told = ", ".join(f"{role} {name!r}" for role, name in names.items())
     return Source(root, rows, f"table {Path(table.name).name}: columns {told}", tuple(findings))
 
@@ -271,7 +263,7 @@ def _locate(root: Path, named: str) -> str:
 
     Tried beside the name itself: forward for back slashes, the other Unicode forms, a suffix for a name without one.
     """
-    if not named or "\0" in named:
+    if not named:
         return ""
     slashed = named.replace("\\", "/")
     names = dict.fromkeys((named, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))))
@@ -291,15 +283,15 @@ def _relative(whole: str, root: Path) -> str:
     return path.replace(os.sep, "/")
 
 
-def _once(entries: list[_Entry], findings: list[Finding]) -> tuple[Row, ...]:
+def _once(there: list[Row], findings: list[Finding]) -> tuple[Row, ...]:
     """Each picture once; rows of one picture that differ are left out, all of them."""
     by_path: dict[str, set[Row]] = {}
     repeated = set()
-    for entry in entries:
-        rows = by_path.setdefault(entry.row.path, set())
-        if entry.row in rows:
-            repeated.add(entry.row.path)
-        rows.add(entry.row)
+    for row in there:
+        rows = by_path.setdefault(row.path, set())
+        if row in rows:
+            repeated.add(row.path)
+        rows.add(row)
     kept: list[Row] = []
     other_label, other_row = set(), set()
     for path, rows in by_path.items():

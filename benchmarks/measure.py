@@ -1,0 +1,72 @@
+"""Benchmark -> Measured: repeats of every way, ours and the peers in turn, and what follows from them.
+
+The ways of one repeat run one after the other (A B C, A B C ...), so a machine that is slower for a while is so for
+all; a ratio is the median of the repeats' own ratios.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.benchmark import Benchmark, Figures, Setting
+from benchmarks.process import PREPARE, run_fresh
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way's median with all its values; a peer's ratio and target, or our own bound."""
+
+    way: str
+    values: list[float]
+    beside: dict[str, float]
+    ratio: float | None = None
+    target: float | None = None
+    bound: float | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target or bound is reached; None where there is none."""
+        if self.bound is not None:
+            return self.median <= self.bound
+        if self.target is not None and self.ratio is not None:
+            return self.ratio >= self.target
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "median": self.median, "met": self.met}
+
+
+def measure(benchmark: Benchmark, setting: Setting, repeats: int, tell: Callable[[str], None]) -> list[Row]:
+    """Our row, then the peers'. tell: takes what is being done, in words."""
+    ways = benchmark.ways
+    if benchmark.prepare is not None:
+        tell(f"{benchmark.name}: preparing")
+        run_fresh(benchmark, [PREPARE], setting)
+    rounds: list[list[Figures]] = []
+    for repeat in range(repeats):
+        if setting.smoke:  # one process for all, for the sake of its one import
+            rounds.append(run_fresh(benchmark, [str(number) for number in range(len(ways))], setting))
+            continue
+        rounds.append([])
+        for number, way in enumerate(ways):
+            tell(f"{benchmark.name}, repeat {repeat + 1} of {repeats}: {way.name}")
+            rounds[-1] += run_fresh(benchmark, [str(number)], setting)
+    return [_row(benchmark, number, rounds) for number in range(len(ways))]
+
+
+def _row(benchmark: Benchmark, number: int, rounds: list[list[Figures]]) -> Row:
+    way = benchmark.ways[number]
+    values = [figures[number]["value"] for figures in rounds]
+    names = [name for name in rounds[0][number] if name != "value"]
+    beside = {name: statistics.median(figures[number][name] for figures in rounds) for name in names}
+    if number == 0:
+        return Row(way.name, values, beside, bound=benchmark.bound)
+    ratios = [benchmark.ratio(figures[0]["value"], figures[number]["value"]) for figures in rounds]
+    return Row(way.name, values, beside, ratio=statistics.median(ratios), target=way.target)

@@ -1,0 +1,79 @@
+"""The table of benchmarks, one row each."""
+
+from __future__ import annotations
+
+from benchmarks import memory, predict, scan, start, train
+from benchmarks.benchmark import Benchmark, Way
+
+BENCHMARKS = (
+    Benchmark(
+        name="train",
+        title="training epochs of cats-dogs-64 (two convolutions of 64, 128x128, batch 15, augmented), steady state",
+        unit="pictures/s",
+        more_is_better=True,
+        ours=Way("tellapart", train.ours),
+        peers=(
+            Way("ImageDataGenerator, float32 (the tutorials' way)", train.tutorial, 2.3),
+            Way("Keras' best practice, Random* layers in map()", train.layers_in_map, 2.1),
+            Way("Keras' best practice, Random* layers in the model", train.layers_in_model, 2.1),
+            Way("the same in map(), mixed_bfloat16", train.layers_in_map_bfloat16),
+            Way("the same in the model, mixed_bfloat16", train.layers_in_model_bfloat16),
+            Way("the limit: our step on one batch in memory", train.limit, 0.9),
+        ),
+    ),
+    Benchmark(
+        name="scan",
+        title="first start: every file checked, decoded to 128x128, cached and delivered in batches",
+        unit="s",
+        ours=Way("tellapart, no cache yet", scan.first_start),
+        peers=(Way("image_dataset_from_directory, iterated once", scan.image_dataset, 1.5),),
+    ),
+    Benchmark(
+        name="second-start",
+        title="second start: unchanged files, every picture delivered in batches",
+        unit="s",
+        ours=Way("tellapart, cache filled", scan.second_start),
+        peers=(Way("image_dataset_from_directory, iterated once", scan.image_dataset, 20),),
+        prepare=scan.fill_cache,
+    ),
+    Benchmark(
+        name="predict",
+        title="prediction of a folder, from files to probabilities, same small network, without process start",
+        unit="ms a picture",
+        ours=Way("tellapart Predictor", predict.ours),
+        peers=(
+            Way("load_img and model.predict, one by one (the tutorials' way)", predict.one_by_one, 20),
+            Way("load_img and model.predict in batches of 32", predict.in_batches, 3),
+            Way("image_dataset_from_directory and model.predict, batches of 32", predict.image_dataset),
+        ),
+        prepare=predict.train_a_run,
+    ),
+    Benchmark(
+        name="predict-one",
+        title="prediction of one picture from the shell, process start included",
+        unit="s",
+        bound=1.0,
+        ours=Way("tellapart predict RUN one.jpg", predict.from_the_shell),
+        peers=(Way("a script: load_model, load_img, model.predict", predict.script_from_the_shell),),
+        prepare=predict.train_a_run,
+    ),
+    Benchmark(
+        name="start",
+        title="tellapart --help from the shell",
+        unit="s",
+        bound=0.2,
+        ours=Way("tellapart --help", start.ours),
+        peers=(Way("python -c pass (the least that any command takes)", start.bare),),
+    ),
+    Benchmark(
+        name="memory",
+        title="highest resident memory of training cats-dogs-64 on the whole folder",
+        unit="MB",
+        bound=1500,
+        ours=Way("tellapart train DATA --recipe cats-dogs-64", memory.ours),
+        peers=(
+            Way("ImageDataGenerator, float32 (the tutorials' way)", memory.tutorial),
+            Way("Keras' best practice, Random* layers in map()", memory.layers_in_map),
+        ),
+    ),
+)

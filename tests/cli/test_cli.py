@@ -1,0 +1,229 @@
+"""The command line as a person uses it: real processes, their output and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import tellapart as ta
+
+# As errors, but for the one that pyproject.toml names.
+WARNINGS = "error,ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
+
+
+def call(*arguments: str | Path, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", "PYTHONWARNINGS": WARNINGS},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
+    pytest.importorskip("keras")
+    settings = ["image.height=24", "image.width=24", "model.filters=[8]", "model.dense=[8]", "train.epochs=3"]
+    return ta.train(two_shapes, out=tmp_path_factory.mktemp("runs") / "run", config=ta.make_config(settings=settings))
+
+
+def test_help_names_every_command() -> None:
+    shown = call("--help")
+    assert shown.returncode == 0
+    for name in ("demo", "check", "train", "evaluate", "predict", "report", "runs", "models", "recipes", "layouts"):
+        assert name in shown.stdout
+    assert call("--version").stdout.strip() == f"tellapart {ta.__version__}"
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "check", "train", "evaluate", "predict", "report", "runs", "models", "recipes"]
+)
+def test_every_command_explains_itself(name: str) -> None:
+    shown = call(name, "--help")
+    assert shown.returncode == 0
+    assert "Usage" in shown.stdout
+
+
+def test_check_prints_what_is_there_and_changes_nothing(two_shapes: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in two_shapes.rglob("*")}
+    shown = call("check", two_shapes)
+    assert shown.returncode == 0, shown.stderr
+    assert "60 pictures of 2 classes" in shown.stdout
+    assert "Nothing found" in shown.stdout
+    assert {p: p.stat().st_mtime_ns for p in two_shapes.rglob("*")} == before
+
+
+def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp_path: Path) -> None:
+    for path in two_shapes.rglob("*.png"):
+        target = tmp_path / "photos" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    (tmp_path / "photos" / "disc" / "bad.jpg").write_bytes(b"bad")
+    shown = call("check", tmp_path / "photos", "--format", "json")
+    assert shown.returncode == 1
+    answer = json.loads(shown.stdout)
+    assert answer["broken"] == 1
+    assert [f["kind"] for f in answer["findings"]] == ["broken"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["train"], "Give the pictures to train on"),
+        (["train", "builtin:pets", "--model", "cnm"], "Did you mean 'cnn'"),
+        (["train", "builtin:pets", "--recipe", "cats-dogs-65"], "cats-dogs-64"),
+        (["train", "builtin:pets", "--set", "train.epoch=3"], "train.epochs"),
+        (["train", "builtin:pets", "--augment", "lite"], "light"),
+        (["predict", "nowhere", "x.jpg"], "There is no run nowhere"),
+        (["evaluate", "nowhere"], "There is no run nowhere"),
+        (["models", "cnm"], "cnn"),
+        (["runs", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_wrong_request_is_one_message_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+    shown = call(*arguments, cwd=tmp_path)
+    assert shown.returncode == 2
+    assert says in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_resume_takes_nothing_beside_it(run: ta.Run) -> None:
+    shown = call("train", "--resume", run.path, "--epochs", "9")
+    assert shown.returncode == 2
+    assert "nothing beside it" in shown.stderr
+
+
+@pytest.mark.slow
+def test_train_prints_progress_to_stderr_and_the_answer_to_stdout(two_shapes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    shown = call(
+        "train", two_shapes, "--epochs", "2", "--image-size", "24", "--seed", "4", "--out", tmp_path / "run",
+        "--set", "model.filters=[4]", "--set", "model.dense=[4]", "--cache-limit", "1GB", "--format", "json",
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    answer = json.loads(shown.stdout)
+    assert answer["status"] == "done"
+    assert answer["seed"] == 4
+    assert "epoch 2/2" in shown.stderr
+    lines = [line for line in shown.stderr.splitlines() if line.startswith(("E0000", "I0000", "W0000", "WARNING"))]
+    assert not lines, "the libraries' start-up reports are kept from the user"
+
+
+def test_evaluate_gives_the_figures_of_the_run(run: ta.Run) -> None:
+    shown = call("evaluate", run.path, "--format", "json")
+    assert json.loads(shown.stdout)["test"]["accuracy"] == run.metrics["test"]["accuracy"]
+    assert call("evaluate", run.path, "--split", "validation").returncode == 0
+    wrong = call("evaluate", run.path, "--split", "tst")
+    assert (wrong.returncode, "Did you mean 'test'" in wrong.stderr) == (2, True)
+
+
+def rows_of(shown: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in shown.stdout.splitlines()]
+
+
+def test_predictions_come_in_the_order_given_with_their_paths(run: ta.Run, two_shapes: Path) -> None:
+    paths = [str(p) for p in sorted(two_shapes.rglob("*.png"))[::-7]]
+    rows = rows_of(call("predict", run.path, *paths, "--format", "jsonl", "--batch-size", "2"))
+    assert [row["path"] for row in rows] == paths
+    expected = run.predict(paths)
+    assert [row["label"] for row in rows] == [p.label for p in expected]
+
+
+def test_the_formats_say_the_same(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
+    folder = two_shapes / "disc"
+    lines = rows_of(call("predict", run.path, folder, "--format", "jsonl"))
+    assert json.loads(call("predict", run.path, folder, "--format", "json").stdout) == lines
+    table = call("predict", run.path, folder, "--format", "csv").stdout.splitlines()
+    assert table[0] == "path,label,probability,disc,stripes,error"
+    assert [row.split(",")[1] for row in table[1:]] == [line["label"] for line in lines]
+    assert len(call("predict", run.path, folder).stdout.splitlines()) == 30
+    assert call("predict", run.path, folder, "--format", "csv", "--out", tmp_path / "x.csv").stdout == ""
+    assert (tmp_path / "x.csv").read_text().splitlines() == table
+
+
+def test_a_broken_picture_is_a_row_with_its_error_and_exit_code_1(
+    run: ta.Run, two_shapes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    good = next(iter(sorted(two_shapes.rglob("*.png"))))
+    shown = call("predict", run.path, tmp_path / "bad.jpg", good, tmp_path / "gone.jpg", "--format", "jsonl")
+    assert shown.returncode == 1
+    rows = rows_of(shown)
+    assert ["error" in row for row in rows] == [True, False, True]
+    assert str(rows[0]["error"]).startswith("not a picture")
+    assert "2 pictures could not be read" in shown.stderr
+
+
+def test_a_zip_a_pattern_and_standard_input_name_pictures(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
+    paths = sorted((two_shapes / "disc").glob("*.png"))[:4]
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for path in paths:
+            archive.write(path, f"deep/{path.name}")
+    zipped = rows_of(call("predict", run.path, tmp_path / "some.zip", "--format", "jsonl"))
+    piped = rows_of(call("predict", run.path, "-", "--format", "jsonl", stdin="".join(f"{p}\n" for p in paths)))
+    matched = rows_of(call("predict", run.path, f"{two_shapes}/disc/disc [0-3].png", "--format", "jsonl"))
+    labels = {Path(str(row["path"])).name: row["probability"] for row in piped}
+    assert {Path(str(row["path"])).name: row["probability"] for row in zipped} == labels
+    assert len(matched) == 4
+    nothing = call("predict", run.path, f"{two_shapes}/nothing*.png")
+    assert (nothing.returncode, "Nothing matches" in nothing.stderr) == (2, True)
+
+
+def test_the_onnx_file_alone_predicts(run: ta.Run, two_shapes: Path) -> None:
+    picture = next(iter(sorted(two_shapes.rglob("*.png"))))
+    alone = rows_of(call("predict", run.onnx_file, picture, "--format", "jsonl"))
+    assert alone == rows_of(call("predict", run.path, picture, "--format", "jsonl"))
+
+
+def test_a_reader_that_goes_away_is_no_error(run: ta.Run, two_shapes: Path) -> None:
+    line = f"{' '.join(COMMAND[:2])} '{COMMAND[2]}' predict {run.path} '{two_shapes}' | head -n 1"
+    shown = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert len(shown.stdout.splitlines()) == 1
+    assert shown.stderr == ""
+
+
+def test_runs_models_and_recipes_are_listed_in_both_formats(run: ta.Run) -> None:
+    rows = json.loads(call("runs", run.path.parent, "--format", "json").stdout)
+    assert [(row["status"], row["model"]) for row in rows] == [("done", "cnn")]
+    assert "cnn" in call("runs", run.path.parent).stdout
+    assert {row["name"] for row in json.loads(call("models", "--format", "json").stdout)} >= {"dense", "cnn"}
+    recipes = json.loads(call("recipes", "--format", "json").stdout)
+    assert {row["name"] for row in recipes} >= {"cats-dogs-64", "fashion-conv"}
+    assert "filters = " in call("recipes", "cats-dogs-64").stdout
+    assert "photos/" in call("layouts").stdout
+
+
+def test_the_options_and_layers_of_a_model_are_shown() -> None:
+    pytest.importorskip("keras")
+    shown = call("models", "cnn", "--set", "model.filters=[4, 8]", "--image-size", "32")
+    assert shown.returncode == 0, shown.stderr
+    assert "model.filters" in shown.stdout
+    assert "convolution_2 (Conv2D)" in shown.stdout
+
+
+def test_a_report_is_written_again(run: ta.Run) -> None:
+    before = run.report_file.read_text()
+    run.report_file.unlink()
+    assert call("report", run.path).stdout.strip() == str(run.report_file)
+    assert len(run.report_file.read_text()) > 0.9 * len(before)
+
+
+@pytest.mark.slow
+def test_the_demo_does_the_whole_job_offline(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    shown = call("demo", "--fast", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "accuracy" in shown.stdout
+    assert (tmp_path / "runs" / "demo-1" / "report.html").exists()

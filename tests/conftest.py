@@ -1,0 +1,68 @@
+"""Pictures that tests are run on: made ones, and the real ones where they lie beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Before any test imports TensorFlow.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or fills the caches of the user."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TELLAPART_CACHE", str(folder))
+    return folder
+
+
+def draw(kind: str, number: int, side: int = 40) -> Image.Image:
+    """A noisy picture with a disc, a square or stripes at a random place; a small network tells them apart."""
+    rng = np.random.default_rng([number, *kind.encode()])
+    canvas = rng.normal(90, 25, (side, side, 3))
+    y, x = np.mgrid[:side, :side]
+    centre, size = rng.uniform(0.35, 0.65, 2) * side, rng.uniform(0.2, 0.3) * side
+    inside = {
+        "disc": np.hypot(y - centre[0], x - centre[1]) < size,
+        "square": np.maximum(abs(y - centre[0]), abs(x - centre[1])) < size,
+        "stripes": (x + int(centre[0])) % 8 < 3,
+    }[kind]
+    canvas[inside] += rng.uniform(70, 120, 3)
+    return Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
+
+
+def make_shapes(folder: Path, kinds: tuple[str, ...] = ("disc", "square", "stripes"), count: int = 20) -> Path:
+    """Class folders of made pictures."""
+    for kind in kinds:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            draw(kind, number).save(folder / kind / f"{kind} {number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 pictures in three class folders; only to be read."""
+    return make_shapes(tmp_path_factory.mktemp("shapes") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def two_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 pictures in two class folders; only to be read."""
+    return make_shapes(tmp_path_factory.mktemp("two") / "two shapes", ("disc", "stripes"), 30)
+
+
+@pytest.fixture(scope="session")
+def cats_dogs() -> Path:
+    """The 1,200 real photographs, where they are beside the checkout."""
+    folder = SHARED / "cats-dogs"
+    if not folder.is_dir():
+        pytest.skip("shared/data/cats-dogs is not beside the checkout")
+    return folder

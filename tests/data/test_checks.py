@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from tellapart.data.catalog import Picture
+from tellapart.data.checks import find_all
+from tellapart.data.findings import Finding
+
+
+def many(label: str, count: int = 40, split: str = "train", **values: object) -> list[Picture]:
+    return [
+        Picture(f"{label}/{split}{i}.jpg", label, split, digest=f"{label}{split}{i}", width=100, height=80, **values)
+        for i in range(count)
+    ]
+
+
+def good() -> list[Picture]:
+    return [p for label in "ab" for split in ("train", "validation", "test") for p in many(label, 30, split)]
+
+
+def found(rows: list[Picture]) -> dict[str, Finding]:
+    return {finding.kind: finding for finding in find_all(rows)}
+
+
+def test_sound_pictures_give_no_finding() -> None:
+    assert find_all(good()) == ()
+
+
+def test_broken_pictures_are_listed_with_path_and_reason_and_counted() -> None:
+    rows = [*good(), Picture("a/x.jpg", "a", error="truncated: ends early"), Picture("a/y.jpg", "a", error="empty")]
+    finding = found(rows)["broken"]
+    assert finding.paths == ("a/x.jpg (truncated: ends early)", "a/y.jpg (empty)")
+    assert "2 pictures" in finding.meaning
+    assert "1 truncated" in finding.meaning
+
+
+def test_copies_in_one_class_are_a_note() -> None:
+    rows = [*good(), Picture("a/copy.jpg", "a", "train", digest="atrain0", width=100, height=80)]
+    finding = found(rows)["duplicate"]
+    assert finding.severity == "note"
+    assert finding.paths == ("a/train0.jpg = a/copy.jpg",)
+
+
+def test_a_picture_under_two_labels_is_an_error() -> None:
+    rows = [*good(), Picture("b/copy.jpg", "b", "train", digest="atrain0", width=100, height=80)]
+    finding = found(rows)["contradicting-labels"]
+    assert finding.severity == "error"
+    assert finding.paths == ("a/train0.jpg [a] = b/copy.jpg [b]",)
+    assert "duplicate" not in found(rows)
+
+
+def test_a_picture_in_two_splits_is_an_error() -> None:
+    rows = [*good(), Picture("a/copy.jpg", "a", "test", digest="atrain0", width=100, height=80)]
+    finding = found(rows)["leaking"]
+    assert finding.paths == ("a/train0.jpg [train] = a/copy.jpg [test]",)
+
+
+def test_imbalance_is_a_note_and_when_gross_a_warning() -> None:
+    assert found([*good(), *many("a", 90, "train")[30:]])["imbalanced"].severity == "note"
+    gross = [*many("a", 1000), *many("b", 60), *many("b", 5, "test"), *many("b", 5, "validation")]
+    assert found(gross)["imbalanced"].severity == "warning"
+
+
+def test_a_class_of_two_is_an_error_and_a_class_of_ten_a_warning() -> None:
+    assert found([*good(), *many("c", 2)])["too-few"].paths == ("c (2)",)
+    scarce = found([*good(), *many("c", 10)])
+    assert scarce["few"].paths == ("c (10)",)
+    assert scarce["class-not-in-test"].paths == ("c",)
+
+
+def test_a_class_whose_pictures_are_all_broken_is_told() -> None:
+    rows = [*good(), Picture("c/x.jpg", "c", error="empty")]
+    assert found(rows)["too-few"].paths == ("c (0)",)
+
+
+def test_a_few_tiny_pictures_are_odd_and_a_tiny_collection_is_not() -> None:
+    rows = [*good(), Picture("a/tiny.jpg", "a", "train", digest="t", width=20, height=80)]
+    assert found(rows)["tiny"].paths == ("a/tiny.jpg (20x80)",)
+    small = [Picture(p.path, p.label, p.split, digest=p.digest, width=28, height=28) for p in good()]
+    assert find_all(small) == ()
+
+
+def test_very_long_pictures_are_noted() -> None:
+    rows = [*good(), Picture("a/long.jpg", "a", "train", digest="l", width=1000, height=200)]
+    assert found(rows)["elongated"].paths == ("a/long.jpg (1000x200)",)
+
+
+def test_what_needs_a_person_comes_first() -> None:
+    rows = [*good(), *many("a", 90, "train")[30:]]
+    rows.append(Picture("b/copy.jpg", "b", "train", digest="atrain0", width=100, height=80))
+    severities = [finding.severity for finding in find_all(rows)]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tellapart.config import DataConfig, ImageConfig
+from tellapart.data import pixels
+from tellapart.data.cache import PixelCache
+from tellapart.data.catalog import Picture
+from tellapart.data.scan import decide_spec, scan
+from tellapart.data.sources import Source, read_source
+from tellapart.data.sources.source import Row
+from tellapart.progress import Progress
+from tellapart.task import ImageSpec
+
+BOUND = 10_000_000
+
+
+class Counting(Progress):
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, int, str]] = []
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        self.calls.append((stage, done, total, detail))
+
+
+@pytest.fixture
+def folder(shapes: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(shapes, tmp_path / "photos")
+
+
+def look(folder: Path, **options: object) -> tuple[Picture, ...]:
+    return scan(read_source(folder, DataConfig()), max_pixels=BOUND, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Each decoding leaves a mark; the real one is done."""
+    marks: list[object] = []
+    real = pixels.decode
+
+    def marked(*values: object, **options: object) -> object:
+        marks.append(values[0])
+        return real(*values, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pixels, "decode", marked)
+    return marks
+
+
+def test_every_picture_gets_its_digest_size_and_mode_in_order(folder: Path) -> None:
+    found = look(folder)
+    assert len(found) == 60
+    assert [p.path for p in found] == [row.path for row in read_source(folder, DataConfig()).rows]
+    assert {(p.width, p.height, p.mode, p.error) for p in found} == {(40, 40, "RGB", "")}
+    assert len({p.digest for p in found}) == 60
+
+
+def test_progress_counts_every_picture_to_the_end(folder: Path) -> None:
+    counting = Counting()
+    look(folder, progress=counting)
+    assert counting.calls[-1][1:3] == (60, 60)
+    assert [done for _, done, _, _ in counting.calls] == sorted(done for _, done, _, _ in counting.calls)
+
+
+def test_unchanged_files_are_not_opened_again(folder: Path, decodings: list[object]) -> None:
+    first = look(folder)
+    assert len(decodings) == 60
+    assert look(folder) == first
+    assert len(decodings) == 60
+
+
+@pytest.mark.parametrize("change", ["content", "times", "moved"])
+def test_a_changed_file_is_read_again(folder: Path, decodings: list[object], change: str) -> None:
+    before = look(folder)
+    path = folder / "disc" / "disc 0.png"
+    state = path.stat()
+    if change == "content":
+        other = (folder / "disc" / "disc 1.png").read_bytes()
+        path.write_bytes(other[: state.st_size].ljust(state.st_size, b"\0"))
+        # Same size and same time of change: only the time of the inode tells.
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    elif change == "times":
+        os.utime(path, (time.time() + 5, time.time() + 5))
+    else:
+        folder = folder.rename(folder.with_name("elsewhere"))
+    decodings.clear()
+    after = look(folder)
+    assert len(decodings) == (60 if change == "moved" else 1)
+    same = [a.digest == b.digest for a, b in zip(before, after, strict=True)]
+    assert same.count(False) == (1 if change == "content" else 0)
+
+
+def test_broken_files_are_remembered_with_their_reason(folder: Path, decodings: list[object]) -> None:
+    (folder / "disc" / "empty.jpg").write_bytes(b"")
+    (folder / "disc" / "text.jpg").write_text("I am no picture")
+    first = {p.path: p.error for p in look(folder) if p.error}
+    assert {path: error.split(":")[0] for path, error in first.items()} == {
+        "disc/empty.jpg": "empty",
+        "disc/text.jpg": "not a picture",
+    }
+    decodings.clear()
+    assert {p.path: p.error for p in look(folder) if p.error} == first
+    assert not decodings
+
+
+def test_a_bound_on_pixels_holds_for_remembered_pictures_too(folder: Path) -> None:
+    Image.new("RGB", (300, 200)).save(folder / "disc" / "large.png")
+    source = read_source(folder, DataConfig())
+    for bound, broken in ((1_000_000, 0), (50_000, 1), (1_000_000, 0)):
+        found = [p for p in scan(source, max_pixels=bound) if p.error]
+        assert len(found) == broken
+        assert all(p.error.startswith("too many pixels") for p in found)
+
+
+def test_the_same_decoding_fills_the_cache(folder: Path, decodings: list[object]) -> None:
+    spec = ImageSpec(16, 16)
+    with PixelCache(spec) as cache:
+        found = look(folder, cache=cache)
+        assert cache.missing(p.digest for p in found) == set()
+        out = np.empty((60, 16, 16, 3), np.uint8)
+        absent = cache.store([p.digest for p in found]).take(np.arange(60), out)
+        assert not len(absent)
+    assert len(decodings) == 60
+    for row in (0, 31, 59):
+        np.testing.assert_array_equal(out[row], pixels.read(folder / found[row].path, spec))
+
+
+def test_pictures_whose_pixels_left_the_cache_are_decoded_again(
+    folder: Path, decodings: list[object], own_cache: Path
+) -> None:
+    with PixelCache(ImageSpec(16, 16)) as cache:
+        look(folder, cache=cache)
+    shutil.rmtree(own_cache / "pixels")
+    decodings.clear()
+    with PixelCache(ImageSpec(16, 16)) as cache:
+        found = look(folder, cache=cache)
+        assert cache.missing(p.digest for p in found) == set()
+    assert len(decodings) == 60
+
+
+@pytest.mark.parametrize("damage", ["garbage", "foreign", "folder"])
+def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: str) -> None:
+    path = own_cache / "scan-1.sqlite"
+    if damage == "garbage":
+        path.write_bytes(b"nothing of ours" * 1000)
+    elif damage == "foreign":
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE pictures (other TEXT)")
+        connection.commit()
+        connection.close()
+    else:
+        path.mkdir()
+    assert len(look(folder)) == 60
+    assert len([p for p in look(folder) if not p.error]) == 60
+
+
+def test_a_file_that_vanished_is_an_unreadable_row(folder: Path) -> None:
+    source = Source(folder, (Row("disc/gone.png", "disc"), Row("disc/disc 0.png", "disc")), "")
+    gone, there = scan(source, max_pixels=BOUND)
+    assert gone.error.startswith("unreadable: No such file")
+    assert not there.error
+
+
+def test_small_pictures_that_are_alike_keep_their_size_and_others_take_the_models(folder: Path) -> None:
+    source = read_source(folder, DataConfig())
+    spec, decided = decide_spec(source, ImageConfig(), 128, BOUND)
+    assert spec == ImageSpec(40, 40, 3)
+    assert decided == ["the pictures are all 40x40 and keep that size"]
+    assert decide_spec(source, ImageConfig(height=64), 128, BOUND)[0] == ImageSpec(64, 64, 3)
+    Image.new("RGB", (80, 60)).save(folder / "disc" / "disc 0.png")
+    assert decide_spec(source, ImageConfig(), 128, BOUND) == (ImageSpec(128, 128, 3), [])
+
+
+def test_only_pictures_that_are_all_grey_make_a_grey_network(tmp_path: Path) -> None:
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        for number, mode in enumerate(("L", "1", "LA", "I;16")):
+            Image.new(mode, (20, 20)).save(tmp_path / kind / f"{number}.png")
+    source = read_source(tmp_path, DataConfig())
+    assert decide_spec(source, ImageConfig(), 128, BOUND)[0].channels == 1
+    Image.new("RGB", (20, 20)).save(tmp_path / "b" / "0.png")
+    assert decide_spec(source, ImageConfig(), 128, BOUND)[0].channels == 3
+    assert decide_spec(source, ImageConfig(channels=1), 128, BOUND)[0].channels == 1

@@ -1,0 +1,284 @@
+"""The report: one whole, well-formed, safe HTML file that asks for nothing and says what the run is worth."""
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tellapart.config import Config
+from tellapart.errors import PictureError
+from tellapart.evaluation.evaluate import evaluate
+from tellapart.report.report import ReportInput, render
+from tellapart.task import Task
+
+ReportOf = Callable[..., ReportInput]
+VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+
+class Page(HTMLParser):
+    """Reads a page; collects text, attributes and headings; fails on a tag that is not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attributes}) == len(attributes), (tag, attributes)
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"[ \n]+", " ", " ".join(self.texts))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_verdict_says_accuracy_interval_pictures_and_overfitting(report_of: ReportOf) -> None:
+    report = report_of()
+    accuracy = report.evaluation.accuracy
+    text = Page(render(report)).text
+    assert (
+        f"It names {100 * accuracy.value:.1f}{NARROW}% of 300 pictures of the test split right; with 95{NARROW}% "
+        f"certainty the true share lies between {100 * accuracy.low:.1f}{NARROW}% "
+        f"and {100 * accuracy.high:.1f}{NARROW}%."
+    ) in text
+    assert "It overfits from epoch 5 on" in text
+    assert "300 pictures of the test split, which chose nothing." in text
+    assert f"Always answering Abyssinian would be right for 33.3{NARROW}%." in text
+
+
+def test_every_section_has_its_heading_its_link_and_its_content(report_of: ReportOf) -> None:
+    page = Page(render(report_of()))
+    headings = {attributes["id"] for attributes in page.all("h2")}
+    assert headings == {"figures", "pictures", "curves", "confusion", "classes", "mistakes", "repeat"}
+    assert {f"#{name}" for name in headings} <= {str(a["href"]) for a in page.all("a")}
+    assert len(page.all("h1")) == 1
+    for words in (
+        "Balanced accuracy",
+        "Labels were read from file names",
+        "Two pictures are the same. Kept together.",
+        "12 epochs in 1 min 54 s, 412 pictures a second. Kept: epoch 4.",
+        "tellapart train pets --model efficientnet-lite0 --set train.epochs=12",
+        "8 cores, no GPU",
+        "64 of 64",
+        "head (3,)",
+        'name = "efficientnet-lite0"',
+    ):
+        assert words in page.text, words
+
+
+def test_digests_and_seed_are_given(report_of: ReportOf) -> None:
+    report = report_of(config=Config.from_dict({"seed": 4711}))
+    text = Page(render(report)).text
+    assert report.catalog.digest in text
+    assert report.config.digest in text
+    assert "Seed 4711" in text
+
+
+def test_the_page_asks_for_nothing(report_of: ReportOf) -> None:
+    html = render(report_of())
+    page = Page(html)
+    addresses = [
+        a[name] for _, a in page.tags for name in ("src", "href", "srcset", "action", "data", "poster") if a.get(name)
+    ]
+    assert addresses
+    assert all(str(address).startswith(("#", "data:image/")) for address in addresses)
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+    assert not re.search(r"https?:|@import|@font-face", html)
+    assert not page.all("script")
+    assert not page.all("link")
+
+
+@pytest.mark.parametrize("count", [3, 18])
+def test_names_are_shown_as_text_and_never_run(count: int, report_of: ReportOf) -> None:
+    hostile = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "<b>&amp;</b>")
+    classes = (*hostile, *(f"class {i}" for i in range(count - 3)))
+    report = report_of(classes, 90, title="<script>title</script>", notes=["<script>note</script>"])
+    mistaken = evaluate(
+        Task(classes), np.array([0, 1]), np.eye(count)[[1, 0]], paths=["<script>path", '" onload="x'], split="<i>test"
+    )
+    for shown in (report, report_of(classes, 90, evaluation=mistaken, environment={"<u>": "<u>"}, command="<u>a && b")):
+        html = render(shown)
+        page = Page(html)
+        assert not {"script", "b", "u", "i"} & {tag for tag, a in page.tags if "style" not in a}
+        assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+        assert hostile[0] in page.text
+        assert all(str(image["src"]).startswith("data:") for image in page.all("img"))
+
+
+@pytest.mark.parametrize(("classes", "n"), [(2, 40), (7, 70), (15, 60), (16, 64)])
+def test_any_number_of_classes_gives_a_whole_page_without_doubled_ids(
+    classes: int, n: int, report_of: ReportOf
+) -> None:
+    names = tuple(f"{'a very long name of a class ' * 2}{i}" for i in range(classes))
+    html = render(report_of(names, n))
+    page = Page(html)
+    ids = [str(attributes["id"]) for _, attributes in page.tags if attributes.get("id")]
+    assert len(set(ids)) == len(ids)
+    assert ('class="confusion' in html) == (classes <= 15)
+    assert ("Confusion matrix of" in html) == (classes > 15)
+    assert all(
+        attributes.get("tabindex") == "0"
+        for _, attributes in page.tags
+        if "scroll" in str(attributes.get("class")).split()
+    )
+    assert {a["for"] if "for" in a else a["href"] for a in page.all("a")} <= {f"#{name}" for name in ids}
+
+
+def test_the_confusion_table_holds_counts_shares_and_shades(report_of: ReportOf) -> None:
+    truth = np.array([0] * 10 + [1] * 4)
+    given = np.eye(2)[[0] * 9 + [1] + [1] * 4]
+    found = evaluate(Task(("cats", "dogs")), truth, given, paths=[f"{i}" for i in range(14)], split="test")
+    html = render(report_of(("cats", "dogs"), 40, evaluation=found))
+    assert f'<div class="cell hit strong" style="--shade:0.9">9<span>90.0{NARROW}%</span></div>' in html
+    assert f'<div class="cell mistake" style="--shade:0.316">1<span>10.0{NARROW}%</span></div>' in html
+    assert '<div class="cell none">0</div>' in html
+    assert "Area under the curve" in html
+
+
+def test_mistakes_are_shown_surest_first_and_at_most_24_small(report_of: ReportOf) -> None:
+    n = 60
+    sure = np.linspace(0.6, 0.9, n)
+    found = evaluate(
+        Task(("cats", "dogs")),
+        np.zeros(n, int),
+        np.stack([1 - sure, sure], axis=1),
+        paths=[f"{i}.jpg" for i in range(n)],
+        split="test",
+    )
+    asked: list[str] = []
+
+    def read(path: str) -> np.ndarray:
+        asked.append(path)
+        return np.zeros((1200, 900, 3), np.uint8)
+
+    page = Page(render(report_of(("cats", "dogs"), 40, evaluation=found, read_thumbnail=read, batch=None)))
+    assert asked == [f"{i}.jpg" for i in range(59, 35, -1)]
+    assert "60 of 60 pictures are named wrong; the 24 surest are shown" in page.text
+    images = page.all("img")
+    assert len(images) == 24
+    assert images[0]["alt"] == "A picture of cats that was named dogs"
+    picture = Image.open(io.BytesIO(base64.b64decode(str(images[0]["src"]).split(",")[1])))
+    assert (picture.format, picture.size) == ("JPEG", (120, 160))
+
+
+def test_a_picture_that_is_gone_is_told_in_its_place(report_of: ReportOf) -> None:
+    found = evaluate(Task(("a", "b")), np.array([0, 1]), np.eye(2)[[1, 0]], paths=["gone", "half"], split="test")
+
+    def read(path: str) -> Any:
+        raise FileNotFoundError(2, "No such file or directory") if path == "gone" else PictureError("truncated")
+
+    text = Page(render(report_of(("a", "b"), 40, evaluation=found, read_thumbnail=read))).text
+    assert "The picture cannot be read any more: No such file or directory." in text
+    assert "The picture cannot be read any more: truncated." in text
+
+
+def test_grey_thumbnails_and_batches_are_shown(report_of: ReportOf) -> None:
+    batch = (np.full((3, 28, 28, 1), 130, np.uint8), ["a", "b", "c"])
+    page = Page(render(report_of(batch=batch, read_thumbnail=lambda _: np.full((28, 28, 1), 99, np.uint8))))
+    picture = Image.open(io.BytesIO(base64.b64decode(str(page.all("img")[0]["src"]).split(",")[1])))
+    assert (picture.mode, picture.size) == ("L", (28, 28))
+    assert picture.getpixel((3, 3)) == 130
+
+
+def test_a_flawless_split_says_that_it_proves_little(report_of: ReportOf) -> None:
+    found = evaluate(Task(("cats", "dogs")), np.array([0, 1]), np.eye(2), paths=["a", "b"], split="test")
+    text = Page(render(report_of(("cats", "dogs"), 40, evaluation=found))).text
+    assert "None among 2 pictures." in text
+    assert f"It names 100{NARROW}% of 2 pictures" in text
+    assert f"between 34.2{NARROW}% and 100{NARROW}%" in text
+    assert "The weakest class" not in text
+
+
+def test_one_picture_one_epoch_no_findings_and_nothing_optional_still_make_a_report(report_of: ReportOf) -> None:
+    report = report_of()
+    found = evaluate(report.catalog.task, np.array([1]), np.eye(3)[[1]], paths=["a"], split="validation")
+    bare = report_of(
+        evaluation=found,
+        history=report.history[:1],
+        best_epoch=1,
+        findings=[],
+        environment={},
+        onnx_check={},
+        network="",
+        batch=None,
+    )
+    text = Page(render(bare)).text
+    assert "1 picture of the validation split" in text
+    assert "which chose nothing" not in text
+    assert "1 epoch in 10 s" in text
+    assert "Only one epoch was trained" in text
+    assert "Nothing odd was found" in text
+    assert "not defined" in text
+    assert "no picture of Abyssinian, american_bulldog" in text
+
+
+def test_a_file_name_that_is_not_utf8_can_be_written(report_of: ReportOf) -> None:
+    found = evaluate(
+        Task(("a", "b")), np.array([0, 1]), np.eye(2)[[1, 1]], paths=["caf\udce9.jpg", "猫.jpg"], split="test"
+    )
+    html = render(report_of(("a", "b"), 40, evaluation=found))
+    assert "caf\\udce9.jpg" in html.encode("utf-8").decode()
+
+
+def test_broken_pictures_are_counted(report_of: ReportOf) -> None:
+    from dataclasses import replace
+
+    catalog = report_of().catalog
+    spoilt = replace(
+        catalog, pictures=(replace(catalog.pictures[0], error="truncated", split=""), *catalog.pictures[1:])
+    )
+    assert "1 of 1,500 could not be read" in Page(render(report_of(catalog=spoilt))).text
+
+
+def test_a_report_of_ten_thousand_pictures_stays_small(report_of: ReportOf) -> None:
+    classes = tuple(f"class {i}" for i in range(50))
+    generator = np.random.default_rng(0)
+    odds = np.exp(generator.normal(size=(10_000, 50)))
+    paths = [f"pets/a_long_folder_name/{i}.jpg" for i in range(10_000)]
+    truth = generator.integers(0, 50, 10_000)
+    found = evaluate(Task(classes), truth, odds / odds.sum(axis=1, keepdims=True), paths=paths, split="test")
+    assert len(found.mistakes) > 9_000
+    html = render(report_of(classes, 100, evaluation=found, network="layer\n" * 5000))
+    assert len(html.encode()) < 2_000_000
+
+
+def test_the_page_serves_phones_dark_rooms_paper_and_keyboards(report_of: ReportOf) -> None:
+    html = render(report_of())
+    page = Page(html)
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    assert page.all("html")[0]["lang"] == "en"
+    assert all(attributes["scope"] for attributes in page.all("th"))
+    assert all(attributes.get("alt") for attributes in page.all("img"))
+    assert all(attributes.get("aria-label") for attributes in page.all("svg"))
+
+
+def test_the_same_run_gives_the_same_page(report_of: ReportOf) -> None:
+    assert render(report_of()) == render(report_of())

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tellapart as ta
+from tellapart.errors import RunError, TellapartError, TrainingError
+from tellapart.progress import Progress
+from tellapart.training.fit import best_epoch, class_weights
+
+pytest.importorskip("keras")
+
+SMALL = (
+    "image.height=32",
+    "image.width=32",
+    "model.filters=[8, 16]",
+    "model.dense=[16]",
+    "train.batch_size=8",
+    "train.learning_rate=0.003",
+)
+
+
+def train(data: Any, out: Path, *settings: str, **options: Any) -> ta.Run:
+    return ta.train(data, out=out, config=ta.make_config(settings=[*SMALL, *settings], **options))
+
+
+def figures(run: ta.Run) -> list[dict[str, Any]]:
+    """History without what the clock decides."""
+    return [{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")} for row in run.history]
+
+
+class Interrupting(Progress):
+    """Presses Ctrl-C when an epoch has done a step."""
+
+    def __init__(self, epoch: int) -> None:
+        self.stage = f"epoch {epoch}/"
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002
+        if stage.startswith(self.stage):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
+    return train(shapes, tmp_path_factory.mktemp("runs") / "run", "train.epochs=12", "train.patience=0")
+
+
+def test_a_finished_run_holds_everything_its_design_names(trained: ta.Run) -> None:
+    names = {p.name for p in trained.path.iterdir()}
+    assert names == {
+        "run.json", "config.toml", "catalog.csv", "history.jsonl", "model.keras", "model.onnx", "metrics.json",
+        "predictions.csv", "figures", "report.html",
+    }  # fmt: skip
+    assert trained.status == "done"
+    assert {p.name for p in trained.figures.iterdir()} == {"history.png", "confusion.png", "batch.png"}
+
+
+def test_a_small_network_learns_three_shapes(trained: ta.Run) -> None:
+    assert trained.history[-1]["loss"] < 0.7 * trained.history[0]["loss"]
+    assert trained.evaluate(split="train").accuracy.value > 0.6
+
+
+def test_every_picture_stands_in_one_split_and_the_split_is_stored(trained: ta.Run) -> None:
+    assert {split: sum(row.values()) for split, row in trained.catalog.counts().items()} == {
+        "train": 39, "validation": 9, "test": 12,
+    }  # fmt: skip
+
+
+def test_the_onnx_file_predicts_what_keras_predicts(trained: ta.Run, shapes: Path) -> None:
+    pictures = np.stack([ta_read(p, trained) for p in sorted(shapes.rglob("*.png"))[::3]])
+    ours = trained.predictor().probabilities(pictures)
+    np.testing.assert_allclose(ours, trained.model().predict(pictures, verbose=0), atol=1e-4)
+    assert 0 <= trained.record["onnx_difference"] < 1e-3
+    assert trained.record["verified_pictures"] == 9
+
+
+def ta_read(path: Path, run: ta.Run) -> np.ndarray:
+    from tellapart.data import pixels
+
+    return pixels.read(path, run.spec)
+
+
+def test_metrics_predictions_and_a_new_evaluation_agree(trained: ta.Run) -> None:
+    again = trained.evaluate()
+    stored = trained.metrics["test"]
+    assert again.to_dict() == stored
+    rows = (trained.path / "predictions.csv").read_text().splitlines()[1:]
+    right = sum(row.split(",")[1] == row.split(",")[2] for row in rows)
+    assert right / len(rows) == pytest.approx(stored["accuracy"]["value"])
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(shapes: Path, tmp_path: Path) -> None:
+    run = train(shapes, tmp_path / "run", "train.epochs=8", "train.learning_rate=0.03", "train.patience=0")
+    best = min(run.history, key=lambda row: row["val_loss"])
+    assert run.record["best_epoch"] == best["epoch"]
+    assert best["epoch"] < 8, "the case is of no use if the last epoch is the best"
+    assert run.evaluate(split="validation").metrics["log_loss"].value == pytest.approx(best["val_loss"], abs=0.05)
+
+
+def test_two_runs_with_one_seed_have_one_history_and_another_seed_another(shapes: Path, tmp_path: Path) -> None:
+    one, two, other = (
+        train(shapes, tmp_path / name, "train.epochs=2", "model.dropout=0.3", "augment=strong", seed=seed)
+        for name, seed in (("one", 5), ("two", 5), ("other", 6))
+    )
+    assert figures(one) == figures(two)
+    assert figures(one) != figures(other)
+    assert one.onnx_file.read_bytes() == two.onnx_file.read_bytes()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_run_stopped_by_ctrl_c_evaluates_and_resumes_as_if_never_stopped(
+    shapes: Path, tmp_path: Path, schedule: str
+) -> None:
+    settings = ("train.epochs=4", "train.patience=0", "model.dropout=0.3", f"train.schedule={schedule}")
+    whole = train(shapes, tmp_path / "whole", *settings)
+    config = ta.make_config(settings=[*SMALL, *settings])
+    stopped = ta.train(shapes, out=tmp_path / "stopped", config=config, progress=Interrupting(3))
+    assert stopped.status == "interrupted"
+    assert len(stopped.history) == 2
+    assert stopped.evaluate().n == 12
+    resumed = ta.resume(stopped.path)
+    assert resumed.status == "done"
+    assert figures(resumed) == figures(whole)
+    for ours, theirs in zip(resumed.model().get_weights(), whole.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not resumed.checkpoint.exists()
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_can_be_resumed(shapes: Path, tmp_path: Path) -> None:
+    config = ta.make_config(settings=[*SMALL, "train.epochs=1"])
+    with pytest.raises(KeyboardInterrupt):
+        ta.train(shapes, out=tmp_path / "run", config=config, progress=Interrupting(1))
+    run = ta.open_run(tmp_path / "run")
+    assert run.status == "interrupted"
+    with pytest.raises(RunError, match="--resume"):
+        run.predictor()
+    assert ta.resume(run.path).status == "done"
+
+
+def test_patience_ends_training_and_survives_a_resume(shapes: Path, tmp_path: Path) -> None:
+    settings = ("train.epochs=30", "train.patience=2", "train.learning_rate=0.05")
+    whole = train(shapes, tmp_path / "whole", *settings)
+    assert len(whole.history) < 30
+    assert whole.record["stopped"].startswith("no better val_loss for 2 epochs")
+    config = ta.make_config(settings=[*SMALL, *settings])
+    stopped = ta.train(shapes, out=tmp_path / "stopped", config=config, progress=Interrupting(len(whole.history) - 1))
+    assert figures(ta.resume(stopped.path)) == figures(whole)
+
+
+def test_a_loss_that_is_no_number_is_told_and_the_best_epoch_is_kept(shapes: Path, tmp_path: Path) -> None:
+    settings = ("train.optimizer=sgd", "train.learning_rate=1e30", "train.epochs=3", "train.precision=float32")
+    with pytest.raises(TrainingError, match=r"not-a-number in epoch 1.*learning_rate"):
+        train(shapes, tmp_path / "run", *settings)
+    assert ta.open_run(tmp_path / "run").status == "failed"
+
+
+def test_steps_per_epoch_bounds_an_epoch_and_passes_go_on_over_epochs(shapes: Path, tmp_path: Path) -> None:
+    run = train(shapes, tmp_path / "run", "train.epochs=2", "train.steps_per_epoch=7", "train.validation_steps=1")
+    assert len(run.history) == 2
+
+
+def test_two_classes_give_one_sigmoid_unit_and_an_auc(two_shapes: Path, tmp_path: Path) -> None:
+    run = train(two_shapes, tmp_path / "run", "train.epochs=6", "train.label_smoothing=0.05")
+    assert run.model().output_shape == (None, 1)
+    assert "auc" in run.metrics["test"]
+    for prediction in run.predict(sorted(two_shapes.rglob("*.png"))[:3]):
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_bfloat16_reaches_what_float32_reaches(two_shapes: Path, tmp_path: Path) -> None:
+    reached = {
+        precision: train(two_shapes, tmp_path / precision, "train.epochs=8", f"train.precision={precision}")
+        for precision in ("float32", "bfloat16")
+    }
+    losses = [min(row["val_loss"] for row in run.history) for run in reached.values()]
+    assert abs(losses[0] - losses[1]) < 0.15
+    assert reached["bfloat16"].model().dtype_policy.name == "float32"
+
+
+def test_a_scarce_class_is_weighed_up_and_the_run_says_so(shapes: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shapes, tmp_path / "shapes")
+    for path in sorted((folder / "disc").iterdir())[8:]:
+        path.unlink()
+    run = train(folder, tmp_path / "run", "train.epochs=1")
+    assert "disc" in run.record["class_weights"]
+    assert any(f.kind == "imbalanced" for f in run.catalog.findings)
+    weights, _ = class_weights(run.catalog.split("train"), ta.make_config())
+    counts = np.bincount(run.catalog.split("train").class_indices())
+    assert weights is not None
+    np.testing.assert_allclose(weights * counts, counts.sum() / 3, rtol=1e-5)
+    assert class_weights(run.catalog.split("train"), ta.make_config(settings=["train.class_weights=none"]))[0] is None
+
+
+def test_a_class_without_training_pictures_is_refused_before_anything_is_trained(shapes: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shapes, tmp_path / "shapes")
+    for path in (folder / "disc").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(TrainingError, match=r"No training picture for disc"):
+        train(folder, tmp_path / "run", "train.epochs=1")
+
+
+def test_broken_pictures_are_left_out_counted_and_left_as_they_are(shapes: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shapes, tmp_path / "shapes")
+    (folder / "disc" / "empty.jpg").write_bytes(b"")
+    whole = (folder / "disc" / "disc 1.png").read_bytes()
+    (folder / "disc" / "half.png").write_bytes(whole[: len(whole) // 2])
+    run = train(folder, tmp_path / "run", "train.epochs=1")
+    assert sorted(p.path for p in run.catalog.broken) == ["disc/empty.jpg", "disc/half.png"]
+    assert (folder / "disc" / "empty.jpg").read_bytes() == b""
+    assert (folder / "disc" / "half.png").read_bytes() == whole[: len(whole) // 2]
+
+
+def test_a_done_run_is_not_trained_again_and_changed_pictures_stop_a_resume(shapes: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shapes, tmp_path / "shapes")
+    config = ta.make_config(settings=[*SMALL, "train.epochs=3"])
+    run = ta.train(folder, out=tmp_path / "run", config=config, progress=Interrupting(2))
+    picture = folder / "disc" / "disc 3.png"
+    before = picture.read_bytes()
+    time.sleep(0.02)
+    shutil.copy(folder / "disc" / "disc 4.png", picture)
+    with pytest.raises(RunError, match=r"1 pictures changed.*disc/disc 3\.png"):
+        ta.resume(run.path)
+    picture.write_bytes(before)
+    assert ta.resume(run.path).status == "done"
+    with pytest.raises(RunError, match="is done"):
+        ta.resume(run.path)
+
+
+def test_a_catalog_can_be_trained_on_as_it_is(shapes: Path, tmp_path: Path) -> None:
+    catalog = ta.read(shapes)
+    run = train(catalog, tmp_path / "run", "train.epochs=1")
+    assert run.catalog.pictures == catalog.pictures
+
+
+def test_pictures_larger_than_the_cache_limit_train_the_same(shapes: Path, tmp_path: Path, own_cache: Path) -> None:
+    config = ta.make_config(settings=[*SMALL, "train.epochs=1", "augment=medium"])
+    free = ta.train(shapes, out=tmp_path / "free", config=config)
+    shutil.rmtree(own_cache)
+    tight = ta.train(shapes, out=tmp_path / "tight", config=config, cache_limit=10_000)
+    assert figures(free) == figures(tight)
+
+
+def test_a_pictures_own_small_size_and_greyness_are_kept_and_told(shapes: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for path in shapes.rglob("*.png"):
+        target = tmp_path / "grey" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("L").save(target)
+    config = ta.make_config(settings=["model.filters=[4]", "model.dense=[4]", "train.epochs=1"])
+    run = ta.train(tmp_path / "grey", out=tmp_path / "run", config=config)
+    assert run.spec.shape == (40, 40, 1)
+    assert len(run.record["decided"]) == 2
+    assert "one channel" in run.report_file.read_text()
+
+
+def test_evaluating_other_pictures_matches_classes_by_name(trained: ta.Run, shapes: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for number, kind in enumerate(("stripes", "disc")):
+        shutil.copytree(shapes / kind, other / kind)
+        assert number < 2
+    evaluation = trained.evaluate(other)
+    assert evaluation.n == 40
+    by_name = {row.label: row.support for row in evaluation.per_class}
+    assert by_name == {"disc": 20, "square": 0, "stripes": 20}
+    (other / "disc").rename(other / "unheard of")
+    with pytest.raises(TellapartError, match="unheard of"):
+        trained.evaluate(other)
+
+
+def test_the_best_epoch_is_the_earliest_of_equals() -> None:
+    rows = [{"epoch": i, "val_accuracy": v} for i, v in enumerate((0.5, 0.8, 0.8), start=1)]
+    assert best_epoch(rows, "val_accuracy") == 2
+
+
+def test_run_json_says_what_the_run_was_made_with(trained: ta.Run) -> None:
+    record = json.loads(trained.run_file.read_text())
+    assert {"tensorflow", "keras", "python", "tellapart"} <= record["versions"].keys()
+    assert record["seed"] == 0
+    assert record["catalog_digest"] == trained.catalog.digest
+    assert record["config_digest"] == trained.config.digest

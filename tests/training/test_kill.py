@@ -1,0 +1,74 @@
+"""kill -9 at any moment, then --resume: the same history and weights as a run that was never stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tellapart as ta
+
+pytest.importorskip("keras")
+
+COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()", "train"]
+SETTINGS = (
+    "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]", "model.dropout=0.3",
+    "train.batch_size=4", "train.epochs=6", "train.patience=0", "train.learning_rate=0.003", "augment=medium",
+)  # fmt: skip
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> None:
+    """Kill the process once the moment has come; it must come before the process ends."""
+    until = time.monotonic() + 120
+    while not moment():
+        assert process.poll() is None, f"ended before it could be killed: {process.communicate()[1].decode()}"
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(shapes: Path, tmp_path: Path) -> None:
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = start(str(shapes), "--out", str(whole), *settings)
+    assert done.wait() == 0, done.communicate()[1].decode()
+
+    history = killed / "history.jsonl"
+    moments: list[Callable[[], bool]] = [
+        (killed / "run.json").exists,
+        lambda: any((killed / "checkpoint").glob(".weights-1-*")) or history.exists(),
+        lambda: history.exists() and len(history.read_text().splitlines()) >= 3,
+        lambda: history.exists() and len(history.read_text().splitlines()) >= 5,
+        lambda: any(killed.glob(".model*")) or (killed / "model.keras").exists(),
+    ]
+    arguments = [str(shapes), "--out", str(killed), *settings]
+    for moment in moments:
+        kill_when(start(*arguments), moment)
+        arguments = ["--resume", str(killed)]
+    resumed = start(*arguments)
+    assert resumed.wait() == 0, resumed.communicate()[1].decode()
+
+    one, two = ta.open_run(whole), ta.open_run(killed)
+    clock = ("seconds", "pictures_per_second")
+    assert [{k: v for k, v in row.items() if k not in clock} for row in one.history] == [
+        {k: v for k, v in row.items() if k not in clock} for row in two.history
+    ]
+    for ours, theirs in zip(one.model().get_weights(), two.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert one.metrics == two.metrics
+    assert two.status == "done"
+    leftovers = [p.name for p in two.path.rglob("*") if p.name.startswith(".")]
+    assert not leftovers

@@ -23,8 +23,12 @@ def run_fresh(benchmark: Benchmark, steps: list[str], setting: Setting) -> list[
     result = setting.work / "figures.json"
     result.unlink(missing_ok=True)
     order = {**asdict(setting), "folder": str(setting.folder), "work": str(setting.work), "result": str(result)}
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    environment.setdefault("TELLAPART_CACHE", str(setting.work / "default-cache"))
+    environment = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+        "TELLAPART_CACHE": str(setting.work / "default-cache"),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.process", json.dumps(order), benchmark.name, *steps],
         cwd=ROOT,

@@ -169,7 +169,7 @@ def train(
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
     (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk.
     """
-    from tellapart.training.fit import fit
+    from tellapart.training.fit import fit, require_trainable
 
     config = config or make_config(**options)
     row, _ = resolve(config.model)
@@ -184,6 +184,7 @@ def train(
             catalog = data
         else:
             catalog = _catalog(source, config, cache, progress)
+        require_trainable(catalog)
         run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
         fit(run, cache, progress=progress)
     write_report(run.path, progress=progress)

@@ -34,7 +34,7 @@ class DataConfig(_Section):
     label_column: str | None = Field(None, description="column of a table that names the class")
     root: str | None = Field(None, description="folder that the paths of a table are relative to")
     test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all pictures kept for the test split")
-    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures that validates")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures to validate")
     max_pixels: int = Field(100_000_000, gt=0, description="a larger picture is left out as a possible bomb")
 
 
@@ -49,7 +49,7 @@ class ImageConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """Random changes to each training picture, with the meanings of Keras' ImageDataGenerator, composed into one warp."""
+    """Random changes to training pictures, with the meanings of Keras' ImageDataGenerator, in one warp."""
 
     rotation: float = Field(0, ge=0, le=180, description="degrees, drawn from -r..r")
     width_shift: float = Field(0, ge=0, le=1, description="fraction of the width, drawn from -s..s")

@@ -96,7 +96,13 @@ def test_metrics_predictions_and_a_new_evaluation_agree(trained: ta.Run) -> None
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(shapes: Path, tmp_path: Path) -> None:
-    run = train(shapes, tmp_path / "run", "train.epochs=8", "train.learning_rate=0.03", "train.patience=0")
+    # Labels that mean nothing can only be learned by heart, so the validation loss rises.
+    for number, path in enumerate(sorted(shapes.rglob("*.png"))):
+        target = tmp_path / "shapes" / "ab"[number % 2] / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    settings = ("train.epochs=8", "train.learning_rate=0.01", "train.patience=0", "augment=none")
+    run = train(tmp_path / "shapes", tmp_path / "run", *settings)
     best = min(run.history, key=lambda row: row["val_loss"])
     assert run.record["best_epoch"] == best["epoch"]
     assert best["epoch"] < 8, "the case is of no use if the last epoch is the best"
@@ -110,7 +116,8 @@ def test_two_runs_with_one_seed_have_one_history_and_another_seed_another(shapes
     )
     assert figures(one) == figures(two)
     assert figures(one) != figures(other)
-    assert one.onnx_file.read_bytes() == two.onnx_file.read_bytes()
+    for ours, theirs in zip(one.model().get_weights(), two.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
@@ -203,6 +210,7 @@ def test_a_class_without_training_pictures_is_refused_before_anything_is_trained
         path.write_bytes(b"no picture")
     with pytest.raises(TrainingError, match=r"No training picture for disc"):
         train(folder, tmp_path / "run", "train.epochs=1")
+    assert not (tmp_path / "run").exists()
 
 
 def test_broken_pictures_are_left_out_counted_and_left_as_they_are(shapes: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
-    cache_limit: options.CacheLimit = "10GB",
+    cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Train a classifier, evaluate it on the test split, and write the run with its report."""

@@ -88,7 +88,7 @@ def cnn(x: Any, options: CnnOptions) -> Any:
 
 
 def resnet_small(x: Any, options: ResnetSmallOptions) -> Any:
-    """Residual blocks that normalise before they convolve (He et al., Identity Mappings in Deep Residual Nets, 2016)."""
+    """Residual blocks that normalise before they convolve (He et al., Identity Mappings in Deep Residual Nets)."""
     from keras import layers
 
     def convolve(x: Any, name: str, filters: int, stride: int = 1, size: int = 3) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 
 import numpy as np
@@ -42,8 +43,10 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     if batch is not None:
         figures["batch"] = batch_figure(*batch)
     for done, (name, figure) in enumerate(figures.items(), start=1):
-        with replacing(run.figures / f"{name}.png") as neighbour:
-            figure.savefig(neighbour, dpi=150)
+        with replacing(run.figures / f"{name}.png") as neighbour, warnings.catch_warnings():
+            # A class name in a script that no font here has is drawn as boxes; the page shows it right.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            figure.savefig(neighbour, dpi=110)
         progress.update(stage, done, steps)
     notes = [record["stopped"][0].upper() + record["stopped"][1:] + f"; epoch {record['best_epoch']} is kept."]
     notes += [text[0].upper() + text[1:] + "." for text in record["decided"]]

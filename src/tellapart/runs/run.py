@@ -184,7 +184,7 @@ def create_run(
     path = path.absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(
-            f"{path} exists and is not empty. Give another --out, or go on with that run: "
+            f"{path} exists and is not empty. Give another --out, remove it, or go on with that run: "
             f"tellapart train --resume {path}"
         )
     record = {

@@ -19,7 +19,7 @@ from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.sources import open_row
-from tellapart.errors import RunError, TrainingError
+from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.files import replacing
 from tellapart.inference.export import export_onnx
 from tellapart.inference.measure import measure, write_predictions
@@ -28,7 +28,7 @@ from tellapart.models.backend import choose_precision, start_keras
 from tellapart.models.build import build, in_float32, summary
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
-from tellapart.task import ImageSpec, Task
+from tellapart.task import Task
 from tellapart.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Fit:
 
     run: RunFolder
     config: Config
-    task: Task
+    catalog: Catalog
     model: keras.Model
     train: Batches
     validation: Batches
@@ -58,22 +58,35 @@ def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> Ru
     """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
 
     Ctrl-C ends it cleanly after the best epoch so far. Raises TrainingError where it cannot start or the loss is not a
-    number in the first epoch, RunError where the pictures changed since the run began.
+    number in the first epoch, PictureError for a picture that changed or went away.
     """
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
-    catalog = run.catalog
-    _check(catalog, run)
+    try:
+        state = _prepare(run, cache, progress)
+        stopped = _epochs(state)
+    except TellapartError as error:
+        run.update(status="failed", error=str(error))
+        raise
+    except KeyboardInterrupt:
+        run.update(status="interrupted", error="stopped by Ctrl-C before the first epoch ended")
+        raise
+    _finish(state, stopped)
+    return run
+
+
+def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:
+    """Everything that the first epoch needs; what was decided on the way goes into run.json."""
     progress.update("starting TensorFlow", 0, 1)
     keras = start_keras()
     progress.update("starting TensorFlow", 1, 1)
-    config, task, spec = run.config, catalog.task, run.spec
+    config, catalog, spec = run.config, run.catalog, run.spec
     keras.utils.set_random_seed(config.seed)
     precision, reason = choose_precision(config.train.precision)
-    model = build(task, spec, config.model, precision)
+    model = build(catalog.task, spec, config.model, precision)
     train, validation = _batches(catalog, cache, config)
     weights, weighting = class_weights(catalog.split("train"), config)
-    compile_model(model, task, config, len(train))
+    compile_model(model, catalog.task, config, len(train))
     run.update(
         status="training", precision=precision, parameters=model.count_params(), class_weights=weighting, error=""
     )
@@ -81,33 +94,22 @@ def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> Ru
         f"{config.model.name}: {model.count_params():,} parameters, pictures {spec.height}x{spec.width}, "
         f"{precision} ({reason}); class weights: {weighting}"
     )
-    state = _Fit(run, config, task, model, train, validation, weights, cache, progress)
-    try:
-        stopped = _epochs(state)
-    except TrainingError as error:
-        run.update(status="failed", error=str(error))
-        raise
-    except KeyboardInterrupt:
-        run.update(status="interrupted", error="stopped by Ctrl-C before the first epoch ended")
-        raise
-    _finish(state, catalog, spec, stopped)
-    return run
+    if cache.problem:
+        progress.line(cache.problem)
+    return _Fit(run, config, catalog, model, train, validation, weights, cache, progress)
 
 
-def _check(catalog: Catalog, run: RunFolder) -> None:
-    """Refuse what cannot be trained, and pictures that are no longer the ones of the run."""
-    for split in ("train", "validation"):
-        counts = catalog.counts()[split]
-        lacking = [label for label, count in counts.items() if not count]
-        if split == "train" and lacking:
-            raise TrainingError(f"No training picture for {', '.join(lacking)}. Add pictures, or take the class out.")
-        if not any(counts.values()):
-            raise TrainingError(
-                f"The {split} split has no picture. Each class needs at least 3 usable pictures: "
-                "one each to train, validate and test."
-            )
-    if not Path(catalog.root).exists():
-        raise RunError(f"The pictures of {run.path} are gone: {catalog.root} does not exist. Put them back to go on.")
+def require_trainable(catalog: Catalog) -> None:
+    """Raise TrainingError for pictures that cannot be trained on, before a run is made."""
+    counts = catalog.counts()
+    lacking = [label for label, count in counts["train"].items() if not count]
+    if lacking:
+        raise TrainingError(f"No training picture for {', '.join(lacking)}. Add pictures, or take the class out.")
+    if not any(counts["validation"].values()):
+        raise TrainingError(
+            "The validation split has no picture. Each class needs at least 3 usable pictures: one each to train, "
+            "validate and test."
+        )
 
 
 def _batches(catalog: Catalog, cache: PixelCache, config: Config) -> tuple[Batches, Batches]:
@@ -282,18 +284,18 @@ def _words(row: dict[str, Any], epochs: int, best: int) -> str:
     return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}"
 
 
-def _finish(state: _Fit, catalog: Catalog, spec: ImageSpec, stopped: str) -> None:
+def _finish(state: _Fit, stopped: str) -> None:
     """The best epoch's weights, in float32, as Keras and as a verified ONNX file; then the test split, once."""
-    run, progress = state.run, state.progress
+    run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
     checkpoint = Checkpoint(run.checkpoint)
     best = checkpoint.restore_best(state.model)
-    final = in_float32(state.model, state.task, spec, state.config.model)
+    final = in_float32(state.model, catalog.task, spec, state.config.model)
     progress.line(f"{stopped}; keeping epoch {best}, the best by {state.config.train.monitor}")
     progress.update("saving", 0, 2)
     _save(final, run.model_file)
     progress.update("saving", 1, 2)
     pictures = state.validation.pictures.take(np.arange(min(VERIFIED_PICTURES, len(state.validation.pictures))))
-    difference = export_onnx(final, state.task, spec, run.onnx_file, pictures)
+    difference = export_onnx(final, catalog.task, spec, run.onnx_file, pictures)
     progress.update("saving", 2, 2)
     # Without a test split the figures are of the validation split, and the report says so.
     split: Split = "test" if len(catalog.split("test")) else "validation"

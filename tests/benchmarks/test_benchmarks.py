@@ -1,0 +1,61 @@
+"""The benchmarks run and give figures; how fast anything is, is no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("train", "scan", "second-start", "predict", "predict-one", "start", "memory")
+
+
+def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of fifteen pictures."""
+    generator = np.random.default_rng(0)
+    for label in ("light", "dark"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(15):
+            pixels = generator.integers(0, 128, (90, 120, 3), np.uint8) + (128 if label == "light" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / label / f"{number}.jpg")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name != "start" else name for name in NAMES]
+)
+def test_a_benchmark_gives_a_figure_for_us_and_every_peer(name: str, photos: Path) -> None:
+    done = benchmarks(name, "--smoke", "--json", "--data", str(photos))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["pictures"] == 30
+    assert list(told["benchmarks"]) == [name]
+    ours, *peers = told["benchmarks"][name]["rows"]
+    assert ours["ratio"] is None
+    assert peers
+    assert all(peer["ratio"] > 0 for peer in peers)
+    assert all(row["median"] > 0 and len(row["values"]) == 1 for row in (ours, *peers))
+
+
+def test_every_benchmark_of_the_table_is_tested_here() -> None:
+    listed = " ".join(benchmarks("--help").stdout.split()).partition("all of ")[2].partition(" options:")[0]
+    assert listed == ", ".join(NAMES)
+
+
+def test_a_name_that_no_benchmark_has_is_refused_with_the_names_there_are() -> None:
+    done = benchmarks("trian")
+    assert done.returncode == 2
+    assert "trian" in done.stderr
+    assert "train, scan" in done.stderr

@@ -196,6 +196,7 @@ def resume(run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, pro
     from tellapart.training.fit import fit
 
     folder = open_folder(run)
+    folder.clear_unfinished()
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         catalog = folder.catalog
         found = scan(_source_of(catalog), max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)

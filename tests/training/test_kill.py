@@ -40,11 +40,31 @@ def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> N
 
 
 @pytest.mark.slow
+def test_ctrl_c_at_the_terminal_ends_cleanly_with_a_run_that_evaluates(shapes: Path, tmp_path: Path) -> None:
+    settings = [part for setting in (*SETTINGS, "train.epochs=500") for part in ("--set", setting)]
+    process = start(str(shapes), "--out", str(tmp_path / "run"), *settings)
+    history = tmp_path / "run" / "history.jsonl"
+    until = time.monotonic() + 120
+    while not history.exists() or len(history.read_text().splitlines()) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 0, errors
+    run = ta.open_run(tmp_path / "run")
+    assert run.status == "interrupted"
+    assert run.record["stopped"].startswith("interrupted in epoch")
+    assert run.evaluate().n == 12
+
+
+@pytest.mark.slow
 def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(shapes: Path, tmp_path: Path) -> None:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = start(str(shapes), "--out", str(whole), *settings)
-    assert done.wait() == 0, done.communicate()[1].decode()
+    errors = done.communicate()[1].decode()
+    assert done.returncode == 0, errors
 
     history = killed / "history.jsonl"
     moments: list[Callable[[], bool]] = [
@@ -59,7 +79,8 @@ def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(shapes: Path, tm
         kill_when(start(*arguments), moment)
         arguments = ["--resume", str(killed)]
     resumed = start(*arguments)
-    assert resumed.wait() == 0, resumed.communicate()[1].decode()
+    errors = resumed.communicate()[1].decode()
+    assert resumed.returncode == 0, errors
 
     one, two = ta.open_run(whole), ta.open_run(killed)
     clock = ("seconds", "pictures_per_second")

@@ -93,6 +93,8 @@ def show_run(run: Run, format: options.Format) -> None:
         show(f"best epoch {record['best_epoch']} of {len(run.history)}; {record['stopped']}")
         show(f"run     {run.path}")
         show(f"report  {run.report_file}")
+        if record["status"] == "interrupted":
+            show(f"go on   tellapart train --resume {run.path}")
         show(f"next    tellapart predict {run.path} PICTURES")
     if "not-a-number" in record["stopped"]:
         raise typer.Exit(NEEDS_PERSON)

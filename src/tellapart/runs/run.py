@@ -154,6 +154,12 @@ class RunFolder:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         write_text(self.metrics_file, _json(metrics))
 
+    def clear_unfinished(self) -> None:
+        """Remove what a killed process had begun to write and never put in its place."""
+        for path in self.path.rglob(".*"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+
     def require(self, file: Path, what: str) -> Path:
         """The file, or a RunError that says why it is not there yet."""
         if not file.exists():

@@ -190,9 +190,14 @@ def _epochs(state: _Fit) -> str:
             return stop
         try:
             row = _epoch(state, epoch)
+            best = best_epoch([*history, row], train.monitor)
+            run.write_history([*history, row])
+            checkpoint.save(state.model, epoch, best)
         except KeyboardInterrupt:
             if not history:
                 raise
+            # Ctrl-C may have come between the row and its checkpoint; what counts is the checkpoint.
+            run.write_history(run.history[: checkpoint.state["epoch"]])
             return f"interrupted in epoch {epoch}"
         except FloatingPointError as error:
             message = f"{error} Lower train.learning_rate (now {train.learning_rate:g}), or look for odd pictures."
@@ -200,9 +205,6 @@ def _epochs(state: _Fit) -> str:
                 raise TrainingError(message) from None
             return message
         history.append(row)
-        best = best_epoch(history, train.monitor)
-        run.write_history(history)
-        checkpoint.save(state.model, epoch, best)
         state.progress.line(_words(row, train.epochs, best))
     return _enough(history, train.monitor, train.patience) or "all epochs done"
 

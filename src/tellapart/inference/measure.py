@@ -17,6 +17,9 @@ from tellapart.files import replacing
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.progress import SILENT, Progress
 
+# Small: it runs beside a training library, whose memory is not free yet.
+BATCH = 8
+
 
 def measure(
     predictor: Predictor,
@@ -42,7 +45,7 @@ def measure(
     store = Pictures(chosen.root, chosen.pictures, predictor.spec, open_row=open_row, cache=cache)
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
     predictions = []
-    for prediction in predictor.predict_named(named):
+    for prediction in predictor.predict_named(named, batch_size=BATCH):
         if prediction.error:
             raise SourceError(f"{prediction.path} could be read before and cannot now: {prediction.error}.")
         predictions.append(prediction)

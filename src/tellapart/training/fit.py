@@ -34,7 +34,7 @@ from tellapart.training.checkpoint import Checkpoint
 if TYPE_CHECKING:
     import keras
 
-EVALUATION_BATCH = 64
+EVALUATION_BATCH = 32
 VERIFIED_PICTURES = 64
 IMBALANCE = 1.5
 
@@ -135,12 +135,12 @@ def _batches(catalog: Catalog, cache: PixelCache, config: Config) -> tuple[Batch
         seed=config.seed,
         steps=config.train.steps_per_epoch,
     )
-    validation = Batches(
-        *pictures("validation"),
-        config.train.batch_size if config.train.validation_steps else EVALUATION_BATCH,
-        steps=config.train.validation_steps,
-    )
-    return train, validation
+    held, labels = pictures("validation")
+    size, steps = config.train.batch_size, config.train.validation_steps
+    if steps is None or steps * size >= len(held):
+        # Going over the same pictures again would tell nothing more.
+        size, steps = EVALUATION_BATCH, None
+    return train, Batches(held, labels, size, steps=steps)
 
 
 def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] | None, str]:

@@ -31,6 +31,7 @@ NEAREST = {
     "rock-paper-scissors": "its pictures are not to be had here: three breeds of pets, the nearest three classes",
     "cats-dogs-64": "its 75/25 split is kept within the training folder; the test folder stays the test split",
 }
+PRECISIONS = ("fashion-conv", "fashion-conv-float32")
 NAMES = {"cats-dogs": "cats and dogs", "pets-three-breeds": "three breeds of pets", "fashion-mnist": "Fashion-MNIST"}
 
 
@@ -68,8 +69,20 @@ def main() -> None:
             f"{seen:,.0f} pictures/s)"
         )
     print("\n" + "\n".join(notes))
+    both = [runs[name] for name in PRECISIONS if name in runs and runs[name].status == "done"]
+    if len(both) == len(PRECISIONS):
+        print("\n## Precision\n\n`fashion-conv`, once in each arithmetic (`--set train.precision=...`):\n")
+        print("| arithmetic | test (95 % interval) | log loss | pictures/s |\n|---|---|---|---|")
+        for run in both:
+            found, seen = run.metrics["test"], [row["pictures_per_second"] for row in run.history]
+            print(
+                f"| {run.record['precision']} | {percent(found['accuracy'])} | {found['log_loss']['value']:.3f} "
+                f"| {sum(seen) / len(seen):,.0f} |"
+            )
     print("\n## The commands\n")
-    print("The speed is of a machine that was busy with other work, and only says what to expect.\n")
+    print(
+        "The speed is of a machine that was busy with other work, and only says what to expect.\n"
+    )
     print("\n".join(commands))
 
 

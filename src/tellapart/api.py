@@ -107,7 +107,7 @@ def _catalog(source: Source, config: Config, cache: PixelCache | None, progress:
         test_fraction=config.data.test_fraction,
         validation_fraction=config.data.validation_fraction,
     )
-    return Catalog(source.root, _task(pictures), split, (*source.findings, *find_all(split)), source.layout)
+    return Catalog(source.root, _task(pictures), split, find_all(split, source.findings), source.layout)
 
 
 def _task(pictures: Iterable[Picture]) -> Task:

@@ -76,7 +76,7 @@ def command(
 
 
 def show_run(run: Run, format: options.Format) -> None:
-    """What a run reached, what to read and what to do next. Exit code 1 where its training broke off."""
+    """What a run reached, what to read and what to do next. Exit code 1 where something needs a person."""
     record, metrics = run.record, run.metrics
     if format is options.Format.json:
         show_json({"run": str(run.path), **record, "metrics": metrics})
@@ -96,5 +96,5 @@ def show_run(run: Run, format: options.Format) -> None:
         if record["status"] == "interrupted":
             show(f"go on   tellapart train --resume {run.path}")
         show(f"next    tellapart predict {run.path} PICTURES")
-    if "not-a-number" in record["stopped"]:
+    if "not-a-number" in record["stopped"] or any(finding.needs_person for finding in run.catalog.findings):
         raise typer.Exit(NEEDS_PERSON)

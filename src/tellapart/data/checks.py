@@ -18,10 +18,10 @@ TINY = 32
 ELONGATED = 4
 
 
-def find_all(pictures: Sequence[Picture]) -> tuple[Finding, ...]:
-    """All findings, those that need a person first."""
+def find_all(pictures: Sequence[Picture], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+    """All findings, those that the source gave among them, the gravest first."""
     order = {"error": 0, "warning": 1, "note": 2}
-    found = [finding for check in CHECKS for finding in check(pictures)]
+    found = [*known, *(finding for check in CHECKS for finding in check(pictures))]
     return tuple(sorted(found, key=lambda finding: order[finding.severity]))
 
 
@@ -34,7 +34,7 @@ def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "broken",
             "warning",
             tuple(f"{p.path} ({p.error})" for p in rows),
-            f"{_pictures(len(rows))} cannot be decoded: {why}.",
+            f"{_pictures(len(rows), 'cannot', 'cannot')} be decoded: {why}.",
             "Left out of training and evaluation; the files are untouched.",
         )
 
@@ -54,7 +54,7 @@ def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "contradicting-labels",
             "error",
             tuple(" = ".join(f"{p.path} [{p.label}]" for p in rows) for rows in contradicting),
-            f"{_pictures(len(contradicting))} stand under two labels, so one of each is wrong.",
+            f"{_pictures(len(contradicting), 'stands', 'stand')} under two labels, so one of each is wrong.",
             "Kept, on one side of the split. Remove or move the wrong copy.",
         )
     if leaking:
@@ -62,7 +62,7 @@ def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "leaking",
             "error",
             tuple(" = ".join(f"{p.path} [{p.split}]" for p in rows) for rows in leaking),
-            f"{_pictures(len(leaking))} stand in two splits, so the test is easier than life.",
+            f"{_pictures(len(leaking), 'stands', 'stand')} in two splits, so the test is easier than life.",
             "The given splits are kept. Remove the copy from one of them.",
         )
     if plain:
@@ -70,7 +70,7 @@ def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "duplicate",
             "note",
             tuple(" = ".join(p.path for p in rows) for rows in plain),
-            f"{_pictures(len(plain))} are there more than once, byte for byte.",
+            f"{_pictures(len(plain), 'is', 'are')} there more than once, byte for byte.",
             "Kept on one side of the split.",
         )
 
@@ -135,7 +135,7 @@ def odd(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "tiny",
             "warning",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in small),
-            f"{_pictures(len(small))} are under {TINY} pixels on a side, unlike most here.",
+            f"{_pictures(len(small), 'is', 'are')} under {TINY} pixels on a side, unlike most here.",
             "Kept. Look at them.",
         )
     long = [p for p in usable if max(p.width, p.height) > ELONGATED * min(p.width, p.height)]
@@ -144,13 +144,14 @@ def odd(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "elongated",
             "note",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in long),
-            f"{_pictures(len(long))} are over {ELONGATED} times as long as wide.",
+            f"{_pictures(len(long), 'is', 'are')} over {ELONGATED} times as long as wide.",
             "Kept; with image.fit=squash they are distorted most, image.fit=pad keeps their shape.",
         )
 
 
-def _pictures(count: int) -> str:
-    return f"{count} picture" if count == 1 else f"{count} pictures"
+def _pictures(count: int, one: str, many: str) -> str:
+    """A count of pictures with its verb."""
+    return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
 
 
 CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (broken, duplicates, balance, few, odd)

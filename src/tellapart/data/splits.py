@@ -15,6 +15,7 @@ from dataclasses import replace
 from tellapart.data.catalog import Picture
 
 MINIMUM = 3
+"""Pictures of the smallest class that can stand in all three splits."""
 
 
 def assign_splits(
@@ -37,13 +38,20 @@ def assign_splits(
         if name in given or fraction == 0:
             continue
         pool = [index for index in free if split[index] == "train"]
-        for index in _draw(rows, groups, pool, f"{seed}/{name}", fraction):
+        # Each class keeps a group for training, and one for validation where that is still to be drawn.
+        behind = 2 if name == "test" and "validation" not in given else 1
+        for index in _draw(rows, groups, pool, f"{seed}/{name}", fraction, behind):
             split[index] = name
     return tuple(replace(picture, split=split.get(index, "")) for index, picture in enumerate(rows))
 
 
-def _draw(rows: list[Picture], groups: list[int], pool: list[int], purpose: str, fraction: float) -> list[int]:
-    """The share of each class that leaves the pool, whole groups only; a group counts for the class it has most of."""
+def _draw(
+    rows: list[Picture], groups: list[int], pool: list[int], purpose: str, fraction: float, behind: int
+) -> list[int]:
+    """The share of each class that leaves the pool, whole groups only; a group counts for the class it has most of.
+
+    `behind` groups of each class stay, and a class with no more than these gives none.
+    """
     members: dict[int, list[int]] = defaultdict(list)
     for index in pool:
         members[groups[index]].append(index)
@@ -54,12 +62,9 @@ def _draw(rows: list[Picture], groups: list[int], pool: list[int], purpose: str,
     drawn: list[int] = []
     for label in sorted(by_class):
         candidates = sorted(by_class[label], key=lambda indices: _rank(rows, indices, purpose))
-        # Two groups stay behind for the other splits; the smallest class still gives one.
-        if (len(candidates) < MINIMUM and purpose.endswith("test")) or len(candidates) < MINIMUM - 1:
-            continue
         wanted = max(1, round(fraction * sum(map(len, candidates))))
         taken = 0
-        for indices in candidates[: len(candidates) - 1]:
+        for indices in candidates[: max(0, len(candidates) - behind)]:
             if taken >= wanted:
                 break
             # A large group that would overshoot by more than it helps is passed over.

@@ -30,6 +30,7 @@ from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.task import Task
 from tellapart.training.checkpoint import Checkpoint
+from tellapart.training.interruption import CtrlC
 
 if TYPE_CHECKING:
     import keras
@@ -52,6 +53,7 @@ class _Fit:
     weights: NDArray[np.float32] | None
     cache: PixelCache
     progress: Progress
+    ctrl_c: CtrlC
 
 
 def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> RunFolder:
@@ -64,7 +66,8 @@ def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> Ru
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
     try:
         state = _prepare(run, cache, progress)
-        stopped = _epochs(state)
+        with state.ctrl_c:
+            stopped = _epochs(state)
     except TellapartError as error:
         run.update(status="failed", error=str(error))
         raise
@@ -96,7 +99,7 @@ def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:
     )
     if cache.problem:
         progress.line(cache.problem)
-    return _Fit(run, config, catalog, model, train, validation, weights, cache, progress)
+    return _Fit(run, config, catalog, model, train, validation, weights, cache, progress, CtrlC())
 
 
 def require_trainable(catalog: Catalog) -> None:
@@ -221,6 +224,7 @@ def _epoch(state: _Fit, epoch: int) -> dict[str, Any]:
         logs = model.train_on_batch(pictures, labels, sample_weight=weights, return_dict=True)
         if not np.isfinite(logs["loss"]):
             raise FloatingPointError(f"The loss became not-a-number in epoch {epoch}, step {step}.")
+        state.ctrl_c.check()
         training.add(logs, len(pictures))
         pace = training.pictures / (time.perf_counter() - started)
         figures = "  ".join(f"{name} {value:.3f}" for name, value in training.values().items())

@@ -125,6 +125,25 @@ def test_a_damaged_record_is_noticed_and_mended_in_its_place(tmp_path: Path) -> 
     assert_holds(tmp_path, [0, 1, 2, 3])
 
 
+@pytest.mark.parametrize("spec", [SPEC, ImageSpec(5, 7), ImageSpec(1, 2, channels=1)])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 2, 0, 1]])
+@pytest.mark.parametrize("damage", ["zeros", "ones", "top bit of the first word", "last byte", "another picture"])
+def test_every_kind_of_damage_is_noticed(tmp_path: Path, spec: ImageSpec, order: list[int], damage: str) -> None:
+    filled(tmp_path, range(4), spec)
+    data = bytearray(data_file(tmp_path).read_bytes())
+    size = len(data) // 4
+    if damage in ("zeros", "ones"):
+        data[2 * size : 3 * size] = bytes([0 if damage == "zeros" else 255]) * size
+    elif damage == "another picture":
+        data[2 * size : 3 * size] = data[:size]
+    else:
+        data[3 * size - 1 if damage == "last byte" else min(2 * size + 7, 3 * size - 1)] ^= 0x80
+    data_file(tmp_path).write_bytes(data)
+    with PixelCache(spec, root=tmp_path) as cache:
+        assert taken(cache, order)[1] == [order.index(2)]
+        assert cache.missing("0123") == {"2"}
+
+
 @pytest.mark.parametrize("length", [0, BYTES, 2 * BYTES + 7])
 def test_a_truncated_data_file_lacks_its_end_and_takes_it_again(tmp_path: Path, length: int) -> None:
     filled(tmp_path, range(4))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from tellapart.config import DataConfig, ImageConfig
 from tellapart.data import pixels
+from tellapart.data import scan as scanning
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Picture
 from tellapart.data.scan import decide_spec, scan
@@ -110,10 +112,49 @@ def test_broken_files_are_remembered_with_their_reason(folder: Path, decodings: 
     assert not decodings
 
 
+def test_many_pictures_are_remembered_in_pieces(
+    folder: Path, decodings: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "QUERY", 7)
+    first = look(folder)
+    decodings.clear()
+    assert look(folder) == first
+    assert not decodings
+
+
+def test_tasks_hold_few_pictures_and_fewer_large_ones() -> None:
+    sizes = [10] * 40 + [scanning.GROUP_BYTES] * 3 + [10] * 2
+    stamps: list[scanning.Stamp | None] = [(b"", size, 0, 0) for size in sizes]
+    stamps[0] = None
+    groups = scanning._groups(list(range(45)), stamps)
+    assert [len(group) for group in groups] == [16, 16, 9, 1, 1, 2]
+    assert [index for group in groups for index in group] == list(range(45))
+    assert scanning._groups([], []) == []
+
+
+def test_a_scan_that_is_left_keeps_what_it_read_and_goes_on_there(folder: Path, decodings: list[object]) -> None:
+    class Leaving(Counting):
+        def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+            super().update(stage, done, total, detail)
+            if done == 20:
+                raise KeyboardInterrupt
+
+    threads = threading.active_count()
+    with PixelCache(ImageSpec(16, 16)) as cache:
+        with pytest.raises(KeyboardInterrupt):
+            look(folder, cache=cache, progress=Leaving())
+        assert threading.active_count() == threads
+    decodings.clear()
+    with PixelCache(ImageSpec(16, 16)) as cache:
+        found = look(folder, cache=cache)
+        assert len(decodings) <= 60 - 20 + 1
+        assert cache.missing(p.digest for p in found) == set()
+
+
 def test_a_bound_on_pixels_holds_for_remembered_pictures_too(folder: Path) -> None:
     Image.new("RGB", (300, 200)).save(folder / "disc" / "large.png")
     source = read_source(folder, DataConfig())
-    for bound, broken in ((1_000_000, 0), (50_000, 1), (1_000_000, 0)):
+    for bound, broken in ((50_000, 1), (1_000_000, 0), (50_000, 1), (1_000_000, 0)):
         found = [p for p in scan(source, max_pixels=bound) if p.error]
         assert len(found) == broken
         assert all(p.error.startswith("too many pixels") for p in found)

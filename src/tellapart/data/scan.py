@@ -11,8 +11,9 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
 from tellapart.errors import PictureError
 from tellapart.files import cache_root
-from tellapart.parallel import in_order
+from tellapart.parallel import cores, in_order
 from tellapart.progress import SILENT, Progress
 from tellapart.task import ImageSpec
 
@@ -33,7 +34,9 @@ SAMPLE = 32
 SMALL_SIDE = 96
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 COMMIT_SECONDS = 2.0
-AHEAD = 256
+GROUP = 16
+GROUP_BYTES = 2 * 2**20
+QUERY = 500
 
 
 def scan(
@@ -49,27 +52,21 @@ def scan(
     Files are only read. A file whose size and times are as remembered is not opened, unless the cache lacks its pixels.
     """
     with _Memory() as memory:
-        pictures: list[Picture | None] = [None] * len(source.rows)
-        fresh: list[int] = []
-        for index, row in enumerate(source.rows):
-            known = memory.find(source.root, row.path)
-            if known is None:
-                fresh.append(index)
-            else:
-                pictures[index] = _checked(
-                    replace(known, path=row.path, label=row.label, split=row.split, group=row.group), max_pixels
-                )
+        stamps = _stamps(source)
+        pictures = memory.recall(source, stamps, max_pixels)
+        lacking: set[str] = set()
         if cache is not None:
-            known_digests = [p.digest for p in pictures if p is not None and not p.error]
-            lacking = cache.missing(known_digests)
-            fresh += [i for i, p in enumerate(pictures) if p is not None and not p.error and p.digest in lacking]
-            fresh.sort()
+            lacking = cache.missing(p.digest for p in pictures if p is not None and not p.error)
+        fresh = [i for i, p in enumerate(pictures) if p is None or (not p.error and p.digest in lacking)]
         done = len(source.rows) - len(fresh)
-        for index, picture, stamp in _decoded(source, fresh, max_pixels, cache):
-            pictures[index] = picture
-            memory.keep(stamp, picture)
-            done += 1
-            progress.update(stage, done, len(source.rows))
+        for group in _decoded(source, _groups(fresh, stamps), max_pixels, None if cache is None else cache.spec):
+            memory.keep(group)
+            for found in group:
+                pictures[found.index] = found.picture
+                if cache is not None and found.pixels is not None:
+                    cache.put(found.picture.digest, found.pixels)
+                done += 1
+                progress.update(stage, done, len(source.rows))
         if cache is not None:
             cache.flush()
         if not fresh:
@@ -78,51 +75,83 @@ def scan(
 
 
 Stamp = tuple[bytes, int, int, int]
+"""A file's absolute path, size, and times of change of its content and its inode: while they last, so does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a row's file gave. stamp: None where there is no file of its own, or none that opens."""
+
+    index: int
+    picture: Picture
+    stamp: Stamp | None
+    pixels: NDArray[np.uint8] | None
+
+
+def _stamps(source: Source) -> list[Stamp | None]:
+    """Of each row's file; None where the row is none."""
+    root = os.fspath(source.root.absolute())
+    stamps: list[Stamp | None] = []
+    for row in source.rows:
+        name = os.path.join(root, row.path)  # noqa: PTH118 - a Path a picture takes longer than all else here
+        try:
+            stamps.append(_stamp(name, os.stat(name)))  # noqa: PTH116
+        except (OSError, ValueError):
+            stamps.append(None)
+    return stamps
+
+
+def _stamp(name: str, state: os.stat_result) -> Stamp:
+    return os.fsencode(name), state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _groups(indices: list[int], stamps: list[Stamp | None]) -> list[list[int]]:
+    """The indices in pieces for one task each: a task a picture costs as much as a tenth of its decoding. Pieces of
+    large files are short, so that leaving early does not wait for long."""
+    groups: list[list[int]] = []
+    held = GROUP_BYTES
+    for index in indices:
+        stamp = stamps[index]
+        if held >= GROUP_BYTES or len(groups[-1]) == GROUP:
+            groups.append([])
+            held = 0
+        groups[-1].append(index)
+        held += 0 if stamp is None else stamp[1]
+    return groups
 
 
 def _decoded(
-    source: Source, indices: list[int], max_pixels: int, cache: PixelCache | None
-) -> Iterator[tuple[int, Picture, Stamp | None]]:
-    """Decode in threads (Pillow lets go of the interpreter), in order, with a bounded number of results waiting."""
+    source: Source, groups: list[list[int]], max_pixels: int, spec: ImageSpec | None
+) -> Iterator[list[_Found]]:
+    """Decode in threads (Pillow and OpenCV let go of the interpreter), in order, with few results waiting."""
+    root = os.fspath(source.root.absolute())
 
-    def work(index: int) -> tuple[int, Picture, Stamp | None]:
+    def work(group: list[int]) -> list[_Found]:
+        return [look(index) for index in group]
+
+    def look(index: int) -> _Found:
         row = source.rows[index]
-        picture = Picture(row.path, row.label, row.split, row.group)
-        stamp = None
+        stamp, digest, decoded, error = None, "", pixels.Decoded(None, 0, 0, ""), ""
         try:
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
-                stamp = _stamp(opened)
-                content: bytes | NDArray[np.uint8] = opened.read_bytes()
+                name = os.path.join(root, row.path)  # noqa: PTH118
+                with open(name, "rb", buffering=0) as file:  # noqa: PTH123
+                    stamp = _stamp(name, os.fstat(file.fileno()))
+                    content: bytes | NDArray[np.uint8] = file.read()
             else:
                 content = opened
             digest = content_digest(content)
-            picture = replace(picture, digest=digest)
-            spec = cache.spec if cache is not None else None
-            found = pixels.decode(content, spec, max_pixels=max_pixels)
-            if cache is not None and found.pixels is not None:
-                cache.put(digest, found.pixels)
-            picture = replace(picture, width=found.width, height=found.height, mode=found.mode)
-        except PictureError as error:
-            picture = replace(picture, error=str(error))
-        except OSError as error:
-            picture = replace(picture, error=f"unreadable: {error.strerror or error}")
-        return index, picture, stamp
+            decoded = pixels.decode(content, spec, max_pixels=max_pixels)
+        except PictureError as problem:
+            error = str(problem)
+        except OSError as problem:
+            error = f"unreadable: {problem.strerror or problem}"
+        size = (decoded.width, decoded.height, decoded.mode)
+        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error)
+        return _Found(index, picture, stamp, decoded.pixels)
 
-    yield from in_order(work, indices, ahead=AHEAD)
-
-
-def _checked(picture: Picture, max_pixels: int) -> Picture:
-    """A remembered picture against today's bound."""
-    if not picture.error and picture.width * picture.height > max_pixels:
-        detail = f"{picture.width}x{picture.height}, the bound is {max_pixels}"
-        return replace(picture, error=str(PictureError("too many pixels", detail)))
-    return picture
-
-
-def _stamp(path: Path) -> Stamp:
-    state = path.stat()
-    return os.fsencode(path.absolute()), state.st_size, state.st_mtime_ns, state.st_ctime_ns
+    yield from in_order(work, groups, ahead=2 * cores())
 
 
 class _Memory:
@@ -152,29 +181,46 @@ class _Memory:
                 self._connection.commit()
             self._connection.close()
 
-    def find(self, root: Path, path: str) -> Picture | None:
-        if self._connection is None:
-            return None
-        try:
-            name, size, mtime, ctime = _stamp(root / path)
-            row = self._connection.execute(
-                "SELECT digest, width, height, mode, error FROM pictures"
-                " WHERE path = ? AND size = ? AND mtime = ? AND ctime = ?",
-                (name, size, mtime, ctime),
-            ).fetchone()
-        except (OSError, sqlite3.Error):
-            return None
-        return None if row is None else Picture("", "", "", "", *row)
+    def recall(self, source: Source, stamps: list[Stamp | None], max_pixels: int) -> list[Picture | None]:
+        """Of each row what is remembered of its file, held against today's bound; None where it is to be read."""
+        known = self._known([stamp[0] for stamp in stamps if stamp is not None])
+        pictures: list[Picture | None] = []
+        for row, stamp in zip(source.rows, stamps, strict=True):
+            entry = None if stamp is None else known.get(stamp[0])
+            if stamp is None or entry is None or entry[:3] != stamp[1:]:
+                pictures.append(None)
+                continue
+            digest, width, height, mode, error = entry[3:]
+            if not error and width * height > max_pixels:
+                error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {max_pixels}"))
+            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, width, height, mode, error))
+        return pictures
 
-    def keep(self, stamp: Stamp | None, picture: Picture) -> None:
+    def _known(self, names: list[bytes]) -> dict[bytes, tuple[Any, ...]]:
+        """name -> the other columns."""
+        known: dict[bytes, tuple[Any, ...]] = {}
+        if self._connection is None:
+            return known
+        with suppress(sqlite3.Error):
+            for start in range(0, len(names), QUERY):
+                some = names[start : start + QUERY]
+                marks = ",".join("?" * len(some))
+                columns = "path, size, mtime, ctime, digest, width, height, mode, error"
+                rows = self._connection.execute(f"SELECT {columns} FROM pictures WHERE path IN ({marks})", some)
+                known.update((row[0], row[1:]) for row in rows)
+        return known
+
+    def keep(self, group: list[_Found]) -> None:
         # The bound on pixels may change from call to call, and an unreadable file may be readable next time.
-        if self._connection is None or stamp is None or picture.error.startswith(("too many", "unreadable")):
+        rows = [
+            (*found.stamp, picture.digest, picture.width, picture.height, picture.mode, picture.error)
+            for found in group
+            if found.stamp is not None and not (picture := found.picture).error.startswith(("too many", "unreadable"))
+        ]
+        if self._connection is None or not rows:
             return
         with suppress(sqlite3.Error):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*stamp, picture.digest, picture.width, picture.height, picture.mode, picture.error),
-            )
+            self._connection.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             if time.monotonic() - self._last > COMMIT_SECONDS:
                 self._connection.commit()
                 self._last = time.monotonic()

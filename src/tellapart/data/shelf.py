@@ -33,11 +33,25 @@ _QUERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """pixels: contiguous uint8; crc: zlib.crc32 of them."""
+    """pixels: contiguous uint8; checksum: as `checksums` gives it."""
 
     digest: str
     pixels: NDArray[np.uint8]
-    crc: int
+    checksum: int
+
+
+def checksums(records: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Of each row (n, bytes), the sum of its 64-bit words, wrapping: (n,); a third of the time of crc32. It tells bits
+    that flipped, what became zero and pixels of another picture, though not words that changed places.
+
+    >>> checksums(np.array([[0, 0, 0, 0, 0, 0, 0, 0, 7, 2]], np.uint8)).tolist()
+    [9]
+    """
+    words = records.shape[1] // 8 * 8
+    sums = np.asarray(records[:, :words].view(np.int64).sum(axis=1), np.int64)
+    if words < records.shape[1]:
+        sums += records[:, words:].sum(axis=1, dtype=np.int64)
+    return sums
 
 
 class Shelf:
@@ -85,14 +99,14 @@ class Shelf:
         return int(self._index.execute("SELECT count(*) FROM pictures").fetchone()[0])
 
     def find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """digest -> slot, crc32 of those whose record lies within the data file."""
+        """digest -> slot, checksum of those whose record lies within the data file."""
         length = self._length()
         found = {}
         for start in range(0, len(digests), _QUERY):
             some = digests[start : start + _QUERY]
             marks = ",".join("?" * len(some))
-            rows = self._index.execute(f"SELECT digest, slot, crc FROM pictures WHERE digest IN ({marks})", some)
-            found.update({digest: (slot, crc) for digest, slot, crc in rows if slot < length})
+            rows = self._index.execute(f"SELECT digest, slot, checksum FROM pictures WHERE digest IN ({marks})", some)
+            found.update({digest: (slot, total) for digest, slot, total in rows if slot < length})
         return found
 
     def write(self, records: Sequence[Record], *, replacing: Set[str]) -> None:
@@ -116,7 +130,7 @@ class Shelf:
                     continue
                 self._data.seek(place * self._record_bytes)
                 self._data.write(record.pixels.data)
-                rows.append((record.digest, place, record.crc))
+                rows.append((record.digest, place, record.checksum))
             self._data.flush()
             self._index.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", rows)
             self._index.execute("COMMIT")
@@ -229,7 +243,7 @@ def _open_index(path: Path) -> tuple[sqlite3.Connection, int]:
             connection.execute(f"PRAGMA application_id = {_OURS}")
             connection.execute(f"PRAGMA user_version = {1 + secrets.randbelow(2**31 - 1)}")
             connection.execute(
-                "CREATE TABLE pictures (digest TEXT PRIMARY KEY, slot INTEGER UNIQUE, crc INTEGER) WITHOUT ROWID"
+                "CREATE TABLE pictures (digest TEXT PRIMARY KEY, slot INTEGER UNIQUE, checksum INTEGER) WITHOUT ROWID"
             )
         connection.execute("COMMIT")
         sound = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)

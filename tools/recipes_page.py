@@ -80,9 +80,7 @@ def main() -> None:
                 f"| {sum(seen) / len(seen):,.0f} |"
             )
     print("\n## The commands\n")
-    print(
-        "The speed is of a machine that was busy with other work, and only says what to expect.\n"
-    )
+    print("The speed is of a machine that was busy with other work, and only says what to expect.\n")
     print("\n".join(commands))
 
 

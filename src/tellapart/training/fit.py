@@ -193,6 +193,7 @@ def _epochs(state: _Fit) -> str:
             return stop
         try:
             row = _epoch(state, epoch)
+            _require_finite(state.model, epoch)
             best = best_epoch([*history, row], train.monitor)
             run.write_history([*history, row])
             checkpoint.save(state.model, epoch, best)
@@ -239,6 +240,13 @@ def _epoch(state: _Fit, epoch: int) -> dict[str, Any]:
         "pictures_per_second": round(pace, 1),
         "seconds": round(time.perf_counter() - started, 2),
     }
+
+
+def _require_finite(model: keras.Model, epoch: int) -> None:
+    """Raise FloatingPointError where a weight is no number: a clipped loss may hide it."""
+    for weight in model.weights:
+        if not np.isfinite(np.sum(weight.numpy(), dtype=np.float64)):
+            raise FloatingPointError(f"The weights became not-a-number in epoch {epoch}.")
 
 
 @dataclass

@@ -20,8 +20,8 @@ Each recipe is a TOML file in `src/tellapart/recipes`; `tellapart recipes NAME` 
 **Read it with the number of pictures in mind.** The published outcomes come from far more pictures (8,000 to 20,030
 of cats and dogs; here 600 to 640 train), were validated on the test set, and give no interval. Ours are of the best
 epoch on a validation split; the test pictures chose nothing. With so few pictures a network trained from nothing
-is not far above guessing on cats and dogs, whatever its shape: that is what the intervals say, and what a pretrained base
-is for. Nothing here tells two of these recipes apart unless their intervals do.
+is not far above guessing on cats and dogs, whatever its shape: that is what the intervals say, and what a pretrained
+base is for. Nothing here tells two of these recipes apart unless their intervals do.
 
 Two published networks end in two sigmoid units or one softmax unit. Ours cannot be built so: two classes have one
 sigmoid unit, more have softmax, and the loss follows.

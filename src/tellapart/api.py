@@ -87,10 +87,7 @@ def read(
     data: a folder, archive, table, idx folder, DataFrame or `builtin:pets`. options: fields of config.data, such as
     label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
     """
-    config = config or Config()
-    if options:
-        values = {**config.data.model_dump(), **options}
-        config = Config.from_dict({**config.to_dict(), "data": {k: v for k, v in values.items() if v is not None}})
+    config = make_config(config=config, data=options)
     return _catalog(read_source(data, config.data), config, cache, progress)
 
 

@@ -61,11 +61,6 @@ class Catalog:
         return replace(self, pictures=tuple(p for p in self.pictures if p.split == name and not p.error))
 
     @property
-    def usable(self) -> Catalog:
-        """Only the pictures that decode."""
-        return replace(self, pictures=tuple(p for p in self.pictures if not p.error))
-
-    @property
     def broken(self) -> tuple[Picture, ...]:
         return tuple(p for p in self.pictures if p.error)
 

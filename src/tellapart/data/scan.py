@@ -242,12 +242,13 @@ def decide_spec(source: Source, config: ImageConfig, side: int, max_pixels: int)
 
     Small pictures that are all alike keep their size; others take `side`, the model's own. All grey: one channel.
     """
-    step = max(1, len(source.rows) // SAMPLE)
-    seen = []
-    for row in source.rows[::step][:SAMPLE]:
-        with suppress(PictureError, OSError):
-            seen.append(pixels.decode(open_row(source.root, row.path), None, max_pixels=max_pixels))
     height, width, channels = config.height, config.width, config.channels
+    seen = []
+    if height is None or width is None or channels is None:
+        step = max(1, len(source.rows) // SAMPLE)
+        for row in source.rows[::step][:SAMPLE]:
+            with suppress(PictureError, OSError):
+                seen.append(pixels.decode(open_row(source.root, row.path), None, max_pixels=max_pixels))
     decided = []
     if height is None or width is None:
         sizes = {(found.height, found.width) for found in seen}

@@ -18,6 +18,7 @@ from tellapart.config import Config
 from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
+from tellapart.data.checks import IMBALANCE
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.files import replacing
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 32
 VERIFIED_PICTURES = 64
-IMBALANCE = 1.5
 
 
 @dataclass
@@ -56,7 +56,7 @@ class _Fit:
     ctrl_c: CtrlC
 
 
-def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> RunFolder:
+def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
 
     Ctrl-C ends it cleanly after the best epoch so far. Raises TrainingError where it cannot start or the loss is not a
@@ -75,7 +75,6 @@ def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> Ru
         run.update(status="interrupted", error="stopped by Ctrl-C before the first epoch ended")
         raise
     _finish(state, stopped)
-    return run
 
 
 def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:

@@ -1,0 +1,140 @@
+"""EfficientNet-Lite 0, 1 and 2: a scaled picture -> feature map and 1,280 pooled features, without a classifier.
+
+The network of Google's EfficientNet-Lite: inverted residual blocks, ReLU6, no squeeze-and-excite; stem, first and last
+stage keep their depth and the stem and the end their width whatever the multipliers. (Tan and Le, EfficientNet, ICML
+2019; the Lite variants are described in tensorflow/tpu.) Importing this module imports no Keras. Read by: registry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+SCALE, OFFSET = 1 / 128, -127 / 128
+"""The weights were trained on (value - 127) / 128 for RGB values 0..255: Rescaling(SCALE, OFFSET)."""
+
+FEATURES = 1280
+STEM = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """width, depth: multipliers of the stages' channels and blocks. side: of the picture it was trained on."""
+
+    width: float
+    depth: float
+    side: int
+
+
+VARIANTS = {
+    "efficientnet-lite0": Variant(1.0, 1.0, 224),
+    "efficientnet-lite1": Variant(1.0, 1.1, 240),
+    "efficientnet-lite2": Variant(1.1, 1.2, 260),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """blocks of the same channels; the first block has the stride. expansion: of the channels inside a block."""
+
+    blocks: int
+    size: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+# Of Lite0; the multipliers give the others.
+_STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+
+
+def stages(variant: Variant) -> tuple[Stage, ...]:
+    """The stages of a variant, multiplied.
+
+    >>> [(stage.blocks, stage.channels) for stage in stages(VARIANTS["efficientnet-lite2"])]
+    [(1, 16), (3, 24), (3, 48), (4, 88), (4, 120), (5, 208), (1, 352)]
+    """
+    inner = range(1, len(_STAGES) - 1)
+    return tuple(
+        Stage(
+            ceil(stage.blocks * variant.depth) if number in inner else stage.blocks,
+            stage.size,
+            stage.stride,
+            stage.expansion,
+            _round(stage.channels * variant.width),
+        )
+        for number, stage in enumerate(_STAGES)
+    )
+
+
+def _round(channels: float) -> int:
+    """The nearest multiple of eight, but never less than nine tenths of what was asked."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def efficientnet_lite(x: Any, name: str) -> tuple[Any, Any]:
+    """Keras tensor of a picture (batch, height, width, 3), scaled by SCALE and OFFSET -> (feature map, pooled).
+
+    name: of VARIANTS. Feature map: (batch, height / 32, width / 32, 1280), rounded up, 0..6; pooled: its mean over
+    the picture, (batch, 1280), 0..6. Any height and width from 32 on work; padding is TensorFlow's `same`, whose odd
+    pixel stands right and below, as the weights were trained. Layers are named stage_S_block_B_... from 1, between
+    stem_... and end_...
+    """
+    from keras import layers
+
+    x = _normalise(_convolution(STEM, 3, 2, "stem_convolution")(x), "stem")
+    for number, stage in enumerate(stages(VARIANTS[name]), start=1):
+        for block in range(1, stage.blocks + 1):
+            x = _block(x, stage, stage.stride if block == 1 else 1, f"stage_{number}_block_{block}")
+    feature_map = _normalise(_convolution(FEATURES, 1, 1, "end_convolution")(x), "end")
+    return feature_map, layers.GlobalAveragePooling2D(name="pooling")(feature_map)
+
+
+def _block(x: Any, stage: Stage, stride: int, name: str) -> Any:
+    """Widen, filter each channel, narrow; add the input where the shape stays."""
+    from keras import layers
+
+    channels = x.shape[-1]
+    inner = x
+    if stage.expansion > 1:
+        inner = _convolution(channels * stage.expansion, 1, 1, f"{name}_expansion")(inner)
+        inner = _normalise(inner, f"{name}_expansion")
+    inner = layers.DepthwiseConv2D(
+        stage.size, stride, "same", use_bias=False, depthwise_initializer=_initializer(), name=f"{name}_depthwise"
+    )(inner)
+    inner = _normalise(inner, f"{name}_depthwise")
+    inner = _convolution(stage.channels, 1, 1, f"{name}_projection")(inner)
+    inner = _normalise(inner, f"{name}_projection", activation=False)
+    if stride > 1 or channels != stage.channels:
+        return inner
+    return layers.Add(name=f"{name}_sum")([x, inner])
+
+
+def _convolution(filters: int, size: int, stride: int, name: str) -> Any:
+    from keras import layers
+
+    return layers.Conv2D(filters, size, stride, "same", use_bias=False, kernel_initializer=_initializer(), name=name)
+
+
+def _normalise(x: Any, name: str, activation: bool = True) -> Any:
+    from keras import layers
+
+    x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_normalization")(x)
+    return layers.ReLU(max_value=6, name=f"{name}_relu")(x) if activation else x
+
+
+def _initializer() -> Any:
+    """By the outputs of a unit, as the network was first trained; right for depthwise kernels too."""
+    from keras import initializers
+
+    return initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")

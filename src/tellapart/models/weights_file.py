@@ -1,0 +1,92 @@
+"""A safetensors file of weights -> a network's variables, by name; a file of another network is refused whole.
+
+In: keras.Model and a file whose tensors are named LAYER/VARIABLE, in float16 or float32. Read by: build.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+BUNDLED = Path(__file__).parent / "weights"
+"""The folder of the weights that ship with the package, NAME.safetensors each."""
+
+NAMED = 4
+READ = ("F16", "F32")
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Give every variable of `model` its value from the file; float16 becomes the variable's own type.
+
+    model: with no layers beside those of the file. A base inside a larger network is
+    `keras.Model(whole.input, whole.get_layer("pooling").output)`, which shares its variables. Raises ModelError, and
+    changes nothing, for a file that cannot be read or is of another network; it names what differs. A file that
+    holds a classifier besides is told as such.
+    """
+    path = Path(path)
+    stored = _read(path)
+    variables = named_variables(model)
+    missing = [name for name in variables if name not in stored]
+    unexpected = [name for name in stored if name not in variables]
+    shapes = [
+        f"{name} {stored[name].shape} in the file, {tuple(variable.shape)} in the network"
+        for name, variable in variables.items()
+        if name in stored and stored[name].shape != tuple(variable.shape)
+    ]
+    if unexpected and not missing and not shapes and _is_classifier(unexpected, stored):
+        raise ModelError(
+            f"{path} holds a classifier beside the weights of {model.name}: {_some(unexpected)}. "
+            "Give a file without the top."
+        )
+    differences = [
+        f"{len(found)} {what}: {_some(found)}"
+        for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if found
+    ]
+    if differences:
+        raise ModelError(
+            f"{path} does not hold the {len(variables)} weights of {model.name}. {'. '.join(differences)}. "
+            "Give the file of this network, or name the network of this file with --model."
+        )
+    for name, variable in variables.items():
+        variable.assign(stored[name].astype(np.float32))
+
+
+def named_variables(model: keras.Model) -> dict[str, Any]:
+    """Keras variables by LAYER/VARIABLE, as files name them."""
+    return {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
+
+
+def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in READ]  # noqa: SIM118
+            if foreign:
+                raise ModelError(f"{path} holds other numbers than {' and '.join(READ)}: {_some(foreign)}.")
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"{path} cannot be read as a safetensors file of weights: {error}.") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _is_classifier(names: list[str], stored: dict[str, NDArray[np.generic]]) -> bool:
+    """Whether these tensors are the matrix, and perhaps the bias, of one dense layer."""
+    ranks = sorted(stored[name].ndim for name in names)
+    return ranks in ([2], [1, 2]) and len({name.rsplit("/", 1)[0] for name in names}) == 1
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -124,30 +124,23 @@ def test_any_number_of_workers_gives_the_same_batches(root: Path, tmp_path: Path
             assert np.array_equal(labels, expected_labels)
 
 
-def test_fill_decodes_what_is_missing_once_and_batches_then_open_no_file(root: Path, tmp_path: Path) -> None:
+def test_each_picture_is_decoded_once_and_batches_then_open_no_file(root: Path, tmp_path: Path) -> None:
     opened: list[str] = []
 
     def counting(folder: Path, path: str) -> Path:
         opened.append(path)
         return folder / path
 
-    reports: list[tuple[int, int]] = []
-
-    class Reports(Progress):
-        def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002
-            reports.append((done, total))
-
     rows = catalogued(root)
     twice = [*rows, rows[0]]
     labels = np.zeros((len(twice), 1), np.float32)
     for expected in (COUNT, 0):
         opened.clear()
-        reports.clear()
         with PixelCache(SPEC, root=tmp_path / "cache") as cache:
             source = Pictures(root, twice, SPEC, open_row=counting, cache=cache)
-            source.fill(progress=Reports(), workers=3)
+            for row in range(len(source)):
+                source.take(np.array([row]))
             assert len(opened) == expected
-            assert reports[-1:] == ([(COUNT, COUNT)] if expected else [])
             for found, _ in Batches(source, labels, 8).epoch():
                 assert found.shape[1:] == SPEC.shape
             assert len(opened) == expected
@@ -157,7 +150,7 @@ def test_training_data_larger_than_the_limit_gives_identical_batches(root: Path,
     limit = 9 * SPEC.height * SPEC.width * 3
     with PixelCache(SPEC, root=tmp_path / "cache", limit_bytes=limit) as cache:
         source = pictures(root, cache)
-        source.fill()
+        source.take(np.arange(len(source)))
         assert "limit" in cache.problem
         batches = Batches(source, LABELS, 4, shuffle=True, augment=MEDIUM)
         plain = Batches(pictures(root), LABELS, 4, shuffle=True, augment=MEDIUM)
@@ -170,13 +163,13 @@ def test_a_cache_that_fails_gives_identical_batches(root: Path, tmp_path: Path) 
     (tmp_path / "cache").write_bytes(b"")
     with PixelCache(SPEC, root=tmp_path / "cache") as cache:
         source = pictures(root, cache)
-        source.fill()
+        source.take(np.arange(len(source)))
         assert np.array_equal(source.take(np.array([3, 1])), pictures(root).take(np.array([3, 1])))
 
 
 def test_a_damaged_record_is_decoded_again_and_mended(root: Path, tmp_path: Path) -> None:
     with PixelCache(SPEC, root=tmp_path / "cache") as cache:
-        pictures(root, cache).fill()
+        pictures(root, cache).take(np.arange(COUNT))
     (data,) = (tmp_path / "cache").glob("*/data-*.bin")
     whole = data.read_bytes()
     data.write_bytes(b"\0" * 900 + whole[900:])
@@ -227,7 +220,7 @@ def test_a_picture_that_is_gone_broken_or_changed_is_named(root: Path, tmp_path:
         PixelCache(SPEC, root=tmp_path / "cache") as cache,
         pytest.raises(PictureError, match=r"truncated: 6\.png") as caught,
     ):
-        Pictures(root, rows, SPEC, open_row=open_file, cache=cache).fill()
+        Pictures(root, rows, SPEC, open_row=open_file, cache=cache).take(np.arange(len(rows)))
     assert caught.value.reason == "truncated"
 
 
@@ -299,6 +292,6 @@ def test_real_photographs_come_from_the_cache_as_they_were_decoded(tmp_path: Pat
     spec = ImageSpec(64, 64, fit="crop")
     with PixelCache(spec, root=tmp_path) as cache:
         source = Pictures(SHARED, rows, spec, open_row=open_file, cache=cache)
-        source.fill()
+        source.take(np.arange(len(source)))
         found = source.take(np.arange(len(files)))
     assert np.array_equal(found, np.stack([read(file, spec) for file in files]))

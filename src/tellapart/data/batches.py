@@ -22,14 +22,12 @@ from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
 from tellapart.errors import ConfigError, PictureError, TellapartError
 from tellapart.parallel import in_order
-from tellapart.progress import SILENT, Progress
 from tellapart.task import ImageSpec, Task
 
 OpenRow = Callable[[Path, str], Path | NDArray[np.uint8]]
 """(root, path of a row) -> the picture's file, or its array: data.sources.open_row."""
 
 _ORDER = int.from_bytes(b"order")
-_GROUP = 32
 
 
 class Pictures:
@@ -75,26 +73,6 @@ class Pictures:
         if kept and self._cache is not None:
             self._cache.flush()
         return out
-
-    def fill(self, *, progress: Progress = SILENT, stage: str = "decoding", workers: int | None = None) -> None:
-        """Decode what the cache lacks, in threads. Raises PictureError that names a path."""
-        if self._cache is None:
-            return
-        missing = self._cache.missing(picture.digest for picture in self._pictures if picture.digest)
-        rows = list({p.digest: row for row, p in enumerate(self._pictures) if p.digest in missing}.values())
-        groups = [rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP)]
-
-        def work(group: list[int]) -> int:
-            return sum(self._keep(row, self._decode(row)) for row in group)
-
-        done = 0
-        for group, kept in zip(groups, in_order(work, groups, workers=workers), strict=True):
-            done += len(group)
-            if not kept:  # the cache is full or failed: the rest is decoded when it is needed
-                progress.update(stage, len(rows), len(rows), self._cache.problem)
-                break
-            progress.update(stage, done, len(rows))
-        self._cache.flush()
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
         picture = self._pictures[row]

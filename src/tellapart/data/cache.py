@@ -1,14 +1,15 @@
-"""Decoded pictures on the disk: uint8 records, memory-mapped, found by content digest. Safe to delete at any time.
+"""What was made from pictures, on the disk: arrays of one shape, memory-mapped, found by digest. Safe to delete.
 
-In: digests and pixels from scan and batches. Out: rows of pixels for batches, at the speed of copying memory.
+In: digests and arrays: pixels from scan and batches, features from training. Out: rows of arrays for batches, at the
+speed of copying memory.
 
-    <root>/<spec>-<road>/lock               held shared by every process that has the folder open
-                         index.sqlite       digest -> slot, checksum; its user_version names the data file
-                         data-<version>.bin records of height * width * channels bytes
+    <root>/<name>/lock               held shared by every process that has the folder open
+                  index.sqlite       digest -> slot, checksum; its user_version names the data file
+                  data-<version>.bin records of one array each
 
-Pixels are written before the index names them, so a kill at any moment leaves at most records that nothing names. A
+Arrays are written before the index names them, so a kill at any moment leaves at most records that nothing names. A
 record is checked by its sum when this process first reads it. Nothing here raises for a disk that is full, read-only
-or damaged: `problem` says what is the matter, and pictures are decoded anew.
+or damaged: `problem` says what is the matter, and what is lacking is made anew.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tellapart.data import pixels as road
 from tellapart.data.shelf import FAILURES, Record, Shelf, bytes_left, checksums, evict_least_used
@@ -28,7 +30,7 @@ from tellapart.files import cache_root
 from tellapart.task import ImageSpec
 
 DEFAULT_LIMIT = 20 * 2**30
-"""Bytes that all decoded pictures of this user may take."""
+"""Bytes that all decoded pictures of this user may take; and all features."""
 
 _COMMIT_BYTES = 16 * 2**20
 _CHECKED_AT_ONCE = 64
@@ -44,19 +46,31 @@ def content_digest(content: bytes | NDArray[np.uint8]) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-class PixelCache:
-    """The decoded pictures of one ImageSpec. Close it, or use it in a `with`. Any thread may call its methods.
+class ArrayCache:
+    """Arrays of one shape and type, made in one way. Close it, or use it in a `with`. Any thread may call its methods.
 
-    limit_bytes bounds all specs under the root together: where it is reached, folders that no process has open give
-    way, least recently used first; then pictures that this process never asked for; then put() declines.
+    name: of the folder under root; equal for what was made in the same way. what: of the arrays, for messages.
+    limit_bytes bounds all folders under the root together: where it is reached, folders that no process has open give
+    way, least recently used first; then arrays that this process never asked for; then put() declines.
     """
 
-    def __init__(self, spec: ImageSpec, *, root: Path | None = None, limit_bytes: int = DEFAULT_LIMIT) -> None:
-        self.spec = spec
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        *,
+        root: Path,
+        what: str,
+        limit_bytes: int = DEFAULT_LIMIT,
+    ) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
         self.problem = ""
-        self._root = root or cache_root() / "pixels"
+        self._what = what
+        self._root = root
         self._limit = limit_bytes
-        self._record_bytes = spec.height * spec.width * spec.channels
+        self._record_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._lock = threading.RLock()
         self._pending: dict[str, Record] = {}
         self._damaged: set[str] = set()
@@ -64,11 +78,11 @@ class PixelCache:
         self._full = self._emptied = False
         self._shelf: Shelf | None = None
         try:
-            self._shelf = Shelf(self._root / f"{spec.key}-{road.ROAD}", self._record_bytes)
+            self._shelf = Shelf(self._root / name, self._record_bytes)
         except FAILURES as error:
             self._give_up(error)
 
-    def __enter__(self) -> PixelCache:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -85,22 +99,22 @@ class PixelCache:
                 self._shelf = None
 
     def missing(self, digests: Iterable[str]) -> set[str]:
-        """Those of the digests whose pixels are not here."""
+        """Those of the digests whose arrays are not here."""
         wanted = set(digests)
         with self._lock:
             self._wanted |= wanted
             return wanted - self._find(list(wanted - self._pending.keys())).keys() - self._pending.keys()
 
-    def put(self, digest: str, pixels: NDArray[np.uint8]) -> bool:
-        """Keep the pixels (shape spec.shape; not to be changed afterwards). False where they cannot be kept.
+    def put(self, digest: str, values: NDArray[np.generic]) -> bool:
+        """Keep an array (not to be changed afterwards). False where it cannot be kept.
 
         Written in groups: what waits is lost in a kill, and is written by flush() and close(). Raises ValueError for
-        pixels that do not follow the spec.
+        an array of another shape or type.
         """
-        if pixels.shape != self.spec.shape or pixels.dtype != np.uint8:
-            raise ValueError(f"Given {pixels.dtype} pixels of shape {pixels.shape}; expected uint8, {self.spec.shape}.")
-        data = np.ascontiguousarray(pixels)
-        record = Record(digest, data, int(checksums(data.reshape(1, -1))[0]))
+        if values.shape != self.shape or values.dtype != self.dtype:
+            raise ValueError(f"Given {values.dtype}, {values.shape}; expected {self.dtype}, {self.shape}.")
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        record = Record(digest, data, int(checksums(data[None])[0]))
         with self._lock:
             if self._shelf is None or self._full:
                 return False
@@ -128,15 +142,15 @@ class PixelCache:
             if fitting < len(records):
                 self._full = True
                 self.problem = (
-                    f"The decoded pictures in {self._root} reached their limit ({self._limit / 2**30:.3g} GiB, or the "
-                    "disk is nearly full); the others are decoded each time they are needed, which is slower."
+                    f"The {self._what} in {self._root} reached their limit ({self._limit / 2**30:.3g} GiB, or the "
+                    "disk is nearly full); the others are made each time they are needed, which is slower."
                 )
 
-    def store(self, digests: Sequence[str]) -> PixelStore:
-        """Rows of pixels in the order of the digests. It works as long as the cache is open."""
+    def store(self, digests: Sequence[str]) -> Store:
+        """Rows of arrays in the order of the digests. It works as long as the cache is open."""
         with self._lock:
             self._wanted.update(digests)
-        return PixelStore(self, digests)
+        return Store(self, digests)
 
     def _find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
         """digest -> slot, checksum of those on the disk."""
@@ -165,7 +179,7 @@ class PixelCache:
 
     def _give_up(self, error: Exception) -> None:
         self.problem = (
-            f"Decoded pictures cannot be kept in {self._root} ({error}); they are decoded each time they are needed, "
+            f"The {self._what} cannot be kept in {self._root} ({error}); they are made each time they are needed, "
             "which is slower. Set TELLAPART_CACHE to a folder that can be written."
         )
         if self._shelf is not None:
@@ -173,10 +187,25 @@ class PixelCache:
             self._shelf = None
 
 
-class PixelStore:
-    """Rows of pixels in the order of the digests that were asked for. Made by PixelCache.store; safe in threads."""
+class PixelCache(ArrayCache):
+    """The decoded pictures of one ImageSpec: uint8, shape spec.shape."""
 
-    def __init__(self, cache: PixelCache, digests: Sequence[str]) -> None:
+    def __init__(self, spec: ImageSpec, *, root: Path | None = None, limit_bytes: int = DEFAULT_LIMIT) -> None:
+        self.spec = spec
+        super().__init__(
+            f"{spec.key}-{road.ROAD}",
+            spec.shape,
+            np.uint8,
+            root=root or cache_root() / "pixels",
+            what="decoded pictures",
+            limit_bytes=limit_bytes,
+        )
+
+
+class Store:
+    """Rows of arrays in the order of the digests that were asked for. Made by ArrayCache.store; safe in threads."""
+
+    def __init__(self, cache: ArrayCache, digests: Sequence[str]) -> None:
         self._cache = cache
         self._digests = tuple(digests)
         self._slots = np.full(len(self._digests), -1, np.int64)
@@ -184,12 +213,13 @@ class PixelStore:
         self._checked = np.zeros(len(self._digests), bool)
         self._version = -1
 
-    def take(self, rows: NDArray[np.intp], out: NDArray[np.uint8]) -> NDArray[np.intp]:
-        """Copy rows (n,) into out (n, h, w, c). Returns the positions in `rows` that are not here; out keeps those."""
+    def take(self, rows: NDArray[np.intp], out: NDArray[np.generic]) -> NDArray[np.intp]:
+        """Copy rows (n,) into out (n, *shape), contiguous. Returns the positions in `rows` that are not here; out keeps
+        those."""
         with self._cache._lock:
             records = self._locate(rows)
             slots = self._slots[rows]
-        flat = out.reshape(len(rows), -1)
+        flat = out.reshape(len(rows), -1).view(np.uint8)
         held = slots >= 0
         if held.all():
             np.take(records, slots, axis=0, out=flat, mode="clip")  # clip: any other mode takes a detour over a buffer

@@ -45,7 +45,6 @@ def scan(
     max_pixels: int,
     cache: PixelCache | None = None,
     progress: Progress = SILENT,
-    stage: str = "reading pictures",
 ) -> tuple[Picture, ...]:
     """One Picture a row, in the source's order; one that cannot be decoded carries its error.
 
@@ -58,7 +57,7 @@ def scan(
         if cache is not None:
             lacking = cache.missing(p.digest for p in pictures if p is not None and not p.error)
         fresh = [i for i, p in enumerate(pictures) if p is None or (not p.error and p.digest in lacking)]
-        done = len(source.rows) - len(fresh)
+        stage, done = "reading pictures", len(source.rows) - len(fresh)
         for group in _decoded(source, _groups(fresh, stamps), max_pixels, None if cache is None else cache.spec):
             memory.keep(group)
             for found in group:

@@ -1,4 +1,4 @@
-"""One folder of decoded pictures on the disk: its lock, index and data file; and what gives way where space runs out.
+"""One folder of records on the disk: its lock, index and data file; and what gives way where space runs out.
 
 The lower half of data.cache, which says how the folder is laid out. Raises OSError and sqlite3.Error (FAILURES).
 """
@@ -33,16 +33,16 @@ _QUERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """pixels: contiguous uint8; checksum: as `checksums` gives it."""
+    """data: contiguous bytes; checksum: as `checksums` gives it."""
 
     digest: str
-    pixels: NDArray[np.uint8]
+    data: NDArray[np.uint8]
     checksum: int
 
 
 def checksums(records: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Of each row (n, bytes), the sum of its 64-bit words, wrapping: (n,); a third of the time of crc32. It tells bits
-    that flipped, what became zero and pixels of another picture, though not words that changed places.
+    that flipped, what became zero and another record, though not words that changed places.
 
     >>> checksums(np.array([[0, 0, 0, 0, 0, 0, 0, 0, 7, 2]], np.uint8)).tolist()
     [9]
@@ -95,7 +95,7 @@ class Shelf:
         self._lock.close()
 
     def count(self) -> int:
-        """Pictures in the index."""
+        """Records in the index."""
         return int(self._index.execute("SELECT count(*) FROM pictures").fetchone()[0])
 
     def find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -129,7 +129,7 @@ class Shelf:
                 else:
                     continue
                 self._data.seek(place * self._record_bytes)
-                self._data.write(record.pixels.data)
+                self._data.write(record.data.data)
                 rows.append((record.digest, place, record.checksum))
             self._data.flush()
             self._index.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", rows)

@@ -17,7 +17,6 @@ from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
 from tellapart.data.pixels import read
 from tellapart.errors import ConfigError, PictureError
-from tellapart.progress import Progress
 from tellapart.task import ImageSpec, Task
 
 SPEC = ImageSpec(12, 16)

@@ -117,6 +117,7 @@ def make_config(
     recipe: str | None = None,
     config: str | os.PathLike[str] | Config | None = None,
     model: str | None = None,
+    weights: str | None = None,
     image_size: int | None = None,
     augment: str | None = None,
     epochs: int | None = None,
@@ -138,6 +139,8 @@ def make_config(
     values = start.to_dict()
     if model is not None and model != start.model.name:
         values["model"] = {"name": model}
+    if weights is not None:
+        values["model"]["weights"] = weights
     if image_size is not None:
         values["image"] |= {"height": image_size, "width": image_size}
     if augment is not None:

@@ -81,11 +81,16 @@ AUGMENTATIONS: dict[str, AugmentConfig] = {
 
 
 class ModelConfig(BaseModel):
-    """Name of an architecture and its own options, checked by the architecture's row in models.registry."""
+    """Name of an architecture and its own options, checked by the architecture's row in models.registry.
+
+    weights, of a pretrained base: `auto` (the file inside the package, else imagenet), `imagenet` (the official file,
+    downloaded once), `none` (random), or the path of a file.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = "cnn"
+    weights: str = "auto"
 
     @property
     def options(self) -> dict[str, Any]:

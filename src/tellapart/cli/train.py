@@ -20,6 +20,9 @@ def command(
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A ready experiment; `tellapart recipes` lists them.")] = None,
     model: Annotated[str | None, typer.Option(help="An architecture; `tellapart models` lists them.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.  [default: auto]")
+    ] = None,
     config: Annotated[str | None, typer.Option(help="A config.toml, such as a run's.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the picture the network sees, in pixels.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
@@ -46,7 +49,7 @@ def command(
     if resume is not None:
         if (
             data is not None
-            or any((recipe, model, config, image_size, augment, epochs, settings, out))
+            or any((recipe, model, weights, config, image_size, augment, epochs, settings, out))
             or seed is not None
         ):
             raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
@@ -61,6 +64,7 @@ def command(
             recipe=recipe,
             config=config,
             model=model,
+            weights=weights,
             image_size=image_size,
             augment=augment,
             epochs=epochs,

@@ -1,7 +1,7 @@
 """Task + ImageSpec + ModelConfig -> keras.Model: picture in (uint8 0..255), probabilities out (float32).
 
-Scaling is a layer inside; the head follows from the Task: one sigmoid unit for two classes, softmax for more.
-Read by: training, inference.export, report.
+Scaling is a layer inside; the head follows from the Task: one sigmoid unit for two classes, softmax for more. A base
+has random weights here: base_weights loads them, transfer freezes them. Read by: training, inference.export, report.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
+from tellapart.models import pretrained
 from tellapart.models.backend import start_keras
 from tellapart.models.registry import resolve
 from tellapart.task import ImageSpec, Task
@@ -25,13 +26,19 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 def build(task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "float32") -> keras.Model:
     """A fresh network. precision: `float32`, or `bfloat16` for arithmetic (the weights stay float32).
 
-    Raises ModelError for an unknown architecture or option, or a picture that is too small for the network.
+    Raises ModelError for an unknown architecture or option, or a picture that the network cannot take.
     """
-    keras = start_keras()
     row, options = resolve(config)
+    if row.base:
+        _require_picture(row.base, spec)
+    keras = start_keras()
     with _policy(POLICIES[precision]):
         picture = keras.Input(spec.shape, dtype="uint8", name="picture")
-        scaled = keras.layers.Rescaling(1 / 255, name="scaling")(picture)
+        scaled = (
+            pretrained.scaled(picture, row.base.scaling)
+            if row.base
+            else keras.layers.Rescaling(1 / 255, name="scaling")(picture)
+        )
         try:
             features = row.body(scaled, options)
         except ValueError as error:
@@ -46,6 +53,19 @@ def build(task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "fl
         else:
             head = keras.layers.Dense(len(task.classes), activation="softmax", dtype="float32", name="probabilities")
         return keras.Model(picture, head(features), name=row.name.replace("-", "_"))
+
+
+def _require_picture(base: pretrained.Base, spec: ImageSpec) -> None:
+    if spec.channels != 3:
+        raise ModelError(
+            f"{base.name} was trained on colour pictures and needs 3 channels; given {spec.channels}. "
+            "Set image.channels=3: grey pictures are read as colour ones."
+        )
+    if min(spec.height, spec.width) < base.smallest:
+        raise ModelError(
+            f"A picture of {spec.height}x{spec.width} pixels is too small for {base.name}, which takes {base.smallest} "
+            f"a side and was trained on {base.side}. Use a larger --image-size."
+        )
 
 
 def in_float32(model: keras.Model, task: Task, spec: ImageSpec, config: ModelConfig) -> keras.Model:

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError, unknown
-from tellapart.models import scratch
+from tellapart.models import pretrained, scratch
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row: its name, what it is, the picture side it is made for, its options and what builds its body."""
+    """One row: its name, what it is, the picture side it is made for, its options and what builds its body.
+
+    base: its row in models.pretrained; None for a network that is trained from nothing.
+    """
 
     name: str
     summary: str
     side: int
     options: type[scratch.Options]
     body: Callable[[Any, Any], Any]
+    base: pretrained.Base | None = None
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -38,6 +43,17 @@ ARCHITECTURES: dict[str, Architecture] = {
             128,
             scratch.ResnetSmallOptions,
             scratch.resnet_small,
+        ),
+        *(
+            Architecture(
+                base.name,
+                base.summary,
+                base.side,
+                pretrained.BaseOptions,
+                partial(pretrained.body, base=base),
+                base,
+            )
+            for base in pretrained.BASES.values()
         ),
     )
 }
@@ -57,6 +73,11 @@ def architecture(name: str) -> Architecture:
 def resolve(config: ModelConfig) -> tuple[Architecture, scratch.Options]:
     """The row a configuration names, with its options checked. Raises ModelError that names each wrong option."""
     row = architecture(config.name)
+    if row.base is None and config.weights not in ("auto", "none"):
+        raise ModelError(
+            f"{row.name} is trained from nothing and takes no weights; given {config.weights!r}. Leave --weights out, "
+            "or name a pretrained base with --model, such as efficientnet-lite0."
+        )
     try:
         return row, row.options.model_validate(config.options)
     except ValidationError as error:

@@ -48,7 +48,8 @@ class ResnetSmallOptions(Options):
     dropout: float = Field(0, ge=0, lt=1, description="share dropped before the head")
 
 
-def _dense_layers(x: Any, units: tuple[int, ...], dropout: float) -> Any:
+def dense_layers(x: Any, units: tuple[int, ...], dropout: float) -> Any:
+    """Dense layers with ReLU, each followed by dropout where there is any."""
     from keras import layers
 
     for number, width in enumerate(units, start=1):
@@ -62,7 +63,7 @@ def dense(x: Any, options: DenseOptions) -> Any:
     """Every pixel to every unit: the baseline that any convolution should beat."""
     from keras import layers
 
-    return _dense_layers(layers.Flatten(name="flatten")(x), options.dense, options.dropout)
+    return dense_layers(layers.Flatten(name="flatten")(x), options.dense, options.dropout)
 
 
 def cnn(x: Any, options: CnnOptions) -> Any:
@@ -84,7 +85,7 @@ def cnn(x: Any, options: CnnOptions) -> Any:
             x = layers.ReLU(name=f"relu_{number}")(x)
         x = layers.MaxPooling2D(options.pool_size, padding=options.pool_padding, name=f"pooling_{number}")(x)
     ends = {"flatten": layers.Flatten, "average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
-    return _dense_layers(ends[options.pooling](name=options.pooling)(x), options.dense, options.dropout)
+    return dense_layers(ends[options.pooling](name=options.pooling)(x), options.dense, options.dropout)
 
 
 def resnet_small(x: Any, options: ResnetSmallOptions) -> Any:

@@ -1,0 +1,224 @@
+"""The table of pretrained bases, one row each: its picture, its scaling, its weights and their licence.
+
+In: the Keras tensor of an RGB picture, uint8 0..255. Out: pooled features (batch, width), in one flat network whose
+layer "pooling" holds them. The rows are plain values, so that listing them imports no Keras. Read by: registry,
+build, base_weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from tellapart.models.efficientnet_lite import OFFSET, SCALE, VARIANTS, efficientnet_lite
+from tellapart.models.scratch import Options, dense_layers
+from tellapart.task import Fit
+
+POOLING = "pooling"
+"""Name of the layer whose output is the features of a base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """RGB value * scale + offset, a channel each where they are tuples; then the channels turned round if `bgr`."""
+
+    words: str
+    scale: float | tuple[float, float, float]
+    offset: float | tuple[float, float, float]
+    bgr: bool = False
+
+
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+
+SIGNED = Scaling("-1 to 1", 1 / 127.5, -1.0)
+SIGNED_128 = Scaling("value / 128 - 1", 1 / 128, -1.0)
+LITE = Scaling("(value - 127) / 128", SCALE, OFFSET)
+STANDARDISED = Scaling(
+    "each channel of 0 to 1 less ImageNet's mean, over its standard deviation",
+    (1 / (255 * _DEVIATION[0]), 1 / (255 * _DEVIATION[1]), 1 / (255 * _DEVIATION[2])),
+    (-_MEAN[0] / _DEVIATION[0], -_MEAN[1] / _DEVIATION[1], -_MEAN[2] / _DEVIATION[2]),
+)
+CENTRED_BGR = Scaling(
+    "0 to 255 less ImageNet's mean of each channel, in the order blue, green, red",
+    1.0,
+    (-123.68, -116.779, -103.939),
+    bgr=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """One row. side: of the pictures it was trained on; smallest: the least side that it can take.
+
+    application: the name in keras.applications, empty for our own networks; preprocesses: whether that function would
+    put a scaling of its own inside. file, source, checksum: the official weights without the top, as Keras stores
+    them, where they lie on its server, and the MD5 or SHA-256 that Keras knows of them (empty: it knows none).
+    block_end: a regular expression for the layers that end a block, where the graph does not tell.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    side: int
+    smallest: int
+    scaling: Scaling
+    fit: Fit = "squash"
+    application: str = ""
+    preprocesses: bool = False
+    file: str = ""
+    source: str = ""
+    checksum: str = ""
+    block_end: str = ""
+
+
+def _lite(number: int, accuracy: str) -> Base:
+    name = f"efficientnet-lite{number}"
+    summary = f"EfficientNet-Lite {number}: small and fast, {accuracy} % on ImageNet"
+    # Cropped pictures gave better features than squashed ones, as the weights were trained on crops.
+    return Base(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop")
+
+
+def _keras(
+    name: str,
+    summary: str,
+    licence: str,
+    side: int,
+    scaling: Scaling,
+    application: str,
+    file: str,
+    checksum: str,
+    *,
+    folder: str,
+    remote: str = "",
+    smallest: int = 32,
+    preprocesses: bool = False,
+    block_end: str = "",
+) -> Base:
+    source = f"{folder}/{remote or file}"
+    return Base(
+        name, summary, licence, side, smallest, scaling, "squash", application, preprocesses, file, source, checksum,
+        block_end,
+    )  # fmt: skip
+
+
+_KERNELS = "weights_tf_dim_ordering_tf_kernels"
+
+BASES: dict[str, Base] = {
+    row.name: row
+    for row in (
+        _lite(0, "75.1"),
+        _lite(1, "76.7"),
+        _lite(2, "77.6"),
+        _keras(
+            "inception-v3", "Inception V3: branches of several kernel sizes", "Apache-2.0", 299, SIGNED, "InceptionV3",
+            f"inception_v3_{_KERNELS}_notop.h5", "bcbd6486424b2319ff4ef7d526e38f63",
+            folder="inception_v3", smallest=75,
+        ),
+        _keras(
+            "inception-resnet-v2", "Inception-ResNet V2: large, accurate and slow", "Apache-2.0", 299, SIGNED,
+            "InceptionResNetV2",
+            f"inception_resnet_v2_{_KERNELS}_notop.h5", "d19885ff4a710c122648d3b5c3b684e4",
+            folder="inception_resnet_v2", smallest=75,
+        ),
+        _keras(
+            "xception", "Xception: separable convolutions", "MIT", 299, SIGNED, "Xception",
+            f"xception_{_KERNELS}_notop.h5", "b0042744bf5b25fce3cb969f33bebb97",
+            folder="xception", smallest=71,
+        ),
+        _keras(
+            "mobilenet-v2", "MobileNet V2: made for phones", "Apache-2.0", 224, SIGNED, "MobileNetV2",
+            f"mobilenet_v2_{_KERNELS}_1.0_224_no_top.h5", "",
+            folder="mobilenet_v2",
+        ),
+        _keras(
+            "mobilenet-v3-large", "MobileNet V3 large: made for phones, with gates", "Apache-2.0", 224, SIGNED,
+            "MobileNetV3Large",
+            "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5", "07fb09a5933dd0c8eaafa16978110389",
+            folder="mobilenet_v3", preprocesses=True,
+        ),
+        _keras(
+            "resnet-50", "ResNet 50: the network to compare with", "MIT", 224, CENTRED_BGR, "ResNet50",
+            f"resnet50_{_KERNELS}_notop.h5", "4d473c1dd8becc155b73f8504c6f6626",
+            folder="resnet",
+        ),
+        _keras(
+            "resnet-50-v2", "ResNet 50 that normalises before it convolves", "BSD-3-Clause", 224, SIGNED, "ResNet50V2",
+            f"resnet50v2_{_KERNELS}_notop.h5", "fac2f116257151a9d068a22e544a4917",
+            folder="resnet",
+        ),
+        _keras(
+            "densenet-121", "DenseNet 121: each layer sees all before it", "BSD-3-Clause", 224, STANDARDISED,
+            "DenseNet121",
+            f"densenet121_{_KERNELS}_notop.h5", "30ee3e1110167f948a6b9946edeeb738",
+            folder="densenet",
+        ),
+        _keras(
+            "efficientnet-v2-b0", "EfficientNet V2 B0: small, accurate for its size", "Apache-2.0", 224, STANDARDISED,
+            "EfficientNetV2B0",
+            "efficientnetv2-b0_notop.h5", "893217f2bb855e2983157299931e43ff",
+            folder="efficientnet_v2", preprocesses=True,
+        ),
+        _keras(
+            "efficientnet-v2-s", "EfficientNet V2 S: accurate, for large pictures", "Apache-2.0", 384, SIGNED_128,
+            "EfficientNetV2S",
+            "efficientnetv2-s_notop.h5", "af0682fb74e8c54910f2d4393339c070",
+            folder="efficientnet_v2", preprocesses=True,
+        ),
+        _keras(
+            "convnext-tiny", "ConvNeXt tiny: convolutions in the manner of transformers", "MIT", 224, STANDARDISED,
+            "ConvNeXtTiny",
+            "convnext_tiny_notop.h5", "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+            folder="convnext", preprocesses=True,
+        ),
+        _keras(
+            "nasnet-mobile", "NASNet mobile: a network found by search", "Apache-2.0", 224, SIGNED, "NASNetMobile",
+            "nasnet_mobile_no_top.h5", "1ed92395b5b598bdda52abe5c0dbfd63",
+            # Every cell reads the two before it, so the graph never passes through one tensor between them.
+            folder="nasnet", remote="NASNet-mobile-no-top.h5", block_end="(normal|reduction)_concat_.*",
+        ),
+    )
+}  # fmt: skip
+
+
+class BaseOptions(Options):
+    """What stands between the pooled features of a base and the head."""
+
+    dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
+    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer, or before the head")
+
+
+def scaled(picture: Any, scaling: Scaling) -> Any:
+    """RGB values 0..255 as the weights expect them."""
+    import keras
+
+    scale, offset = (
+        list(value) if isinstance(value, tuple) else value for value in (scaling.scale, scaling.offset)
+    )
+    x = keras.layers.Rescaling(scale, offset, name="scaling")(picture)
+    return keras.ops.flip(x, axis=-1) if scaling.bgr else x
+
+
+def body(x: Any, options: BaseOptions, *, base: Base) -> Any:
+    """Scaled picture -> pooled features -> dense layers."""
+    from keras import layers
+
+    features = _pooled(x, base)
+    if options.dropout and not options.dense:
+        return layers.Dropout(options.dropout, name="dropout")(features)
+    return dense_layers(features, options.dense, options.dropout)
+
+
+def _pooled(x: Any, base: Base) -> Any:
+    """(batch, height, width, 3) -> (batch, width of the base), the mean of its feature map, in the layer POOLING."""
+    import keras
+
+    if not base.application:
+        return efficientnet_lite(x, base.name)[1]
+    # Keras would export its own Normalization layer wrongly, and preprocess beside our scaling.
+    choice = {"include_preprocessing": False} if base.preprocesses else {}
+    function = getattr(keras.applications, base.application)
+    network = function(include_top=False, weights=None, input_tensor=x, **choice)
+    return keras.layers.GlobalAveragePooling2D(name=POOLING)(network.output)

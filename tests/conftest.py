@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,27 @@ def make_shapes(folder: Path, kinds: tuple[str, ...] = ("disc", "square", "strip
         for number in range(count):
             draw(kind, number).save(folder / kind / f"{kind} {number}.png")
     return folder
+
+
+@pytest.fixture
+def sensitive() -> Callable[[Any, np.ndarray], Any]:
+    """Enlarges what follows the features of a base with random weights, so small that predictions hardly show them."""
+
+    def enlarge(model: Any, pictures: np.ndarray) -> Any:
+        from tellapart.models.transfer import base_of
+
+        features = np.asarray(base_of(model)(pictures))
+        spread = features.std(axis=0).mean()
+        assert spread > 0
+        place = [layer.name for layer in model.layers].index("pooling")
+        after = next(layer for layer in model.layers[place + 1 :] if layer.weights)
+        kernel, bias = after.get_weights()
+        after.set_weights([kernel / spread, bias - features.mean(axis=0) @ kernel / spread])
+        values = np.asarray(model(pictures))
+        assert values.std(axis=0).max() > 0.01, "predictions still do not depend on the picture"
+        return model
+
+    return enlarge
 
 
 @pytest.fixture(scope="session")

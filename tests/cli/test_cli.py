@@ -198,7 +198,8 @@ def test_runs_models_and_recipes_are_listed_in_both_formats(run: ta.Run) -> None
     rows = json.loads(call("runs", run.path.parent, "--format", "json").stdout)
     assert [(row["status"], row["model"]) for row in rows] == [("done", "cnn")]
     assert "cnn" in call("runs", run.path.parent).stdout
-    assert {row["name"] for row in json.loads(call("models", "--format", "json").stdout)} >= {"dense", "cnn"}
+    models = {row["name"] for row in json.loads(call("models", "--format", "json").stdout)}
+    assert models >= {"dense", "cnn", "efficientnet-lite0", "inception-v3"}
     recipes = json.loads(call("recipes", "--format", "json").stdout)
     assert {row["name"] for row in recipes} >= {"cats-dogs-64", "fashion-conv"}
     assert "filters = " in call("recipes", "cats-dogs-64").stdout
@@ -211,6 +212,28 @@ def test_the_options_and_layers_of_a_model_are_shown() -> None:
     assert shown.returncode == 0, shown.stderr
     assert "model.filters" in shown.stdout
     assert "convolution_2 (Conv2D)" in shown.stdout
+
+
+def test_a_pretrained_base_is_shown_with_its_picture_scaling_weights_and_licence() -> None:
+    pytest.importorskip("keras")
+    shown = call("models", "mobilenet-v2", "--image-size", "32", "--format", "json")
+    assert shown.returncode == 0, shown.stderr
+    described = json.loads(shown.stdout)
+    assert described["scaling"] == "-1 to 1"
+    assert described["picture"] == "224x224, at least 32x32, fit squash"
+    assert described["weights"].startswith("downloaded once: mobilenet_v2_weights_")
+    assert described["licence"] == "Apache-2.0, of the weights"
+    shown = call("models", "efficientnet-lite0", "--image-size", "32").stdout
+    assert "weights  inside the package" in shown
+    assert "model.dropout" in shown
+    assert "pooling (GlobalAveragePooling2D)" in shown
+    assert "filters" not in shown.split("parameters")[0]
+
+
+def test_weights_for_a_network_trained_from_nothing_are_refused_before_any_picture_is_read(two_shapes: Path) -> None:
+    shown = call("train", two_shapes, "--model", "cnn", "--weights", "imagenet")
+    assert shown.returncode == 2
+    assert "cnn is trained from nothing and takes no weights; given 'imagenet'" in shown.stderr
 
 
 def test_a_report_is_written_again(run: ta.Run) -> None:

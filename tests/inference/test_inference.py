@@ -18,6 +18,7 @@ pytest.importorskip("keras")
 
 from tellapart.inference import export
 from tellapart.models.build import build
+from tellapart.models.pretrained import BASES
 from tellapart.models.registry import ARCHITECTURES
 
 SPEC = ImageSpec(24, 24)
@@ -36,7 +37,7 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) ->
     return path
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.base is None])
 @pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c")], ids=["binary", "multiclass"])
 def test_every_architecture_exports_and_predicts_what_keras_predicts(
     name: str, classes: tuple[str, ...], tmp_path: Path, pictures: np.ndarray
@@ -49,6 +50,17 @@ def test_every_architecture_exports_and_predicts_what_keras_predicts(
     assert found.shape == (len(pictures), len(classes))
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(found[:, -1], model.predict(pictures, verbose=0)[:, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ("efficientnet-lite0", "resnet-50") else pytest.param(name, marks=pytest.mark.slow)
+             for name in BASES],
+)  # fmt: skip
+def test_every_base_exports_and_predicts_what_keras_predicts(name: str, tmp_path: Path, sensitive) -> None:
+    side = BASES[name].smallest
+    pictures = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
+    model = sensitive(build(THREE, ImageSpec(side, side), ModelConfig(name=name)), pictures)
+    assert export.export_onnx(model, THREE, ImageSpec(side, side), tmp_path / "model.onnx", pictures) < 1e-5
 
 
 def test_the_file_carries_its_task_and_picture(onnx_file: Path) -> None:

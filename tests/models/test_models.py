@@ -13,9 +13,10 @@ keras = pytest.importorskip("keras")
 from tellapart.models.build import build, in_float32, summary  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
+SCRATCH = [row.name for row in ARCHITECTURES.values() if row.base is None]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SCRATCH)
 @pytest.mark.parametrize("task", [TWO, THREE], ids=["binary", "multiclass"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -33,14 +34,14 @@ def test_every_architecture_gives_probabilities_for_uint8_pictures(name, task, c
         np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SCRATCH)
 def test_scaling_stands_inside_the_model_and_no_layer_holds_code(name: str) -> None:
     model = build(THREE, ImageSpec(32, 32), ModelConfig(name=name))
     assert any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
     assert not any(isinstance(layer, keras.layers.Lambda) for layer in model.layers)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SCRATCH)
 def test_the_float32_twin_predicts_what_the_bfloat16_network_learned(name: str) -> None:
     config, spec = ModelConfig(name=name), ImageSpec(32, 32)
     fast = build(THREE, spec, config, "bfloat16")
@@ -72,6 +73,13 @@ def test_an_option_of_another_model_is_refused_by_name() -> None:
         resolve(ModelConfig(name="cnn", filter=[8]))
     with pytest.raises(ModelError, match=r"model\.padding.*given 'reflect'"):
         resolve(ModelConfig(name="cnn", padding="reflect"))
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "some.h5"])
+def test_weights_for_a_network_that_is_trained_from_nothing_are_refused(weights: str) -> None:
+    with pytest.raises(ModelError, match=rf"cnn is trained from nothing and takes no weights; given '{weights}'"):
+        resolve(ModelConfig(name="cnn", weights=weights))
+    assert resolve(ModelConfig(name="cnn", weights="none"))[0].name == "cnn"
 
 
 def test_a_picture_too_small_for_the_network_is_told() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tellapart.cli import options
 from tellapart.cli.console import show, show_json, table
+
+if TYPE_CHECKING:
+    from tellapart.models.pretrained import Base
 
 
 def command(
@@ -48,6 +51,7 @@ def command(
                 "summary": row.summary,
                 "options": chosen.model_dump(),
                 "parameters": network.count_params(),
+                **(_origin(row.base) if row.base else {}),
             }
         )
         return
@@ -55,4 +59,19 @@ def command(
     for option, field in type(chosen).model_fields.items():
         choices.add_row(f"model.{option}", str(getattr(chosen, option)), field.description or "")
     show(choices)
+    if row.base:
+        for word, value in _origin(row.base).items():
+            show(f"{word:9}{value}")
     show(summary(network))
+
+
+def _origin(base: Base) -> dict[str, str]:
+    """What a pretrained base was trained with, where its weights come from and what one may do with them."""
+    from tellapart.models.base_weights import described
+
+    return {
+        "picture": f"{base.side}x{base.side}, at least {base.smallest}x{base.smallest}, fit {base.fit}",
+        "scaling": base.scaling.words,
+        "weights": described(base),
+        "licence": f"{base.licence}, of the weights",
+    }

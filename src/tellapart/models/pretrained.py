@@ -194,9 +194,7 @@ def scaled(picture: Any, scaling: Scaling) -> Any:
     """RGB values 0..255 as the weights expect them."""
     import keras
 
-    scale, offset = (
-        list(value) if isinstance(value, tuple) else value for value in (scaling.scale, scaling.offset)
-    )
+    scale, offset = (list(value) if isinstance(value, tuple) else value for value in (scaling.scale, scaling.offset))
     x = keras.layers.Rescaling(scale, offset, name="scaling")(picture)
     return keras.ops.flip(x, axis=-1) if scaling.bgr else x
 

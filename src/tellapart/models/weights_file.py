@@ -1,11 +1,13 @@
-"""A safetensors file of weights -> a network's variables, by name; a file of another network is refused whole.
+"""A file of weights -> a network's variables; a file of another network is refused whole.
 
-In: keras.Model and a file whose tensors are named LAYER/VARIABLE, in float16 or float32. Read by: build.
+In: keras.Model and either a safetensors file whose tensors are named LAYER/VARIABLE, in float16 or float32, or one of
+Keras' two HDF5 layouts, which name by place. Read by: base_weights.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,59 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         )
     for name, variable in variables.items():
         variable.assign(stored[name].astype(np.float32))
+
+
+def load_h5(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Load Keras' `.weights.h5` or the older `.h5` of Keras Applications, without the top.
+
+    Raises ModelError, and changes nothing, for a file of another network, one with the top, or one that cannot be read.
+    """
+    path = Path(path)
+    stored, older = _h5_shapes(path)
+    wanted = Counter(tuple(value.shape) for value in model.weights)
+    extra, lacking = stored - wanted, wanted - stored
+    if extra and not lacking:
+        raise ModelError(
+            f"{path} holds {extra.total()} arrays beside the weights of {model.name}, of shapes "
+            f"{_some([str(shape) for shape in sorted(extra)])}: a classifier, or a larger network. Give a file without the top."
+        )
+    if lacking:
+        raise ModelError(
+            f"{path} does not hold the {len(model.weights)} weights of {model.name}: {lacking.total()} of its shapes "
+            f"are not in the file, such as {_some([str(shape) for shape in sorted(lacking)])}. "
+            "Give the file of this network, or name the network of this file with --model."
+        )
+    if older == path.name.endswith(".weights.h5"):
+        right = "in .h5 without .weights before it" if older else "in .weights.h5"
+        raise ModelError(f"Keras tells its two layouts of HDF5 by name: rename {path} to end {right}.")
+    before = model.get_weights()
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError) as error:
+        model.set_weights(before)
+        raise ModelError(
+            f"{path} holds as many weights as {model.name} and of the same shapes, but in another order: {error}"
+        ) from None
+
+
+def _h5_shapes(path: Path) -> tuple[Counter[tuple[int, ...]], bool]:
+    """The shapes of all weights in the file, and whether it is in the older layout."""
+    import h5py
+
+    shapes: Counter[tuple[int, ...]] = Counter()
+
+    def count(name: str, item: object) -> None:
+        # The state of a random generator is no weight.
+        if isinstance(item, h5py.Dataset) and "seed_generator" not in name:
+            shapes[item.shape] += 1
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(count)
+            # Attributes too long for one are numbered.
+            return shapes, any(name.startswith("layer_names") for name in file.attrs)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read as an HDF5 file of weights: {error}.") from None
 
 
 def named_variables(model: keras.Model) -> dict[str, Any]:

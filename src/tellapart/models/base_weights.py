@@ -1,0 +1,130 @@
+"""Where the weights of a base come from: inside the package, the official server, a file of the user, or nowhere.
+
+In: a network as build makes it, its row in models.pretrained, and config.model.weights. Out: the same network with
+its weights. Read by: training, command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tellapart.errors import ModelError
+from tellapart.files import replacing
+from tellapart.models.pretrained import Base
+from tellapart.models.transfer import base_of
+from tellapart.models.weights_file import BUNDLED, load_h5, load_weights
+
+if TYPE_CHECKING:
+    import keras
+
+SERVER = "https://storage.googleapis.com/tensorflow/keras-applications/"
+TIMEOUT = 30.0
+CHUNK = 1 << 20
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def load_base(model: keras.Model, base: Base, weights: str) -> str:
+    """Give the base inside `model` its weights and say in words which.
+
+    weights: `auto`, `imagenet`, `none` or a path, as in config.model.weights. Raises ModelError, and changes nothing,
+    for a file that cannot be had or is of another network.
+    """
+    if weights == "none":
+        return "random weights"
+    bundled = bundled_file(base)
+    if weights in ("auto", "imagenet") and bundled.exists():
+        load_weights(base_of(model), bundled)
+        return f"ImageNet weights that ship with tellapart ({base.licence})"
+    if weights in ("auto", "imagenet"):
+        path = official_file(base)
+        _load_file(model, path)
+        return f"ImageNet weights of Keras Applications ({base.licence}), {path}"
+    path = Path(weights).expanduser()
+    _load_file(model, path)
+    return f"weights of {path}"
+
+
+def weights_digest(model: keras.Model) -> str:
+    """32 hexadecimal digits of the values that the base has now: equal for equal weights, wherever they came from."""
+    state = hashlib.blake2b(digest_size=16)
+    for value in base_of(model).get_weights():
+        state.update(f"{value.shape}{value.dtype}".encode())
+        state.update(np.ascontiguousarray(value).data)
+    return state.hexdigest()
+
+
+def bundled_file(base: Base) -> Path:
+    """Where the package keeps the weights of a base that it ships; not every base has any."""
+    return BUNDLED / f"{base.name}.safetensors"
+
+
+def described(base: Base) -> str:
+    """Where the weights of `auto` come from, in words."""
+    if bundled_file(base).exists():
+        return "inside the package"
+    return f"downloaded once: {base.file}" if base.file else "your own file, with --weights FILE"
+
+
+def official_file(base: Base) -> Path:
+    """The official weights without the top, downloaded unless they lie where Keras keeps them too.
+
+    Raises ModelError that names the file and where it may be put.
+    """
+    if not base.file:
+        raise ModelError(
+            f"The weights of {base.name} are not in the package and no server has them in a form that can be read "
+            "here. Convert them with tools/convert_efficientnet_lite.py from the source repository and give the file "
+            "with --weights FILE, or take efficientnet-lite0, whose weights are in the package."
+        )
+    path = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / base.file
+    if path.exists():
+        return path
+    url = SERVER + base.source
+    try:
+        with replacing(path) as neighbour:
+            _download(url, neighbour, base)
+    except (OSError, HTTPException) as error:
+        raise ModelError(
+            f"The weights of {base.name} could not be downloaded from {url}: {error}. Without a network, fetch "
+            f"{base.file} elsewhere and put it at {path}, or give it with --weights FILE; or take efficientnet-lite0, "
+            "whose weights are in the package."
+        ) from None
+    return path
+
+
+def _download(url: str, path: Path, base: Base) -> None:
+    algorithm = "sha256" if len(base.checksum) == 64 else "md5"
+    state = hashlib.new(algorithm, usedforsecurity=False)
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
+        expected = answer.headers.get("Content-Length")
+        while chunk := answer.read(CHUNK):
+            file.write(chunk)
+            state.update(chunk)
+        # A connection that breaks off looks like the end of the file.
+        if expected and file.tell() != int(expected):
+            raise OSError(f"it broke off after {file.tell():,} of {int(expected):,} bytes")
+    if base.checksum and state.hexdigest() != base.checksum:
+        raise ModelError(
+            f"{url} gave another file than the official {base.file}: its {algorithm} is {state.hexdigest()}, not "
+            f"{base.checksum}. Nothing was kept. Try again, or give the file with --weights FILE."
+        )
+
+
+def _load_file(model: keras.Model, path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(HDF5))
+    except OSError as error:
+        raise ModelError(
+            f"The weights {path} cannot be read: {error.strerror or error}. weights is auto, imagenet, none, or a "
+            ".h5, .weights.h5 or .safetensors file."
+        ) from None
+    load = load_h5 if start == HDF5 else load_weights
+    load(base_of(model), path)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tellapart.config import ModelConfig
+from tellapart.errors import ModelError
+from tellapart.models.pretrained import BASES, Base, scaled
+from tellapart.models.registry import ARCHITECTURES
+from tellapart.task import ImageSpec, Task
+
+keras = pytest.importorskip("keras")
+
+from tellapart.models.build import build, in_float32  # noqa: E402
+
+TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
+# The modules of keras.applications that have a scaling of their own for each application.
+MODULES = {
+    "InceptionV3": "inception_v3",
+    "InceptionResNetV2": "inception_resnet_v2",
+    "Xception": "xception",
+    "MobileNetV2": "mobilenet_v2",
+    "ResNet50": "resnet",
+    "ResNet50V2": "resnet_v2",
+    "DenseNet121": "densenet",
+    "NASNetMobile": "nasnet",
+}
+
+
+def pictures(side: int, count: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def spec_of(base: Base) -> ImageSpec:
+    return ImageSpec(base.smallest, base.smallest)
+
+
+def expected_scaling(base: Base, values: np.ndarray) -> np.ndarray:
+    """What the authors of the weights did to RGB values."""
+    if not base.application:
+        return (values - 127.0) / 128.0
+    if base.application in MODULES:
+        module = getattr(keras.applications, MODULES[base.application])
+        return np.asarray(module.preprocess_input(values.astype(np.float32)))
+    # These do it inside: their layers between the picture and the first one with weights to learn.
+    network = getattr(keras.applications, base.application)(
+        include_top=False, weights=None, input_shape=(*values.shape[1:3], 3)
+    )
+    x = values.astype(np.float32)
+    for layer in network.layers[1:]:
+        if not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) and "prestem" not in layer.name:
+            break
+        x = layer(x)
+    return np.asarray(x)
+
+
+def test_every_base_scales_as_its_weights_were_trained(base_name: str) -> None:
+    base, values = BASES[base_name], pictures(BASES[base_name].smallest)
+    picture = keras.Input(values.shape[1:], dtype="uint8")
+    ours = np.asarray(keras.Model(picture, scaled(picture, base.scaling))(values))
+    theirs = expected_scaling(base, values)
+    assert np.abs(theirs - values).max() > 1, "nothing was scaled: the comparison is void"
+    np.testing.assert_allclose(ours, theirs, atol=2e-6 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("task", [TWO, THREE], ids=["binary", "multiclass"])
+def test_every_base_gives_probabilities_and_pooled_features(base_name: str, task: Task) -> None:
+    base = BASES[base_name]
+    model = build(task, spec_of(base), ModelConfig(name=base_name))
+    values = np.asarray(model(pictures(base.smallest)))
+    assert values.shape == (3, 1 if task.kind == "binary" else 3)
+    assert values.dtype == np.float32
+    assert (values >= 0).all()
+    assert (values <= 1).all()
+    if task is THREE:
+        np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
+    pooling = model.get_layer("pooling")
+    assert model.layers[-2] is pooling
+    assert len(pooling.output.shape) == 2
+
+
+def test_no_base_holds_a_layer_that_is_exported_wrongly_or_a_second_scaling(base_name: str) -> None:
+    base = BASES[base_name]
+    model = build(TWO, spec_of(base), ModelConfig(name=base_name))
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("Rescaling") == 1
+    assert not {"Normalization", "Lambda", "PreStem"} & set(kinds)
+
+
+def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive) -> None:
+    base = BASES[base_name]
+    values = pictures(base.smallest)
+    model = sensitive(build(THREE, spec_of(base), ModelConfig(name=base_name, dense=[8], dropout=0.5)), values)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(model(values)), atol=1e-5)
+
+
+def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str) -> None:
+    base = BASES[base_name]
+    config, spec = ModelConfig(name=base_name), spec_of(base)
+    fast = build(THREE, spec, config, "bfloat16")
+    exact = in_float32(fast, THREE, spec, config)
+    for value, other in zip(fast.get_weights(), exact.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, other)
+    assert np.asarray(fast(pictures(base.smallest))).dtype == np.float32
+
+
+def test_dense_layers_and_dropout_stand_between_features_and_head() -> None:
+    spec = ImageSpec(32, 32)
+    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dense=[16, 8], dropout=0.5))
+    assert [layer.name for layer in model.layers[-6:]] == [
+        "pooling", "dense_1", "dropout_1", "dense_2", "dropout_2", "probability",
+    ]  # fmt: skip
+    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dropout=0.5))
+    assert [layer.name for layer in model.layers[-3:]] == ["pooling", "dropout", "probability"]
+    assert model.get_layer("dropout").rate == 0.5
+    model = build(TWO, spec, ModelConfig(name="mobilenet-v2"))
+    assert [layer.name for layer in model.layers[-2:]] == ["pooling", "probability"]
+
+
+def test_a_grey_picture_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"needs 3 channels; given 1\. Set image\.channels=3"):
+        build(TWO, ImageSpec(64, 64, 1), ModelConfig(name="mobilenet-v2"))
+
+
+@pytest.mark.parametrize(("height", "width"), [(74, 100), (100, 74)])
+def test_a_picture_below_the_smallest_side_is_refused(height: int, width: int) -> None:
+    with pytest.raises(ModelError, match=rf"{height}x{width} pixels is too small for inception-v3, which takes 75"):
+        build(TWO, ImageSpec(height, width), ModelConfig(name="inception-v3"))
+
+
+def test_every_base_is_an_architecture_and_the_lite_ones_take_crops() -> None:
+    for name, base in BASES.items():
+        row = ARCHITECTURES[name]
+        assert row.base is base
+        assert (row.side, row.summary) == (base.side, base.summary)
+        assert base.licence
+    assert {name for name, base in BASES.items() if base.fit == "crop"} == {
+        "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2",
+    }  # fmt: skip

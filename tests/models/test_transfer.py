@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tellapart.config import ModelConfig
+from tellapart.errors import ModelError
+from tellapart.models.pretrained import BASES
+from tellapart.task import ImageSpec, Task
+
+keras = pytest.importorskip("keras")
+
+from tellapart.models.base_weights import load_base  # noqa: E402
+from tellapart.models.build import build, in_float32, summary  # noqa: E402
+from tellapart.models.transfer import base_of, blocks_of, freeze, head_of, unfreeze  # noqa: E402
+
+THREE = Task(("a", "b", "c"))
+SPEC = ImageSpec(32, 32)
+PICTURES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+LABELS = np.arange(8) % 3
+# Residual sums, mixed branches or cells, as the papers count them, and an end where it has something to learn.
+BLOCKS = {
+    "efficientnet-lite0": 9 + 1, "efficientnet-lite1": 14 + 1, "efficientnet-lite2": 14 + 1, "inception-v3": 11,
+    "inception-resnet-v2": 43 + 1, "xception": 12 + 1, "mobilenet-v2": 10 + 1, "mobilenet-v3-large": 10 + 1,
+    "resnet-50": 16, "resnet-50-v2": 16, "densenet-121": 58, "efficientnet-v2-b0": 15 + 1,
+    "efficientnet-v2-s": 35 + 1, "convnext-tiny": 18 + 1, "nasnet-mobile": 16,
+}  # fmt: skip
+
+
+def network(name: str = "efficientnet-lite0", **options: object) -> keras.Model:
+    side = BASES[name].smallest
+    model = build(THREE, ImageSpec(side, side), ModelConfig(name=name, **options))
+    if name == "efficientnet-lite0":
+        load_base(model, BASES[name], "auto")
+    return model
+
+
+def values_of(layers: list[keras.Layer]) -> list[np.ndarray]:
+    return [np.array(value) for layer in layers for value in layer.get_weights()]
+
+
+def changed(before: list[np.ndarray], after: list[np.ndarray]) -> list[bool]:
+    return [not np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
+
+
+def train(model: keras.Model) -> None:
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.train_on_batch(PICTURES, LABELS)
+
+
+def normalisations(model: keras.Model) -> list[keras.Layer]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def test_the_parts_of_a_base_are_the_whole(base_name: str, sensitive) -> None:
+    side = BASES[base_name].smallest
+    pictures = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    model = sensitive(network(base_name, dense=[8]), pictures)
+    features = np.asarray(base_of(model)(pictures))
+    assert features.shape == (2, model.get_layer("pooling").output.shape[-1])
+    np.testing.assert_allclose(np.asarray(head_of(model)(features)), np.asarray(model(pictures)), atol=1e-5)
+
+
+def test_every_base_has_the_blocks_that_its_authors_count(base_name: str) -> None:
+    blocks = blocks_of(network(base_name))
+    assert len(blocks) == BLOCKS[base_name]
+
+
+def test_the_blocks_of_a_base_hold_each_layer_once_in_order(base_name: str) -> None:
+    model = network(base_name)
+    names = [[layer.name for layer in block] for block in blocks_of(model)]
+    flat = [name for block in names for name in block]
+    assert sorted(flat) == sorted(layer.name for layer in base_of(model).layers)
+    assert names[0][0] == "picture"
+    assert flat[-1] == "pooling"
+
+
+def test_a_gate_ends_no_block_and_a_last_activation_is_none() -> None:
+    names = [[layer.name for layer in block] for block in blocks_of(network("efficientnet-lite0"))]
+    assert [block[-1] for block in names[:-1]] == [
+        f"stage_{stage}_block_{block}_sum" for stage, count in ((2, 2), (3, 2), (4, 3), (5, 3), (6, 4))
+        for block in range(2, count + 1)
+    ]  # fmt: skip
+    assert {layer.name for layer in blocks_of(network("resnet-50"))[-1]} >= {"conv5_block3_out", "pooling"}
+
+
+def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> None:
+    model = network()
+    freeze(model)
+    head = head_of(model)
+    features = base_of(model).predict(PICTURES, verbose=0)
+    before = np.asarray(model(PICTURES))
+    head.compile("sgd", "sparse_categorical_crossentropy")
+    head.train_on_batch(features, LABELS)
+    after = np.asarray(model(PICTURES))
+    assert np.abs(after - before).max() > 1e-6
+    np.testing.assert_allclose(after, np.asarray(head(features)), atol=1e-6)
+    assert "probabilities" in summary(model)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        np.asarray(keras.models.load_model(tmp_path / "model.keras")(PICTURES)), after, atol=1e-6
+    )
+
+
+def test_the_head_of_a_network_in_bfloat16_takes_float32_features() -> None:
+    model = build(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[8]), "bfloat16")
+    load_base(model, BASES["efficientnet-lite0"], "auto")
+    features = np.asarray(base_of(model)(PICTURES)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(head_of(model)(features)), np.asarray(model(PICTURES)), atol=0.02)
+
+
+def test_a_frozen_base_does_not_change_while_the_head_learns() -> None:
+    model = network()
+    freeze(model)
+    base, head = base_of(model).layers, model.layers[-1:]
+    before, before_head = values_of(base), values_of(head)
+    train(model)
+    assert not any(changed(before, values_of(base)))
+    assert all(changed(before_head, values_of(head)))
+
+
+def test_freed_blocks_learn_and_those_below_do_not() -> None:
+    model = network()
+    *below, last = blocks_of(model)
+    low = [layer for block in below for layer in block]
+    free = [layer for layer in last if layer.weights and layer not in normalisations(model)]
+    before_low, before_free = values_of(low), values_of(free)
+    assert unfreeze(model, 1) == len(free) == 4
+    train(model)
+    assert not any(changed(before_low, values_of(low)))
+    assert all(changed(before_free, values_of(free)))
+
+
+def test_batch_normalisation_stays_as_it_was_when_all_is_free() -> None:
+    model = network()
+    assert unfreeze(model, "all") == 49
+    still = values_of(normalisations(model))
+    moving = [layer for layer in base_of(model).layers if layer.weights and layer not in normalisations(model)]
+    before = values_of(moving)
+    train(model)
+    assert not any(changed(still, values_of(normalisations(model))))
+    assert all(changed(before, values_of(moving)))
+
+
+def test_fewer_blocks_freeze_what_more_had_freed() -> None:
+    model = network()
+    every = unfreeze(model, "all")
+    assert unfreeze(model, len(blocks_of(model))) == every
+    assert unfreeze(model, 2) < every
+    assert unfreeze(model, 0) == 0
+    assert not any(layer.trainable_weights for layer in base_of(model).layers)
+
+
+@pytest.mark.parametrize("count", [11, -1])
+def test_a_number_of_blocks_that_is_not_there_is_told_with_those_that_are(count: int) -> None:
+    with pytest.raises(
+        ModelError, match=rf"unfreeze {count} blocks of efficientnet_lite0: it has 10\. Give a number from 0"
+    ):
+        unfreeze(network(), count)
+
+
+def test_a_network_without_a_base_is_told() -> None:
+    model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
+    for part in (base_of, head_of, freeze, blocks_of):
+        with pytest.raises(ModelError, match="cnn is no pretrained base with a head"):
+            part(model)
+
+
+def test_a_base_partly_free_has_the_same_twin_and_blocks_after_loading(tmp_path, sensitive) -> None:
+    model = sensitive(network("convnext-tiny"), PICTURES)
+    unfreeze(model, 1)
+    twin = in_float32(model, THREE, SPEC, ModelConfig(name="convnext-tiny"))
+    np.testing.assert_allclose(np.asarray(twin(PICTURES)), np.asarray(model(PICTURES)), atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [[layer.name for layer in block] for block in blocks_of(loaded)] == [
+        [layer.name for layer in block] for block in blocks_of(model)
+    ]

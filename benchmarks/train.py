@@ -86,7 +86,7 @@ def limit(setting: Setting) -> Figures:
     from tellapart.models.build import build
     from tellapart.recipes import load_recipe
     from tellapart.task import ImageSpec, Task
-    from tellapart.training.fit import compile_model
+    from tellapart.training.epochs import compile_model
 
     config, classes = load_recipe("cats-dogs-64"), setting.classes()
     task = Task(tuple(classes))
@@ -94,7 +94,7 @@ def limit(setting: Setting) -> Figures:
     keras.config.set_dtype_policy("float32")
     precision, _ = choose_precision(config.train.precision)
     model = build(task, ImageSpec(SIDE, SIDE, 3), config.model, precision)
-    compile_model(model, task, config, steps)
+    compile_model(model, task, config.train, steps)
     generator = np.random.default_rng(0)
     pictures = generator.integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
     labels = labels_of(task, generator.integers(0, len(classes), BATCH))

@@ -11,13 +11,16 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tellapart.errors import ConfigError, unknown
 from tellapart.task import Fit, Interpolation
+
+AUTO = "auto"
+"""A model name: one is chosen from the pictures."""
 
 FillMode = Literal["nearest", "reflect", "constant"]
 
@@ -39,12 +42,12 @@ class DataConfig(_Section):
 
 
 class ImageConfig(_Section):
-    """The picture the network sees. None: the model's own size, or the pictures' own if small and all alike."""
+    """The picture the network sees. None: the model's own; or the pictures' own size, if they are small and alike."""
 
     height: int | None = Field(None, gt=0)
     width: int | None = Field(None, gt=0)
     channels: Literal[1, 3] | None = None
-    fit: Fit = "squash"
+    fit: Fit | None = None
     interpolation: Interpolation = "bilinear"
 
 
@@ -89,8 +92,8 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = "cnn"
-    weights: str = "auto"
+    name: str = Field(AUTO, description="auto: chosen from the pictures")
+    weights: str = Field("auto", description="of a pretrained base: auto, imagenet, none, or a file")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -115,6 +118,11 @@ class TrainConfig(_Section):
     )
     label_smoothing: float = Field(0, ge=0, lt=0.5)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    views: int = Field(1, gt=0, description="of each training picture for the frozen base: 1 plain, more augmented")
+    fine_tune: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        0, description="blocks of the base to train after its head, from the top; all: the whole base"
+    )
+    fine_tune_learning_rate: float = Field(0.0001, gt=0)
 
 
 class Config(_Section):

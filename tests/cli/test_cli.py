@@ -33,7 +33,14 @@ def call(*arguments: str | Path, stdin: str | None = None, cwd: Path | None = No
 @pytest.fixture(scope="module")
 def run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
     pytest.importorskip("keras")
-    settings = ["image.height=24", "image.width=24", "model.filters=[8]", "model.dense=[8]", "train.epochs=3"]
+    settings = [
+        "model.name=cnn",
+        "image.height=24",
+        "image.width=24",
+        "model.filters=[8]",
+        "model.dense=[8]",
+        "train.epochs=3",
+    ]
     return ta.train(two_shapes, out=tmp_path_factory.mktemp("runs") / "run", config=ta.make_config(settings=settings))
 
 
@@ -109,7 +116,8 @@ def test_resume_takes_nothing_beside_it(run: ta.Run) -> None:
 def test_train_prints_progress_to_stderr_and_the_answer_to_stdout(two_shapes: Path, tmp_path: Path) -> None:
     pytest.importorskip("keras")
     shown = call(
-        "train", two_shapes, "--epochs", "2", "--image-size", "24", "--seed", "4", "--out", tmp_path / "run",
+        "train", two_shapes, "--model", "cnn", "--epochs", "2", "--image-size", "24", "--seed", "4",
+        "--out", tmp_path / "run",
         "--set", "model.filters=[4]", "--set", "model.dense=[4]", "--cache-limit", "1GB", "--format", "json",
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr

@@ -5,7 +5,9 @@ import shutil
 import sqlite3
 import threading
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tellapart.data import pixels
 from tellapart.data import scan as scanning
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Picture
-from tellapart.data.scan import decide_spec, scan
+from tellapart.data.scan import decide_spec, sample, scan
 from tellapart.data.sources import Source, read_source
 from tellapart.data.sources.source import Row
 from tellapart.progress import Progress
@@ -209,14 +211,28 @@ def test_a_file_that_vanished_is_an_unreadable_row(folder: Path) -> None:
     assert not there.error
 
 
+def decided_spec(source: Source, channels_of_model: int | None = None, **given: Any) -> tuple[ImageSpec, list[str]]:
+    seen = partial(sample, source, BOUND)
+    return decide_spec(ImageConfig(**given), seen, side=128, fit="squash", channels=channels_of_model)
+
+
+def test_a_model_that_needs_colour_takes_small_grey_pictures_at_its_own_size(tmp_path: Path) -> None:
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        Image.new("L", (20, 20)).save(tmp_path / kind / "0.png")
+    source = read_source(tmp_path, DataConfig())
+    assert decided_spec(source, 3) == (ImageSpec(128, 128, 3), [])
+    assert decided_spec(source, 3, fit="pad", height=64)[0] == ImageSpec(64, 64, 3, fit="pad")
+
+
 def test_small_pictures_that_are_alike_keep_their_size_and_others_take_the_models(folder: Path) -> None:
     source = read_source(folder, DataConfig())
-    spec, decided = decide_spec(source, ImageConfig(), 128, BOUND)
+    spec, decided = decided_spec(source)
     assert spec == ImageSpec(40, 40, 3)
     assert decided == ["the pictures are all 40x40 and keep that size"]
-    assert decide_spec(source, ImageConfig(height=64), 128, BOUND)[0] == ImageSpec(64, 64, 3)
+    assert decided_spec(source, height=64)[0] == ImageSpec(64, 64, 3)
     Image.new("RGB", (80, 60)).save(folder / "disc" / "disc 0.png")
-    assert decide_spec(source, ImageConfig(), 128, BOUND) == (ImageSpec(128, 128, 3), [])
+    assert decided_spec(source) == (ImageSpec(128, 128, 3), [])
 
 
 def test_only_pictures_that_are_all_grey_make_a_grey_network(tmp_path: Path) -> None:
@@ -225,7 +241,7 @@ def test_only_pictures_that_are_all_grey_make_a_grey_network(tmp_path: Path) -> 
         for number, mode in enumerate(("L", "1", "LA", "I;16")):
             Image.new(mode, (20, 20)).save(tmp_path / kind / f"{number}.png")
     source = read_source(tmp_path, DataConfig())
-    assert decide_spec(source, ImageConfig(), 128, BOUND)[0].channels == 1
+    assert decided_spec(source)[0].channels == 1
     Image.new("RGB", (20, 20)).save(tmp_path / "b" / "0.png")
-    assert decide_spec(source, ImageConfig(), 128, BOUND)[0].channels == 3
-    assert decide_spec(source, ImageConfig(channels=1), 128, BOUND)[0].channels == 1
+    assert decided_spec(source)[0].channels == 3
+    assert decided_spec(source, channels=1)[0].channels == 1

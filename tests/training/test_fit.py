@@ -12,11 +12,13 @@ import pytest
 import tellapart as ta
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.progress import Progress
-from tellapart.training.fit import best_epoch, class_weights
+from tellapart.training.epochs import best_row
+from tellapart.training.fit import class_weights
 
 pytest.importorskip("keras")
 
 SMALL = (
+    "model.name=cnn",
     "image.height=32",
     "image.width=32",
     "model.filters=[8, 16]",
@@ -261,7 +263,7 @@ def test_a_pictures_own_small_size_and_greyness_are_kept_and_told(shapes: Path, 
         target = tmp_path / "grey" / path.parent.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).convert("L").save(target)
-    config = ta.make_config(settings=["model.filters=[4]", "model.dense=[4]", "train.epochs=1"])
+    config = ta.make_config(settings=["model.name=cnn", "model.filters=[4]", "model.dense=[4]", "train.epochs=1"])
     run = ta.train(tmp_path / "grey", out=tmp_path / "run", config=config)
     assert run.spec.shape == (40, 40, 1)
     assert len(run.record["decided"]) == 2
@@ -284,7 +286,7 @@ def test_evaluating_other_pictures_matches_classes_by_name(trained: ta.Run, shap
 
 def test_the_best_epoch_is_the_earliest_of_equals() -> None:
     rows = [{"epoch": i, "val_accuracy": v} for i, v in enumerate((0.5, 0.8, 0.8), start=1)]
-    assert best_epoch(rows, "val_accuracy") == 2
+    assert best_row(rows, "val_accuracy")["epoch"] == 2
 
 
 def test_run_json_says_what_the_run_was_made_with(trained: ta.Run) -> None:

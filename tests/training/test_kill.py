@@ -19,7 +19,8 @@ pytest.importorskip("keras")
 
 COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()", "train"]
 SETTINGS = (
-    "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]", "model.dropout=0.3",
+    "model.name=cnn", "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]",
+    "model.dropout=0.3",
     "train.batch_size=4", "train.epochs=6", "train.patience=0", "train.learning_rate=0.003", "augment=medium",
 )  # fmt: skip
 

@@ -94,7 +94,9 @@ def show_run(run: Run, format: options.Format) -> None:
                 f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f}) "
                 f"on {values['n']} pictures of the {split} split, 95 % interval"
             )
-        show(f"best epoch {record['best_epoch']} of {len(run.history)}; {record['stopped']}")
+        for text in record["decided"]:
+            show(f"{text[0].upper()}{text[1:]}.")
+        show(f"kept {record['best_epoch']} of {len(run.history)}; {record['stopped']}")
         show(f"run     {run.path}")
         show(f"report  {run.report_file}")
         if record["status"] == "interrupted":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,16 +93,25 @@ class Pictures:
         return bool(digest) and self._cache is not None and self._cache.put(digest, pixels)
 
 
+class Rows(Protocol):
+    """What Batches takes rows of: Pictures, or features that were made from them."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[Any]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Batches:
     """The batches of every epoch, numbered from 0.
 
-    labels: float32 (n, 1) or (n, k), as `labels_of` gives them. steps: batches of an epoch; None: each picture once,
-    with a short batch last. With steps the epochs are pieces of one endless row of passes over the pictures, so no
-    picture comes again before all others have come, and no warp comes twice.
+    pictures: uint8 (n, h, w, c) by row, or, without augmentation, any other rows. labels: float32 (n, 1) or (n, k), as
+    `labels_of` gives them. steps: batches of an epoch; None: each picture once, with a short batch last. With
+    steps the epochs are pieces of one endless row of passes over the pictures, so no picture comes again before all
+    others have come, and no warp comes twice.
     """
 
-    pictures: Pictures
+    pictures: Rows
     labels: NDArray[np.float32]
     batch_size: int
     shuffle: bool = False
@@ -119,18 +129,18 @@ class Batches:
         """Batches in an epoch."""
         return self.steps or -(-len(self.pictures) // self.batch_size)
 
-    def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Pictures (n, height, width, channels) and their labels (n, 1) or (n, k). Raises IndexError, PictureError."""
         rows, passes = self.rows(index, epoch)
         pixels = self.pictures.take(rows)
         if self.augment is not None and self.augment.active:
-            drawn = augmenting.draw(self.augment, self.pictures.spec.shape, self.seed, passes, rows)
+            drawn = augmenting.draw(self.augment, pixels.shape[1:], self.seed, passes, rows)
             augmenting.apply(pixels, drawn, self.augment)
         return pixels, self.labels[rows]
 
     def epoch(
         self, epoch: int = 0, *, workers: int = 1, ahead: int = 4
-    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    ) -> Iterator[tuple[NDArray[Any], NDArray[np.float32]]]:
         """The batches of an epoch in order, made in threads up to `ahead` of their use. Leaving early ends them."""
         return in_order(lambda index: self.batch(index, epoch), range(len(self)), workers=workers, ahead=ahead)
 

@@ -69,7 +69,7 @@ class ArrayCache:
         self.problem = ""
         self._what = what
         self._root = root
-        self._limit = limit_bytes
+        self.limit_bytes = limit_bytes
         self._record_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._lock = threading.RLock()
         self._pending: dict[str, Record] = {}
@@ -142,7 +142,7 @@ class ArrayCache:
             if fitting < len(records):
                 self._full = True
                 self.problem = (
-                    f"The {self._what} in {self._root} reached their limit ({self._limit / 2**30:.3g} GiB, or the "
+                    f"The {self._what} in {self._root} reached their limit ({self.limit_bytes / 2**30:.3g} GiB, or the "
                     "disk is nearly full); the others are made each time they are needed, which is slower."
                 )
 
@@ -167,14 +167,14 @@ class ArrayCache:
 
     def _make_room(self, shelf: Shelf, needed: int) -> int:
         """Bytes that may be written now, at most `needed`."""
-        left = bytes_left(self._root, self._limit)
+        left = bytes_left(self._root, self.limit_bytes)
         if left < needed:
-            evict_least_used(self._root, self._limit, needed, spared=shelf.folder)
-            left = bytes_left(self._root, self._limit)
+            evict_least_used(self._root, self.limit_bytes, needed, spared=shelf.folder)
+            left = bytes_left(self._root, self.limit_bytes)
         # A folder in long use may hold mostly pictures of the past: it begins anew, once, if nobody else reads it.
         if left < needed and not self._emptied and len(self._wanted) * 2 < shelf.count():
             self._emptied = shelf.empty()
-            left = bytes_left(self._root, self._limit)
+            left = bytes_left(self._root, self.limit_bytes)
         return max(0, min(needed, left))
 
     def _give_up(self, error: Exception) -> None:

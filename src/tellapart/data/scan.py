@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,12 @@ from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
 from tellapart.data.sources import open_row
-from tellapart.data.sources.source import Source
+from tellapart.data.sources.source import Row, Source
 from tellapart.errors import PictureError
 from tellapart.files import cache_root
 from tellapart.parallel import cores, in_order
 from tellapart.progress import SILENT, Progress
-from tellapart.task import ImageSpec
+from tellapart.task import Fit, ImageSpec
 
 SAMPLE = 32
 SMALL_SIDE = 96
@@ -236,28 +236,43 @@ def _open_memory(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def decide_spec(source: Source, config: ImageConfig, side: int, max_pixels: int) -> tuple[ImageSpec, list[str]]:
+def sample(source: Source, max_pixels: int) -> list[pixels.Decoded]:
+    """Size and mode of up to SAMPLE pictures, evenly spread; those that cannot be decoded are left out."""
+
+    def look(row: Row) -> pixels.Decoded | None:
+        with suppress(PictureError, OSError):
+            return pixels.decode(open_row(source.root, row.path), None, max_pixels=max_pixels)
+        return None
+
+    step = max(1, len(source.rows) // SAMPLE)
+    return [found for found in in_order(look, source.rows[::step][:SAMPLE]) if found is not None]
+
+
+def decide_spec(
+    config: ImageConfig, seen: Callable[[], list[pixels.Decoded]], *, side: int, fit: Fit, channels: int | None
+) -> tuple[ImageSpec, list[str]]:
     """The picture the network will see, and in words what was chosen from a sample of the pictures.
 
-    Small pictures that are all alike keep their size; others take `side`, the model's own. All grey: one channel.
+    seen: gives the sample, and is called only where something is to be decided from it. side, fit: the model's own.
+    channels: what the model needs, or None where it takes any: small pictures that are all alike then keep their size,
+    and where all are grey one channel is enough.
     """
-    height, width, channels = config.height, config.width, config.channels
-    seen = []
-    if height is None or width is None or channels is None:
-        step = max(1, len(source.rows) // SAMPLE)
-        for row in source.rows[::step][:SAMPLE]:
-            with suppress(PictureError, OSError):
-                seen.append(pixels.decode(open_row(source.root, row.path), None, max_pixels=max_pixels))
-    decided = []
+    height, width, decided = config.height, config.width, []
+    if channels is not None:
+        height, width = height or width or side, width or height or side
+        channels = config.channels or channels
+    else:
+        channels = config.channels
     if height is None or width is None:
-        sizes = {(found.height, found.width) for found in seen}
+        sizes = {(found.height, found.width) for found in seen()}
         if height is None and width is None and len(sizes) == 1 and max(min(sizes)) <= SMALL_SIDE:
             height, width = next(iter(sizes))
             decided.append(f"the pictures are all {height}x{width} and keep that size")
         else:
             height, width = height or width or side, width or height or side
     if channels is None:
-        channels = 1 if seen and all(found.mode.startswith(GREY_MODES) for found in seen) else 3
-        if channels == 1:
+        grey = bool(seen()) and all(found.mode.startswith(GREY_MODES) for found in seen())
+        channels = 1 if grey else 3
+        if grey:
             decided.append("the pictures are grey, so the network has one channel")
-    return ImageSpec(height, width, channels, config.fit, config.interpolation), decided
+    return ImageSpec(height, width, channels, config.fit or fit, config.interpolation), decided

@@ -31,7 +31,7 @@ def assign_splits(
     given = {rows[index].split for index in usable} - {""}
     split = {index: rows[index].split or ("train" if given else "") for index in usable}
     free = [index for index in usable if split[index] in ("", "train")]
-    groups = _groups(rows, usable)
+    groups = groups_of(rows, usable)
     if not given:
         split.update(dict.fromkeys(free, "train"))
     for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
@@ -80,7 +80,7 @@ def _rank(rows: list[Picture], indices: list[int], purpose: str) -> bytes:
     return hashlib.blake2b(f"{purpose}/{content}".encode(), digest_size=16).digest()
 
 
-def _groups(rows: list[Picture], usable: list[int]) -> list[int]:
+def groups_of(rows: list[Picture], usable: list[int]) -> list[int]:
     """A group number for each picture: pictures with the same content or the same given group share one."""
     parent = list(range(len(rows)))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from tellapart.data.pixels import Source
 from tellapart.errors import ExportError, PictureError
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec, Task
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 METADATA_KEY = "tellapart"
 BATCH = 32
@@ -45,6 +48,19 @@ class Prediction:
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
 
+def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or cores()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(os.fspath(path), options, providers=onnxruntime.get_available_providers())
+    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
+        raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
+
+
 class Predictor:
     """A model.onnx, ready to predict.
 
@@ -52,19 +68,9 @@ class Predictor:
     """
 
     def __init__(self, model: str | os.PathLike[str], *, threads: int | None = None) -> None:
-        import onnxruntime
-
         self.path = Path(model)
         self._threads = threads or cores()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                os.fspath(self.path), options, providers=onnxruntime.get_available_providers()
-            )
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
-            raise ExportError(f"{self.path} cannot be read as an ONNX model: {error}") from None
+        self._session = open_session(self.path, self._threads)
         entry = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if entry is None:
             raise ExportError(

@@ -77,6 +77,11 @@ def choose_precision(wanted: str) -> tuple[str, str]:
     return "float32", "the machine has no fast bfloat16"
 
 
+def has_gpu() -> bool:
+    """Whether Keras computes on a GPU."""
+    return _gpu_capability() != (0, 0)
+
+
 def _cpu_flags() -> set[str]:
     path = Path("/proc/cpuinfo")
     if not path.exists():

@@ -5,7 +5,7 @@ Read by: build, api, command line. Importing it imports no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,6 +68,22 @@ def architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise ModelError(unknown("model", name, ARCHITECTURES))
     return ARCHITECTURES[name]
+
+
+TINY_SIDE = 64
+MANY = 10_000
+
+
+def choose(sizes: Sequence[tuple[int, int]], pictures: int) -> tuple[str, str]:
+    """The architecture that suits the pictures, and why. sizes: (height, width) of some; pictures: how many in all.
+
+    A base that was trained on photographs beats what so few pictures can teach; only for many tiny ones, which it would
+    see enlarged, a network of their own size is better (Fashion-MNIST: see docs/recipes.md) and quicker.
+    """
+    largest = max((max(size) for size in sizes), default=TINY_SIDE + 1)
+    if largest <= TINY_SIDE and pictures >= MANY:
+        return "resnet-small", f"model: resnet-small, as the {pictures:,} pictures are at most {largest} pixels a side"
+    return "efficientnet-lite0", "model: efficientnet-lite0, the pretrained base inside the package"
 
 
 def resolve(config: ModelConfig) -> tuple[Architecture, scratch.Options]:

@@ -75,7 +75,8 @@ def load_h5(model: keras.Model, path: str | os.PathLike[str]) -> None:
     if extra and not lacking:
         raise ModelError(
             f"{path} holds {extra.total()} arrays beside the weights of {model.name}, of shapes "
-            f"{_some([str(shape) for shape in sorted(extra)])}: a classifier, or a larger network. Give a file without the top."
+            f"{_some([str(shape) for shape in sorted(extra)])}: a classifier, or a larger network. "
+            "Give a file without the top."
         )
     if lacking:
         raise ModelError(

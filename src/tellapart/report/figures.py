@@ -49,6 +49,11 @@ def history_figure(history: Sequence[Mapping[str, Any]], best_epoch: int) -> Fig
     return figure
 
 
+def unit_of(history: Sequence[Mapping[str, Any]]) -> str:
+    """What a row of history is: an epoch; or a fit, where a head was only fitted with less and less regularisation."""
+    return "fit" if history and all("regularization" in row for row in history) else "epoch"
+
+
 def curve_figure(history: Sequence[Mapping[str, Any]], quantity: Quantity, best_epoch: int) -> Figure:
     """One half of `history_figure`, for pages that set the halves side by side or below each other."""
     figure = _new_figure(4.6, 3.4)
@@ -155,6 +160,13 @@ def _new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor=PAPER)
 
 
+def _axis_name(history: Sequence[Mapping[str, Any]]) -> str:
+    if unit_of(history) == "fit":
+        return "fit, from strong to weak regularisation"
+    head = sum(row.get("phase") == "head" for row in history)
+    return f"epoch (to {head}: the head on the frozen base)" if 0 < head < len(history) else "epoch"
+
+
 def _draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], quantity: Quantity, best_epoch: int) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -182,13 +194,13 @@ def _draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], quantity: Qua
             color=VALIDATION,
             markeredgecolor=PAPER,
             zorder=4,
-            label=f"epoch {best_epoch}: {label}",
+            label=f"{unit_of(history)} {best_epoch}: {label}",
         )
     if quantity == "accuracy":
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
     else:
         axes.set_ylim(bottom=0, top=1.08 * axes.dataLim.ymax)
-    axes.set_xlabel("epoch", fontsize=9, color=MUTED)
+    axes.set_xlabel(_axis_name(history), fontsize=9, color=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.tick_params(colors=MUTED, labelsize=9, length=0)
     axes.grid(axis="y", color=RULE, linewidth=0.8)

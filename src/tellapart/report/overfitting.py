@@ -8,7 +8,8 @@ The rule, on validation and training loss smoothed over three epochs:
   more than three times the noise, which is read from the second differences, so that a bend does not count as noise;
 - it *overfits* if, from the turn to the end, the smoothed training loss fell by more than 1 % meanwhile;
 - it is *still learning* if the turn is at the end and the last third of the epochs brought more than 3 %.
-Anything else is level. Fewer than four epochs are too few to tell.
+Anything else is level. Fewer than four epochs are too few to tell. Rows with `regularization` are of a linear head,
+fitted anew with less and less of it; where they stand alone the sentence says what was chosen.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def overfitting_sentence(history: Sequence[Mapping[str, Any]], monitor: str = "v
     """
     if not history:
         return "No epoch was trained."
+    linear = [row for row in history if "regularization" in row]
+    history = history[len(linear) :]
+    if not history:
+        return _linear(linear, monitor)
     if any("val_loss" not in row for row in history):
         return "Without validation pictures nobody can tell whether it overfits."
     if not all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in history):
@@ -58,6 +63,22 @@ def overfitting_sentence(history: Sequence[Mapping[str, Any]], monitor: str = "v
     if turn == len(history) - 1 and smooth[-1 - third] - smooth[-1] > _RISE * smooth[-1]:
         return "It does not overfit, and was still learning: the validation loss was falling to the last epoch."
     return f"It does not overfit: the validation loss stays level after epoch {history[_level_from(smooth)]['epoch']}."
+
+
+def _linear(history: Sequence[Mapping[str, Any]], monitor: str) -> str:
+    """Of a head that was fitted to convergence, with less regularisation from row to row."""
+    sign = 1 if monitor == "val_loss" else -1
+    kept, last = min(history, key=lambda row: sign * row[monitor]), history[-1]
+    chosen = (
+        f"Only a linear head was trained, to convergence; of {len(history)} strengths of regularisation the validation "
+        f"pictures chose number {kept['epoch']} ({_MONITORS[monitor]})."
+    )
+    if kept is last:
+        return f"{chosen} None weaker was tried."
+    return (
+        f"{chosen} Weaker ones overfit: the training loss falls on to {last['loss']:.2g} and the validation loss goes "
+        f"from {kept['val_loss']:.2g} to {last['val_loss']:.2g}."
+    )
 
 
 def _rising(history: Sequence[Mapping[str, Any]], monitor: str, lowest: int, training_fall: float) -> str:

@@ -24,7 +24,15 @@ from tellapart.errors import PictureError
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.intervals import Estimate
 from tellapart.evaluation.mistakes import Mistake
-from tellapart.report.figures import STRONG_SHADE, confusion_figure, curve_figure, inline_svg, row_shares, shade
+from tellapart.report.figures import (
+    STRONG_SHADE,
+    confusion_figure,
+    curve_figure,
+    inline_svg,
+    row_shares,
+    shade,
+    unit_of,
+)
 from tellapart.report.overfitting import overfitting_sentence
 
 _MOST_MISTAKES = 24
@@ -195,11 +203,12 @@ def _training(report: ReportInput) -> dict[str, Any]:
 
     history, best = report.history, report.best_epoch
     seconds = sum(row["seconds"] for row in history)
-    epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
+    unit = unit_of(history)
+    epochs = f"1 {unit}" if len(history) == 1 else f"{len(history)} {unit}s"
     speed = np.mean([row["pictures_per_second"] for row in history]) if history else 0.0
     descriptions = {
-        "accuracy": "Accuracy by epoch, training and validation",
-        "loss": "Loss by epoch, training and validation",
+        "accuracy": f"Accuracy by {unit}, training and validation",
+        "loss": f"Loss by {unit}, training and validation",
     }
     curves = []
     if history:
@@ -216,7 +225,7 @@ def _training(report: ReportInput) -> dict[str, Any]:
             for picture, label in zip(pixels[:_MOST_BATCH_PICTURES], labels[:_MOST_BATCH_PICTURES], strict=True)
         ]
     return {
-        "training": f"{epochs} in {_duration(seconds)}, {speed:,.0f} pictures a second. Kept: epoch {best}.",
+        "training": f"{epochs} in {_duration(seconds)}, {speed:,.0f} pictures a second. Kept: {unit} {best}.",
         "curves": curves,
         "batch": batch,
     }
@@ -336,12 +345,16 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
     """The history as a table of plain text."""
     if not history:
         return ""
-    columns = list(history[0])
+    columns = list(dict.fromkeys(name for row in history for name in row))
     lines = ["  ".join(f"{name:>{max(len(name), 9)}}" for name in columns)]
     for row in history:
-        cells = (f"{row[name]:.6g}" if name in row else "" for name in columns)
+        cells = (_cell(row.get(name, "")) for name in columns)
         lines.append("  ".join(f"{cell:>{max(len(name), 9)}}" for name, cell in zip(columns, cells, strict=True)))
     return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _duration(seconds: float) -> str:

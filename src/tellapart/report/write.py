@@ -16,7 +16,7 @@ from tellapart.errors import PictureError, RunError
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.files import replacing, write_text
 from tellapart.progress import SILENT, Progress
-from tellapart.report.figures import batch_figure, confusion_figure, history_figure
+from tellapart.report.figures import batch_figure, confusion_figure, history_figure, unit_of
 from tellapart.report.report import ReportInput, render
 from tellapart.runs.run import RunFolder
 from tellapart.task import ImageSpec
@@ -48,7 +48,9 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             figure.savefig(neighbour, dpi=110)
         progress.update(stage, done, steps)
-    notes = [record["stopped"][0].upper() + record["stopped"][1:] + f"; epoch {record['best_epoch']} is kept."]
+    notes = [
+        record["stopped"][0].upper() + record["stopped"][1:] + f"; {unit_of(history)} {record['best_epoch']} is kept."
+    ]
     notes += [text[0].upper() + text[1:] + "." for text in record["decided"]]
     if split != "test":
         notes.append(f"There is no test split: these are figures of the {split} split, which chose the epoch.")

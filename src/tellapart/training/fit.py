@@ -1,15 +1,14 @@
 """Catalog + Config -> Run: prepare, build, fit, keep the best, save, verify, evaluate. The story in order.
 
-Every epoch ends with a row of history and a checkpoint on the disk. What the next epoch does follows from these and
-the seed alone, so a run that was killed goes on as one that never stopped. Read by: api. Needs the extra `train`.
+A network is trained from nothing in epochs. On a pretrained base first its head is fitted, over features that are
+computed once; then, where it is wished, the top of the base learns too. Read by: api. Needs the extra `train`.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +19,24 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
 from tellapart.data.sources import open_row
+from tellapart.data.splits import groups_of
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.files import replacing
 from tellapart.inference.export import export_onnx
 from tellapart.inference.measure import measure, write_predictions
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import choose_precision, start_keras
+from tellapart.models.base_weights import load_base, weights_digest
 from tellapart.models.build import build, in_float32, summary
+from tellapart.models.pretrained import Base
+from tellapart.models.registry import resolve
+from tellapart.models.transfer import freeze, head_of, unfreeze
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
-from tellapart.task import Task
 from tellapart.training.checkpoint import Checkpoint
+from tellapart.training.epochs import Epochs, Row, best_row, compile_model, is_better
+from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
+from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
 from tellapart.training.interruption import CtrlC
 
 if TYPE_CHECKING:
@@ -38,43 +44,60 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 32
 VERIFIED_PICTURES = 64
+FEW = 200
+"""Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
 
 
 @dataclass
 class _Fit:
-    """What the epochs share."""
+    """What the phases share. labels: class positions of the pictures of a split."""
 
     run: RunFolder
     config: Config
     catalog: Catalog
-    model: keras.Model
-    train: Batches
-    validation: Batches
-    weights: NDArray[np.float32] | None
     cache: PixelCache
+    pictures: dict[Split, Pictures]
+    labels: dict[Split, NDArray[np.int64]]
+    class_weights: NDArray[np.float32] | None
+    precision: str
     progress: Progress
     ctrl_c: CtrlC
+
+    def build(self, precision: str) -> keras.Model:
+        return build(self.catalog.task, self.cache.spec, self.config.model, precision)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """model: with the weights of `best`, a row of history. base: its frozen base as ONNX, if that is at hand."""
+
+    model: keras.Model
+    best: Row
+    stopped: str
+    base: Path | None = None
 
 
 def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
 
     Ctrl-C ends it cleanly after the best epoch so far. Raises TrainingError where it cannot start or the loss is not a
-    number in the first epoch, PictureError for a picture that changed or went away.
+    number in the first epoch, ModelError for weights that cannot be had, PictureError for a picture that changed or
+    went away.
     """
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
     try:
         state = _prepare(run, cache, progress)
+        base = resolve(state.config.model)[0].base
         with state.ctrl_c:
-            stopped = _epochs(state)
+            fitted = _from_nothing(state) if base is None else _on_base(state, base)
     except TellapartError as error:
         run.update(status="failed", error=str(error))
         raise
     except KeyboardInterrupt:
         run.update(status="interrupted", error="stopped by Ctrl-C before the first epoch ended")
         raise
-    _finish(state, stopped)
+    _finish(state, fitted)
 
 
 def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:
@@ -85,20 +108,22 @@ def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:
     config, catalog, spec = run.config, run.catalog, run.spec
     keras.utils.set_random_seed(config.seed)
     precision, reason = choose_precision(config.train.precision)
-    model = build(catalog.task, spec, config.model, precision)
-    train, validation = _batches(catalog, cache, config)
     weights, weighting = class_weights(catalog.split("train"), config)
-    compile_model(model, catalog.task, config, len(train))
-    run.update(
-        status="training", precision=precision, parameters=model.count_params(), class_weights=weighting, error=""
-    )
+    run.update(status="training", precision=precision, class_weights=weighting, error="")
     progress.line(
-        f"{config.model.name}: {model.count_params():,} parameters, pictures {spec.height}x{spec.width}, "
-        f"{precision} ({reason}); class weights: {weighting}"
+        f"{config.model.name}: pictures {spec.height}x{spec.width}, {precision} ({reason}); class weights: {weighting}"
     )
     if cache.problem:
         progress.line(cache.problem)
-    return _Fit(run, config, catalog, model, train, validation, weights, cache, progress, CtrlC())
+    splits: tuple[Split, ...] = ("train", "validation")
+    pictures = {split: _pictures(catalog.split(split), cache, config) for split in splits}
+    labels = {split: catalog.split(split).class_indices() for split in splits}
+    return _Fit(run, config, catalog, cache, pictures, labels, weights, precision, progress, CtrlC())
+
+
+def _pictures(chosen: Catalog, cache: PixelCache, config: Config) -> Pictures:
+    max_pixels = config.data.max_pixels
+    return Pictures(chosen.root, chosen.pictures, cache.spec, open_row=open_row, cache=cache, max_pixels=max_pixels)
 
 
 def require_trainable(catalog: Catalog) -> None:
@@ -114,37 +139,6 @@ def require_trainable(catalog: Catalog) -> None:
         )
 
 
-def _batches(catalog: Catalog, cache: PixelCache, config: Config) -> tuple[Batches, Batches]:
-    """Training batches, shuffled and augmented, and validation batches, in order and plain."""
-
-    def pictures(split: Split) -> tuple[Pictures, NDArray[np.float32]]:
-        chosen = catalog.split(split)
-        found = Pictures(
-            catalog.root,
-            chosen.pictures,
-            cache.spec,
-            open_row=open_row,
-            cache=cache,
-            max_pixels=config.data.max_pixels,
-        )
-        return found, labels_of(catalog.task, chosen.class_indices())
-
-    train = Batches(
-        *pictures("train"),
-        config.train.batch_size,
-        shuffle=True,
-        augment=config.augment,
-        seed=config.seed,
-        steps=config.train.steps_per_epoch,
-    )
-    held, labels = pictures("validation")
-    size, steps = config.train.batch_size, config.train.validation_steps
-    if steps is None or steps * size >= len(held):
-        # Going over the same pictures again would tell nothing more.
-        size, steps = EVALUATION_BATCH, None
-    return train, Batches(held, labels, size, steps=steps)
-
-
 def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] | None, str]:
     """A weight for each class, mean 1 over the pictures, or None; and in words what was done."""
     counts = np.bincount(train.class_indices(), minlength=len(train.task.classes))
@@ -156,178 +150,207 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
     return weights, words
 
 
-def compile_model(model: keras.Model, task: Task, config: Config, steps: int) -> None:
-    """Loss and metrics from the Task, optimizer and schedule from the configuration; steps: of one epoch."""
-    keras = start_keras()
-    train = config.train
-    rate: Any = train.learning_rate
-    if train.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(train.learning_rate, steps * train.epochs)
-    made = {
-        "adam": lambda: keras.optimizers.Adam(rate, weight_decay=train.weight_decay or None),
-        "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=train.weight_decay),
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=train.weight_decay or None),
-        "rmsprop": lambda: keras.optimizers.RMSprop(rate, weight_decay=train.weight_decay or None),
-    }
-    if task.kind == "binary":
-        loss: Any = keras.losses.BinaryCrossentropy(label_smoothing=train.label_smoothing)
-        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy")
-    else:
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
-        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-    model.compile(made[train.optimizer](), loss, metrics=[accuracy])
+def _from_nothing(state: _Fit) -> _Fitted:
+    """Epochs over the whole network."""
+    model = state.build(state.precision)
+    state.progress.line(f"{model.count_params():,} parameters, all of them to learn")
+    epochs = _epochs_on_pictures(state, model, Checkpoint(state.run.checkpoint))
+    stopped = epochs.go()
+    return _Fitted(model, best_row(state.run.history, state.config.train.monitor), stopped)
 
 
-def _epochs(state: _Fit) -> str:
-    """All epochs that are still to do; returns why it ended."""
+def _epochs_on_pictures(
+    state: _Fit,
+    model: keras.Model,
+    checkpoint: Checkpoint,
+    *,
+    phase: str = "",
+    before: tuple[Row, ...] = (),
+    learning_rate: float | None = None,
+) -> Epochs:
+    """The whole network compiled, over training pictures, shuffled and augmented, and plain validation pictures."""
+    config, task = state.config, state.catalog.task
+    train = config.train.model_copy(update={"learning_rate": learning_rate or config.train.learning_rate})
+    training = Batches(
+        state.pictures["train"],
+        labels_of(task, state.labels["train"]),
+        train.batch_size,
+        shuffle=True,
+        augment=config.augment,
+        seed=config.seed,
+        steps=train.steps_per_epoch,
+    )
+    held, size, steps = state.pictures["validation"], train.batch_size, train.validation_steps
+    if steps is None or steps * size >= len(held):
+        # Going over the same pictures again would tell nothing more.
+        size, steps = EVALUATION_BATCH, None
+    validation = Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
+    compile_model(model, task, train, len(training))
+    return Epochs(
+        state.run,
+        train,
+        model,
+        training,
+        validation,
+        state.class_weights,
+        checkpoint,
+        state.progress,
+        state.ctrl_c,
+        phase,
+        before,
+    )
+
+
+def _on_base(state: _Fit, base: Base) -> _Fitted:
+    """The head over the features of the frozen base; then, where it is wished, the top of the base as well."""
+    config, progress = state.config, state.progress
+    model = state.build("float32")
+    loaded = load_base(model, base, config.model.weights)
+    freeze(model)
+    progress.line(f"{model.count_params():,} parameters; weights: {loaded}")
+    key = base_key(base.name, weights_digest(model), state.cache.spec)
+    engine = choose_engine(model, key, lambda: state.pictures["train"].take(np.arange(8)), progress)
+    with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
+        views = {"train": Views(config.train.views, config.augment, config.seed), "validation": Views()}
+        examples = {}
+        for split, pictures in state.pictures.items():
+            digests = [picture.digest for picture in state.catalog.split(split).pictures]
+            found = extract(
+                engine, pictures, digests, cache, progress, views[split], f"features, {split}", state.ctrl_c.check
+            )
+            examples[split] = Examples(found, np.tile(state.labels[split], views[split].count))
+    fitted = _fit_head(state, model, examples, engine.file)
+    return _fine_tune(state, fitted) if config.train.fine_tune else fitted
+
+
+def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples], file: Path | None) -> _Fitted:
+    """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs."""
+    run, train, task = state.run, state.config.train, state.catalog.task
+    head = head_of(model)
+    if len(head.weights) == 2 and not state.config.model.options.get("dropout") and not train.label_smoothing:
+        linear, rows = fit_linear(examples["train"], examples["validation"], state.class_weights, train, state.progress)
+        model.layers[-1].set_weights([linear.kernel, linear.bias])
+        best = best_row(rows, train.monitor)
+        # What a fine-tuning before Ctrl-C added stays: it goes on from there.
+        run.write_history([*rows, *run.history[len(rows) :]])
+        _report_folds(state, examples, best)
+        stopped = f"regularisation chosen on the validation split from {len(rows)} strengths"
+        return _Fitted(model, best, stopped, file)
+    training, validation = (
+        Batches(Features(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed)
+        for part, size, shuffle in (
+            (examples["train"], train.batch_size, True),
+            (examples["validation"], EVALUATION_BATCH, False),
+        )
+    )
+    compile_model(head, task, train, len(training))
+    checkpoint = Checkpoint(run.checkpoint / "head")
+    epochs = Epochs(
+        run,
+        train,
+        head,
+        training,
+        validation,
+        state.class_weights,
+        checkpoint,
+        state.progress,
+        state.ctrl_c,
+        "head",
+    )
+    stopped = epochs.go()
+    rows = [row for row in run.history if row["phase"] == "head"]
+    return _Fitted(model, best_row(rows, train.monitor), stopped, file)
+
+
+def _report_folds(state: _Fit, examples: dict[Split, Examples], best: Row) -> None:
+    """Where few pictures are left to test, what repeated folds over the others say; into run.json."""
+    run, catalog = state.run, state.catalog
+    if len(catalog.split("test")) >= FEW:
+        return
+    rows = [picture for split in examples for picture in catalog.split(split).pictures]
+    parts = [(examples[split], len(catalog.split(split))) for split in examples]
+    # The plain views alone, which come first.
+    plain = Examples(
+        np.concatenate([part.features[:count] for part, count in parts]),
+        np.concatenate([part.labels[:count] for part, count in parts]),
+    )
+    groups = np.array(groups_of(rows, list(range(len(rows)))))
+    try:
+        found = repeated_folds(plain, groups, 1 / best["regularization"], state.class_weights, state.config.seed)
+    except ValueError:
+        return
+    note = (
+        f"{REPEATS} times {FOLDS} stratified folds over the {len(rows)} training and validation pictures: "
+        f"accuracy {found}, 95 % interval"
+    )
+    run.update(folds=asdict(found) | {"n": len(rows)})
+    _note(run, note)
+
+
+def _note(run: RunFolder, text: str) -> None:
+    """For the report; a run that was resumed says it once."""
+    run.update(decided=list(dict.fromkeys([*run.record["decided"], text])))
+
+
+def _fine_tune(state: _Fit, frozen: _Fitted) -> _Fitted:
+    """The top of the base learns too; kept only where the validation split is no worse for it."""
     run, train = state.run, state.config.train
-    checkpoint = Checkpoint(run.checkpoint)
-    done = checkpoint.restore(state.model)
-    history = run.history[:done]
-    if done:
-        state.progress.line(f"going on after epoch {done} of {train.epochs}")
-    for epoch in range(done + 1, train.epochs + 1):
-        stop = _enough(history, train.monitor, train.patience)
-        if stop:
-            return stop
-        try:
-            row = _epoch(state, epoch)
-            _require_finite(state.model, epoch)
-            best = best_epoch([*history, row], train.monitor)
-            run.write_history([*history, row])
-            checkpoint.save(state.model, epoch, best)
-        except KeyboardInterrupt:
-            if not history:
-                raise
-            # Ctrl-C may have come between the row and its checkpoint; what counts is the checkpoint.
-            run.write_history(run.history[: checkpoint.state["epoch"]])
-            return f"interrupted in epoch {epoch}"
-        except FloatingPointError as error:
-            message = f"{error} Lower train.learning_rate (now {train.learning_rate:g}), or look for odd pictures."
-            if not history:
-                raise TrainingError(message) from None
-            return message
-        history.append(row)
-        state.progress.line(_words(row, train.epochs, best))
-    return _enough(history, train.monitor, train.patience) or "all epochs done"
+    if frozen.stopped.startswith("interrupted"):
+        return frozen
+    before = tuple(row for row in run.history if row["phase"] == "head")
+    model = state.build(state.precision)
+    model.set_weights(frozen.model.get_weights())
+    free = unfreeze(model, train.fine_tune)
+    state.progress.line(f"fine-tuning {train.fine_tune} blocks: {free} layers learn, batch normalisation does not")
+    epochs = _epochs_on_pictures(
+        state,
+        model,
+        Checkpoint(run.checkpoint / "fine-tune"),
+        phase="fine-tune",
+        before=before,
+        learning_rate=train.fine_tune_learning_rate,
+    )
+    stopped = epochs.go()
+    rows = run.history[len(before) :]
+    best = best_row(rows, train.monitor) if rows else frozen.best
+    if is_better(best, frozen.best, train.monitor) and best["val_accuracy"] >= frozen.best["val_accuracy"]:
+        return _Fitted(model, best, stopped)
+    note = "fine-tuning was no gain on the validation split: the frozen base with its head is kept"
+    state.progress.line(note)
+    _note(run, note)
+    return _Fitted(frozen.model, frozen.best, stopped, frozen.base)
 
 
-def _epoch(state: _Fit, epoch: int) -> dict[str, Any]:
-    """One pass over the training batches and one over the validation pictures -> a row of history."""
-    model, total = state.model, len(state.train)
-    stage = f"epoch {epoch}/{state.config.train.epochs}"
-    rate = float(np.asarray(model.optimizer.learning_rate))
-    started = time.perf_counter()
-    training, validation = _Means(), _Means()
-    for step, (pictures, labels) in enumerate(state.train.epoch(epoch - 1), start=1):
-        weights = _weights(labels, state.weights)
-        logs = model.train_on_batch(pictures, labels, sample_weight=weights, return_dict=True)
-        if not np.isfinite(logs["loss"]):
-            raise FloatingPointError(f"The loss became not-a-number in epoch {epoch}, step {step}.")
-        state.ctrl_c.check()
-        training.add(logs, len(pictures))
-        pace = training.pictures / (time.perf_counter() - started)
-        figures = "  ".join(f"{name} {value:.3f}" for name, value in training.values().items())
-        state.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
-    for pictures, labels in state.validation.epoch():
-        validation.add(model.test_on_batch(pictures, labels, return_dict=True), len(pictures))
-    return {
-        "epoch": epoch,
-        **training.values(),
-        **{f"val_{name}": value for name, value in validation.values().items()},
-        "learning_rate": rate,
-        "pictures_per_second": round(pace, 1),
-        "seconds": round(time.perf_counter() - started, 2),
-    }
-
-
-def _require_finite(model: keras.Model, epoch: int) -> None:
-    """Raise FloatingPointError where a weight is no number: a clipped loss may hide it."""
-    for weight in model.weights:
-        if not np.isfinite(np.sum(weight.numpy(), dtype=np.float64)):
-            raise FloatingPointError(f"The weights became not-a-number in epoch {epoch}.")
-
-
-@dataclass
-class _Means:
-    """Loss and accuracy over the pictures seen so far, from the means of the batches."""
-
-    pictures: int = 0
-    loss: float = 0.0
-    accuracy: float = 0.0
-
-    def add(self, logs: dict[str, Any], pictures: int) -> None:
-        self.pictures += pictures
-        self.loss += pictures * float(logs["loss"])
-        self.accuracy += pictures * float(logs["accuracy"])
-
-    def values(self) -> dict[str, float]:
-        return {"loss": self.loss / self.pictures, "accuracy": self.accuracy / self.pictures}
-
-
-def _weights(labels: NDArray[np.float32], weights: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    if weights is None:
-        return None
-    classes = labels[:, 0].astype(int) if labels.shape[1] == 1 else labels.argmax(axis=1)
-    return np.asarray(weights[classes])
-
-
-def best_epoch(history: list[dict[str, Any]], monitor: str) -> int:
-    """The epoch, from 1, with the lowest loss or the highest accuracy; the earliest of equals.
-
-    >>> best_epoch([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.4}], "val_loss")
-    2
-    """
-    sign = 1 if monitor.endswith("loss") else -1
-    return int(min(history, key=lambda row: sign * row[monitor])["epoch"])
-
-
-def _enough(history: list[dict[str, Any]], monitor: str, patience: int) -> str:
-    """Why training stops here, or nothing. It follows from the history alone, so a resumed run keeps its patience."""
-    if not patience or not history:
-        return ""
-    waited = len(history) - best_epoch(history, monitor)
-    return f"no better {monitor} for {waited} epochs" if waited >= patience else ""
-
-
-def _words(row: dict[str, Any], epochs: int, best: int) -> str:
-    figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
-    mark = "  best" if row["epoch"] == best else ""
-    pace = f"{row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s"
-    return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}"
-
-
-def _finish(state: _Fit, stopped: str) -> None:
-    """The best epoch's weights, in float32, as Keras and as a verified ONNX file; then the test split, once."""
+def _finish(state: _Fit, fitted: _Fitted) -> None:
+    """The best weights, in float32, as Keras and as a verified ONNX file; then the test split, once."""
     run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
-    checkpoint = Checkpoint(run.checkpoint)
-    best = checkpoint.restore_best(state.model)
-    final = in_float32(state.model, catalog.task, spec, state.config.model)
-    progress.line(f"{stopped}; keeping epoch {best}, the best by {state.config.train.monitor}")
+    final = fitted.model
+    if final.dtype_policy.name != "float32":
+        final = in_float32(final, catalog.task, spec, state.config.model)
+    monitor = state.config.train.monitor
+    progress.line(f"{fitted.stopped}; keeping epoch {fitted.best['epoch']}, the best by {monitor}")
     progress.update("saving", 0, 2)
-    _save(final, run.model_file)
+    with replacing(run.model_file) as neighbour:
+        final.save(neighbour)
     progress.update("saving", 1, 2)
-    pictures = state.validation.pictures.take(np.arange(min(VERIFIED_PICTURES, len(state.validation.pictures))))
-    difference = export_onnx(final, catalog.task, spec, run.onnx_file, pictures)
+    held = state.pictures["validation"]
+    pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
+    difference = export_onnx(final, catalog.task, spec, run.onnx_file, pictures, fitted.base)
     progress.update("saving", 2, 2)
     # Without a test split the figures are of the validation split, and the report says so.
     split: Split = "test" if len(catalog.split("test")) else "validation"
     evaluation, predictions = measure(Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress)
     run.write_metrics({split: evaluation.to_dict()})
     write_predictions(run.predictions_file, catalog, predictions)
-    interrupted = stopped.startswith("interrupted")
+    interrupted = fitted.stopped.startswith("interrupted")
     run.update(
         status="interrupted" if interrupted else "done",
-        stopped=stopped,
-        best_epoch=best,
+        stopped=fitted.stopped,
+        best_epoch=fitted.best["epoch"],
+        parameters=final.count_params(),
         onnx_difference=difference,
         verified_pictures=len(pictures),
         network=summary(final),
     )
     if not interrupted:
-        checkpoint.remove()
-
-
-def _save(model: keras.Model, path: Path) -> None:
-    with replacing(path) as neighbour:
-        model.save(neighbour)
+        Checkpoint(run.checkpoint).remove()

@@ -1,0 +1,208 @@
+"""A compiled network + batches -> epochs: each ends with a row of history and a checkpoint on the disk.
+
+What the next epoch does follows from these and the seed alone, so training that was killed goes on as if it had never
+stopped. Read by: fit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.config import TrainConfig
+from tellapart.data.batches import Batches
+from tellapart.errors import TrainingError
+from tellapart.models.backend import start_keras
+from tellapart.progress import Progress
+from tellapart.runs.run import RunFolder
+from tellapart.task import Task
+from tellapart.training.checkpoint import Checkpoint
+from tellapart.training.interruption import CtrlC
+
+if TYPE_CHECKING:
+    import keras
+
+Row = dict[str, Any]
+"""One row of history: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, pictures_per_second, seconds."""
+
+
+@dataclass
+class Epochs:
+    """Epochs of one network, up to train.epochs of them. before: the rows of history of what was trained earlier, with
+    which `phase` names these in the history; their epochs count on from there."""
+
+    run: RunFolder
+    train: TrainConfig
+    model: keras.Model
+    training: Batches
+    validation: Batches
+    class_weights: NDArray[np.float32] | None
+    checkpoint: Checkpoint
+    progress: Progress
+    ctrl_c: CtrlC
+    phase: str = ""
+    before: tuple[Row, ...] = ()
+
+    def go(self) -> str:
+        """All epochs that are still to do; afterwards the network has its best weights. Returns why it ended.
+
+        Raises KeyboardInterrupt for Ctrl-C, and TrainingError for a loss that is not a number, before the first epoch
+        of all ended; later these end it with the best epoch so far.
+        """
+        done = self.checkpoint.restore(self.model)
+        history = self.run.history[len(self.before) : len(self.before) + done]
+        if done:
+            self.progress.line(f"going on after epoch {done} of {self.train.epochs}")
+        stopped = self._rest(history)
+        if history:
+            self.checkpoint.restore_best(self.model)
+        return stopped
+
+    def _rest(self, history: list[Row]) -> str:
+        """The epochs that follow on `history`, which grows."""
+        train, offset = self.train, len(self.before)
+        for epoch in range(len(history) + 1, train.epochs + 1):
+            stop = enough(history, train.monitor, train.patience)
+            if stop:
+                return stop
+            try:
+                row = self._epoch(epoch)
+                _require_finite(self.model, epoch)
+                best = best_row([*history, row], train.monitor)["epoch"] - offset
+                self.run.write_history([*self.before, *history, row])
+                self.checkpoint.save(self.model, epoch, best)
+            except KeyboardInterrupt:
+                if not history and not self.before:
+                    raise
+                # Ctrl-C may have come between the row and its checkpoint; what counts is the checkpoint.
+                self.run.write_history(self.run.history[: offset + self.checkpoint.state["epoch"]])
+                return f"interrupted in epoch {epoch + offset}"
+            except FloatingPointError as error:
+                setting = "fine_tune_learning_rate" if self.phase == "fine-tune" else "learning_rate"
+                message = f"{error} Lower train.{setting} (now {train.learning_rate:g}), or look for odd pictures."
+                if not history and not self.before:
+                    raise TrainingError(message) from None
+                return message
+            history.append(row)
+            self.progress.line(words(row, train.epochs + offset, best + offset))
+        return enough(history, train.monitor, train.patience) or "all epochs done"
+
+    def _epoch(self, epoch: int) -> Row:
+        """One pass over the training batches and one over the validation pictures -> a row of history."""
+        model, total, offset = self.model, len(self.training), len(self.before)
+        stage = f"epoch {epoch + offset}/{self.train.epochs + offset}"
+        rate = float(np.asarray(model.optimizer.learning_rate))
+        started = time.perf_counter()
+        training, validation = _Means(), _Means()
+        for step, (inputs, labels) in enumerate(self.training.epoch(epoch - 1), start=1):
+            weights = _weights(labels, self.class_weights)
+            logs = model.train_on_batch(inputs, labels, sample_weight=weights, return_dict=True)
+            if not np.isfinite(logs["loss"]):
+                raise FloatingPointError(f"The loss became not-a-number in epoch {epoch + offset}, step {step}.")
+            self.ctrl_c.check()
+            training.add(logs, len(inputs))
+            pace = training.pictures / (time.perf_counter() - started)
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in training.values().items())
+            self.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
+        for inputs, labels in self.validation.epoch():
+            validation.add(model.test_on_batch(inputs, labels, return_dict=True), len(inputs))
+        return {
+            "epoch": epoch + offset,
+            **({"phase": self.phase} if self.phase else {}),
+            **training.values(),
+            **{f"val_{name}": value for name, value in validation.values().items()},
+            "learning_rate": rate,
+            "pictures_per_second": round(pace, 1),
+            "seconds": round(time.perf_counter() - started, 2),
+        }
+
+
+def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int) -> None:
+    """Loss and metrics from the Task, optimizer and schedule from the configuration; steps: of one epoch."""
+    keras = start_keras()
+    rate: Any = train.learning_rate
+    if train.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(train.learning_rate, steps * train.epochs)
+    made = {
+        "adam": lambda: keras.optimizers.Adam(rate, weight_decay=train.weight_decay or None),
+        "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=train.weight_decay),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=train.weight_decay or None),
+        "rmsprop": lambda: keras.optimizers.RMSprop(rate, weight_decay=train.weight_decay or None),
+    }
+    if task.kind == "binary":
+        loss: Any = keras.losses.BinaryCrossentropy(label_smoothing=train.label_smoothing)
+        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy")
+    else:
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    model.compile(made[train.optimizer](), loss, metrics=[accuracy])
+
+
+def best_row(history: Sequence[Row], monitor: str) -> Row:
+    """The row with the lowest loss or the highest accuracy; the earliest of equals.
+
+    >>> best_row([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.4}], "val_loss")["epoch"]
+    2
+    """
+    best = history[0]
+    for row in history[1:]:
+        if is_better(row, best, monitor):
+            best = row
+    return best
+
+
+def is_better(row: Row, other: Row, monitor: str) -> bool:
+    """Whether the monitored value is better in `row`."""
+    return bool(row[monitor] < other[monitor] if monitor.endswith("loss") else row[monitor] > other[monitor])
+
+
+def words(row: Row, epochs: int, best: int) -> str:
+    """A row of history as a line."""
+    figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
+    mark = "  best" if row["epoch"] == best else ""
+    pace = f"{row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s"
+    return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}"
+
+
+def enough(history: list[Row], monitor: str, patience: int) -> str:
+    """Why training stops here, or nothing. It follows from the history alone, so a resumed run keeps its patience."""
+    if not patience or not history:
+        return ""
+    waited = int(history[-1]["epoch"]) - int(best_row(history, monitor)["epoch"])
+    return f"no better {monitor} for {waited} epochs" if waited >= patience else ""
+
+
+def _require_finite(model: keras.Model, epoch: int) -> None:
+    """Raise FloatingPointError where a weight is no number: a clipped loss may hide it."""
+    for weight in model.weights:
+        if not np.isfinite(np.sum(weight.numpy(), dtype=np.float64)):
+            raise FloatingPointError(f"The weights became not-a-number in epoch {epoch}.")
+
+
+@dataclass
+class _Means:
+    """Loss and accuracy over the pictures seen so far, from the means of the batches."""
+
+    pictures: int = 0
+    loss: float = 0.0
+    accuracy: float = 0.0
+
+    def add(self, logs: dict[str, Any], pictures: int) -> None:
+        self.pictures += pictures
+        self.loss += pictures * float(logs["loss"])
+        self.accuracy += pictures * float(logs["accuracy"])
+
+    def values(self) -> dict[str, float]:
+        return {"loss": self.loss / self.pictures, "accuracy": self.accuracy / self.pictures}
+
+
+def _weights(labels: NDArray[np.float32], weights: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    if weights is None:
+        return None
+    classes = labels[:, 0].astype(int) if labels.shape[1] == 1 else labels.argmax(axis=1)
+    return np.asarray(weights[classes])

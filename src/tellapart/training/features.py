@@ -1,0 +1,215 @@
+"""Pictures -> outputs of a frozen base, each computed once, kept on the disk as float16, and shared by all runs.
+
+In: the pictures of a split and the base. Out: float16 (pictures * views, width). A view is a picture as augmentation
+shows it; the first is the picture itself. What was computed is found by the digest of the picture, the base's weights,
+the ImageSpec and the view, so a changed file, base or augmentation is a miss. Extraction that was killed goes on where
+it stopped. Read by: fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.config import AUGMENTATIONS, AugmentConfig
+from tellapart.data import augment as augmenting
+from tellapart.data import pixels as road
+from tellapart.data.batches import Pictures
+from tellapart.data.cache import ArrayCache
+from tellapart.errors import ExportError
+from tellapart.files import cache_root, replacing
+from tellapart.inference.export import convert
+from tellapart.inference.predictor import open_session
+from tellapart.models.backend import has_gpu
+from tellapart.models.transfer import base_of
+from tellapart.parallel import cores, in_order
+from tellapart.progress import Progress
+from tellapart.task import ImageSpec
+
+if TYPE_CHECKING:
+    import keras
+
+BOUND = 1e-3
+"""Largest difference of a feature from Keras that an engine may have, relative to the largest feature."""
+
+BATCH = 8  # More pictures at once leave the processor's cache: measured slower from 16 on.
+COMPARED = 8
+_KEPT_SECONDS = 2.0
+
+Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). width: of the features.
+
+    file: the base as ONNX where ONNX Runtime computes, else None.
+    """
+
+    name: str
+    compute: Compute
+    width: int
+    file: Path | None
+
+
+def base_key(name: str, weights_digest: str, spec: ImageSpec) -> str:
+    """Equal where a base gives equal features of equal pictures."""
+    return f"{name}-{weights_digest}-{spec.key}-{road.ROAD}"
+
+
+def choose_engine(
+    model: keras.Model, key: str, pictures: Callable[[], NDArray[np.uint8]], progress: Progress
+) -> Engine:
+    """The fastest engine that gives the features that Keras gives: ONNX Runtime on processors, Keras on a GPU.
+
+    model: a network with a base, in float32. pictures: gives some real ones to compare on, where the base is converted
+    for the first time; a base whose features differ by BOUND or more runs in Keras.
+    """
+    base = base_of(model)
+    width = int(base.output.shape[-1])
+
+    def in_keras(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(base.predict_on_batch(batch), np.float32)
+
+    if has_gpu():
+        return Engine("keras", in_keras, width, None)
+    file = cache_root() / "bases" / f"{key}.onnx"
+    if file.exists():
+        try:
+            return Engine("onnxruntime", _in_onnxruntime(file), width, file)
+        except ExportError:
+            file.unlink(missing_ok=True)
+    progress.update("preparing the base", 0, 2)
+    compared = pictures()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as neighbour:
+            convert(base, neighbour)
+            progress.update("preparing the base", 1, 2)
+            theirs, ours = in_keras(compared), _in_onnxruntime(neighbour)(compared)
+            difference = float(np.abs(ours - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
+            if not difference < BOUND:
+                raise ExportError(f"its features differ from Keras' by {difference:.1e} of the largest")
+    except (ExportError, OSError) as error:
+        progress.line(f"The base runs in Keras, which is slower: as an ONNX file it cannot be used ({error}).")
+        return Engine("keras", in_keras, width, None)
+    finally:
+        progress.update("preparing the base", 2, 2)
+    return Engine("onnxruntime", _in_onnxruntime(file), width, file)
+
+
+def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
+    """The features that one base gives of pictures of one ImageSpec."""
+    return ArrayCache(
+        key, (width,), np.float16, root=cache_root() / "features", what="features", limit_bytes=limit_bytes
+    )
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often each picture is shown to the base: plain, then count - 1 times as augmentation changes it."""
+
+    count: int = 1
+    augment: AugmentConfig = AUGMENTATIONS["none"]
+    seed: int = 0
+
+    def key(self, digest: str, view: int) -> str:
+        """Of a picture's features in the cache."""
+        if not view:
+            return digest
+        words = json.dumps([digest, view, self.seed, self.augment.model_dump()], sort_keys=True)
+        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
+    def show(self, pixels: NDArray[np.uint8], digests: Sequence[str], view: NDArray[np.int64]) -> None:
+        """Change the pictures (n, h, w, c) in place as their views show them. What a picture's view is follows from
+        its digest, not from its place in a catalog, so that runs on other splits share it."""
+        chosen = np.flatnonzero(view)
+        if len(chosen):
+            numbers = np.array([int(digests[int(place)][:15], 16) for place in chosen])
+            changed = pixels[chosen]
+            drawn = augmenting.draw(self.augment, changed.shape[1:], self.seed, view[chosen], numbers)
+            augmenting.apply(changed, drawn, self.augment)
+            pixels[chosen] = changed
+
+
+def extract(
+    engine: Engine,
+    pictures: Pictures,
+    digests: Sequence[str],
+    cache: ArrayCache,
+    progress: Progress,
+    views: Views = Views(),
+    stage: str = "features",
+    check: Callable[[], None] = lambda: None,
+) -> NDArray[np.float16]:
+    """The features of every picture, (views * pictures, width): all plain ones first, then the second views ...
+
+    digests: of the pictures, in their order. check: called now and then; what it raises ends the extraction, and
+    nothing is lost. Raises PictureError for a picture that changed or went away.
+    """
+    count = len(pictures)
+    keys = [views.key(digest, view) for view in range(views.count) for digest in digests]
+    out = np.empty((len(keys), engine.width), np.float16)
+    absent = cache.store(keys).take(np.arange(len(keys)), out)
+    # One place a key: the same picture may stand in a catalog twice.
+    first = {keys[place]: int(place) for place in absent[::-1]}
+    places = np.array(sorted(first.values()), np.int64)
+
+    def decode(chunk: NDArray[np.int64]) -> NDArray[np.uint8]:
+        rows = chunk % count
+        pixels = pictures.take(rows)
+        views.show(pixels, [digests[row] for row in rows], chunk // count)
+        return pixels
+
+    chunks = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
+    started = kept = time.perf_counter()
+    done = 0
+    coming = in_order(decode, chunks, workers=cores(), ahead=4)
+    for chunk, pixels in zip(chunks, coming, strict=True):
+        found = engine.compute(pixels).astype(np.float16)
+        out[chunk] = found
+        for place, row in zip(chunk, found, strict=True):
+            cache.put(keys[place], row)
+        done += len(chunk)
+        now = time.perf_counter()
+        if now - kept > _KEPT_SECONDS:
+            cache.flush()
+            kept = now
+        check()
+        progress.update(stage, done, len(places), f"{done / (now - started):.0f} pictures/s")
+    cache.flush()
+    for place in absent:
+        out[place] = out[first[keys[place]]]
+    return out
+
+
+class Features:
+    """Features as Batches takes them: (n, width) float16, given out as float32."""
+
+    def __init__(self, features: NDArray[np.float16]) -> None:
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self._features[rows].astype(np.float32)
+
+
+def _in_onnxruntime(file: Path) -> Compute:
+    """Raises ExportError for a file that ONNX Runtime cannot read."""
+    session = open_session(file)
+    name = session.get_inputs()[0].name
+
+    def compute(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(session.run(None, {name: batch})[0])
+
+    return compute

@@ -1,0 +1,154 @@
+"""Features of a frozen base + labels -> the linear head, by logistic regression, fitted until it no longer changes.
+
+The strength of the regularisation is chosen on the validation split: from strong to weak, each fit beginning where the
+one before ended, until the validation split has gained nothing for a while. Read by: fit.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.config import TrainConfig
+from tellapart.evaluation.intervals import Estimate, proportion
+from tellapart.progress import Progress
+from tellapart.training.epochs import Row, best_row, enough
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
+STRENGTHS = np.logspace(-5, 1, 13)
+"""C of logistic regression over standardised features: the inverse of the regularisation."""
+
+FOLDS, REPEATS = 5, 4
+
+_ITERATIONS = 300
+_SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class Examples:
+    """features: (n, width), float16 as they are kept; labels: (n,) class positions."""
+
+    features: NDArray[np.float16]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """kernel: (width, units), bias: (units,), of a Dense layer over the features; units: 1 for two classes."""
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def fit_linear(
+    training: Examples,
+    validation: Examples,
+    class_weights: NDArray[np.float32] | None,
+    train: TrainConfig,
+    progress: Progress,
+) -> tuple[LinearHead, list[Row]]:
+    """The head with the best monitored value on the validation split, and a row of history for each strength.
+
+    Both sets hold every class. class_weights: a weight for each class, or None.
+    """
+    centre, spread = _scale(training.features)
+    scaled = {
+        name: (part.features.astype(np.float32) - centre) / spread
+        for name, part in (("", training), ("val_", validation))
+    }
+    weights = None if class_weights is None else class_weights[training.labels]
+    model = _regression(float(STRENGTHS[0]))
+    history: list[Row] = []
+    best = LinearHead(np.empty(0, np.float32), np.empty(0, np.float32))
+    for epoch, strength in enumerate(STRENGTHS, start=1):
+        started = time.perf_counter()
+        model.C = float(strength)
+        _fit(model, scaled[""], training.labels, weights)
+        row: Row = {"epoch": epoch, "phase": "head", "regularization": 1 / float(strength)}
+        for prefix, part in (("", training), ("val_", validation)):
+            row |= _figures(model.predict_proba(scaled[prefix]), part.labels, prefix)
+        seconds = time.perf_counter() - started
+        row |= {"pictures_per_second": round(len(training.labels) / seconds, 1), "seconds": round(seconds, 2)}
+        history.append(row)
+        progress.update("fitting the head", epoch, len(STRENGTHS), f"val_accuracy {row['val_accuracy']:.3f}")
+        if best_row(history, train.monitor) is row:
+            kernel = (model.coef_ / spread).T.astype(np.float32)
+            best = LinearHead(kernel, (model.intercept_ - model.coef_ @ (centre / spread)).astype(np.float32))
+        if enough(history, train.monitor, train.patience):
+            break
+    progress.update("fitting the head", len(STRENGTHS), len(STRENGTHS))
+    return best, history
+
+
+def repeated_folds(
+    examples: Examples,
+    groups: NDArray[np.int64],
+    strength: float,
+    class_weights: NDArray[np.float32] | None,
+    seed: int,
+) -> Estimate:
+    """Accuracy on pictures that each head had not seen: FOLDS stratified folds, REPEATS times, groups kept together.
+
+    groups: (n,), equal for pictures that belong together. The interval is that of as many pictures as there are, not
+    of n * REPEATS: to predict a picture again tells little new. The strength is given, not chosen in each fold.
+    Raises ValueError where a class has fewer than two groups.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = examples.labels
+    scarcest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if scarcest < 2:
+        raise ValueError("A class has fewer than two pictures: it cannot be both learned and tried.")
+    hits = 0
+    for repeat in range(REPEATS):
+        folds = StratifiedGroupKFold(min(FOLDS, scarcest), shuffle=True, random_state=seed + repeat)
+        for seen, held in folds.split(examples.features, labels, groups):
+            centre, spread = _scale(examples.features[seen])
+            model = _regression(strength)
+            weights = None if class_weights is None else class_weights[labels[seen]]
+            _fit(model, (examples.features[seen] - centre) / spread, labels[seen], weights)
+            hits += int((model.predict((examples.features[held] - centre) / spread) == labels[held]).sum())
+    return proportion(round(hits / REPEATS), len(labels))
+
+
+def _regression(strength: float) -> LogisticRegression:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, max_iter=_ITERATIONS, warm_start=True, tol=1e-5)
+
+
+def _fit(
+    model: LogisticRegression,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float32] | None,
+) -> None:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # A weak regularisation may still change in the last digits; the validation split judges what it is.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, labels, sample_weight=weights)
+
+
+def _scale(features: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each feature, (width,); a feature that never changes is left as it is."""
+    wide = features.astype(np.float32)
+    spread = wide.std(axis=0)
+    return wide.mean(axis=0), np.where(spread > _SMALLEST, spread, 1).astype(np.float32)
+
+
+def _figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64], prefix: str) -> dict[str, float]:
+    """Log loss and accuracy of probabilities (n, classes)."""
+    right = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
+    return {
+        f"{prefix}loss": float(-np.log(right).mean()),
+        f"{prefix}accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+    }

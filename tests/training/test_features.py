@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tellapart.config import AUGMENTATIONS, Config
+from tellapart.data.batches import Pictures
+from tellapart.data.cache import ArrayCache, content_digest
+from tellapart.data.catalog import Picture
+from tellapart.progress import SILENT, Progress
+from tellapart.task import ImageSpec, Task
+
+pytest.importorskip("keras")
+
+from tellapart.models.base_weights import load_base, weights_digest
+from tellapart.models.build import build
+from tellapart.models.pretrained import BASES
+from tellapart.models.transfer import base_of
+from tellapart.training.features import Engine, Views, base_key, choose_engine, extract, feature_cache
+
+SPEC = ImageSpec(32, 32, fit="crop")
+BASE = BASES["efficientnet-lite0"]
+WIDTH = 4
+
+
+@pytest.fixture
+def cache() -> Iterator[ArrayCache]:
+    with feature_cache("test", WIDTH, 10**9) as opened:
+        yield opened
+
+
+class Counting:
+    """An engine that is quick and counts: the means of a picture's rows, to four numbers."""
+
+    def __init__(self) -> None:
+        self.computed = 0
+
+    def compute(self, batch: np.ndarray) -> np.ndarray:
+        self.computed += len(batch)
+        return batch.reshape(len(batch), WIDTH, -1).mean(axis=2).astype(np.float32)
+
+    @property
+    def engine(self) -> Engine:
+        return Engine("counting", self.compute, WIDTH, None)
+
+
+def pictures_of(root: Path, names: list[str] | None = None) -> tuple[Pictures, list[str]]:
+    names = names or sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+    rows = [Picture(name, "a", digest=content_digest((root / name).read_bytes())) for name in names]
+    return Pictures(root, rows, SPEC, open_row=lambda folder, name: folder / name), [row.digest for row in rows]
+
+
+def test_features_of_pictures_that_were_seen_are_not_computed_again(shapes: Path, cache: ArrayCache) -> None:
+    counting = Counting()
+    pictures, digests = pictures_of(shapes)
+    first = extract(counting.engine, pictures, digests, cache, SILENT)
+    assert counting.computed == len(digests)
+    again = extract(counting.engine, pictures, digests, cache, SILENT)
+    assert counting.computed == len(digests)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, counting.compute(pictures.take(np.arange(len(digests)))).astype(np.float16))
+
+
+def test_a_picture_that_stands_twice_is_computed_once(shapes: Path, cache: ArrayCache) -> None:
+    counting = Counting()
+    name = sorted(str(path.relative_to(shapes)) for path in shapes.rglob("*.png"))[0]
+    pictures, digests = pictures_of(shapes, [name, name])
+    found = extract(counting.engine, pictures, digests, cache, SILENT)
+    assert counting.computed == 1
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_extraction_that_was_stopped_goes_on_where_it_stopped(shapes: Path) -> None:
+    counting = Counting()
+    pictures, digests = pictures_of(shapes)
+
+    def stop() -> None:
+        if counting.computed >= 24:
+            raise KeyboardInterrupt
+
+    with feature_cache("test", WIDTH, 10**9) as cache, pytest.raises(KeyboardInterrupt):
+        extract(counting.engine, pictures, digests, cache, SILENT, check=stop)
+    assert counting.computed == 24
+    with feature_cache("test", WIDTH, 10**9) as cache:
+        found = extract(counting.engine, pictures, digests, cache, SILENT)
+    assert counting.computed == len(digests)
+    whole = counting.compute(pictures.take(np.arange(len(digests)))).astype(np.float16)
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_the_first_view_is_plain_and_the_others_are_drawn_from_the_picture_and_not_its_place(
+    shapes: Path, cache: ArrayCache
+) -> None:
+    counting = Counting()
+    pictures, digests = pictures_of(shapes)
+    n = len(digests)
+    views = Views(3, AUGMENTATIONS["strong"], seed=4)
+    found = extract(counting.engine, pictures, digests, cache, SILENT, views)
+    assert found.shape == (3 * n, WIDTH)
+    np.testing.assert_array_equal(found[:n], extract(counting.engine, pictures, digests, cache, SILENT))
+    assert counting.computed == 3 * n
+    assert not (found[n : 2 * n] == found[2 * n :]).all(axis=1).any()
+    names = sorted((str(path.relative_to(shapes)) for path in shapes.rglob("*.png")), reverse=True)
+    turned, their_digests = pictures_of(shapes, names)
+    with feature_cache("other", WIDTH, 10**9) as other:
+        theirs = extract(counting.engine, turned, their_digests, other, SILENT, views)
+    for view in range(3):
+        np.testing.assert_array_equal(theirs[view * n : (view + 1) * n][::-1], found[view * n : (view + 1) * n])
+
+
+@pytest.mark.parametrize("changed", [{"seed": 5}, {"augment": AUGMENTATIONS["light"]}])
+def test_views_of_another_seed_or_augmentation_are_computed_anew(
+    shapes: Path, cache: ArrayCache, changed: dict[str, Any]
+) -> None:
+    counting = Counting()
+    pictures, digests = pictures_of(shapes)
+    settings: dict[str, Any] = {"augment": AUGMENTATIONS["strong"], "seed": 4}
+    extract(counting.engine, pictures, digests, cache, SILENT, Views(2, **settings))
+    extract(counting.engine, pictures, digests, cache, SILENT, Views(2, **settings | changed))
+    assert counting.computed == 3 * len(digests)
+
+
+def test_a_cache_that_cannot_be_kept_costs_time_and_changes_nothing(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "file"))
+    counting = Counting()
+    pictures, digests = pictures_of(shapes)
+    with feature_cache("test", WIDTH, 10**9) as cache:
+        found = extract(counting.engine, pictures, digests, cache, SILENT)
+        assert "features cannot be kept" in cache.problem
+    np.testing.assert_array_equal(found, counting.compute(pictures.take(np.arange(len(digests)))).astype(np.float16))
+
+
+class Lines(Progress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_again(
+    shapes: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BASE.name}}).model)
+    load_base(model, BASE, "auto")
+    key = base_key(BASE.name, weights_digest(model), SPEC)
+    pixels = pictures_of(shapes)[0].take(np.arange(12))
+    expected = base_of(model).predict_on_batch(pixels)
+    told = Lines()
+
+    def compare(asked: list[int]) -> Engine:
+        engine = choose_engine(model, key, lambda: asked.append(1) or pixels, told)
+        np.testing.assert_allclose(engine.compute(pixels), expected, atol=1e-3)
+        assert engine.width == 1280
+        return engine
+
+    asked: list[int] = []
+    assert compare(asked).name == "onnxruntime"
+    assert compare(asked).file == own_cache / "bases" / f"{key}.onnx"
+    assert len(asked) == 1
+    (own_cache / "bases" / f"{key}.onnx").write_bytes(b"no network")
+    assert compare(asked).name == "onnxruntime"
+    assert len(asked) == 2
+    assert not told.lines
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "file"))
+    assert compare(asked).name == "keras"
+    assert "slower" in told.lines[0]
+
+
+def test_another_weight_or_spec_is_another_key() -> None:
+    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BASE.name}}).model)
+    load_base(model, BASE, "auto")
+    before = weights_digest(model)
+    last = next(weight for weight in base_of(model).weights if weight.path.startswith("end_convolution"))
+    last.assign(np.asarray(last) * 1.0001)
+    keys = {
+        base_key(BASE.name, before, SPEC),
+        base_key(BASE.name, weights_digest(model), SPEC),
+        base_key(BASE.name, before, ImageSpec(32, 32, fit="squash")),
+    }
+    assert len(keys) == 3

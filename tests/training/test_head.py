@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tellapart.config import TrainConfig
+from tellapart.progress import SILENT
+from tellapart.training.epochs import best_row
+from tellapart.training.head import Examples, LinearHead, fit_linear, repeated_folds
+
+WIDTH = 12
+
+
+def blobs(classes: int, n: int, seed: int, spread: float = 1.0) -> Examples:
+    """n examples of clouds about centres that all seeds share; one feature is always the same."""
+    centres = np.random.default_rng(99).normal(size=(classes, WIDTH))
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    features = centres[labels] + generator.normal(scale=spread, size=(n, WIDTH))
+    features[:, 3] = 2.5
+    return Examples(features.astype(np.float16), labels)
+
+
+def probabilities(head: LinearHead, features: np.ndarray) -> np.ndarray:
+    """What a Dense layer of these weights with its sigmoid or softmax says, (n, classes)."""
+    scores = features.astype(np.float64) @ head.kernel + head.bias
+    if scores.shape[1] == 1:
+        positive = 1 / (1 + np.exp(-scores))
+        return np.hstack([1 - positive, positive])
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("classes", "units"), [(2, 1), (3, 3)])
+def test_the_head_gives_the_loss_that_its_history_names(classes: int, units: int) -> None:
+    training, validation = blobs(classes, 90, 0), blobs(classes, 60, 1)
+    head, history = fit_linear(training, validation, None, TrainConfig(), SILENT)
+    assert head.kernel.shape == (WIDTH, units)
+    assert head.bias.shape == (units,)
+    best = best_row(history, "val_loss")
+    for prefix, part in (("", training), ("val_", validation)):
+        said = probabilities(head, part.features)
+        loss = -np.log(said[np.arange(len(part.labels)), part.labels]).mean()
+        assert loss == pytest.approx(best[f"{prefix}loss"], abs=1e-4)
+        assert (said.argmax(axis=1) == part.labels).mean() == pytest.approx(best[f"{prefix}accuracy"])
+    assert best["val_accuracy"] > 0.8
+
+
+def test_regularisation_falls_from_row_to_row_and_the_search_ends_where_validation_gains_no_more() -> None:
+    history = fit_linear(blobs(2, 24, 0, 3.0), blobs(2, 200, 1, 3.0), None, TrainConfig(patience=3), SILENT)[1]
+    strengths = [row["regularization"] for row in history]
+    assert strengths == sorted(strengths, reverse=True)
+    losses = [row["loss"] for row in history]
+    assert losses == sorted(losses, reverse=True)
+    best = best_row(history, "val_loss")["epoch"]
+    assert best < len(history) == best + 3
+
+
+def test_the_monitored_value_chooses() -> None:
+    training, validation = blobs(2, 24, 0, 3.0), blobs(2, 200, 1, 3.0)
+    for monitor in ("val_loss", "val_accuracy"):
+        head, history = fit_linear(training, validation, None, TrainConfig(monitor=monitor), SILENT)
+        said = probabilities(head, validation.features)
+        chosen = best_row(history, monitor)
+        assert (said.argmax(axis=1) == validation.labels).mean() == pytest.approx(chosen["val_accuracy"])
+
+
+def test_class_weights_move_the_border_towards_the_large_class() -> None:
+    scarce = blobs(2, 120, 0, 2.0)
+    kept = np.flatnonzero((scarce.labels == 0) | (np.arange(120) < 12))
+    training = Examples(scarce.features[kept], scarce.labels[kept])
+    validation = blobs(2, 100, 1, 2.0)
+    weights = np.array([0.55, 5.0], np.float32)
+    plain, weighed = (fit_linear(training, validation, choice, TrainConfig(), SILENT)[0] for choice in (None, weights))
+    counts = [(probabilities(head, validation.features).argmax(axis=1) == 1).sum() for head in (plain, weighed)]
+    assert counts[1] > counts[0]
+
+
+def test_folds_tell_the_accuracy_on_pictures_that_were_not_seen() -> None:
+    examples, fresh = blobs(2, 60, 0, 3.0), blobs(2, 2000, 1, 3.0)
+    head = fit_linear(examples, fresh, None, TrainConfig(), SILENT)[0]
+    truth = (probabilities(head, fresh.features).argmax(axis=1) == fresh.labels).mean()
+    found = repeated_folds(examples, np.arange(60), 0.01, None, 0)
+    assert found.low < truth < found.high
+    assert found.high - found.low > 0.1, "60 pictures cannot tell more than that"
+
+
+def test_pictures_that_belong_together_are_never_on_both_sides_of_a_fold() -> None:
+    generator = np.random.default_rng(0)
+    once = generator.normal(size=(20, WIDTH))
+    # Labels that nothing explains: only a copy on the other side could be known.
+    examples = Examples(np.repeat(once, 4, axis=0).astype(np.float16), np.repeat(np.arange(20) % 2, 4))
+    assert repeated_folds(examples, np.arange(80), 10.0, None, 0).value > 0.9
+    assert repeated_folds(examples, np.repeat(np.arange(20), 4), 10.0, None, 0).value < 0.8
+
+
+def test_a_class_with_one_picture_cannot_be_folded() -> None:
+    examples = Examples(np.zeros((5, WIDTH), np.float16), np.array([0, 0, 0, 0, 1]))
+    with pytest.raises(ValueError, match="fewer than two"):
+        repeated_folds(examples, np.arange(5), 1.0, None, 0)

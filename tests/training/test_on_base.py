@@ -1,0 +1,162 @@
+"""Training on a pretrained base: its head, its fine-tuning, and what a stop leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tellapart as ta
+from tellapart.data.pixels import read
+from tellapart.progress import Progress
+
+pytest.importorskip("keras")
+
+SMALL = (
+    "model.name=efficientnet-lite0", "image.height=32", "image.width=32", "train.batch_size=8", "train.epochs=3",
+    "train.patience=0",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tests of this module share what the base gave, as the runs of a user do."""
+    monkeypatch.setenv("TELLAPART_CACHE", str(shared_cache))
+    return shared_cache
+
+
+class Stages(Progress):
+    """Notes which stages came, with their totals, and may press Ctrl-C in one."""
+
+    def __init__(self, stop: Callable[[str, int], bool] = lambda *_: False) -> None:
+        self.seen: dict[str, int] = {}
+        self.stop = stop
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002
+        self.seen[stage] = total
+        if self.stop(stage, done):
+            raise KeyboardInterrupt
+
+
+def train(data: Path, out: Path, *settings: str, progress: Progress | None = None) -> ta.Run:
+    config = ta.make_config(settings=[*SMALL, *settings])
+    return ta.train(data, out=out, config=config, progress=progress or Stages())
+
+
+def figures(run: ta.Run) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")} for row in run.history]
+
+
+def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(shapes: Path, tmp_path: Path) -> None:
+    run = train(shapes, tmp_path / "run")
+    assert run.status == "done"
+    assert {row["phase"] for row in run.history} == {"head"}
+    assert run.record["onnx_difference"] < 1e-4
+    files = sorted(shapes.rglob("*.png"))[::7]
+    pixels = np.stack([read(path, run.spec) for path in files])
+    said = run.model().predict_on_batch(pixels)
+    for prediction, row in zip(run.predict(files), said, strict=True):
+        np.testing.assert_allclose(list(prediction.probabilities.values()), row, atol=1e-4)
+    assert run.metrics["test"]["accuracy"]["value"] >= 0.6
+    best = min(run.history, key=lambda row: row["val_loss"])
+    measured = run.evaluate(split="validation").metrics
+    assert measured["log_loss"].value == pytest.approx(best["val_loss"], abs=5e-3)
+    assert run.report_file.stat().st_size > 10_000
+    assert "regularisation" in run.report_file.read_text(encoding="utf-8")
+
+
+def test_another_head_on_the_same_pictures_asks_nothing_of_the_base(shapes: Path, tmp_path: Path) -> None:
+    first, second = Stages(), Stages()
+    train(shapes, tmp_path / "first", progress=first)
+    run = train(shapes, tmp_path / "second", "model.dense=[16]", "model.dropout=0.2", progress=second)
+    assert not {"preparing the base", "features, train", "features, validation"} & second.seen.keys()
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert run.model().get_layer("dense_1").units == 16
+    assert run.record["onnx_difference"] < 1e-4
+
+
+def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisation(
+    shapes: Path, tmp_path: Path
+) -> None:
+    frozen = train(shapes, tmp_path / "frozen")
+    run = train(shapes, tmp_path / "tuned", "train.fine_tune=2", "train.fine_tune_learning_rate=0.0005", "augment=none")
+    assert [row["phase"] for row in run.history[-3:]] == ["fine-tune"] * 3
+    best = run.history[run.record["best_epoch"] - 1]
+    assert best["phase"] == "fine-tune", "the case is of no use if the frozen base is kept"
+    changed = set()
+    ours, theirs = run.model(), frozen.model()
+    for layer in ours.layers:
+        for mine, other in zip(layer.weights, theirs.get_layer(layer.name).weights, strict=True):
+            if not np.array_equal(mine, other):
+                changed.add(layer.name)
+                assert "moving" not in mine.name
+    assert any(name.startswith("end_convolution") for name in changed)
+    assert not any(name.startswith(("stem", "stage_1", "stage_2")) for name in changed)
+    assert not any("normalization" in name for name in changed)
+    assert run.record["onnx_difference"] < 1e-3
+
+
+def test_fine_tuning_that_harms_is_told_and_the_frozen_base_is_kept(shapes: Path, tmp_path: Path) -> None:
+    frozen = train(shapes, tmp_path / "frozen")
+    run = train(shapes, tmp_path / "run", "train.fine_tune=all", "train.fine_tune_learning_rate=0.5")
+    assert any("no gain" in text for text in run.record["decided"])
+    for ours, theirs in zip(run.model().get_weights(), frozen.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert "no gain on the validation split" in run.report_file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stage", ["features, train", "epoch 2/", "epoch 5/", "epoch 6/"])
+def test_a_run_that_was_stopped_resumes_as_if_it_never_was(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    settings = ("model.dense=[8]", "train.fine_tune=1", "augment=light", "train.views=2")
+    whole = train(shapes, tmp_path / "whole", *settings)
+    if stage == "features, train":
+        monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    stopping = Stages(lambda now, done: now.startswith(stage) and done >= 3)
+    try:
+        stopped = train(shapes, tmp_path / "stopped", *settings, progress=stopping)
+    except KeyboardInterrupt:
+        stopped = ta.open_run(tmp_path / "stopped")
+    assert stopped.status == "interrupted"
+    resumed = ta.resume(stopped.path)
+    assert resumed.status == "done"
+    assert figures(resumed) == figures(whole)
+    for ours, theirs in zip(resumed.model().get_weights(), whole.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not resumed.checkpoint.exists()
+
+
+def test_views_let_augmentation_and_kept_features_go_together(shapes: Path, tmp_path: Path) -> None:
+    stages = Stages()
+    settings = ("train.views=3", "augment=medium", "model.dense=[8]", "train.epochs=1", "seed=9")
+    run = train(shapes, tmp_path / "run", *settings, progress=stages)
+    count = sum(run.catalog.counts()["train"].values())
+    # The plain views are there from other runs, but for those that another seed moved into the training split.
+    assert 2 * count <= stages.seen["features, train"] <= 3 * count
+    assert stages.seen["epoch 1/1"] == -(-3 * count // 8)
+
+
+def test_grey_pictures_train_on_a_base_that_wants_colour(shapes: Path, tmp_path: Path) -> None:
+    for path in sorted(shapes.rglob("*.png"))[::3]:
+        target = tmp_path / "grey" / path.relative_to(shapes)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("L").save(target)
+    run = train(tmp_path / "grey", tmp_path / "run")
+    assert run.spec.channels == 3
+
+
+def test_auto_takes_the_base_inside_the_package_and_says_so(shapes: Path, tmp_path: Path) -> None:
+    config = ta.make_config(settings=["image.height=32", "image.width=32"])
+    run = ta.train(shapes, out=tmp_path / "run", config=config)
+    assert run.config.model.name == "efficientnet-lite0"
+    assert any("pretrained base inside the package" in text for text in run.record["decided"])

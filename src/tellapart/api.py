@@ -119,6 +119,7 @@ def make_config(
     config: str | os.PathLike[str] | Config | None = None,
     model: str | None = None,
     weights: str | None = None,
+    fine_tune: int | str | None = None,
     image_size: int | None = None,
     augment: str | None = None,
     epochs: int | None = None,
@@ -141,7 +142,11 @@ def make_config(
     if model is not None and model != start.model.name:
         values["model"] = {"name": model}
     if weights is not None:
-        values["model"]["weights"] = weights
+        # A file is found again from wherever the run is resumed.
+        known = weights in ("auto", "imagenet", "none")
+        values["model"]["weights"] = weights if known else str(Path(weights).expanduser().absolute())
+    if fine_tune is not None:
+        values["train"]["fine_tune"] = fine_tune
     if image_size is not None:
         values["image"] |= {"height": image_size, "width": image_size}
     if augment is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tellapart.errors import ConfigError, unknown
 from tellapart.task import Fit, Interpolation
@@ -100,6 +100,14 @@ class ModelConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _blocks(value: object) -> int | str:
+    if value == "all" or (isinstance(value, int) and value >= 0):
+        return value
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    raise ValueError("expected a number of blocks, or all")
+
+
 class TrainConfig(_Section):
     """How the network is fitted."""
 
@@ -119,7 +127,7 @@ class TrainConfig(_Section):
     label_smoothing: float = Field(0, ge=0, lt=0.5)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     views: int = Field(1, gt=0, description="of each training picture for the frozen base: 1 plain, more augmented")
-    fine_tune: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+    fine_tune: Annotated[int | Literal["all"], BeforeValidator(_blocks)] = Field(
         0, description="blocks of the base to train after its head, from the top; all: the whole base"
     )
     fine_tune_learning_rate: float = Field(0.0001, gt=0)

@@ -23,6 +23,10 @@ def command(
     weights: Annotated[
         str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.  [default: auto]")
     ] = None,
+    fine_tune: Annotated[
+        str | None,
+        typer.Option(metavar="N|all", help="Blocks of a pretrained base that learn after its head, from the top."),
+    ] = None,
     config: Annotated[str | None, typer.Option(help="A config.toml, such as a run's.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the picture the network sees, in pixels.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
@@ -49,7 +53,7 @@ def command(
     if resume is not None:
         if (
             data is not None
-            or any((recipe, model, weights, config, image_size, augment, epochs, settings, out))
+            or any((recipe, model, weights, fine_tune, config, image_size, augment, epochs, settings, out))
             or seed is not None
         ):
             raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
@@ -65,6 +69,7 @@ def command(
             config=config,
             model=model,
             weights=weights,
+            fine_tune=fine_tune,
             image_size=image_size,
             augment=augment,
             epochs=epochs,

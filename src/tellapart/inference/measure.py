@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
@@ -14,8 +15,9 @@ from tellapart.data.sources import open_row
 from tellapart.errors import SourceError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.files import replacing
-from tellapart.inference.predictor import Prediction, Predictor
+from tellapart.inference.predictor import Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
+from tellapart.task import Task
 
 # Small: it runs beside a training library, whose memory is not free yet.
 BATCH = 8
@@ -34,9 +36,7 @@ def measure(
     cache: of the predictor's spec; pictures that it holds are not decoded again.
     Raises SourceError where the split is empty, or where a picture cannot be read any more.
     """
-    chosen = catalog.split(split)
-    if not len(chosen):
-        raise SourceError(f"The {split} split has no picture. It has: {catalog.counts()}.")
+    chosen = _chosen(catalog, split)
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
     if unknown:
         raise SourceError(
@@ -45,14 +45,34 @@ def measure(
     store = Pictures(chosen.root, chosen.pictures, predictor.spec, open_row=open_row, cache=cache)
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
     predictions = []
-    for prediction in predictor.predict_named(named, batch_size=BATCH):
-        if prediction.error:
-            raise SourceError(f"{prediction.path} could be read before and cannot now: {prediction.error}.")
-        predictions.append(prediction)
+    for found in predictor.predict_named(named, batch_size=BATCH):
+        if found.error:
+            raise SourceError(f"{found.path} could be read before and cannot now: {found.error}.")
+        predictions.append(found)
         progress.update(f"evaluating {split}", len(predictions), len(chosen))
-    truth = np.array([predictor.task.index(p.label) for p in chosen.pictures])
     rows = np.array([[p.probabilities[name] for name in predictor.task.classes] for p in predictions])
-    return evaluate(predictor.task, truth, rows, paths=[p.path for p in chosen.pictures], split=split), predictions
+    return _compared(predictor.task, chosen, split, rows), predictions
+
+
+def measure_rows(
+    task: Task, catalog: Catalog, split: Split, rows: NDArray[np.float64]
+) -> tuple[Evaluation, list[Prediction]]:
+    """The same, of probabilities (n, classes) that are there already, in the order of the split's pictures."""
+    chosen = _chosen(catalog, split)
+    predictions = [prediction(task, p.path, row) for p, row in zip(chosen.pictures, rows, strict=True)]
+    return _compared(task, chosen, split, rows), predictions
+
+
+def _chosen(catalog: Catalog, split: Split) -> Catalog:
+    chosen = catalog.split(split)
+    if not len(chosen):
+        raise SourceError(f"The {split} split has no picture. It has: {catalog.counts()}.")
+    return chosen
+
+
+def _compared(task: Task, chosen: Catalog, split: Split, rows: NDArray[np.float64]) -> Evaluation:
+    truth = np.array([task.index(p.label) for p in chosen.pictures])
+    return evaluate(task, truth, rows, paths=[p.path for p in chosen.pictures], split=split)
 
 
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:

@@ -84,10 +84,7 @@ class Predictor:
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
         """uint8 pictures (n, height, width, channels) -> probabilities (n, classes), rows summing to 1."""
-        values = self._session.run(None, {self._input: batch})[0].astype(np.float64)
-        if self.task.kind == "binary":
-            return np.hstack([1 - values, values])
-        return np.asarray(values / values.sum(axis=1, keepdims=True))
+        return every_class(self.task, self._session.run(None, {self._input: batch})[0])
 
     def predict(self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
         """One Prediction a path, in the order given; `pictures` may be endless, memory stays bounded."""
@@ -105,7 +102,7 @@ class Predictor:
                     if isinstance(found, str):
                         yield Prediction(name, error=found)
                     else:
-                        yield self._prediction(name, next(rows))
+                        yield prediction(self.task, name, next(rows))
         finally:
             decoded.close()  # type: ignore[attr-defined]
 
@@ -118,7 +115,17 @@ class Predictor:
         except OSError as error:
             return name, f"unreadable: {error.strerror or error}"
 
-    def _prediction(self, name: str, row: NDArray[np.float64]) -> Prediction:
-        best = int(row.argmax())
-        values = {label: float(value) for label, value in zip(self.task.classes, row, strict=True)}
-        return Prediction(name, self.task.classes[best], float(row[best]), values)
+
+def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What a network gives out, (n, 1) or (n, classes) -> probabilities (n, classes), rows summing to 1."""
+    values = output.astype(np.float64)
+    if task.kind == "binary":
+        return np.hstack([1 - values, values])
+    return np.asarray(values / values.sum(axis=1, keepdims=True))
+
+
+def prediction(task: Task, name: str, row: NDArray[np.float64]) -> Prediction:
+    """Of one picture, from its probabilities (classes,)."""
+    best = int(row.argmax())
+    values = {label: float(value) for label, value in zip(task.classes, row, strict=True)}
+    return Prediction(name, task.classes[best], float(row[best]), values)

@@ -6,7 +6,7 @@ computed once; then, where it is wished, the top of the base learns too. Read by
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,8 @@ from tellapart.data.splits import groups_of
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.files import replacing
 from tellapart.inference.export import export_onnx
-from tellapart.inference.measure import measure, write_predictions
-from tellapart.inference.predictor import Predictor
+from tellapart.inference.measure import measure, measure_rows, write_predictions
+from tellapart.inference.predictor import Predictor, every_class
 from tellapart.models.backend import choose_precision, start_keras
 from tellapart.models.base_weights import load_base, weights_digest
 from tellapart.models.build import build, in_float32, summary
@@ -69,12 +69,14 @@ class _Fit:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """model: with the weights of `best`, a row of history. base: its frozen base as ONNX, if that is at hand."""
+    """model: with the weights of `best`, a row of history. On a frozen base, base: that as ONNX, if it is at hand;
+    features: of the pictures to evaluate on, in their order."""
 
     model: keras.Model
     best: Row
     stopped: str
     base: Path | None = None
+    features: NDArray[np.float16] | None = None
 
 
 def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> None:
@@ -115,7 +117,7 @@ def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:
     )
     if cache.problem:
         progress.line(cache.problem)
-    splits: tuple[Split, ...] = ("train", "validation")
+    splits: tuple[Split, ...] = ("train", "validation", "test")
     pictures = {split: _pictures(catalog.split(split), cache, config) for split in splits}
     labels = {split: catalog.split(split).class_indices() for split in splits}
     return _Fit(run, config, catalog, cache, pictures, labels, weights, precision, progress, CtrlC())
@@ -211,20 +213,21 @@ def _on_base(state: _Fit, base: Base) -> _Fitted:
     key = base_key(base.name, weights_digest(model), state.cache.spec)
     engine = choose_engine(model, key, lambda: state.pictures["train"].take(np.arange(8)), progress)
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
-        views = {"train": Views(config.train.views, config.augment, config.seed), "validation": Views()}
-        examples = {}
+        augmented = Views(config.train.views, config.augment, config.seed)
+        examples: dict[Split, Examples] = {}
         for split, pictures in state.pictures.items():
             digests = [picture.digest for picture in state.catalog.split(split).pictures]
-            found = extract(
-                engine, pictures, digests, cache, progress, views[split], f"features, {split}", state.ctrl_c.check
-            )
-            examples[split] = Examples(found, np.tile(state.labels[split], views[split].count))
-    fitted = _fit_head(state, model, examples, engine.file)
+            views, stage = augmented if split == "train" else Views(), f"features, {split}"
+            found = extract(engine, pictures, digests, cache, progress, views, stage, state.ctrl_c.check)
+            examples[split] = Examples(found, np.tile(state.labels[split], views.count))
+    best, stopped = _fit_head(state, model, examples)
+    fitted = _Fitted(model, best, stopped, engine.file, examples[_judged(state.catalog)].features)
     return _fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
-def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples], file: Path | None) -> _Fitted:
-    """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs."""
+def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) -> tuple[Row, str]:
+    """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs. The best row of
+    history, and why it ended."""
     run, train, task = state.run, state.config.train, state.catalog.task
     head = head_of(model)
     if len(head.weights) == 2 and not state.config.model.options.get("dropout") and not train.label_smoothing:
@@ -234,8 +237,7 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples], 
         # What a fine-tuning before Ctrl-C added stays: it goes on from there.
         run.write_history([*rows, *run.history[len(rows) :]])
         _report_folds(state, examples, best)
-        stopped = f"regularisation chosen on the validation split from {len(rows)} strengths"
-        return _Fitted(model, best, stopped, file)
+        return best, f"regularisation chosen on the validation split from {len(rows)} strengths"
     training, validation = (
         Batches(Features(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed)
         for part, size, shuffle in (
@@ -259,7 +261,7 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples], 
     )
     stopped = epochs.go()
     rows = [row for row in run.history if row["phase"] == "head"]
-    return _Fitted(model, best_row(rows, train.monitor), stopped, file)
+    return best_row(rows, train.monitor), stopped
 
 
 def _report_folds(state: _Fit, examples: dict[Split, Examples], best: Row) -> None:
@@ -267,8 +269,9 @@ def _report_folds(state: _Fit, examples: dict[Split, Examples], best: Row) -> No
     run, catalog = state.run, state.catalog
     if len(catalog.split("test")) >= FEW:
         return
-    rows = [picture for split in examples for picture in catalog.split(split).pictures]
-    parts = [(examples[split], len(catalog.split(split))) for split in examples]
+    splits: tuple[Split, ...] = ("train", "validation")
+    rows = [picture for split in splits for picture in catalog.split(split).pictures]
+    parts = [(examples[split], len(catalog.split(split))) for split in splits]
     # The plain views alone, which come first.
     plain = Examples(
         np.concatenate([part.features[:count] for part, count in parts]),
@@ -318,7 +321,12 @@ def _fine_tune(state: _Fit, frozen: _Fitted) -> _Fitted:
     note = "fine-tuning was no gain on the validation split: the frozen base with its head is kept"
     state.progress.line(note)
     _note(run, note)
-    return _Fitted(frozen.model, frozen.best, stopped, frozen.base)
+    return replace(frozen, stopped=stopped)
+
+
+def _judged(catalog: Catalog) -> Split:
+    """The split that the run is evaluated on: without a test split the validation split, and the report says so."""
+    return "test" if len(catalog.split("test")) else "validation"
 
 
 def _finish(state: _Fit, fitted: _Fitted) -> None:
@@ -337,9 +345,15 @@ def _finish(state: _Fit, fitted: _Fitted) -> None:
     pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
     difference = export_onnx(final, catalog.task, spec, run.onnx_file, pictures, fitted.base)
     progress.update("saving", 2, 2)
-    # Without a test split the figures are of the validation split, and the report says so.
-    split: Split = "test" if len(catalog.split("test")) else "validation"
-    evaluation, predictions = measure(Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress)
+    split = _judged(catalog)
+    if fitted.features is None:
+        evaluation, predictions = measure(
+            Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress
+        )
+    else:
+        # The base has seen these pictures, through the graph that is in the file now.
+        said = every_class(catalog.task, head_of(final).predict(fitted.features.astype(np.float32), verbose=0))
+        evaluation, predictions = measure_rows(catalog.task, catalog, split, said)
     run.write_metrics({split: evaluation.to_dict()})
     write_predictions(run.predictions_file, catalog, predictions)
     interrupted = fitted.stopped.startswith("interrupted")

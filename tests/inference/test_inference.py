@@ -60,7 +60,7 @@ def test_every_base_exports_and_predicts_what_keras_predicts(name: str, tmp_path
     side = BASES[name].smallest
     pictures = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
     model = sensitive(build(THREE, ImageSpec(side, side), ModelConfig(name=name)), pictures)
-    assert export.export_onnx(model, THREE, ImageSpec(side, side), tmp_path / "model.onnx", pictures) < 1e-5
+    assert export.export_onnx(model, THREE, ImageSpec(side, side), tmp_path / "model.onnx", pictures) < 1e-4
 
 
 def test_the_file_carries_its_task_and_picture(onnx_file: Path) -> None:

@@ -50,7 +50,7 @@ def expected_scaling(base: Base, values: np.ndarray) -> np.ndarray:
     )
     x = values.astype(np.float32)
     for layer in network.layers[1:]:
-        if not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) and "prestem" not in layer.name:
+        if not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
             break
         x = layer(x)
     return np.asarray(x)
@@ -86,7 +86,7 @@ def test_no_base_holds_a_layer_that_is_exported_wrongly_or_a_second_scaling(base
     model = build(TWO, spec_of(base), ModelConfig(name=base_name))
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("Rescaling") == 1
-    assert not {"Normalization", "Lambda", "PreStem"} & set(kinds)
+    assert not {"Normalization", "Lambda"} & set(kinds)
 
 
 def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive) -> None:

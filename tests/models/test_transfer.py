@@ -23,7 +23,7 @@ BLOCKS = {
     "efficientnet-lite0": 9 + 1, "efficientnet-lite1": 14 + 1, "efficientnet-lite2": 14 + 1, "inception-v3": 11,
     "inception-resnet-v2": 43 + 1, "xception": 12 + 1, "mobilenet-v2": 10 + 1, "mobilenet-v3-large": 10 + 1,
     "resnet-50": 16, "resnet-50-v2": 16, "densenet-121": 58, "efficientnet-v2-b0": 15 + 1,
-    "efficientnet-v2-s": 35 + 1, "convnext-tiny": 18 + 1, "nasnet-mobile": 16,
+    "efficientnet-v2-s": 35 + 1, "nasnet-mobile": 16,
 }  # fmt: skip
 
 
@@ -167,9 +167,9 @@ def test_a_network_without_a_base_is_told() -> None:
 
 
 def test_a_base_partly_free_has_the_same_twin_and_blocks_after_loading(tmp_path, sensitive) -> None:
-    model = sensitive(network("convnext-tiny"), PICTURES)
+    model = sensitive(network("mobilenet-v3-large"), PICTURES)
     unfreeze(model, 1)
-    twin = in_float32(model, THREE, SPEC, ModelConfig(name="convnext-tiny"))
+    twin = in_float32(model, THREE, SPEC, ModelConfig(name="mobilenet-v3-large"))
     np.testing.assert_allclose(np.asarray(twin(PICTURES)), np.asarray(model(PICTURES)), atol=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

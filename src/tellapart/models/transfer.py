@@ -106,7 +106,7 @@ def _learns(layer: keras.Layer) -> bool:
 
 
 def _parents(operation: Any) -> list[Any]:
-    # Keras shows tensors of a nested network's inside, and the graph only here.
+    # Keras shows its graph, with what is no layer, nowhere else.
     return [node.operation for node in operation._inbound_nodes[0].parent_nodes]
 
 

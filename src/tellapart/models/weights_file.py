@@ -103,9 +103,8 @@ def _h5_shapes(path: Path) -> tuple[Counter[tuple[int, ...]], bool]:
 
     shapes: Counter[tuple[int, ...]] = Counter()
 
-    def count(name: str, item: object) -> None:
-        # The state of a random generator is no weight.
-        if isinstance(item, h5py.Dataset) and "seed_generator" not in name:
+    def count(_: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
             shapes[item.shape] += 1
 
     try:

@@ -50,6 +50,8 @@ for _name in COMMANDS:
 
 def run() -> None:
     """Entry point: an error that a user can mend is one message and exit code 2."""
+    # Pictures are worked on side by side; OpenCV's own threads, which wait in a loop, would only take from that.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     try:
         app()
     except TellapartError as error:

@@ -55,6 +55,8 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cores()
     options.log_severity_level = 3
+    # Threads that wait in a loop take the processor from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(os.fspath(path), options, providers=onnxruntime.get_available_providers())
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class

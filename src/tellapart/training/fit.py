@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     import keras
 
 EVALUATION_BATCH = 32
-VERIFIED_PICTURES = 64
+VERIFIED_PICTURES = 32
+COMPARED_PICTURES = 8
 FEW = 200
 """Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
 
@@ -211,7 +212,8 @@ def _on_base(state: _Fit, base: Base) -> _Fitted:
     freeze(model)
     progress.line(f"{model.count_params():,} parameters; weights: {loaded}")
     key = base_key(base.name, weights_digest(model), state.cache.spec)
-    engine = choose_engine(model, key, lambda: state.pictures["train"].take(np.arange(8)), progress)
+    some = state.pictures["train"]
+    engine = choose_engine(model, key, lambda: some.take(np.arange(min(COMPARED_PICTURES, len(some)))), progress)
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
         augmented = Views(config.train.views, config.augment, config.seed)
         examples: dict[Split, Examples] = {}

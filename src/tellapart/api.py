@@ -11,29 +11,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache as cache_result
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.config import AUTO, Config, ModelConfig, augmentation
+from tellapart.config import AUTO, Config, augmentation
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.checks import find_all
-from tellapart.data.scan import decide_spec, sample, scan
+from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
-from tellapart.errors import ModelError, RunError, SourceError
+from tellapart.errors import RunError, SourceError
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
-from tellapart.models.registry import choose, resolve
+from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
 from tellapart.recipes import load_recipe
 from tellapart.runs.run import RunFolder, create_run, fresh_path
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
-from tellapart.task import Fit, ImageSpec, Task
+from tellapart.task import Task
 
 if TYPE_CHECKING:
     import keras
@@ -175,13 +174,14 @@ def train(
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
     (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk.
     """
+    from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
 
     config = config or make_config(**options)
     if config.model.name != AUTO:
-        resolve(config.model)
+        resolve(config.model)  # before any picture is read
     source = _source_of(data) if isinstance(data, Catalog) else read_source(data, config.data)
-    config, spec, decided = _decide(config, source)
+    config, spec, decided = decide(config, source)
     place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         if isinstance(data, Catalog):
@@ -194,26 +194,6 @@ def train(
         fit(run, cache, progress=progress)
     write_report(run.path, progress=progress)
     return Run(run.path)
-
-
-def _decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]]:
-    """The configuration with its model and picture decided, and in words what was chosen from the pictures."""
-    seen = cache_result(lambda: sample(source, config.data.max_pixels))
-    model, reasons = config.model.model_dump(), []
-    if config.model.name == AUTO:
-        model["name"], reason = choose([(found.height, found.width) for found in seen()], len(source.rows))
-        reasons.append(reason)
-    try:
-        row, _ = resolve(ModelConfig.model_validate(model))
-    except ModelError as error:
-        if not reasons:
-            raise
-        raise ModelError(f"{error} It was chosen from the pictures; name the model you mean with --model.") from None
-    fit: Fit = row.base.fit if row.base else "squash"
-    channels = 3 if row.base else None
-    spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
-    image = {**config.image.model_dump(), **spec.to_dict()}
-    return Config.from_dict({**config.to_dict(), "model": model, "image": image}), spec, [*reasons, *decided]
 
 
 def resume(run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, progress: Progress = SILENT) -> Run:

@@ -126,7 +126,9 @@ class TrainConfig(_Section):
     )
     label_smoothing: float = Field(0, ge=0, lt=0.5)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    views: int = Field(1, gt=0, description="of each training picture for the frozen base: 1 plain, more augmented")
+    views: int | None = Field(
+        None, gt=0, description="of each training picture for a frozen base, the first one plain; None: 1, augmented 4"
+    )
     fine_tune: Annotated[int | Literal["all"], BeforeValidator(_blocks)] = Field(
         0, description="blocks of the base to train after its head, from the top; all: the whole base"
     )
@@ -145,7 +147,9 @@ class Config(_Section):
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     image: ImageConfig = ImageConfig()
-    augment: AugmentConfig = AUGMENTATIONS["light"]
+    augment: AugmentConfig | None = Field(
+        None, description="None: light, or none for a base that sees each picture once"
+    )
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 

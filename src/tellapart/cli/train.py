@@ -86,6 +86,8 @@ def command(
 
 def show_run(run: Run, format: options.Format) -> None:
     """What a run reached, what to read and what to do next. Exit code 1 where something needs a person."""
+    from tellapart.runs.run import unit_of
+
     record, metrics = run.record, run.metrics
     if format is options.Format.json:
         show_json({"run": str(run.path), **record, "metrics": metrics})
@@ -101,7 +103,7 @@ def show_run(run: Run, format: options.Format) -> None:
             )
         for text in record["decided"]:
             show(f"{text[0].upper()}{text[1:]}.")
-        show(f"kept {record['best_epoch']} of {len(run.history)}; {record['stopped']}")
+        show(f"Kept: {unit_of(run.history)} {record['best_epoch']} of {len(run.history)}; {record['stopped']}.")
         show(f"run     {run.path}")
         show(f"report  {run.report_file}")
         if record["status"] == "interrupted":

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation.evaluate import Evaluation
+from tellapart.runs.run import unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,11 +48,6 @@ def history_figure(history: Sequence[Mapping[str, Any]], best_epoch: int) -> Fig
     _draw_curves(left, history, "accuracy", best_epoch)
     _draw_curves(right, history, "loss", best_epoch)
     return figure
-
-
-def unit_of(history: Sequence[Mapping[str, Any]]) -> str:
-    """What a row of history is: an epoch; or a fit, where a head was only fitted with less and less regularisation."""
-    return "fit" if history and all("regularization" in row for row in history) else "epoch"
 
 
 def curve_figure(history: Sequence[Mapping[str, Any]], quantity: Quantity, best_epoch: int) -> Figure:

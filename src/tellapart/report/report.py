@@ -31,9 +31,9 @@ from tellapart.report.figures import (
     inline_svg,
     row_shares,
     shade,
-    unit_of,
 )
 from tellapart.report.overfitting import overfitting_sentence
+from tellapart.runs.run import unit_of
 
 _MOST_MISTAKES = 24
 _MOST_BATCH_PICTURES = 16

@@ -16,9 +16,9 @@ from tellapart.errors import PictureError, RunError
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.files import replacing, write_text
 from tellapart.progress import SILENT, Progress
-from tellapart.report.figures import batch_figure, confusion_figure, history_figure, unit_of
+from tellapart.report.figures import batch_figure, confusion_figure, history_figure
 from tellapart.report.report import ReportInput, render
-from tellapart.runs.run import RunFolder
+from tellapart.runs.run import RunFolder, unit_of
 from tellapart.task import ImageSpec
 
 BATCH_PICTURES = 16

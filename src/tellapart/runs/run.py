@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -247,6 +247,11 @@ def list_runs(folder: Path) -> Iterator[RunFolder]:
                 continue
     for _, path in sorted(found):
         yield RunFolder(path)
+
+
+def unit_of(history: Sequence[Mapping[str, Any]]) -> str:
+    """What a row of history is: an epoch; or a fit, where a head was only fitted with less and less regularisation."""
+    return "fit" if history and all("regularization" in row for row in history) else "epoch"
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import Config
+from tellapart.config import AUGMENTATIONS, Config
 from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
@@ -215,7 +215,7 @@ def _on_base(state: _Fit, base: Base) -> _Fitted:
     some = state.pictures["train"]
     engine = choose_engine(model, key, lambda: some.take(np.arange(min(COMPARED_PICTURES, len(some)))), progress)
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
-        augmented = Views(config.train.views, config.augment, config.seed)
+        augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
         examples: dict[Split, Examples] = {}
         for split, pictures in state.pictures.items():
             digests = [picture.digest for picture in state.catalog.split(split).pictures]

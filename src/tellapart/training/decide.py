@@ -1,0 +1,61 @@
+"""Source + Config -> the Config with everything decided that was left open, and in words what was chosen and why.
+
+Read by: api, before a run is created, so that the run's config.toml says what really happened. Imports no Keras.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tellapart.config import AUGMENTATIONS, AUTO, Config, ModelConfig
+from tellapart.data.scan import decide_spec, sample
+from tellapart.data.sources.source import Source
+from tellapart.errors import ModelError
+from tellapart.models.pretrained import Base
+from tellapart.models.registry import choose, resolve
+from tellapart.task import Fit, ImageSpec
+
+AUGMENTED_VIEWS = 4
+
+
+def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]]:
+    """The model, the picture that it sees, augmentation and views.
+
+    Raises ModelError for an unknown model or option; before any picture is read, where the model is named.
+    """
+    seen = cache(lambda: sample(source, config.data.max_pixels))
+    model, reasons = config.model.model_dump(), []
+    if config.model.name == AUTO:
+        model["name"], reason = choose([(found.height, found.width) for found in seen()], len(source.rows))
+        reasons.append(reason)
+    try:
+        row, _ = resolve(ModelConfig.model_validate(model))
+    except ModelError as error:
+        if not reasons:
+            raise
+        raise ModelError(f"{error} It was chosen from the pictures; name the model you mean with --model.") from None
+    fit: Fit = row.base.fit if row.base else "squash"
+    channels = 3 if row.base else None
+    spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
+    image = {**config.image.model_dump(), **spec.to_dict()}
+    values = {**config.to_dict(), "model": model, "image": image}
+    preset, views = _augmentation(config, row.base)
+    if config.augment is None:
+        values["augment"] = AUGMENTATIONS[preset]
+    values["train"] = {**config.train.model_dump(exclude_none=True), "views": views}
+    return Config.from_dict(values), spec, [*reasons, *decided]
+
+
+def _augmentation(config: Config, base: Base | None) -> tuple[str, int]:
+    """The preset where none is configured, and how often a frozen base is shown each picture.
+
+    To show it a picture once costs the least, and then plain; who asks for augmentation means it to be seen.
+    """
+    wanted, train = config.augment, config.train
+    if base is None:
+        return "light", 1
+    if train.views is not None:
+        return "light" if train.views > 1 or train.fine_tune else "none", train.views
+    if wanted is not None and wanted.active and not train.fine_tune:
+        return "none", AUGMENTED_VIEWS
+    return "light" if train.fine_tune else "none", 1

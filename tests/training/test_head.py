@@ -34,10 +34,10 @@ def probabilities(head: LinearHead, features: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("classes", "units"), [(2, 1), (3, 3)])
 def test_the_head_gives_the_loss_that_its_history_names(classes: int, units: int) -> None:
     training, validation = blobs(classes, 90, 0), blobs(classes, 60, 1)
-    head, history = fit_linear(training, validation, None, TrainConfig(), SILENT)
+    head, best, history = fit_linear(training, validation, None, TrainConfig(), SILENT)
     assert head.kernel.shape == (WIDTH, units)
     assert head.bias.shape == (units,)
-    best = best_row(history, "val_loss")
+    assert best in history
     for prefix, part in (("", training), ("val_", validation)):
         said = probabilities(head, part.features)
         loss = -np.log(said[np.arange(len(part.labels)), part.labels]).mean()
@@ -47,7 +47,7 @@ def test_the_head_gives_the_loss_that_its_history_names(classes: int, units: int
 
 
 def test_regularisation_falls_from_row_to_row_and_the_search_ends_where_validation_gains_no_more() -> None:
-    history = fit_linear(blobs(2, 24, 0, 3.0), blobs(2, 200, 1, 3.0), None, TrainConfig(patience=3), SILENT)[1]
+    history = fit_linear(blobs(2, 24, 0, 3.0), blobs(2, 200, 1, 3.0), None, TrainConfig(patience=3), SILENT)[2]
     strengths = [row["regularization"] for row in history]
     assert strengths == sorted(strengths, reverse=True)
     losses = [row["loss"] for row in history]
@@ -56,13 +56,36 @@ def test_regularisation_falls_from_row_to_row_and_the_search_ends_where_validati
     assert best < len(history) == best + 3
 
 
-def test_the_monitored_value_chooses() -> None:
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_the_strongest_within_one_standard_error_of_the_best_is_kept(monitor: str) -> None:
     training, validation = blobs(2, 24, 0, 3.0), blobs(2, 200, 1, 3.0)
-    for monitor in ("val_loss", "val_accuracy"):
-        head, history = fit_linear(training, validation, None, TrainConfig(monitor=monitor), SILENT)
-        said = probabilities(head, validation.features)
-        chosen = best_row(history, monitor)
-        assert (said.argmax(axis=1) == validation.labels).mean() == pytest.approx(chosen["val_accuracy"])
+    head, kept, history = fit_linear(training, validation, None, TrainConfig(monitor=monitor), SILENT)
+    said = probabilities(head, validation.features)
+    accuracy = (said.argmax(axis=1) == validation.labels).mean()
+    assert accuracy == pytest.approx(kept["val_accuracy"])
+    best = best_row(history, monitor)
+    assert kept["epoch"] < best["epoch"] or monitor == "val_accuracy"
+    stronger = [row for row in history if row["epoch"] < kept["epoch"]]
+    if monitor == "val_accuracy":
+        error = (best[monitor] * (1 - best[monitor]) / 200) ** 0.5
+        assert kept[monitor] >= best[monitor] - error - 1e-9
+        assert all(row[monitor] < best[monitor] - error for row in stronger)
+    else:
+        assert best[monitor] < kept[monitor] < best[monitor] + 0.1
+        assert all(row[monitor] > kept[monitor] for row in stronger)
+
+
+def test_twelve_pictures_with_many_features_are_enough_to_tell_clear_classes_apart() -> None:
+    generator = np.random.default_rng(0)
+    strong = np.zeros(1000)
+    strong[:10] = 3
+    labels = np.arange(412) % 2
+    # Most features hardly change: by their own deviation their noise would count as much as the ten that matter.
+    features = generator.normal(scale=0.05, size=(412, 1000)) + labels[:, None] * strong
+    parts = [Examples(features[rows].astype(np.float16), labels[rows]) for rows in (slice(8), slice(8, 12))]
+    head = fit_linear(*parts, None, TrainConfig(), SILENT)[0]
+    right = probabilities(head, features[12:]).argmax(axis=1) == labels[12:]
+    assert right.mean() > 0.99
 
 
 def test_class_weights_move_the_border_towards_the_large_class() -> None:

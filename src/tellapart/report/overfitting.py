@@ -28,11 +28,13 @@ _FALL = 0.01
 _MONITORS = {"val_loss": "lowest validation loss", "val_accuracy": "highest validation accuracy"}
 
 
-def overfitting_sentence(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss") -> str:
+def overfitting_sentence(
+    history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", kept: int | None = None
+) -> str:
     """Say whether the network overfits, by the rule above, and whether the epoch that was kept comes before that.
 
     history: rows with epoch, loss, val_loss and the monitored value. monitor: what makes an epoch the best one,
-    val_loss or val_accuracy.
+    val_loss or val_accuracy. kept: the epoch that was kept, where that is not the best one.
 
     >>> rows = [{"epoch": e, "loss": 1 / e, "val_loss": 0.5 + abs(e - 3) / 10} for e in range(1, 9)]
     >>> overfitting_sentence(rows)
@@ -44,7 +46,7 @@ def overfitting_sentence(history: Sequence[Mapping[str, Any]], monitor: str = "v
     linear = [row for row in history if "regularization" in row]
     history = history[len(linear) :]
     if not history:
-        return _linear(linear, monitor)
+        return _linear(linear, monitor, kept)
     if any("val_loss" not in row for row in history):
         return "Without validation pictures nobody can tell whether it overfits."
     if not all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in history):
@@ -65,16 +67,18 @@ def overfitting_sentence(history: Sequence[Mapping[str, Any]], monitor: str = "v
     return f"It does not overfit: the validation loss stays level after epoch {history[_level_from(smooth)]['epoch']}."
 
 
-def _linear(history: Sequence[Mapping[str, Any]], monitor: str) -> str:
+def _linear(history: Sequence[Mapping[str, Any]], monitor: str, epoch: int | None) -> str:
     """Of a head that was fitted to convergence, with less regularisation from row to row."""
     sign = 1 if monitor == "val_loss" else -1
-    kept, last = min(history, key=lambda row: sign * row[monitor]), history[-1]
+    best, last = min(history, key=lambda row: sign * row[monitor]), history[-1]
+    kept = next((row for row in history if row["epoch"] == epoch), best)
+    which = _MONITORS[monitor] if kept is best else f"within one standard error of the {_MONITORS[monitor]}"
     chosen = (
-        f"Only a linear head was trained, to convergence; of {len(history)} strengths of regularisation the validation "
-        f"pictures chose number {kept['epoch']} ({_MONITORS[monitor]})."
+        f"Only a linear head was trained, to convergence; of {len(history)} strengths of regularisation number "
+        f"{kept['epoch']} is kept, {'' if kept is best else 'the strongest '}{which}."
     )
-    if kept is last:
-        return f"{chosen} None weaker was tried."
+    if last["val_loss"] <= kept["val_loss"]:
+        return chosen
     return (
         f"{chosen} Weaker ones overfit: the training loss falls on to {last['loss']:.2g} and the validation loss goes "
         f"from {kept['val_loss']:.2g} to {last['val_loss']:.2g}."

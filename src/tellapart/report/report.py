@@ -139,7 +139,7 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
             f"It names {percent(accuracy.value)} of {pictures} of the {found.split} split right; with {level} "
             f"certainty the true share lies between {percent(accuracy.low)} and {percent(accuracy.high)}."
         ),
-        "overfitting": overfitting_sentence(report.history, report.config.train.monitor),
+        "overfitting": overfitting_sentence(report.history, report.config.train.monitor, report.best_epoch),
         "beside": beside,
         "level": level,
         "n": f"{found.n:,}",

@@ -32,7 +32,7 @@ from tellapart.models.pretrained import Base
 from tellapart.models.registry import resolve
 from tellapart.models.transfer import freeze, head_of, unfreeze
 from tellapart.progress import SILENT, Progress
-from tellapart.runs.run import RunFolder
+from tellapart.runs.run import RunFolder, unit_of
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, Row, best_row, compile_model, is_better
 from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
@@ -233,9 +233,10 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) 
     run, train, task = state.run, state.config.train, state.catalog.task
     head = head_of(model)
     if len(head.weights) == 2 and not state.config.model.options.get("dropout") and not train.label_smoothing:
-        linear, rows = fit_linear(examples["train"], examples["validation"], state.class_weights, train, state.progress)
+        linear, best, rows = fit_linear(
+            examples["train"], examples["validation"], state.class_weights, train, state.progress
+        )
         model.layers[-1].set_weights([linear.kernel, linear.bias])
-        best = best_row(rows, train.monitor)
         # What a fine-tuning before Ctrl-C added stays: it goes on from there.
         run.write_history([*rows, *run.history[len(rows) :]])
         _report_folds(state, examples, best)
@@ -337,8 +338,7 @@ def _finish(state: _Fit, fitted: _Fitted) -> None:
     final = fitted.model
     if final.dtype_policy.name != "float32":
         final = in_float32(final, catalog.task, spec, state.config.model)
-    monitor = state.config.train.monitor
-    progress.line(f"{fitted.stopped}; keeping epoch {fitted.best['epoch']}, the best by {monitor}")
+    progress.line(f"{fitted.stopped}; keeping {unit_of(run.history)} {fitted.best['epoch']}")
     progress.update("saving", 0, 2)
     with replacing(run.model_file) as neighbour:
         final.save(neighbour)

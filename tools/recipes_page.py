@@ -8,6 +8,7 @@ Every figure is read from the runs; nothing is written by hand but the words in 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import tellapart as ta
 from tellapart.recipes import load_recipe, recipe_names
@@ -29,6 +30,9 @@ sigmoid unit, more have softmax, and the loss follows.
 NEAREST = {
     "horses-humans": "its pictures are not to be had here: cats and dogs, the nearest two classes",
     "rock-paper-scissors": "its pictures are not to be had here: three breeds of pets, the nearest three classes",
+    "cats-dogs-c": "the ImageNet weights of InceptionResNetV2 are not to be had here: **random weights**, which prove "
+    "the path from picture to prediction and nothing else; `cats-dogs-inception` is the nearest with its own",
+    "cats-dogs-inception": "its head is trained on the frozen base for ten epochs, then the top two blocks learn too",
     "cats-dogs-64": "its 75/25 split is kept within the training folder; the test folder stays the test split",
 }
 PRECISIONS = ("fashion-conv", "fashion-conv-float32")
@@ -62,6 +66,8 @@ def main() -> None:
             notes.append(f"- `{name}`: {NEAREST[name]}.")
         extra = run.record["command"].partition("--recipe")[2].split()
         changed = " ".join(part for part in extra[1:] if part == "--set" or "=" in part)
+        if run.config.model.weights != "auto":
+            changed = f"--weights {Path(run.config.model.weights).name} {changed}".strip()
         seen = sum(row["pictures_per_second"] for row in run.history) / len(run.history)
         commands.append(
             f"- `tellapart train {data} --recipe {name}{' ' + changed if changed else ''}` (seed {run.record['seed']}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, predict, scan, start, train
+from benchmarks import memory, predict, pretrained, scan, start, train
 from benchmarks.benchmark import Benchmark, Way
 
 BENCHMARKS = (
@@ -20,6 +20,27 @@ BENCHMARKS = (
             Way("the same in the model, mixed_bfloat16", train.layers_in_model_bfloat16),
             Way("the limit: our step on one batch in memory", train.limit, 0.9),
         ),
+    ),
+    Benchmark(
+        name="pretrained",
+        title="from the shell to an evaluated classifier on a pretrained base, nothing prepared",
+        unit="s",
+        bound=25.0,
+        ours=Way("tellapart train DATA", pretrained.first_run),
+        peers=(
+            Way("the tutorials' way: ImageDataGenerator, 20 epochs through the frozen base", pretrained.tutorial, 15),
+            Way("Keras' best practice: cached pictures, 10 epochs through the base", pretrained.best_practice, 8),
+            Way("the same, mixed_bfloat16", pretrained.best_practice_bfloat16),
+        ),
+    ),
+    Benchmark(
+        name="another-head",
+        title="the same pictures again with a head of 128 units, from the shell",
+        unit="s",
+        bound=10.0,
+        ours=Way("tellapart train DATA --set model.dense=[128]", pretrained.another_head),
+        peers=(Way("the first run, nothing prepared", pretrained.first_run),),
+        prepare=pretrained.fill_cache,
     ),
     Benchmark(
         name="scan",

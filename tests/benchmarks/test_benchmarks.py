@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("train", "scan", "second-start", "predict", "predict-one", "start", "memory")
+NAMES = ("train", "pretrained", "another-head", "scan", "second-start", "predict", "predict-one", "start", "memory")
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ import gc
 import io
 import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
 from tellapart.files import replacing
+from tellapart.inference.onnx_graph import UnknownLayerError, write_graph
 from tellapart.inference.predictor import METADATA_KEY, Predictor, every_class
 from tellapart.models.transfer import head_of
 from tellapart.task import ImageSpec, Task
@@ -49,19 +51,18 @@ def export_onnx(
     import onnx
 
     expected = outputs(model, pictures)
+    if base is None:
+        graph = convert(model)
+    else:
+        head = head_of(model)
+        head(np.zeros((1, *head.input.shape[1:]), np.float32))
+        graph = _joined(onnx.load(str(base)), convert(head))
+    entry = graph.metadata_props.add()
+    entry.key = METADATA_KEY
+    entry.value = json.dumps({"task": task.to_dict(), "image": spec.to_dict()}, ensure_ascii=False)
     with replacing(path) as neighbour:
-        if base is None:
-            convert(model, neighbour)
-        else:
-            head = head_of(model)
-            head(np.zeros((1, *head.input.shape[1:]), np.float32))
-            convert(head, neighbour)
-            onnx.save(_joined(onnx.load(str(base)), onnx.load(str(neighbour))), str(neighbour))
-        graph = onnx.load(str(neighbour))
-        entry = graph.metadata_props.add()
-        entry.key = METADATA_KEY
-        entry.value = json.dumps({"task": task.to_dict(), "image": spec.to_dict()}, ensure_ascii=False)
         onnx.save(graph, str(neighbour))
+        del graph  # as large as the network, which the comparison has in memory twice
         difference = largest_difference(neighbour, pictures, expected)
         if not difference < BOUND:
             raise ExportError(
@@ -72,17 +73,25 @@ def export_onnx(
     return difference
 
 
-def convert(model: keras.Model, path: Path) -> None:
-    """Write a float32 network as an ONNX file. It has been called before, as Keras asks. Nothing is checked: the caller
-    compares what the file computes."""
-    with _quiet(), _lean_passes():
-        model.export(str(path), format="onnx", verbose=False)
+def convert(model: keras.Model) -> onnx.ModelProto:
+    """A float32 network as ONNX. It has been called before, as Keras asks. Nothing is checked: the caller compares what
+    the graph computes."""
+    import onnx
+
+    try:
+        return write_graph(model)
+    except UnknownLayerError:
+        with tempfile.TemporaryDirectory() as folder, _quiet(), _lean_passes():
+            path = Path(folder) / "model.onnx"
+            model.export(str(path), format="onnx", verbose=False)
+            return onnx.load(str(path))
 
 
 def _joined(base: onnx.ModelProto, head: onnx.ModelProto) -> onnx.ModelProto:
     """One graph: what `base` gives out goes into `head`."""
     import onnx
 
+    head.ir_version = base.ir_version
     inner, outer = onnx.compose.add_prefix(base, "base/"), onnx.compose.add_prefix(head, "head/")
     return onnx.compose.merge_models(inner, outer, [(inner.graph.output[0].name, outer.graph.input[0].name)])
 

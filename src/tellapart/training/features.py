@@ -86,13 +86,15 @@ def choose_engine(
             return Engine("onnxruntime", _in_onnxruntime(file), width, file)
         except ExportError:
             file.unlink(missing_ok=True)
+    import onnx
+
     progress.update("preparing the base", 0, 2)
     compared = pictures()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as neighbour:
             theirs = outputs(base, compared)
-            convert(base, neighbour)
+            onnx.save(convert(base), str(neighbour))
             progress.update("preparing the base", 1, 2)
             ours = _in_onnxruntime(neighbour)(compared)
             difference = float(np.abs(ours - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tellapart.inference.export import convert
+from tellapart.inference.onnx_graph import UnknownLayerError, write_graph
+from tellapart.inference.predictor import open_session
+
+keras = pytest.importorskip("keras")
+layers = keras.layers
+
+Network = Callable[[Any], Any]
+
+
+def network(body: Network, shape: tuple[int, ...] = (13, 10, 3)) -> Any:
+    """Picture in, with weights and statistics that are all different."""
+    picture = keras.Input(shape, dtype="uint8" if len(shape) == 3 else "float32", name="picture")
+    model = keras.Model(picture, body(picture))
+    generator = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(generator.uniform(0.2, 1.5, variable.shape) * np.where(variable.path.count("variance"), 1, 0.3))
+    return model
+
+
+def difference(model: Any, graph: Any, path: Path) -> float:
+    import onnx
+
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, str(path))
+    generator = np.random.default_rng(1)
+    shape = (5, *model.input.shape[1:])
+    given = generator.integers(0, 256, shape, np.uint8) if len(shape) == 4 else generator.normal(size=shape)
+    given = given.astype(model.input.dtype)
+    session = open_session(path)
+    found = session.run(None, {session.get_inputs()[0].name: given})[0]
+    expected = np.asarray(model(given))
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def convolution(*arguments: Any, **options: Any) -> Network:
+    return lambda x: layers.Conv2D(*arguments, **options)(layers.Rescaling(1 / 255)(x))
+
+
+BODIES: dict[str, Network] = {
+    "one scale": lambda x: layers.Rescaling(1 / 127.5, -1)(x),
+    "a scale a channel": lambda x: layers.Rescaling([0.1, 0.2, 0.3], [-1, 0, 1])(x),
+    "valid convolution": convolution(4, 3, activation="relu"),
+    "same convolution of stride 2": convolution(4, 3, strides=2, padding="same"),
+    "even kernel and stride": convolution(4, (2, 4), strides=(2, 1), padding="same", use_bias=False),
+    "grouped convolution": convolution(6, 3, groups=3, padding="same"),
+    "depthwise": lambda x: layers.DepthwiseConv2D(5, 2, padding="same")(layers.Rescaling(0.01)(x)),
+    "normalisation": lambda x: layers.BatchNormalization(epsilon=0.01)(layers.Rescaling(0.01)(x)),
+    "normalisation alone": lambda x: layers.BatchNormalization(center=False, scale=False)(layers.Rescaling(1.0)(x)),
+    "bounded relu": lambda x: layers.ReLU(6)(layers.Rescaling(0.1, -3)(x)),
+    "max pooling, valid": lambda x: layers.MaxPooling2D(2)(layers.Rescaling(1.0)(x)),
+    "max pooling, same": lambda x: layers.MaxPooling2D(3, 2, padding="same")(layers.Rescaling(1.0)(x)),
+    "average": lambda x: layers.GlobalAveragePooling2D()(layers.Rescaling(1.0)(x)),
+    "maximum": lambda x: layers.GlobalMaxPooling2D()(layers.Rescaling(1.0)(x)),
+    "flatten and dense": lambda x: layers.Dense(4, activation="sigmoid")(
+        layers.Flatten()(layers.Rescaling(1e-4, -0.01)(x))
+    ),
+    "sum of three": lambda x: layers.Add()([layers.Rescaling(scale)(x) for scale in (0.1, 0.2, 0.3)]),
+    "dropout and activation": lambda x: layers.Activation("relu")(layers.Dropout(0.5)(layers.Rescaling(1.0, -99)(x))),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_layer_that_is_written_here_computes_what_keras_computes(name: str, tmp_path: Path) -> None:
+    model = network(BODIES[name])
+    assert difference(model, write_graph(model), tmp_path / "model.onnx") < 1e-5
+
+
+def test_a_vector_goes_in_and_softmax_comes_out(tmp_path: Path) -> None:
+    model = network(lambda x: layers.Dense(3, activation="softmax")(layers.Dense(5, activation="relu")(x)), (7,))
+    assert difference(model, write_graph(model), tmp_path / "model.onnx") < 1e-5
+
+
+def test_a_layer_of_two_networks_is_written_with_the_inputs_it_has_in_this_one(tmp_path: Path) -> None:
+    whole = network(lambda x: layers.Dense(2, name="head")(layers.GlobalMaxPooling2D()(layers.Rescaling(0.1)(x))))
+    features = keras.Input((3,), name="features")
+    head = keras.Model(features, whole.get_layer("head")(features))
+    for number, model in enumerate((whole, head)):
+        assert difference(model, write_graph(model), tmp_path / f"{number}.onnx") < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (lambda x: layers.LeakyReLU()(layers.Rescaling(0.1, -5)(x)), "LeakyReLU"),
+        (convolution(4, 3, dilation_rate=2), "dilation"),
+        (convolution(4, 3, activation="tanh"), "tanh"),
+        (lambda x: layers.ReLU(negative_slope=0.1)(layers.Rescaling(0.1, -5)(x)), "slope"),
+        (lambda x: layers.GlobalAveragePooling2D(keepdims=True)(layers.Rescaling(1.0)(x)), "keepdims"),
+        (lambda x: layers.Dense(2)(layers.Rescaling(0.01)(x)), "more than one axis"),
+        (lambda x: layers.DepthwiseConv2D(3, depth_multiplier=2)(layers.Rescaling(0.01)(x)), "multiplier"),
+        (lambda x: layers.BatchNormalization(axis=1)(layers.Rescaling(0.01)(x)), "axis"),
+    ],
+)
+def test_what_is_not_written_here_is_named_and_converted_all_the_same(body: Network, told: str, tmp_path: Path) -> None:
+    model = network(body)
+    with pytest.raises(UnknownLayerError, match=told):
+        write_graph(model)
+    model(np.zeros((1, 13, 10, 3), np.uint8))
+    assert difference(model, convert(model), tmp_path / "model.onnx") < 1e-5

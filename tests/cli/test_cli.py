@@ -92,6 +92,7 @@ def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp
         (["train", "builtin:pets", "--recipe", "cats-dogs-65"], "cats-dogs-64"),
         (["train", "builtin:pets", "--set", "train.epoch=3"], "train.epochs"),
         (["train", "builtin:pets", "--augment", "lite"], "light"),
+        (["train", "builtin:pets", "--fine-tune", "some"], "expected a number of blocks, or all"),
         (["predict", "nowhere", "x.jpg"], "There is no run nowhere"),
         (["evaluate", "nowhere"], "There is no run nowhere"),
         (["models", "cnm"], "cnn"),

@@ -20,8 +20,8 @@ LITE = "model.name=efficientnet-lite0"
 @pytest.mark.parametrize(
     ("settings", "preset", "views"),
     [
-        (["model.name=cnn"], "light", 1),
-        (["model.name=cnn", "augment=strong"], "strong", 1),
+        (["model.name=cnn"], "light", None),
+        (["model.name=cnn", "augment=strong"], "strong", None),
         ([LITE], "none", 1),
         ([LITE, "augment=none"], "none", 1),
         ([LITE, "augment=medium"], "medium", 4),
@@ -34,11 +34,12 @@ LITE = "model.name=efficientnet-lite0"
     ],
 )
 def test_augmentation_and_views_follow_from_what_sees_the_pictures(
-    shapes: Path, settings: list[str], preset: str, views: int
+    shapes: Path, settings: list[str], preset: str, views: int | None
 ) -> None:
     config, _, _ = decide(make_config(settings=settings), read_source(shapes, DataConfig()))
     assert config.augment == AUGMENTATIONS[preset]
     assert config.train.views == views
+    assert decide(config, read_source(shapes, DataConfig()))[0] == config, "a run's own configuration repeats it"
 
 
 def test_many_tiny_pictures_get_a_network_of_their_own_size_and_others_the_base(shapes: Path, tmp_path: Path) -> None:
@@ -52,6 +53,12 @@ def test_many_tiny_pictures_get_a_network_of_their_own_size_and_others_the_base(
     assert config.model.name == "resnet-small"
     assert spec == ImageSpec(28, 28, 1)
     assert "10,000 pictures" in reasons[0]
+
+
+@pytest.mark.parametrize("setting", ["train.fine_tune=2", "train.fine_tune=all", "train.views=2"])
+def test_what_only_a_base_has_is_refused_for_a_network_trained_from_nothing(shapes: Path, setting: str) -> None:
+    with pytest.raises(ModelError, match=r"cnn is trained from nothing.*--model"):
+        decide(make_config(settings=["model.name=cnn", setting]), read_source(shapes, DataConfig()))
 
 
 def test_an_option_that_the_chosen_model_lacks_says_how_to_name_the_model(shapes: Path) -> None:

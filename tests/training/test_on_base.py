@@ -12,6 +12,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.data.pixels import read
+from tellapart.errors import ModelError
 from tellapart.progress import Progress
 
 pytest.importorskip("keras")
@@ -134,6 +135,14 @@ def test_a_run_that_was_stopped_resumes_as_if_it_never_was(
     for ours, theirs in zip(resumed.model().get_weights(), whole.model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert not resumed.checkpoint.exists()
+
+
+def test_more_blocks_than_there_are_is_told_before_anything_is_computed(shapes: Path, tmp_path: Path) -> None:
+    stages = Stages()
+    with pytest.raises(ModelError, match="it has 10"):
+        train(shapes, tmp_path / "run", "train.fine_tune=99", "seed=77", progress=stages)
+    assert "features, train" not in stages.seen
+    assert ta.open_run(tmp_path / "run").status == "failed"
 
 
 def test_views_let_augmentation_and_kept_features_go_together(shapes: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tellapart.cli.train import show_run
 
 
 def command(
-    fast: Annotated[bool, typer.Option("--fast", help="Two short epochs, to see that all parts work.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Small pictures, to see that all parts work.")] = False,
     out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/demo-N]")] = None,
     open_report: Annotated[
         bool | None,
@@ -27,7 +27,7 @@ def command(
     from tellapart import api
     from tellapart.runs.run import command_line
 
-    settings = ["train.epochs=2", "image.height=64", "image.width=64"] if fast else []
+    settings = ["image.height=64", "image.width=64"] if fast else []
     with display() as progress:
         run = api.train(
             "builtin:pets",

@@ -21,7 +21,7 @@ AUGMENTED_VIEWS = 4
 def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]]:
     """The model, the picture that it sees, augmentation and views.
 
-    Raises ModelError for an unknown model or option; before any picture is read, where the model is named.
+    Raises ModelError for an unknown model or option, or for one that only a pretrained base has.
     """
     seen = cache(lambda: sample(source, config.data.max_pixels))
     model, reasons = config.model.model_dump(), []
@@ -34,6 +34,11 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
         if not reasons:
             raise
         raise ModelError(f"{error} It was chosen from the pictures; name the model you mean with --model.") from None
+    if row.base is None and (config.train.fine_tune or config.train.views is not None):
+        raise ModelError(
+            f"{row.name} is trained from nothing: train.fine_tune and train.views are for a pretrained base. "
+            "Leave them out, or name a base with --model, such as efficientnet-lite0."
+        )
     fit: Fit = row.base.fit if row.base else "squash"
     channels = 3 if row.base else None
     spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
@@ -46,14 +51,14 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
     return Config.from_dict(values), spec, [*reasons, *decided]
 
 
-def _augmentation(config: Config, base: Base | None) -> tuple[str, int]:
+def _augmentation(config: Config, base: Base | None) -> tuple[str, int | None]:
     """The preset where none is configured, and how often a frozen base is shown each picture.
 
     To show it a picture once costs the least, and then plain; who asks for augmentation means it to be seen.
     """
     wanted, train = config.augment, config.train
     if base is None:
-        return "light", 1
+        return "light", None
     if train.views is not None:
         return "light" if train.views > 1 or train.fine_tune else "none", train.views
     if wanted is not None and wanted.active and not train.fine_tune:

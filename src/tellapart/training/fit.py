@@ -209,6 +209,7 @@ def _on_base(state: _Fit, base: Base) -> _Fitted:
     config, progress = state.config, state.progress
     model = state.build("float32")
     loaded = load_base(model, base, config.model.weights)
+    unfreeze(model, config.train.fine_tune)  # more blocks than there are is told now, not after the head
     freeze(model)
     progress.line(f"{model.count_params():,} parameters; weights: {loaded}")
     key = base_key(base.name, weights_digest(model), state.cache.spec)

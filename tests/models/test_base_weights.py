@@ -136,7 +136,7 @@ def test_every_base_takes_the_weights_of_its_application_in_both_layouts(
     else:
         path = tmp_path / "given.weights.h5"
         theirs.save_weights(path)
-    assert load_base(ours, base, str(path)) == f"weights of {path}"
+    assert load_base(ours, base, str(path)) == f"the weights of {path}"
     assert_same_weights(ours, theirs)
 
 

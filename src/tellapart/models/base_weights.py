@@ -48,7 +48,7 @@ def load_base(model: keras.Model, base: Base, weights: str) -> str:
         return f"ImageNet weights of Keras Applications ({base.licence}), {path}"
     path = Path(weights).expanduser()
     _load_file(model, path)
-    return f"weights of {path}"
+    return f"the weights of {path}"
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -47,6 +47,8 @@ VERIFIED_PICTURES = 32
 COMPARED_PICTURES = 8
 FEW = 200
 """Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
+MOST_FOLDED = 2000
+"""Pictures: with so many, twenty heads take more time than they tell."""
 
 
 @dataclass
@@ -211,7 +213,8 @@ def _on_base(state: _Fit, base: Base) -> _Fitted:
     loaded = load_base(model, base, config.model.weights)
     unfreeze(model, config.train.fine_tune)  # more blocks than there are is told now, not after the head
     freeze(model)
-    progress.line(f"{model.count_params():,} parameters; weights: {loaded}")
+    progress.line(f"{model.count_params():,} parameters; {loaded}")
+    _note(state.run, f"the base has {loaded}")
     key = base_key(base.name, weights_digest(model), state.cache.spec)
     some = state.pictures["train"]
     engine = choose_engine(model, key, lambda: some.take(np.arange(min(COMPARED_PICTURES, len(some)))), progress)
@@ -271,10 +274,10 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) 
 def _report_folds(state: _Fit, examples: dict[Split, Examples], best: Row) -> None:
     """Where few pictures are left to test, what repeated folds over the others say; into run.json."""
     run, catalog = state.run, state.catalog
-    if len(catalog.split("test")) >= FEW:
-        return
     splits: tuple[Split, ...] = ("train", "validation")
     rows = [picture for split in splits for picture in catalog.split(split).pictures]
+    if len(catalog.split("test")) >= FEW or len(rows) > MOST_FOLDED:
+        return
     parts = [(examples[split], len(catalog.split(split))) for split in splits]
     # The plain views alone, which come first.
     plain = Examples(
@@ -321,10 +324,9 @@ def _fine_tune(state: _Fit, frozen: _Fitted) -> _Fitted:
     rows = run.history[len(before) :]
     best = best_row(rows, train.monitor) if rows else frozen.best
     if is_better(best, frozen.best, train.monitor) and best["val_accuracy"] >= frozen.best["val_accuracy"]:
+        _note(run, f"fine-tuning of {train.fine_tune} blocks was a gain on the validation split and is kept")
         return _Fitted(model, best, stopped)
-    note = "fine-tuning was no gain on the validation split: the frozen base with its head is kept"
-    state.progress.line(note)
-    _note(run, note)
+    _note(run, "fine-tuning was no gain on the validation split: the frozen base with its head is kept")
     return replace(frozen, stopped=stopped)
 
 

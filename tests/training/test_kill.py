@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +96,37 @@ def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(shapes: Path, tm
     assert two.status == "done"
     leftovers = [p.name for p in two.path.rglob("*") if p.name.startswith(".")]
     assert not leftovers
+
+
+@pytest.mark.slow
+def test_features_that_a_killed_run_had_computed_are_not_computed_again(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = ["builtin:pets", "--image-size", "128", "--epochs", "1"]
+    data += ["--set", "train.views=12", "--set", "model.dense=[4]"]
+    kept = own_cache / "features"
+
+    def stored() -> int:
+        found = 0
+        for index in kept.glob("*/index.sqlite"):
+            with closing(sqlite3.connect(index)) as connection, suppress(sqlite3.Error):
+                found += connection.execute("SELECT count(*) FROM pictures").fetchone()[0]
+        return found
+
+    kill_when(start(*data, "--out", str(tmp_path / "killed")), lambda: stored() > 0)
+    before = stored()
+    resumed = start("--resume", str(tmp_path / "killed"))
+    errors = resumed.communicate()[1].decode()
+    assert resumed.returncode == 0, errors
+    killed = ta.open_run(tmp_path / "killed")
+    wanted = 12 * sum(killed.catalog.counts()["train"].values())
+    assert f"features, train: {wanted - before} of {wanted - before}" in errors
+
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "another cache"))
+    done = start(*data, "--out", str(tmp_path / "whole"))
+    errors = done.communicate()[1].decode()
+    assert done.returncode == 0, errors
+    whole = ta.open_run(tmp_path / "whole")
+    assert [row["val_loss"] for row in killed.history] == [row["val_loss"] for row in whole.history]
+    for ours, theirs in zip(killed.model().get_weights(), whole.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -51,11 +51,15 @@ def make_shapes(folder: Path, kinds: tuple[str, ...] = ("disc", "square", "strip
 
 @pytest.fixture
 def sensitive() -> Callable[[Any, np.ndarray], Any]:
-    """Enlarges what follows the features of a base with random weights, so small that predictions hardly show them."""
+    """Enlarges what follows the features of a base with random weights, so small that predictions hardly show them, and
+    the scales that a ConvNeXt begins with, which hide its blocks."""
 
     def enlarge(model: Any, pictures: np.ndarray) -> Any:
         from tellapart.models.transfer import base_of
 
+        for layer in base_of(model).layers:
+            if layer.name.endswith("_scale"):
+                layer.set_weights([np.ones_like(value) for value in layer.get_weights()])
         features = np.asarray(base_of(model)(pictures))
         spread = features.std(axis=0).mean()
         assert spread > 0

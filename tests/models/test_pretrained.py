@@ -81,12 +81,14 @@ def test_every_base_gives_probabilities_and_pooled_features(base_name: str, task
     assert len(pooling.output.shape) == 2
 
 
-def test_no_base_holds_a_layer_that_is_exported_wrongly_or_a_second_scaling(base_name: str) -> None:
+def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(base_name: str) -> None:
     base = BASES[base_name]
     model = build(TWO, spec_of(base), ModelConfig(name=base_name))
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("Rescaling") == 1
     assert not {"Normalization", "Lambda"} & set(kinds)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert not any(layer.groups > 1 for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
 
 
 def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive) -> None:

@@ -23,7 +23,7 @@ BLOCKS = {
     "efficientnet-lite0": 9 + 1, "efficientnet-lite1": 14 + 1, "efficientnet-lite2": 14 + 1, "inception-v3": 11,
     "inception-resnet-v2": 43 + 1, "xception": 12 + 1, "mobilenet-v2": 10 + 1, "mobilenet-v3-large": 10 + 1,
     "resnet-50": 16, "resnet-50-v2": 16, "densenet-121": 58, "efficientnet-v2-b0": 15 + 1,
-    "efficientnet-v2-s": 35 + 1, "nasnet-mobile": 16,
+    "efficientnet-v2-s": 35 + 1, "nasnet-mobile": 16, "convnext-tiny": 3 + 3 + 9 + 3,
 }  # fmt: skip
 
 
@@ -75,13 +75,14 @@ def test_the_blocks_of_a_base_hold_each_layer_once_in_order(base_name: str) -> N
     assert flat[-1] == "pooling"
 
 
-def test_a_gate_ends_no_block_and_a_last_activation_is_none() -> None:
+def test_a_gate_ends_no_block_and_a_last_activation_or_normalisation_is_none() -> None:
     names = [[layer.name for layer in block] for block in blocks_of(network("efficientnet-lite0"))]
     assert [block[-1] for block in names[:-1]] == [
         f"stage_{stage}_block_{block}_sum" for stage, count in ((2, 2), (3, 2), (4, 3), (5, 3), (6, 4))
         for block in range(2, count + 1)
     ]  # fmt: skip
     assert {layer.name for layer in blocks_of(network("resnet-50"))[-1]} >= {"conv5_block3_out", "pooling"}
+    assert {layer.name for layer in blocks_of(network("convnext-tiny"))[-1]} >= {"stage_4_block_3_sum", "pooling"}
 
 
 def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> None:

@@ -81,10 +81,28 @@ def convert(model: keras.Model) -> onnx.ModelProto:
     try:
         return write_graph(model)
     except UnknownLayerError:
+        _teach_erfc()
         with tempfile.TemporaryDirectory() as folder, _quiet(), _lean_passes():
             path = Path(folder) / "model.onnx"
             model.export(str(path), format="onnx", verbose=False)
             return onnx.load(str(path))
+
+
+def _teach_erfc() -> None:
+    """tf2onnx knows Erf but not Erfc = 1 - Erf, of which TensorFlow makes an exact GELU."""
+    from tf2onnx.handler import tf_op
+    from tf2onnx.utils import make_name
+
+    def erfc(graph: Any, node: Any, **_: object) -> None:
+        kind, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
+        graph.remove_node(node.name)
+        erf = graph.make_node("Erf", node.input, dtypes=[kind], shapes=[shape])
+        one = graph.make_const(make_name("one"), np.ones((), np.float32))
+        inputs = [one.output[0], erf.output[0]]
+        graph.make_node("Sub", inputs, outputs=node.output, dtypes=[kind], shapes=[shape])
+
+    # ONNX has Erf from opset 9 on.
+    tf_op("Erfc").register_compat_handler(erfc, 9)
 
 
 def _joined(base: onnx.ModelProto, head: onnx.ModelProto) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ import numpy as np
 
 from tellapart.errors import ModelError
 from tellapart.files import replacing
-from tellapart.models.pretrained import Base
+from tellapart.models.pretrained import Base, application
 from tellapart.models.transfer import base_of
 from tellapart.models.weights_file import BUNDLED, load_h5, load_weights
 
@@ -44,10 +44,10 @@ def load_base(model: keras.Model, base: Base, weights: str) -> str:
         return f"ImageNet weights that ship with tellapart ({base.licence})"
     if weights in ("auto", "imagenet"):
         path = official_file(base)
-        _load_file(model, path)
+        _load_file(model, base, path)
         return f"ImageNet weights of Keras Applications ({base.licence}), {path}"
     path = Path(weights).expanduser()
-    _load_file(model, path)
+    _load_file(model, base, path)
     return f"the weights of {path}"
 
 
@@ -117,7 +117,7 @@ def _download(url: str, path: Path, base: Base) -> None:
         )
 
 
-def _load_file(model: keras.Model, path: Path) -> None:
+def _load_file(model: keras.Model, base: Base, path: Path) -> None:
     try:
         with path.open("rb") as file:
             start = file.read(len(HDF5))
@@ -126,5 +126,13 @@ def _load_file(model: keras.Model, path: Path) -> None:
             f"The weights {path} cannot be read: {error.strerror or error}. weights is auto, imagenet, none, or a "
             ".h5, .weights.h5 or .safetensors file."
         ) from None
-    load = load_h5 if start == HDF5 else load_weights
-    load(base_of(model), path)
+    if start != HDF5:
+        load_weights(base_of(model), path)
+    elif base.rebuild:
+        # Keras' two layouts name by place, in the network that they were written from.
+        theirs = application(base)
+        load_h5(theirs, path)
+        for ours, value in zip(base_of(model).weights, theirs.get_weights(), strict=True):
+            ours.assign(value.reshape(ours.shape))
+    else:
+        load_h5(base_of(model), path)

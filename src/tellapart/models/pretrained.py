@@ -7,11 +7,13 @@ build, base_weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
+from tellapart.models.convnext import convnext_tiny
 from tellapart.models.efficientnet_lite import OFFSET, SCALE, VARIANTS, efficientnet_lite
 from tellapart.models.scratch import Options, dense_layers
 from tellapart.task import Fit
@@ -56,7 +58,9 @@ class Base:
     application: the name in keras.applications, empty for our own networks; preprocesses: whether that function would
     put a scaling of its own inside. file, source, checksum: the official weights without the top, as Keras stores
     them, where they lie on its server, and the MD5 or SHA-256 that Keras knows of them (empty: it knows none).
-    block_end: a regular expression for the layers that end a block, where the graph does not tell.
+    block_end: a regular expression for the layers that end a block, where the graph does not tell. rebuild: scaled
+    picture -> features, our copy of a network that as Keras has it trains slowly or cannot be exported; each weight has
+    the place and the number of values that it has there, perhaps another shape.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Base:
     source: str = ""
     checksum: str = ""
     block_end: str = ""
+    rebuild: Callable[[Any], Any] | None = None
 
 
 def _lite(number: int, accuracy: str) -> Base:
@@ -96,17 +101,17 @@ def _keras(
     smallest: int = 32,
     preprocesses: bool = False,
     block_end: str = "",
+    rebuild: Callable[[Any], Any] | None = None,
 ) -> Base:
     source = f"{folder}/{remote or file}"
     return Base(
         name, summary, licence, side, smallest, scaling, "squash", application, preprocesses, file, source, checksum,
-        block_end,
+        block_end, rebuild,
     )  # fmt: skip
 
 
 _KERNELS = "weights_tf_dim_ordering_tf_kernels"
 
-# No ConvNeXt: tf2onnx cannot export its grouped convolutions and exact GELU, and a run ends with an ONNX file.
 BASES: dict[str, Base] = {
     row.name: row
     for row in (
@@ -174,6 +179,12 @@ BASES: dict[str, Base] = {
             # Every cell reads the two before it, so the graph never passes through one tensor between them.
             folder="nasnet", remote="NASNet-mobile-no-top.h5", block_end="(normal|reduction)_concat_.*",
         ),
+        _keras(
+            "convnext-tiny", "ConvNeXt tiny: convolutions laid out like a vision transformer", "MIT", 224, STANDARDISED,
+            "ConvNeXtTiny",
+            "convnext_tiny_notop.h5", "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+            folder="convnext", preprocesses=True, rebuild=convnext_tiny,
+        ),
     )
 }  # fmt: skip
 
@@ -205,13 +216,22 @@ def body(x: Any, options: BaseOptions, *, base: Base) -> Any:
 
 
 def _pooled(x: Any, base: Base) -> Any:
-    """(batch, height, width, 3) -> (batch, width of the base), the mean of its feature map, in the layer POOLING."""
+    """(batch, height, width, 3) -> (batch, width of the base), its feature map averaged, in the layer POOLING."""
     import keras
 
+    if base.rebuild:
+        return base.rebuild(x)
     if not base.application:
         return efficientnet_lite(x, base.name)[1]
-    # Keras would export its own Normalization layer wrongly, and preprocess beside our scaling.
-    choice = {"include_preprocessing": False} if base.preprocesses else {}
-    function = getattr(keras.applications, base.application)
-    network = function(include_top=False, weights=None, input_tensor=x, **choice)
+    network = application(base, input_tensor=x)
     return keras.layers.GlobalAveragePooling2D(name=POOLING)(network.output)
+
+
+def application(base: Base, **choice: Any) -> Any:
+    """The network of Keras Applications behind a row: random weights, no top, no scaling. choice: its other options."""
+    import keras
+
+    # Keras would export its own Normalization layer wrongly, and preprocess beside our scaling.
+    if base.preprocesses:
+        choice["include_preprocessing"] = False
+    return getattr(keras.applications, base.application)(include_top=False, weights=None, **choice)

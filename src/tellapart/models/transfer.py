@@ -82,7 +82,7 @@ def blocks_of(model: keras.Model) -> list[list[keras.Layer]]:
         seen |= new
         block = [operation for operation in operations if id(operation) in new]
         layers = [operation for operation in block if isinstance(operation, start_keras().layers.Layer)]
-        if any(_learns(layer) for layer in layers) or not blocks:
+        if any(_learns(layer) and not _normalises(layer) for layer in layers) or not blocks:
             blocks.append(layers)
         else:
             # A last activation or normalisation is no block of its own.
@@ -103,6 +103,10 @@ def _name(model: keras.Model) -> str:
 
 def _learns(layer: keras.Layer) -> bool:
     return bool(layer.weights) and not isinstance(layer, start_keras().layers.BatchNormalization)
+
+
+def _normalises(layer: keras.Layer) -> bool:
+    return isinstance(layer, start_keras().layers.LayerNormalization)
 
 
 def _parents(operation: Any) -> list[Any]:

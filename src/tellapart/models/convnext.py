@@ -1,0 +1,60 @@
+"""ConvNeXt-T: a scaled picture -> 768 pooled features, without a classifier, from plain layers of Keras.
+
+The network of keras.applications.ConvNeXtTiny, whose weights it takes in the same order, after a change of shape. Keras
+filters each channel by a convolution in groups, which TensorFlow computes 20 to 100 times slower on a processor and
+tf2onnx cannot export, and keeps its layer scale in a private module. (Liu et al., A ConvNet for the 2020s, CVPR 2022.)
+Importing this module imports no Keras. Read by: pretrained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DEPTHS = (3, 3, 9, 3)
+"""Blocks of each stage."""
+WIDTHS = (96, 192, 384, 768)
+"""Channels of each stage."""
+EPSILON = 1e-6
+FIRST_SCALE = 1e-6
+
+
+def convnext_tiny(x: Any) -> Any:
+    """Keras tensor of a scaled picture (batch, height, width, 3) -> features (batch, 768), in the layer "pooling".
+
+    Height and width: from 32 on. The feature map is averaged first and normalised then, as the weights were trained.
+    Layers are named stage_S_block_B_... from 1, after stem_...
+    """
+    from keras import layers
+
+    for stage, (depth, width) in enumerate(zip(DEPTHS, WIDTHS, strict=True), start=1):
+        if stage == 1:
+            x = layers.Conv2D(width, 4, 4, name="stem_convolution")(x)
+            x = _normalise(x, "stem_normalization")
+        else:
+            x = _normalise(x, f"stage_{stage}_normalization")
+            x = layers.Conv2D(width, 2, 2, name=f"stage_{stage}_convolution")(x)
+        for block in range(1, depth + 1):
+            x = _block(x, f"stage_{stage}_block_{block}")
+    return _normalise(layers.GlobalAveragePooling2D(name="average")(x), "pooling")
+
+
+def _block(x: Any, name: str) -> Any:
+    """Filter each channel, widen, narrow, scale each channel; add the input."""
+    from keras import initializers, layers
+
+    width = x.shape[-1]
+    inner = layers.DepthwiseConv2D(7, padding="same", name=f"{name}_depthwise")(x)
+    inner = _normalise(inner, f"{name}_normalization")
+    inner = layers.Dense(4 * width, activation="gelu", name=f"{name}_expansion")(inner)
+    inner = layers.Dense(width, name=f"{name}_projection")(inner)
+    # A depthwise kernel of one pixel is a factor for each channel, and predicts twice as fast as EinsumDense.
+    inner = layers.DepthwiseConv2D(
+        1, use_bias=False, depthwise_initializer=initializers.Constant(FIRST_SCALE), name=f"{name}_scale"
+    )(inner)
+    return layers.Add(name=f"{name}_sum")([x, inner])
+
+
+def _normalise(x: Any, name: str) -> Any:
+    from keras import layers
+
+    return layers.LayerNormalization(epsilon=EPSILON, name=name)(x)

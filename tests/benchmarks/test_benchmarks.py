@@ -58,4 +58,4 @@ def test_a_name_that_no_benchmark_has_is_refused_with_the_names_there_are() -> N
     done = benchmarks("trian")
     assert done.returncode == 2
     assert "trian" in done.stderr
-    assert "train, scan" in done.stderr
+    assert "train, pretrained" in done.stderr

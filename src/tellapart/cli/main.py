@@ -6,6 +6,7 @@ Answers go to standard output, progress to standard error. Exit codes: 0 done, 1
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -64,3 +65,6 @@ def run() -> None:
         # The reader of the answer went away, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    finally:
+        # Python looks through every object once more as it ends: a second, where TensorFlow is loaded.
+        gc.freeze()

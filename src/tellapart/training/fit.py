@@ -43,12 +43,13 @@ if TYPE_CHECKING:
     import keras
 
 EVALUATION_BATCH = 32
-VERIFIED_PICTURES = 32
+FEATURES_AT_ONCE = 1024
+VERIFIED_PICTURES = 16
 COMPARED_PICTURES = 8
 FEW = 200
 """Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
-MOST_FOLDED = 2000
-"""Pictures: with so many, twenty heads take more time than they tell."""
+MOST_FOLDED = 500
+"""Training and validation pictures: with more of them, twenty heads take more time than they tell."""
 
 
 @dataclass
@@ -249,7 +250,7 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) 
         Batches(Features(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed)
         for part, size, shuffle in (
             (examples["train"], train.batch_size, True),
-            (examples["validation"], EVALUATION_BATCH, False),
+            (examples["validation"], FEATURES_AT_ONCE, False),
         )
     )
     compile_model(head, task, train, len(training))

@@ -134,7 +134,7 @@ def repeated_folds(
 def _regression(strength: float) -> LogisticRegression:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=strength, max_iter=_ITERATIONS, warm_start=True, tol=1e-5)
+    return LogisticRegression(C=strength, max_iter=_ITERATIONS, warm_start=True, tol=1e-4)
 
 
 def _fit(

@@ -91,13 +91,12 @@ def choose_engine(
     progress.update("preparing the base", 0, 2)
     compared = pictures()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as neighbour:
             theirs = outputs(base, compared)
             onnx.save(convert(base), str(neighbour))
             progress.update("preparing the base", 1, 2)
-            ours = _in_onnxruntime(neighbour)(compared)
-            difference = float(np.abs(ours - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
+            compute = _in_onnxruntime(neighbour)
+            difference = float(np.abs(compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
             if not difference < BOUND:
                 raise ExportError(f"its features differ from Keras' by {difference:.1e} of the largest")
     except (ExportError, OSError) as error:
@@ -105,7 +104,7 @@ def choose_engine(
         return Engine("keras", in_keras, width, None)
     finally:
         progress.update("preparing the base", 2, 2)
-    return Engine("onnxruntime", _in_onnxruntime(file), width, file)
+    return Engine("onnxruntime", compute, width, file)
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:

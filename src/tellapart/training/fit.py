@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import AUGMENTATIONS, Config
+from tellapart.config import AUGMENTATIONS, Config, TrainConfig
 from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
@@ -191,20 +191,23 @@ def _epochs_on_pictures(
         # Going over the same pictures again would tell nothing more.
         size, steps = EVALUATION_BATCH, None
     validation = Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
-    compile_model(model, task, train, len(training))
-    return Epochs(
-        state.run,
-        train,
-        model,
-        training,
-        validation,
-        state.class_weights,
-        checkpoint,
-        state.progress,
-        state.ctrl_c,
-        phase,
-        before,
-    )
+    return _epochs(state, train, model, (training, validation), checkpoint, phase, before)
+
+
+def _epochs(
+    state: _Fit,
+    train: TrainConfig,
+    model: keras.Model,
+    batches: tuple[Batches, Batches],
+    checkpoint: Checkpoint,
+    phase: str = "",
+    before: tuple[Row, ...] = (),
+) -> Epochs:
+    """A network, compiled, with its training and validation batches."""
+    training, validation = batches
+    compile_model(model, state.catalog.task, train, len(training))
+    shared = (state.class_weights, checkpoint, state.progress, state.ctrl_c)
+    return Epochs(state.run, train, model, training, validation, *shared, phase, before)
 
 
 def _on_base(state: _Fit, base: Base) -> _Fitted:
@@ -253,20 +256,8 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) 
             (examples["validation"], FEATURES_AT_ONCE, False),
         )
     )
-    compile_model(head, task, train, len(training))
     checkpoint = Checkpoint(run.checkpoint / "head")
-    epochs = Epochs(
-        run,
-        train,
-        head,
-        training,
-        validation,
-        state.class_weights,
-        checkpoint,
-        state.progress,
-        state.ctrl_c,
-        "head",
-    )
+    epochs = _epochs(state, train, head, (training, validation), checkpoint, "head")
     stopped = epochs.go()
     rows = [row for row in run.history if row["phase"] == "head"]
     return best_row(rows, train.monitor), stopped

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tellapart.data.cache import PixelCache, content_digest
+from tellapart.data.cache import ArrayCache, PixelCache, content_digest
 from tellapart.task import ImageSpec
 
 SPEC = ImageSpec(8, 6)
@@ -434,3 +434,10 @@ def test_the_digest_of_an_array_is_of_its_bytes_in_order() -> None:
     array = np.arange(24, dtype=np.uint8).reshape(4, 6)
     assert content_digest(array) == content_digest(array.tobytes())
     assert content_digest(array[:, ::2]) == content_digest(array[:, ::2].tobytes())
+
+
+def test_no_row_is_asked_for_and_none_is_given(tmp_path: Path) -> None:
+    for shape, dtype in (((2, 2, 3), np.uint8), ((5,), np.float16)):
+        with ArrayCache("empty", shape, dtype, root=tmp_path / str(dtype.__name__), what="arrays") as cache:
+            absent = cache.store([]).take(np.arange(0), np.empty((0, *shape), dtype))
+            assert not len(absent)

@@ -155,6 +155,15 @@ def test_views_let_augmentation_and_kept_features_go_together(shapes: Path, tmp_
     assert stages.seen["epoch 1/1"] == -(-3 * count // 8)
 
 
+def test_without_a_test_split_the_validation_pictures_are_judged_and_the_run_says_so(
+    shapes: Path, tmp_path: Path
+) -> None:
+    run = train(shapes, tmp_path / "run", "data.test_fraction=0")
+    assert list(run.metrics) == ["validation"]
+    assert run.metrics["validation"]["n"] == len(run.catalog.split("validation"))
+    assert "There is no test split" in run.report_file.read_text(encoding="utf-8")
+
+
 def test_grey_pictures_train_on_a_base_that_wants_colour(shapes: Path, tmp_path: Path) -> None:
     for path in sorted(shapes.rglob("*.png"))[::3]:
         target = tmp_path / "grey" / path.relative_to(shapes)

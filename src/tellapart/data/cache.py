@@ -219,7 +219,7 @@ class Store:
         with self._cache._lock:
             records = self._locate(rows)
             slots = self._slots[rows]
-        flat = out.reshape(len(rows), -1).view(np.uint8)
+        flat = out.reshape(len(rows), int(np.prod(out.shape[1:]))).view(np.uint8)
         held = slots >= 0
         if held.all():
             np.take(records, slots, axis=0, out=flat, mode="clip")  # clip: any other mode takes a detour over a buffer

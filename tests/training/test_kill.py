@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import tellapart as ta
@@ -62,7 +61,9 @@ def test_ctrl_c_at_the_terminal_ends_cleanly_with_a_run_that_evaluates(shapes: P
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(shapes: Path, tmp_path: Path) -> None:
+def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(
+    shapes: Path, tmp_path: Path, assert_same_run: Callable[[ta.Run, ta.Run], None]
+) -> None:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = start(str(shapes), "--out", str(whole), *settings)
@@ -86,12 +87,7 @@ def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(shapes: Path, tm
     assert resumed.returncode == 0, errors
 
     one, two = ta.open_run(whole), ta.open_run(killed)
-    clock = ("seconds", "pictures_per_second")
-    assert [{k: v for k, v in row.items() if k not in clock} for row in one.history] == [
-        {k: v for k, v in row.items() if k not in clock} for row in two.history
-    ]
-    for ours, theirs in zip(one.model().get_weights(), two.model().get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert_same_run(one, two)
     assert one.metrics == two.metrics
     assert two.status == "done"
     leftovers = [p.name for p in two.path.rglob("*") if p.name.startswith(".")]
@@ -100,7 +96,10 @@ def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(shapes: Path, tm
 
 @pytest.mark.slow
 def test_features_that_a_killed_run_had_computed_are_not_computed_again(
-    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    assert_same_run: Callable[[ta.Run, ta.Run], None],
 ) -> None:
     data = ["builtin:pets", "--image-size", "128", "--epochs", "1"]
     data += ["--set", "train.views=12", "--set", "model.dense=[4]"]
@@ -127,6 +126,4 @@ def test_features_that_a_killed_run_had_computed_are_not_computed_again(
     errors = done.communicate()[1].decode()
     assert done.returncode == 0, errors
     whole = ta.open_run(tmp_path / "whole")
-    assert [row["val_loss"] for row in killed.history] == [row["val_loss"] for row in whole.history]
-    for ours, theirs in zip(killed.model().get_weights(), whole.model().get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert_same_run(killed, whole)

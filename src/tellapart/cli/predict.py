@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -96,16 +97,21 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
             answer = f"error: {p.error}"
         else:
             answer = "   ".join(f"{label:{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
+            answer += f"   {p.verdict:6}" if p.verdict else ""
         file.write(f"{answer:{width + 9}}   {_printable(p.path)}\n")
 
 
 def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "label", "probability", *classes, "error"])
+    writer.writerow(["path", "label", "probability", "verdict", "distance", *classes, "error"])
     for p in predictions:
-        figures = (p.probability, *p.probabilities.values())
-        cells = [""] * (len(classes) + 1) if p.error else [f"{value:.6f}" for value in figures]
-        writer.writerow([_printable(p.path), p.label, *cells, p.error])
+        values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
+        said = [p.label, _figure(p.probability), p.verdict, _figure(p.distance)]
+        writer.writerow([_printable(p.path), *said, *values, p.error])
+
+
+def _figure(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool) -> None:
@@ -128,6 +134,8 @@ def _plain(p: Prediction) -> dict[str, Any]:
         "label": p.label,
         "probability": round(p.probability, 6),
         "probabilities": values,
+        "verdict": p.verdict or None,
+        "distance": None if math.isnan(p.distance) else round(p.distance, 6),
     }
 
 

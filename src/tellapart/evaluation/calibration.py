@@ -72,8 +72,11 @@ def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> R
     counts = np.bincount(place, minlength=BINS)
     sums = np.bincount(place, confidence, BINS)
     hits = np.bincount(place, right, BINS)
-    drawn = np.random.default_rng(seed).random((_RESAMPLES, len(truth))) < confidence
-    errors = [float(np.abs(np.bincount(place, row, BINS) - sums).sum()) / len(truth) for row in drawn]
+    generator = np.random.default_rng(seed)
+    errors = []
+    for _ in range(_RESAMPLES):
+        drawn = np.bincount(place, generator.random(len(truth)) < confidence, BINS)
+        errors.append(float(np.abs(drawn - sums).sum()) / len(truth))
     bins = tuple(
         Bin(int(counts[i]), float(sums[i] / counts[i]), proportion(int(hits[i]), int(counts[i])))
         for i in np.flatnonzero(counts)
@@ -82,7 +85,7 @@ def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> R
 
 
 def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
-    """What to divide logits by so that their probabilities have the least log loss, COLDEST..HOTTEST; 1 changes nothing.
+    """What to divide logits by for the least log loss, COLDEST..HOTTEST; 1 changes nothing.
 
     logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. The labels are
     softened as Platt did (Probabilistic Outputs for Support Vector Machines, 1999), as if there were one more picture
@@ -105,6 +108,16 @@ def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
 def softmax(logits: NDArray[Any]) -> Floats:
     """Probabilities (n, classes), rows summing to 1, of logits as fit_temperature takes them."""
     return np.exp(_log_softmax(every_logit(logits)))
+
+
+def sharpened(probabilities: NDArray[Any], temperature: float) -> Floats:
+    """What probabilities (n, classes) were before their logits were divided by `temperature`.
+
+    >>> sharpened(np.array([[0.75, 0.25]]), 2).round(3).tolist()
+    [[0.9, 0.1]]
+    """
+    with np.errstate(divide="ignore"):
+        return np.exp(_log_softmax(np.log(probabilities.astype(np.float64)) * temperature))
 
 
 def every_logit(logits: NDArray[Any]) -> Floats:

@@ -58,8 +58,9 @@ def choose_thresholds(
 ) -> Thresholds:
     """From the validation split. truth: (n,), probabilities: (n, classes), distance: (n,), target: 0..1.
 
-    sure is the least probability above which the share of right answers reaches the target, counted as (right + 1/2) /
-    (n + 1), Jeffreys' mean: 20 right of 20 do not show 99 %, and then no answer is called sure.
+    sure is the least probability above which two shares reach the target: that of right answers, counted as (right +
+    1/2) / (n + 1), Jeffreys' mean, as 20 right of 20 do not show 99 %; and that which the calibrated probabilities
+    promise, as the best of many shares that were counted is best by chance too.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     unlike = None if distance is None else _unlike(distance.astype(np.float64))
@@ -68,7 +69,8 @@ def choose_thresholds(
     order = np.argsort(-confidence[like], kind="stable")
     right = (probabilities.argmax(axis=1) == truth)[like][order]
     sorted_confidence = confidence[like][order]
-    share = (np.cumsum(right) + 0.5) / (np.arange(len(right)) + 2)
+    count = np.arange(1, len(right) + 1)
+    share = np.minimum((np.cumsum(right) + 0.5) / (count + 1), np.cumsum(sorted_confidence) / count)
     # A threshold takes all answers of its probability, or none.
     last = np.append(sorted_confidence[1:] < sorted_confidence[:-1], True) if len(right) else np.zeros(0, bool)
     reached = np.flatnonzero((share >= target) & last)

@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from tellapart.errors import ExportError
 from tellapart.files import replacing
 from tellapart.inference.onnx_graph import UnknownLayerError, write_graph
-from tellapart.inference.predictor import METADATA_KEY, Predictor, every_class
-from tellapart.models.transfer import head_of
-from tellapart.task import ImageSpec, Task
+from tellapart.inference.predictor import METADATA_KEY, Metadata, open_session
+from tellapart.models.answers import CLASS_ACTIVATION, answering, answering_head
+from tellapart.models.backend import start_keras
 
 if TYPE_CHECKING:
     import keras
@@ -36,56 +36,87 @@ BATCH = 8
 
 def export_onnx(
     model: keras.Model,
-    task: Task,
-    spec: ImageSpec,
+    metadata: Metadata,
     path: Path,
     pictures: NDArray[np.uint8],
+    *,
+    means: NDArray[np.float32] | None = None,
     base: Path | None = None,
 ) -> float:
-    """Write the file and return its largest difference in probability from Keras on `pictures`.
+    """Write the file and return its largest difference from Keras, of all that it answers, on `pictures`.
 
-    model: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. base: the frozen base of `model`
-    as `convert` wrote it, so that only the head is converted. Raises ExportError, and leaves whatever stood at `path`,
-    where the difference is not below BOUND.
+    model: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. means: of the features of each
+    class, as models.answers takes them. base: the frozen base of `model` as `convert_base` wrote it, so that only the
+    head is converted. Raises ExportError, and leaves whatever stood at `path`, where the difference is not below BOUND.
     """
     import onnx
 
-    expected = outputs(model, pictures)
-    if base is None:
-        graph = convert(model)
-    else:
-        head = head_of(model)
-        head(np.zeros((1, *head.input.shape[1:]), np.float32))
-        graph = _joined(onnx.load(str(base)), convert(head))
+    whole, names = answering(model, means)
+    expected = outputs(whole, pictures)
+    graph = convert(whole, names) if base is None else _on_base(onnx.load(str(base)), model, means)
     entry = graph.metadata_props.add()
     entry.key = METADATA_KEY
-    entry.value = json.dumps({"task": task.to_dict(), "image": spec.to_dict()}, ensure_ascii=False)
+    entry.value = json.dumps(metadata.to_dict(), ensure_ascii=False)
     with replacing(path) as neighbour:
         onnx.save(graph, str(neighbour))
         del graph  # as large as the network, which the comparison has in memory twice
-        difference = largest_difference(neighbour, pictures, expected)
+        difference = largest_difference(neighbour, pictures, dict(zip(names, expected, strict=True)))
         if not difference < BOUND:
             raise ExportError(
-                f"The exported ONNX file differs from the trained network by {difference:.2g} in probability on "
+                f"The exported ONNX file differs from the trained network by {difference:.2g} on "
                 f"{len(pictures)} pictures; the bound is {BOUND:g}. It was not written. Please report this with the "
                 "run's config.toml."
             )
     return difference
 
 
-def convert(model: keras.Model) -> onnx.ModelProto:
-    """A float32 network as ONNX. It has been called before, as Keras asks. Nothing is checked: the caller compares what
-    the graph computes."""
+def convert(model: keras.Model, names: Sequence[str]) -> onnx.ModelProto:
+    """A float32 network as ONNX, its outputs under the names given. It has been called before, as Keras asks. Nothing
+    is checked: the caller compares what the graph computes."""
     import onnx
 
     try:
-        return write_graph(model)
+        return write_graph(model, names)
     except UnknownLayerError:
         _teach_erfc()
         with tempfile.TemporaryDirectory() as folder, _quiet(), _lean_passes():
             path = Path(folder) / "model.onnx"
             model.export(str(path), format="onnx", verbose=False)
-            return onnx.load(str(path))
+            graph = onnx.load(str(path))
+    _rename(graph.graph, {given.name: name for given, name in zip(graph.graph.output, names, strict=True)})
+    return graph
+
+
+def convert_base(base: keras.Model) -> onnx.ModelProto:
+    """Picture in; out come the pooled features, and then the feature map that they are the averages of."""
+    pooling = base.layers[-1]
+    both = start_keras().Model(base.input, [pooling.output, pooling.input])
+    both(np.zeros((1, *base.input.shape[1:]), np.uint8))
+    return convert(both, ["features", "feature_map"])
+
+
+def _on_base(base: onnx.ModelProto, model: keras.Model, means: NDArray[np.float32] | None) -> onnx.ModelProto:
+    """One graph: what `base` gives out goes into the head of `model`."""
+    import onnx
+
+    head, names = answering_head(model, means)
+    head([np.zeros([1, *(side or 1 for side in given.shape[1:])], np.float32) for given in head.inputs])
+    outer, inner = convert(head, names), base
+    outer.ir_version = inner.ir_version
+    inner, outer = onnx.compose.add_prefix(inner, "base/"), onnx.compose.add_prefix(outer, "head/")
+    wires = [(given.name, taken.name) for given, taken in zip(inner.graph.output, outer.graph.input, strict=False)]
+    joined = onnx.compose.merge_models(inner, outer, wires, outputs=[f"head/{name}" for name in names])
+    _rename(joined.graph, {f"head/{name}": name for name in names})
+    return joined
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Edges of a graph, in place."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for given in graph.output:
+        given.name = names.get(given.name, given.name)
 
 
 def _teach_erfc() -> None:
@@ -105,26 +136,27 @@ def _teach_erfc() -> None:
     tf_op("Erfc").register_compat_handler(erfc, 9)
 
 
-def _joined(base: onnx.ModelProto, head: onnx.ModelProto) -> onnx.ModelProto:
-    """One graph: what `base` gives out goes into `head`."""
-    import onnx
-
-    head.ir_version = base.ir_version
-    inner, outer = onnx.compose.add_prefix(base, "base/"), onnx.compose.add_prefix(head, "head/")
-    return onnx.compose.merge_models(inner, outer, [(inner.graph.output[0].name, outer.graph.input[0].name)])
-
-
-def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     """What a Keras network gives for a few pictures: called, as tracing a deep network would take longer."""
-    called = [np.asarray(model(batch, training=False), np.float32) for batch in _batches(pictures)]
-    return np.concatenate(called)
+    called = [model(batch, training=False) for batch in _batches(pictures)]
+    rows = [given if isinstance(given, list) else [given] for given in called]
+    return [np.concatenate([np.asarray(part, np.float32) for part in parts]) for parts in zip(*rows, strict=True)]
 
 
-def largest_difference(path: Path, pictures: NDArray[np.uint8], expected: NDArray[np.float32]) -> float:
-    """Largest absolute difference in probability between an ONNX file and what Keras gave for the same pictures."""
-    predictor = Predictor(path)
-    ours = np.concatenate([predictor.probabilities(batch) for batch in _batches(pictures)])
-    return float(np.abs(ours - every_class(predictor.task, expected)).max())
+def largest_difference(path: Path, pictures: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
+    """Largest absolute difference between what an ONNX file answers and what Keras gave for the same pictures.
+
+    That of a class activation is relative to the largest there is, as it has no range.
+    """
+    session = open_session(path)
+    name = session.get_inputs()[0].name
+    worst = 0.0
+    answers = [session.run(list(expected), {name: batch}) for batch in _batches(pictures)]
+    for place, (answer, theirs) in enumerate(expected.items()):
+        ours = np.concatenate([row[place] for row in answers])
+        scale = float(np.abs(theirs).max()) if answer == CLASS_ACTIVATION else 1.0
+        worst = max(worst, float(np.abs(ours - theirs).max()) / (scale or 1.0))
+    return worst
 
 
 def _batches(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

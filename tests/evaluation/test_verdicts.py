@@ -28,18 +28,17 @@ def test_probabilities_that_promise_too_much_do_not_make_an_answer_sure() -> Non
     assert choose_thresholds(truth, rows(confidence), None, 0.95).sure > 0.999
 
 
-def test_too_few_pictures_to_show_the_target_make_no_answer_sure() -> None:
-    few = choose_thresholds(np.zeros(20, int), rows(np.full(20, 0.999)), None, 0.99)
-    assert few.sure > 1
-    assert few.verdict(1.0, 0.0) == "unsure"
-    enough = choose_thresholds(np.zeros(60, int), rows(np.full(60, 0.999)), None, 0.99)
-    assert enough.verdict(0.999, 0.0) == "sure"
+def test_probabilities_below_the_target_make_no_answer_sure() -> None:
+    chosen = choose_thresholds(np.zeros(300, int), rows(np.full(300, 0.98)), None, 0.99)
+    assert chosen.sure > 1
+    assert chosen.verdict(1.0, 0.0) == "unsure"
+    assert choose_thresholds(np.zeros(20, int), rows(np.full(20, 0.995)), None, 0.99).verdict(0.995, 0.0) == "sure"
 
 
 def test_equal_probabilities_are_sure_together_or_not_at_all() -> None:
-    # The first hundred of the two hundred would reach the target alone.
+    # The first hundred of the two hundred would not contradict the target alone.
     truth = np.array([0] * 100 + [1] * 100)
-    chosen = choose_thresholds(truth, rows(np.full(200, 0.8)), None, 0.9)
+    chosen = choose_thresholds(truth, rows(np.full(200, 0.95)), None, 0.9)
     assert chosen.sure > 1
 
 
@@ -70,14 +69,17 @@ def test_a_picture_that_is_unlike_is_not_sure_whatever_its_probability() -> None
 
 def test_unlike_pictures_of_the_validation_split_do_not_choose_what_is_sure() -> None:
     # The farthest ones are wrong with certainty; they are unlike, and so spoil nothing.
-    truth = np.array([0] * 196 + [1] * 4)
-    distance = np.concatenate([np.linspace(0.1, 0.2, 196), [0.3, 0.9, 0.9, 0.9]])
-    chosen = choose_thresholds(truth, rows(np.full(200, 0.97)), distance, 0.9)
+    truth = np.array([0] * 190 + [1] * 10)
+    confidence = rows(np.full(200, 0.995))
+    distance = np.concatenate([np.linspace(0.1, 0.2, 187), np.full(3, 0.3), np.full(10, 0.9)])
+    assert choose_thresholds(truth, confidence, None, 0.99).sure > 1
+    distance[190:197] = 0.3
+    truth[190:197] = 0
+    chosen = choose_thresholds(truth, confidence, distance, 0.99)
     assert chosen.unlike == pytest.approx(0.3)
-    assert chosen.verdict(0.97, 0.1) == "sure"
-    # One wrong of the 197 that are left, by Jeffreys' mean 99.2 %; with the three it would be 97.8.
-    assert choose_thresholds(truth, rows(np.full(200, 0.995)), distance, 0.99).sure == 0.995
-    assert choose_thresholds(truth, rows(np.full(200, 0.995)), None, 0.99).sure > 1
+    assert chosen.verdict(0.995, 0.1) == "sure"
+    truth[:6] = 1
+    assert choose_thresholds(truth, confidence, distance, 0.99).sure > 1
 
 
 def test_coverage_goes_from_the_surest_to_all() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.evaluation.intervals import wilson_interval
 from tellapart.evaluation.metrics import Floats, Ints
 
 Verdict = Literal["sure", "unsure", "unlike"]
@@ -58,9 +59,9 @@ def choose_thresholds(
 ) -> Thresholds:
     """From the validation split. truth: (n,), probabilities: (n, classes), distance: (n,), target: 0..1.
 
-    sure is the least probability above which two shares reach the target: that of right answers, counted as (right +
-    1/2) / (n + 1), Jeffreys' mean, as 20 right of 20 do not show 99 %; and that which the calibrated probabilities
-    promise, as the best of many shares that were counted is best by chance too.
+    sure is the least probability above which the calibrated probabilities promise the target on the average, and the
+    share of right answers does not contradict it (the upper end of its 95 % Wilson interval reaches the target). To
+    ask that the share itself reaches it would take hundreds of pictures, and pick what is best by chance.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     unlike = None if distance is None else _unlike(distance.astype(np.float64))
@@ -70,10 +71,11 @@ def choose_thresholds(
     right = (probabilities.argmax(axis=1) == truth)[like][order]
     sorted_confidence = confidence[like][order]
     count = np.arange(1, len(right) + 1)
-    share = np.minimum((np.cumsum(right) + 0.5) / (count + 1), np.cumsum(sorted_confidence) / count)
+    promised = np.cumsum(sorted_confidence) / count
+    counted = np.array([wilson_interval(int(hits), int(n))[1] for hits, n in zip(np.cumsum(right), count, strict=True)])
     # A threshold takes all answers of its probability, or none.
     last = np.append(sorted_confidence[1:] < sorted_confidence[:-1], True) if len(right) else np.zeros(0, bool)
-    reached = np.flatnonzero((share >= target) & last)
+    reached = np.flatnonzero((promised >= target) & (counted >= target) & last)
     sure = float(sorted_confidence[reached[-1]]) if len(reached) else math.nextafter(1.0, 2.0)
     return Thresholds(target, sure, unlike)
 

@@ -1,4 +1,4 @@
-"""What `import tellapart` gives: read, check, train, evaluate, predict. Composes the rooms and decides nothing.
+"""What `import tellapart` gives: read, train, evaluate, predict, compare. Composes the rooms and decides nothing.
 
 >>> import tellapart as ta                                     # doctest: +SKIP
 >>> run = ta.train("photos/", model="cnn", epochs=10)          # doctest: +SKIP
@@ -32,12 +32,14 @@ from tellapart.recipes import load_recipe
 from tellapart.runs.run import RunFolder, create_run, fresh_path
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
+from tellapart.runs.summary import RunSummary, select, summarize
 from tellapart.task import Task
 
 if TYPE_CHECKING:
     import keras
 
     from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.experiments.comparison import RunsComparison
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,13 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
     """The readable runs directly inside a folder, oldest first. Raises RunError where there is no such folder."""
     return [Run(found.path) for found in list_folders(Path(folder))]
+
+
+def summarize_runs(
+    folder: str | os.PathLike[str] = "runs", *, where: Sequence[str] = (), sort: str = "created"
+) -> list[RunSummary]:
+    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`."""
+    return select(map(summarize, list_folders(Path(folder))), where, sort)
 
 
 def read(
@@ -225,6 +234,19 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = SILENT) ->
     return folder.report_file
 
 
+def write_index(folder: str | os.PathLike[str], *, progress: Progress = SILENT) -> Path:
+    """Write index.html, which lists the runs of a folder and links their reports; returns its path.
+
+    A finished run without a report gets one.
+    """
+    from tellapart.report.index import write_index
+
+    for run in list_folders(Path(folder)):
+        if run.status == "done" and run.metrics and not run.report_file.exists():
+            write_report(run.path, progress=progress)
+    return write_index(Path(folder), summarize_runs(folder))
+
+
 def _source_of(catalog: Catalog) -> Source:
     rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.pictures)
     return Source(catalog.root, rows, catalog.layout)
@@ -250,6 +272,20 @@ def evaluate(
         catalog = Catalog(source.root, _task(pictures), pictures)
     evaluation, _ = measure(folder.predictor(), catalog, split, progress=progress)
     return evaluation
+
+
+def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
+    """Compare two or more runs, paired on the test pictures that they share. Raises RunError where they share none."""
+    from tellapart.experiments.comparison import compare_runs
+
+    return compare_runs([open_folder(run) for run in runs])
+
+
+def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = SILENT) -> list[Path]:
+    """Write compare.html and curves.png, of what `compare` gave, into a folder; returns their paths."""
+    from tellapart.report.comparison import write_comparison
+
+    return write_comparison(found, Path(out), progress=progress)
 
 
 def predict(

@@ -18,7 +18,19 @@ from tellapart import __version__
 from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
 
-COMMANDS = ("demo", "check", "train", "evaluate", "predict", "report", "runs", "models", "recipes", "layouts")
+COMMANDS = (
+    "demo",
+    "check",
+    "train",
+    "evaluate",
+    "predict",
+    "compare",
+    "report",
+    "runs",
+    "models",
+    "recipes",
+    "layouts",
+)
 
 app = typer.Typer(
     name="tellapart",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tellapart.cli import options
-from tellapart.cli.console import display, show, show_json, table
+from tellapart.cli.console import display, printable, show, show_json, table
 
 if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison
@@ -115,7 +115,7 @@ def _show_pictures(found: RunsComparison, most: int) -> None:
     few = len(found.names) <= MOST_COLUMNS
     rows = table("picture", "truth", *(found.names if few else ("right", "wrong")))
     for picture in shown:
-        rows.add_row(picture.path, picture.truth, *(_answers(picture) if few else _sides(found, picture)))
+        rows.add_row(printable(picture.path), picture.truth, *(_answers(picture) if few else _sides(found, picture)))
     show(rows)
     others = f"; the first {len(shown):,} are shown" if len(shown) < len(found.differing) else ""
     show(f"They name {len(found.differing):,} of {found.n:,} pictures differently{others}.")

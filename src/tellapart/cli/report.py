@@ -13,7 +13,9 @@ def command(
     run: Annotated[str | None, typer.Argument(help="A run's folder.", show_default=False)] = None,
     all_of: Annotated[
         str | None,
-        typer.Option("--all", metavar="FOLDER", help="Write index.html there: all its runs, with links to their reports."),
+        typer.Option(
+            "--all", metavar="FOLDER", help="Write index.html there: all its runs, with links to their reports."
+        ),
     ] = None,
 ) -> None:
     """Write the report and the figures of a run again, from what its folder holds.

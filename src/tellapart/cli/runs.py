@@ -17,7 +17,8 @@ def command(
         typer.Option(metavar="CONDITION", help="Only such as status=done, name=cats-*, accuracy>0.9; all must hold."),
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="created, name, accuracy (highest first), time (shortest first), epochs, model or status.")
+        str,
+        typer.Option(help="created, name, accuracy (highest first), time (shortest first), epochs, model or status."),
     ] = "created",
     format: options.FormatOption = options.Format.table,
 ) -> None:
@@ -37,7 +38,5 @@ def command(
         words = f"{accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f})" if accuracy else "-"
         judged = f"{row.pictures:,} {row.split}" if row.pictures else "-"
         created = row.created[:16].replace("T", " ")
-        found.add_row(
-            row.run, row.status, created, row.model, str(row.epochs), f"{row.time:,.0f} s", judged, words
-        )
+        found.add_row(row.run, row.status, created, row.model, str(row.epochs), f"{row.time:,.0f} s", judged, words)
     show(found)

@@ -114,10 +114,12 @@ def _condition(text: str) -> Callable[[RunSummary], bool]:
         value = getattr(row, field)
         if isinstance(value, dict):
             value = value["value"]
+        if value is None:  # not that far: no figure to be compared with
+            return sign == "!=" and number is None
         if isinstance(value, int | float):
             return number is not None and _COMPARED[sign](value, number)
         if sign in ("=", "!="):
-            return fnmatchcase(value or "", wanted) == (sign == "=")
+            return fnmatchcase(value, wanted) == (sign == "=")
         return False
 
     return holds

@@ -83,6 +83,7 @@ def test_the_page_of_many_runs_lists_wrong_answers_and_how_many_are_right(catalo
     text = page.read_text()
     assert "points below the best" in text
     assert "right: 4 of 5" in text
+    assert text.count('class="wrong"') == text.count('<span class="muted">run-') == 1 + 2 + 3 + 4
 
 
 def test_curves_of_every_run_are_drawn_with_the_epoch_kept() -> None:

@@ -23,6 +23,7 @@ _HOMES = {
     "TellapartError": "tellapart.errors",
     "compare": "tellapart.api",
     "evaluate": "tellapart.api",
+    "export": "tellapart.api",
     "list_runs": "tellapart.api",
     "make_config": "tellapart.api",
     "open_run": "tellapart.api",
@@ -38,7 +39,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tellapart.api import Run, compare, evaluate, list_runs, make_config, open_run, predict, read, resume, train
+    from tellapart.api import (
+        Run, compare, evaluate, export, list_runs, make_config, open_run, predict, read, resume, train,
+    )  # fmt: skip
     from tellapart.config import Config
     from tellapart.data.catalog import Catalog
     from tellapart.data.findings import Finding

@@ -23,7 +23,7 @@ from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
-from tellapart.errors import RunError, SourceError
+from tellapart.errors import ExportError, RunError, SourceError, unknown
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.models.registry import resolve
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.experiments.comparison import RunsComparison
+    from tellapart.inference.ship import Export
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,45 @@ def write_index(folder: str | os.PathLike[str], *, progress: Progress = SILENT) 
         if run.status == "done" and run.metrics and not run.report_file.exists():
             write_report(run.path, progress=progress)
     return write_index(Path(folder), summarize_runs(folder))
+
+
+def export(
+    run: str | os.PathLike[str],
+    format: str = "onnx",
+    *,
+    out: str | os.PathLike[str] | None = None,
+    quantize: str | None = None,
+    progress: Progress = SILENT,
+) -> Export:
+    """Write a finished run's network for another runtime, compared there with Keras on real pictures.
+
+    format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. Raises ExportError
+    for a format that is unknown, or a file that answers otherwise than the network.
+    """
+    from tellapart.inference.formats import FORMATS
+    from tellapart.inference.ship import EXAMPLES, JUDGED, compared_pictures, pictures_of, ship
+
+    if format not in FORMATS:
+        raise ExportError(unknown("format", format, FORMATS))
+    if quantize not in (None, "int8"):
+        raise ExportError(unknown("quantization", quantize, ["int8"]))
+    row, folder = FORMATS[format], open_run(run)
+    row.require()
+    name = f"model-{quantize}" if quantize else "model"
+    place = Path(out) if out else folder.exports / (f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
+    if row.suffix and place.suffix != row.suffix:
+        raise ExportError(f"A file of the format {format} ends with {row.suffix}; given {place}.")
+    progress.update("exporting", 0, 2)
+    metadata = folder.predictor().metadata
+    examples = None
+    if quantize:
+        held, examples = pictures_of(folder, "validation", JUDGED), pictures_of(folder, "train", EXAMPLES).pictures
+    else:
+        held = compared_pictures(folder)
+    progress.update("exporting", 1, 2)
+    made = ship(folder.model(), metadata, row, place, means=folder.means, held=held, examples=examples)
+    progress.update("exporting", 2, 2)
+    return made
 
 
 def _source_of(catalog: Catalog) -> Source:

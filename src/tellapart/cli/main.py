@@ -19,18 +19,9 @@ from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
 
 COMMANDS = (
-    "demo",
-    "check",
-    "train",
-    "evaluate",
-    "predict",
-    "compare",
-    "report",
-    "runs",
-    "models",
-    "recipes",
+    "demo", "check", "train", "evaluate", "predict", "compare", "export", "report", "runs", "models", "recipes",
     "layouts",
-)
+)  # fmt: skip
 
 app = typer.Typer(
     name="tellapart",

@@ -79,7 +79,7 @@ def convert(model: keras.Model, names: Sequence[str]) -> onnx.ModelProto:
         return write_graph(model, names)
     except UnknownLayerError:
         _teach_erfc()
-        with tempfile.TemporaryDirectory() as folder, _quiet(), _lean_passes():
+        with tempfile.TemporaryDirectory() as folder, quiet(), _lean_passes():
             path = Path(folder) / "model.onnx"
             model.export(str(path), format="onnx", verbose=False)
             graph = onnx.load(str(path))
@@ -144,19 +144,28 @@ def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> list[NDArray[np.
 
 
 def largest_difference(path: Path, pictures: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
-    """Largest absolute difference between what an ONNX file answers and what Keras gave for the same pictures.
-
-    That of a class activation is relative to the largest there is, as it has no range.
-    """
+    """Between what an ONNX file answers and what Keras gave for the same pictures."""
     session = open_session(path)
     name = session.get_inputs()[0].name
-    worst = 0.0
-    answers = [session.run(list(expected), {name: batch}) for batch in _batches(pictures)]
-    for place, (answer, theirs) in enumerate(expected.items()):
-        ours = np.concatenate([row[place] for row in answers])
-        scale = float(np.abs(theirs).max()) if answer == CLASS_ACTIVATION else 1.0
-        worst = max(worst, float(np.abs(ours - theirs).max()) / (scale or 1.0))
-    return worst
+    rows = [session.run(list(expected), {name: batch}) for batch in _batches(pictures)]
+    ours = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    return differences(dict(zip(expected, ours, strict=True)), expected)
+
+
+def differences(ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, NDArray[np.float32]]) -> float:
+    """The largest absolute difference of all answers; nan where one is not a number.
+
+    That of a class activation is relative to the largest there is, as it has no range. Raises ExportError where an
+    answer is missing or of another shape.
+    """
+    found = []
+    for answer, expected in theirs.items():
+        if answer not in ours or ours[answer].shape != expected.shape:
+            shapes = {name: values.shape for name, values in ours.items()}
+            raise ExportError(f"The file does not give {answer} {expected.shape}; it gives {shapes}. It is no use.")
+        scale = float(np.abs(expected).max()) if answer == CLASS_ACTIVATION else 1.0
+        found.append(float(np.abs(ours[answer] - expected).max()) / (scale or 1.0))
+    return float(np.max(found))
 
 
 def _batches(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -164,7 +173,7 @@ def _batches(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Converters report each step; a user of the run needs none of it."""
     loggers = [logging.getLogger(name) for name in ("tf2onnx", "absl")]
     before = [logger.level for logger in loggers]

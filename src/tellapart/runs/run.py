@@ -77,6 +77,10 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def exports(self) -> Path:
+        return self.path / "exports"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 

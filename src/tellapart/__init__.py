@@ -40,7 +40,17 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tellapart.api import (
-        Run, compare, evaluate, export, list_runs, make_config, open_run, predict, read, resume, train,
+        Run,
+        compare,
+        evaluate,
+        export,
+        list_runs,
+        make_config,
+        open_run,
+        predict,
+        read,
+        resume,
+        train,
     )  # fmt: skip
     from tellapart.config import Config
     from tellapart.data.catalog import Catalog

@@ -23,7 +23,7 @@ from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
-from tellapart.errors import ExportError, RunError, SourceError, unknown
+from tellapart.errors import ExportError, RunError, SourceError, TellapartError, unknown
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.models.registry import resolve
@@ -278,7 +278,13 @@ def export(
     metadata = folder.predictor().metadata
     examples = None
     if quantize:
-        held, examples = pictures_of(folder, "validation", JUDGED), pictures_of(folder, "train", EXAMPLES).pictures
+        try:
+            held, examples = pictures_of(folder, "validation", JUDGED), pictures_of(folder, "train", EXAMPLES).pictures
+        except (TellapartError, OSError) as error:
+            raise ExportError(
+                f"{quantize} is fitted to the run's own pictures, and one cannot be read: {error}. "
+                f"Put them back at {folder.catalog.root}."
+            ) from None
     else:
         held = compared_pictures(folder)
     progress.update("exporting", 1, 2)

@@ -14,6 +14,7 @@ _HOMES = {
     "Catalog": "tellapart.data.catalog",
     "Config": "tellapart.config",
     "Evaluation": "tellapart.evaluation.evaluate",
+    "Explanation": "tellapart.explain.explanation",
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
     "Prediction": "tellapart.inference.predictor",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from tellapart.data.findings import Finding
     from tellapart.errors import TellapartError
     from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.explain.explanation import Explanation
     from tellapart.inference.predictor import Prediction, Predictor
     from tellapart.task import ImageSpec, Task
 

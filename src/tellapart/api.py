@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.experiments.comparison import RunsComparison
+    from tellapart.explain.explanation import Explanation
     from tellapart.inference.ship import Export
 
 
@@ -65,6 +66,19 @@ class Run(RunFolder):
         """A Prediction for each picture: a file, folder, archive, pattern, or several of them."""
         names = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
         return list(self.predictor().predict_named(find_pictures(names)))
+
+    def explain(
+        self,
+        picture: str | os.PathLike[str],
+        *,
+        label: str | None = None,
+        out: str | os.PathLike[str] | None = None,
+        progress: Progress = SILENT,
+    ) -> Explanation:
+        """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain."""
+        from tellapart.explain.explanation import explain
+
+        return explain(self, picture, label=label, out=out, progress=progress)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

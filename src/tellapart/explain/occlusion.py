@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +16,10 @@ from tellapart.inference.predictor import Predictor
 
 SHARE = 0.25
 """Side of the patch as a share of the picture's."""
-STEPS = 4
+STEPS = 3
 """Places of the patch in the length of its side: each pixel is covered this often in each direction."""
 BATCH = 8
-_LEAST = 2.0**-25  # half of what lies between 1 and the next float32: no output tells a smaller rest
+_LEAST_REST = 2.0**-25  # of two classes the first has what the output, a float32, leaves of 1
 
 Done = Callable[[int, int], None]
 
@@ -32,7 +33,7 @@ def occlusion(
     done: Done = lambda *_: None,
 ) -> NDArray[np.float32]:
     """By how much the log odds of its class fall where a pixel of a picture is covered, (n, height, width): the mean
-    over all patches with the pixel; below 0 where the class gains.
+    over all patches with the pixel, smoothed over a step; below 0 where the class gains.
 
     pictures: uint8 (n, height, width, channels); classes: (n,) positions. The patch has the mean colour of the picture.
     steps: see STEPS; the time grows with its square. done: told how many predictions of how many are made.
@@ -56,13 +57,22 @@ def occlusion(
             for loss, (top, bottom, left, right) in zip(losses, some, strict=True):
                 out[number, top:bottom, left:right] += loss
             done(number * (len(boxes) + 1) + 1 + start + len(some), total)
-    return out / covered
+    return np.stack(
+        [
+            cv2.blur(losses, (_side_and_step(width, steps)[1], _side_and_step(height, steps)[1]))
+            for losses in out / covered
+        ]
+    )
 
 
 def log_odds(probabilities: NDArray[np.float64], label: int) -> NDArray[np.float64]:
     """Of one class, from probabilities (n, classes): its logarithm less that of all others together."""
-    others = np.delete(probabilities, label, axis=1).sum(axis=1)
-    return np.asarray(np.log(np.maximum(probabilities[:, label], _LEAST)) - np.log(np.maximum(others, _LEAST)))
+    least = np.full(probabilities.shape[1], np.finfo(np.float32).tiny)
+    if len(least) == 2:
+        least[0] = _LEAST_REST
+    values = np.maximum(probabilities, least)
+    others = np.delete(values, label, axis=1).sum(axis=1)
+    return np.asarray(np.log(values[:, label]) - np.log(others))
 
 
 def _boxes(height: int, width: int, steps: int) -> list[tuple[int, int, int, int]]:
@@ -70,8 +80,12 @@ def _boxes(height: int, width: int, steps: int) -> list[tuple[int, int, int, int
     return [(top, bottom, left, right) for top, bottom in _spans(height, steps) for left, right in _spans(width, steps)]
 
 
-def _spans(length: int, steps: int) -> list[tuple[int, int]]:
+def _side_and_step(length: int, steps: int) -> tuple[int, int]:
     side = max(1, round(SHARE * length))
-    step = max(1, side // steps)
+    return side, max(1, side // steps)
+
+
+def _spans(length: int, steps: int) -> list[tuple[int, int]]:
+    side, step = _side_and_step(length, steps)
     starts = range(step - side, length, step)
     return [(max(0, start), min(length, start + side)) for start in starts]

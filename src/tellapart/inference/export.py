@@ -55,10 +55,7 @@ def export_onnx(
     whole, names = answering(model, means)
     expected = outputs(whole, pictures)
     adds = CLASS_ACTIVATION not in names
-    if base is None:
-        graph = _whole(model, whole, names, adds)
-    else:
-        graph = _on_base(onnx.load(str(base)), model, means, adds)
+    graph = _whole(model, whole, names, adds) if base is None else _on_base(onnx.load(str(base)), model, means, adds)
     entries = {METADATA_KEY: json.dumps(metadata.to_dict(), ensure_ascii=False)}
     if adds:
         entries[ADDITION_KEY] = addition(model, graph)

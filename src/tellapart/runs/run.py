@@ -89,6 +89,11 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def explanations(self) -> Path:
+        """A folder of figures for each picture that was explained."""
+        return self.path / "explain"
+
+    @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint"
 

@@ -105,9 +105,7 @@ def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: b
         return convert(whole, names)
     more = start_keras().Model(whole.input, [*whole.outputs, tensor])
     more(np.zeros((1, *model.input.shape[1:]), np.uint8))
-    graph = convert(more, [*names, MAP])
-    graph.graph.output.pop()
-    return graph
+    return _inside(convert(more, [*names, MAP]), MAP)
 
 
 def _on_base(
@@ -125,9 +123,15 @@ def _on_base(
     outputs = {f"head/{name}": name for name in names} | ({inner.graph.output[1].name: MAP} if with_map else {})
     joined = onnx.compose.merge_models(inner, outer, wires, outputs=list(outputs))
     _rename(joined.graph, outputs)
-    if with_map:
-        joined.graph.output.pop()
-    return joined
+    return _inside(joined, MAP)
+
+
+def _inside(graph: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The same, where the output of this name is a tensor inside."""
+    given = [output for output in graph.graph.output if output.name != name]
+    del graph.graph.output[:]
+    graph.graph.output.extend(given)
+    return graph
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

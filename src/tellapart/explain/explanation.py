@@ -106,7 +106,7 @@ def explain(
     heat = normalised(losses if own is None else own[0], losses.shape)
     covered = float(predictor.probabilities(_cover(seen, heat)[None])[0, chosen])
     words = _words(said, predictor.task.classes[chosen], maker.method, agreement, heat, covered)
-    figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, " ".join(words[1:]))}
+    figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, words[1:])}
     try:
         figures |= _network_figures(run, seen, progress)
     except MissingExtraError as error:
@@ -169,12 +169,9 @@ def _words(
         first += f" Explained: {label}, {_percent(probability)}."
     if not heat.any():
         return first, f"No place of the picture speaks for {label}."
-    words = [
-        first,
-        f"With its hottest tenth covered, {label} falls from {_percent(probability)} to {_percent(covered)}.",
-    ]
-    if covered > probability:
-        words[1] = words[1].replace("falls", "rises")
+    change = "falls" if covered < probability else "rises"
+    second = f"the probability of {label} {change} from {_percent(probability)} to {_percent(covered)}"
+    words = [first, f"With the hottest tenth of the picture covered, {second}."]
     ranked = np.sort(heat, axis=None)[::-1].cumsum()
     area = (int(np.searchsorted(ranked, ranked[-1] / 2)) + 1) / heat.size
     words.append(f"Half of the heat lies on {100 * area:.0f} % of the picture.")
@@ -202,7 +199,7 @@ def _heat_figure(
     said: Prediction,
     chosen: int,
     losses: NDArray[np.float32],
-    words: str,
+    words: tuple[str, ...],
 ) -> Figure:
     """The picture, the heat of the explained class, its occlusion, then the heat of other likely classes."""
     from tellapart.explain.figures import heat_figure

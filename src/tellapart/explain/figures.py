@@ -30,11 +30,11 @@ _TILE, _GAP = 96, 6
 _INCH = 110  # pixels
 
 
-def heat_figure(panels: Sequence[tuple[str, NDArray[np.uint8]]], words: str) -> Figure:
+def heat_figure(panels: Sequence[tuple[str, NDArray[np.uint8]]], words: Sequence[str]) -> Figure:
     """Pictures beside each other, each (title, uint8 (h, w, 1 or 3)) with its title above; sentences below."""
     height, width = panels[0][1].shape[:2]
     side = 2.7
-    lines = textwrap.wrap(words, width=round(40 * len(panels)))
+    lines = [line for sentence in words for line in textwrap.wrap(sentence, width=42 * len(panels))]
     figure = _new_figure(side * len(panels), side * height / width + 0.3 + 0.18 * len(lines))
     for axes, (title, picture) in zip(_all_axes(figure, 1, len(panels)), panels, strict=True):
         axes.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)

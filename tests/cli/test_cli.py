@@ -66,7 +66,8 @@ def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "check", "train", "evaluate", "predict", "explain", "compare", "report", "runs", "models", "recipes"]
+    "name",
+    ["demo", "check", "train", "evaluate", "predict", "explain", "compare", "report", "runs", "models", "recipes"],
 )
 def test_every_command_explains_itself(name: str) -> None:
     shown = call(name, "--help")

@@ -13,7 +13,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.data import pixels
-from tellapart.explain.heat import HeatMaker, class_heat, overlay
+from tellapart.explain.heat import HeatMaker, class_heat, normalised, overlay
 from tellapart.explain.occlusion import log_odds, occlusion
 
 Trained = Callable[[str], ta.Run]
@@ -133,6 +133,15 @@ def test_occlusion_loses_where_the_answer_lies_and_nowhere_else(shape: tuple[int
     assert abs(losses[0, -1, -1]) < 1e-6
     assert told[-1][0] == told[-1][1]
     assert losses.sum() == pytest.approx(-occlusion(Counted(), picture, np.array([0])).sum(), rel=1e-4)  # type: ignore[arg-type]
+
+
+def test_heat_stands_out_from_the_middle_of_the_picture_and_from_what_speaks_against_the_class() -> None:
+    shares = np.full((5, 5), 2, np.float32)
+    shares[0, 0], shares[4, 4] = 6, 4
+    heat = normalised(shares, (5, 5))
+    assert (heat[0, 0], heat[4, 4], heat.sum()) == (1, 0.5, 1.5)
+    np.testing.assert_array_equal(normalised(shares - 5, (5, 5)) > 0, shares == 6)
+    assert not normalised(shares - 9, (10, 20)).any()
 
 
 def test_log_odds_are_right_where_a_float_shows_no_rest() -> None:

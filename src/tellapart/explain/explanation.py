@@ -169,9 +169,11 @@ def _words(
         first += f" Explained: {label}, {_percent(probability)}."
     if not heat.any():
         return first, f"No place of the picture speaks for {label}."
-    change = "falls" if covered < probability else "rises"
-    second = f"the probability of {label} {change} from {_percent(probability)} to {_percent(covered)}"
-    words = [first, f"With the hottest tenth of the picture covered, {second}."]
+    words = [first, f"With the hottest tenth of the picture covered, the probability of {label} "]
+    if _percent(covered) == _percent(probability):
+        words[1] += f"stays at {_percent(probability)}."
+    else:
+        words[1] += f"{'falls' if covered < probability else 'rises'} to {_percent(covered)}."
     ranked = np.sort(heat, axis=None)[::-1].cumsum()
     area = (int(np.searchsorted(ranked, ranked[-1] / 2)) + 1) / heat.size
     words.append(f"Half of the heat lies on {100 * area:.0f} % of the picture.")
@@ -184,7 +186,9 @@ def _words(
     elif agreement >= AGREE_IN_PART:
         words.append(f"The network's own heat and occlusion agree in part: {agreement:.2f}.")
     else:
-        words.append(f"The network's own heat and occlusion do not agree ({agreement:.2f}): rely on neither alone.")
+        words.append(
+            f"The network's own heat and occlusion do not agree ({agreement:.2f}): occlusion, which asked the network, is nearer the truth."
+        )
     return tuple(words)
 
 

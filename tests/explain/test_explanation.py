@@ -154,6 +154,15 @@ def test_a_map_that_is_the_same_everywhere_is_drawn(tmp_path: Path) -> None:
     maps_figure([FeatureMap("$one", np.ones((1, 1, 2), np.float32), 2)]).savefig(tmp_path / "maps.png")
 
 
+def test_the_hottest_tenth_and_nothing_else_is_covered() -> None:
+    seen = np.full((10, 20, 3), 200, np.uint8)
+    seen[:, :10] = 100
+    heat = np.arange(200, dtype=np.float32).reshape(10, 20)
+    covered = explanation._cover(seen, heat)
+    np.testing.assert_array_equal((covered == 150).all(axis=-1), heat >= 180)
+    np.testing.assert_array_equal(covered[heat < 180], seen[heat < 180])
+
+
 def test_rank_correlation_compares_maps_of_different_size() -> None:
     y, x = np.mgrid[:224, :224]
     slope = (x + 2.0 * y).astype(np.float32)

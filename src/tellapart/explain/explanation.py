@@ -186,9 +186,7 @@ def _words(
     elif agreement >= AGREE_IN_PART:
         words.append(f"The network's own heat and occlusion agree in part: {agreement:.2f}.")
     else:
-        words.append(
-            f"The network's own heat and occlusion do not agree ({agreement:.2f}): occlusion, which asked the network, is nearer the truth."
-        )
+        words.append(f"The network's own heat and occlusion do not agree ({agreement:.2f}): rather believe occlusion.")
     return tuple(words)
 
 

@@ -59,7 +59,9 @@ def test_a_finished_run_holds_everything_its_design_names(trained: ta.Run) -> No
         "predictions.csv", "figures", "report.html", "class_means.npy",
     }  # fmt: skip
     assert trained.status == "done"
-    assert {p.name for p in trained.figures.iterdir()} == {"history.png", "confusion.png", "batch.png"}
+    assert {p.name for p in trained.figures.iterdir()} == {
+        "accuracy.svg", "loss.svg", "confusion.svg", "reliability.svg", "coverage.svg",
+    }  # fmt: skip
 
 
 def test_a_small_network_learns_three_shapes(trained: ta.Run) -> None:

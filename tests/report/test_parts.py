@@ -93,7 +93,7 @@ def test_a_picture_is_read_once_for_each_size() -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (PictureError("truncated", "at byte 9"), "any more: truncated."),
+        (PictureError("truncated", "at byte 9"), "any more: truncated: at byte 9."),
         (FileNotFoundError(2, "No such file or directory"), "any more: No such file or directory."),
         (SourceError("The idx file is damaged."), "any more: The idx file is damaged."),
     ],

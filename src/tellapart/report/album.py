@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.errors import PictureError, TellapartError
+from tellapart.errors import TellapartError
 from tellapart.parallel import in_order
 
 BUDGET = 3_400_000
@@ -67,10 +67,7 @@ class Album:
         try:
             return _thumbnail(path, self._read(path, side))
         except (TellapartError, OSError) as error:
-            if isinstance(error, PictureError):
-                reason = error.reason
-            else:
-                reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
             return Thumbnail(path, missing=f"The picture cannot be read any more: {reason.rstrip('.')}.")
 
 

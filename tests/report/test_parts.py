@@ -123,7 +123,7 @@ def test_cells_share_the_pictures_out_mistakes_first_and_surest_first() -> None:
     assert len(cells) == 9
     pixels = np.zeros((9, 9, 3), np.uint8)
     size = len(Album(lambda *_: pixels).take(["a"], 9)[0].source)
-    few = with_pictures(cells, predictions, Album(lambda *_: pixels, budget=8 * size))
+    few = with_pictures(cells, predictions, Album(lambda *_: pixels, budget=6 * size))
     assert {cell.id: len(cell.pictures) for cell in few if cell.truth != cell.named} == dict.fromkeys(
         ("cell-0-1", "cell-0-2", "cell-1-0", "cell-1-2", "cell-2-0", "cell-2-1"), 1
     )

@@ -40,8 +40,8 @@ def test_dots_of_the_reliability_diagram_stand_at_confidence_and_accuracy() -> N
     dots = list(root.iter("circle"))
     assert len(dots) == len(found.bins)
     for dot, part in zip(dots, found.bins, strict=True):
-        # The square of the chart: 52..478 across, 274..50 up.
-        assert float(str(dot.get("cx"))) == pytest.approx(52 + part.confidence * 426, abs=0.1)
+        # The square of the chart: 60..478 across, 274..50 up.
+        assert float(str(dot.get("cx"))) == pytest.approx(60 + part.confidence * 418, abs=0.1)
         assert float(str(dot.get("cy"))) == pytest.approx(274 - part.accuracy.value * 224, abs=0.1)
     sizes = [float(str(dot.get("r"))) for dot in dots]
     assert sizes.index(max(sizes)) == max(range(len(sizes)), key=lambda i: found.bins[i].n)

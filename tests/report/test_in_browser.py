@@ -93,7 +93,7 @@ def test_no_complaint_no_request_and_nothing_wider_than_the_window(
 ) -> None:
     browser.open(pages(kind), width)
     assert browser.value("document.readyState") == "complete"
-    assert browser.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+    assert browser.value("document.documentElement.scrollWidth") == width
     assert browser.value("document.querySelectorAll('script').length") == 0
     assert browser.complaints == []
     assert browser.requests == [pages(kind).as_uri()]

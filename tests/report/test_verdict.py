@@ -9,6 +9,7 @@ from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.report.overfitting import Learning
 from tellapart.report.verdict import Verdict, judge
+from tellapart.report.words import percent
 from tellapart.task import Task
 
 LEVEL = Learning("level", "It does not overfit.")
@@ -89,10 +90,13 @@ def test_probabilities_that_promise_too_little_are_told_apart_from_those() -> No
 
 
 def test_sure_answers_are_counted() -> None:
-    found = evaluation((180, 180, 180), verdicts=["sure"] * 150 + ["unsure"] * 450)
-    point = next(p for p in judge(found, (), LEVEL).points if p.title == "Says when it is unsure")
-    assert "25.0" in point.sentence
-    assert "100" in point.sentence
+    for sure, title, mark in ((400, "Says when it is unsure", "good"), (150, "Often unsure", "care")):
+        found = evaluation((180, 180, 180), verdicts=["sure"] * sure + ["unsure"] * (600 - sure))
+        point = next(p for p in judge(found, (), LEVEL).points if p.title == title)
+        assert point.mark == mark
+        assert f"{sure / 6:.1f}" in point.sentence
+        assert found.verdicts["sure"].accuracy is not None
+        assert percent(found.verdicts["sure"].accuracy.value) in point.sentence
     none = judge(evaluation((180, 180, 180), verdicts=["unsure"] * 600), (), LEVEL)
     assert marks(none)["No sure answers"] == "care"
 

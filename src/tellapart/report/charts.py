@@ -16,7 +16,7 @@ from tellapart.report.figures import INK, MUTED, PAPER, RULE, TRAINING, VALIDATI
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 500, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 22, 50, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 22, 50, 46
 _LETTER = 6.4  # mean width of a letter of the legend
 
 _STYLE = f"""

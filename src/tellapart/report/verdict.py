@@ -16,7 +16,7 @@ from tellapart.report.overfitting import Learning, State
 from tellapart.report.words import NARROW, between, counted, listed, percent
 
 Mark = Literal["good", "care", "stop"]
-_WIDE, _VAGUE = 0.1, 0.25  # width of the interval of accuracy
+_WIDE, _VAGUE = 0.05, 0.25  # width of the interval of accuracy
 _FEWEST_OF_CLASS = 10
 _TOLD = 0.05
 """Calibration error: where chance alone explains more, little can be told of probabilities."""
@@ -149,6 +149,8 @@ def _sure(found: Evaluation) -> list[Point]:
         f"{share} of the answers are sure, and {percent(sure.accuracy.value)} ({between(sure.accuracy)}) of those are "
         "right; the others are for a person."
     )
+    if sure.n < found.n / 2:
+        return [Point("care", "Often unsure", sentence, "certainty")]
     return [Point("good", "Says when it is unsure", sentence, "certainty")]
 
 

@@ -5,7 +5,6 @@ The protocol is JSON, each message ended by a zero byte, over file descriptors 3
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import select
@@ -132,15 +131,6 @@ class Browser:
         at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
         self.call("Input.dispatchMouseEvent", type="mousePressed", **at)
         self.call("Input.dispatchMouseEvent", type="mouseReleased", **at)
-
-    def picture(self, path: Path, whole: bool = True) -> None:
-        """A PNG of the page, for eyes."""
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(found["data"]))
-
-    def paper(self, path: Path) -> None:
-        """The page as a PDF."""
-        path.write_bytes(base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"]))
 
     @property
     def complaints(self) -> list[str]:

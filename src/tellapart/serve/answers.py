@@ -1,0 +1,88 @@
+"""The shapes of what the server answers, as its description at /openapi.json shows them, and how they are made.
+
+Read by: app.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from tellapart.inference.predictor import Prediction
+from tellapart.serve.bodies import JsonPictures
+from tellapart.serve.bounds import Bounds
+
+DIGITS = 6
+
+
+class PredictedPicture(BaseModel):
+    """What the run says of one picture. Where it could not be read: `name` and `error` alone."""
+
+    name: str = Field(description="As it was sent.")
+    label: str = Field("", description="The likeliest class.")
+    probability: float = Field(0.0, description="Of the label, calibrated, 0 to 1.")
+    probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
+    verdict: str = Field("", description="sure, unsure, or unlike anything that was taught; empty: never measured.")
+    error: str = Field("", description="Why the picture could not be read.")
+
+
+class Predictions(BaseModel):
+    """An answer: a row a picture, in the order they were sent."""
+
+    run: str
+    predictions: list[PredictedPicture]
+
+
+class ServedRun(BaseModel):
+    """A run that is served."""
+
+    name: str
+    classes: list[str]
+    height: int
+    width: int
+
+
+class Served(BaseModel):
+    """The runs, the first of which answers where none is named, and what a request may hold."""
+
+    runs: list[ServedRun]
+    files: int = Field(description="Pictures of a request.")
+    bytes: int = Field(description="Bytes of a request.")
+    pixels: int = Field(description="Pixels of a picture.")
+
+
+class Problem(BaseModel):
+    """Why a request is not answered: what was given, what was expected, what to do."""
+
+    error: str
+
+
+def row(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as it is sent."""
+    if prediction.error:
+        return {"name": prediction.path, "error": prediction.error}
+    return {
+        "name": prediction.path,
+        "label": prediction.label,
+        "probability": round(prediction.probability, DIGITS),
+        "probabilities": {label: round(value, DIGITS) for label, value in prediction.probabilities.items()},
+    }
+
+
+def body_description(bounds: Bounds) -> dict[str, Any]:
+    """The three kinds of body that /v1/predict takes, for its description."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": bounds.files}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": {"type": "object", "properties": {"pictures": files}}},
+                "image/*": binary,
+                "application/json": {
+                    "schema": JsonPictures.model_json_schema(ref_template="#/components/schemas/{model}")
+                },
+            },
+        }
+    }

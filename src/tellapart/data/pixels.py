@@ -63,6 +63,7 @@ _DAMAGE = (
     SyntaxError,
     ValueError,
     TypeError,
+    AssertionError,
     LookupError,
     AttributeError,
     EOFError,

@@ -23,7 +23,8 @@ _INLINE = 65_536  # bytes that are parsed at once; larger bodies in a thread, be
 _KINDS = "multipart/form-data, image/* or application/octet-stream (one picture), application/json"
 
 # What a client sends wrongly is told to the client; a log that it can fill is no use.
-logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+for _library in ("python_multipart", "PIL"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)

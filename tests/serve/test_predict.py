@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
 from collections.abc import Callable
@@ -16,10 +17,15 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
+from tellapart.data.pixels import read
+from tellapart.explain.heat import class_heat
+from tellapart.serve.heat import place
+from tellapart.task import Fit, ImageSpec
 
 if TYPE_CHECKING:
     from tests.serve.conftest import Server
 
+JPEG = {"content-type": "image/jpeg"}
 TOLERANCE = 2e-4  # batches of other sizes add in another order
 
 
@@ -159,3 +165,49 @@ def test_health_readiness_metrics_and_the_description(client: httpx.Client) -> N
     assert set(described["paths"]) == {"/v1/predict", "/v1/runs", "/healthz", "/readyz", "/metrics"}
     kinds = described["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
     assert set(kinds) == {"multipart/form-data", "image/*", "application/json"}
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_explain_adds_the_heat_of_the_label_and_where_it_lies(
+    client: httpx.Client, run: ta.Run, other_run: ta.Run, photographs: list[Path], name: str
+) -> None:
+    chosen = {"two": run, "three": other_run}[name]
+    spec = chosen.spec
+    path = photographs[0]
+    assert (
+        client.post(f"/v1/predict?run={name}", content=path.read_bytes(), headers=JPEG)
+        .json()["predictions"][0]
+        .get("heat")
+        is None
+    )
+    files = [("p", (path.name, path.read_bytes())), ("p", ("bad", b"bad"))]
+    good, bad = client.post(f"/v1/predict?run={name}&explain=1", files=files).json()["predictions"]
+    assert "heat" not in bad
+    heat = np.asarray(Image.open(io.BytesIO(base64.b64decode(good["heat"]["png"]))))
+    pixels = read(path, spec)
+    (expected,) = class_heat(chosen, pixels[None], np.array([chosen.task.index(good["label"])]))
+    assert heat.shape == (spec.height, spec.width)
+    assert np.abs(heat / 255 - expected).max() < 0.01
+    with Image.open(path) as picture:
+        width, height = picture.size
+    sides = tuple(good["heat"][side] for side in ("left", "top", "right", "bottom"))
+    assert sides == pytest.approx(place(spec, width, height), abs=1e-5)
+    assert client.get("/v1/runs").json()["runs"][0]["heat"] in ("class activation", "occlusion")
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("size", [(300, 100), (100, 300), (123, 77)])
+def test_the_place_of_heat_is_where_the_pixels_came_from(fit: Fit, size: tuple[int, int]) -> None:
+    width, height = size
+    spec = ImageSpec(60, 90, 1, fit)
+    left, top, right, bottom = place(spec, width, height)
+    for across, down in ((0.5, 0.5), (0.4, 0.6), (0.58, 0.45)):
+        # A dot at this place of the picture is seen where the place says.
+        canvas = np.zeros((height, width), np.uint8)
+        y, x = np.mgrid[:height, :width]
+        canvas[np.hypot(x - across * width, y - down * height) < 7] = 255
+        seen = read(canvas, spec)[..., 0].astype(float)
+        rows, columns = np.mgrid[: spec.height, : spec.width] + 0.5
+        centre = (columns * seen).sum() / seen.sum() / spec.width, (rows * seen).sum() / seen.sum() / spec.height
+        assert left + centre[0] * (right - left) == pytest.approx(across, abs=0.02)
+        assert top + centre[1] * (bottom - top) == pytest.approx(down, abs=0.02)

@@ -5,6 +5,7 @@ Read by: app.
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -12,8 +13,19 @@ from pydantic import BaseModel, Field
 from tellapart.inference.predictor import Prediction
 from tellapart.serve.bodies import JsonPictures
 from tellapart.serve.bounds import Bounds
+from tellapart.serve.heat import Heat
 
 DIGITS = 6
+
+
+class HeatMap(BaseModel):
+    """What speaks for the label, as a picture to lay over the one that was sent."""
+
+    png: str = Field(description="8-bit grey PNG in base64; 255 speaks most for the label.")
+    left: float = Field(description="Where it lies on the upright picture, as fractions of its sides.")
+    top: float
+    right: float
+    bottom: float
 
 
 class PredictedPicture(BaseModel):
@@ -24,6 +36,7 @@ class PredictedPicture(BaseModel):
     probability: float = Field(0.0, description="Of the label, calibrated, 0 to 1.")
     probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
     verdict: str = Field("", description="sure, unsure, or unlike anything that was taught; empty: never measured.")
+    heat: HeatMap | None = Field(None, description="With explain=1.")
     error: str = Field("", description="Why the picture could not be read.")
 
 
@@ -41,6 +54,7 @@ class ServedRun(BaseModel):
     classes: list[str]
     height: int
     width: int
+    heat: str = Field(description="How heat maps are made: class activation (quick) or occlusion (slow).")
 
 
 class Served(BaseModel):
@@ -58,16 +72,20 @@ class Problem(BaseModel):
     error: str
 
 
-def row(prediction: Prediction) -> dict[str, Any]:
+def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
     """A prediction as it is sent."""
     if prediction.error:
         return {"name": prediction.path, "error": prediction.error}
-    return {
+    found: dict[str, Any] = {
         "name": prediction.path,
         "label": prediction.label,
         "probability": round(prediction.probability, DIGITS),
         "probabilities": {label: round(value, DIGITS) for label, value in prediction.probabilities.items()},
     }
+    if heat is not None:
+        places = {side: round(getattr(heat, side), DIGITS) for side in ("left", "top", "right", "bottom")}
+        found["heat"] = {"png": base64.b64encode(heat.png).decode("ascii"), **places}
+    return found
 
 
 def body_description(bounds: Bounds) -> dict[str, Any]:

@@ -89,10 +89,12 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         openapi_extra=answers.body_description(service.bounds),
     )
     async def predict(
-        request: Request, run: Annotated[str | None, Query(description="A run's name; without it, the first.")] = None
+        request: Request,
+        run: Annotated[str | None, Query(description="A run's name; without it, the first.")] = None,
+        explain: Annotated[bool, Query(description="Also what speaks for each label, as a heat map.")] = False,
     ) -> Response:
         """Send pictures as files of a form, one picture as it is, or JSON with base64."""
-        return await service.predict(request, run)
+        return await service.predict(request, run, explain)
 
     @app.get("/v1/runs", summary="The runs, and the bounds of a request", responses={401: _PROBLEMS[401]})
     async def runs() -> answers.Served:

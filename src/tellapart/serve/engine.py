@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from tellapart.data import pixels
 from tellapart.errors import PictureError
+from tellapart.explain.heat import HeatMaker
 from tellapart.inference.predictor import Prediction, Predictor, prediction
 from tellapart.parallel import cores
 from tellapart.serve.bodies import Upload
 from tellapart.serve.bounds import Bounds, Ledger
+from tellapart.serve.heat import Heat, heat_of
 from tellapart.serve.metrics import Metrics
 
 BATCH = 4
@@ -70,6 +72,9 @@ class Engine:
         # More threads than cores: those that decode larger pictures share the time with the others.
         self._quick = ThreadPoolExecutor(cores() + 2, "decode")
         self._slow = ThreadPoolExecutor(cores(), "decode-large")
+        # One at a time: heat may take a hundred times as long as a prediction, which goes on beside it.
+        self._heat = ThreadPoolExecutor(1, "heat")
+        self._makers = {name: HeatMaker(predictor) for name, predictor in predictors.items()}
         self._lines = {name: _Line(name, predictor, ledger, metrics) for name, predictor in predictors.items()}
 
     async def predict(self, run: str, uploads: Sequence[Upload]) -> list[Answer]:
@@ -84,9 +89,29 @@ class Engine:
             for job in jobs:
                 job.answer.cancel()
 
+    async def heat(self, run: str, answers: Sequence[Answer]) -> list[Heat | None]:
+        """For each answer what speaks for its label; None where the picture could not be read."""
+        loop = asyncio.get_running_loop()
+        asked = [
+            None if answer.pixels is None else loop.run_in_executor(self._heat, self._heat_of, run, answer)
+            for answer in answers
+        ]
+        return [None if one is None else await one for one in asked]
+
+    def _heat_of(self, run: str, answer: Answer) -> Heat:
+        predictor = self._lines[run].predictor
+        assert answer.pixels is not None
+        label = np.array([predictor.task.index(answer.prediction.label)])
+        (found,) = self._makers[run].heat(answer.pixels[None], label)
+        return heat_of(found, predictor.spec, answer.width, answer.height)
+
+    def heat_method(self, run: str) -> str:
+        """How heat is made for this run, in words."""
+        return self._makers[run].method
+
     def close(self) -> None:
         """Wait for the threads to end; what has not begun is given up."""
-        for pool in (self._quick, self._slow):
+        for pool in (self._quick, self._slow, self._heat):
             pool.shutdown(wait=True, cancel_futures=True)
         for line in self._lines.values():
             line.close()

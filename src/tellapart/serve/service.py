@@ -18,6 +18,7 @@ from tellapart.serve import answers
 from tellapart.serve.bodies import pictures_of, receive
 from tellapart.serve.bounds import Bounds, Ledger, RequestError
 from tellapart.serve.engine import Answer, Engine
+from tellapart.serve.heat import Heat
 from tellapart.serve.metrics import Metrics
 
 
@@ -40,7 +41,13 @@ class Service:
         """The runs and the bounds."""
         return answers.Served(
             runs=[
-                answers.ServedRun(name=name, classes=list(p.task.classes), height=p.spec.height, width=p.spec.width)
+                answers.ServedRun(
+                    name=name,
+                    classes=list(p.task.classes),
+                    height=p.spec.height,
+                    width=p.spec.width,
+                    heat=self._engine.heat_method(name),
+                )
                 for name, p in self._predictors.items()
             ],
             files=self.bounds.files,
@@ -48,35 +55,37 @@ class Service:
             pixels=self.bounds.pixels,
         )
 
-    async def predict(self, request: Request, run: str | None) -> Response:
+    async def predict(self, request: Request, run: str | None, explain: bool) -> Response:
         """The answer to a request. Raises RequestError where there is none."""
         chosen = self._named(run)
         try:
             async with asyncio.timeout(self.bounds.seconds):
-                found = await self._answers(request, chosen)
+                found = await self._answers(request, chosen, explain)
         except TimeoutError:
             raise RequestError(
                 408, f"The request was not over within {self.bounds.seconds:g} s. Send fewer or smaller pictures."
             ) from None
         good = 0
-        for answer in found:
+        for answer, _ in found:
             good += not answer.prediction.error
             self.metrics.pictures.labels(chosen, "unreadable" if answer.prediction.error else "predicted").inc()
-        body = {"run": chosen, "predictions": [answers.row(answer.prediction) for answer in found]}
+        body = {"run": chosen, "predictions": [answers.row(answer.prediction, heat) for answer, heat in found]}
         return Response(
             json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
             status_code=200 if good else 422,
             media_type="application/json",
         )
 
-    async def _answers(self, request: Request, run: str) -> list[Answer]:
+    async def _answers(self, request: Request, run: str, explain: bool) -> list[tuple[Answer, Heat | None]]:
         self._ledger.check()
         with self._ledger.body() as count:
             body = await receive(request, self.bounds, count)
             uploads = await pictures_of(request.headers.get("content-type", ""), body, self.bounds)
             del body
             with self._ledger.hold(len(uploads)):
-                return await self._engine.predict(run, uploads)
+                found = await self._engine.predict(run, uploads)
+                heat = await self._engine.heat(run, found) if explain else [None] * len(found)
+                return list(zip(found, heat, strict=True))
 
     def _named(self, run: str | None) -> str:
         if run is None:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from tellapart.inference.predictor import Prediction
-from tellapart.serve.bodies import JsonPictures
+from tellapart.serve.bodies import JsonPicture
 from tellapart.serve.bounds import Bounds
 from tellapart.serve.heat import Heat
 
@@ -91,16 +91,15 @@ def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
 def body_description(bounds: Bounds) -> dict[str, Any]:
     """The three kinds of body that /v1/predict takes, for its description."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": bounds.files}
+    files = {"type": "array", "items": binary["schema"], "maxItems": bounds.files}
+    pictures = {"type": "array", "items": JsonPicture.model_json_schema(), "maxItems": bounds.files}
     return {
         "requestBody": {
             "required": True,
             "content": {
                 "multipart/form-data": {"schema": {"type": "object", "properties": {"pictures": files}}},
                 "image/*": binary,
-                "application/json": {
-                    "schema": JsonPictures.model_json_schema(ref_template="#/components/schemas/{model}")
-                },
+                "application/json": {"schema": {"type": "object", "properties": {"pictures": pictures}}},
             },
         }
     }

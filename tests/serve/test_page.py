@@ -105,6 +105,8 @@ def test_chosen_files_are_named_with_bars_and_a_broken_one_says_why(
     assert found[3]["name"] == "broken <b>.jpg"
     assert "truncated" in found[3]["label"]
     first = page.locator("#list > li").first
+    words = {"sure": "sure", "unsure": "not sure", "unlike": "unlike anything it was taught", "": ""}
+    assert first.locator(".verdict").inner_text() == words[expected[0].verdict]
     assert first.locator(".bars li").count() == 2
     share = first.locator(".bars .figure").first.inner_text()
     assert share == "> 99.9 %" or float(share.removesuffix(" %")) == pytest.approx(
@@ -189,6 +191,7 @@ def test_the_list_is_downloaded_as_csv_with_the_same_figures(
     assert first["name"] == photographs[0].name
     assert first["label"] == expected.label
     assert float(first["probability"]) == pytest.approx(expected.probability, abs=2e-4)
+    assert first["verdict"] == expected.verdict
     assert float(first["disc"]) + float(first["stripes"]) == pytest.approx(1, abs=1e-5)
     assert second["name"] == """'=1+1,"x".jpg""", "a spreadsheet must not take a name for a formula"
     assert third["error"].startswith("not a picture")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,11 @@ def same(found: dict[str, object], expected: ta.Prediction) -> None:
     assert found["label"] == expected.label
     assert found["probability"] == pytest.approx(expected.probability, abs=TOLERANCE)
     assert found["probabilities"] == pytest.approx(expected.probabilities, abs=TOLERANCE)
+    assert found["verdict"] == (expected.verdict or None)
+    if math.isnan(expected.distance):
+        assert found["distance"] is None
+    else:
+        assert found["distance"] == pytest.approx(expected.distance, abs=TOLERANCE)
 
 
 def as_json(files: list[tuple[str, bytes]]) -> str:

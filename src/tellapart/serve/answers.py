@@ -6,6 +6,7 @@ Read by: app.
 from __future__ import annotations
 
 import base64
+from math import isnan
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -35,7 +36,8 @@ class PredictedPicture(BaseModel):
     label: str = Field("", description="The likeliest class.")
     probability: float = Field(0.0, description="Of the label, calibrated, 0 to 1.")
     probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
-    verdict: str = Field("", description="sure, unsure, or unlike anything that was taught; empty: never measured.")
+    verdict: str | None = Field(None, description="sure, unsure, or unlike what was taught; none: it cannot be told.")
+    distance: float | None = Field(None, description="From what was taught, 0 to 2; none: it cannot be told.")
     heat: HeatMap | None = Field(None, description="With explain=1.")
     error: str = Field("", description="Why the picture could not be read.")
 
@@ -81,6 +83,8 @@ def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
         "label": prediction.label,
         "probability": round(prediction.probability, DIGITS),
         "probabilities": {label: round(value, DIGITS) for label, value in prediction.probabilities.items()},
+        "verdict": prediction.verdict or None,
+        "distance": None if isnan(prediction.distance) else round(prediction.distance, DIGITS),
     }
     if heat is not None:
         places = {side: round(getattr(heat, side), DIGITS) for side in ("left", "top", "right", "bottom")}

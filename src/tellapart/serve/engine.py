@@ -173,10 +173,11 @@ class _Line:
         try:
             decoded = [job.decoded for job in jobs if job.decoded is not None]
             taken = [found.pixels for found in decoded if found.pixels is not None]
-            rows = self.predictor.probabilities(np.stack(taken))
+            rows = zip(jobs, decoded, *self.predictor.answer(np.stack(taken)), strict=True)
+            metadata = self.predictor.metadata
             answers = [
-                Answer(prediction(self.predictor.task, job.name, row), found.pixels, found.width, found.height)
-                for job, row, found in zip(jobs, rows, decoded, strict=True)
+                Answer(prediction(metadata, job.name, *row), found.pixels, found.width, found.height)
+                for job, found, *row in rows
             ]
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
             _fail(jobs, error)

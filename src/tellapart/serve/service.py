@@ -68,7 +68,8 @@ class Service:
         good = 0
         for answer, _ in found:
             good += not answer.prediction.error
-            self.metrics.pictures.labels(chosen, "unreadable" if answer.prediction.error else "predicted").inc()
+            outcome = "unreadable" if answer.prediction.error else answer.prediction.verdict or "predicted"
+            self.metrics.pictures.labels(chosen, outcome).inc()
         body = {"run": chosen, "predictions": [answers.row(answer.prediction, heat) for answer, heat in found]}
         return Response(
             json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),

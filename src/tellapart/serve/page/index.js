@@ -230,10 +230,10 @@ function csv() {
   const done = entries.filter((entry) => entry.answer);
   const classes = [...new Set(done.flatMap((entry) => Object.keys(entry.answer.probabilities ?? {})))];
   const rows = done.map(({ name, run, answer }) => [
-    name, run, answer.label ?? "", answer.probability ?? "", answer.verdict ?? "",
+    name, run, answer.label ?? "", answer.probability ?? "", answer.verdict ?? "", answer.distance ?? "",
     ...classes.map((label) => answer.probabilities?.[label] ?? ""), answer.error ?? "",
   ]);
-  return [["name", "run", "label", "probability", "verdict", ...classes, "error"], ...rows]
+  return [["name", "run", "label", "probability", "verdict", "distance", ...classes, "error"], ...rows]
     .map((cells) => cells.map(quoted).join(","))
     .join("\r\n") + "\r\n";
 }

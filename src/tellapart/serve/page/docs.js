@@ -19,7 +19,10 @@ function resolve(schema, all) {
 /** A schema as an example of its shape. */
 function shape(schema, all) {
   const found = { ...resolve(schema, all), ...(schema?.description && { description: schema.description }) };
-  if (found.anyOf) return shape(found.anyOf.find((one) => one.type !== "null"), all);
+  if (found.anyOf) {
+    const { anyOf, ...rest } = found;
+    return shape({ ...resolve(anyOf.find((one) => one.type !== "null"), all), ...rest }, all);
+  }
   if (found.type === "array") return [shape(found.items, all)];
   if (found.type === "object" && found.properties) {
     return Object.fromEntries(Object.entries(found.properties).map(([name, value]) => [name, shape(value, all)]));

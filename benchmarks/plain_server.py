@@ -26,7 +26,8 @@ def main(run: str, port: str) -> None:
         return {"probabilities": model.predict(np.asarray(image)[None], verbose=0)[0].tolist()}
 
     model.predict(np.zeros((1, SIDE, SIDE, 3), np.uint8), verbose=0)
-    uvicorn.run(app, port=int(port), log_level="error", access_log=False)
+    # Connections that pause between requests stay open, so that none counts as failed.
+    uvicorn.run(app, port=int(port), log_level="error", access_log=False, timeout_keep_alive=600)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# Serves runs: docker run -p 127.0.0.1:8000:8000 -v "$PWD/runs/demo-1:/run/demo:ro" tellapart /run/demo
+# Serves runs: docker run -p 127.0.0.1:8000:8000 -v "$PWD/runs/demo-1:/models/demo:ro" tellapart /models/demo
 # Built from the wheel: python -m build --wheel && docker build -t tellapart .
 FROM python:3.12-slim AS build
 COPY dist/tellapart-*.whl /wheels/

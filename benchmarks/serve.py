@@ -43,9 +43,10 @@ def bare_engine(setting: Setting) -> Figures:
 
     pictures = [(path.name, path.read_bytes()) for path in setting.pictures()]
     predictor = Predictor(setting.work / "run" / "model.onnx")
-    list(predictor.predict_named(pictures[:10]))
+    list(predictor.predict_named(pictures[:10], batch_size=4))
     started = time.perf_counter()
-    count = sum(not found.error for found in predictor.predict_named(pictures))
+    # As the server does; on this network quicker than batches of 32.
+    count = sum(not found.error for found in predictor.predict_named(pictures, batch_size=4))
     return {"value": count / (time.perf_counter() - started)}
 
 

@@ -90,13 +90,19 @@ class Engine:
                 job.answer.cancel()
 
     async def heat(self, run: str, answers: Sequence[Answer]) -> list[Heat | None]:
-        """For each answer what speaks for its label; None where the picture could not be read."""
+        """For each answer what speaks for its label; None where the picture could not be read. Cancelling it gives up
+        what is not begun."""
         loop = asyncio.get_running_loop()
         asked = [
             None if answer.pixels is None else loop.run_in_executor(self._heat, self._heat_of, run, answer)
             for answer in answers
         ]
-        return [None if one is None else await one for one in asked]
+        try:
+            return [None if one is None else await one for one in asked]
+        finally:
+            for one in asked:
+                if one is not None:
+                    one.cancel()
 
     def _heat_of(self, run: str, answer: Answer) -> Heat:
         predictor = self._lines[run].predictor
@@ -186,7 +192,7 @@ class _Line:
         _settle(jobs, answers)
         self._seconds.observe(seconds)
         self._pictures.observe(len(jobs))
-        jobs[0].loop.call_soon_threadsafe(self._ledger.served, len(jobs), seconds)
+        _tell(jobs, lambda: self._ledger.served(len(jobs), seconds))
 
 
 def _settle(jobs: list[_Job], answers: list[Answer]) -> None:
@@ -210,5 +216,5 @@ def _fail(jobs: list[_Job], error: Exception) -> None:
 
 
 def _tell(jobs: list[_Job], callback: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: the server was killed in the middle
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the server ended meanwhile
         jobs[0].loop.call_soon_threadsafe(callback)

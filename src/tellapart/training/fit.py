@@ -18,8 +18,8 @@ from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
+from tellapart.data.duplicates import groups_of
 from tellapart.data.sources import open_row
-from tellapart.data.splits import groups_of
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.files import replacing
 from tellapart.inference.export import export_onnx

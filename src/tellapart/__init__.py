@@ -21,6 +21,7 @@ _HOMES = {
     "Run": "tellapart.api",
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
+    "check": "tellapart.api",
     "evaluate": "tellapart.api",
     "list_runs": "tellapart.api",
     "make_config": "tellapart.api",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tellapart.api import Run, evaluate, list_runs, make_config, open_run, predict, read, resume, train
+    from tellapart.api import Run, check, evaluate, list_runs, make_config, open_run, predict, read, resume, train
     from tellapart.config import Config
     from tellapart.data.catalog import Catalog
     from tellapart.data.findings import Finding

@@ -21,9 +21,12 @@ ELONGATED = 4
 
 def find_all(pictures: Sequence[Picture], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """All findings, those that the source gave among them, the gravest first."""
+    return in_order_of_gravity([*known, *(finding for check in CHECKS for finding in check(pictures))])
+
+
+def in_order_of_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     order = {"error": 0, "warning": 1, "note": 2}
-    found = [*known, *(finding for check in CHECKS for finding in check(pictures))]
-    return tuple(sorted(found, key=lambda finding: order[finding.severity]))
+    return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
 
 
 def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:

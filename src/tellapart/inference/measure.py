@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, Split
+from tellapart.data.catalog import Catalog, Picture, Split
+from tellapart.data.duplicates import leaks, seen_before
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
@@ -73,6 +76,21 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
 def _compared(task: Task, chosen: Catalog, split: Split, rows: NDArray[np.float64]) -> Evaluation:
     truth = np.array([task.index(p.label) for p in chosen.pictures])
     return evaluate(task, truth, rows, paths=[p.path for p in chosen.pictures], split=split)
+
+
+def without_leaks(
+    task: Task, catalog: Catalog, split: Split, predictions: list[Prediction], seen: Sequence[Picture] | None = None
+) -> Evaluation | None:
+    """The same figures without the pictures that have a copy, or one of their group, among those the network learned or
+    was chosen by; None where none has, or all have. predictions: of the split's pictures. seen: of another catalog."""
+    chosen = catalog.split(split)
+    leaking = leaks(chosen.pictures, seen_before(catalog.pictures, split) if seen is None else seen)
+    clean = [row for row, picture in enumerate(chosen.pictures) if picture.path not in leaking]
+    if not leaking or not clean:
+        return None
+    part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in clean))
+    rows = np.array([[predictions[row].probabilities[name] for name in task.classes] for row in clean])
+    return _compared(task, part, split, rows)
 
 
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:

@@ -23,7 +23,7 @@ from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.files import replacing
 from tellapart.inference.export import export_onnx
-from tellapart.inference.measure import measure, measure_rows, write_predictions
+from tellapart.inference.measure import measure, measure_rows, without_leaks, write_predictions
 from tellapart.inference.predictor import Predictor, every_class
 from tellapart.models.backend import choose_precision, start_keras
 from tellapart.models.base_weights import load_base, weights_digest
@@ -32,7 +32,7 @@ from tellapart.models.pretrained import Base
 from tellapart.models.registry import resolve
 from tellapart.models.transfer import freeze, head_of, unfreeze
 from tellapart.progress import SILENT, Progress
-from tellapart.runs.run import RunFolder, unit_of
+from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, Row, best_row, compile_model, is_better
 from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
@@ -351,7 +351,9 @@ def _finish(state: _Fit, fitted: _Fitted) -> None:
         # The base has seen these pictures, through the graph that is in the file now.
         said = every_class(catalog.task, head_of(final).predict(fitted.features.astype(np.float32), verbose=0))
         evaluation, predictions = measure_rows(catalog.task, catalog, split, said)
-    run.write_metrics({split: evaluation.to_dict()})
+    clean = without_leaks(catalog.task, catalog, split, predictions)
+    clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
+    run.write_metrics({split: evaluation.to_dict(), **clean_part})
     write_predictions(run.predictions_file, catalog, predictions)
     interrupted = fitted.stopped.startswith("interrupted")
     run.update(

@@ -39,6 +39,7 @@ from tellapart.task import Task
 if TYPE_CHECKING:
     import keras
 
+    from tellapart.data.deep import Deep
     from tellapart.evaluation.evaluate import Evaluation
 
 
@@ -95,10 +96,15 @@ def read(
 
 @dataclass(frozen=True)
 class Checked:
-    """What `check` found: the catalog with its findings, and the corrections that it proposes."""
+    """What `check` found: the catalog with its findings; deep: what a look into the pictures gave, None without one."""
 
     catalog: Catalog
-    corrections: tuple[Correction, ...] = ()
+    deep: Deep | None = None
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """What is proposed: relabel, drop, regroup."""
+        return () if self.deep is None else self.deep.corrections
 
     def write_corrections(self, path: str | os.PathLike[str]) -> None:
         """For a person to edit and for `train` to apply."""
@@ -143,7 +149,7 @@ def check(
     found = look_deeper(evidence, catalog.task.classes, config.seed)
     progress.update("comparing", 1, 1)
     shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
-    return Checked(replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings])), found.corrections)
+    return Checked(replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings])), found)
 
 
 def _source(data: Any, config: Config) -> Source:

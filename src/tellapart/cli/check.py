@@ -72,7 +72,9 @@ def command(
         show(summary)
         show_findings(catalog.findings)
         if write is not None:
-            show(f"{len(checked.corrections)} corrections proposed in {write}: look at each, and remove what is right.")
+            show(
+                f"{len(checked.corrections)} corrections proposed in {write}. Look at each; remove the rows that are wrong."
+            )
             show(f"next    tellapart train {data} --corrections {write}")
     if needs_person:
         raise typer.Exit(NEEDS_PERSON)

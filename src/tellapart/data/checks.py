@@ -108,8 +108,8 @@ def near_findings(pairs: Iterable[Pair]) -> Iterator[Finding]:
             "error",
             tuple(leaking),
             f"{_pairs(len(leaking))} in two splits, so the test is easier than life.",
-            "The splits are kept; accuracy is told without the test pictures among them too. Drop one of each pair, or "
-            "regroup them where the splits are drawn here.",
+            "Kept there. Where the splits were given, evaluation also tells the accuracy on the pictures without a "
+            "copy; drop one of each pair. Where they are drawn, regroup the pairs: check --deep --write proposes both.",
         )
     if plain:
         yield Finding(

@@ -50,9 +50,10 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Deep:
-    """What was found. pairs: (m, 2), positions of near-duplicates, byte for byte ones too; farness: (n,), nan for
-    blank pictures; probabilities: (n, classes), held out, rows of nan where nothing can be said."""
+    """What was found of n pictures. pairs: (m, 2), positions of near-duplicates, byte for byte ones too; farness: (n,),
+    nan for blank pictures; probabilities: (n, classes), held out, rows of nan where nothing can be said."""
 
+    pictures: tuple[Picture, ...]
     findings: tuple[Finding, ...]
     corrections: tuple[Correction, ...]
     pairs: NDArray[np.int64]
@@ -94,7 +95,7 @@ def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> De
     )
     dropped = {row.path for row in corrections if row.action == "drop"}
     kept = tuple(row for row in corrections if row.action == "drop" or row.path not in dropped)
-    return Deep(findings, kept, pairs, far, probabilities)
+    return Deep(pictures, findings, kept, pairs, far, probabilities)
 
 
 def near_duplicates(pictures: Sequence[Picture], features: NDArray[np.floating], near: Neighbours) -> NDArray[np.int64]:

@@ -73,7 +73,7 @@ def command(
         show_findings(catalog.findings)
         if write is not None:
             show(
-                f"{len(checked.corrections)} corrections proposed in {write}. Look at each; remove the rows that are wrong."
+                f"{len(checked.corrections)} corrections proposed in {write}; look at each, remove those that are wrong"
             )
             show(f"next    tellapart train {data} --corrections {write}")
     if needs_person:

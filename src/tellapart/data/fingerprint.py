@@ -30,8 +30,8 @@ _EVEN = np.array([across % 2 == 0 for _, across in _FREQUENCIES])
 _EVEN_BYTES = np.packbits(_EVEN)
 _PLACES = np.array([down * 32 + across for down, across in _FREQUENCIES])
 _FEW = 8192
-_BANDS, _BAND_BITS, _BAND_CHOICE = 24, 16, 40
-_WINDOW = 200
+_BANDS, _BAND_CHOICE = 32, 40
+_WINDOW = 60
 _BLOCK = 1024
 _SAMPLE = 100_000
 _SPREADS = 6.4
@@ -73,7 +73,7 @@ def close_pairs(fingerprints: tuple[str, ...], bound: int = ALIKE) -> tuple[tupl
     """Every (position, position, bits that differ) of fingerprints that differ in at most `bound` bits.
 
     The bound is lowered where the whole collection looks alike (X-rays, scanned forms): there it takes more to be a
-    copy. Up to 8,192 pictures all pairs are compared; of more, those that share one of 24 groups of 16 bits, so that a
+    copy. Up to 8,192 pictures all pairs are compared; of more, those that share one of 32 choices of bits, so that a
     million pictures is not a trillion pairs. Empty fingerprints are in no pair.
     """
     places = np.array([place for place, text in enumerate(fingerprints) if text], np.int64)
@@ -112,19 +112,21 @@ def _all_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64]
 
 
 def _banded_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs that agree in one of many random choices of 16 low, even bits, which mirroring and cropping turn least.
+    """Pairs that agree in one of many random choices of low, even bits, which mirroring and cropping turn least: of so
+    many bits (16 for a million pictures) that few others agree in them.
 
-    In a group those next to each other, in the order of all their bits, are compared up to a distance: what many share
-    tells nothing.
+    Of those that agree, the ones next to each other in the order of all their bits are compared, up to a distance: what
+    many share tells nothing.
     """
+    wanted = min(16, round(np.log2(len(packed))) - 4)
     generator = np.random.default_rng(0)
     lowest = np.flatnonzero(_EVEN)[:_BAND_CHOICE]
     bits = np.unpackbits(packed, axis=1)
     whole = packed.view(">u8")
     found = []
     for _ in range(_BANDS):
-        chosen = generator.choice(lowest, _BAND_BITS, replace=False)
-        keys = np.packbits(bits[:, chosen], axis=1).view(np.uint16)[:, 0]
+        chosen = generator.choice(lowest, wanted, replace=False)
+        keys = bits[:, chosen] @ (1 << np.arange(wanted, dtype=np.int64))
         order = np.lexsort((whole[:, 0], keys))
         ordered, sorted_keys = packed[order], keys[order]
         for shift in range(1, min(_WINDOW, len(order))):

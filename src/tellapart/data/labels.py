@@ -102,11 +102,15 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     (Suspect(index=3, score=0.0499..., suggested=1, probability=0.95),)
     """
     scores = label_scores(truth, probabilities)
-    if len(np.unique(truth)) < 2:
+    # cleanlab wants pictures of every class.
+    present, own = np.unique(truth, return_inverse=True)
+    if len(present) < 2:
         return ()
     from cleanlab.filter import find_label_issues
 
-    flagged = np.flatnonzero(find_label_issues(truth, probabilities, n_jobs=1, min_examples_per_class=0))
+    among = probabilities[:, present] + np.finfo(np.float32).tiny
+    among /= among.sum(axis=1, keepdims=True)
+    flagged = np.flatnonzero(find_label_issues(own, among, n_jobs=1, min_examples_per_class=0))
     others = probabilities.copy()
     others[np.arange(len(truth)), truth] = -1
     suggested = others.argmax(axis=1)

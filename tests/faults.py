@@ -184,8 +184,11 @@ def count_found(faults: Faults, checked: Any) -> list[Found]:
     figures.append(Found("outliers", len(faults.outliers & set(strange)), len(faults.outliers)))
     wrong = set(strange) - faults.outliers - set().union(*faults.spoiled.values())
     figures.append(Found("named outliers and neither these nor spoiled", len(wrong), n - len(faults.outliers)))
+    enlarged = faults.outliers | faults.spoiled["tiny"]  # blurred indeed, as the network sees them
     for kind, some in faults.spoiled.items():
         named = {line.partition(" (")[0] for line in listed.get(kind, ())}
         figures.append(Found(f"{kind} pictures", len(named & some), len(some)))
-        figures.append(Found(f"named {kind} and not made so", len(named - some), n - len(some)))
+        figures.append(
+            Found(f"named {kind} and neither so nor enlarged", len(named - some - enlarged), n - len(some | enlarged))
+        )
     return figures

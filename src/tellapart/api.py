@@ -19,7 +19,7 @@ from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.checks import find_all, in_order_of_gravity
 from tellapart.data.corrections import Correction, corrected, read_corrections, write_corrections
-from tellapart.data.duplicates import seen_before
+from tellapart.data.duplicates import leaks, seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
@@ -323,14 +323,15 @@ def evaluate(
             pictures = tuple(replace(picture, split=split) for picture in pictures)
         catalog = Catalog(source.root, _task(pictures), pictures)
     evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
-    seen = seen_before(folder.catalog.pictures, split) if data is not None else None
-    clean = without_leaks(folder.task, catalog, split, predictions, seen)
-    if clean is None:
+    seen = seen_before(folder.catalog.pictures, split if data is None else "test")
+    leaking = leaks(catalog.split(split).pictures, seen)
+    if not leaking:
         return evaluation
     note = (
-        f"{evaluation.n - clean.n} of the {evaluation.n} pictures have a copy among those that the run learned or was "
-        f"chosen by; the accuracy on the other {clean.n} is {clean.accuracy}."
+        f"{len(leaking)} of the {evaluation.n} pictures have a copy among those that the run learned or was chosen by"
     )
+    clean = without_leaks(folder.task, catalog, split, predictions, leaking)
+    note += "." if clean is None else f"; the accuracy on the other {clean.n} is {clean.accuracy}."
     return replace(evaluation, notes=(*evaluation.notes, note))
 
 

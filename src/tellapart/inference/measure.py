@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, Picture, Split
-from tellapart.data.duplicates import leaks, seen_before
+from tellapart.data.catalog import Catalog, Split
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
@@ -79,12 +78,11 @@ def _compared(task: Task, chosen: Catalog, split: Split, rows: NDArray[np.float6
 
 
 def without_leaks(
-    task: Task, catalog: Catalog, split: Split, predictions: list[Prediction], seen: Sequence[Picture] | None = None
+    task: Task, catalog: Catalog, split: Split, predictions: list[Prediction], leaking: Collection[str]
 ) -> Evaluation | None:
-    """The same figures without the pictures that have a copy, or one of their group, among those the network learned or
-    was chosen by; None where none has, or all have. predictions: of the split's pictures. seen: of another catalog."""
+    """The same figures without the pictures of these paths, which have a copy among those that the network learned or
+    was chosen by; None where there are none such, or no others. predictions: of the split's pictures, in order."""
     chosen = catalog.split(split)
-    leaking = leaks(chosen.pictures, seen_before(catalog.pictures, split) if seen is None else seen)
     clean = [row for row, picture in enumerate(chosen.pictures) if picture.path not in leaking]
     if not leaking or not clean:
         return None

@@ -18,7 +18,7 @@ from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
-from tellapart.data.duplicates import groups_of
+from tellapart.data.duplicates import groups_of, leaks, seen_before
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.files import replacing
@@ -351,7 +351,8 @@ def _finish(state: _Fit, fitted: _Fitted) -> None:
         # The base has seen these pictures, through the graph that is in the file now.
         said = every_class(catalog.task, head_of(final).predict(fitted.features.astype(np.float32), verbose=0))
         evaluation, predictions = measure_rows(catalog.task, catalog, split, said)
-    clean = without_leaks(catalog.task, catalog, split, predictions)
+    leaking = leaks(catalog.split(split).pictures, seen_before(catalog.pictures, split))
+    clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
     run.write_metrics({split: evaluation.to_dict(), **clean_part})
     write_predictions(run.predictions_file, catalog, predictions)

@@ -64,6 +64,7 @@ def test_every_picture_gets_its_digest_size_and_mode_in_order(folder: Path) -> N
     assert [p.path for p in found] == [row.path for row in read_source(folder, DataConfig()).rows]
     assert {(p.width, p.height, p.mode, p.error) for p in found} == {(40, 40, "RGB", "")}
     assert len({p.digest for p in found}) == 60
+    assert all(len(p.fingerprint) == 32 for p in found)
 
 
 def test_progress_counts_every_picture_to_the_end(folder: Path) -> None:

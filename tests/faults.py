@@ -178,14 +178,16 @@ def count_found(faults: Faults, checked: Any) -> list[Found]:
         ),
         Found("near-duplicates across the splits", len(pairs & made.keys()), len(made)),
     ]
-    for kind, some in faults.copies.items():
+    for kind in COPYING:
+        some = faults.copies[kind]
         figures.append(Found(f"of them {kind}", sum(frozenset(pair) in pairs for pair in some), len(some)))
     figures.append(Found("pairs named that were not made, of all pairs", len(pairs - made.keys()), n * (n - 1) // 2))
     figures.append(Found("outliers", len(faults.outliers & set(strange)), len(faults.outliers)))
     wrong = set(strange) - faults.outliers - set().union(*faults.spoiled.values())
     figures.append(Found("named outliers and neither these nor spoiled", len(wrong), n - len(faults.outliers)))
     enlarged = faults.outliers | faults.spoiled["tiny"]  # blurred indeed, as the network sees them
-    for kind, some in faults.spoiled.items():
+    for kind in SPOILING:
+        some = faults.spoiled[kind]
         named = {line.partition(" (")[0] for line in listed.get(kind, ())}
         figures.append(Found(f"{kind} pictures", len(named & some), len(some)))
         figures.append(

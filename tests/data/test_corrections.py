@@ -47,7 +47,7 @@ def test_names_that_begin_with_an_apostrophe_and_are_no_formula_stay(tmp_path: P
 
 
 def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
-    text = "reason;path;action;label\r\n;a/1.jpg; relabel ;b \r\n;;;\r\n"
+    text = "path;reason;action;label\r\na/1.jpg;; relabel ;b \r\n;;;\r\n"
     path = table(tmp_path, text, encoding="utf-8-sig")
     assert read_corrections(path) == (Correction("a/1.jpg", "relabel", label="b"),)
 

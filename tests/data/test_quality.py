@@ -50,3 +50,13 @@ def test_what_most_pictures_are_is_no_fault(kind: str) -> None:
 
 def test_no_picture_has_no_fault() -> None:
     assert measure_quality(np.empty((0, 8, 8, 3), np.uint8)).shape == (0, 3)
+
+
+def test_each_picture_is_named_for_its_gravest_fault_alone() -> None:
+    sound = np.tile(np.array([50, 200, 0.5], np.float32), (10, 1))
+    sound[0], sound[1], sound[2] = (1, 1, 0.01), (20, 30, 0.01), (50, 200, 0.01)
+    assert {kind: places.tolist() for kind, places in faults(sound).items()} == {
+        "blank": [0],
+        "dark": [1],
+        "blurred": [2],
+    }

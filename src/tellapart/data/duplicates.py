@@ -52,11 +52,11 @@ def near_copies(pictures: Sequence[Picture]) -> list[Pair]:
 
 
 def leaks(judged: Sequence[Picture], seen: Sequence[Picture]) -> dict[str, str]:
-    """Path of each judged picture that is a copy of a seen one, or of its group -> that one's path."""
+    """Path of each judged picture that is a copy of a seen one, or of its group -> that one's path. All are usable."""
     first: dict[tuple[str, str], str] = {}
     for picture in seen:
         for key in (("digest", picture.digest), ("group", picture.group)):
-            if key[1] and not picture.error:
+            if key[1]:
                 first.setdefault(key, picture.path)
     found: dict[str, str] = {}
     for picture in judged:

@@ -99,7 +99,7 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     >>> probabilities = np.where(truth[:, None] == [0, 1], 0.9, 0.1)
     >>> probabilities[3] = 0.05, 0.95
     >>> suspect_labels(truth, probabilities)
-    (Suspect(index=3, score=0.0499..., suggested=1, probability=0.95),)
+    (Suspect(index=3, score=0.05..., suggested=1, probability=0.95),)
     """
     scores = label_scores(truth, probabilities)
     # cleanlab wants pictures of every class.

@@ -22,6 +22,7 @@ _HOMES = {
     "Run": "tellapart.api",
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
+    "check": "tellapart.api",
     "compare": "tellapart.api",
     "evaluate": "tellapart.api",
     "export": "tellapart.api",
@@ -42,6 +43,7 @@ __all__ = [
 if TYPE_CHECKING:
     from tellapart.api import (
         Run,
+        check,
         compare,
         evaluate,
         export,

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from tellapart.config import AUTO, Config, augmentation
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
-from tellapart.data.checks import find_all
+from tellapart.data.checks import find_all, in_order_of_gravity
+from tellapart.data.corrections import Correction, corrected, read_corrections, write_corrections
+from tellapart.data.duplicates import leaks, seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
-from tellapart.errors import ExportError, RunError, SourceError, TellapartError, unknown
+from tellapart.errors import ConfigError, ExportError, RunError, SourceError, TellapartError, unknown
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.models.registry import resolve
@@ -38,6 +40,7 @@ from tellapart.task import Task
 if TYPE_CHECKING:
     import keras
 
+    from tellapart.data.deep import Deep
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.experiments.comparison import RunsComparison
     from tellapart.explain.explanation import Explanation
@@ -112,7 +115,74 @@ def read(
     label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
     """
     config = make_config(config=config, data=options)
-    return _catalog(read_source(data, config.data), config, cache, progress)
+    return _catalog(_source(data, config), config, cache, progress)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found: the catalog with its findings; deep: what a look into the pictures gave, None without one."""
+
+    catalog: Catalog
+    deep: Deep | None = None
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """What is proposed: relabel, drop, regroup."""
+        return () if self.deep is None else self.deep.corrections
+
+    def write_corrections(self, path: str | os.PathLike[str]) -> None:
+        """For a person to edit and for `train` to apply."""
+        write_corrections(Path(path), self.corrections)
+
+
+def check(
+    data: Any,
+    *,
+    deep: bool = False,
+    config: Config | None = None,
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Checked:
+    """What is there and what is wrong with it, as `read` finds it; with `deep` also what takes a look into the
+    pictures: wrong labels, near-duplicates, outliers, dark, blurred and blank pictures, classes that overlap.
+
+    Deep checks take the features that `train` keeps for the base inside the package, and keep them for it. They need
+    the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
+    """
+    config = make_config(config=config, data=options)
+    source = _source(data, config)
+    if not deep:
+        return Checked(_catalog(source, config, None, progress))
+    from tellapart.data.batches import Pictures
+    from tellapart.data.deep import Evidence, look_deeper
+    from tellapart.data.labels import require_cleanlab
+    from tellapart.data.sources import open_row
+    from tellapart.training.inspection import inspect, inspection_spec
+
+    require_cleanlab()
+    with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:
+        catalog = _catalog(source, config, cache, progress)
+        rows = tuple(picture for picture in catalog.pictures if not picture.error)
+        pictures = Pictures(
+            catalog.root, rows, cache.spec, open_row=open_row, cache=cache, max_pixels=config.data.max_pixels
+        )
+        features, quality = inspect(pictures, rows, cache, progress)
+    progress.update("comparing", 0, 1)
+    evidence = Evidence(rows, features, quality, given=any(row.split for row in source.rows))
+    found = look_deeper(evidence, catalog.task.classes, config.seed)
+    progress.update("comparing", 1, 1)
+    shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
+    return Checked(replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings])), found)
+
+
+def _source(data: Any, config: Config) -> Source:
+    """The labelled pictures, with the corrections of the configuration."""
+    source = read_source(data, config.data)
+    if config.data.corrections is None:
+        return source
+    path = Path(config.data.corrections)
+    return corrected(source, read_corrections(path), str(path))
 
 
 def _catalog(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:
@@ -179,6 +249,8 @@ def make_config(
     if seed is not None:
         values["seed"] = seed
     values["data"] |= {name: value for name, value in (data or {}).items() if value is not None}
+    if values["data"].get("corrections"):
+        values["data"]["corrections"] = str(Path(values["data"]["corrections"]).expanduser().absolute())
     return Config.from_dict(values).with_values(settings)
 
 
@@ -204,7 +276,9 @@ def train(
     config = config or make_config(**options)
     if config.model.name != AUTO:
         resolve(config.model)  # before any picture is read
-    source = _source_of(data) if isinstance(data, Catalog) else read_source(data, config.data)
+    if isinstance(data, Catalog) and config.data.corrections is not None:
+        raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
+    source = _source_of(data) if isinstance(data, Catalog) else _source(data, config)
     config, spec, decided = decide(config, source)
     place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
@@ -316,7 +390,7 @@ def evaluate(
     run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = SILENT
 ) -> Evaluation:
     """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name."""
-    from tellapart.inference.measure import measure
+    from tellapart.inference.measure import measure, without_leaks
 
     folder = open_run(run)
     if data is None:
@@ -330,8 +404,17 @@ def evaluate(
         if split not in {picture.split for picture in pictures}:
             pictures = tuple(replace(picture, split=split) for picture in pictures)
         catalog = Catalog(source.root, _task(pictures), pictures)
-    evaluation, _ = measure(folder.predictor(), catalog, split, progress=progress)
-    return evaluation
+    evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
+    seen = seen_before(folder.catalog.pictures, split if data is None else "test")
+    leaking = leaks(catalog.split(split).pictures, seen)
+    if not leaking:
+        return evaluation
+    note = (
+        f"{len(leaking)} of the {evaluation.n} pictures have a copy among those that the run learned or was chosen by"
+    )
+    clean = without_leaks(folder.task, catalog, split, predictions, leaking)
+    note += "." if clean is None else f"; the accuracy on the other {clean.n} is {clean.accuracy}."
+    return replace(evaluation, notes=(*evaluation.notes, note))
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:

@@ -26,6 +26,10 @@ LabelColumn = Annotated[
 Root = Annotated[
     str | None, typer.Option(help="Folder that the paths of a table are relative to.", rich_help_panel=DATA_PANEL)
 ]
+Corrections = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A csv of what to relabel, drop and regroup.", rich_help_panel=DATA_PANEL),
+]
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
 
 
@@ -40,9 +44,19 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the answer i
 
 
 def data_options(
-    label_pattern: str | None, path_column: str | None, label_column: str | None, root: str | None
+    label_pattern: str | None,
+    path_column: str | None,
+    label_column: str | None,
+    root: str | None,
+    corrections: str | None = None,
 ) -> dict[str, Any]:
-    return {"label_pattern": label_pattern, "path_column": path_column, "label_column": label_column, "root": root}
+    return {
+        "label_pattern": label_pattern,
+        "path_column": path_column,
+        "label_column": label_column,
+        "root": root,
+        "corrections": corrections,
+    }
 
 
 def parse_bytes(text: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,19 @@ def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Predi
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
     paths, verdicts = [p.path for p in chosen.pictures], [p.verdict for p in predictions]
     return evaluate(task, truth, rows, paths=paths, split=split, verdicts=verdicts)
+
+
+def without_leaks(
+    task: Task, catalog: Catalog, split: Split, predictions: list[Prediction], leaking: Collection[str]
+) -> Evaluation | None:
+    """The same figures without the pictures of these paths, which have a copy among those that the network learned or
+    was chosen by; None where there are none such, or no others. predictions: of the split's pictures, in order."""
+    chosen = catalog.split(split)
+    clean = [row for row, picture in enumerate(chosen.pictures) if picture.path not in leaking]
+    if not leaking or not clean:
+        return None
+    part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in clean))
+    return _compared(task, part, split, [predictions[row] for row in clean])
 
 
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:

@@ -18,13 +18,13 @@ from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
+from tellapart.data.duplicates import groups_of, leaks, seen_before
 from tellapart.data.sources import open_row
-from tellapart.data.splits import groups_of
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.evaluation.calibration import reliability, sharpened
 from tellapart.files import replacing
 from tellapart.inference.export import export_onnx
-from tellapart.inference.measure import measure, measure_rows, write_predictions
+from tellapart.inference.measure import measure, measure_rows, without_leaks, write_predictions
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.backend import choose_precision, start_keras
 from tellapart.models.base_weights import load_base, weights_digest
@@ -33,7 +33,7 @@ from tellapart.models.pretrained import Base
 from tellapart.models.registry import resolve
 from tellapart.models.transfer import freeze, head_of, unfreeze
 from tellapart.progress import SILENT, Progress
-from tellapart.runs.run import RunFolder, unit_of
+from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, Row, best_row, compile_model, is_better
 from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
@@ -371,7 +371,10 @@ def _finish(state: _Fit, fitted: _Fitted) -> None:
         evaluation, predictions = measure_rows(metadata, catalog, split, said, trust.distances(features))
     truth, rows = state.labels[split], np.array([list(found.probabilities.values()) for found in predictions])
     before = reliability(truth, sharpened(rows, trust.temperature)).error
-    run.write_metrics({split: evaluation.to_dict()})
+    leaking = leaks(catalog.split(split).pictures, seen_before(catalog.pictures, split))
+    clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
+    clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
+    run.write_metrics({split: evaluation.to_dict(), **clean_part})
     write_predictions(run.predictions_file, catalog, predictions)
     interrupted = fitted.stopped.startswith("interrupted")
     run.update(

@@ -28,12 +28,10 @@ from tellapart.report.learning import learning_chart
 from tellapart.report.predictions import Predictions, read_predictions
 from tellapart.report.report import ReportInput, render
 from tellapart.report.words import listed
-from tellapart.runs.run import RunFolder, unit_of
+from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
 from tellapart.task import ImageSpec
 
 BATCH_PICTURES = 16
-CLEAN_PART = "_without_leaks"
-"""In metrics.json, behind the name of a split: the evaluation of its pictures that have no likeness in training."""
 
 
 def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:

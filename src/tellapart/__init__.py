@@ -14,6 +14,7 @@ _HOMES = {
     "Catalog": "tellapart.data.catalog",
     "Config": "tellapart.config",
     "Evaluation": "tellapart.evaluation.evaluate",
+    "Explanation": "tellapart.explain.explanation",
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
     "Prediction": "tellapart.inference.predictor",
@@ -22,7 +23,9 @@ _HOMES = {
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
     "check": "tellapart.api",
+    "compare": "tellapart.api",
     "evaluate": "tellapart.api",
+    "export": "tellapart.api",
     "list_runs": "tellapart.api",
     "make_config": "tellapart.api",
     "open_run": "tellapart.api",
@@ -38,12 +41,26 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tellapart.api import Run, check, evaluate, list_runs, make_config, open_run, predict, read, resume, train
+    from tellapart.api import (
+        Run,
+        check,
+        compare,
+        evaluate,
+        export,
+        list_runs,
+        make_config,
+        open_run,
+        predict,
+        read,
+        resume,
+        train,
+    )  # fmt: skip
     from tellapart.config import Config
     from tellapart.data.catalog import Catalog
     from tellapart.data.findings import Finding
     from tellapart.errors import TellapartError
     from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.explain.explanation import Explanation
     from tellapart.inference.predictor import Prediction, Predictor
     from tellapart.task import ImageSpec, Task
 

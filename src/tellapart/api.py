@@ -1,4 +1,4 @@
-"""What `import tellapart` gives: read, check, train, evaluate, predict. Composes the rooms and decides nothing.
+"""What `import tellapart` gives: read, train, evaluate, predict, compare. Composes the rooms and decides nothing.
 
 >>> import tellapart as ta                                     # doctest: +SKIP
 >>> run = ta.train("photos/", model="cnn", epochs=10)          # doctest: +SKIP
@@ -25,7 +25,7 @@ from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
-from tellapart.errors import ConfigError, RunError, SourceError
+from tellapart.errors import ConfigError, ExportError, RunError, SourceError, TellapartError, unknown
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.models.registry import resolve
@@ -34,6 +34,7 @@ from tellapart.recipes import load_recipe
 from tellapart.runs.run import RunFolder, create_run, fresh_path
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
+from tellapart.runs.summary import RunSummary, select, summarize
 from tellapart.task import Task
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
     from tellapart.data.deep import Deep
     from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.experiments.comparison import RunsComparison
+    from tellapart.explain.explanation import Explanation
+    from tellapart.inference.ship import Export
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ class Run(RunFolder):
         names = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
         return list(self.predictor().predict_named(find_pictures(names)))
 
+    def explain(
+        self,
+        picture: str | os.PathLike[str],
+        *,
+        label: str | None = None,
+        out: str | os.PathLike[str] | None = None,
+        progress: Progress = SILENT,
+    ) -> Explanation:
+        """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain."""
+        from tellapart.explain.explanation import explain
+
+        return explain(self, picture, label=label, out=out, progress=progress)
+
 
 def open_run(path: str | os.PathLike[str]) -> Run:
     """A run that is there. Raises RunError for a missing, foreign or damaged folder."""
@@ -75,6 +92,13 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
     """The readable runs directly inside a folder, oldest first. Raises RunError where there is no such folder."""
     return [Run(found.path) for found in list_folders(Path(folder))]
+
+
+def summarize_runs(
+    folder: str | os.PathLike[str] = "runs", *, where: Sequence[str] = (), sort: str = "created"
+) -> list[RunSummary]:
+    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`."""
+    return select(map(summarize, list_folders(Path(folder))), where, sort)
 
 
 def read(
@@ -299,6 +323,64 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = SILENT) ->
     return folder.report_file
 
 
+def write_index(folder: str | os.PathLike[str], *, progress: Progress = SILENT) -> Path:
+    """Write index.html, which lists the runs of a folder and links their reports; returns its path.
+
+    A finished run without a report gets one.
+    """
+    from tellapart.report.index import write_index
+
+    for run in list_folders(Path(folder)):
+        if run.status == "done" and run.metrics and not run.report_file.exists():
+            write_report(run.path, progress=progress)
+    return write_index(Path(folder), summarize_runs(folder))
+
+
+def export(
+    run: str | os.PathLike[str],
+    format: str = "onnx",
+    *,
+    out: str | os.PathLike[str] | None = None,
+    quantize: str | None = None,
+    progress: Progress = SILENT,
+) -> Export:
+    """Write a finished run's network for another runtime, compared there with Keras on real pictures.
+
+    format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. Raises ExportError
+    for a format that is unknown, or a file that answers otherwise than the network.
+    """
+    from tellapart.inference.formats import FORMATS
+    from tellapart.inference.ship import EXAMPLES, JUDGED, compared_pictures, pictures_of, ship
+
+    if format not in FORMATS:
+        raise ExportError(unknown("format", format, FORMATS))
+    if quantize not in (None, "int8"):
+        raise ExportError(unknown("quantization", quantize, ["int8"]))
+    row, folder = FORMATS[format], open_run(run)
+    row.require()
+    name = f"model-{quantize}" if quantize else "model"
+    place = Path(out) if out else folder.exports / (f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
+    if row.suffix and place.suffix != row.suffix:
+        raise ExportError(f"A file of the format {format} ends with {row.suffix}; given {place}.")
+    progress.update("exporting", 0, 2)
+    metadata = folder.predictor().metadata
+    examples = None
+    if quantize:
+        try:
+            held, examples = pictures_of(folder, "validation", JUDGED), pictures_of(folder, "train", EXAMPLES).pictures
+        except (TellapartError, OSError) as error:
+            raise ExportError(
+                f"{quantize} is fitted to the run's own pictures, and one cannot be read: {error}. "
+                f"Put them back at {folder.catalog.root}."
+            ) from None
+    else:
+        held = compared_pictures(folder)
+    progress.update("exporting", 1, 2)
+    made = ship(folder.model(), metadata, row, place, means=folder.means, held=held, examples=examples)
+    progress.update("exporting", 2, 2)
+    return made
+
+
 def _source_of(catalog: Catalog) -> Source:
     rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.pictures)
     return Source(catalog.root, rows, catalog.layout)
@@ -333,6 +415,20 @@ def evaluate(
     clean = without_leaks(folder.task, catalog, split, predictions, leaking)
     note += "." if clean is None else f"; the accuracy on the other {clean.n} is {clean.accuracy}."
     return replace(evaluation, notes=(*evaluation.notes, note))
+
+
+def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
+    """Compare two or more runs, paired on the test pictures that they share. Raises RunError where they share none."""
+    from tellapart.experiments.comparison import compare_runs
+
+    return compare_runs([open_folder(run) for run in runs])
+
+
+def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = SILENT) -> list[Path]:
+    """Write compare.html and curves.png, of what `compare` gave, into a folder; returns their paths."""
+    from tellapart.report.comparison import write_comparison
+
+    return write_comparison(found, Path(out), progress=progress)
 
 
 def predict(

@@ -134,6 +134,9 @@ class TrainConfig(_Section):
         0, description="blocks of the base to train after its head, from the top; all: the whole base"
     )
     fine_tune_learning_rate: float = Field(0.0001, gt=0)
+    sure_accuracy: float = Field(
+        0.99, gt=0, lt=1, description="share of right answers among those that are called sure"
+    )
 
 
 class Config(_Section):

@@ -47,13 +47,27 @@ def run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
 def test_help_names_every_command() -> None:
     shown = call("--help")
     assert shown.returncode == 0
-    for name in ("demo", "check", "train", "evaluate", "predict", "report", "runs", "models", "recipes", "layouts"):
+    for name in (
+        "demo",
+        "check",
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "compare",
+        "report",
+        "runs",
+        "models",
+        "recipes",
+        "layouts",
+    ):
         assert name in shown.stdout
     assert call("--version").stdout.strip() == f"tellapart {ta.__version__}"
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "check", "train", "evaluate", "predict", "report", "runs", "models", "recipes"]
+    "name",
+    ["demo", "check", "train", "evaluate", "predict", "explain", "compare", "report", "runs", "models", "recipes"],
 )
 def test_every_command_explains_itself(name: str) -> None:
     shown = call(name, "--help")
@@ -97,6 +111,9 @@ def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp
         (["evaluate", "nowhere"], "There is no run nowhere"),
         (["models", "cnm"], "cnn"),
         (["runs", "nowhere"], "nowhere"),
+        (["compare", "nowhere", "neither"], "There is no run nowhere"),
+        (["report"], "Give a run"),
+        (["report", "nowhere", "--all", "runs"], "Give a run"),
     ],
 )
 def test_a_wrong_request_is_one_message_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
@@ -155,7 +172,7 @@ def test_the_formats_say_the_same(run: ta.Run, two_shapes: Path, tmp_path: Path)
     lines = rows_of(call("predict", run.path, folder, "--format", "jsonl"))
     assert json.loads(call("predict", run.path, folder, "--format", "json").stdout) == lines
     table = call("predict", run.path, folder, "--format", "csv").stdout.splitlines()
-    assert table[0] == "path,label,probability,disc,stripes,error"
+    assert table[0] == "path,label,probability,verdict,distance,disc,stripes,error"
     assert [row.split(",")[1] for row in table[1:]] == [line["label"] for line in lines]
     assert len(call("predict", run.path, folder).stdout.splitlines()) == 30
     assert call("predict", run.path, folder, "--format", "csv", "--out", tmp_path / "x.csv").stdout == ""
@@ -207,6 +224,8 @@ def test_runs_models_and_recipes_are_listed_in_both_formats(run: ta.Run) -> None
     rows = json.loads(call("runs", run.path.parent, "--format", "json").stdout)
     assert [(row["status"], row["model"]) for row in rows] == [("done", "cnn")]
     assert "cnn" in call("runs", run.path.parent).stdout
+    assert json.loads(call("runs", run.path.parent, "--where", "accuracy>1", "--format", "json").stdout) == []
+    assert "No runs in" in call("runs", run.path.parent, "--where", "model=dense", "--sort", "accuracy").stdout
     models = {row["name"] for row in json.loads(call("models", "--format", "json").stdout)}
     assert models >= {"dense", "cnn", "efficientnet-lite0", "inception-v3"}
     recipes = json.loads(call("recipes", "--format", "json").stdout)
@@ -249,6 +268,7 @@ def test_a_report_is_written_again(run: ta.Run) -> None:
     run.report_file.unlink()
     assert call("report", run.path).stdout.strip() == str(run.report_file)
     assert len(run.report_file.read_text()) > 0.9 * len(before)
+    assert call("report", "--all", run.path.parent).stdout.strip() == str(run.path.parent / "index.html")
 
 
 @pytest.mark.slow

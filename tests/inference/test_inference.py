@@ -10,13 +10,15 @@ import pytest
 from tellapart.config import ModelConfig
 from tellapart.data import pixels
 from tellapart.errors import ExportError, SourceError
+from tellapart.evaluation.verdicts import Thresholds
 from tellapart.inference.pictures import find_pictures
-from tellapart.inference.predictor import Predictor
+from tellapart.inference.predictor import Metadata, Predictor, open_session
 from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
 
 from tellapart.inference import export
+from tellapart.models.answers import features_of, probe
 from tellapart.models.build import build
 from tellapart.models.pretrained import BASES
 from tellapart.models.registry import ARCHITECTURES
@@ -30,10 +32,20 @@ def pictures(shapes: Path) -> np.ndarray:
     return np.stack([pixels.read(p, SPEC) for p in sorted(shapes.rglob("*.png"))[::4]])
 
 
+def means_of(model) -> np.ndarray:
+    """Random ones, of length 1, for each class of the model."""
+    width, units = features_of(model).shape[-1], model.output.shape[-1]
+    means = np.random.default_rng(0).normal(size=(max(units, 2), width)).astype(np.float32)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export.export_onnx(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])), THREE, SPEC, path, pictures)
+    model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
+    thresholds = Thresholds(0.9, sure=0.34, unlike=0.9)
+    means = means_of(model)
+    export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, pictures, means=means)
     return path
 
 
@@ -44,9 +56,13 @@ def test_every_architecture_exports_and_predicts_what_keras_predicts(
 ) -> None:
     task = Task(classes)
     model = build(task, SPEC, ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {})))
-    difference = export.export_onnx(model, task, SPEC, tmp_path / "model.onnx", pictures)
+    means = means_of(model)
+    difference = export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", pictures, means=means)
     assert difference < 1e-5
-    found = Predictor(tmp_path / "model.onnx").probabilities(pictures)
+    found, distance = Predictor(tmp_path / "model.onnx").answer(pictures)
+    features, _ = probe(model).predict(pictures, verbose=0)
+    cosine = (features / np.linalg.norm(features, axis=1, keepdims=True)) @ means.T
+    np.testing.assert_allclose(distance, 1 - cosine.max(axis=1), atol=1e-5)
     assert found.shape == (len(pictures), len(classes))
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(found[:, -1], model.predict(pictures, verbose=0)[:, -1], atol=1e-5)
@@ -60,13 +76,37 @@ def test_every_base_exports_and_predicts_what_keras_predicts(name: str, tmp_path
     side = BASES[name].smallest
     pictures = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
     model = sensitive(build(THREE, ImageSpec(side, side), ModelConfig(name=name)), pictures)
-    assert export.export_onnx(model, THREE, ImageSpec(side, side), tmp_path / "model.onnx", pictures) < 1e-4
+    metadata, path = Metadata(THREE, ImageSpec(side, side)), tmp_path / "model.onnx"
+    assert export.export_onnx(model, metadata, path, pictures, means=means_of(model)) < 1e-4
+    names = [given.name for given in open_session(path).get_outputs()]
+    assert names[:2] == ["probabilities", "similarity"]
+    assert Predictor(path).tells_places
 
 
 def test_the_file_carries_its_task_and_picture(onnx_file: Path) -> None:
     predictor = Predictor(onnx_file)
     assert predictor.task == THREE
     assert predictor.spec == SPEC
+    assert predictor.metadata == Metadata(THREE, SPEC, Thresholds(0.9, sure=0.34, unlike=0.9), 1.5)
+
+
+def test_the_verdict_follows_from_the_thresholds_in_the_file(onnx_file: Path, shapes: Path) -> None:
+    predictor = Predictor(onnx_file)
+    found = list(predictor.predict(sorted(shapes.rglob("*.png"))[:12]))
+    assert [p.verdict for p in found] == [
+        predictor.metadata.thresholds.verdict(p.probability, p.distance) for p in found
+    ]
+    assert all(0 <= p.distance <= 2 for p in found)
+
+
+def test_a_file_without_thresholds_or_similarity_gives_no_verdict(
+    tmp_path: Path, pictures: np.ndarray, shapes: Path
+) -> None:
+    model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
+    export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", pictures)
+    (found,) = Predictor(tmp_path / "model.onnx").predict([shapes / "disc" / "disc 0.png"])
+    assert found.verdict == ""
+    assert np.isnan(found.distance)
 
 
 def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
@@ -75,10 +115,10 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
     path = tmp_path / "model.onnx"
     path.write_bytes(b"what stood here before")
     model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
-    other = export.convert(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])))
-    monkeypatch.setattr(export, "convert", lambda _: other)
+    other = export.convert(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])), ["probabilities"])
+    monkeypatch.setattr(export, "convert", lambda _, __: other)
     with pytest.raises(ExportError, match="differs from the trained network"):
-        export.export_onnx(model, THREE, SPEC, path, pictures)
+        export.export_onnx(model, Metadata(THREE, SPEC), path, pictures)
     assert path.read_bytes() == b"what stood here before"
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 

@@ -65,6 +65,7 @@ BODIES: dict[str, Network] = {
     "flatten and dense": lambda x: layers.Dense(4, activation="sigmoid")(
         layers.Flatten()(layers.Rescaling(1e-4, -0.01)(x))
     ),
+    "unit length": lambda x: layers.UnitNormalization()(layers.Flatten()(layers.Rescaling(0.1, -5)(x))),
     "sum of three": lambda x: layers.Add()([layers.Rescaling(scale)(x) for scale in (0.1, 0.2, 0.3)]),
     "dropout and activation": lambda x: layers.Activation("relu")(layers.Dropout(0.5)(layers.Rescaling(1.0, -99)(x))),
 }
@@ -73,12 +74,12 @@ BODIES: dict[str, Network] = {
 @pytest.mark.parametrize("name", BODIES)
 def test_a_layer_that_is_written_here_computes_what_keras_computes(name: str, tmp_path: Path) -> None:
     model = network(BODIES[name])
-    assert difference(model, write_graph(model), tmp_path / "model.onnx") < 1e-5
+    assert difference(model, write_graph(model, ["given"]), tmp_path / "model.onnx") < 1e-5
 
 
 def test_a_vector_goes_in_and_softmax_comes_out(tmp_path: Path) -> None:
     model = network(lambda x: layers.Dense(3, activation="softmax")(layers.Dense(5, activation="relu")(x)), (7,))
-    assert difference(model, write_graph(model), tmp_path / "model.onnx") < 1e-5
+    assert difference(model, write_graph(model, ["given"]), tmp_path / "model.onnx") < 1e-5
 
 
 def test_a_layer_of_two_networks_is_written_with_the_inputs_it_has_in_this_one(tmp_path: Path) -> None:
@@ -86,7 +87,22 @@ def test_a_layer_of_two_networks_is_written_with_the_inputs_it_has_in_this_one(t
     features = keras.Input((3,), name="features")
     head = keras.Model(features, whole.get_layer("head")(features))
     for number, model in enumerate((whole, head)):
-        assert difference(model, write_graph(model), tmp_path / f"{number}.onnx") < 1e-5
+        assert difference(model, write_graph(model, ["given"]), tmp_path / f"{number}.onnx") < 1e-5
+
+
+def test_several_inputs_and_outputs_keep_their_order_and_get_the_names_asked_for(tmp_path: Path) -> None:
+    import onnx
+
+    vector, picture = keras.Input((4,), name="vector"), keras.Input((None, None, 3), name="map")
+    outputs = [layers.Dense(2)(vector), layers.Conv2D(5, 1)(picture), layers.UnitNormalization()(vector)]
+    model = keras.Model([vector, picture], outputs)
+    onnx.save(write_graph(model, ["a", "b", "c"]), str(tmp_path / "model.onnx"))
+    generator = np.random.default_rng(0)
+    given = [generator.normal(size=shape).astype(np.float32) for shape in ((2, 4), (2, 3, 6, 3))]
+    given[0][1] = 0  # A row that has no direction.
+    found = open_session(tmp_path / "model.onnx").run(["a", "b", "c"], dict(zip(("vector", "map"), given, strict=True)))
+    for ours, theirs in zip(found, model(given), strict=True):
+        np.testing.assert_allclose(ours, np.asarray(theirs), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +121,6 @@ def test_a_layer_of_two_networks_is_written_with_the_inputs_it_has_in_this_one(t
 def test_what_is_not_written_here_is_named_and_converted_all_the_same(body: Network, told: str, tmp_path: Path) -> None:
     model = network(body)
     with pytest.raises(UnknownLayerError, match=told):
-        write_graph(model)
+        write_graph(model, ["given"])
     model(np.zeros((1, 13, 10, 3), np.uint8))
-    assert difference(model, convert(model), tmp_path / "model.onnx") < 1e-5
+    assert difference(model, convert(model, ["given"]), tmp_path / "model.onnx") < 1e-5

@@ -163,9 +163,9 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
 
     asked: list[int] = []
     assert compare(asked).name == "onnxruntime"
-    assert compare(asked).file == own_cache / "bases" / f"{key}.onnx"
+    assert compare(asked).file == own_cache / "bases-with-maps" / f"{key}.onnx"
     assert len(asked) == 1
-    (own_cache / "bases" / f"{key}.onnx").write_bytes(b"no network")
+    (own_cache / "bases-with-maps" / f"{key}.onnx").write_bytes(b"no network")
     assert compare(asked).name == "onnxruntime"
     assert len(asked) == 2
     assert not told.lines

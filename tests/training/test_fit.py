@@ -56,10 +56,12 @@ def test_a_finished_run_holds_everything_its_design_names(trained: ta.Run) -> No
     names = {p.name for p in trained.path.iterdir()}
     assert names == {
         "run.json", "config.toml", "catalog.csv", "history.jsonl", "model.keras", "model.onnx", "metrics.json",
-        "predictions.csv", "figures", "report.html",
+        "predictions.csv", "figures", "report.html", "class_means.npy",
     }  # fmt: skip
     assert trained.status == "done"
-    assert {p.name for p in trained.figures.iterdir()} == {"history.png", "confusion.png", "batch.png"}
+    assert {p.name for p in trained.figures.iterdir()} == {
+        "accuracy.svg", "loss.svg", "confusion.svg", "reliability.svg", "coverage.svg",
+    }  # fmt: skip
 
 
 def test_a_small_network_learns_three_shapes(trained: ta.Run) -> None:

@@ -101,4 +101,12 @@ def show(value: Any) -> None:
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if printable(text) != text:
+        text = json.dumps(value, indent=2)
+    print(text)
+
+
+def printable(text: str) -> str:
+    """A path whose bytes are no UTF-8 is shown with them escaped, as no output encoding can hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

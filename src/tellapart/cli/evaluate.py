@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
+
+if TYPE_CHECKING:
+    from tellapart.evaluation.evaluate import Evaluation
 
 
 def command(
@@ -43,3 +46,19 @@ def command(
         values = ("-" if value is None else str(value) for value in (row.precision, row.recall, row.f1))
         classes.add_row(row.label, str(row.support), *values)
     show(classes)
+    calibration = evaluation.calibration
+    show(
+        f"expected calibration error {calibration.error:.3f}; probabilities that are exactly right stay below "
+        f"{calibration.by_chance:.3f} on so many pictures"
+    )
+    for line in verdict_lines(evaluation):
+        show(line)
+
+
+def verdict_lines(evaluation: Evaluation) -> list[str]:
+    """How many pictures have each verdict, and how many of them are right."""
+    return [
+        f"{name}: {found.n} of {evaluation.n} pictures"
+        + (f", {found.accuracy} of them right" if found.accuracy else "")
+        for name, found in evaluation.verdicts.items()
+    ]

@@ -18,7 +18,10 @@ from tellapart import __version__
 from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
 
-COMMANDS = ("demo", "check", "train", "evaluate", "predict", "report", "runs", "models", "recipes", "layouts")
+COMMANDS = (
+    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "export", "serve", "report", "runs",
+    "models", "recipes", "layouts",
+)  # fmt: skip
 
 app = typer.Typer(
     name="tellapart",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from tellapart.cli.console import NEEDS_PERSON
+from tellapart.cli.console import NEEDS_PERSON, printable
 
 if TYPE_CHECKING:
     from tellapart.inference.predictor import Prediction
@@ -96,16 +97,21 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
             answer = f"error: {p.error}"
         else:
             answer = "   ".join(f"{label:{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
-        file.write(f"{answer:{width + 9}}   {_printable(p.path)}\n")
+            answer += f"   {p.verdict:6}" if p.verdict else ""
+        file.write(f"{answer:{width + 9}}   {printable(p.path)}\n")
 
 
 def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "label", "probability", *classes, "error"])
+    writer.writerow(["path", "label", "probability", "verdict", "distance", *classes, "error"])
     for p in predictions:
-        figures = (p.probability, *p.probabilities.values())
-        cells = [""] * (len(classes) + 1) if p.error else [f"{value:.6f}" for value in figures]
-        writer.writerow([_printable(p.path), p.label, *cells, p.error])
+        values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
+        said = [p.label, _figure(p.probability), p.verdict, _figure(p.distance)]
+        writer.writerow([printable(p.path), *said, *values, p.error])
+
+
+def _figure(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool) -> None:
@@ -121,16 +127,13 @@ def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool)
 
 def _plain(p: Prediction) -> dict[str, Any]:
     if p.error:
-        return {"path": _printable(p.path), "error": p.error}
+        return {"path": printable(p.path), "error": p.error}
     values = {label: round(value, 6) for label, value in p.probabilities.items()}
     return {
-        "path": _printable(p.path),
+        "path": printable(p.path),
         "label": p.label,
         "probability": round(p.probability, 6),
         "probabilities": values,
+        "verdict": p.verdict or None,
+        "distance": None if math.isnan(p.distance) else round(p.distance, 6),
     }
-
-
-def _printable(path: str) -> str:
-    """A path whose bytes are no UTF-8 is shown with them escaped, as no output encoding can hold it."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

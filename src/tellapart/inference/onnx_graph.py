@@ -9,11 +9,13 @@ Inside, pictures lie as (n, channels, height, width); what goes in and out lies 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tellapart.inference.class_activation import kernel_name
 
 if TYPE_CHECKING:
     import keras
@@ -31,20 +33,20 @@ class UnknownLayerError(Exception):
     """A layer, or an option of one, that is not written here."""
 
 
-def write_graph(model: keras.Model) -> onnx.ModelProto:
-    """The graph of a float32 functional network with one input, a picture or a vector, and one output.
+def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The graph of a float32 functional network whose inputs and outputs are pictures, maps or vectors.
 
-    Raises UnknownLayerError, so that another converter may be tried.
+    outputs: their names in the graph. Raises UnknownLayerError, so that another converter may be tried.
     """
     from onnx import TensorProto, helper
 
     graph = _Graph()
     names: dict[int, str] = {}
-    picture, output = model.inputs[0], model.outputs[0]
-    kind = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[str(picture.dtype)]
-    taken = helper.make_tensor_value_info(picture.name, kind, ["n", *picture.shape[1:]])
-    given = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", *output.shape[1:]])
-    names[id(picture)] = graph.enter(picture.name, len(picture.shape), str(picture.dtype))
+    taken, given = [], []
+    for tensor in model.inputs:
+        kind = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[str(tensor.dtype)]
+        taken.append(helper.make_tensor_value_info(tensor.name, kind, _shape(tensor)))
+        names[id(tensor)] = graph.enter(tensor.name, len(tensor.shape), str(tensor.dtype))
     # Keras shows which tensors a node reads, for a layer that stands in two networks, only here.
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
@@ -56,14 +58,19 @@ def write_graph(model: keras.Model) -> onnx.ModelProto:
                 raise UnknownLayerError(f"{layer.name} is a {type(layer).__name__}")
             inputs = [names[id(tensor)] for tensor in node.arguments.keras_tensors]
             names[id(node.outputs[0])] = write(graph, layer, inputs)
-    last = names[id(output)]
-    if len(output.shape) == 4:
-        graph.add("Transpose", [last], output="output", perm=[0, 2, 3, 1])
-    else:
-        graph.add("Identity", [last], output="output")
-    made = helper.make_graph(graph.nodes, model.name, [taken], [given], graph.constants)
+    for tensor, name in zip(model.outputs, outputs, strict=True):
+        if len(tensor.shape) == 4:
+            graph.add("Transpose", [names[id(tensor)]], output=name, perm=[0, 2, 3, 1])
+        else:
+            graph.add("Identity", [names[id(tensor)]], output=name)
+        given.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(tensor)))
+    made = helper.make_graph(graph.nodes, model.name, taken, given, graph.constants)
     opset = helper.make_opsetid("", OPSET)
     return helper.make_model(made, opset_imports=[opset], ir_version=IR, producer_name="tellapart")
+
+
+def _shape(tensor: Any) -> list[int | str]:
+    return ["n", *(side or f"side_{axis}" for axis, side in enumerate(tensor.shape[1:]))]
 
 
 class _Graph:
@@ -81,10 +88,10 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+    def constant(self, values: Any, dtype: Any = np.float32, name: str = "") -> str:
         from onnx import numpy_helper
 
-        name = f"constant_{len(self.constants)}"
+        name = name or f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
         return name
 
@@ -173,8 +180,14 @@ def _flatten(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     _require(len(layer.output.shape) == 2, layer, "more than one axis")
-    parts = [graph.constant(_values(layer.kernel)), *([graph.constant(_values(layer.bias))] if layer.use_bias else [])]
-    return graph.activate(graph.add("Gemm", [*inputs, *parts]), layer.activation)
+    kernel = graph.constant(_values(layer.kernel), name=kernel_name(layer))
+    bias = [graph.constant(_values(layer.bias))] if layer.use_bias else []
+    return graph.activate(graph.add("Gemm", [*inputs, kernel, *bias]), layer.activation)
+
+
+def _unit_length(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    _require(len(layer.output.shape) == 2, layer, "more than one axis")
+    return graph.add("LpNormalization", inputs, axis=1, p=2)
 
 
 def _activation(graph: _Graph, layer: Any, inputs: list[str]) -> str:
@@ -201,6 +214,7 @@ _LAYERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
     "GlobalMaxPooling2D": _global_pooling,
     "Flatten": _flatten,
     "Dense": _dense,
+    "UnitNormalization": _unit_length,
     "Add": _sum,
     "Dropout": _same,
 }

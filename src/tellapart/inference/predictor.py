@@ -6,13 +6,15 @@ beside the network, in order, with a bounded number in memory. Read by: api, eva
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from tellapart.data import pixels
 from tellapart.data.pixels import Source
 from tellapart.errors import ExportError, PictureError
+from tellapart.evaluation.verdicts import Thresholds, Verdict
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec, Task
 
@@ -27,20 +30,25 @@ if TYPE_CHECKING:
     import onnxruntime
 
 METADATA_KEY = "tellapart"
+ADDITION_KEY = "tellapart_class_activation"
+"""Where inference.class_activation puts what a file adds to itself to tell places."""
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one picture. probabilities: by class name, in 0..1, summing to 1.
+    """What the model says of one picture. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
-    For a picture that could not be read, `error` says why and the other fields are empty.
+    verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
+    nan where the file cannot tell. Of a picture that could not be read, `error` says why and the rest is empty.
     """
 
     path: str
     label: str = ""
     probability: float = float("nan")
     probabilities: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict | Literal[""] = ""
+    distance: float = float("nan")
     error: str = ""
 
     def top(self, k: int) -> list[tuple[str, float]]:
@@ -48,8 +56,41 @@ class Prediction:
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
 
-def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use."""
+@dataclass(frozen=True)
+class Metadata:
+    """What travels inside a model.onnx. temperature: what the logits were divided by, for the record; it is in the
+    weights already. thresholds: None where no verdict is given."""
+
+    task: Task
+    spec: ImageSpec
+    thresholds: Thresholds | None = None
+    temperature: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "task": self.task.to_dict(),
+            "image": self.spec.to_dict(),
+            "thresholds": self.thresholds and self.thresholds.to_dict(),
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
+        thresholds = values.get("thresholds")
+        return cls(
+            Task.from_dict(values["task"]),
+            ImageSpec.from_dict(values["image"]),
+            thresholds and Thresholds.from_dict(thresholds),
+            values.get("temperature", 1.0),
+        )
+
+
+def open_session(path: Path, threads: int | None = None, addition: bytes = b"") -> onnxruntime.InferenceSession:
+    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use.
+
+    addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
+    read as one.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -58,7 +99,8 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
     # Threads that wait in a loop take the processor from those that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(os.fspath(path), options, providers=onnxruntime.get_available_providers())
+        model = path.read_bytes() + addition if addition else os.fspath(path)
+        return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
         raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
 
@@ -73,20 +115,46 @@ class Predictor:
         self.path = Path(model)
         self._threads = threads or cores()
         self._session = open_session(self.path, self._threads)
-        entry = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        entries = self._session.get_modelmeta().custom_metadata_map
+        entry = entries.get(METADATA_KEY)
         if entry is None:
             raise ExportError(
                 f"{self.path} carries no class names and picture size, so tellapart did not write it. "
                 "Use the model.onnx of a run, or a file from `tellapart export`."
             )
-        metadata: dict[str, Any] = json.loads(entry)
-        self.task = Task.from_dict(metadata["task"])
-        self.spec = ImageSpec.from_dict(metadata["image"])
+        self.metadata = Metadata.from_dict(json.loads(entry))
+        self.task, self.spec = self.metadata.task, self.metadata.spec
         self._input = self._session.get_inputs()[0].name
+        names = [output.name for output in self._session.get_outputs()]
+        self._asked = names[: 2 if names[1:2] == ["similarity"] else 1]
+        self._addition: str = entries.get(ADDITION_KEY, "")
+        self._explaining = self._session if "class_activation" in names else None
+        self._opening = threading.Lock()
+        self.tells_places = self._explaining is not None or bool(self._addition)
+        """Whether class_activation has an answer."""
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
         """uint8 pictures (n, height, width, channels) -> probabilities (n, classes), rows summing to 1."""
-        return every_class(self.task, self._session.run(None, {self._input: batch})[0])
+        return self.answer(batch)[0]
+
+    def answer(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same with the distance (n,) of each picture from the nearest class; nan where the file cannot tell."""
+        given = self._session.run(self._asked, {self._input: batch})
+        distance = 1 - given[1].astype(np.float64).max(axis=1) if given[1:] else np.full(len(batch), np.nan)
+        return every_class(self.task, given[0]), distance
+
+    def class_activation(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Probabilities, and each place's share of each logit, (n, rows, columns, units): see models.answers.
+
+        Raises ExportError where the file tells no places. The first call may open the network a second time.
+        """
+        if not self.tells_places:
+            raise ExportError(f"{self.path} does not tell which places of a picture speak for a class.")
+        with self._opening:
+            if self._explaining is None:
+                self._explaining = open_session(self.path, self._threads, base64.b64decode(self._addition))
+        said, shares = self._explaining.run([self._asked[0], "class_activation"], {self._input: batch})
+        return every_class(self.task, said), shares
 
     def predict(self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
         """One Prediction a path, in the order given; `pictures` may be endless, memory stays bounded."""
@@ -99,12 +167,12 @@ class Predictor:
         try:
             while chunk := list(islice(decoded, batch_size)):
                 good = [found for _, found in chunk if not isinstance(found, str)]
-                rows: Iterator[NDArray[np.float64]] = iter(self.probabilities(np.stack(good)) if good else ())
+                rows = zip(*self.answer(np.stack(good)), strict=True) if good else iter(())
                 for name, found in chunk:
                     if isinstance(found, str):
                         yield Prediction(name, error=found)
                     else:
-                        yield prediction(self.task, name, next(rows))
+                        yield prediction(self.metadata, name, *next(rows))
         finally:
             decoded.close()  # type: ignore[attr-defined]
 
@@ -126,8 +194,10 @@ def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]
     return np.asarray(values / values.sum(axis=1, keepdims=True))
 
 
-def prediction(task: Task, name: str, row: NDArray[np.float64]) -> Prediction:
-    """Of one picture, from its probabilities (classes,)."""
+def prediction(metadata: Metadata, name: str, row: NDArray[np.float64], distance: float) -> Prediction:
+    """Of one picture, from its probabilities (classes,) and its distance from the nearest class."""
     best = int(row.argmax())
-    values = {label: float(value) for label, value in zip(task.classes, row, strict=True)}
-    return Prediction(name, task.classes[best], float(row[best]), values)
+    values = {label: float(value) for label, value in zip(metadata.task.classes, row, strict=True)}
+    thresholds = metadata.thresholds
+    verdict: Verdict | Literal[""] = thresholds.verdict(float(row[best]), distance) if thresholds else ""
+    return Prediction(name, metadata.task.classes[best], float(row[best]), values, verdict, float(distance))

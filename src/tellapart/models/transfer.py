@@ -21,13 +21,14 @@ def base_of(model: keras.Model) -> keras.Model:
     return start_keras().Model(model.input, model.layers[_pooling(model)].output, name=model.name)
 
 
-def head_of(model: keras.Model) -> keras.Model:
-    """Pooled features (n, width) in, probabilities out; shares the layers of `model`. Raises ModelError as base_of."""
+def head_of(model: keras.Model, *, last: bool = True) -> keras.Model:
+    """Pooled features (n, width) in, probabilities out, or without `last` what the last layer reads; shares the layers
+    of `model`. Raises ModelError as base_of."""
     keras = start_keras()
     place = _pooling(model)
     features = keras.Input(model.layers[place].output.shape[1:], dtype="float32", name="features")
     x = features
-    for layer in model.layers[place + 1 :]:
+    for layer in model.layers[place + 1 : None if last else -1]:
         x = layer(x)
     return keras.Model(features, x, name=f"{model.name}_head")
 

@@ -19,11 +19,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, read_pictures
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
-from tellapart.files import read_text, write_text
+from tellapart.files import read_text, replacing, write_text
 from tellapart.task import ImageSpec, Task
 
 FORMAT = 1
@@ -68,6 +71,11 @@ class RunFolder:
         return self.path / "model.onnx"
 
     @property
+    def means_file(self) -> Path:
+        """Class means of the features, which another export needs."""
+        return self.path / "class_means.npy"
+
+    @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.json"
 
@@ -76,12 +84,21 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def exports(self) -> Path:
+        return self.path / "exports"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 
     @property
     def report_file(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def explanations(self) -> Path:
+        """A folder of figures for each picture that was explained."""
+        return self.path / "explain"
 
     @property
     def checkpoint(self) -> Path:
@@ -150,6 +167,22 @@ class RunFolder:
         if not self.metrics_file.exists():
             return {}
         return dict(json.loads(read_text(self.metrics_file)))
+
+    def write_means(self, means: NDArray[np.float32]) -> None:
+        """(classes, width of the features)."""
+        with replacing(self.means_file) as neighbour, neighbour.open("wb") as file:
+            np.save(file, means, allow_pickle=False)
+
+    @property
+    def means(self) -> NDArray[np.float32] | None:
+        """What write_means wrote, or None. Raises RunError for a file that is no such array."""
+        if not self.means_file.exists():
+            return None
+        try:
+            found = np.load(self.means_file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.means_file} is damaged or not from tellapart ({error}).") from None
+        return np.asarray(found, np.float32)
 
     def update(self, **values: Any) -> None:
         """Change fields of run.json, whole or not at all."""

@@ -26,7 +26,7 @@ from tellapart.data.batches import Pictures
 from tellapart.data.cache import ArrayCache
 from tellapart.errors import ExportError
 from tellapart.files import cache_root, replacing
-from tellapart.inference.export import convert, outputs
+from tellapart.inference.export import convert_base, outputs
 from tellapart.inference.predictor import open_session
 from tellapart.models.backend import has_gpu
 from tellapart.models.transfer import base_of
@@ -92,8 +92,8 @@ def choose_engine(
     compared = pictures()
     try:
         with replacing(file) as neighbour:
-            theirs = outputs(base, compared)
-            onnx.save(convert(base), str(neighbour))
+            (theirs,) = outputs(base, compared)
+            onnx.save(convert_base(base), str(neighbour))
             progress.update("preparing the base", 1, 2)
             compute = _in_onnxruntime(open_session(neighbour))
             difference = float(np.abs(compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
@@ -122,7 +122,7 @@ def kept_engine(key: str) -> Engine | None:
 
 
 def _kept_file(key: str) -> Path:
-    return cache_root() / "bases" / f"{key}.onnx"
+    return cache_root() / "bases-with-maps" / f"{key}.onnx"
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
@@ -227,6 +227,6 @@ def _in_onnxruntime(session: onnxruntime.InferenceSession) -> Compute:
     name = session.get_inputs()[0].name
 
     def compute(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(session.run(None, {name: batch})[0])
+        return np.asarray(session.run(["features"], {name: batch})[0])
 
     return compute

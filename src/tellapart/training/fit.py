@@ -21,10 +21,11 @@ from tellapart.data.checks import IMBALANCE
 from tellapart.data.duplicates import groups_of, leaks, seen_before
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
+from tellapart.evaluation.calibration import reliability, sharpened
 from tellapart.files import replacing
 from tellapart.inference.export import export_onnx
 from tellapart.inference.measure import measure, measure_rows, without_leaks, write_predictions
-from tellapart.inference.predictor import Predictor, every_class
+from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.backend import choose_precision, start_keras
 from tellapart.models.base_weights import load_base, weights_digest
 from tellapart.models.build import build, in_float32, summary
@@ -38,6 +39,7 @@ from tellapart.training.epochs import Epochs, Row, best_row, compile_model, is_b
 from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
 from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
 from tellapart.training.interruption import CtrlC
+from tellapart.training.trust import Trust, calibrate, calibrate_head
 
 if TYPE_CHECKING:
     import keras
@@ -74,13 +76,13 @@ class _Fit:
 @dataclass(frozen=True)
 class _Fitted:
     """model: with the weights of `best`, a row of history. On a frozen base, base: that as ONNX, if it is at hand;
-    features: of the pictures to evaluate on, in their order."""
+    examples: the features of each split, in the order of its pictures, plain views first."""
 
     model: keras.Model
     best: Row
     stopped: str
     base: Path | None = None
-    features: NDArray[np.float16] | None = None
+    examples: dict[Split, Examples] | None = None
 
 
 def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> None:
@@ -231,7 +233,7 @@ def _on_base(state: _Fit, base: Base) -> _Fitted:
             found = extract(engine, pictures, digests, cache, progress, views, stage, state.ctrl_c.check)
             examples[split] = Examples(found, np.tile(state.labels[split], views.count))
     best, stopped = _fit_head(state, model, examples)
-    fitted = _Fitted(model, best, stopped, engine.file, examples[_judged(state.catalog)].features)
+    fitted = _Fitted(model, best, stopped, engine.file, examples)
     return _fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
@@ -327,30 +329,48 @@ def _judged(catalog: Catalog) -> Split:
     return "test" if len(catalog.split("test")) else "validation"
 
 
+def _trust(state: _Fit, final: keras.Model, fitted: _Fitted) -> Trust:
+    """Calibrates `final` on the validation split."""
+    target, progress = state.config.train.sure_accuracy, state.progress
+    if fitted.examples is not None:
+        return calibrate_head(final, fitted.examples["train"], fitted.examples["validation"], target)
+    progress.update("calibrating", 0, 1)
+    trust = calibrate(final, state.pictures, state.labels, target)
+    progress.update("calibrating", 1, 1)
+    return trust
+
+
 def _finish(state: _Fit, fitted: _Fitted) -> None:
     """The best weights, in float32, as Keras and as a verified ONNX file; then the test split, once."""
     run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
     final = fitted.model
     if final.dtype_policy.name != "float32":
         final = in_float32(final, catalog.task, spec, state.config.model)
+    trust = _trust(state, final, fitted)
     progress.line(f"{fitted.stopped}; keeping {unit_of(run.history)} {fitted.best['epoch']}")
     progress.update("saving", 0, 2)
     with replacing(run.model_file) as neighbour:
         final.save(neighbour)
+    if trust.means is not None:
+        run.write_means(trust.means)
     progress.update("saving", 1, 2)
     held = state.pictures["validation"]
     pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
-    difference = export_onnx(final, catalog.task, spec, run.onnx_file, pictures, fitted.base)
+    metadata = Metadata(catalog.task, spec, trust.thresholds, trust.temperature)
+    difference = export_onnx(final, metadata, run.onnx_file, pictures, means=trust.means, base=fitted.base)
     progress.update("saving", 2, 2)
     split = _judged(catalog)
-    if fitted.features is None:
+    if fitted.examples is None:
         evaluation, predictions = measure(
             Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress
         )
     else:
         # The base has seen these pictures, through the graph that is in the file now.
-        said = every_class(catalog.task, head_of(final).predict(fitted.features.astype(np.float32), verbose=0))
-        evaluation, predictions = measure_rows(catalog.task, catalog, split, said)
+        features = fitted.examples[split].features.astype(np.float32)
+        said = every_class(catalog.task, head_of(final).predict(features, verbose=0))
+        evaluation, predictions = measure_rows(metadata, catalog, split, said, trust.distances(features))
+    truth, rows = state.labels[split], np.array([list(found.probabilities.values()) for found in predictions])
+    before = reliability(truth, sharpened(rows, trust.temperature)).error
     leaking = leaks(catalog.split(split).pictures, seen_before(catalog.pictures, split))
     clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
@@ -362,6 +382,8 @@ def _finish(state: _Fit, fitted: _Fitted) -> None:
         stopped=fitted.stopped,
         best_epoch=fitted.best["epoch"],
         parameters=final.count_params(),
+        calibration=trust.to_dict()
+        | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
         onnx_difference=difference,
         verified_pictures=len(pictures),
         network=summary(final),

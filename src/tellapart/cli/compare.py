@@ -1,0 +1,132 @@
+"""`tellapart compare RUN RUN ...`: which run is better on the same pictures, and whether that is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import display, printable, show, show_json, table
+
+if TYPE_CHECKING:
+    from tellapart.experiments.comparison import RunsComparison
+    from tellapart.runs.common import CommonPicture
+
+PICTURES = 10
+MOST_CLASSES = 12
+MOST_COLUMNS = 4
+
+
+def command(
+    runs: Annotated[list[str], typer.Argument(help="Two or more folders of runs.", show_default=False)],
+    pictures: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="List so many pictures on which they differ.  [default: 10; json: all]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for a page and a figure with the curves of all.")] = None,
+    format: options.FormatOption = options.Format.table,
+) -> None:
+    """Compare runs on the test pictures they share: McNemar's exact test, and the interval of the difference.
+
+    Of more than two, each is compared with the best, corrected for many comparisons. A picture that any of them was
+    trained on does not count.
+    """
+    from tellapart import api
+
+    found = api.compare(*runs)
+    written = []
+    if out is not None:
+        with display() as progress:
+            written = api.write_comparison(found, out, progress=progress)
+    if format is options.Format.json:
+        show_json(found.to_dict(pictures) | ({"written": [str(path) for path in written]} if written else {}))
+        return
+    show(found.verdict + "\n")
+    for note in found.notes:
+        show(f"note: {note}")
+    for left in found.left_out:
+        show(f"left out: {left.pictures:,} {'picture' if left.pictures == 1 else 'pictures'}: {left.reason}")
+    _show_runs(found)
+    if len(found.pairs) == 1:
+        _show_classes(found)
+    _show_pictures(found, PICTURES if pictures is None else pictures)
+    for path in written:
+        show(f"written  {path}")
+
+
+def _show_runs(found: RunsComparison) -> None:
+    from tellapart.experiments.comparison import p_text, points
+
+    if len(found.pairs) == 1:
+        pair = found.pairs[0]
+        rows = table("run", f">accuracy on {found.n:,} (95 % interval)", ">only this is right on")
+        for name, accuracy, alone in zip(
+            found.names, found.accuracies, (pair.comparison.only_first, pair.comparison.only_second), strict=True
+        ):
+            rows.add_row(name, str(accuracy), f"{alone:,}")
+        show(rows)
+        show(
+            f"{pair.second} minus {pair.first}: {points(pair.comparison.difference, found.n)} percentage points; "
+            f"p {p_text(pair.adjusted_p)}; both right on {pair.comparison.both_right:,}, "
+            f"both wrong on {pair.comparison.neither:,}"
+        )
+        return
+    rows = table(
+        "run", f">accuracy on {found.n:,} (95 % interval)", ">points below the best (interval)", ">p", "difference"
+    )
+    pairs = {pair.first: pair for pair in found.pairs}
+    for index in sorted(range(len(found.names)), key=lambda i: -found.accuracies[i].value):
+        name = found.names[index]
+        reached = str(found.accuracies[index])
+        if name in pairs:
+            below = points(pairs[name].comparison.difference, found.n)
+            p = p_text(pairs[name].adjusted_p)
+            rows.add_row(name, reached, below, p, "shown" if pairs[name].shown else "not shown")
+        else:
+            rows.add_row(name, reached, "best", "", "")
+    show(rows)
+
+
+def _show_classes(found: RunsComparison) -> None:
+    from tellapart.experiments.comparison import points
+
+    pair = found.pairs[0]
+    rows = table("class", ">pictures", f">{pair.first}", f">{pair.second}", ">difference in points (95 % interval)")
+    classes = pair.comparison.per_class
+    if len(classes) > MOST_CLASSES:
+        classes = tuple(sorted(classes, key=lambda row: -abs(row.difference.value))[:MOST_CLASSES])
+    for row in classes:
+        recalls = (f"{100 * recall.value:.1f} %" for recall in (row.first, row.second))
+        rows.add_row(row.label, f"{row.support:,}", *recalls, points(row.difference, row.support))
+    show(rows)
+    if len(classes) < len(pair.comparison.per_class):
+        show(f"The {len(classes)} classes that differ most; --format json lists all.")
+
+
+def _show_pictures(found: RunsComparison, most: int) -> None:
+    shown = found.differing[:most]
+    if not shown:
+        return
+    few = len(found.names) <= MOST_COLUMNS
+    rows = table("picture", "truth", *(found.names if few else ("right", "wrong")))
+    for picture in shown:
+        rows.add_row(printable(picture.path), picture.truth, *(_answers(picture) if few else _sides(found, picture)))
+    show(rows)
+    others = f"; the first {len(shown):,} are shown" if len(shown) < len(found.differing) else ""
+    show(f"They name {len(found.differing):,} of {found.n:,} pictures differently{others}.")
+
+
+def _answers(picture: CommonPicture) -> list[str]:
+    return [f"{answer.label} {100 * answer.probability:.0f} %" for answer in picture.answers]
+
+
+def _sides(found: RunsComparison, picture: CommonPicture) -> tuple[str, str]:
+    named = list(zip(found.names, picture.answers, strict=True))
+    right = [name for name, answer in named if answer.label == picture.truth]
+    wrong = [f"{name} ({answer.label})" for name, answer in named if answer.label != picture.truth]
+    return ", ".join(right), ", ".join(wrong)

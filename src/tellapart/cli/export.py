@@ -1,0 +1,56 @@
+"""`tellapart export RUN --format F`: the trained network for another runtime, compared with Keras."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.console import display, show, show_json
+
+
+class FileFormat(StrEnum):
+    """What can be written; the rows of inference.formats."""
+
+    onnx = "onnx"
+    litert = "litert"
+    saved_model = "saved-model"
+    openvino = "openvino"
+    keras = "keras"
+
+
+class Quantize(StrEnum):
+    """How the arithmetic is narrowed."""
+
+    int8 = "int8"
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
+    format: Annotated[FileFormat, typer.Option("--format", help="The runtime it is for.")] = FileFormat.onnx,
+    quantize: Annotated[
+        Quantize | None, typer.Option(help="Smaller and faster, a little less exact: onnx and litert.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="The file, or folder of a saved-model.  [default: in RUN/exports]")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Export a run's network with its class names, calibration and thresholds, and say how near it is to Keras.
+
+    A file whose answers differ by more than its bound is not written.
+    """
+    from tellapart import api
+
+    with display() as progress:
+        made = api.export(run, format.value, out=out, quantize=quantize.value if quantize else None, progress=progress)
+    if json:
+        show_json(made.to_dict())
+        return
+    show(f"{made.path}  {made.bytes / 1e6:.1f} MB; beside it {made.path.name}.json")
+    kind = "mean" if made.quantized else "largest"
+    show(f"{kind} difference from Keras {made.difference:.1e} on {made.pictures} pictures; its bound is {made.bound:g}")
+    if made.accuracy:
+        before, after = made.accuracy
+        show(f"accuracy on the validation split: {before} before, {after} in {made.quantized}")

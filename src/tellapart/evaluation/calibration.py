@@ -1,0 +1,134 @@
+"""Probabilities -> ones that mean what they say: of answers given with 0.8, eight in ten are right.
+
+One temperature divides all logits (Guo and others, On Calibration of Modern Neural Networks, ICML 2017): the order of
+the classes, and so the accuracy, cannot change. Reads: arrays. Read by: training, evaluate, report. NumPy in, floats
+out; no Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.evaluation.intervals import Estimate, proportion
+from tellapart.evaluation.metrics import Floats, Ints
+
+BINS = 15
+COLDEST, HOTTEST = 0.05, 20.0
+_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers of about one probability. confidence: their mean probability; accuracy: the share that is right."""
+
+    n: int
+    confidence: float
+    accuracy: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far probabilities are from what they say.
+
+    error: expected calibration error, 0..1: the mean distance of confidence and accuracy over the bins, weighted by
+    their pictures. by_chance: what probabilities that are exactly right stay below 95 times in 100, on as many
+    pictures. bins: those with pictures, from unsure to sure.
+    """
+
+    error: float
+    by_chance: float
+    bins: tuple[Bin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"error": self.error, "by_chance": self.by_chance, "bins": [part.to_dict() for part in self.bins]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Reliability:
+        bins = (Bin(row["n"], row["confidence"], Estimate.from_dict(row["accuracy"])) for row in values["bins"])
+        return cls(values["error"], values["by_chance"], tuple(bins))
+
+
+def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> Reliability:
+    """Of the likeliest class of each picture, over BINS bins of equal width.
+
+    truth: positions of classes, (n,). probabilities: (n, classes), rows sum to 1. by_chance is drawn with labels that
+    follow the probabilities themselves (Broecker and Smith, Weather and Forecasting 22 (2007) 651).
+
+    >>> given = np.array([[0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.2, 0.8]])
+    >>> round(reliability(np.array([0, 0, 0, 1, 1]), given).error, 6)
+    0.0
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == truth
+    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    sums = np.bincount(place, confidence, BINS)
+    hits = np.bincount(place, right, BINS)
+    generator = np.random.default_rng(seed)
+    errors = []
+    for _ in range(_RESAMPLES):
+        drawn = np.bincount(place, generator.random(len(truth)) < confidence, BINS)
+        errors.append(float(np.abs(drawn - sums).sum()) / len(truth))
+    bins = tuple(
+        Bin(int(counts[i]), float(sums[i] / counts[i]), proportion(int(hits[i]), int(counts[i])))
+        for i in np.flatnonzero(counts)
+    )
+    return Reliability(float(np.abs(hits - sums).sum()) / len(truth), float(np.quantile(errors, 0.95)), bins)
+
+
+def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
+    """What to divide logits by for the least log loss, COLDEST..HOTTEST; 1 changes nothing.
+
+    logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. Few pictures move it
+    little from 1: its logarithm is taken to be normal, of deviation 1, before they are seen. And pictures without a
+    mistake do not show that there is none: then half of one is added, at the median distance of the two likeliest.
+    """
+    from scipy.optimize import minimize_scalar
+
+    wide = every_logit(logits)
+    rows = np.arange(len(truth))
+    ordered = np.sort(wide, axis=1)
+    margin = float(np.median(ordered[:, -1] - ordered[:, -2]))
+    added = 0.0 if (wide.argmax(axis=1) != truth).any() else 0.5
+
+    def loss(log_temperature: float) -> float:
+        temperature = np.exp(log_temperature)
+        seen = -_log_softmax(wide / temperature)[rows, truth].sum()
+        return float(seen + added * np.logaddexp(0, margin / temperature) + log_temperature**2 / 2)
+
+    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def softmax(logits: NDArray[Any]) -> Floats:
+    """Probabilities (n, classes), rows summing to 1, of logits as fit_temperature takes them."""
+    return np.exp(_log_softmax(every_logit(logits)))
+
+
+def sharpened(probabilities: NDArray[Any], temperature: float) -> Floats:
+    """What probabilities (n, classes) were before their logits were divided by `temperature`.
+
+    >>> sharpened(np.array([[0.75, 0.25]]), 2).round(3).tolist()
+    [[0.9, 0.1]]
+    """
+    with np.errstate(divide="ignore"):
+        return np.exp(_log_softmax(np.log(probabilities.astype(np.float64)) * temperature))
+
+
+def every_logit(logits: NDArray[Any]) -> Floats:
+    """(n, 1) of the second of two classes, or (n, classes) -> (n, classes)."""
+    wide = logits.astype(np.float64)
+    return np.hstack([np.zeros_like(wide), wide]) if wide.shape[1] == 1 else wide
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

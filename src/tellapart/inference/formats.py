@@ -1,0 +1,232 @@
+"""The table of formats that a trained network is exported to: how each is written and how its own runtime runs it.
+
+Every file gives the answers of models.answers under their names, of uint8 pictures. Read by: ship. Needs the extra
+`train`, and the runtime of the format.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.errors import ExportError, MissingExtraError
+from tellapart.inference.export import convert, quiet
+from tellapart.inference.predictor import METADATA_KEY, open_session
+from tellapart.models.backend import start_keras
+
+if TYPE_CHECKING:
+    import keras
+
+Pictures = NDArray[np.uint8]
+Answers = dict[str, NDArray[np.float32]]
+Run = Callable[[Pictures], Answers]
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What is written. model: picture -> the answers, as a dictionary by name. names: theirs, in order. examples:
+    training pictures, that quantized ranges are taken from."""
+
+    model: keras.Model
+    names: tuple[str, ...]
+    examples: Pictures | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """suffix: of the file, empty for a folder. write: into a path that does not exist. run: opens what was written.
+
+    quantize: the same with int8 arithmetic, or None. embed: puts the metadata, as JSON, into what was written, where
+    the format has a place for it. needs: the module and the extra of the runtime, if it has one.
+    """
+
+    name: str
+    suffix: str
+    runtime: str
+    write: Callable[[Shipment, Path], None]
+    run: Callable[[Path], Run]
+    quantize: Callable[[Shipment, Path], None] | None = None
+    embed: Callable[[Path, str], None] | None = None
+    needs: tuple[str, str] | None = None
+
+    def require(self) -> None:
+        """Raises MissingExtraError where its runtime is not installed."""
+        if self.needs is not None and importlib.util.find_spec(self.needs[0]) is None:
+            raise MissingExtraError(f"The format {self.name}", self.needs[1])
+
+
+def _write_onnx(shipment: Shipment, path: Path) -> None:
+    import onnx
+
+    listed = start_keras().Model(shipment.model.input, [shipment.model.output[name] for name in shipment.names])
+    listed(np.zeros((1, *listed.input.shape[1:]), np.uint8))
+    onnx.save(convert(listed, shipment.names), str(path))
+
+
+def _embed_onnx(path: Path, metadata: str) -> None:
+    import onnx
+
+    graph = onnx.load(str(path))
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, metadata
+    onnx.save(graph, str(path))
+
+
+def _quantize_onnx(shipment: Shipment, path: Path) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader:
+        """Training pictures, one after the other, as the quantizer asks for them."""
+
+        def __init__(self, name: str, pictures: Iterable[Pictures]) -> None:
+            self._left = ({name: picture[None]} for picture in pictures)
+
+        def get_next(self) -> dict[str, Pictures] | None:
+            return next(self._left, None)
+
+    assert shipment.examples is not None
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
+        _write_onnx(shipment, plain)
+        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        name = open_session(plain).get_inputs()[0].name
+        quantize_static(
+            str(prepared),
+            str(path),
+            Reader(name, shipment.examples),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+
+
+def _run_onnx(path: Path) -> Run:
+    session = open_session(path)
+    taken, given = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+    return lambda pictures: dict(zip(given, session.run(None, {taken: pictures}), strict=True))
+
+
+def _write_litert(shipment: Shipment, path: Path) -> None:
+    with quiet():
+        shipment.model.export(str(path), format="litert", verbose=False)
+
+
+def _quantize_litert(shipment: Shipment, path: Path) -> None:
+    tensorflow = importlib.import_module("tensorflow")
+    examples = shipment.examples
+    assert examples is not None
+    with quiet():
+        shipment.model.export(
+            str(path),
+            format="litert",
+            verbose=False,
+            optimizations=[tensorflow.lite.Optimize.DEFAULT],
+            representative_dataset=lambda: ([picture[None]] for picture in examples),
+        )
+
+
+def _run_litert(path: Path) -> Run:
+    interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(str(path))
+    signature = next(iter(interpreter.get_signature_list().values()))
+    run = interpreter.get_signature_runner()
+    taken = signature["inputs"][0]
+
+    def answer(pictures: Pictures) -> Answers:
+        # Its plan is made for one picture.
+        rows = [run(**{taken: picture[None]}) for picture in pictures]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    return answer
+
+
+def _write_saved_model(shipment: Shipment, path: Path) -> None:
+    with quiet():
+        shipment.model.export(str(path), format="tf_saved_model", verbose=False)
+
+
+def _run_saved_model(path: Path) -> Run:
+    tensorflow = importlib.import_module("tensorflow")
+    loaded = tensorflow.saved_model.load(str(path))
+
+    def answer(pictures: Pictures) -> Answers:
+        return _arrays(loaded.serve(pictures))
+
+    # What it reads lies in `loaded`, which must live as long.
+    return answer
+
+
+def _write_keras(shipment: Shipment, path: Path) -> None:
+    shipment.model.save(path)
+
+
+def _run_keras(path: Path) -> Run:
+    model = start_keras().models.load_model(path)
+    return lambda pictures: _arrays(model(pictures, training=False))
+
+
+def _write_openvino(shipment: Shipment, path: Path) -> None:
+    openvino = importlib.import_module("openvino")
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        plain = Path(folder) / "model.onnx"
+        _write_onnx(shipment, plain)
+        openvino.save_model(openvino.convert_model(str(plain)), str(path), compress_to_fp16=False)
+
+
+def _embed_openvino(path: Path, metadata: str) -> None:
+    openvino = importlib.import_module("openvino")
+    model = openvino.Core().read_model(str(path))
+    model.set_rt_info(metadata, METADATA_KEY)
+    with tempfile.TemporaryDirectory() as folder:
+        # What is read stays open until it is written.
+        openvino.save_model(model, str(Path(folder) / path.name), compress_to_fp16=False)
+        del model
+        for suffix in (".xml", ".bin"):
+            shutil.copyfile((Path(folder) / path.name).with_suffix(suffix), path.with_suffix(suffix))
+
+
+def _run_openvino(path: Path) -> Run:
+    openvino = importlib.import_module("openvino")
+    # Where the processor has bfloat16, it would compute in it without being asked.
+    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda pictures: {port.any_name: np.asarray(given) for port, given in model(pictures).items()}
+
+
+def _arrays(tensors: Mapping[str, Any]) -> Answers:
+    return {name: np.asarray(given, np.float32) for name, given in tensors.items()}
+
+
+FORMATS = {
+    row.name: row
+    for row in (
+        Format("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx),
+        Format(
+            "litert", ".tflite", "LiteRT", _write_litert, _run_litert, _quantize_litert,
+            needs=("ai_edge_litert", "litert"),
+        ),
+        Format("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model),
+        Format(
+            "openvino", ".xml", "OpenVINO", _write_openvino, _run_openvino, embed=_embed_openvino,
+            needs=("openvino", "openvino"),
+        ),
+        Format("keras", ".keras", "Keras", _write_keras, _run_keras),
+    )
+}  # fmt: skip
+
+
+def require_quantizable(row: Format) -> None:
+    """Raises ExportError for a format that has no int8 here."""
+    if row.quantize is None:
+        able = ", ".join(other.name for other in FORMATS.values() if other.quantize)
+        raise ExportError(f"The format {row.name} is not quantized here. Formats with --quantize int8: {able}.")

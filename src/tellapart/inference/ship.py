@@ -1,0 +1,194 @@
+"""A trained network + real pictures -> a file of another format beside its record, refused unless it answers alike.
+
+Read by: api. Needs the extra `train`, and the runtime of the format, in which every file is opened before it gets its
+name.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.config import DataConfig
+from tellapart.data import pixels
+from tellapart.data.batches import Pictures
+from tellapart.data.catalog import Split
+from tellapart.data.sources import open_row, read_source
+from tellapart.errors import ExportError, TellapartError
+from tellapart.evaluation.intervals import Estimate, proportion
+from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
+from tellapart.files import write_text
+from tellapart.inference.export import BOUND, differences
+from tellapart.inference.formats import Answers, Format, Run, Shipment, require_quantizable
+from tellapart.inference.predictor import Metadata, every_class
+from tellapart.models.answers import PROBABILITIES, SIMILARITY, answering
+from tellapart.models.backend import start_keras
+from tellapart.runs.run import RunFolder
+
+if TYPE_CHECKING:
+    import keras
+
+QUANTIZED_BOUND = 0.05
+"""Mean absolute difference in probability from Keras that an int8 file may have: single pictures near the border move
+more, and the accuracy before and after stands beside."""
+
+BATCH = 8
+COMPARED = 16
+JUDGED = 1000
+"""Validation pictures that tell the accuracy in int8."""
+EXAMPLES = 200
+"""Training pictures that the ranges of int8 are taken from."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Pictures, uint8 (n, height, width, channels), with class positions (n,)."""
+
+    pictures: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def pictures_of(run: RunFolder, split: Split, most: int) -> Held:
+    """Up to `most` pictures of a split, evenly spread. Raises PictureError or OSError where one is gone."""
+    catalog = run.catalog.split(split)
+    rows = np.unique(np.linspace(0, len(catalog) - 1, min(most, len(catalog))).astype(np.intp))
+    max_pixels = run.config.data.max_pixels
+    pictures = Pictures(catalog.root, catalog.pictures, run.spec, open_row=open_row, max_pixels=max_pixels)
+    return Held(pictures.take(rows), catalog.class_indices()[rows])
+
+
+def compared_pictures(run: RunFolder) -> Held:
+    """A few of the validation split to compare on; where they are gone, as on another machine, those that ship with
+    tellapart, whose labels mean nothing here."""
+    try:
+        return pictures_of(run, "validation", COMPARED)
+    except (TellapartError, OSError):
+        source = read_source("builtin:pets", DataConfig())
+        rows = source.rows[:: len(source.rows) // COMPARED][:COMPARED]
+        read = [pixels.read(open_row(source.root, row.path), run.spec) for row in rows]
+        return Held(np.stack(read), np.zeros(len(read), np.int64))
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written. difference: from Keras, on `pictures` pictures; the bound it stays below. accuracy: on the
+    validation split, before and after, where it was quantized."""
+
+    path: Path
+    format: str
+    difference: float
+    bound: float
+    pictures: int
+    bytes: int
+    quantized: str = ""
+    accuracy: tuple[Estimate, Estimate] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
+
+def ship(
+    model: keras.Model,
+    metadata: Metadata,
+    row: Format,
+    path: Path,
+    *,
+    means: NDArray[np.float32] | None,
+    held: Held,
+    examples: NDArray[np.uint8] | None = None,
+) -> Export:
+    """Write `path`, and beside it, with .json at its end, what it is and how it was checked.
+
+    model: calibrated, in float32. means: as models.answers takes them. held: to compare on. examples: training
+    pictures; with them the arithmetic is int8, and thresholds are chosen for it again. Raises ExportError, and leaves
+    whatever stood at `path`, where the answers differ by the bound or more; MissingExtraError without the runtime.
+    """
+    row.require()
+    if examples is not None:
+        require_quantizable(row)
+    whole, names = answering(model, means)
+    named = start_keras().Model(whole.input, dict(zip(names, whole.outputs, strict=True)))
+    shipment = Shipment(named, tuple(names), examples)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        theirs = _answers(_in_keras(named), held.pictures)
+        (row.write if examples is None or row.quantize is None else row.quantize)(shipment, draft)
+        ours = _answered(row, draft, held)
+        if examples is None:
+            export = Export(path, row.name, differences(ours, theirs), BOUND, len(held.labels), _size(draft))
+        else:
+            export = _quantized(metadata, row, draft, path, held, theirs, ours)
+            metadata = replace(metadata, thresholds=_thresholds(metadata, held, ours))
+        if not export.difference < export.bound:
+            raise ExportError(
+                f"The {row.name} file differs from the trained network by {export.difference:.2g} on "
+                f"{export.pictures} pictures; the bound is {export.bound:g}. It was not written."
+            )
+        if row.embed is not None:
+            row.embed(draft, json.dumps(metadata.to_dict(), ensure_ascii=False))
+        _place(draft, path)
+    record = export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
+    write_text(path.with_name(f"{path.name}.json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return export
+
+
+def _quantized(
+    metadata: Metadata, row: Format, draft: Path, path: Path, held: Held, theirs: Answers, ours: Answers
+) -> Export:
+    before, after = (every_class(metadata.task, answers[PROBABILITIES]) for answers in (theirs, ours))
+    n = len(held.labels)
+    first, second = (proportion(int((p.argmax(axis=1) == held.labels).sum()), n) for p in (before, after))
+    difference = float(np.abs(after - before).mean())
+    return Export(path, row.name, difference, QUANTIZED_BOUND, n, _size(draft), "int8", (first, second))
+
+
+def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | None:
+    """What is sure and like is told from the file's own answers."""
+    if metadata.thresholds is None:
+        return None
+    distance = 1 - ours[SIMILARITY].max(axis=1) if SIMILARITY in ours else None
+    probabilities = every_class(metadata.task, ours[PROBABILITIES])
+    return choose_thresholds(held.labels, probabilities, distance, metadata.thresholds.target)
+
+
+def _in_keras(model: keras.Model) -> Run:
+    return lambda pictures: {name: np.asarray(given) for name, given in model(pictures, training=False).items()}
+
+
+def _answered(row: Format, draft: Path, held: Held) -> Answers:
+    try:
+        return _answers(row.run(draft), held.pictures)
+    except Exception as error:  # each runtime has errors of its own
+        raise ExportError(f"The {row.name} file does not run in {row.runtime}: {error}. It was not written.") from error
+
+
+def _answers(run: Run, pictures: NDArray[np.uint8]) -> Answers:
+    rows = [run(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _parts(path: Path) -> list[Path]:
+    """A file or folder, and what OpenVINO keeps beside it."""
+    return [part for part in (path, path.with_suffix(".bin")) if part.exists()]
+
+
+def _size(path: Path) -> int:
+    files = [file for part in _parts(path) for file in ([part] if part.is_file() else part.rglob("*"))]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _place(draft: Path, path: Path) -> None:
+    """The weights before what refers to them; a folder takes the place of one that was there."""
+    for part in reversed(_parts(draft)):
+        target = path.with_name(part.name)
+        if target.is_dir():
+            shutil.rmtree(target)
+        part.replace(target)

@@ -1,0 +1,159 @@
+"""RunsComparison -> a folder with compare.html and curves.png. Read by: api."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tellapart.data import pixels
+from tellapart.data.catalog import Picture
+from tellapart.data.sources import open_row
+from tellapart.errors import PictureError, SourceError
+from tellapart.evaluation.intervals import Estimate
+from tellapart.experiments.comparison import Pair, RunsComparison, p_text, points, share
+from tellapart.files import replacing, write_text
+from tellapart.progress import SILENT, Progress
+from tellapart.report.curves import Curve, colour, curves_figure
+from tellapart.report.figures import inline_svg
+from tellapart.report.page import floor_tenth, render_page
+from tellapart.runs.common import CommonPicture
+from tellapart.task import ImageSpec
+
+PICTURES = 24
+THUMBNAIL_SIDE = 176
+MOST_ANSWERS = 4  # of more runs, only wrong answers are listed beside a picture
+
+
+def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress = SILENT) -> list[Path]:
+    """Write the page and the figure, each whole or not at all; returns their paths."""
+    stage = "writing the comparison"
+    progress.update(stage, 0, 2)
+    curves = curves_figure(
+        [
+            Curve(name, run.history, run.record.get("best_epoch"))
+            for run, name in zip(found.runs, found.names, strict=True)
+        ]
+    )
+    figure, page = folder / "curves.png", folder / "compare.html"
+    with replacing(figure) as neighbour, warnings.catch_warnings():
+        # A name in a script that no font here has is drawn as boxes; the page shows it right.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        curves.savefig(neighbour, dpi=110)
+        svg = inline_svg(curves, f"Validation accuracy and loss of {', '.join(found.names)}")
+    progress.update(stage, 1, 2)
+    write_text(page, render_page("compare.html.jinja", **_values(found, svg)))
+    progress.update(stage, 2, 2)
+    return [page, figure]
+
+
+def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    differences = [pair.comparison.difference for pair in found.pairs]
+    classes = found.pairs[0].comparison.per_class if len(found.pairs) == 1 else ()
+    shown = found.differing[:PICTURES]
+    more = f"; {len(shown)} are shown" if len(shown) < len(found.differing) else ""
+    return {
+        "names": found.names,
+        "n": found.n,
+        "verdict": found.verdict.replace(" %", "\N{NO-BREAK SPACE}%"),
+        "notes": found.notes,
+        "runs": _runs(found),
+        "start": floor_tenth([accuracy.low for accuracy in found.accuracies]),
+        "reach": _reach(differences),
+        "curves": Markup(svg),  # our own figure: matplotlib has escaped its texts
+        "classes": [
+            {
+                "label": row.label,
+                "support": row.support,
+                "first": share(row.first.value, row.support),
+                "second": share(row.second.value, row.support),
+                "points": points(row.difference, row.support),
+                "difference": row.difference,
+            }
+            for row in classes
+        ],
+        "class_reach": _reach([row.difference for row in classes]),
+        "pictures": _pictures(found, shown),
+        "pictures_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the surest mistakes first."
+        if shown
+        else f"None of {found.n:,}.",
+        "left_out": found.left_out,
+    }
+
+
+def _runs(found: RunsComparison) -> list[dict[str, Any]]:
+    """Of two runs in their order, the second against the first; of more, by falling accuracy, against the best."""
+    two = len(found.pairs) == 1
+    of: dict[str, Pair] = {(pair.second if two else pair.first): pair for pair in found.pairs}
+    order = range(len(found.names))
+    rows = []
+    for index in order if two else sorted(order, key=lambda i: -found.accuracies[i].value):
+        name, accuracy = found.names[index], found.accuracies[index]
+        pair = of.get(name)
+        rows.append(
+            {
+                "name": name,
+                "colour": colour(index),
+                "accuracy": accuracy,
+                "value": share(accuracy.value, found.n),
+                "between": f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}",
+                "difference": pair and pair.comparison.difference,
+                "points": points(pair.comparison.difference, found.n) if pair else "",
+                "alone": "" if two else "the best",
+                "p": p_text(pair.adjusted_p) if pair else "",
+                "shown": ("shown" if pair.shown else "not shown") if pair else "",
+            }
+        )
+    return rows
+
+
+def _reach(differences: list[Estimate]) -> float:
+    """How far a line of differences goes to both sides: the widest interval fits."""
+    return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
+
+
+def _pictures(found: RunsComparison, shown: tuple[CommonPicture, ...]) -> list[dict[str, Any]]:
+    catalog = found.runs[0].catalog
+    few = len(found.names) <= MOST_ANSWERS
+    wanted = {picture.path for picture in shown}
+    rows = {picture.path: picture for picture in catalog.pictures if picture.path in wanted}
+    return [
+        {
+            "path": picture.path,
+            "truth": picture.truth,
+            **_thumbnail(catalog.root, rows[picture.path]),
+            "answers": [
+                {
+                    "name": name,
+                    "colour": colour(index),
+                    "label": answer.label,
+                    "wrong": answer.label != picture.truth,
+                    "sure": f"{100 * answer.probability:.0f}\N{NO-BREAK SPACE}%",
+                }
+                for index, (name, answer) in enumerate(zip(found.names, picture.answers, strict=True))
+                if few or answer.label != picture.truth
+            ],
+            "right": 0 if few else sum(answer.label == picture.truth for answer in picture.answers),
+        }
+        for picture in shown
+    ]
+
+
+def _thumbnail(root: Path, picture: Picture) -> dict[str, str]:
+    """An address that holds the picture as JPEG, in its own proportions; or why it cannot be shown."""
+    from PIL import Image
+
+    scale = THUMBNAIL_SIDE / max(picture.width, picture.height)
+    height, width = (max(1, round(side * scale)) for side in (picture.height, picture.width))
+    try:
+        pixel = pixels.read(open_row(root, picture.path), ImageSpec(height, width))
+    except (PictureError, SourceError, OSError) as error:
+        reason = error.reason if isinstance(error, PictureError) else str(error)
+        return {"source": "", "missing": f"The picture cannot be read any more: {reason}."}
+    buffer = io.BytesIO()
+    Image.fromarray(pixel).save(buffer, format="JPEG", quality=80)
+    return {"source": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), "missing": ""}

@@ -1,0 +1,57 @@
+"""The rows of a folder's runs -> index.html in that folder: sortable, with links to the reports. Read by: api."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tellapart.files import write_text
+from tellapart.report.page import floor_tenth, render_page
+from tellapart.runs.run import RunFolder
+from tellapart.runs.summary import RunSummary
+
+COLUMNS = (
+    ("run", "text"),
+    ("accuracy", "number"),
+    ("judged on", "text"),
+    ("model", "text"),
+    ("pictures from", "text"),
+    ("epochs", "number"),
+    ("training", "number"),
+    ("begun (UTC)", "text"),
+    ("status", "text"),
+)
+
+
+def write_index(folder: Path, rows: Sequence[RunSummary]) -> Path:
+    """Write the page, the newest run first; returns its path. A run without a report stands there without a link."""
+    done = sum(row.status == "done" for row in rows)
+    unfinished = f"; {len(rows) - done} not finished" if done < len(rows) else ""
+    text = render_page(
+        "index.html.jinja",
+        title=folder.resolve().name,
+        lead=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'}{unfinished}." if rows else "No run here yet.",
+        columns=COLUMNS,
+        rows=[_row(folder, row) for row in sorted(rows, key=lambda row: row.created, reverse=True)],
+        start=floor_tenth([row.accuracy["low"] for row in rows if row.accuracy]),
+    )
+    write_text(folder / "index.html", text)
+    return folder / "index.html"
+
+
+def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
+    report = RunFolder(Path(row.run)).report_file
+    accuracy = row.accuracy
+    return {
+        **row.to_dict(),
+        "report": quote(os.fsencode(report.relative_to(folder).as_posix())) if report.exists() else "",
+        "value": f"{100 * accuracy['value']:.1f} %" if accuracy else "",
+        "between": f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}" if accuracy else "",
+        "judged": f"{row.pictures:,} {row.split}" if row.pictures else "",
+        "data": Path(row.data).name or row.data,
+        "duration": f"{row.time:,.0f} s",
+        "day": row.created[:16].replace("T", " "),
+    }

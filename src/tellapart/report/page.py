@@ -1,0 +1,57 @@
+"""Values -> the text of a page that stands alone: what the report, the index and the comparison share.
+
+Read by: report, index, comparison. The two small pages extend page.html.jinja, styled by page.css.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tellapart.report.words import between, counted, percent
+
+
+def render_page(template: str, **values: Any) -> str:
+    """One HTML file without any outside reference; every value is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from tellapart import __version__
+
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(percent=percent, between=between, counted=counted, breakable=_breakable)
+    pages.filters["thousands"] = lambda count: f"{count:,}"
+    pages.globals["place"] = place
+    text = pages.get_template(template).render(version=__version__, **values)
+    # A file name that is not UTF-8 is held with lone surrogates, which no file can store.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _breakable(path: str) -> Any:
+    """A path that a narrow place breaks after its slashes."""
+    from markupsafe import Markup
+
+    return Markup("/<wbr>").join(path.split("/"))
+
+
+def place(value: float, start: float, end: float) -> float:
+    """Where a value stands on a line from start to end, 0..100.
+
+    >>> place(0.75, 0.5, 1)
+    50.0
+    """
+    return round(min(100.0, max(0.0, 100 * (value - start) / (end - start))), 2)
+
+
+def floor_tenth(values: list[float]) -> float:
+    """The tenth at or below the lowest, where a line of shares starts: at least a tenth below 1.
+
+    >>> floor_tenth([0.93, 0.78])
+    0.7
+    """
+    return min(0.9, int(10 * min(values, default=0.0)) / 10)

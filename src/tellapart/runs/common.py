@@ -1,0 +1,151 @@
+"""Several runs -> the pictures that all of them were judged on, with what each said of them.
+
+Reads: catalog.csv and predictions.csv of each run. Read by: experiments.comparison. Pictures are matched by the digest
+of their content, so a folder that moved or was renamed matters nothing; classes by name.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tellapart.data.catalog import Picture, read_pictures
+from tellapart.errors import RunError
+from tellapart.runs.run import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a run said of a picture: a class name, and how sure, 0..1."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommonPicture:
+    """path: as the first run knows it; answers: one a run, in their order."""
+
+    path: str
+    truth: str
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """So many pictures do not count, and why."""
+
+    pictures: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Common:
+    """classes: in the first run's order. splits: what each run was judged on. pictures: each content once."""
+
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+    pictures: tuple[CommonPicture, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One run by digest: the splits that hold each content, and the pictures with predictions."""
+
+    name: str
+    splits: dict[str, set[str]]
+    pictures: dict[str, list[tuple[Picture, Answer]]]
+
+    @property
+    def split(self) -> str:
+        return next(iter(self.pictures.values()))[0][0].split
+
+
+def common_pictures(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
+    """Match the runs' judged pictures. names: one a run, for messages.
+
+    A picture counts if every run has a prediction for it, none was trained on it, and all say the same class is right;
+    what does not count is in `left_out`. Raises RunError for a run without predictions, other classes, or no common
+    picture.
+    """
+    tasks = [run.task for run in runs]
+    for task, name in zip(tasks, names, strict=True):
+        if set(task.classes) != set(tasks[0].classes):
+            raise RunError(
+                f"{names[0]} tells apart {_listed(tasks[0].classes)}; {name} tells apart {_listed(task.classes)}. "
+                "Only runs with the same classes, by name, can be compared."
+            )
+    judged = [_judged(run, name) for run, name in zip(runs, names, strict=True)]
+    pictures, reasons, copies = [], Counter[str](), 0
+    for digest in dict.fromkeys(digest for each in judged for digest in each.pictures):
+        reason = _reason(digest, judged)
+        if reason:
+            reasons[reason] += 1
+            continue
+        found = [each.pictures[digest] for each in judged]
+        copies += max(map(len, found)) - 1
+        first = found[0][0][0]
+        pictures.append(CommonPicture(first.path, first.label, tuple(each[0][1] for each in found)))
+    left_out = [LeftOut(count, reason) for reason, count in reasons.most_common()]
+    if copies:
+        left_out.append(LeftOut(copies, "a copy of another picture: each content counts once"))
+    if not pictures:
+        raise RunError(
+            f"{', '.join(names)} have no picture in common that all were judged on and none was trained on: "
+            + "; ".join(f"{each.pictures:,} pictures: {each.reason}" for each in left_out)
+            + ". Train them on the same pictures and splits (--seed), or on folders that hold the splits."
+        )
+    return Common(tasks[0].classes, tuple(each.split for each in judged), tuple(pictures), tuple(left_out))
+
+
+def _reason(digest: str, judged: Sequence[_Judged]) -> str:
+    """Why a picture does not count; empty if it does. That a run was trained on it comes before all else."""
+    for each in judged:
+        if "train" in each.splits.get(digest, ()):
+            return f"in the training split of {each.name}, which would have an unfair advantage"
+    for each in judged:
+        if digest not in each.pictures:
+            splits = each.splits.get(digest, set())
+            if not splits:
+                return f"not among the pictures of {each.name}"
+            return f"in the {min(splits)} split of {each.name}, without a prediction"
+    if len({picture.label for each in judged for picture, _ in each.pictures[digest]}) > 1:
+        return "labelled with several classes, so nobody knows who is right"
+    return ""
+
+
+def _judged(run: RunFolder, name: str) -> _Judged:
+    answers = _read_predictions(run)
+    splits: dict[str, set[str]] = {}
+    pictures: dict[str, list[tuple[Picture, Answer]]] = {}
+    for picture in read_pictures(run.catalog_file):
+        if picture.error or not picture.split:
+            continue
+        splits.setdefault(picture.digest, set()).add(picture.split)
+        answer = answers.pop(picture.path, None)
+        if answer is not None:
+            pictures.setdefault(picture.digest, []).append((picture, answer))
+    if answers or not pictures:
+        problem = f"names {next(iter(answers))}, which catalog.csv does not" if answers else "holds no picture"
+        raise RunError(f"{run.predictions_file} {problem}. Train the run again.")
+    return _Judged(name, splits, pictures)
+
+
+def _read_predictions(run: RunFolder) -> dict[str, Answer]:
+    """predictions.csv by path. Columns go by name, the first of a name: a class may be called `label` too."""
+    path = run.require(run.predictions_file, "predictions")
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        try:
+            place, label, probability = (header.index(name) for name in ("path", "label", "probability"))
+            return {row[place]: Answer(row[label], float(row[probability])) for row in rows}
+        except (ValueError, IndexError) as error:
+            raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,132 @@
+"""Run folders -> one row each, filtered and sorted: what `tellapart runs` and the index page show.
+
+Reads: run.json, config.toml, history and metrics of each run. Read by: api, command line, report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tellapart.errors import ConfigError, unknown
+from tellapart.runs.run import RunFolder
+
+_CONDITION = re.compile(r"([\w-]+)\s*(>=|<=|!=|=|>|<)\s*(.*)")
+_COMPARED: dict[str, Callable[[float, float], bool]] = {
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+}
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the pictures lay.
+
+    time: seconds of training. split, pictures, accuracy: what the run was judged on and reached there; accuracy has
+    value, low and high, in 0..1. None where the run is not that far.
+    """
+
+    run: str
+    name: str
+    status: str
+    created: str
+    model: str
+    data: str
+    classes: int
+    epochs: int
+    time: float
+    split: str | None
+    pictures: int | None
+    accuracy: dict[str, float] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+FIELDS = tuple(RunSummary.__annotations__)
+# What one looks for comes first: the best, the quickest, then as time and the alphabet go.
+SORTS: dict[str, Callable[[RunSummary], Any]] = {
+    "created": lambda row: row.created,
+    "name": lambda row: row.name,
+    "accuracy": lambda row: -row.accuracy["value"] if row.accuracy else 1.0,
+    "time": lambda row: row.time,
+    "epochs": lambda row: row.epochs,
+    "model": lambda row: row.model,
+    "status": lambda row: row.status,
+}
+
+
+def summarize(run: RunFolder) -> RunSummary:
+    """The row of one run, however far it came."""
+    record, history = run.record, run.history
+    split, values = next(iter(run.metrics.items()), (None, None))
+    return RunSummary(
+        run=str(run.path),
+        name=run.path.resolve().name,
+        status=record["status"],
+        created=record["created"],
+        model=run.config.model.name,
+        data=record["data"],
+        classes=len(record["task"]["classes"]),
+        epochs=len(history),
+        time=round(sum(row.get("seconds", 0.0) for row in history), 1),
+        split=split,
+        pictures=values["n"] if values else None,
+        accuracy=values["accuracy"] if values else None,
+    )
+
+
+def select(rows: Iterable[RunSummary], where: Sequence[str] = (), sort: str = "created") -> list[RunSummary]:
+    """The rows that meet every condition, sorted.
+
+    where: FIELD=PATTERN with * and ?, FIELD!=PATTERN, or FIELD>NUMBER, <, >=, <= for epochs, time, pictures, classes
+    and accuracy (0..1). sort: a key of SORTS; accuracy puts the highest first. Raises ConfigError for another field,
+    condition or sort.
+    """
+    if sort not in SORTS:
+        raise ConfigError(unknown("sort", sort, SORTS))
+    conditions = [_condition(text) for text in where]
+    return sorted((row for row in rows if all(holds(row) for holds in conditions)), key=SORTS[sort])
+
+
+def _condition(text: str) -> Callable[[RunSummary], bool]:
+    found = _CONDITION.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(
+            f"{text!r} is no condition; expected such as status=done, name=cats-*, accuracy>0.9. "
+            f"Fields: {', '.join(FIELDS)}."
+        )
+    field, sign, wanted = found.groups()
+    if field not in FIELDS:
+        raise ConfigError(unknown("field of a run", field, FIELDS))
+    number = _number(wanted)
+    if sign not in ("=", "!=") and number is None:
+        raise ConfigError(f"{text!r} compares with {wanted!r}; expected a number after {sign}.")
+
+    def holds(row: RunSummary) -> bool:
+        value = getattr(row, field)
+        if isinstance(value, dict):
+            value = value["value"]
+        if value is None:  # not that far: no figure to be compared with
+            return sign == "!=" and number is None
+        if isinstance(value, int | float):
+            return number is not None and _COMPARED[sign](value, number)
+        if sign in ("=", "!="):
+            return fnmatchcase(value, wanted) == (sign == "=")
+        return False
+
+    return holds
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,138 @@
+"""A trained network + its validation pictures -> one whose probabilities are calibrated, and what verdicts need.
+
+The temperature is divided into the weights of the last layer, so that every file made of the network has it. The test
+split takes no part. Read by: fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.batches import Pictures
+from tellapart.data.catalog import Split
+from tellapart.evaluation.calibration import Reliability, fit_temperature, reliability, softmax
+from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
+from tellapart.models.answers import features_of, probe
+from tellapart.models.transfer import head_of
+from tellapart.training.head import Examples
+
+if TYPE_CHECKING:
+    import keras
+
+MOST_SEEN = 500
+"""Training pictures, or PER_CLASS times the classes if that is more, whose features a class mean is made of where they
+are not at hand: more hardly move it."""
+PER_CLASS = 20
+
+WIDEST = 8192
+"""Features: of a wider last layer, which reads pixels or a map as it is, no distance is given."""
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Trust:
+    """means: (classes, width), of length 1, the direction of each class's features; None where it is not known.
+
+    before, after: how far the probabilities of the validation split were from what they say.
+    """
+
+    temperature: float
+    thresholds: Thresholds
+    means: NDArray[np.float32] | None
+    before: Reliability
+    after: Reliability
+
+    def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,), 0..2, of features (n, width): 1 - the largest cosine to a mean; nan where that is not known."""
+        return np.full(len(features), np.nan, np.float32) if self.means is None else _distances(features, self.means)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For run.json."""
+        return {
+            "temperature": self.temperature,
+            "thresholds": self.thresholds.to_dict(),
+            "validation_error_before": self.before.error,
+            "validation_error_after": self.after.error,
+        }
+
+
+def calibrate(
+    model: keras.Model, pictures: Mapping[Split, Pictures], labels: Mapping[Split, NDArray[np.int64]], target: float
+) -> Trust:
+    """Divides the last layer of `model` by the temperature; the accuracy cannot change.
+
+    pictures, labels: of `train` and `validation`. target: share of sure answers that should be right.
+    """
+    look = probe(model)
+    taught = _some(labels["train"])
+    features = None
+    if features_of(model).shape[-1] <= WIDEST:
+        features = np.concatenate([found for found, _ in _seen(look, pictures["train"], taught)])
+    found, read = zip(*_seen(look, pictures["validation"], np.arange(len(labels["validation"]))), strict=True)
+    own = np.concatenate(found) if features is not None else None
+    return _trust(model, features, labels["train"][taught], own, np.concatenate(read), labels["validation"], target)
+
+
+def calibrate_head(model: keras.Model, training: Examples, validation: Examples, target: float) -> Trust:
+    """The same for a network on a frozen base, of its features alone."""
+    look = head_of(model, last=False)
+    own = validation.features.astype(np.float32)
+    read = np.concatenate([np.asarray(look(part)) for part in np.array_split(own, -(-len(own) // 1024))])
+    return _trust(model, training.features.astype(np.float32), training.labels, own, read, validation.labels, target)
+
+
+def _distances(features: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1 - (_unit(features) @ means.T).max(axis=1))
+
+
+def _trust(
+    model: keras.Model,
+    taught: NDArray[np.float32] | None,
+    taught_labels: NDArray[np.int64],
+    own: NDArray[np.float32] | None,
+    read: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    target: float,
+) -> Trust:
+    """taught, own: features of training and validation pictures. read: what the last layer reads of the latter."""
+    last = model.layers[-1]
+    kernel, bias = last.get_weights()
+    logits = read @ kernel + bias
+    temperature = fit_temperature(logits, labels)
+    last.set_weights([kernel / temperature, bias / temperature])
+    probabilities = softmax(logits / temperature)
+    means = None if taught is None else _class_means(taught, taught_labels)
+    distance = None if own is None or means is None else _distances(own, means)
+    thresholds = choose_thresholds(labels, probabilities, distance, target)
+    before, after = reliability(labels, softmax(logits)), reliability(labels, probabilities)
+    return Trust(temperature, thresholds, means, before, after)
+
+
+def _class_means(features: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    unit = _unit(features)
+    return _unit(np.stack([unit[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)]))
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _some(labels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Places of some of the pictures, as many of each class as there are, and none of a class left out."""
+    counts = np.bincount(labels)
+    each = max(MOST_SEEN // len(counts), PER_CLASS)
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(counts))]))
+
+
+def _seen(
+    look: keras.Model, pictures: Pictures, rows: NDArray[np.intp]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    for start in range(0, len(rows), _BATCH):
+        features, read = look.predict_on_batch(pictures.take(rows[start : start + _BATCH]))
+        yield np.asarray(features, np.float32), np.asarray(read, np.float32)

@@ -1,0 +1,184 @@
+"""The page of a comparison and the index of runs: whole, escaped, sortable, asking for nothing from anywhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import tellapart as ta
+from tellapart import api
+from tellapart.config import Config
+from tellapart.evaluation.intervals import Estimate
+from tellapart.report.curves import COLOURS, Curve, curves_figure
+from tellapart.report.page import floor_tenth, place
+from tellapart.runs.run import RunFolder, create_run
+from tellapart.task import ImageSpec
+
+ROWS = [{"epoch": e, "val_accuracy": 0.5 + e / 20, "val_loss": 1 / e, "seconds": 1.5} for e in range(1, 6)]
+
+
+def make_run(path: Path, catalog: ta.Catalog, wrong: int) -> RunFolder:
+    """A finished run that names the first `wrong` test pictures as the next class."""
+    run = create_run(path, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
+    classes = catalog.task.classes
+    with run.predictions_file.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "probability"])
+        for index, p in enumerate(catalog.split("test").pictures):
+            label = classes[(catalog.task.index(p.label) + 1) % len(classes)] if index < wrong else p.label
+            writer.writerow([p.path, label, 0.9])
+    run.write_history(ROWS)
+    n = len(catalog.split("test"))
+    accuracy = Estimate(1 - wrong / n, 0.4, 1.0).to_dict()
+    run.write_metrics({"test": {"n": n, "accuracy": accuracy}})
+    run.update(status="done", best_epoch=3)
+    return run
+
+
+@pytest.fixture
+def catalog(shapes: Path) -> ta.Catalog:
+    return ta.read(shapes)
+
+
+def assert_stands_alone(page: str) -> None:
+    addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+    assert all(address.startswith(("data:", "#")) or "://" not in address for address in addresses)
+    assert "default-src 'none'" in page
+
+
+def test_the_page_of_a_comparison_shows_verdict_curves_and_real_pictures(catalog: ta.Catalog, tmp_path: Path) -> None:
+    odd = "<b>$x$ & y"
+    a, b = make_run(tmp_path / odd, catalog, 5), make_run(tmp_path / "b", catalog, 1)
+    found = api.compare(a.path, b.path)
+    page, figure = api.write_comparison(found, tmp_path / "out")
+    text = page.read_text()
+    assert_stands_alone(text)
+    assert "<b>$x$" not in text
+    assert "&lt;b&gt;$x$ &amp; y" in text
+    assert text.count('src="data:image/jpeg') == len(found.differing) == 4
+    assert "Validation accuracy" in text
+    assert "points more" in text
+    with Image.open(figure) as image:
+        assert image.width > 900
+
+
+def test_a_picture_that_is_gone_is_said_to_be_and_the_page_is_whole(catalog: ta.Catalog, tmp_path: Path) -> None:
+    gone = replace(catalog, root=tmp_path / "nowhere")
+    a, b = make_run(tmp_path / "a", gone, 3), make_run(tmp_path / "b", gone, 1)
+    page, _ = api.write_comparison(api.compare(a.path, b.path), tmp_path / "out")
+    assert page.read_text().count("The picture cannot be read any more") == 2
+
+
+def test_the_page_of_many_runs_lists_wrong_answers_and_how_many_are_right(catalog: ta.Catalog, tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"run-{i}", catalog, i) for i in range(5)]
+    page, _ = api.write_comparison(api.compare(*(run.path for run in runs)), tmp_path / "out")
+    text = page.read_text()
+    assert "points below the best" in text
+    assert "right: 4 of 5" in text
+    assert text.count('class="wrong"') == text.count('<span class="muted">run-') == 1 + 2 + 3 + 4
+
+
+def test_curves_of_every_run_are_drawn_with_the_epoch_kept() -> None:
+    curves = [Curve(f"run {i}", ROWS, 3) for i in range(9)] + [Curve("_empty", [], None)]
+    left, right = curves_figure(curves).axes
+    assert [line.get_xydata().tolist() for line in left.lines[:2]] == [
+        [[row["epoch"], row["val_accuracy"]] for row in ROWS],
+        [[3, ROWS[2]["val_accuracy"]]],
+    ]
+    drawn = {(line.get_color(), line.get_linestyle()) for line in right.lines if len(line.get_xdata()) > 1}
+    assert len(drawn) == 9, "no two runs look the same"
+    assert len(left.figure.legends[0].get_texts()) == 10
+
+
+def test_a_run_that_went_astray_does_not_hide_the_others() -> None:
+    astray = [{"epoch": 1, "val_accuracy": 0.5, "val_loss": 900.0}]
+    assert curves_figure([Curve("a", ROWS, 3)]).axes[1].get_yscale() == "linear"
+    assert curves_figure([Curve("a", ROWS, 3), Curve("b", astray, 1)]).axes[1].get_yscale() == "log"
+
+
+def luminance(colour: str) -> float:
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_each_colour_is_seen_on_the_light_and_the_dark_page(colour: str) -> None:
+    assert 1.05 / (luminance(colour) + 0.05) >= 3
+    assert (luminance(colour) + 0.05) / (luminance("#181c20") + 0.05) >= 3
+
+
+def test_a_place_on_a_line_stays_on_it_and_lines_start_below_the_lowest() -> None:
+    assert [place(v, 0.5, 1) for v in (0.2, 0.5, 0.6, 1.3)] == [0, 0, 20, 100]
+    assert [floor_tenth(v) for v in ([0.99], [0.73, 0.9], [])] == [0.9, 0.7, 0]
+
+
+def index_of(folder: Path, catalog: ta.Catalog) -> Path:
+    for name, wrong, created in (("slow #1", 4, "2026-01-03"), ("b", 1, "2026-01-01"), ("<i>", 6, "2026-01-02")):
+        run = make_run(folder / name, catalog, wrong)
+        run.update(created=f"{created}T10:00:00+00:00")
+        run.report_file.write_text("a report")
+    create_run(folder / "half", config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
+    return api.write_index(folder)
+
+
+def test_the_index_links_every_report_and_shows_unfinished_runs_without_a_link(
+    catalog: ta.Catalog, tmp_path: Path
+) -> None:
+    page = index_of(tmp_path / "runs", catalog)
+    text = page.read_text()
+    assert_stands_alone(text)
+    links = re.findall(r'<a href="([^"]+)">', text)
+    assert links == ["slow%20%231/report.html", "%3Ci%3E/report.html", "b/report.html"], "newest first, half has none"
+    assert "<i>" not in text.replace("</i>", "").replace('<i style="', "")
+    assert "4 runs; 1 not finished" in text
+    assert "none yet" in text
+
+
+def test_a_finished_run_without_a_report_gets_one(
+    catalog: ta.Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "runs" / "a", catalog, 1)
+    written = []
+
+    def write(path: Path, **_: object) -> None:
+        written.append(path)
+        run.report_file.write_text("a report")
+
+    monkeypatch.setattr(api, "write_report", write)
+    assert "a/report.html" in api.write_index(tmp_path / "runs").read_text()
+    api.write_index(tmp_path / "runs")
+    assert written == [run.path], "and keeps it"
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium to click with")
+def test_a_click_on_a_heading_sorts_the_index(catalog: ta.Catalog, tmp_path: Path) -> None:
+    page = index_of(tmp_path / "runs", catalog)
+    clicks = """<script>
+    const names = () => [...document.querySelectorAll("tbody th")].map(cell => cell.textContent);
+    const buttons = document.querySelectorAll("thead button"), seen = [];
+    for (const place of [1, 1, 0, 7]) { buttons[place].click(); seen.push(names()); }
+    document.title = JSON.stringify([seen, document.querySelector("[aria-sort]").cellIndex]);
+    </script></body>"""
+    page.write_text(page.read_text().replace("</body>", clicks))
+    shown = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    title = re.search(r"<title>(.*?)</title>", shown.stdout)
+    assert title is not None
+    seen, column = json.loads(title[1].replace("&lt;", "<").replace("&gt;", ">"))
+    best_first = ["b", "slow #1", "<i>", "half"]
+    assert seen[:2] == [best_first, best_first[::-1]]
+    assert set(seen[2]) == set(best_first)
+    assert seen[3][-1] in ("half", "b")
+    assert column == 7

@@ -1,0 +1,153 @@
+"""Calibration and verdicts of whole runs: what training leaves in every file."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+import tellapart as ta
+from tellapart.config import ModelConfig
+from tellapart.data.batches import Pictures
+from tellapart.data.sources import open_row
+from tellapart.task import ImageSpec
+
+pytest.importorskip("keras")
+
+from tellapart.models.build import build
+from tellapart.models.transfer import base_of
+from tellapart.training import trust
+from tellapart.training.head import Examples
+from tellapart.training.trust import calibrate, calibrate_head
+
+CNN = ("model.name=cnn", "image.height=24", "image.width=24", "model.filters=[8]", "model.dense=[8]", "train.epochs=3")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ta.Run]:
+    """The default run on the real pictures of the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELLAPART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield ta.train("builtin:pets", out=tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def others() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("others", Path(__file__).parents[1] / "others.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def encoded(pictures: Iterator[np.ndarray]) -> Iterator[tuple[str, bytes]]:
+    for number, pixels in enumerate(pictures):
+        yield str(number), cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def test_textures_and_drawings_are_unlike_and_the_test_pictures_are_not(run: ta.Run, others: ModuleType) -> None:
+    predictor = run.predictor()
+    for made in (others.textures(40), others.drawings(40)):
+        verdicts = [found.verdict for found in predictor.predict_named(encoded(made))]
+        assert verdicts.count("unlike") >= 36
+    held = run.metrics["test"]
+    assert held["verdicts"]["unlike"]["n"] <= 0.05 * held["n"]
+
+
+def test_the_sure_are_right_and_the_predictions_of_the_test_split_say_so(run: ta.Run) -> None:
+    with run.predictions_file.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    counted = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in ("sure", "unsure", "unlike")}
+    held = run.metrics["test"]
+    assert counted == {verdict: found["n"] for verdict, found in held["verdicts"].items()}
+    assert sum(counted.values()) == held["n"]
+    assert held["verdicts"]["sure"]["accuracy"]["value"] >= held["accuracy"]["value"]
+
+
+def test_every_way_of_predicting_gives_the_same_verdict(run: ta.Run) -> None:
+    chosen = run.catalog.split("test").pictures[:12]
+    with run.predictions_file.open(encoding="utf-8", newline="") as file:
+        written = {row["path"]: row for row in csv.DictReader(file)}
+    for picture, found in zip(chosen, run.predict([run.catalog.root / p.path for p in chosen]), strict=True):
+        assert found.verdict == written[picture.path]["verdict"]
+        assert found.distance == pytest.approx(float(written[picture.path]["distance"]), abs=1e-3)
+
+
+def test_the_thresholds_travel_inside_the_file(run: ta.Run) -> None:
+    metadata = run.predictor().metadata
+    assert metadata.thresholds is not None
+    assert metadata.thresholds.target == 0.99
+    assert run.record["calibration"]["thresholds"] == metadata.thresholds.to_dict()
+    assert run.record["calibration"]["temperature"] == metadata.temperature
+
+
+def test_another_target_makes_another_threshold(shapes: Path, tmp_path: Path) -> None:
+    targets = []
+    for number, target in enumerate((0.4, 0.99)):
+        config = ta.make_config(settings=[*CNN, f"train.sure_accuracy={target}"])
+        made = ta.train(shapes, out=tmp_path / str(number), config=config)
+        targets.append(made.record["calibration"]["thresholds"]["sure"])
+    assert targets[0] < targets[1]
+
+
+def catalog_of(shapes: Path, side: int = 24) -> tuple[ta.Catalog, dict[str, Pictures], dict[str, np.ndarray]]:
+    catalog = ta.read(shapes)
+    splits = {split: catalog.split(split) for split in ("train", "validation")}
+    spec = ImageSpec(side, side)
+    pictures = {name: Pictures(part.root, part.pictures, spec, open_row=open_row) for name, part in splits.items()}
+    return catalog, pictures, {name: part.class_indices() for name, part in splits.items()}
+
+
+def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> None:
+    catalog, pictures, labels = catalog_of(shapes)
+    model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
+    held = pictures["validation"].take(np.arange(9))
+    before = model.predict(held, verbose=0)
+    found = calibrate(model, pictures, labels, 0.9)
+    after = model.predict(held, verbose=0)
+    np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
+    ratio = np.log(before[:, 0] / before[:, 1]) / np.log(after[:, 0] / after[:, 1])
+    np.testing.assert_allclose(ratio, found.temperature, rtol=0.02)
+    assert found.means.shape == (3, 8)
+    np.testing.assert_allclose(np.linalg.norm(found.means, axis=1), 1, rtol=1e-5)
+
+
+def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, pictures, labels = catalog_of(shapes)
+    monkeypatch.setattr(trust, "WIDEST", 100)
+    model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[]))
+    found = calibrate(model, pictures, labels, 0.9)
+    assert found.means is None
+    assert found.thresholds.unlike is None
+
+
+def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_pictures(shapes: Path) -> None:
+    catalog, sets, labels = catalog_of(shapes, 32)
+    config = ModelConfig(name="efficientnet-lite0", dense=[6])
+    whole, head = (build(catalog.task, ImageSpec(32, 32), config) for _ in range(2))
+    head.set_weights(whole.get_weights())
+    base = base_of(whole)
+    examples = {
+        name: Examples(base.predict(part.take(np.arange(len(part))), verbose=0).astype(np.float32), labels[name])
+        for name, part in sets.items()
+    }
+    one = calibrate(whole, sets, labels, 0.9)
+    other = calibrate_head(head, examples["train"], examples["validation"], 0.9)
+    assert one.temperature == pytest.approx(other.temperature, rel=1e-3)
+    np.testing.assert_allclose(one.means, other.means, atol=1e-4)
+    assert one.thresholds.unlike == pytest.approx(other.thresholds.unlike, abs=1e-4)
+
+
+def test_figures_of_calibration_stand_in_the_record_and_are_json(run: ta.Run) -> None:
+    text = json.dumps(run.record["calibration"], allow_nan=False)
+    assert {"error_before", "error_after", "validation_error_before", "validation_error_after"} <= json.loads(
+        text
+    ).keys()

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from tellapart.config import AUTO, Config, augmentation
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
-from tellapart.data.checks import find_all, in_order_of_gravity
-from tellapart.data.corrections import Correction, corrected, read_corrections, write_corrections
-from tellapart.data.duplicates import leaks, seen_before
+from tellapart.data.checks import find_all
+from tellapart.data.corrections import corrected, read_corrections
+from tellapart.data.deep import Checked
+from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
@@ -40,7 +41,6 @@ from tellapart.task import Task
 if TYPE_CHECKING:
     import keras
 
-    from tellapart.data.deep import Deep
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.experiments.comparison import RunsComparison
     from tellapart.explain.explanation import Explanation
@@ -118,23 +118,6 @@ def read(
     return _catalog(_source(data, config), config, cache, progress)
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What `check` found: the catalog with its findings; deep: what a look into the pictures gave, None without one."""
-
-    catalog: Catalog
-    deep: Deep | None = None
-
-    @property
-    def corrections(self) -> tuple[Correction, ...]:
-        """What is proposed: relabel, drop, regroup."""
-        return () if self.deep is None else self.deep.corrections
-
-    def write_corrections(self, path: str | os.PathLike[str]) -> None:
-        """For a person to edit and for `train` to apply."""
-        write_corrections(Path(path), self.corrections)
-
-
 def check(
     data: Any,
     *,
@@ -154,26 +137,13 @@ def check(
     source = _source(data, config)
     if not deep:
         return Checked(_catalog(source, config, None, progress))
-    from tellapart.data.batches import Pictures
-    from tellapart.data.deep import Evidence, look_deeper
     from tellapart.data.labels import require_cleanlab
-    from tellapart.data.sources import open_row
-    from tellapart.training.inspection import inspect, inspection_spec
+    from tellapart.training.inspection import inspection_spec, look_into
 
     require_cleanlab()
     with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:
         catalog = _catalog(source, config, cache, progress)
-        rows = tuple(picture for picture in catalog.pictures if not picture.error)
-        pictures = Pictures(
-            catalog.root, rows, cache.spec, open_row=open_row, cache=cache, max_pixels=config.data.max_pixels
-        )
-        features, quality = inspect(pictures, rows, cache, progress)
-    progress.update("comparing", 0, 1)
-    evidence = Evidence(rows, features, quality, given=any(row.split for row in source.rows))
-    found = look_deeper(evidence, catalog.task.classes, config.seed)
-    progress.update("comparing", 1, 1)
-    shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
-    return Checked(replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings])), found)
+        return look_into(catalog, config, cache, given=any(row.split for row in source.rows), progress=progress)
 
 
 def _source(data: Any, config: Config) -> Source:
@@ -390,7 +360,7 @@ def evaluate(
     run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = SILENT
 ) -> Evaluation:
     """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name."""
-    from tellapart.inference.measure import measure, without_leaks
+    from tellapart.inference.measure import measure, told_of_leaks
 
     folder = open_run(run)
     if data is None:
@@ -406,15 +376,7 @@ def evaluate(
         catalog = Catalog(source.root, _task(pictures), pictures)
     evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
     seen = seen_before(folder.catalog.pictures, split if data is None else "test")
-    leaking = leaks(catalog.split(split).pictures, seen)
-    if not leaking:
-        return evaluation
-    note = (
-        f"{len(leaking)} of the {evaluation.n} pictures have a copy among those that the run learned or was chosen by"
-    )
-    clean = without_leaks(folder.task, catalog, split, predictions, leaking)
-    note += "." if clean is None else f"; the accuracy on the other {clean.n} is {clean.accuracy}."
-    return replace(evaluation, notes=(*evaluation.notes, note))
+    return told_of_leaks(evaluation, folder.task, catalog, split, predictions, seen)
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:

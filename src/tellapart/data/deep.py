@@ -6,16 +6,18 @@ classes that overlap; and the corrections that are worth proposing. Never import
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.checks import near_findings
-from tellapart.data.corrections import Correction
+from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import groups_of
 from tellapart.data.findings import Finding
 from tellapart.data.fingerprint import BITS, close_pairs, distances, unpacked
@@ -59,6 +61,23 @@ class Deep:
     pairs: NDArray[np.int64]
     farness: NDArray[np.float64]
     probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A catalog with its findings; deep: what a look into the pictures gave, None without one."""
+
+    catalog: Catalog
+    deep: Deep | None = None
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """What is proposed: relabel, drop, regroup."""
+        return () if self.deep is None else self.deep.corrections
+
+    def write_corrections(self, path: str | os.PathLike[str]) -> None:
+        """For a person to edit and for `train` to apply."""
+        write_corrections(Path(path), self.corrections)
 
 
 def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> Deep:

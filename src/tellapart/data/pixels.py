@@ -79,8 +79,8 @@ _DAMAGE = (
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """pixels: uint8 (h, w, c), None where no spec was given. width, height: the picture's own, after its EXIF
-    orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...). thumbnail: where it was asked
-    for, the whole picture in grey, uint8 (32, 32)."""
+    orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...). thumbnail: the whole picture in
+    grey, uint8 (32, 32), where it was asked for."""
 
     pixels: NDArray[np.uint8] | None
     width: int
@@ -334,8 +334,7 @@ def _fit(loaded: _Loaded, spec: ImageSpec) -> NDArray[np.uint8]:
 
 def _thumbnail(loaded: _Loaded) -> NDArray[np.uint8]:
     """From every n-th pixel, which costs a third of a mean over all and moves a fingerprint by 3 bits of 128."""
-    image = loaded.image
-    few = image.resize((min(image.width, 96), min(image.height, 96)), Image.Resampling.NEAREST)
+    few = loaded.image.resize([min(side, 96) for side in loaded.image.size], Image.Resampling.NEAREST)
     pixels = cv2.resize(np.asarray(few), (32, 32), interpolation=cv2.INTER_AREA)
     grey = cast(NDArray[np.uint8], pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     return _TURNS[loaded.turn](grey) if loaded.turn in _TURNS else grey

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, Split
+from tellapart.data.catalog import Catalog, Picture, Split
+from tellapart.data.duplicates import leaks
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
@@ -91,6 +92,25 @@ def without_leaks(
         return None
     part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in clean))
     return _compared(task, part, split, [predictions[row] for row in clean])
+
+
+def told_of_leaks(
+    evaluation: Evaluation,
+    task: Task,
+    catalog: Catalog,
+    split: Split,
+    predictions: list[Prediction],
+    seen: Sequence[Picture],
+) -> Evaluation:
+    """The evaluation with a note on how many of its pictures have a copy among the seen ones, and on the others."""
+    leaking = leaks(catalog.split(split).pictures, seen)
+    if not leaking:
+        return evaluation
+    clean = without_leaks(task, catalog, split, predictions, leaking)
+    others = "" if clean is None else f"; the accuracy on the other {clean.n} is {clean.accuracy}"
+    whose = "have a copy among those that the run learned or was chosen by"
+    note = f"{len(leaking)} of the {evaluation.n} pictures {whose}{others}."
+    return replace(evaluation, notes=(*evaluation.notes, note))
 
 
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:

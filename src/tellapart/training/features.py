@@ -87,7 +87,6 @@ def choose_engine(
     import onnx
 
     file = _kept_file(key)
-
     progress.update("preparing the base", 0, 2)
     compared = pictures()
     try:
@@ -114,7 +113,7 @@ def kept_engine(key: str) -> Engine | None:
         return None
     try:
         session = open_session(file)
-        width = int(session.get_outputs()[0].shape[-1])
+        (width,) = (int(found.shape[-1]) for found in session.get_outputs() if found.name == "features")
         return Engine("onnxruntime", _in_onnxruntime(session), width, file)
     except ExportError:
         file.unlink(missing_ok=True)

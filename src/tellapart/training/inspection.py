@@ -1,4 +1,4 @@
-"""Catalog -> what the base inside the package sees in its pictures, for deep checks; TensorFlow only where it must.
+"""Catalog -> what deep checks find with the base inside the package; TensorFlow is started only where it must be.
 
 The features are those that training keeps, under the same keys: whoever comes first computes them for both.
 Read by: api.
@@ -7,6 +7,7 @@ Read by: api.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 from tellapart.config import Config, ModelConfig
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.checks import in_order_of_gravity
+from tellapart.data.deep import Checked, Evidence, look_deeper
 from tellapart.data.quality import measure_quality
+from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
 from tellapart.models.base_weights import BUNDLED_DIGESTS, load_base
 from tellapart.models.pretrained import BASES
@@ -35,7 +39,24 @@ def inspection_spec(config: Config, source: Source) -> ImageSpec:
     return decide(config.model_copy(update={"model": model}), source)[1]
 
 
-def inspect(
+def look_into(catalog: Catalog, config: Config, cache: PixelCache, *, given: bool, progress: Progress) -> Checked:
+    """The catalog with the findings of deep checks beside its own. cache: of its pixels, by `inspection_spec`.
+
+    given: whether the pictures came with their splits. Raises MissingExtraError and PictureError as `_inspect`.
+    """
+    rows = tuple(picture for picture in catalog.pictures if not picture.error)
+    limit = config.data.max_pixels
+    pictures = Pictures(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, max_pixels=limit)
+    features, quality = _inspect(pictures, rows, cache, progress)
+    progress.update("comparing", 0, 1)
+    found = look_deeper(Evidence(rows, features, quality, given), catalog.task.classes, config.seed)
+    progress.update("comparing", 1, 1)
+    # What looks alone said of copies, features say better.
+    shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
+    return Checked(replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings])), found)
+
+
+def _inspect(
     pictures: Pictures, rows: Sequence[Picture], cache: PixelCache, progress: Progress
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Features (n, width) and quality (n, 3) of the pictures of these rows. cache: of the pixels, for its limit.

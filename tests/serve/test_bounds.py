@@ -7,7 +7,6 @@ import json
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -200,8 +199,7 @@ def test_a_slow_picture_does_not_stall_the_others(
     slow_ones = [threading.Thread(target=ask, args=("slow", slow)) for _ in range(8)]
     for thread in slow_ones:
         thread.start()
-    while found.figure("tellapart_pictures_waiting") < 8:
-        time.sleep(0.01)
+    found.wait_for_pictures(8)
     for path in photographs[:3]:
         ask("quick", path.read_bytes())
     for thread in slow_ones:

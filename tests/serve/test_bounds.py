@@ -196,15 +196,15 @@ def test_a_slow_picture_does_not_stall_the_others(
             assert client.post("/v1/predict", content=data, headers={"content-type": "image/png"}).status_code == 200
         ended.append(name)
 
-    slow_ones = [threading.Thread(target=ask, args=("slow", slow)) for _ in range(8)]
+    slow_ones = [threading.Thread(target=ask, args=("slow", slow)) for _ in range(16)]
     for thread in slow_ones:
         thread.start()
-    found.wait_for_pictures(8)
+    found.wait_for_pictures(16)
     for path in photographs[:3]:
         ask("quick", path.read_bytes())
     for thread in slow_ones:
         thread.join()
-    assert ended[-1] == "slow", "the quick ones waited for all the slow ones"
+    assert ended.index("quick") < 8, "the quick ones waited for the slow ones that came before"
 
 
 def _slow_png(side: int) -> bytes:

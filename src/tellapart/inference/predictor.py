@@ -1,16 +1,18 @@
 """model.onnx + pictures -> predictions, through ONNX Runtime; imports no TensorFlow.
 
-The file carries its Task and ImageSpec, so pictures take the same road as in training. Pictures are decoded in threads
-beside the network, in order, with a bounded number in memory. Read by: api, evaluation of runs, serve.
+The file carries its Task and ImageSpec, so pictures take the same road as in training. Each thread decodes a few
+pictures and predicts them, in order, with a bounded number in memory. Read by: api, evaluation of runs, serve.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 METADATA_KEY = "tellapart"
-BATCH = 32
+BATCH = 8
+"""Pictures that a thread decodes and predicts at a time: what a network makes of more falls out of a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ class Predictor:
     def __init__(self, model: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self.path = Path(model)
         self._threads = threads or cores()
-        self._session = open_session(self.path, self._threads)
+        self._session, self._opened = open_session(self.path, self._threads), self._threads
+        self._opening = threading.Lock()
         entry = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if entry is None:
             raise ExportError(
@@ -124,7 +128,19 @@ class Predictor:
 
     def answer(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The same with the distance (n,) of each picture from the nearest class; nan where the file cannot tell."""
-        given = self._session.run(self._asked, {self._input: batch})
+        return self._run(self._engine(self._threads), batch)
+
+    def _engine(self, threads: int) -> onnxruntime.InferenceSession:
+        """The network on so many threads. One is kept open, as a large network would be twice in memory."""
+        with self._opening:
+            if self._opened != threads:
+                self._session, self._opened = open_session(self.path, threads), threads
+            return self._session
+
+    def _run(
+        self, engine: onnxruntime.InferenceSession, batch: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        given = engine.run(self._asked, {self._input: batch})
         distance = 1 - given[1].astype(np.float64).max(axis=1) if given[1:] else np.full(len(batch), np.nan)
         return every_class(self.task, given[0]), distance
 
@@ -135,27 +151,38 @@ class Predictor:
 
     def predict_named(self, pictures: Iterable[tuple[str, Source]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
         """The same for (name, what pixels.read takes) pairs."""
-        decoded = in_order(self._read, pictures, workers=self._threads, ahead=3 * batch_size)
+        given = iter(pictures)
+        groups = iter(lambda: list(islice(given, batch_size)), [])
+        first = list(islice(groups, 2))
+        # A core that decodes and predicts for itself waits for no other; a single group is shared by all.
+        engine = self._engine(1 if len(first) > 1 else self._threads)
+        work = partial(self._predict_group, engine)
+        answered = in_order(work, chain(first, groups), workers=self._threads, ahead=2 * self._threads)
         try:
-            while chunk := list(islice(decoded, batch_size)):
-                good = [found for _, found in chunk if not isinstance(found, str)]
-                rows = zip(*self.answer(np.stack(good)), strict=True) if good else iter(())
-                for name, found in chunk:
-                    if isinstance(found, str):
-                        yield Prediction(name, error=found)
-                    else:
-                        yield prediction(self.metadata, name, *next(rows))
+            for answers in answered:
+                yield from answers
         finally:
-            decoded.close()  # type: ignore[attr-defined]
+            answered.close()  # type: ignore[attr-defined]
 
-    def _read(self, picture: tuple[str, Source]) -> tuple[str, NDArray[np.uint8] | str]:
-        name, source = picture
+    def _predict_group(
+        self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Source]]
+    ) -> list[Prediction]:
+        found = [self._read(picture) for picture in pictures]
+        good = [taken for taken in found if not isinstance(taken, str)]
+        rows = zip(*self._run(engine, np.stack(good)), strict=True) if good else iter(())
+        return [
+            Prediction(name, error=taken) if isinstance(taken, str) else prediction(self.metadata, name, *next(rows))
+            for (name, _), taken in zip(pictures, found, strict=True)
+        ]
+
+    def _read(self, picture: tuple[str, Source]) -> NDArray[np.uint8] | str:
+        """Its pixels, or why it has none."""
         try:
-            return name, pixels.read(source, self.spec)
+            return pixels.read(picture[1], self.spec)
         except PictureError as error:
-            return name, str(error)
+            return str(error)
         except OSError as error:
-            return name, f"unreadable: {error.strerror or error}"
+            return f"unreadable: {error.strerror or error}"
 
 
 def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 METADATA_KEY = "tellapart"
-BATCH = 8
+BATCH = 4
 """Pictures that a thread decodes and predicts at a time: what a network makes of more falls out of a core's cache."""
 
 

@@ -6,6 +6,7 @@ In: labelled pictures and a budget of time. Out: LADDER/ with a run for each run
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ def ladder(
     """
     from tellapart.experiments.ladder import create_ladder
 
+    started = time.monotonic()
     wanted = chosen(rungs)
     catalog, image = _shared_catalog(data, config or Config(), settings, cache_limit, progress)
     made = create_ladder(
@@ -60,6 +62,7 @@ def ladder(
         settings=list(settings),
         image=image,
         command=command,
+        spent_seconds=time.monotonic() - started,
     )
     return _climb(made, catalog, cache_limit, progress, watch)
 

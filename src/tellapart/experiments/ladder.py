@@ -118,7 +118,7 @@ def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFol
             f"{path} exists and is not empty. Give another --out, remove it, or go on with that ladder: "
             f"tellapart ladder --resume {path}"
         )
-    made = LadderFolder(path, {**record, "spent_seconds": 0.0}, tuple(rungs), {rung.name: State() for rung in rungs})
+    made = LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), {rung.name: State() for rung in rungs})
     try:
         made.write()
     except OSError as error:
@@ -158,7 +158,6 @@ def climb(
     for stale in ladder.path.glob(".*-*"):  # a kill left what was never put in its place
         shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
     clock = _Clock(ladder, progress, watch)
-    start_keras()  # no rung's time
     finished = [("done",), ("done", "failed")]
     for statuses in finished:
         waiting = [rung for rung in ladder.rungs if ladder.states[rung.name].status not in statuses]
@@ -188,9 +187,10 @@ def _climb_one(ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: floa
     if not trained and seconds < FEWEST_SECONDS:
         state.status = "time up" if state.judged else "not reached"
         return
-    clock.begin(rung)
     if not trained:
         start_keras().utils.clear_session()  # networks of earlier rungs are in their files
+    clock.begin(rung)
+    if not trained:
         try:
             train(catalog, config, run.path, seconds, clock)
         except TellapartError as error:

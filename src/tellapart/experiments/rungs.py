@@ -62,7 +62,7 @@ RUNGS: tuple[Rung, ...] = (
     Rung("pretrained", "a base that knows photographs, frozen, with a linear head", 1, 5, {"name": BASE}, "none"),
     Rung(
         "fine-tuned",
-        "the top two blocks of the base learn too",
+        "the top two blocks of the base learn too, from changed pictures",
         6,
         4,
         {"name": BASE},

@@ -22,7 +22,7 @@ from tellapart.errors import RunError
 from tellapart.evaluation.compare import LEVEL, Comparison, compare, holm
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.metrics import Ints
-from tellapart.experiments.comparison import share
+from tellapart.experiments.comparison import joined, share
 from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
 from tellapart.runs.common import common_pictures
@@ -235,8 +235,10 @@ def _advice(found: LadderResult) -> str:
     elif len(worse) == len(choice.against):
         text += f" On the {found.validation_n:,} validation pictures every other rung is shown to be worse."
     else:
+        equal = joined([name for name in choice.against if name not in worse])
         text += (
-            f" It is the best on the {found.validation_n:,} validation pictures, and no cheaper rung is as good there."
+            f" It is the best on the {found.validation_n:,} validation pictures; what is not shown to be worse there "
+            f"({equal}) costs more."
         )
     return text
 

@@ -19,7 +19,7 @@ from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
 
 COMMANDS = (
-    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "export", "serve", "report", "runs",
+    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "export", "serve", "report", "runs",
     "models", "recipes", "layouts",
 )  # fmt: skip
 

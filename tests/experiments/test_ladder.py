@@ -338,9 +338,9 @@ def test_a_ladder_that_was_killed_goes_on_and_ends_with_its_page(shapes: Path, t
     options = [part for setting in SETTINGS for part in ("--set", setting)]
     rungs = ["--rung", "dense", "--rung", "conv"]
     killed = start(shapes, "--budget", "10m", "--out", place, *rungs, *options)
-    history = place / "conv" / "history.jsonl"
+    checkpoint = place / "conv" / "checkpoint" / "state.json"
     until = time.monotonic() + 240
-    while not history.exists():
+    while not checkpoint.exists():
         assert killed.poll() is None, killed.communicate()[1]
         assert time.monotonic() < until
         time.sleep(0.002)

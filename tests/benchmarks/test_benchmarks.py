@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,10 @@ NAMES = (
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    # Wide, so that no name is broken at its hyphen.
+    wide = {**os.environ, "COLUMNS": "1000"}
+    return subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def write_ladder(found: LadderResult) -> Path:
 def duration(seconds: float) -> str:
     """
     >>> duration(7.25), duration(83), duration(3700)
-    ('7.2 s', '1 min 23 s', '1 h 2 min')
+    ('7.2 s', '1 min 23 s', '1 h 1 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, predict, predict_base, predict_stream, pretrained, scan, start, train
+from benchmarks import memory, predict, predict_base, predict_stream, pretrained, scan, serve, start, train
 from benchmarks.benchmark import Benchmark, Way
 
 BENCHMARKS = (
@@ -107,6 +107,27 @@ BENCHMARKS = (
         bound=1.0,
         ours=Way("tellapart predict RUN one.jpg", predict.from_the_shell),
         peers=(Way("a script: load_model, load_img, model.predict", predict.script_from_the_shell),),
+        prepare=predict.train_a_run,
+    ),
+    Benchmark(
+        name="serve",
+        title="an HTTP server under 8 clients, same small network, generator and server on the same cores",
+        unit="pictures/s",
+        more_is_better=True,
+        ours=Way("tellapart serve", serve.throughput),
+        peers=(
+            Way("the bare engine: our Predictor over the same bytes, no HTTP", serve.bare_engine, 0.65),
+            Way("FastAPI and model.predict (the tutorials' way)", serve.plain_throughput, 5),
+        ),
+        prepare=predict.train_a_run,
+    ),
+    Benchmark(
+        name="serve-waiting",
+        title="p99 at half of what the server can do at most, against one picture sent alone",
+        unit="times",
+        bound=5.0,
+        ours=Way("tellapart serve", serve.waiting),
+        peers=(Way("FastAPI and model.predict, at half of its own most", serve.plain_waiting),),
         prepare=predict.train_a_run,
     ),
     Benchmark(

@@ -14,6 +14,7 @@ _HOMES = {
     "Catalog": "tellapart.data.catalog",
     "Config": "tellapart.config",
     "Evaluation": "tellapart.evaluation.evaluate",
+    "Explanation": "tellapart.explain.explanation",
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
     "Prediction": "tellapart.inference.predictor",
@@ -21,15 +22,18 @@ _HOMES = {
     "Run": "tellapart.api",
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
+    "check": "tellapart.api",
     "compare": "tellapart.api",
     "evaluate": "tellapart.api",
     "export": "tellapart.api",
+    "ladder": "tellapart.ladders",
     "list_runs": "tellapart.api",
     "make_config": "tellapart.api",
     "open_run": "tellapart.api",
     "predict": "tellapart.api",
     "read": "tellapart.api",
     "resume": "tellapart.api",
+    "resume_ladder": "tellapart.ladders",
     "train": "tellapart.api",
 }
 
@@ -41,6 +45,7 @@ __all__ = [
 if TYPE_CHECKING:
     from tellapart.api import (
         Run,
+        check,
         compare,
         evaluate,
         export,
@@ -57,7 +62,9 @@ if TYPE_CHECKING:
     from tellapart.data.findings import Finding
     from tellapart.errors import TellapartError
     from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.explain.explanation import Explanation
     from tellapart.inference.predictor import Prediction, Predictor
+    from tellapart.ladders import ladder, resume_ladder
     from tellapart.task import ImageSpec, Task
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +19,15 @@ from tellapart.config import AUTO, Config, augmentation
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.checks import find_all
+from tellapart.data.corrections import corrected, read_corrections
+from tellapart.data.deep import Checked
+from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
-from tellapart.errors import ExportError, RunError, SourceError, TellapartError, unknown
+from tellapart.errors import ConfigError, ExportError, RunError, SourceError, TellapartError, unknown
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.models.registry import resolve
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.experiments.comparison import RunsComparison
+    from tellapart.explain.explanation import Explanation
     from tellapart.inference.ship import Export
 
 
@@ -65,6 +70,19 @@ class Run(RunFolder):
         """A Prediction for each picture: a file, folder, archive, pattern, or several of them."""
         names = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
         return list(self.predictor().predict_named(find_pictures(names)))
+
+    def explain(
+        self,
+        picture: str | os.PathLike[str],
+        *,
+        label: str | None = None,
+        out: str | os.PathLike[str] | None = None,
+        progress: Progress = SILENT,
+    ) -> Explanation:
+        """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain."""
+        from tellapart.explain.explanation import explain
+
+        return explain(self, picture, label=label, out=out, progress=progress)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -98,7 +116,44 @@ def read(
     label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
     """
     config = make_config(config=config, data=options)
-    return _catalog(read_source(data, config.data), config, cache, progress)
+    return _catalog(_source(data, config), config, cache, progress)
+
+
+def check(
+    data: Any,
+    *,
+    deep: bool = False,
+    config: Config | None = None,
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Checked:
+    """What is there and what is wrong with it, as `read` finds it; with `deep` also what takes a look into the
+    pictures: wrong labels, near-duplicates, outliers, dark, blurred and blank pictures, classes that overlap.
+
+    Deep checks take the features that `train` keeps for the base inside the package, and keep them for it. They need
+    the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
+    """
+    config = make_config(config=config, data=options)
+    source = _source(data, config)
+    if not deep:
+        return Checked(_catalog(source, config, None, progress))
+    from tellapart.data.labels import require_cleanlab
+    from tellapart.training.inspection import inspection_spec, look_into
+
+    require_cleanlab()
+    with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:
+        catalog = _catalog(source, config, cache, progress)
+        return look_into(catalog, config, cache, given=any(row.split for row in source.rows), progress=progress)
+
+
+def _source(data: Any, config: Config) -> Source:
+    """The labelled pictures, with the corrections of the configuration."""
+    source = read_source(data, config.data)
+    if config.data.corrections is None:
+        return source
+    path = Path(config.data.corrections)
+    return corrected(source, read_corrections(path), str(path))
 
 
 def _catalog(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:
@@ -165,6 +220,8 @@ def make_config(
     if seed is not None:
         values["seed"] = seed
     values["data"] |= {name: value for name, value in (data or {}).items() if value is not None}
+    if values["data"].get("corrections"):
+        values["data"]["corrections"] = str(Path(values["data"]["corrections"]).expanduser().absolute())
     return Config.from_dict(values).with_values(settings)
 
 
@@ -176,21 +233,26 @@ def train(
     name: str | None = None,
     command: str = "",
     cache_limit: int = DEFAULT_LIMIT,
+    budget: float | None = None,
     progress: Progress = SILENT,
     **options: Any,
 ) -> Run:
     """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
 
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
-    (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk.
+    (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk. budget: seconds from now, after
+    which training ends as by Ctrl-C: its best epoch is kept, and `resume` goes on.
     """
     from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
 
+    deadline = _deadline(budget)
     config = config or make_config(**options)
     if config.model.name != AUTO:
         resolve(config.model)  # before any picture is read
-    source = _source_of(data) if isinstance(data, Catalog) else read_source(data, config.data)
+    if isinstance(data, Catalog) and config.data.corrections is not None:
+        raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
+    source = _source_of(data) if isinstance(data, Catalog) else _source(data, config)
     config, spec, decided = decide(config, source)
     place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
@@ -201,15 +263,27 @@ def train(
             catalog = _catalog(source, config, cache, progress)
         require_trainable(catalog)
         run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
-        fit(run, cache, progress=progress)
+        fit(run, cache, deadline=deadline, progress=progress)
     write_report(run.path, progress=progress)
     return Run(run.path)
 
 
-def resume(run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, progress: Progress = SILENT) -> Run:
-    """Go on with a run that was interrupted, as if it had never stopped. Raises RunError where the pictures changed."""
+def _deadline(budget: float | None) -> float | None:
+    return None if budget is None else time.monotonic() + budget
+
+
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    cache_limit: int = DEFAULT_LIMIT,
+    budget: float | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
+    RunError where the pictures changed."""
     from tellapart.training.fit import fit
 
+    deadline = _deadline(budget)
     folder = open_folder(run)
     folder.clear_unfinished()
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
@@ -221,7 +295,7 @@ def resume(run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, pro
                 f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
                 "Put them back, or train a new run."
             )
-        fit(folder, cache, progress=progress)
+        fit(folder, cache, deadline=deadline, progress=progress)
     write_report(folder.path, progress=progress)
     return Run(folder.path)
 
@@ -302,7 +376,7 @@ def evaluate(
     run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = SILENT
 ) -> Evaluation:
     """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name."""
-    from tellapart.inference.measure import measure
+    from tellapart.inference.measure import measure, told_of_leaks
 
     folder = open_run(run)
     if data is None:
@@ -316,8 +390,9 @@ def evaluate(
         if split not in {picture.split for picture in pictures}:
             pictures = tuple(replace(picture, split=split) for picture in pictures)
         catalog = Catalog(source.root, _task(pictures), pictures)
-    evaluation, _ = measure(folder.predictor(), catalog, split, progress=progress)
-    return evaluation
+    evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
+    seen = seen_before(folder.catalog.pictures, split if data is None else "test")
+    return told_of_leaks(evaluation, folder.task, catalog, split, predictions, seen)
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:

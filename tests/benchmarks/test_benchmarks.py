@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "train", "pretrained", "another-head", "scan", "second-start", "predict", "predict-base", "predict-stream",
-    "predict-one", "start", "memory",
+    "predict-one", "serve", "serve-waiting", "start", "memory",
 )  # fmt: skip
 
 
@@ -40,6 +41,8 @@ def photos(tmp_path: Path) -> Path:
     "name", [pytest.param(name, marks=pytest.mark.slow) if name != "start" else name for name in NAMES]
 )
 def test_a_benchmark_gives_a_figure_for_us_and_every_peer(name: str, photos: Path) -> None:
+    if name.startswith("serve") and shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed")
     done = benchmarks(name, "--smoke", "--json", "--data", str(photos))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

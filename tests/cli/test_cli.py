@@ -53,7 +53,9 @@ def test_help_names_every_command() -> None:
         "train",
         "evaluate",
         "predict",
+        "explain",
         "compare",
+        "ladder",
         "report",
         "runs",
         "models",
@@ -65,7 +67,21 @@ def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "check", "train", "evaluate", "predict", "compare", "report", "runs", "models", "recipes"]
+    "name",
+    [
+        "demo",
+        "check",
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "compare",
+        "ladder",
+        "report",
+        "runs",
+        "models",
+        "recipes",
+    ],
 )
 def test_every_command_explains_itself(name: str) -> None:
     shown = call(name, "--help")
@@ -110,6 +126,11 @@ def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp
         (["models", "cnm"], "cnn"),
         (["runs", "nowhere"], "nowhere"),
         (["compare", "nowhere", "neither"], "There is no run nowhere"),
+        (["ladder"], "Give the pictures"),
+        (["ladder", "builtin:pets", "--rung", "dens", "--rung", "conv"], "Did you mean 'dense'"),
+        (["ladder", "builtin:pets", "--budget", "soon"], "30s, 10m or 1h"),
+        (["ladder", "--resume", "nowhere"], "no ladder"),
+        (["ladder", "builtin:pets", "--resume", "nowhere"], "give at most --budget"),
         (["report"], "Give a run"),
         (["report", "nowhere", "--all", "runs"], "Give a run"),
     ],
@@ -276,3 +297,43 @@ def test_the_demo_does_the_whole_job_offline(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "accuracy" in shown.stdout
     assert (tmp_path / "runs" / "demo-1" / "report.html").exists()
+
+
+def test_check_writes_corrections_only_with_deep(two_shapes: Path, tmp_path: Path) -> None:
+    shown = call("check", two_shapes, "--write", tmp_path / "c.csv")
+    assert shown.returncode == 2
+    assert "give both" in shown.stderr
+    assert not (tmp_path / "c.csv").exists()
+
+
+def test_check_and_train_apply_corrections_and_name_what_is_wrong_with_them(two_shapes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("path,action,label\ndisc/disc 0.png,relabel,stripes\ndisc/disc 1.png,drop,\n")
+    shown = call("check", two_shapes, "--corrections", path, "--format", "json")
+    assert shown.returncode == 0, shown.stderr
+    told = json.loads(shown.stdout)
+    assert told["pictures"] == 59
+    assert [f["meaning"] for f in told["findings"] if f["kind"] == "corrected"] == [
+        "Corrections of c.csv: 1 relabelled, 1 dropped."
+    ]
+    path.write_text("path,action\ndisc/disk 0.png,drop\n")
+    refused = call("train", two_shapes, "--corrections", path, "--out", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "disc/disk 0.png is not among the 60 pictures" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_deep_check_finds_tells_and_proposes(tmp_path: Path) -> None:
+    pytest.importorskip("cleanlab")
+    from tests.faults import make_faults
+
+    faults = make_faults("builtin:pets", tmp_path / "photos")
+    shown = call("check", tmp_path / "photos", "--deep", "--write", tmp_path / "c.csv")
+    assert shown.returncode == 1, shown.stderr
+    for kind in ("near-leaking", "suspect-label", "outlier", "blank", "dark", "blurred", "tiny"):
+        assert kind in shown.stdout
+    assert f"tellapart train {tmp_path / 'photos'} --corrections {tmp_path / 'c.csv'}" in shown.stdout
+    rows = (tmp_path / "c.csv").read_text().splitlines()
+    assert rows[0] == "path,action,label,group,reason"
+    assert sum(row.split(",")[0] in faults.spoiled["blank"] for row in rows) == 5

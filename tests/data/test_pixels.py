@@ -378,6 +378,14 @@ def test_warnings_of_pillow_stay_inside_and_filters_of_others_stay() -> None:
     assert np.abs(read(corrupt, SPEC).astype(int) - read(PHOTO, SPEC)).mean() < 2
 
 
+def test_a_png_that_lacks_its_palette_is_unreadable() -> None:
+    whole = encoded(Image.fromarray(PHOTO).quantize(16), "PNG")
+    start = whole.index(b"PLTE") - 4
+    length = int.from_bytes(whole[start : start + 4], "big")
+    with pytest.raises(PictureError, match="unreadable"):
+        read(whole[:start] + whole[start + 12 + length :], SPEC)
+
+
 def test_damaged_bytes_raise_picture_errors_and_nothing_else() -> None:
     generator = np.random.default_rng(7)
     for data, _ in TABLE.values():

@@ -64,6 +64,7 @@ def test_every_picture_gets_its_digest_size_and_mode_in_order(folder: Path) -> N
     assert [p.path for p in found] == [row.path for row in read_source(folder, DataConfig()).rows]
     assert {(p.width, p.height, p.mode, p.error) for p in found} == {(40, 40, "RGB", "")}
     assert len({p.digest for p in found}) == 60
+    assert all(len(p.fingerprint) == 32 for p in found)
 
 
 def test_progress_counts_every_picture_to_the_end(folder: Path) -> None:
@@ -190,7 +191,7 @@ def test_pictures_whose_pixels_left_the_cache_are_decoded_again(
 
 @pytest.mark.parametrize("damage", ["garbage", "foreign", "folder"])
 def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: str) -> None:
-    path = own_cache / "scan-1.sqlite"
+    path = own_cache / "scan-2.sqlite"
     if damage == "garbage":
         path.write_bytes(b"nothing of ours" * 1000)
     elif damage == "foreign":

@@ -49,7 +49,14 @@ def test_few_pictures_without_a_mistake_make_no_certainty() -> None:
     logits = np.array([[4.0, 0.0], [0.0, 4.0]] * 5)
     truth = np.array([0, 1] * 5)
     assert COLDEST < fit_temperature(logits, truth) < HOTTEST
-    assert softmax(logits / fit_temperature(logits, truth)).max() < 0.95
+    assert softmax(logits / fit_temperature(logits, truth)).max() < 0.96
+
+
+def test_one_mistake_among_few_pictures_moves_the_temperature_little_and_among_many_more() -> None:
+    few, many = (np.array([[2.0, 0.0]] * n) for n in (5, 500))
+    truth = [np.array([1] + [0] * 4), np.array([1] * 100 + [0] * 400)]
+    # Four of five: the logit of 0.8 is 1.39, so a temperature of 1.44 would fit alone.
+    assert 1 < fit_temperature(few, truth[0]) < fit_temperature(many, truth[1]) < 1.45
 
 
 def test_right_probabilities_stay_within_chance_and_wrong_ones_do_not() -> None:

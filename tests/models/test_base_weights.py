@@ -317,3 +317,10 @@ def test_the_real_weights_see_that_a_picture_and_its_mirror_image_are_alike(name
     plain, mirrored = (value / np.linalg.norm(value, axis=1, keepdims=True) for value in features)
     assert (np.argmax(plain @ mirrored.T, axis=1) == np.arange(8)).all()
     assert features[0].std(axis=0).mean() > 0.1
+
+
+def test_the_digest_of_the_bundled_weights_is_known_without_keras() -> None:
+    for name, digest in base_weights.BUNDLED_DIGESTS.items():
+        model = build(TWO, ImageSpec(64, 64), ModelConfig(name=name))
+        load_base(model, BASES[name], "auto")
+        assert weights_digest(model) == digest

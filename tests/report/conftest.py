@@ -11,6 +11,7 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation, evaluate
+from tellapart.report.predictions import Predictions
 from tellapart.report.report import ReportInput
 from tellapart.task import Task
 
@@ -34,17 +35,22 @@ def make_history(epochs: int = 12) -> list[dict[str, float]]:
     ]
 
 
-def make_evaluation(classes: tuple[str, ...], n: int, paths: list[str] | None = None, surety: float = 4) -> Evaluation:
+def evaluated(classes: tuple[str, ...], found: Predictions, **options: Any) -> Evaluation:
+    return evaluate(Task(classes), found.truth, found.probabilities, paths=found.paths, **{"split": "test", **options})
+
+
+def read_made_up(path: str, side: int) -> np.ndarray:
+    """Noise, which of all pictures takes the most bytes, and is another for each path."""
+    seed = sum(path.encode("utf-8", "surrogateescape"))
+    return np.random.default_rng(seed).integers(0, 256, (side * 3 // 4, side, 3), dtype=np.uint8)
+
+
+def make_predictions(classes: tuple[str, ...], n: int, surety: float = 4) -> Predictions:
     generator = np.random.default_rng(0)
     truth = np.arange(n) % len(classes)
     odds = np.exp(generator.normal(size=(n, len(classes))) + surety * np.eye(len(classes))[truth])
-    names = paths or [f"pets/{classes[t]}_{i}.jpg" for i, t in enumerate(truth)]
-    return evaluate(Task(classes), truth, odds / odds.sum(axis=1, keepdims=True), paths=names, split="test")
-
-
-def read_made_up(path: str) -> np.ndarray:
-    seed = sum(path.encode("utf-8", "surrogateescape"))
-    return np.random.default_rng(seed).integers(0, 256, (200, 260, 3), dtype=np.uint8)
+    paths = tuple(f"pets/{classes[t]}_{i}.jpg" for i, t in enumerate(truth))
+    return Predictions(paths, truth, odds / odds.sum(axis=1, keepdims=True))
 
 
 def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -> ReportInput:
@@ -55,16 +61,16 @@ def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -
         )
         for i in range(5 * n)
     )
+    predictions = make_predictions(classes, n)
     values: dict[str, Any] = {
         "title": "Three breeds of pets",
         "command": "tellapart train pets --model efficientnet-lite0 --set train.epochs=12",
         "config": Config.from_dict({"model": {"name": "efficientnet-lite0"}, "image": {"height": 224, "width": 224}}),
-        "catalog": Catalog(
-            Path("pets"), Task(classes), pictures, (), "Labels were read from file names such as Bengal_1.jpg."
-        ),
+        "catalog": Catalog(Path("pets"), Task(classes), pictures, (), "labels in file names such as Bengal_1.jpg"),
         "history": make_history(),
         "best_epoch": 4,
-        "evaluation": make_evaluation(classes, n),
+        "evaluation": evaluated(classes, predictions),
+        "predictions": predictions,
         "read_thumbnail": read_made_up,
         "environment": {"tellapart": "0.1.0", "python": "3.12.4", "keras": "3.8.0", "processor": "8 cores, no GPU"},
         "findings": [
@@ -76,10 +82,12 @@ def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -
         "network": "input  (224, 224, 3)\nhead   (3,)",
         "onnx_check": {"pictures": 64, "largest_difference": 6e-08, "same_answers": "64 of 64"},
         "batch": (
-            np.stack([read_made_up(str(i))[:64, :64] for i in range(20)]),
+            np.stack([read_made_up(str(i), 64) for i in range(20)]),
             [classes[i % len(classes)] for i in range(20)],
         ),
     }
+    if "evaluation" in changes:
+        values["predictions"] = None  # those above are of other pictures
     return ReportInput(**{**values, **changes})
 
 

@@ -108,3 +108,19 @@ def test_a_run_holds_no_pickle(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
     assert sorted(p.suffix for p in run.path.iterdir()) == [".csv", ".json", ".toml"]
     json.loads(run.run_file.read_text(errors="surrogateescape"))
+
+
+def test_a_catalog_from_before_there_were_fingerprints_is_read(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    lines = run.catalog_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    assert lines[0].endswith(",fingerprint")
+    older = [lines[0].removesuffix(",fingerprint"), *(line.removesuffix(",") for line in lines[1:])]
+    run.catalog_file.write_text("\n".join(older), encoding="utf-8", errors="surrogateescape")
+    assert run.catalog == CATALOG
+
+
+def test_corrections_are_kept_in_the_run(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("path,action\na/1.jpg,drop\n")
+    config = Config.from_dict({"data": {"corrections": str(tmp_path / "c.csv")}})
+    run = create(tmp_path / "run", config=config)
+    assert run.corrections_file.read_text() == "path,action\na/1.jpg,drop\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,22 +17,36 @@ if TYPE_CHECKING:
 
 def command(
     data: options.Data,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Look into the pictures: wrong labels, near-duplicates, outliers, faults."),
+    ] = False,
+    write: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With --deep: write the corrections proposed, as a csv.")
+    ] = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    corrections: options.Corrections = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Say what pictures are there and what is wrong with them. Nothing is changed on the disk.
+    """Say what pictures are there and what is wrong with them. No picture is changed.
 
     Exit code 1: something needs a person.
     """
     from tellapart import api
     from tellapart.data.catalog import SPLITS
+    from tellapart.errors import ConfigError
 
-    given = options.data_options(label_pattern, path_column, label_column, root)
+    if write is not None and not deep:
+        raise ConfigError("--write writes what --deep proposes: give both.")
+    given = options.data_options(label_pattern, path_column, label_column, root, corrections)
     with display() as progress:
-        catalog = api.read(data, config=api.make_config(data=given), progress=progress)
+        checked = api.check(data, deep=deep, config=api.make_config(data=given), progress=progress)
+    catalog = checked.catalog
+    if write is not None:
+        checked.write_corrections(write)
     needs_person = any(finding.needs_person for finding in catalog.findings)
     counts = catalog.counts()
     if format is options.Format.json:
@@ -45,6 +60,7 @@ def command(
                 "broken": len(catalog.broken),
                 "counts": counts,
                 "findings": [finding.to_dict() for finding in catalog.findings],
+                "corrections": [asdict(row) for row in checked.corrections],
             }
         )
     else:
@@ -55,6 +71,11 @@ def command(
             summary.add_row(label, *map(str, numbers), str(sum(numbers)))
         show(summary)
         show_findings(catalog.findings)
+        if write is not None:
+            show(
+                f"{len(checked.corrections)} corrections proposed in {write}; look at each, remove those that are wrong"
+            )
+            show(f"next    tellapart train {data} --corrections {write}")
     if needs_person:
         raise typer.Exit(NEEDS_PERSON)
 

@@ -39,6 +39,8 @@ def command(
     for name, estimate in evaluation.metrics.items():
         figures.add_row(name, str(estimate))
     show(figures)
+    for note in evaluation.notes:
+        show(note)
     classes = table("class", ">pictures", ">precision", ">recall", ">f1")
     for row in evaluation.per_class:
         values = ("-" if value is None else str(value) for value in (row.precision, row.recall, row.f1))

@@ -26,6 +26,10 @@ LabelColumn = Annotated[
 Root = Annotated[
     str | None, typer.Option(help="Folder that the paths of a table are relative to.", rich_help_panel=DATA_PANEL)
 ]
+Corrections = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A csv of what to relabel, drop and regroup.", rich_help_panel=DATA_PANEL),
+]
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
 
 
@@ -40,9 +44,31 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the answer i
 
 
 def data_options(
-    label_pattern: str | None, path_column: str | None, label_column: str | None, root: str | None
+    label_pattern: str | None,
+    path_column: str | None,
+    label_column: str | None,
+    root: str | None,
+    corrections: str | None = None,
 ) -> dict[str, Any]:
-    return {"label_pattern": label_pattern, "path_column": path_column, "label_column": label_column, "root": root}
+    return {
+        "label_pattern": label_pattern,
+        "path_column": path_column,
+        "label_column": label_column,
+        "root": root,
+        "corrections": corrections,
+    }
+
+
+def parse_duration(text: str) -> float:
+    """A time in seconds.
+
+    >>> parse_duration("10m"), parse_duration("90s"), parse_duration("1.5h")
+    (600.0, 90.0, 5400.0)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text, re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise typer.BadParameter(f"{text!r} is no time; expected such as 30s, 10m or 1h.")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2].lower()]
 
 
 def parse_bytes(text: str) -> int:

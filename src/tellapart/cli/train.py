@@ -42,6 +42,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    corrections: options.Corrections = None,
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
@@ -54,7 +55,7 @@ def command(
     if resume is not None:
         if (
             data is not None
-            or any((recipe, model, weights, fine_tune, config, image_size, augment, epochs, settings, out))
+            or any((recipe, model, weights, fine_tune, config, image_size, augment, epochs, settings, out, corrections))
             or seed is not None
         ):
             raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
@@ -75,7 +76,7 @@ def command(
             augment=augment,
             epochs=epochs,
             seed=seed,
-            data=options.data_options(label_pattern, path_column, label_column, root),
+            data=options.data_options(label_pattern, path_column, label_column, root, corrections),
             settings=settings or (),
         )
         with display() as progress:
@@ -88,7 +89,7 @@ def command(
 def show_run(run: Run, format: options.Format) -> None:
     """What a run reached, what to read and what to do next. Exit code 1 where something needs a person."""
     from tellapart.evaluation.evaluate import Evaluation
-    from tellapart.runs.run import unit_of
+    from tellapart.runs.run import CLEAN_PART, unit_of
 
     record, metrics = run.record, run.metrics
     if format is options.Format.json:
@@ -99,9 +100,10 @@ def show_run(run: Run, format: options.Format) -> None:
                 show(f"{finding['severity']}: {finding['meaning']} {finding['done']}")
         for split, values in metrics.items():
             accuracy = values["accuracy"]
+            clean = " that have no copy in training" if split.endswith(CLEAN_PART) else ""
             show(
                 f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f}) "
-                f"on {values['n']} pictures of the {split} split, 95 % interval"
+                f"on {values['n']} pictures of the {values['split']} split{clean}, 95 % interval"
             )
             for line in verdict_lines(Evaluation.from_dict(values)):
                 show(line)

@@ -21,13 +21,16 @@ from tellapart.task import Task
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-COLUMNS = ("path", "label", "split", "group", "digest", "width", "height", "mode", "error")
+COLUMNS = ("path", "label", "split", "group", "digest", "width", "height", "mode", "error", "fingerprint")
+OLDER_COLUMNS = COLUMNS[:-1]
+"""Of runs before 0.2, which had no fingerprints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes;
-    error is empty for a picture that decodes."""
+    error is empty for a picture that decodes; fingerprint is what it looks like (data.fingerprint), empty for one that
+    looks like nothing."""
 
     path: str
     label: str
@@ -38,6 +41,7 @@ class Picture:
     height: int = 0
     mode: str = ""
     error: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def read_pictures(path: Path) -> tuple[Picture, ...]:
     """The rows of a catalog.csv. Raises RunError for a file that is none."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) != COLUMNS:
+        if tuple(rows.fieldnames or ()) not in (COLUMNS, OLDER_COLUMNS):
             raise RunError(
                 f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}."
             )

@@ -1,4 +1,4 @@
-"""Pictures -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. Files stay as they are.
+"""Pictures -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. No file is changed.
 
 Each check takes the pictures with their splits and yields findings; CHECKS is the table of all. Read by: api.
 """
@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tellapart.data.catalog import SPLITS, Picture
+from tellapart.data.duplicates import Pair, near_copies
 from tellapart.data.findings import Finding
 from tellapart.data.splits import MINIMUM
 
@@ -20,9 +21,12 @@ ELONGATED = 4
 
 def find_all(pictures: Sequence[Picture], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """All findings, those that the source gave among them, the gravest first."""
+    return in_order_of_gravity([*known, *(finding for check in CHECKS for finding in check(pictures))])
+
+
+def in_order_of_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     order = {"error": 0, "warning": 1, "note": 2}
-    found = [*known, *(finding for check in CHECKS for finding in check(pictures))]
-    return tuple(sorted(found, key=lambda finding: order[finding.severity]))
+    return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
 
 
 def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
@@ -73,6 +77,52 @@ def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
             f"{_pictures(len(plain), 'is', 'are')} there more than once, byte for byte.",
             "Kept on one side of the split.",
         )
+
+
+def near_duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    """Copies that were recompressed, resized, brightened or mirrored, as far as looks alone tell."""
+    yield from near_findings(near_copies(pictures))
+
+
+def near_findings(pairs: Iterable[Pair]) -> Iterator[Finding]:
+    """What is to be said of pictures that look the same: under two labels, in two splits, or neither."""
+    contradicting, leaking, plain = [], [], []
+    for one, other in pairs:
+        if one.label != other.label:
+            contradicting.append(f"{one.path} [{one.label}] ~ {other.path} [{other.label}]")
+        if one.split != other.split:
+            leaking.append(f"{one.path} [{one.split}] ~ {other.path} [{other.split}]")
+        if one.label == other.label and one.split == other.split:
+            plain.append(f"{one.path} ~ {other.path}")
+    if contradicting:
+        yield Finding(
+            "near-contradicting-labels",
+            "warning",
+            tuple(contradicting),
+            f"{_pairs(len(contradicting))} under two labels, so one of each may be wrong.",
+            "Kept. Look at them, and relabel or drop the wrong one.",
+        )
+    if leaking:
+        yield Finding(
+            "near-leaking",
+            "error",
+            tuple(leaking),
+            f"{_pairs(len(leaking))} in two splits, so the test is easier than life.",
+            "Kept there. Where the splits were given, evaluation also tells the accuracy on the pictures without a "
+            "copy; drop one of each pair. Where they are drawn, regroup the pairs: check --deep --write proposes both.",
+        )
+    if plain:
+        yield Finding(
+            "near-duplicate",
+            "note",
+            tuple(plain),
+            f"{_pairs(len(plain))} on one side of the split.",
+            "Kept there.",
+        )
+
+
+def _pairs(count: int) -> str:
+    return "1 pair looks the same" if count == 1 else f"{count} pairs look the same"
 
 
 def balance(pictures: Sequence[Picture]) -> Iterator[Finding]:
@@ -154,4 +204,6 @@ def _pictures(count: int, one: str, many: str) -> str:
     return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
 
 
-CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (broken, duplicates, balance, few, odd)
+CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (
+    broken, duplicates, near_duplicates, balance, few, odd
+)  # fmt: skip

@@ -18,7 +18,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, floor
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -57,12 +57,14 @@ _TURNS: dict[int, _Turn] = {
 # EPS is a program that Pillow hands to Ghostscript: not a picture, and not safe to run.
 _REFUSED_FORMATS = {"EPS"}
 _EDGE = cv2.BORDER_REPLICATE
+_SMALL = ImageSpec(32, 32, channels=1)
 # What Pillow's decoders raise on damaged files: their parsers index, unpack and convert without checking.
 _DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
     TypeError,
+    AssertionError,
     LookupError,
     AttributeError,
     EOFError,
@@ -77,12 +79,14 @@ _DAMAGE = (
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """pixels: uint8 (h, w, c), None where no spec was given. width, height: the picture's own, after its EXIF
-    orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...)."""
+    orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...). thumbnail: the whole picture in
+    grey, uint8 (32, 32), where it was asked for."""
 
     pixels: NDArray[np.uint8] | None
     width: int
     height: int
     mode: str
+    thumbnail: NDArray[np.uint8] | None = field(default=None, repr=False)
 
 
 def read(source: Source, spec: ImageSpec, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -97,7 +101,7 @@ def read(source: Source, spec: ImageSpec, *, max_pixels: int = MAX_PIXELS) -> ND
     return cast(NDArray[np.uint8], decode(source, spec, max_pixels).pixels)
 
 
-def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS, *, thumbnail: bool = False) -> Decoded:
     """Decode the whole picture; without a spec only to prove that it is whole, at the smallest scale there is.
 
     Values of more than 8 bits are scaled by their range: 16-bit by 65535; 32-bit integers by 65535 where all lie in
@@ -118,9 +122,10 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS)
         loaded = _Loaded(image, image.mode, image.size, image.size, 1)
     else:
         with _opened(source) as file, _quiet():
-            loaded = _load(file, spec, max_pixels)
+            loaded = _load(file, spec or (_SMALL if thumbnail else None), max_pixels)
     width, height = loaded.size[::-1] if loaded.turn >= 5 else loaded.size
-    return Decoded(None if spec is None else _fit(loaded, spec), width, height, loaded.mode)
+    small = _thumbnail(loaded) if thumbnail else None
+    return Decoded(None if spec is None else _fit(loaded, spec), width, height, loaded.mode, small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +331,14 @@ def _fit(loaded: _Loaded, spec: ImageSpec) -> NDArray[np.uint8]:
     top, left = (spec.height - height) // 2, (spec.width - width) // 2
     canvas[top : top + height, left : left + width] = pixels
     return canvas
+
+
+def _thumbnail(loaded: _Loaded) -> NDArray[np.uint8]:
+    """From every n-th pixel, which costs a third of a mean over all and moves a fingerprint by 3 bits of 128."""
+    few = loaded.image.resize([min(side, 96) for side in loaded.image.size], Image.Resampling.NEAREST)
+    pixels = cv2.resize(np.asarray(few), (32, 32), interpolation=cv2.INTER_AREA)
+    grey = cast(NDArray[np.uint8], pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    return _TURNS[loaded.turn](grey) if loaded.turn in _TURNS else grey
 
 
 def _bilinear(image: Image.Image, box: tuple[float, float, float, float], inner: tuple[int, int]) -> NDArray[np.uint8]:

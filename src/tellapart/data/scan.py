@@ -1,4 +1,4 @@
-"""Source -> pictures: every file read and decoded once, in parallel, with its digest, size, mode or error.
+"""Source -> pictures: every file read and decoded once, in parallel, with its digest, size, mode, looks or error.
 
 Where a cache is given, the same decoding fills it, so that training does not decode again. What was found is
 remembered by (path, size, times): a second scan of unchanged files costs a stat each. Read by: api, training.
@@ -22,6 +22,7 @@ from tellapart.config import ImageConfig
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
+from tellapart.data.fingerprint import fingerprint
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Row, Source
 from tellapart.errors import PictureError
@@ -31,6 +32,8 @@ from tellapart.progress import SILENT, Progress
 from tellapart.task import Fit, ImageSpec
 
 SAMPLE = 32
+TINY = 32
+"""Pixels of a side: pictures of fewer tell too little to know a copy by, as all of a collection look alike."""
 SMALL_SIDE = 96
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 COMMIT_SECONDS = 2.0
@@ -141,13 +144,16 @@ def _decoded(
             else:
                 content = opened
             digest = content_digest(content)
-            decoded = pixels.decode(content, spec, max_pixels=max_pixels)
+            decoded = pixels.decode(content, spec, max_pixels=max_pixels, thumbnail=True)
         except PictureError as problem:
             error = str(problem)
         except OSError as problem:
             error = f"unreadable: {problem.strerror or problem}"
         size = (decoded.width, decoded.height, decoded.mode)
-        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error)
+        looks = ""
+        if decoded.thumbnail is not None and min(decoded.width, decoded.height) >= TINY:
+            looks = fingerprint(decoded.thumbnail)
+        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks)
         return _Found(index, picture, stamp, decoded.pixels)
 
     yield from in_order(work, groups, ahead=2 * cores())
@@ -161,7 +167,7 @@ class _Memory:
         self._last = time.monotonic()
 
     def __enter__(self) -> _Memory:
-        path = cache_root() / "scan-1.sqlite"
+        path = cache_root() / "scan-2.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _open_memory(path)
@@ -189,10 +195,11 @@ class _Memory:
             if stamp is None or entry is None or entry[:3] != stamp[1:]:
                 pictures.append(None)
                 continue
-            digest, width, height, mode, error = entry[3:]
+            digest, width, height, mode, error, looks = entry[3:]
             if not error and width * height > max_pixels:
                 error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {max_pixels}"))
-            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, width, height, mode, error))
+            size = (width, height, mode)
+            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks))
         return pictures
 
     def _known(self, names: list[bytes]) -> dict[bytes, tuple[Any, ...]]:
@@ -204,7 +211,7 @@ class _Memory:
             for start in range(0, len(names), QUERY):
                 some = names[start : start + QUERY]
                 marks = ",".join("?" * len(some))
-                columns = "path, size, mtime, ctime, digest, width, height, mode, error"
+                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint"
                 rows = self._connection.execute(f"SELECT {columns} FROM pictures WHERE path IN ({marks})", some)
                 known.update((row[0], row[1:]) for row in rows)
         return known
@@ -212,14 +219,23 @@ class _Memory:
     def keep(self, group: list[_Found]) -> None:
         # The bound on pixels may change from call to call, and an unreadable file may be readable next time.
         rows = [
-            (*found.stamp, picture.digest, picture.width, picture.height, picture.mode, picture.error)
+            (
+                *found.stamp,
+                picture.digest,
+                picture.width,
+                picture.height,
+                picture.mode,
+                picture.error,
+                picture.fingerprint,
+            )
             for found in group
             if found.stamp is not None and not (picture := found.picture).error.startswith(("too many", "unreadable"))
         ]
         if self._connection is None or not rows:
             return
+        marks = ",".join("?" * len(rows[0]))
         with suppress(sqlite3.Error):
-            self._connection.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({marks})", rows)
             if time.monotonic() - self._last > COMMIT_SECONDS:
                 self._connection.commit()
                 self._last = time.monotonic()
@@ -231,7 +247,7 @@ def _open_memory(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(
         "CREATE TABLE IF NOT EXISTS pictures (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
-        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT) WITHOUT ROWID"
+        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT) WITHOUT ROWID"
     )
     return connection
 

@@ -1,4 +1,4 @@
-"""Pictures without a split -> train, validation, test: stratified, duplicates and groups together, stored.
+"""Pictures without a split -> train, validation, test: stratified, copies and groups together, stored.
 
 Splits that the source gives are kept. A test split that is missing is taken from the training pictures, then a
 validation split from what remains. Who goes where follows from a hash of (seed, content), not from names or order: the
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tellapart.data.catalog import Picture
+from tellapart.data.duplicates import groups_of
 
 MINIMUM = 3
 """Pictures of the smallest class that can stand in all three splits."""
@@ -78,21 +79,3 @@ def _draw(
 def _rank(rows: list[Picture], indices: list[int], purpose: str) -> bytes:
     content = min(rows[index].digest for index in indices)
     return hashlib.blake2b(f"{purpose}/{content}".encode(), digest_size=16).digest()
-
-
-def groups_of(rows: list[Picture], usable: list[int]) -> list[int]:
-    """A group number for each picture: pictures with the same content or the same given group share one."""
-    parent = list(range(len(rows)))
-
-    def find(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    first: dict[tuple[str, str], int] = {}
-    for index in usable:
-        for key in (("digest", rows[index].digest), ("group", rows[index].group)):
-            if key[1]:
-                parent[find(index)] = find(first.setdefault(key, index))
-    return [find(index) for index in range(len(rows))]

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
 from tellapart.files import replacing
+from tellapart.inference.class_activation import MAP, addition, last_map
 from tellapart.inference.onnx_graph import UnknownLayerError, write_graph
-from tellapart.inference.predictor import METADATA_KEY, Metadata, open_session
+from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, open_session
 from tellapart.models.answers import CLASS_ACTIVATION, answering, answering_head
 from tellapart.models.backend import start_keras
 
@@ -53,10 +54,13 @@ def export_onnx(
 
     whole, names = answering(model, means)
     expected = outputs(whole, pictures)
-    graph = convert(whole, names) if base is None else _on_base(onnx.load(str(base)), model, means)
-    entry = graph.metadata_props.add()
-    entry.key = METADATA_KEY
-    entry.value = json.dumps(metadata.to_dict(), ensure_ascii=False)
+    adds = CLASS_ACTIVATION not in names
+    graph = _whole(model, whole, names, adds) if base is None else _on_base(onnx.load(str(base)), model, means, adds)
+    entries = {METADATA_KEY: json.dumps(metadata.to_dict(), ensure_ascii=False)}
+    if adds:
+        entries[ADDITION_KEY] = addition(model, graph)
+    for key, value in entries.items():
+        graph.metadata_props.add(key=key, value=value)
     with replacing(path) as neighbour:
         onnx.save(graph, str(neighbour))
         del graph  # as large as the network, which the comparison has in memory twice
@@ -88,15 +92,26 @@ def convert(model: keras.Model, names: Sequence[str]) -> onnx.ModelProto:
 
 
 def convert_base(base: keras.Model) -> onnx.ModelProto:
-    """Picture in; out come the pooled features, and then the feature map that they are the averages of."""
-    pooling = base.layers[-1]
-    both = start_keras().Model(base.input, [pooling.output, pooling.input])
+    """Picture in; out come the pooled features, and then the feature map that they are made of."""
+    both = start_keras().Model(base.input, [base.output, last_map(base)])
     both(np.zeros((1, *base.input.shape[1:]), np.uint8))
     return convert(both, ["features", "feature_map"])
 
 
-def _on_base(base: onnx.ModelProto, model: keras.Model, means: NDArray[np.float32] | None) -> onnx.ModelProto:
-    """One graph: what `base` gives out goes into the head of `model`."""
+def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: bool) -> onnx.ModelProto:
+    """with_map: the feature map, where there is one, is a tensor inside, under the name MAP."""
+    tensor = last_map(model) if with_map else None
+    if tensor is None:
+        return convert(whole, names)
+    more = start_keras().Model(whole.input, [*whole.outputs, tensor])
+    more(np.zeros((1, *model.input.shape[1:]), np.uint8))
+    return _inside(convert(more, [*names, MAP]), MAP)
+
+
+def _on_base(
+    base: onnx.ModelProto, model: keras.Model, means: NDArray[np.float32] | None, with_map: bool
+) -> onnx.ModelProto:
+    """One graph: what `base` gives out goes into the head of `model`. with_map: as above."""
     import onnx
 
     head, names = answering_head(model, means)
@@ -105,9 +120,18 @@ def _on_base(base: onnx.ModelProto, model: keras.Model, means: NDArray[np.float3
     outer.ir_version = inner.ir_version
     inner, outer = onnx.compose.add_prefix(inner, "base/"), onnx.compose.add_prefix(outer, "head/")
     wires = [(given.name, taken.name) for given, taken in zip(inner.graph.output, outer.graph.input, strict=False)]
-    joined = onnx.compose.merge_models(inner, outer, wires, outputs=[f"head/{name}" for name in names])
-    _rename(joined.graph, {f"head/{name}": name for name in names})
-    return joined
+    outputs = {f"head/{name}": name for name in names} | ({inner.graph.output[1].name: MAP} if with_map else {})
+    joined = onnx.compose.merge_models(inner, outer, wires, outputs=list(outputs))
+    _rename(joined.graph, outputs)
+    return _inside(joined, MAP)
+
+
+def _inside(graph: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The same, where the output of this name is a tensor inside."""
+    given = [output for output in graph.graph.output if output.name != name]
+    del graph.graph.output[:]
+    graph.graph.output.extend(given)
+    return graph
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, Split
+from tellapart.data.catalog import Catalog, Picture, Split
+from tellapart.data.duplicates import leaks
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
@@ -76,6 +79,38 @@ def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Predi
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
     paths, verdicts = [p.path for p in chosen.pictures], [p.verdict for p in predictions]
     return evaluate(task, truth, rows, paths=paths, split=split, verdicts=verdicts)
+
+
+def without_leaks(
+    task: Task, catalog: Catalog, split: Split, predictions: list[Prediction], leaking: Collection[str]
+) -> Evaluation | None:
+    """The same figures without the pictures of these paths, which have a copy among those that the network learned or
+    was chosen by; None where there are none such, or no others. predictions: of the split's pictures, in order."""
+    chosen = catalog.split(split)
+    clean = [row for row, picture in enumerate(chosen.pictures) if picture.path not in leaking]
+    if not leaking or not clean:
+        return None
+    part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in clean))
+    return _compared(task, part, split, [predictions[row] for row in clean])
+
+
+def told_of_leaks(
+    evaluation: Evaluation,
+    task: Task,
+    catalog: Catalog,
+    split: Split,
+    predictions: list[Prediction],
+    seen: Sequence[Picture],
+) -> Evaluation:
+    """The evaluation with a note on how many of its pictures have a copy among the seen ones, and on the others."""
+    leaking = leaks(catalog.split(split).pictures, seen)
+    if not leaking:
+        return evaluation
+    clean = without_leaks(task, catalog, split, predictions, leaking)
+    others = "" if clean is None else f"; the accuracy on the other {clean.n} is {clean.accuracy}"
+    whose = "have a copy among those that the run learned or was chosen by"
+    note = f"{len(leaking)} of the {evaluation.n} pictures {whose}{others}."
+    return replace(evaluation, notes=(*evaluation.notes, note))
 
 
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.inference.class_activation import kernel_name
+
 if TYPE_CHECKING:
     import keras
     import onnx
@@ -86,10 +88,10 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+    def constant(self, values: Any, dtype: Any = np.float32, name: str = "") -> str:
         from onnx import numpy_helper
 
-        name = f"constant_{len(self.constants)}"
+        name = name or f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
         return name
 
@@ -178,8 +180,9 @@ def _flatten(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     _require(len(layer.output.shape) == 2, layer, "more than one axis")
-    parts = [graph.constant(_values(layer.kernel)), *([graph.constant(_values(layer.bias))] if layer.use_bias else [])]
-    return graph.activate(graph.add("Gemm", [*inputs, *parts]), layer.activation)
+    kernel = graph.constant(_values(layer.kernel), name=kernel_name(layer))
+    bias = [graph.constant(_values(layer.bias))] if layer.use_bias else []
+    return graph.activate(graph.add("Gemm", [*inputs, kernel, *bias]), layer.activation)
 
 
 def _unit_length(graph: _Graph, layer: Any, inputs: list[str]) -> str:

@@ -6,6 +6,7 @@ pictures and predicts them, in order, with a bounded number in memory. Read by: 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import threading
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 METADATA_KEY = "tellapart"
+ADDITION_KEY = "tellapart_class_activation"
+"""Where inference.class_activation puts what a file adds to itself to tell places."""
 BATCH = 4
 """Pictures that a thread decodes and predicts at a time: what a network makes of more falls out of a core's cache."""
 
@@ -84,8 +87,12 @@ class Metadata:
         )
 
 
-def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use."""
+def open_session(path: Path, threads: int | None = None, addition: bytes = b"") -> onnxruntime.InferenceSession:
+    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use.
+
+    addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
+    read as one.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -94,7 +101,8 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
     # Threads that wait in a loop take the processor from those that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(os.fspath(path), options, providers=onnxruntime.get_available_providers())
+        model = path.read_bytes() + addition if addition else os.fspath(path)
+        return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
         raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
 
@@ -110,7 +118,8 @@ class Predictor:
         self._threads = threads or cores()
         self._session, self._opened = open_session(self.path, self._threads), self._threads
         self._opening = threading.Lock()
-        entry = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        entries = self._session.get_modelmeta().custom_metadata_map
+        entry = entries.get(METADATA_KEY)
         if entry is None:
             raise ExportError(
                 f"{self.path} carries no class names and picture size, so tellapart did not write it. "
@@ -121,6 +130,11 @@ class Predictor:
         self._input = self._session.get_inputs()[0].name
         names = [output.name for output in self._session.get_outputs()]
         self._asked = names[: 2 if names[1:2] == ["similarity"] else 1]
+        self._addition: str = entries.get(ADDITION_KEY, "")
+        self._gives_places = "class_activation" in names
+        self._explaining: onnxruntime.InferenceSession | None = None
+        self.tells_places = self._gives_places or bool(self._addition)
+        """Whether class_activation has an answer."""
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
         """uint8 pictures (n, height, width, channels) -> probabilities (n, classes), rows summing to 1."""
@@ -143,6 +157,23 @@ class Predictor:
         given = engine.run(self._asked, {self._input: batch})
         distance = 1 - given[1].astype(np.float64).max(axis=1) if given[1:] else np.full(len(batch), np.nan)
         return every_class(self.task, given[0]), distance
+
+    def class_activation(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Probabilities, and each place's share of each logit, (n, rows, columns, units): see models.answers.
+
+        Raises ExportError where the file tells no places. The first call may open the network a second time.
+        """
+        if not self.tells_places:
+            raise ExportError(f"{self.path} does not tell which places of a picture speak for a class.")
+        engine = self._engine(self._threads) if self._gives_places else self._with_addition()
+        said, shares = engine.run([self._asked[0], "class_activation"], {self._input: batch})
+        return every_class(self.task, said), shares
+
+    def _with_addition(self) -> onnxruntime.InferenceSession:
+        with self._opening:
+            if self._explaining is None:
+                self._explaining = open_session(self.path, self._threads, base64.b64decode(self._addition))
+            return self._explaining
 
     def predict(self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
         """One Prediction a path, in the order given; `pictures` may be endless, memory stays bounded."""

@@ -24,8 +24,9 @@ SIMILARITY = "similarity"
 """(n, classes), -1..1: the cosine of the picture's features to the mean of each class."""
 
 CLASS_ACTIVATION = "class_activation"
-"""(n, height, width, units): how much each place of the last feature map adds to each logit (class activation mapping:
-Zhou and others, CVPR 2016). Only where the last layer reads the averages of a feature map."""
+"""(n, height, width, units): each place's share of each logit, which is the mean over all places (class activation
+mapping: Zhou and others, CVPR 2016). Only where the last layer reads the averages of a feature map; for other networks
+see inference.class_activation."""
 
 
 def features_of(model: keras.Model) -> Any:
@@ -80,7 +81,7 @@ def _answers(model: keras.Model, features: Any, feature_map: Any, means: NDArray
         compare.set_weights([means.T])
     if feature_map is not None:
         last = model.layers[-1]
-        weigh = layers.Conv2D(last.units, 1, use_bias=False, name=CLASS_ACTIVATION)
+        weigh = layers.Conv2D(last.units, 1, name=CLASS_ACTIVATION)
         answers[CLASS_ACTIVATION] = weigh(feature_map)
-        weigh.set_weights([np.asarray(last.kernel)[None, None]])
+        weigh.set_weights([np.asarray(last.kernel)[None, None], np.asarray(last.bias)])
     return answers

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,19 @@ _RISE = 0.03
 _NOISES = 3  # of level losses with noise, 1 in 40 is then called rising
 _FALL = 0.01
 _MONITORS = {"val_loss": "lowest validation loss", "val_accuracy": "highest validation accuracy"}
+
+
+State = Literal["unknown", "broken", "overfits", "overfits-kept", "worse", "learning", "level", "linear"]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """state: `overfits-kept` where the epoch that was kept comes after the turn; `worse` without overfitting;
+    `learning` still at the end; `level`; `linear` of a head fitted to convergence; `broken` by a loss that is no
+    number; `unknown` where too little was seen."""
+
+    state: State
+    sentence: str
 
 
 def overfitting_sentence(
@@ -41,19 +55,24 @@ def overfitting_sentence(
     'It overfits from epoch 4 on: the validation loss rises from 0.50 to 1.00 while the training loss still falls. The
     epoch kept, 3 (lowest validation loss), comes before that.'
     """
+    return learning(history, monitor, kept).sentence
+
+
+def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", kept: int | None = None) -> Learning:
+    """The same, with what it comes to in a word."""
     if not history:
-        return "No epoch was trained."
+        return Learning("unknown", "No epoch was trained.")
     linear = [row for row in history if "regularization" in row]
     history = history[len(linear) :]
     if not history:
-        return _linear(linear, monitor, kept)
+        return Learning("linear", _linear(linear, monitor, kept))
     if any("val_loss" not in row for row in history):
-        return "Without validation pictures nobody can tell whether it overfits."
+        return Learning("unknown", "Without validation pictures nobody can tell whether it overfits.")
     if not all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in history):
-        return "The loss became not a number: nothing can be said about overfitting."
+        return Learning("broken", "The loss became not a number: nothing can be said about overfitting.")
     if len(history) < _FEWEST_EPOCHS:
         trained = "Only one epoch was" if len(history) == 1 else f"Only {len(history)} epochs were"
-        return f"{trained} trained: too few to tell whether it overfits."
+        return Learning("unknown", f"{trained} trained: too few to tell whether it overfits.")
     losses = np.array([row["loss"] for row in history], dtype=np.float64)
     validation = np.array([row["val_loss"] for row in history], dtype=np.float64)
     smooth, smooth_losses = _smoothed(validation), _smoothed(losses)
@@ -63,8 +82,12 @@ def overfitting_sentence(
         return _rising(history, monitor, _lowest_near(validation, turn), smooth_losses[turn] - smooth_losses[-1])
     third = max(2, len(history) // 3)
     if turn == len(history) - 1 and smooth[-1 - third] - smooth[-1] > _RISE * smooth[-1]:
-        return "It does not overfit, and was still learning: the validation loss was falling to the last epoch."
-    return f"It does not overfit: the validation loss stays level after epoch {history[_level_from(smooth)]['epoch']}."
+        return Learning(
+            "learning",
+            "It does not overfit, and was still learning: the validation loss was falling to the last epoch.",
+        )
+    level = history[_level_from(smooth)]["epoch"]
+    return Learning("level", f"It does not overfit: the validation loss stays level after epoch {level}.")
 
 
 def _linear(history: Sequence[Mapping[str, Any]], monitor: str, epoch: int | None) -> str:
@@ -85,20 +108,22 @@ def _linear(history: Sequence[Mapping[str, Any]], monitor: str, epoch: int | Non
     )
 
 
-def _rising(history: Sequence[Mapping[str, Any]], monitor: str, lowest: int, training_fall: float) -> str:
+def _rising(history: Sequence[Mapping[str, Any]], monitor: str, lowest: int, training_fall: float) -> Learning:
     first, last = history[lowest], history[-1]
     start = history[lowest + 1]["epoch"]
     change = f"the validation loss rises from {first['val_loss']:.2f} to {last['val_loss']:.2f}"
     if training_fall <= _FALL * first["loss"]:
-        return (
+        return Learning(
+            "worse",
             f"It grows worse from epoch {start} on, but not by overfitting: {change}, and the training loss does not "
-            "fall either. A lower learning rate may help."
+            "fall either. A lower learning rate may help.",
         )
     kept = max(history, key=lambda row: row[monitor] if monitor == "val_accuracy" else -row[monitor])["epoch"]
     order = "comes before that" if kept < start else "comes after that, so that it may be too sure of its mistakes"
-    return (
+    return Learning(
+        "overfits" if kept < start else "overfits-kept",
         f"It overfits from epoch {start} on: {change} while the training loss still falls. "
-        f"The epoch kept, {kept} ({_MONITORS[monitor]}), {order}."
+        f"The epoch kept, {kept} ({_MONITORS[monitor]}), {order}.",
     )
 
 

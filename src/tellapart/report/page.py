@@ -1,12 +1,14 @@
-"""Values -> the text of a small page that stands alone: what the index and the comparison share.
+"""Values -> the text of a page that stands alone: what the report, the index and the comparison share.
 
-Read by: report.index, report.comparison. The pages extend page.html.jinja, styled by page.css.
+Read by: report, index, comparison. The two small pages extend page.html.jinja, styled by page.css.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+from tellapart.report.words import between, counted, percent
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -16,13 +18,25 @@ def render_page(template: str, **values: Any) -> str:
     from tellapart import __version__
 
     pages = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    pages.filters.update(percent=percent, between=between, counted=counted, breakable=_breakable)
     pages.filters["thousands"] = lambda count: f"{count:,}"
     pages.globals["place"] = place
     text = pages.get_template(template).render(version=__version__, **values)
     # A file name that is not UTF-8 is held with lone surrogates, which no file can store.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _breakable(path: str) -> Any:
+    """A path that a narrow place breaks after its slashes."""
+    from markupsafe import Markup
+
+    return Markup("/<wbr>").join(path.split("/"))
 
 
 def place(value: float, start: float, end: float) -> float:

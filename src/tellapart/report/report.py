@@ -1,17 +1,14 @@
 """A finished run's values -> one HTML file that holds everything: no script, no outside address, for screen and paper.
 
-Reads: plain values that the caller takes from a run. Read by: training and `tellapart report`, which write the text.
-The page is report.html.jinja with report.css; this module turns values into the words and shades it shows.
+Reads: plain values that the caller takes from a run. Read by: write. The page is report.html.jinja with report.css;
+what its parts say stands in verdict, learning, confusion, certainty, suspects and origin, and is brought together here.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,26 +17,34 @@ from numpy.typing import NDArray
 from tellapart.config import Config
 from tellapart.data.catalog import SPLITS, Catalog
 from tellapart.data.findings import Finding
-from tellapart.errors import PictureError
 from tellapart.evaluation.evaluate import Evaluation
-from tellapart.evaluation.intervals import Estimate
-from tellapart.evaluation.mistakes import Mistake
-from tellapart.report.figures import (
-    STRONG_SHADE,
-    confusion_figure,
-    curve_figure,
-    inline_svg,
-    row_shares,
-    shade,
+from tellapart.report.album import Album, Thumbnail
+from tellapart.report.certainty import certainty
+from tellapart.report.confusion import (
+    MOST_TABLE_CLASSES,
+    cells_of,
+    confusion_svg,
+    opened,
+    with_pictures,
+    worst_pairs,
 )
-from tellapart.report.overfitting import overfitting_sentence
+from tellapart.report.learning import learning_chart
+from tellapart.report.origin import origin
+from tellapart.report.overfitting import learning
+from tellapart.report.page import render_page
+from tellapart.report.predictions import Predictions
+from tellapart.report.suspects import find_suspects
+from tellapart.report.verdict import judge
+from tellapart.report.words import between, counted, duration, percent
 from tellapart.runs.run import unit_of
 
-_MOST_MISTAKES = 24
+MISTAKE_SIDE = 184  # pixels
+MOST_MISTAKES = 18
+_MOST_SUSPECTS = 12
 _MOST_BATCH_PICTURES = 16
-_MOST_PAIRS = 10
-_THUMBNAIL_SIDE = 160
-_MOST_TABLE_CLASSES = 15
+_BATCH_SIDE = 112
+_MOST_PATHS = 40
+_FINDING_ORDER = ("error", "warning", "note")
 
 _MEANINGS = {
     "accuracy": ("Accuracy", "Share of all pictures named right."),
@@ -65,9 +70,13 @@ class ReportInput:
     """What a report is made of.
 
     history: rows of history.jsonl. best_epoch: the one whose weights were kept. read_thumbnail: path of a picture, as
-    the evaluation names it, to uint8 (height, width, 1 or 3); it may raise PictureError or OSError, and the report then
-    says so in the picture's place. environment, onnx_check: facts by name, shown as they are. network: the summary of
-    the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n labels.
+    the evaluation names it, and the longest side to uint8 (height, width, 1 or 3); it may raise TellapartError or
+    OSError, and the report then says so in the picture's place. environment, onnx_check: facts by name, shown as they
+    are. network: the summary of the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n
+    labels. predictions: of the pictures of `evaluation`. clean: the evaluation without the test pictures that training
+    has seen. calibration: as run.json holds it. heat: paths and the name of a class for each to pictures with what
+    speaks for that class laid over, None for one that cannot be read. interrupted: what to do about a run that was
+    stopped early.
     """
 
     title: str
@@ -77,90 +86,65 @@ class ReportInput:
     history: Sequence[Mapping[str, Any]]
     best_epoch: int
     evaluation: Evaluation
-    read_thumbnail: Callable[[str], NDArray[np.uint8]]
+    read_thumbnail: Callable[[str, int], NDArray[np.uint8]]
     environment: Mapping[str, Any]
     findings: Sequence[Finding]
     network: str
     onnx_check: Mapping[str, Any]
     notes: Sequence[str] = ()
     batch: tuple[NDArray[np.uint8], Sequence[str]] | None = None
+    predictions: Predictions | None = None
+    clean: Evaluation | None = None
+    calibration: Mapping[str, Any] | None = None
+    heat: Callable[[Sequence[str], Sequence[str]], Sequence[NDArray[np.uint8] | None]] | None = None
+    interrupted: str = ""
 
 
 def render(report: ReportInput) -> str:
-    """The report as the text of one HTML file, some 100 KB to 1 MB; at most 24 mistakes are shown as pictures."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    pages = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    pages.filters.update(percent=percent, between=_between, thousands=lambda count: f"{count:,}")
-    text = pages.get_template("report.html.jinja").render(
-        **_verdict(report), **_pictures(report), **_training(report), **_outcome(report), **_origin(report)
-    )
-    # A file name that is not UTF-8 is held with lone surrogates, which no file can store.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def percent(share: float, unit: bool = True) -> str:
-    """A share as percent with one decimal; with more where it would round to 100 and is not.
-
-    >>> percent(0.9912), percent(0.99997, unit=False)
-    ('99.1\N{NARROW NO-BREAK SPACE}%', '99.997')
-    """
-    text = f"{100 * share:.1f}"
-    if text == "100.0":
-        text = "100" if share == 1 else f"{100 * share:.3f}"
-    return text + ("\N{NARROW NO-BREAK SPACE}%" if unit else "")
-
-
-def _between(estimate: Estimate) -> str:
-    return f"{percent(estimate.low, unit=False)} to {percent(estimate.high, unit=False)}"
+    """The report as the text of one HTML file, mostly 0.3 to 2 MB and under 5 MB, for as many pictures as there are."""
+    album = Album(report.read_thumbnail)
+    # In this order they share the album: what matters most comes first.
+    parts = {
+        **_verdict(report),
+        **_mistakes(report, album),
+        **_suspects(report, album),
+        **_pictures(report),
+        **_training(report, album),
+        **_confusion(report, album),
+        **_certainty(report),
+        **origin(report),
+    }
+    return render_page("report.html.jinja", **parts)
 
 
 def _verdict(report: ReportInput) -> dict[str, Any]:
     found = report.evaluation
-    accuracy = found.accuracy
-    level = f"{100 * found.level:g}\N{NARROW NO-BREAK SPACE}%"
-    pictures = "1 picture" if found.n == 1 else f"{found.n:,} pictures"
-    largest = max(found.per_class, key=lambda row: row.support)
-    weakest = min(
-        (row for row in found.per_class if row.recall), key=lambda row: row.recall.value if row.recall else 1.0
-    )
-    beside = f"Always answering {largest.label} would be right for {percent(largest.support / found.n)}."
-    if weakest.recall and weakest.recall.value < 1:
-        beside += (
-            f" The weakest class is {weakest.label}: {percent(weakest.recall.value)} of its pictures are named right."
-        )
+    learned = learning(report.history, report.config.train.monitor, report.best_epoch)
+    image = report.config.image
+    size = [f"pictures of {image.height} × {image.width} pixels"] if image.height and image.width else []
     return {
         "title": report.title,
-        "subtitle": ", ".join([report.config.model.name, *_picture_size(report.config)]),
-        "accuracy": accuracy,
-        "verdict": (
-            f"It names {percent(accuracy.value)} of {pictures} of the {found.split} split right; with {level} "
-            f"certainty the true share lies between {percent(accuracy.low)} and {percent(accuracy.high)}."
-        ),
-        "overfitting": overfitting_sentence(report.history, report.config.train.monitor, report.best_epoch),
-        "beside": beside,
-        "level": level,
-        "n": f"{found.n:,}",
+        "subtitle": ", ".join([report.config.model.name, *size]),
+        "accuracy": found.accuracy,
+        "verdict": judge(found, report.findings, learned, report.clean, report.interrupted),
+        "level": percent(found.level).replace(".0", ""),
+        "n": counted(found.n, "picture"),
         "split": found.split,
         "figures": _figure_rows(found, report.catalog.task.classes),
+        "clean": report.clean if report.clean is not None and report.clean.n < found.n else None,
         "notes": [*found.notes, *report.notes],
         "sections": [
             ("figures", "Figures"),
             ("pictures", "Pictures"),
-            ("curves", "Training"),
+            ("training", "Training"),
             ("confusion", "Confusion"),
             ("classes", "Classes"),
             ("mistakes", "Mistakes"),
+            *([("suspects", "Suspect labels")] if report.predictions is not None else []),
+            ("certainty", "Certainty"),
             ("repeat", "Do it again"),
         ],
     }
-
-
-def _picture_size(config: Config) -> list[str]:
-    image = config.image
-    return [f"pictures of {image.height} × {image.width} pixels"] if image.height and image.width else []
 
 
 def _figure_rows(found: Evaluation, classes: Sequence[str]) -> list[dict[str, str]]:
@@ -174,7 +158,7 @@ def _figure_rows(found: Evaluation, classes: Sequence[str]) -> list[dict[str, st
                 {
                     "name": name,
                     "value": f"{estimate.value:.3f}" if loss else percent(estimate.value),
-                    "interval": f"{estimate.low:.3f} to {estimate.high:.3f}" if loss else _between(estimate),
+                    "interval": f"{estimate.low:.3f} to {estimate.high:.3f}" if loss else between(estimate),
                     "meaning": meaning.format(**words),
                 }
             )
@@ -185,7 +169,7 @@ def _pictures(report: ReportInput) -> dict[str, Any]:
     catalog = report.catalog
     counts = catalog.counts()
     broken = len(catalog.broken)
-    layout = catalog.layout
+    layout = f"Read as {catalog.layout}." if catalog.layout else ""
     if broken:
         layout += f" {broken:,} of {len(catalog):,} could not be read and stand in no split."
     return {
@@ -194,58 +178,78 @@ def _pictures(report: ReportInput) -> dict[str, Any]:
         "splits": SPLITS,
         "counts": [{"label": c, "counts": [counts[split][c] for split in SPLITS]} for c in catalog.task.classes],
         "totals": [sum(counts[split].values()) for split in SPLITS],
-        "findings": sorted(report.findings, key=lambda finding: ("error", "warning", "note").index(finding.severity)),
+        "findings": sorted(report.findings, key=lambda finding: _FINDING_ORDER.index(finding.severity)),
+        "most_paths": _MOST_PATHS,
     }
 
 
-def _training(report: ReportInput) -> dict[str, Any]:
+def _training(report: ReportInput, album: Album) -> dict[str, Any]:
     from markupsafe import Markup
 
     history, best = report.history, report.best_epoch
-    seconds = sum(row["seconds"] for row in history)
     unit = unit_of(history)
-    epochs = f"1 {unit}" if len(history) == 1 else f"{len(history)} {unit}s"
+    seconds = sum(row["seconds"] for row in history)
     speed = np.mean([row["pictures_per_second"] for row in history]) if history else 0.0
-    descriptions = {
-        "accuracy": f"Accuracy by {unit}, training and validation",
-        "loss": f"Loss by {unit}, training and validation",
-    }
-    curves = []
-    if history:
-        curves = [
-            # Made by inline_svg, which escapes; no text of the user is drawn in it.
-            Markup(inline_svg(curve_figure(history, "accuracy", best), descriptions["accuracy"])),
-            Markup(inline_svg(curve_figure(history, "loss", best), descriptions["loss"])),
-        ]
+    curves = [
+        # Charts escape what they draw.
+        Markup(learning_chart(history, quantity, best).svg(f"{quantity} by {unit}, training and validation"))
+        for quantity in ("accuracy", "loss")
+        if history
+    ]
     batch = []
     if report.batch:
         pixels, labels = report.batch
-        batch = [
-            {"source": _data_address(picture), "label": label}
-            for picture, label in zip(pixels[:_MOST_BATCH_PICTURES], labels[:_MOST_BATCH_PICTURES], strict=True)
-        ]
+        for picture, label in zip(pixels[:_MOST_BATCH_PICTURES], labels, strict=False):
+            thumbnail = album.add(label, _shrunk(picture, _BATCH_SIDE))
+            batch += [thumbnail] if thumbnail else []
     return {
-        "training": f"{epochs} in {_duration(seconds)}, {speed:,.0f} pictures a second. Kept: {unit} {best}.",
+        "training": f"{counted(len(history), unit)} in {duration(seconds)}, {speed:,.0f} pictures a second. "
+        f"Kept: {unit} {best}.",
+        "learning": learning(history, report.config.train.monitor, best).sentence,
         "curves": curves,
         "batch": batch,
     }
 
 
-def _outcome(report: ReportInput) -> dict[str, Any]:
+def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """As the network sees it, and only so large as the page shows it."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    picture.thumbnail((side, side))
+    found = np.asarray(picture)
+    return found if found.ndim == 3 else found[..., None]
+
+
+def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
+    from markupsafe import Markup
+
     found, classes = report.evaluation, report.catalog.task.classes
-    shares = row_shares(found.confusion)
-    as_table = len(classes) <= _MOST_TABLE_CLASSES
+    k = len(classes)
+    cells = cells_of(found)
+    behind = opened(found, cells)
+    if report.predictions is not None:
+        behind = with_pictures(behind, report.predictions, album)
     start = _scale_start(found)
     return {
-        "confusion_rows": _confusion_rows(found.confusion, shares, classes) if as_table else [],
-        "confusion_svg": "" if as_table else _confusion_svg(found, classes),
-        "pairs": _pairs(found.confusion, shares, classes) if len(classes) > 3 else [],
-        "per_class": found.per_class,
+        "cells": [[cells[i, j] for j in range(k)] for i in range(k)] if k <= MOST_TABLE_CLASSES else [],
+        # Escapes the class names that it draws.
+        "confusion_svg": "" if k <= MOST_TABLE_CLASSES else Markup(confusion_svg(found.confusion, classes)),
+        "pairs": worst_pairs(cells)[: 10 if k <= MOST_TABLE_CLASSES else None] if k > 3 else [],
+        "behind": behind if report.predictions is not None else [],
+        "opens": report.predictions is not None,
+        "per_class": [(row, _taken_for(found, place)) for place, row in enumerate(found.per_class)],
         "scale": lambda value: round(100 * (value - start) / (1 - start), 2),
         "scale_start": f"{100 * start:.0f}",
-        "mistakes": [_shown_mistake(mistake, report) for mistake in found.mistakes[:_MOST_MISTAKES]],
-        "mistakes_sentence": _mistakes_sentence(found),
     }
+
+
+def _taken_for(found: Evaluation, place: int) -> str:
+    """The class that pictures of this one were most often mistaken for, with how often."""
+    counts = found.confusion[place].copy()
+    counts[place] = 0
+    other = int(counts.argmax())
+    return f"{found.per_class[other].label} ({counts[other]:,})" if counts[other] else ""
 
 
 def _scale_start(found: Evaluation) -> float:
@@ -254,116 +258,62 @@ def _scale_start(found: Evaluation) -> float:
     return min(0.9, math.floor(10 * min(estimate.low for estimate in estimates)) / 10)
 
 
-def _confusion_rows(
-    confusion: NDArray[np.int64], shares: NDArray[np.float64], classes: Sequence[str]
-) -> list[dict[str, Any]]:
-    rows = []
-    for i, label in enumerate(classes):
-        cells = []
-        for j in range(len(classes)):
-            count, strength = int(confusion[i, j]), shade(float(shares[i, j]), i == j)
-            kind = " none" if not count else " hit" if i == j else " mistake"
-            kind += " strong" if count and strength > STRONG_SHADE else ""
-            cells.append({"count": count, "share": percent(shares[i, j]), "shade": round(strength, 3), "kind": kind})
-        rows.append({"label": label, "cells": cells})
-    return rows
-
-
-def _confusion_svg(found: Evaluation, classes: Sequence[str]) -> Any:
-    from markupsafe import Markup
-
-    # matplotlib escapes the class names it draws.
-    return Markup(inline_svg(confusion_figure(found, classes), f"Confusion matrix of {len(classes)} classes"))
-
-
-def _pairs(confusion: NDArray[np.int64], shares: NDArray[np.float64], classes: Sequence[str]) -> list[dict[str, Any]]:
-    wrong = confusion - np.diag(np.diagonal(confusion))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
-    places = [divmod(int(place), len(classes)) for place in order]
-    return [
-        {"truth": classes[i], "named": classes[j], "count": int(wrong[i, j]), "share": percent(shares[i, j])}
-        for i, j in places
-        if wrong[i, j]
-    ]
-
-
-def _mistakes_sentence(found: Evaluation) -> str:
-    wrong = len(found.mistakes)
-    if not wrong:
-        return f"None among {found.n:,} pictures. That does not mean that there are none: see the interval above."
-    shown = f"the {_MOST_MISTAKES} surest are shown" if wrong > _MOST_MISTAKES else "all are shown, the surest first"
-    return (
-        f"{wrong:,} of {found.n:,} pictures are named wrong; {shown}. The figure is how sure the network was. "
-        "A look at them tells hard pictures from wrong labels."
-    )
-
-
-def _shown_mistake(mistake: Mistake, report: ReportInput) -> dict[str, Any]:
-    shown = mistake.to_dict()
-    try:
-        return {**shown, "source": _data_address(report.read_thumbnail(mistake.path)), "missing": ""}
-    except (PictureError, OSError) as error:
-        reason = error.reason if isinstance(error, PictureError) else (error.strerror or str(error))
-        return {**shown, "source": "", "missing": f"The picture cannot be read any more: {reason}."}
-
-
-def _data_address(pixels: NDArray[np.uint8]) -> str:
-    """A JPEG of at most 160 pixels a side, as an address that holds the picture itself."""
-    from PIL import Image
-
-    grey = pixels.ndim == 3 and pixels.shape[-1] == 1
-    picture = Image.fromarray(pixels[..., 0] if grey else pixels)
-    picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _origin(report: ReportInput) -> dict[str, Any]:
-    from tellapart import __version__
-
-    config, catalog = report.config, report.catalog
-    texts = [("Configuration", config.to_toml()), ("Network", report.network), ("Epochs", _epochs(report.history))]
+def _mistakes(report: ReportInput, album: Album) -> dict[str, Any]:
+    found = report.evaluation
+    chosen = found.mistakes[:MOST_MISTAKES]
+    thumbnails = album.take([mistake.path for mistake in chosen], MISTAKE_SIDE)
+    readable = [not thumbnail.missing for thumbnail in thumbnails]
+    heats: list[Thumbnail | None] = [None] * len(thumbnails)
+    if report.heat and any(readable):
+        shown = [mistake for mistake, good in zip(chosen, readable, strict=False) if good]
+        overlays = iter(report.heat([m.path for m in shown], [m.predicted for m in shown]))
+        for place, good in enumerate(readable):
+            overlay = next(overlays) if good else None
+            if overlay is not None:
+                heats[place] = album.add(chosen[place].path, _shrunk(overlay, MISTAKE_SIDE))
     return {
-        "command": report.command,
-        "made_from": [
-            ("Seed", config.seed),
-            ("Pictures", f"{len(catalog):,} under {catalog.root}"),
-        ],
-        "digests": [
-            ("Digest of the pictures, labels and splits", catalog.digest),
-            ("Digest of the configuration", config.digest),
-        ],
-        "environment": list(report.environment.items()),
-        "onnx_check": [(name.replace("_", " ").capitalize(), value) for name, value in report.onnx_check.items()],
-        "texts": [(name, text) for name, text in texts if text],
-        "version": __version__,
+        "mistakes": list(zip(chosen, thumbnails, heats, strict=False)),
+        "heated": any(heats),
+        "mistakes_sentence": _mistakes_sentence(found, len(thumbnails)),
     }
 
 
-def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
-    """The history as a table of plain text."""
-    if not history:
-        return ""
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    lines = ["  ".join(f"{name:>{max(len(name), 9)}}" for name in columns)]
-    for row in history:
-        cells = (_cell(row.get(name, "")) for name in columns)
-        lines.append("  ".join(f"{cell:>{max(len(name), 9)}}" for name, cell in zip(columns, cells, strict=True)))
-    return "\n".join(lines)
+def _mistakes_sentence(found: Evaluation, shown: int) -> str:
+    wrong = len(found.mistakes)
+    if not wrong:
+        return f"None among {counted(found.n, 'picture')}. That does not mean that there are none: see the interval."
+    which = f"the {shown} surest are shown" if wrong > shown else "all are shown, the surest first"
+    return (
+        f"{wrong:,} of {counted(found.n, 'picture')} {'is' if wrong == 1 else 'are'} named wrong; {which}. "
+        "The percentage is how sure the network was. A look at them tells hard pictures from wrong labels."
+    )
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
+def _suspects(report: ReportInput, album: Album) -> dict[str, Any]:
+    if report.predictions is None:
+        return {"suspects": [], "suspect_count": 0}
+    found = find_suspects(report.predictions)
+    classes = report.catalog.task.classes
+    chosen = found[:_MOST_SUSPECTS]
+    thumbnails = album.take([suspect.path for suspect in chosen], MISTAKE_SIDE)
+    return {
+        "suspects": [
+            {
+                "thumbnail": thumbnail,
+                "label": classes[suspect.label],
+                "given": percent(suspect.given),
+                "suggested": classes[suspect.suggested],
+                "wanted": percent(suspect.wanted),
+            }
+            for suspect, thumbnail in zip(chosen, thumbnails, strict=False)
+        ],
+        "suspect_count": len(found),
+    }
 
 
-def _duration(seconds: float) -> str:
-    """
-    >>> _duration(8.4), _duration(200), _duration(7300)
-    ('8 s', '3 min 20 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+def _certainty(report: ReportInput) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    found = certainty(report.evaluation, report.predictions, report.calibration, report.evaluation.level)
+    # Charts escape what they draw.
+    return {"certainty": found, "certainty_charts": [Markup(chart.svg(chart.title)) for chart in found.charts]}

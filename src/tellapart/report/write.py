@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,76 +14,137 @@ from tellapart.data import pixels
 from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
-from tellapart.errors import PictureError, RunError
+from tellapart.errors import ExportError, PictureError, RunError, TellapartError
 from tellapart.evaluation.evaluate import Evaluation
-from tellapart.files import replacing, write_text
+from tellapart.evaluation.verdicts import Thresholds
+from tellapart.explain.heat import HeatMaker, overlay
+from tellapart.files import write_text
+from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Progress
-from tellapart.report.figures import batch_figure, confusion_figure, history_figure
+from tellapart.report.certainty import coverage_chart, reliability_chart
+from tellapart.report.charts import standalone
+from tellapart.report.confusion import confusion_svg
+from tellapart.report.learning import learning_chart
+from tellapart.report.predictions import Predictions, read_predictions
 from tellapart.report.report import ReportInput, render
-from tellapart.runs.run import RunFolder, unit_of
+from tellapart.report.words import listed
+from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
 from tellapart.task import ImageSpec
 
 BATCH_PICTURES = 16
-THUMBNAIL_SIDE = 160
 
 
 def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     """Write report.html and the figures, each whole or not at all. Raises RunError for a run without an evaluation."""
-    stage, steps = "writing the report", 5
+    stage, steps = "writing the report", 3
     progress.update(stage, 0, steps)
-    if not run.metrics:
+    report = _input(run)
+    progress.update(stage, 1, steps)
+    for name, svg in _figures(report).items():
+        write_text(run.figures / f"{name}.svg", svg)
+    progress.update(stage, 2, steps)
+    write_text(run.report_file, render(report))
+    progress.update(stage, steps, steps)
+
+
+def _input(run: RunFolder) -> ReportInput:
+    """What the report is made of, from the files of the run."""
+    metrics = run.metrics
+    if not metrics:
         run.require(run.metrics_file, "evaluation")
         raise RunError(f"{run.metrics_file} holds no evaluation. Evaluate the run again.")
-    record, config, catalog, history = run.record, run.config, run.catalog, run.history
-    split, values = next(iter(run.metrics.items()))
-    evaluation = Evaluation.from_dict(values)
+    record, config, catalog = run.record, run.config, run.catalog
+    split = next(name for name in metrics if not name.endswith(CLEAN_PART))
+    evaluation = _evaluation(run, metrics[split])
     batch = _training_batch(run, catalog)
-    figures = {
-        "history": history_figure(history, record["best_epoch"]),
-        "confusion": confusion_figure(evaluation, catalog.task.classes),
-    }
-    if batch is not None:
-        figures["batch"] = batch_figure(*batch)
-    for done, (name, figure) in enumerate(figures.items(), start=1):
-        with replacing(run.figures / f"{name}.png") as neighbour, warnings.catch_warnings():
-            # A class name in a script that no font here has is drawn as boxes; the page shows it right.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            figure.savefig(neighbour, dpi=110)
-        progress.update(stage, done, steps)
-    notes = [
-        record["stopped"][0].upper() + record["stopped"][1:] + f"; {unit_of(history)} {record['best_epoch']} is kept."
-    ]
-    notes += [text[0].upper() + text[1:] + "." for text in record["decided"]]
-    if split != "test":
-        notes.append(f"There is no test split: these are figures of the {split} split, which chose the epoch.")
-    if batch is None:
-        notes.append("The training pictures could not be read any more, so no batch is shown.")
-    text = render(
-        ReportInput(
-            title=config.title or run.path.name,
-            command=record["command"],
-            config=config,
-            catalog=catalog,
-            history=history,
-            best_epoch=record["best_epoch"],
-            evaluation=evaluation,
-            read_thumbnail=lambda path: _thumbnail(catalog, path),
-            environment={
-                **record["versions"],
-                "precision": record["precision"],
-            },
-            findings=catalog.findings,
-            network=record["network"],
-            onnx_check={
-                "largest difference in probability": f"{record['onnx_difference']:.1e}",
-                "pictures compared": record["verified_pictures"],
-            },
-            notes=notes,
-            batch=batch,
-        )
+    heat, no_heat = _heat(run, catalog)
+    return ReportInput(
+        title=config.title or _title(catalog.task.classes),
+        command=record["command"],
+        config=config,
+        catalog=catalog,
+        history=run.history,
+        best_epoch=record["best_epoch"],
+        evaluation=evaluation,
+        read_thumbnail=_Thumbnails(catalog, run.spec),
+        environment={**record["versions"], "precision": record["precision"]},
+        findings=catalog.findings,
+        network=record["network"],
+        onnx_check={
+            "largest difference in probability": f"{record['onnx_difference']:.1e}",
+            "pictures compared": record["verified_pictures"],
+        },
+        notes=[*_notes(run, record, batch is not None), *no_heat],
+        batch=batch,
+        predictions=_predictions(run, catalog, evaluation),
+        clean=_evaluation(run, metrics[split + CLEAN_PART]) if split + CLEAN_PART in metrics else None,
+        calibration=record.get("calibration"),
+        heat=heat,
+        interrupted=f"{record['stopped'].capitalize()}. Go on with: tellapart train --resume {run.path}"
+        if record["status"] == "interrupted"
+        else "",
     )
-    write_text(run.report_file, text)
-    progress.update(stage, steps, steps)
+
+
+def _title(classes: Sequence[str]) -> str:
+    return f"Telling apart {listed(classes)}"
+
+
+def _evaluation(run: RunFolder, values: dict[str, Any]) -> Evaluation:
+    try:
+        return Evaluation.from_dict(values)
+    except ValueError as error:
+        raise RunError(
+            f"{run.metrics_file} was written by another version of tellapart, or is damaged ({error}). "
+            "Train the run again."
+        ) from None
+
+
+def _predictions(run: RunFolder, catalog: Catalog, evaluation: Evaluation) -> Predictions | None:
+    """None where they are not of the pictures that were evaluated."""
+    found = read_predictions(run.predictions_file, catalog.task.classes)
+    return found if found is not None and len(found.paths) == evaluation.n else None
+
+
+def _notes(run: RunFolder, record: dict[str, Any], has_batch: bool) -> list[str]:
+    stopped = record["stopped"]
+    notes = [f"{stopped[0].upper()}{stopped[1:]}; {unit_of(run.history)} {record['best_epoch']} is kept."]
+    notes += [text[0].upper() + text[1:] + "." for text in record["decided"]]
+    if not has_batch:
+        notes.append("The training pictures could not be read any more, so no batch is shown.")
+    return notes
+
+
+def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
+    """What lays heat over pictures; or None and a note why, where it would take long or cannot be had."""
+    if not run.onnx_file.exists():
+        return None, ["There is no model.onnx, so no heat is laid over the mistakes."]
+    try:
+        predictor = Predictor(run.onnx_file)
+    except ExportError as error:
+        return None, [f"No heat is laid over the mistakes: {error}"]
+    if not predictor.tells_places:
+        return None, [
+            "This network cannot tell by itself which place of a picture spoke for a class. Covering parts of a "
+            f"picture tells it, slowly: tellapart explain {run.path} PICTURE"
+        ]
+    return _Heat(predictor, catalog), []
+
+
+def _figures(report: ReportInput) -> dict[str, str]:
+    """The page's charts as files of their own, by name."""
+    found, drawn = report.evaluation, {}
+    if report.history:
+        for quantity in ("accuracy", "loss"):
+            drawn[quantity] = learning_chart(report.history, quantity, report.best_epoch).svg(quantity)
+    drawn["confusion"] = confusion_svg(found.confusion, report.catalog.task.classes)
+    drawn["reliability"] = reliability_chart(found.calibration).svg("reliability")
+    if report.predictions is not None:
+        thresholds = Thresholds.from_dict(report.calibration["thresholds"]) if report.calibration else None
+        drawn["coverage"] = coverage_chart(report.predictions, found.level, thresholds).svg("coverage")
+    style = (Path(__file__).parent / "charts.css").read_text(encoding="utf-8")
+    texts = {name: standalone(svg, style) for name, svg in drawn.items()}
+    return {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}
 
 
 def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8], list[str]] | None:
@@ -102,9 +165,37 @@ def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8]
     return None
 
 
-def _thumbnail(catalog: Catalog, path: str) -> NDArray[np.uint8]:
-    """The whole picture in its own proportions, at most THUMBNAIL_SIDE a side. Raises PictureError, OSError."""
-    picture = next(p for p in catalog.pictures if p.path == path)
-    scale = THUMBNAIL_SIDE / max(picture.width, picture.height)
-    height, width = (max(1, round(side * scale)) for side in (picture.height, picture.width))
-    return pixels.read(open_row(catalog.root, path), ImageSpec(height, width))
+class _Thumbnails:
+    """A path and the longest side -> the whole picture in its own proportions, never enlarged."""
+
+    def __init__(self, catalog: Catalog, spec: ImageSpec) -> None:
+        self._root, self._channels = catalog.root, spec.channels
+        self._pictures = {picture.path: picture for picture in catalog.pictures}
+
+    def __call__(self, path: str, side: int) -> NDArray[np.uint8]:
+        """Raises TellapartError, OSError."""
+        picture = self._pictures.get(path)
+        if picture is None:
+            raise TellapartError(f"{path} does not stand in the catalog")
+        scale = min(1.0, side / max(picture.width, picture.height))
+        height, width = (max(1, round(length * scale)) for length in (picture.height, picture.width))
+        return pixels.read(open_row(self._root, path), ImageSpec(height, width, self._channels))
+
+
+class _Heat:
+    """Paths and a class name for each -> what the network saw with the places that spoke for that class laid over."""
+
+    def __init__(self, predictor: Predictor, catalog: Catalog) -> None:
+        self._predictor, self._catalog = predictor, catalog
+
+    def __call__(self, paths: Sequence[str], labels: Sequence[str]) -> list[NDArray[np.uint8] | None]:
+        predictor = self._predictor
+        found: dict[int, NDArray[np.uint8]] = {}
+        for place, path in enumerate(paths):
+            with suppress(TellapartError, OSError):
+                found[place] = pixels.read(open_row(self._catalog.root, path), predictor.spec)
+        if not found:
+            return [None] * len(paths)
+        classes = np.array([predictor.task.index(labels[place]) for place in found])
+        heats = dict(zip(found, HeatMaker(predictor).heat(np.stack(list(found.values())), classes), strict=True))
+        return [overlay(found[place], heats[place]) if place in found else None for place in range(len(paths))]

@@ -30,6 +30,8 @@ from tellapart.files import read_text, replacing, write_text
 from tellapart.task import ImageSpec, Task
 
 FORMAT = 1
+CLEAN_PART = "_without_leaks"
+"""Ends the name of a split in metrics.json: its pictures that have no copy among those that were learned from."""
 STATUSES = ("training", "interrupted", "failed", "done")
 
 
@@ -50,6 +52,11 @@ class RunFolder:
     @property
     def catalog_file(self) -> Path:
         return self.path / "catalog.csv"
+
+    @property
+    def corrections_file(self) -> Path:
+        """What the pictures were corrected by, where they were; the catalog holds the outcome."""
+        return self.path / "corrections.csv"
 
     @property
     def history_file(self) -> Path:
@@ -87,6 +94,11 @@ class RunFolder:
     @property
     def report_file(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def explanations(self) -> Path:
+        """A folder of figures for each picture that was explained."""
+        return self.path / "explain"
 
     @property
     def checkpoint(self) -> Path:
@@ -247,6 +259,8 @@ def create_run(
         run = RunFolder(draft)
         write_text(run.config_file, config.to_toml())
         catalog.write(run.catalog_file)
+        if config.data.corrections is not None:
+            shutil.copyfile(config.data.corrections, run.corrections_file)
         write_text(run.run_file, _json(record))
         draft.replace(path)
     finally:

@@ -36,6 +36,7 @@ from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
     import keras
+    import onnxruntime
 
 BOUND = 1e-3
 """Largest difference of a feature from Keras that an engine may have, relative to the largest feature."""
@@ -80,14 +81,12 @@ def choose_engine(
 
     if has_gpu():
         return Engine("keras", in_keras, width, None)
-    file = cache_root() / "bases-with-maps" / f"{key}.onnx"
-    if file.exists():
-        try:
-            return Engine("onnxruntime", _in_onnxruntime(file), width, file)
-        except ExportError:
-            file.unlink(missing_ok=True)
+    kept = kept_engine(key)
+    if kept is not None:
+        return kept
     import onnx
 
+    file = _kept_file(key)
     progress.update("preparing the base", 0, 2)
     compared = pictures()
     try:
@@ -95,7 +94,7 @@ def choose_engine(
             (theirs,) = outputs(base, compared)
             onnx.save(convert_base(base), str(neighbour))
             progress.update("preparing the base", 1, 2)
-            compute = _in_onnxruntime(neighbour)
+            compute = _in_onnxruntime(open_session(neighbour))
             difference = float(np.abs(compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
             if not difference < BOUND:
                 raise ExportError(f"its features differ from Keras' by {difference:.1e} of the largest")
@@ -105,6 +104,24 @@ def choose_engine(
     finally:
         progress.update("preparing the base", 2, 2)
     return Engine("onnxruntime", compute, width, file)
+
+
+def kept_engine(key: str) -> Engine | None:
+    """The base as it was converted before, or None; starts no Keras."""
+    file = _kept_file(key)
+    if not file.exists():
+        return None
+    try:
+        session = open_session(file)
+        (width,) = (int(found.shape[-1]) for found in session.get_outputs() if found.name == "features")
+        return Engine("onnxruntime", _in_onnxruntime(session), width, file)
+    except ExportError:
+        file.unlink(missing_ok=True)
+        return None
+
+
+def _kept_file(key: str) -> Path:
+    return cache_root() / "bases-with-maps" / f"{key}.onnx"
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
@@ -205,9 +222,7 @@ class Features:
         return self._features[rows].astype(np.float32)
 
 
-def _in_onnxruntime(file: Path) -> Compute:
-    """Raises ExportError for a file that ONNX Runtime cannot read."""
-    session = open_session(file)
+def _in_onnxruntime(session: onnxruntime.InferenceSession) -> Compute:
     name = session.get_inputs()[0].name
 
     def compute(batch: NDArray[np.uint8]) -> NDArray[np.float32]:

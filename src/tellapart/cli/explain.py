@@ -1,0 +1,36 @@
+"""`tellapart explain RUN PICTURE`: why a picture is named as it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import display, show, show_json
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
+    picture: Annotated[str, typer.Argument(help="A picture.", show_default=False)],
+    label: Annotated[
+        str | None, typer.Option("--class", help="The class to explain; without it, the one named.", show_default=False)
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Folder for the figures; without it, explain/PICTURE inside the run.", show_default=False),
+    ] = None,
+    format: options.FormatOption = options.Format.table,
+) -> None:
+    """Show which places of a picture speak for a class, checked by occlusion; feature maps and filters."""
+    from tellapart import api
+
+    with display() as progress:
+        explanation = api.open_run(run).explain(picture, label=label, out=out, progress=progress)
+    if format is options.Format.json:
+        show_json(explanation.to_dict())
+        return
+    for sentence in explanation.words:
+        show(sentence)
+    for path in explanation.files:
+        show(str(path))

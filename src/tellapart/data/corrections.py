@@ -1,0 +1,159 @@
+"""corrections.csv: what is to be changed about pictures' labels, groups and presence, without touching a picture.
+
+`check --deep --write` proposes one, a person edits it, `train --corrections` applies it to the rows of a source before
+they are split. Columns: path, action (relabel, drop, regroup), label, group, reason. Read by: deep, api.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from tellapart.data.findings import Finding
+from tellapart.data.sources.source import Source
+from tellapart.errors import ConfigError, unknown
+from tellapart.files import replacing
+
+Action = Literal["relabel", "drop", "regroup"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+COLUMNS = ("path", "action", "label", "group", "reason")
+_DONE: dict[str, str] = {"relabel": "relabelled", "drop": "dropped", "regroup": "regrouped"}
+_SHOWN = 5
+# What a spreadsheet takes for a formula, which a file name can be; an apostrophe before it makes it text.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One row. label: the class of a relabel; group: of a regroup; reason: in words, for the person who decides."""
+
+    path: str
+    action: Action
+    label: str = ""
+    group: str = ""
+    reason: str = ""
+
+
+def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
+    """Write the csv, whole or not at all."""
+    with (
+        replacing(path) as neighbour,
+        neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for row in corrections:
+            writer.writerow([_as_text(getattr(row, column)) for column in COLUMNS])
+
+
+def read_corrections(path: Path) -> tuple[Correction, ...]:
+    """The rows of a corrections.csv, as a person or a spreadsheet saved it: columns in any order, comma or semicolon.
+
+    Raises ConfigError that names each wrong line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise ConfigError(f"The corrections {path} cannot be read: {error.strerror}.") from None
+    first = text.partition("\n")[0]
+    rows = csv.DictReader(text.splitlines(keepends=True), delimiter=";" if ";" in first and "," not in first else ",")
+    given = [name.strip() for name in rows.fieldnames or ()]
+    rows.fieldnames = given
+    if not {"path", "action"} <= set(given):
+        raise ConfigError(
+            f"{path} is no table of corrections: its columns are {', '.join(given) or 'none'}; expected "
+            f"{', '.join(COLUMNS)}, of which path and action must be there."
+        )
+    corrections, wrong = [], []
+    for row in rows:
+        cells = {column: _from_text(row.get(column) or "") for column in COLUMNS}
+        if not any(cells.values()):
+            continue
+        problem = _problem(cells)
+        if problem:
+            wrong.append(f"line {rows.line_num}: {problem}")
+            continue
+        action = next(action for action in ACTIONS if action == cells["action"].strip())
+        label, group = (unicodedata.normalize("NFC", cells[name].strip()) for name in ("label", "group"))
+        corrections.append(Correction(cells["path"], action, label, group, cells["reason"]))
+    _refuse(path, [*wrong, *_contradictions(corrections)])
+    return tuple(corrections)
+
+
+def _problem(cells: dict[str, str]) -> str:
+    """What is wrong with a row, in words; empty where nothing is."""
+    action = cells["action"].strip()
+    if not cells["path"]:
+        return "it has no path"
+    if action not in ACTIONS:
+        return unknown("action", action, ACTIONS)
+    lacking = {"relabel": "label", "regroup": "group", "drop": ""}[action]
+    if lacking and not cells[lacking].strip():
+        return f"{cells['path']} is to be {_DONE[action]}, but the {lacking} is empty"
+    return ""
+
+
+def _contradictions(corrections: Sequence[Correction]) -> list[str]:
+    """Two different answers to one question about a picture."""
+    answers: dict[tuple[str, str], set[str]] = {}
+    for row in corrections:
+        answers.setdefault((row.path, row.action), set()).add(row.label if row.action == "relabel" else row.group)
+    return [
+        f"{path} is to be {_DONE[action]} in two ways: {', '.join(sorted(values))}"
+        for (path, action), values in answers.items()
+        if action != "drop" and len(values) > 1
+    ]
+
+
+def corrected(source: Source, corrections: Sequence[Correction], name: str) -> Source:
+    """The source with its rows corrected, and a finding that counts what was done; name: of the file, for messages.
+
+    Raises ConfigError for paths that the source does not have and labels that no picture of it has.
+    """
+    labels = {row.label for row in source.rows}
+    paths = {row.path for row in source.rows}
+    wrong = [f"{c.path} is not among the {len(paths)} pictures" for c in corrections if c.path not in paths]
+    wrong += [
+        f"{c.path}: {unknown('class', c.label, labels)}"
+        for c in corrections
+        if c.action == "relabel" and c.label not in labels
+    ]
+    _refuse(name, wrong)
+    dropped = {c.path for c in corrections if c.action == "drop"}
+    relabelled = {c.path: c.label for c in corrections if c.action == "relabel"}
+    regrouped = {c.path: c.group for c in corrections if c.action == "regroup"}
+    rows = tuple(
+        replace(row, label=relabelled.get(row.path, row.label), group=regrouped.get(row.path, row.group))
+        for row in source.rows
+        if row.path not in dropped
+    )
+    counts = Counter(action for _, action in {(c.path, c.action) for c in corrections})
+    done = ", ".join(f"{counts[action]} {_DONE[action]}" for action in ACTIONS if counts[action]) or "nothing to do"
+    listed = tuple(f"{c.path} ({_DONE[c.action]}{_object(c)})" for c in corrections)
+    finding = Finding("corrected", "note", listed, f"Corrections of {Path(name).name}: {done}.", "No file was touched.")
+    return replace(source, rows=rows, findings=(*source.findings, finding))
+
+
+def _object(correction: Correction) -> str:
+    return {"relabel": f" {correction.label}", "regroup": f" {correction.group}", "drop": ""}[correction.action]
+
+
+def _refuse(name: Path | str, wrong: list[str]) -> None:
+    if wrong:
+        more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        shown = "".join(f"\n  {line}" for line in wrong[:_SHOWN])
+        raise ConfigError(f"{name} cannot be applied; nothing was done. Mend or remove these rows:{shown}{more}")
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _from_text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -1,0 +1,282 @@
+"""Pictures + features of a frozen base + quality -> findings that need a look into the pictures, and corrections.
+
+In: arrays, fed by api. Out: findings of wrong labels, near-duplicates, outliers, dark, blurred and blank pictures and
+classes that overlap; and the corrections that are worth proposing. Never imports Keras.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.checks import near_findings
+from tellapart.data.corrections import Correction, write_corrections
+from tellapart.data.duplicates import groups_of
+from tellapart.data.findings import Finding
+from tellapart.data.fingerprint import BITS, close_pairs, distances, unpacked
+from tellapart.data.labels import Suspect, held_out_probabilities, overlaps, suspect_labels
+from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
+from tellapart.data.quality import FAULTS, Fault, faults
+
+SAME = 0.55
+"""Similarity of features less the share of fingerprint bits that differ, from which two pictures are copies."""
+
+OVERLAP = 0.05
+"""Share of the pictures of two classes that held-out heads take for the other, from which they are said to overlap."""
+
+_AT_ONCE = 1 << 16
+_FAULT_WORDS: dict[Fault, str] = {
+    "blank": "show nothing: all of one colour, or nearly",
+    "dark": "are so dark that little can be seen",
+    "blurred": "are blurred",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Of n usable pictures: features (n, width) of a frozen base, quality (n, 3) by `measure_quality`. given: whether
+    the pictures came with their splits."""
+
+    pictures: tuple[Picture, ...]
+    features: NDArray[np.floating]
+    quality: NDArray[np.float32]
+    given: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Deep:
+    """What was found of n pictures. pairs: (m, 2), positions of near-duplicates, byte for byte ones too; farness: (n,),
+    nan for blank pictures; probabilities: (n, classes), held out, rows of nan where nothing can be said."""
+
+    pictures: tuple[Picture, ...]
+    findings: tuple[Finding, ...]
+    corrections: tuple[Correction, ...]
+    pairs: NDArray[np.int64]
+    farness: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A catalog with its findings; deep: what a look into the pictures gave, None without one."""
+
+    catalog: Catalog
+    deep: Deep | None = None
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """What is proposed: relabel, drop, regroup."""
+        return () if self.deep is None else self.deep.corrections
+
+    def write_corrections(self, path: str | os.PathLike[str]) -> None:
+        """For a person to edit and for `train` to apply."""
+        write_corrections(Path(path), self.corrections)
+
+
+def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> Deep:
+    """Everything that features tell. Raises MissingExtraError without the extra `check`."""
+    pictures = evidence.pictures
+    faulty = faults(evidence.quality)
+    # What shows nothing is like nothing: it would only stand in the way of the others.
+    seen = np.setdiff1d(np.arange(len(pictures)), faulty["blank"])
+    values = reduced(evidence.features[seen], seed)
+    near = neighbours(values, seed=seed)
+    pairs = seen[near_duplicates([pictures[i] for i in seen], evidence.features[seen], near)]
+    groups = _joined(groups_of(pictures, range(len(pictures))), pairs)
+    far = np.full(len(pictures), np.nan)
+    far[seen] = farness(near)
+    position = {name: index for index, name in enumerate(classes)}
+    labels = np.array([position[picture.label] for picture in pictures], np.int64)
+    probabilities = np.full((len(pictures), len(classes)), np.nan)
+    judged = _judged(labels[seen], groups[seen])
+    if len(np.unique(labels[seen[judged]])) > 1:
+        rows = seen[judged]
+        probabilities[rows] = held_out_probabilities(values[judged], labels[rows], groups[rows], len(classes), seed)
+    suspects = _suspects(labels, probabilities)
+    findings = (
+        *_label_findings(pictures, classes, suspects),
+        *near_findings((pictures[i], pictures[j]) for i, j in pairs if pictures[i].digest != pictures[j].digest),
+        *_outlier_findings(pictures, far),
+        *_quality_findings(pictures, faulty),
+        *_overlap_findings(classes, labels, probabilities),
+    )
+    corrections = (
+        *_drops(evidence, pairs, faulty["blank"]),
+        *_relabels(pictures, classes, suspects),
+        *(() if evidence.given else _regroups(pictures, groups)),
+    )
+    dropped = {row.path for row in corrections if row.action == "drop"}
+    kept = tuple(row for row in corrections if row.action == "drop" or row.path not in dropped)
+    return Deep(pictures, findings, kept, pairs, far, probabilities)
+
+
+def near_duplicates(pictures: Sequence[Picture], features: NDArray[np.floating], near: Neighbours) -> NDArray[np.int64]:
+    """Pairs (m, 2) of positions that are copies of each other, in two stages.
+
+    Candidates have close fingerprints, or are among each other's nearest neighbours by features. Of each the two are
+    weighed together: the similarity of the features about their mean, 1 for equal ones, less the share of fingerprint
+    bits that differ, must reach SAME. Either alone would take two pictures of one scene, or of one composition, for
+    copies. A picture without a fingerprint is in no pair.
+    """
+    prints = tuple(picture.fingerprint for picture in pictures)
+    by_looks = np.array([pair[:2] for pair in close_pairs(prints)], np.int64).reshape(-1, 2)
+    rows, columns = np.nonzero(near.places >= 0)
+    by_features = np.stack([rows, near.places[rows, columns]], axis=1)
+    candidates = np.unique(np.sort(np.concatenate([by_looks, by_features]), axis=1), axis=0)
+    whole = np.array([bool(text) for text in prints])
+    candidates = candidates[whole[candidates].all(axis=1)]
+    packed = unpacked([text or "0" * (BITS // 4) for text in prints])
+    centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(candidates), _AT_ONCE):
+        part = candidates[start : start + _AT_ONCE]
+        differing = distances(packed[part[:, 0]], packed[part[:, 1]]) / BITS
+        part, differing = part[differing <= 1 - SAME], differing[differing <= 1 - SAME]
+        one, other = (features[part[:, side]].astype(np.float32) - centre for side in (0, 1))
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        similarity = (one * other).sum(axis=1) / np.maximum(lengths, 1e-9)
+        found.append(part[similarity - differing >= SAME])
+    return np.concatenate(found)
+
+
+def _joined(groups: Sequence[int], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The groups, with those of each pair made one; numbered by their first picture."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    own = np.asarray(groups, np.int64)
+    count = len(own)
+    first, second = np.concatenate([np.stack([np.arange(count), own], axis=1), pairs]).T
+    graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(count, count))
+    _, numbers = connected_components(graph, directed=False)
+    return np.asarray(numbers, np.int64)
+
+
+def _judged(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Positions whose class has two groups or more, so that it can be both learned and tried."""
+    enough = {label for label in np.unique(labels) if len(np.unique(groups[labels == label])) > 1}
+    return np.flatnonzero([label in enough for label in labels])
+
+
+def _suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[Suspect]:
+    rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
+    if not len(rows):
+        return []
+    found = suspect_labels(labels[rows], probabilities[rows])
+    return [Suspect(int(rows[s.index]), s.score, s.suggested, s.probability) for s in found]
+
+
+def _label_findings(
+    pictures: Sequence[Picture], classes: Sequence[str], suspects: Sequence[Suspect]
+) -> Iterator[Finding]:
+    if suspects:
+        yield Finding(
+            "suspect-label",
+            "warning",
+            tuple(
+                f"{pictures[s.index].path} [{pictures[s.index].label}; looks like {classes[s.suggested]}, "
+                f"{s.probability:.0%}]"
+                for s in suspects
+            ),
+            f"{_are(len(suspects), 'has a label that looks', 'have labels that look')} wrong, the likeliest first.",
+            "Kept. Look at them; --write proposes their relabelling.",
+        )
+
+
+def _outlier_findings(pictures: Sequence[Picture], far: NDArray[np.float64]) -> Iterator[Finding]:
+    # nan is no outlier.
+    order = [int(i) for i in np.argsort(-far) if far[i] >= FAR]
+    if order:
+        yield Finding(
+            "outlier",
+            "warning",
+            tuple(f"{pictures[i].path} [{pictures[i].label}]" for i in order),
+            f"{_are(len(order), 'is', 'are')} unlike the others, the strangest first.",
+            "Kept. Look whether they belong to the task; a rare kind of a class does, and wants more pictures.",
+        )
+
+
+def _quality_findings(pictures: Sequence[Picture], faulty: dict[Fault, NDArray[np.intp]]) -> Iterator[Finding]:
+    for kind in FAULTS:
+        places = faulty[kind]
+        if len(places):
+            told = _FAULT_WORDS[kind]
+            yield Finding(
+                kind,
+                "warning",
+                tuple(pictures[i].path for i in places),
+                f"1 picture {told.replace('show', 'shows', 1).replace('are', 'is', 1)}."
+                if len(places) == 1
+                else f"{len(places)} pictures {told}.",
+                "Kept. Drop them, unless such pictures are what the model will meet.",
+            )
+
+
+def _overlap_findings(
+    classes: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> Iterator[Finding]:
+    rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
+    found = overlaps(labels[rows], probabilities[rows]) if len(rows) else []
+    told = [(a, b, count, both) for a, b, count, both in found if count >= OVERLAP * both and count > 2]
+    if told:
+        yield Finding(
+            "overlapping-classes",
+            "note",
+            tuple(f"{classes[a]} and {classes[b]}: {count} of {both} pictures" for a, b, count, both in told),
+            f"{_pairs_of_classes(len(told))} hard to tell apart by the features of the base.",
+            "Kept. Are they two classes? If so, more pictures of them help most, or --fine-tune.",
+        )
+
+
+def _drops(evidence: Evidence, pairs: NDArray[np.int64], blank: NDArray[np.intp]) -> Iterator[Correction]:
+    """Blank pictures; and, where splits came with the pictures, the copy that is not in the later of two splits, so
+    that what is judged stays as it is."""
+    for i in blank:
+        yield Correction(evidence.pictures[i].path, "drop", reason="blank: it shows nothing")
+    if not evidence.given:
+        return
+    later = {"train": 0, "validation": 1, "test": 2}
+    done = set()
+    for pair in pairs:
+        one, other = sorted((evidence.pictures[i] for i in pair), key=lambda p: later[p.split])
+        if one.split != other.split and one.path not in done:
+            done.add(one.path)
+            yield Correction(one.path, "drop", reason=f"the same picture as {other.path} in {other.split}")
+
+
+def _relabels(pictures: Sequence[Picture], classes: Sequence[str], suspects: Sequence[Suspect]) -> Iterator[Correction]:
+    for s in suspects:
+        label, given = classes[s.suggested], pictures[s.index].label
+        reason = f"labelled {given}, looks like {label} ({s.probability:.0%})"
+        yield Correction(pictures[s.index].path, "relabel", label=label, reason=reason)
+
+
+def _regroups(pictures: Sequence[Picture], groups: NDArray[np.int64]) -> Iterator[Correction]:
+    """What only features know to be copies; pictures that are kept together without it need no row."""
+    before = groups_of(pictures, range(len(pictures)))
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups.tolist()):
+        members[group].append(index)
+    number = 0
+    for indices in members.values():
+        if len({before[i] for i in indices}) < 2:
+            continue
+        number += 1
+        for i in indices:
+            other = pictures[indices[0] if i != indices[0] else indices[1]].path
+            yield Correction(pictures[i].path, "regroup", group=f"copies-{number}", reason=f"looks the same as {other}")
+
+
+def _are(count: int, one: str, many: str) -> str:
+    return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
+
+
+def _pairs_of_classes(count: int) -> str:
+    return "1 pair of classes is" if count == 1 else f"{count} pairs of classes are"

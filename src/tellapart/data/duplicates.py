@@ -1,0 +1,77 @@
+"""Pictures -> which of them are copies of each other, byte for byte or to the eye, and which leak from one split to
+another.
+
+Read by: splits, which keeps copies on one side; checks; inference.measure, for the part of a split that has no copy in
+training. Never imports Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tellapart.data.catalog import Picture, Split
+from tellapart.data.fingerprint import close_pairs
+
+SURELY = 18
+"""Bits: pictures whose fingerprints differ by at most so many are called copies without a look at their features."""
+
+Pair = tuple[Picture, Picture]
+
+
+def groups_of(rows: Sequence[Picture], usable: Iterable[int]) -> list[int]:
+    """A group number for each picture: those with the same content, the same given group or nearly the same looks
+    share one. A picture that is not usable is alone.
+
+    Looks are taken generously: a wrong pair only keeps two pictures on one side of a split.
+    """
+    parent = list(range(len(rows)))
+
+    def find(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    places = list(usable)
+    first: dict[tuple[str, str], int] = {}
+    for index in places:
+        for key in (("digest", rows[index].digest), ("group", rows[index].group)):
+            if key[1]:
+                parent[find(index)] = find(first.setdefault(key, index))
+    for one, other, _ in close_pairs(tuple(rows[index].fingerprint for index in places)):
+        parent[find(places[one])] = find(places[other])
+    return [find(index) for index in range(len(rows))]
+
+
+def near_copies(pictures: Sequence[Picture]) -> list[Pair]:
+    """Pairs that look the same and are not the same bytes, as sure as fingerprints alone can be."""
+    usable = [picture for picture in pictures if not picture.error]
+    found = close_pairs(tuple(picture.fingerprint for picture in usable))
+    pairs = [(usable[one], usable[other]) for one, other, bits in found if bits <= SURELY]
+    return [pair for pair in pairs if pair[0].digest != pair[1].digest]
+
+
+def leaks(judged: Sequence[Picture], seen: Sequence[Picture]) -> dict[str, str]:
+    """Path of each judged picture that is a copy of a seen one, or of its group -> that one's path. All are usable."""
+    first: dict[tuple[str, str], str] = {}
+    for picture in seen:
+        for key in (("digest", picture.digest), ("group", picture.group)):
+            if key[1]:
+                first.setdefault(key, picture.path)
+    found: dict[str, str] = {}
+    for picture in judged:
+        known = first.get(("digest", picture.digest)) or first.get(("group", picture.group))
+        if known is not None:
+            found[picture.path] = known
+    own = {id(picture) for picture in judged}
+    for one, other in near_copies([*judged, *seen]):
+        if (id(one) in own) != (id(other) in own):
+            inside, outside = (one, other) if id(one) in own else (other, one)
+            found.setdefault(inside.path, outside.path)
+    return found
+
+
+def seen_before(pictures: Sequence[Picture], split: Split) -> list[Picture]:
+    """What a run learned or chose from before it is judged on a split: training and, for the test, validation."""
+    splits = {"test": ("train", "validation"), "validation": ("train",), "train": ()}[split]
+    return [picture for picture in pictures if picture.split in splits and not picture.error]

@@ -1,0 +1,145 @@
+"""What a picture looks like, in 128 bits: alike for its copies that were recompressed, resized, brightened or mirrored.
+
+In: the small grey picture that the scan's decoding leaves. Out: 32 hexadecimal digits for the catalog, and pairs of
+pictures whose fingerprints are close. Read by: scan, duplicates, deep.
+
+A perceptual hash as Zauner describes it ("Implementation and Benchmarking of Perceptual Image Hash Functions", 2010):
+signs of the lowest frequencies of a cosine transform, without the mean. Against zero, not their median, so that a
+mirrored picture has the same bits but for those of odd horizontal frequencies, all turned: one fingerprint serves both
+ways. (imagehash would resize each picture once more, which takes longer than all of this.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+BITS = 128
+FLAT = 3.0
+"""Grey levels: where the small picture deviates less from its mean, its frequencies are noise."""
+
+ALIKE = 26
+"""Bits: most copies differ by fewer, two different photographs nearly never (docs/trust.md)."""
+
+_FREQUENCIES = [(total - across, across) for total in range(1, 16) for across in range(total + 1)][:BITS]
+_EVEN = np.array([across % 2 == 0 for _, across in _FREQUENCIES])
+_EVEN_BYTES = np.packbits(_EVEN)
+_PLACES = np.array([down * 32 + across for down, across in _FREQUENCIES])
+_FEW = 8192
+_BANDS, _BAND_CHOICE = 32, 40
+_WINDOW = 60
+_BLOCK = 1024
+_SAMPLE = 100_000
+_SPREADS = 6.4
+_POPULATION = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
+
+
+def fingerprint(thumbnail: NDArray[np.uint8]) -> str:
+    """32 hexadecimal digits of a grey picture (32, 32); empty for a flat one, which looks like every other.
+
+    >>> fingerprint(np.zeros((32, 32), np.uint8))
+    ''
+    """
+    _, spread = cv2.meanStdDev(thumbnail)
+    if spread[0, 0] < FLAT:
+        return ""
+    transformed = cv2.dct(thumbnail.astype(np.float32)).reshape(-1)
+    return np.packbits(transformed[_PLACES] > 0).tobytes().hex()
+
+
+def distances(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Bits (n,) in which fingerprints (n, 16) differ, the lesser of as they are and mirrored.
+
+    >>> distances(unpacked(["00" * 16]), unpacked(["ff" + "00" * 15])).tolist()
+    [8]
+    """
+    differing = np.bitwise_xor(one, other)
+    even = _population(differing & _EVEN_BYTES)
+    odd = _population(differing & ~_EVEN_BYTES)
+    return even + np.minimum(odd, BITS - int(_EVEN.sum()) - odd)
+
+
+def unpacked(fingerprints: Sequence[str]) -> NDArray[np.uint8]:
+    """Hexadecimal digits -> bytes (n, 16)."""
+    return np.frombuffer(bytes.fromhex("".join(fingerprints)), np.uint8).reshape(len(fingerprints), BITS // 8)
+
+
+@lru_cache(maxsize=4)
+def close_pairs(fingerprints: tuple[str, ...], bound: int = ALIKE) -> tuple[tuple[int, int, int], ...]:
+    """Every (position, position, bits that differ) of fingerprints that differ in at most `bound` bits.
+
+    The bound is lowered where the whole collection looks alike (X-rays, scanned forms): there it takes more to be a
+    copy. Up to 8,192 pictures all pairs are compared; of more, those that share one of 32 choices of bits, so that a
+    million pictures is not a trillion pairs. Empty fingerprints are in no pair.
+    """
+    places = np.array([place for place, text in enumerate(fingerprints) if text], np.int64)
+    if len(places) < 2:
+        return ()
+    packed = unpacked([fingerprints[place] for place in places])
+    bound = min(bound, _bound_of(packed))
+    first, second = _all_pairs(packed, bound) if len(packed) <= _FEW else _banded_pairs(packed, bound)
+    bits = distances(packed[first], packed[second])
+    rows = zip(places[first].tolist(), places[second].tolist(), bits.tolist(), strict=True)
+    return tuple(sorted(rows))
+
+
+def _bound_of(packed: NDArray[np.uint8]) -> int:
+    """What two different pictures of this collection differ by, less 6.4 times its spread; 128 for a handful."""
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, len(packed), (2, _SAMPLE))
+    found = distances(packed[first], packed[second])[first != second]
+    quarter, middle = np.quantile(found, [0.25, 0.5])
+    spread = (middle - quarter) / 0.6745
+    return int(middle - _SPREADS * spread) if len(packed) >= 20 else BITS
+
+
+def _all_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    signs = np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
+    even, odd = signs[:, _EVEN], signs[:, ~_EVEN]
+    found = []
+    for start in range(0, len(packed), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        agreement = even[block] @ even[start:].T + np.abs(odd[block] @ odd[start:].T)
+        rows, columns = np.nonzero(agreement >= BITS - 2 * bound)
+        later = columns > rows
+        found.append((rows[later] + start, columns[later] + start))
+    first, second = (np.concatenate(part) for part in zip(*found, strict=True))
+    return first.astype(np.int64), second.astype(np.int64)
+
+
+def _banded_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs that agree in one of many random choices of low, even bits, which mirroring and cropping turn least: of so
+    many bits (16 for a million pictures) that few others agree in them.
+
+    Of those that agree, the ones next to each other in the order of all their bits are compared, up to a distance: what
+    many share tells nothing.
+    """
+    wanted = min(16, round(np.log2(len(packed))) - 4)
+    generator = np.random.default_rng(0)
+    lowest = np.flatnonzero(_EVEN)[:_BAND_CHOICE]
+    bits = np.unpackbits(packed, axis=1)
+    whole = packed.view(">u8")
+    found = []
+    for _ in range(_BANDS):
+        chosen = generator.choice(lowest, wanted, replace=False)
+        keys = bits[:, chosen] @ (1 << np.arange(wanted, dtype=np.int64))
+        order = np.lexsort((whole[:, 0], keys))
+        ordered, sorted_keys = packed[order], keys[order]
+        for shift in range(1, min(_WINDOW, len(order))):
+            together = np.flatnonzero(sorted_keys[shift:] == sorted_keys[:-shift])
+            if not len(together):
+                break
+            near = distances(ordered[together], ordered[together + shift]) <= bound
+            found.append(np.sort(np.stack([order[together[near]], order[together[near] + shift]]), axis=0))
+    pairs = np.unique(np.concatenate(found, axis=1), axis=1) if found else np.empty((2, 0), np.int64)
+    return pairs[0], pairs[1]
+
+
+def _population(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Bits that are set in each row of bytes (n, 16)."""
+    words = np.ascontiguousarray(packed).view(np.uint16)
+    return np.asarray(_POPULATION[words].sum(axis=1, dtype=np.int64))

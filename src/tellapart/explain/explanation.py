@@ -1,0 +1,248 @@
+"""A run + one picture -> why the network names it so: heat, its check by occlusion, feature maps and filters.
+
+Heat needs ONNX Runtime alone; feature maps and filters the extra `train`, and are left out, with a note, without it.
+Read by: api.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data import pixels
+from tellapart.errors import ConfigError, MissingExtraError, PictureError, SourceError, unknown
+from tellapart.explain.heat import HeatMaker, normalised, overlay
+from tellapart.explain.occlusion import occlusion
+from tellapart.files import replacing
+from tellapart.inference.predictor import Prediction, Predictor, prediction
+from tellapart.progress import SILENT, Progress
+from tellapart.runs.run import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TOP = 3
+"""Classes whose heat is shown."""
+LEAST_SHOWN = 0.01
+"""Probability of a third class that is shown beside the two likeliest."""
+COVERED = 0.1
+"""Share of the picture that is covered to see what its hottest places are worth."""
+GRID = 16
+"""The most rows and columns on which two kinds of heat are compared."""
+AGREE, AGREE_IN_PART = 0.5, 0.2
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a picture is named as it is. label: the class that is explained; probability: what the network gives it.
+
+    agreement: rank correlation of the network's own heat with occlusion over the picture, -1..1; None where the network
+    tells no places, or one of the two is the same everywhere. covered: the probability that is left where the hottest
+    tenth of the picture is covered. words: the same as sentences. files: what was written.
+    """
+
+    picture: str
+    prediction: Prediction
+    label: str
+    probability: float
+    method: str
+    agreement: float | None
+    covered: float
+    words: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "picture": self.picture,
+            "named": self.prediction.label,
+            "label": self.label,
+            "probability": round(self.probability, 6),
+            "method": self.method,
+            "agreement": None if self.agreement is None else round(self.agreement, 4),
+            "probability_covered": round(self.covered, 6),
+            "words": list(self.words),
+            "files": [str(path) for path in self.files],
+        }
+
+
+def explain(
+    run: RunFolder,
+    picture: str | os.PathLike[str],
+    *,
+    label: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress = SILENT,
+) -> Explanation:
+    """Write the figures of one picture into a folder, and say in words what they show.
+
+    label: the class to explain (default: the one the network names). out: the folder (default: explain/PICTURE-NAME
+    inside the run). Raises RunError for an unfinished run, SourceError for what is no picture, ConfigError for a class
+    that the run does not know.
+    """
+    predictor = Predictor(run.require(run.onnx_file, "exported network"))
+    name = os.fspath(picture)
+    seen = _read(Path(picture), predictor)
+    (row,), (distance,) = predictor.answer(seen[None])
+    said = prediction(predictor.metadata, name, row, float(distance))
+    if label is not None and label not in predictor.task.classes:
+        raise ConfigError(unknown("class", label, predictor.task.classes))
+    chosen = predictor.task.index(label or said.label)
+    folder = Path(out) if out is not None else run.explanations / Path(picture).name
+
+    maker, one = HeatMaker(predictor), seen[None]
+    own = maker.shares(one, np.array([chosen]))
+    losses = occlusion(
+        predictor, one, np.array([chosen]), done=lambda done, total: progress.update("occlusion", done, total)
+    )[0]
+    agreement = None if own is None else rank_correlation(own[0], losses)
+    heat = normalised(losses if own is None else own[0], losses.shape)
+    covered = float(predictor.probabilities(_cover(seen, heat)[None])[0, chosen])
+    words = _words(said, predictor.task.classes[chosen], maker.method, agreement, heat, covered)
+    figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, words[1:])}
+    try:
+        figures |= _network_figures(run, seen, progress)
+    except MissingExtraError as error:
+        words = (*words, f"Without feature maps and filters. {error}")
+    return Explanation(
+        name,
+        said,
+        predictor.task.classes[chosen],
+        said.probabilities[predictor.task.classes[chosen]],
+        maker.method,
+        agreement,
+        covered,
+        words,
+        tuple(_save(folder / f"{title}.png", figure) for title, figure in figures.items()),
+    )
+
+
+def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:
+    """Spearman's, over the places of a grid that both are averaged to, -1..1; None where one is the same everywhere."""
+    from scipy.stats import spearmanr
+
+    rows, columns = (min(GRID, *sides) for sides in zip(one.shape, other.shape, strict=True))
+    if rows * columns < 2:
+        return None
+    small = [
+        cv2.resize(np.asarray(values, np.float32), (columns, rows), interpolation=cv2.INTER_AREA).ravel()
+        for values in (one, other)
+    ]
+    if any(np.ptp(values) == 0 for values in small):
+        return None
+    return float(spearmanr(*small).statistic)
+
+
+def _read(path: Path, predictor: Predictor) -> NDArray[np.uint8]:
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder; explain takes one picture of it, such as {path / 'picture.jpg'}.")
+    try:
+        return pixels.read(path, predictor.spec)
+    except PictureError as error:
+        raise SourceError(f"{path} cannot be explained, as it cannot be read: {error}.") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be explained, as it cannot be read: {error.strerror or error}.") from None
+
+
+def _cover(seen: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture without its hottest tenth, which takes the mean colour."""
+    count = max(1, round(COVERED * heat.size))
+    hottest = np.unravel_index(np.argsort(-heat, axis=None, kind="stable")[:count], heat.shape)
+    out = seen.copy()
+    out[hottest] = np.round(seen.mean(axis=(0, 1))).astype(np.uint8)
+    return out
+
+
+def _words(
+    said: Prediction, label: str, method: str, agreement: float | None, heat: NDArray[np.float32], covered: float
+) -> tuple[str, ...]:
+    probability = said.probabilities[label]
+    first = f"Named {said.label}, {_percent(said.probability)}."
+    if label != said.label:
+        first += f" Explained: {label}, {_percent(probability)}."
+    if not heat.any():
+        return first, f"No place of the picture speaks for {label}."
+    words = [first, f"With the hottest tenth of the picture covered, the probability of {label} "]
+    if _percent(covered) == _percent(probability):
+        words[1] += f"stays at {_percent(probability)}."
+    else:
+        words[1] += f"{'falls' if covered < probability else 'rises'} to {_percent(covered)}."
+    ranked = np.sort(heat, axis=None)[::-1].cumsum()
+    area = (int(np.searchsorted(ranked, ranked[-1] / 2)) + 1) / heat.size
+    words.append(f"Half of the heat lies on {100 * area:.0f} % of the picture.")
+    if method == "occlusion":
+        words.append("The exported network does not tell its places: the heat is by occlusion.")
+    elif agreement is None:
+        words.append("Occlusion cannot be compared: one of the two is the same everywhere.")
+    elif agreement >= AGREE:
+        words.append(f"The network's own heat and occlusion agree: {agreement:.2f}.")
+    elif agreement >= AGREE_IN_PART:
+        words.append(f"The network's own heat and occlusion agree in part: {agreement:.2f}.")
+    else:
+        words.append(f"The network's own heat and occlusion do not agree ({agreement:.2f}): rather believe occlusion.")
+    return tuple(words)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _heat_figure(
+    predictor: Predictor,
+    maker: HeatMaker,
+    seen: NDArray[np.uint8],
+    said: Prediction,
+    chosen: int,
+    losses: NDArray[np.float32],
+    words: tuple[str, ...],
+) -> Figure:
+    """The picture, the heat of the explained class, its occlusion, then the heat of other likely classes."""
+    from tellapart.explain.figures import heat_figure
+
+    classes = predictor.task.classes
+    panels = [("as the network sees it", seen)]
+    likely = [name for place, (name, value) in enumerate(said.top(TOP)) if place < 2 or value >= LEAST_SHOWN]
+    own = [chosen, *(number for number in map(classes.index, likely) if number != chosen)]
+    occluded = (f"{classes[chosen]}, by occlusion", overlay(seen, normalised(losses, losses.shape)))
+    if maker.method == "occlusion":
+        panels.append(occluded)
+    else:
+        found = maker.heat(np.repeat(seen[None], len(own), axis=0), np.array(own))
+        for number, heat in zip(own, found, strict=True):
+            title = f"speaks for {classes[number]}, {_percent(said.probabilities[classes[number]])}"
+            panels.append((title, overlay(seen, heat)))
+        panels.insert(2, occluded)
+    return heat_figure(panels, words)
+
+
+def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress) -> dict[str, Figure]:
+    """Feature maps, over several figures where there are many layers, and the first layer's filters."""
+    from tellapart.explain.figures import ROWS, SHOWN, filters_figure, maps_figure
+    from tellapart.explain.maps import feature_maps, first_filters
+    from tellapart.models.backend import start_keras
+
+    progress.update("starting TensorFlow", 0, 1)
+    keras = start_keras()
+    progress.update("starting TensorFlow", 1, 1)
+    model = keras.models.load_model(run.require(run.model_file, "trained network"))
+    maps = feature_maps(model, seen, SHOWN)
+    figures: dict[str, Figure] = {}
+    for start in range(0, len(maps), ROWS):
+        number = f"-{start // ROWS + 1}" if len(maps) > ROWS else ""
+        figures[f"feature-maps{number}"] = maps_figure(maps[start : start + ROWS])
+    return figures | {"filters": filters_figure(first_filters(model))}
+
+
+def _save(path: Path, figure: Figure) -> Path:
+    with replacing(path) as neighbour, warnings.catch_warnings():
+        # A class name in a script that no font here has is drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(neighbour, dpi=110)
+    return path

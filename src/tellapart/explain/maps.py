@@ -1,0 +1,83 @@
+"""A Keras network + one picture -> what each convolution and pooling layer makes of it; and the first layer's filters.
+
+In: the network of a run, uint8 pixels. Out: float32 arrays with names. Needs the extra `train`. Read by: explanation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.models.backend import start_keras
+from tellapart.models.pretrained import BASES
+
+if TYPE_CHECKING:
+    import keras
+
+_KINDS = (
+    "Conv2D",
+    "DepthwiseConv2D",
+    "SeparableConv2D",
+    "MaxPooling2D",
+    "AveragePooling2D",
+)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """What one layer gives of a picture. values: float32 (rows, columns, shown), the channels that differ most over
+    the picture, most first; channels: how many the layer has."""
+
+    layer: str
+    values: NDArray[np.float32]
+    channels: int
+
+    @property
+    def words(self) -> str:
+        rows, columns, shown = self.values.shape
+        which = f"{shown} of {self.channels} channels" if shown < self.channels else f"{shown} channels"
+        return f"{self.layer}: {rows}x{columns}, {which}"
+
+
+def feature_maps(model: keras.Model, picture: NDArray[np.uint8], shown: int) -> list[FeatureMap]:
+    """Of every convolution and pooling layer that keeps places, in order. picture: uint8 (height, width, channels)."""
+    layers = [layer for layer in model.layers if type(layer).__name__ in _KINDS]
+    if not layers:
+        return []
+    inner = start_keras().Model(model.input, [layer.output for layer in layers])
+    found = []
+    for layer, output in zip(layers, inner(picture[None], training=False), strict=True):
+        values = np.asarray(output, np.float32)[0]
+        order = np.argsort(-values.std(axis=(0, 1)), kind="stable")[:shown]
+        found.append(FeatureMap(layer.name, values[..., order], values.shape[-1]))
+    return found
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The weights of the first layer that learns, as small pictures: float32 (n, rows, columns, 1 or 3)."""
+
+    layer: str
+    values: NDArray[np.float32]
+
+
+def first_filters(model: keras.Model) -> Filters:
+    """Of the first convolution, its filters; of a network that begins with a dense layer, the weights of each unit."""
+    first = next(layer for layer in model.layers if _kernel(layer) is not None)
+    kernel = _kernel(first)
+    assert kernel is not None
+    if kernel.ndim == 2:
+        kernel = kernel.reshape(*model.input.shape[1:], -1)
+    values = np.moveaxis(kernel, -1, 0)
+    base = BASES.get(str(model.name).replace("_", "-"))
+    if base is not None and base.scaling.bgr:
+        values = values[..., ::-1]
+    return Filters(first.name, values)
+
+
+def _kernel(layer: Any) -> NDArray[np.float32] | None:
+    kernel = getattr(layer, "kernel", None)
+    return None if kernel is None else np.asarray(kernel, np.float32)

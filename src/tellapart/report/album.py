@@ -1,0 +1,85 @@
+"""Paths -> small pictures inside the page, as many as its size allows. Read by: report.
+
+Whatever shows pictures asks one Album, the most important first, so that they share one budget of bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.errors import TellapartError
+from tellapart.parallel import in_order
+
+BUDGET = 3_400_000
+"""Bytes of all pictures of a page as they stand in it: with its tables it stays under 5 MB."""
+_LOSSLESS_SIDE = 64  # smaller ones are all edges, and a JPEG's tables alone outweigh them
+_QUALITY = 78
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """source: an address that holds the picture itself, or "" where `missing` says why there is none. small: so few
+    pixels that they are shown as squares."""
+
+    path: str
+    source: str = ""
+    missing: str = ""
+    small: bool = False
+
+
+class Album:
+    """read: path and longest side to uint8 (height, width, 1 or 3); it may raise TellapartError or OSError."""
+
+    def __init__(self, read: Callable[[str, int], NDArray[np.uint8]], budget: int = BUDGET) -> None:
+        self._read = read
+        self._left = budget
+        self._kept: dict[tuple[str, int], Thumbnail] = {}
+
+    def take(self, paths: Sequence[str], side: int) -> list[Thumbnail]:
+        """Those of the pictures that the budget allows, in order, at most `side` pixels a side, upright."""
+        taken: list[Thumbnail] = []
+        for thumbnail in in_order(lambda path: self._kept.get((path, side)) or self._made(path, side), paths):
+            if (thumbnail.path, side) not in self._kept and not self._afford(thumbnail.source):
+                break
+            self._kept[thumbnail.path, side] = thumbnail
+            taken.append(thumbnail)
+        return taken
+
+    def add(self, path: str, pixels: NDArray[np.uint8]) -> Thumbnail | None:
+        """A picture that is at hand, or None where the budget is spent."""
+        made = _thumbnail(path, pixels)
+        return made if self._afford(made.source) else None
+
+    def _afford(self, source: str) -> bool:
+        if len(source) > self._left:
+            self._left = 0
+            return False
+        self._left -= len(source)
+        return True
+
+    def _made(self, path: str, side: int) -> Thumbnail:
+        try:
+            return _thumbnail(path, self._read(path, side))
+        except (TellapartError, OSError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            return Thumbnail(path, missing=f"The picture cannot be read any more: {reason.rstrip('.')}.")
+
+
+def _thumbnail(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
+    from PIL import Image
+
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    small = max(picture.size) <= _LOSSLESS_SIDE
+    buffer = io.BytesIO()
+    if small:
+        picture.save(buffer, format="PNG", optimize=True)
+    else:
+        picture.save(buffer, format="JPEG", quality=_QUALITY)
+    kind = "png" if small else "jpeg"
+    return Thumbnail(path, f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", "", small)

@@ -1,0 +1,170 @@
+"""Evaluation and predictions -> whether probabilities mean what they say, and what refusing the unsure brings.
+
+Read by: report, write. Gives charts, rows of tables and plain sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tellapart.evaluation.calibration import Reliability
+from tellapart.evaluation.evaluate import Evaluation
+from tellapart.evaluation.intervals import Estimate, proportion
+from tellapart.evaluation.verdicts import Thresholds, coverage
+from tellapart.report.charts import Axis, Chart, nice_axis
+from tellapart.report.predictions import Predictions
+from tellapart.report.words import NARROW, between, counted, percent
+
+TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+_MOST_POINTS = 160
+_FEWEST = 10
+"""Pictures: of fewer answers no share is drawn, as one mistake would be a tenth or more of it."""
+_TOLD = 0.25
+_VERDICTS = {
+    "sure": "likely enough for the accuracy that was asked of sure answers",
+    "unsure": "less likely than that: for a person to look at",
+    "unlike": "unlike the pictures it was taught, so that the answer means little",
+}
+
+
+def reliability_chart(found: Reliability) -> Chart:
+    """Accuracy against probability; a dot's size grows with its pictures, the line through the corner is the ideal."""
+    share = Axis(0, 1, [(tick / 4, f"{25 * tick} %") for tick in range(5)], "probability of the answer")
+    chart = Chart("Reliability", share, Axis(0, 1, share.ticks, "share that is right"))
+    chart.line([(0, 0), (1, 1)], "muted")
+    most = max(part.n for part in found.bins)
+    for part in found.bins:
+        chart.interval(part.confidence, part.accuracy.low, part.accuracy.high, "validation")
+    for part in found.bins:
+        tip = (
+            f"{counted(part.n, 'answer')} given with {percent(part.confidence)} on average: "
+            f"{percent(part.accuracy.value)} right ({between(part.accuracy)})"
+        )
+        chart.dot(part.confidence, part.accuracy.value, "validation", tip, radius=2.5 + 4 * (part.n / most) ** 0.5)
+    return chart
+
+
+def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | None) -> Chart:
+    """Accuracy among the answers kept against their share, with its interval; the threshold of sure answers marked."""
+    shares, accuracies, confidences = coverage(found.truth, found.probabilities)
+    n = len(shares)
+    first = min(_FEWEST, n) - 1
+    chosen = np.unique(np.linspace(first, n - 1, min(n, _MOST_POINTS)).round().astype(int)).tolist()
+    points = [(float(shares[i]), proportion(round(accuracies[i] * (i + 1)), i + 1, level)) for i in chosen]
+    # Of the first few answers nothing is known: they must not set the scale.
+    low = min(estimate.low for share, estimate in points if share >= _TOLD)
+    x = Axis(0, 1, [(tick / 4, f"{25 * tick} %") for tick in range(5)], "share of pictures that get an answer")
+    y = nice_axis(low, 1, lambda value: f"{100 * value:g} %", "share of the answers that is right")
+    chart = Chart("Answering only the surest", x, y)
+    chart.band([(s, e.low) for s, e in points], [(s, e.high) for s, e in points], "validation")
+    chart.line([(s, e.value) for s, e in points], "validation")
+    answered = int((confidences >= thresholds.sure).sum()) if thresholds else 0
+    if thresholds and answered:
+        share, right = float(shares[answered - 1]), float(accuracies[answered - 1])
+        chart.rule(share)
+        tip = f"from {percent(thresholds.sure)} on: {percent(share)} answered, {percent(right)} of them right"
+        chart.dot(share, right, "training", tip, "sure answers")
+    return chart
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """What the section shows; empty strings and lists where there is nothing to say."""
+
+    sentence: str
+    charts: tuple[Chart, ...]
+    verdicts: list[dict[str, str]]
+    targets: list[dict[str, str]]
+    notes: list[str]
+
+
+def certainty(
+    found: Evaluation, predictions: Predictions | None, calibration: Mapping[str, Any] | None, level: float
+) -> Certainty:
+    """calibration: as run.json holds it, or None."""
+    thresholds = Thresholds.from_dict(calibration["thresholds"]) if calibration else None
+    charts = [reliability_chart(found.calibration)]
+    if predictions is not None:
+        charts.append(coverage_chart(predictions, level, thresholds))
+    return Certainty(
+        f"{meaning(found.calibration)[1]} Dots on the line would be perfect; bars are {100 * level:g}{NARROW}% "
+        "intervals.",
+        tuple(charts),
+        _verdict_rows(found),
+        _target_rows(predictions, level) if predictions is not None else [],
+        _notes(calibration, thresholds),
+    )
+
+
+def meaning(found: Reliability) -> tuple[bool, str]:
+    """Whether probabilities can be taken at their word, and that in a sentence."""
+    off = f"Its probabilities are off by {100 * found.error:.1f} points on average"
+    if found.error <= found.by_chance:
+        return True, f"{off}, no more than chance explains on so many pictures."
+    n = sum(part.n for part in found.bins)
+    surplus = sum(part.n * (part.confidence - part.accuracy.value) for part in found.bins) / n
+    way = "it is surer than it should be" if surplus > 0 else "it is right more often than it says"
+    return found.error <= 0.02, f"{off}, where chance explains {100 * found.by_chance:.1f}: {way}."
+
+
+def _verdict_rows(found: Evaluation) -> list[dict[str, str]]:
+    return [
+        {
+            "name": name,
+            "meaning": _VERDICTS[name],
+            "count": f"{row.n:,}",
+            "share": percent(row.n / found.n),
+            "accuracy": percent(row.accuracy.value) if row.accuracy else "",
+            "between": between(row.accuracy) if row.accuracy else "",
+        }
+        for name, row in found.verdicts.items()
+    ]
+
+
+def _target_rows(found: Predictions, level: float) -> list[dict[str, str]]:
+    """For each accuracy above that of all answers: how many pictures can be answered."""
+    shares, accuracies, confidences = coverage(found.truth, found.probabilities)
+    rows: list[dict[str, str]] = []
+    for target in TARGETS:
+        if accuracies[-1] >= target:
+            continue
+        reached = np.flatnonzero(accuracies >= target)
+        reached = reached[reached >= min(_FEWEST, len(shares)) - 1]
+        if len(reached):
+            last = int(reached[-1])
+            right: Estimate = proportion(round(accuracies[last] * (last + 1)), last + 1, level)
+            share, least = percent(float(shares[last])), percent(float(confidences[last]))
+            if rows and rows[-1]["share"] == share:
+                rows.pop()  # the higher target is reached at no further cost
+            rows.append({"target": percent(target), "share": share, "least": least, "between": between(right)})
+        else:
+            rows.append({"target": percent(target), "share": "none", "least": "", "between": ""})
+            break
+    return rows
+
+
+def _notes(calibration: Mapping[str, Any] | None, thresholds: Thresholds | None) -> list[str]:
+    if not calibration or not thresholds:
+        return []
+    temperature = calibration["temperature"]
+    change = "cooled" if temperature < 1 else "softened"
+    notes = [
+        f"The probabilities were {change} on the validation split by a temperature of {temperature:.2f}, which changes "
+        f"no answer: that took their error on the {calibration['split']} split from "
+        f"{100 * calibration['error_before']:.1f} to {100 * calibration['error_after']:.1f} points."
+    ]
+    if thresholds.sure <= 1:
+        notes.append(
+            f"An answer is sure from {percent(thresholds.sure)} on, chosen on the validation split so that "
+            f"{percent(thresholds.target)} of the sure answers should be right."
+        )
+    else:
+        notes.append(
+            f"No threshold reached {percent(thresholds.target)} right answers on the validation split: no answer is "
+            "called sure."
+        )
+    return notes

@@ -1,0 +1,177 @@
+"""Confusion matrix -> a table whose cells open the pictures behind them; of many classes a picture and the worst pairs.
+
+Reads: Evaluation, predictions. Read by: report, write.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.evaluation.evaluate import Evaluation
+from tellapart.report.album import Album, Thumbnail
+from tellapart.report.predictions import Predictions
+from tellapart.report.words import counted, percent
+
+MOST_TABLE_CLASSES = 20
+MOST_PAIRS = 24
+MOST_IN_CELL = 12
+MOST_IN_CELLS = 320
+SIDE = 104  # pixels
+_STRONG_SHADE = 0.86  # beyond it a hit takes the other text: either stands out with a contrast of 4.5 and more
+_HIT, _MISTAKE = (58, 127, 200), (214, 108, 40)  # seen on white and on black
+_MOST_NAMES = 60
+_LONGEST_NAME = 22
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Pictures of class `truth` that were given the name `named`, both positions. pictures: some of them."""
+
+    truth: int
+    named: int
+    count: int
+    share: str
+    shade: float
+    kind: str
+    pictures: tuple[tuple[Thumbnail, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        return f"cell-{self.truth}-{self.named}"
+
+    @property
+    def rest(self) -> int:
+        return self.count - len(self.pictures)
+
+
+def cells_of(found: Evaluation) -> dict[tuple[int, int], Cell]:
+    """Every cell by its place, without pictures."""
+    shares = row_shares(found.confusion)
+    cells = {}
+    for (i, j), count in np.ndenumerate(found.confusion):
+        hit = i == j
+        strength = shade(float(shares[i, j]), hit)
+        kind = "none" if not count else "hit" if hit else "mistake"
+        kind += " strong" if hit and strength > _STRONG_SHADE else ""
+        cells[i, j] = Cell(i, j, int(count), percent(float(shares[i, j])), round(strength, 3), kind)
+    return cells
+
+
+def opened(found: Evaluation, cells: dict[tuple[int, int], Cell]) -> list[Cell]:
+    """The cells that open: all that are not empty in a table, those of the worst pairs beside a picture."""
+    if len(found.confusion) <= MOST_TABLE_CLASSES:
+        return [cell for cell in cells.values() if cell.count]
+    return worst_pairs(cells)
+
+
+def worst_pairs(cells: dict[tuple[int, int], Cell]) -> list[Cell]:
+    """The mistakes that were made most often, the most frequent first."""
+    wrong = [cell for cell in cells.values() if cell.count and cell.truth != cell.named]
+    return sorted(wrong, key=lambda cell: -cell.count)[:MOST_PAIRS]
+
+
+def with_pictures(cells: Sequence[Cell], predictions: Predictions, album: Album) -> list[Cell]:
+    """The cells with as many pictures as the album allows, shared out: each cell's first, then each cell's second.
+
+    Of mistakes the surest come first, of hits the least sure: those are the ones to learn from.
+    """
+    behind = {(cell.truth, cell.named): list(_behind(predictions, cell)) for cell in cells}
+    turns = [
+        (place, row)
+        for number in range(MOST_IN_CELL)
+        # Mistakes first: they are fewer and tell more.
+        for place in sorted(behind, key=lambda place: place[0] == place[1])
+        for row in behind[place][number : number + 1]
+    ][:MOST_IN_CELLS]
+    taken = album.take([predictions.paths[row] for _, row in turns], SIDE)
+    confidence = predictions.confidence
+    shown: dict[tuple[int, int], list[tuple[Thumbnail, str]]] = {place: [] for place in behind}
+    for (place, row), thumbnail in zip(turns, taken, strict=False):
+        shown[place].append((thumbnail, percent(float(confidence[row]))))
+    return [
+        Cell(
+            **{name: getattr(cell, name) for name in ("truth", "named", "count", "share", "shade", "kind")},
+            pictures=tuple(shown[cell.truth, cell.named]),
+        )
+        for cell in cells
+    ]
+
+
+def _behind(predictions: Predictions, cell: Cell) -> Iterator[int]:
+    confidence = predictions.confidence
+    rows = np.flatnonzero((predictions.truth == cell.truth) & (predictions.named == cell.named))
+    sign = 1 if cell.truth == cell.named else -1
+    yield from rows[np.argsort(sign * confidence[rows], kind="stable")][:MOST_IN_CELL].tolist()
+
+
+def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Each cell's share of its row, 0..1; 0 in the row of a class without pictures."""
+    return np.asarray(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
+
+
+def shade(share: float, hit: bool) -> float:
+    """How strongly a cell is coloured, 0..1: a hit in proportion, a mistake by the root, so that rare ones are seen."""
+    return share if hit else math.sqrt(share)
+
+
+def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """The matrix as a picture, for any number of classes: an <svg> for the page, with names along both sides.
+
+    Rows are the truth, columns the names given; beyond 60 classes names are thinned out.
+    """
+    k = len(classes)
+    side = 40 if k <= MOST_TABLE_CLASSES else max(8, round(900 / k))
+    step = math.ceil(k / _MOST_NAMES)
+    letter = min(13, side * step)
+    margin = 10 + round(0.62 * letter * min(_LONGEST_NAME, max(len(name) for name in classes)))
+    edge = margin + k * side
+    parts = [
+        f'<svg class="matrix" viewBox="0 0 {edge + 4} {edge + 4}" role="img" '
+        f'aria-label="Confusion matrix of {counted(k, "class", "classes")}">',
+        f'<rect class="frame" x="{margin}" y="{margin}" width="{k * side}" height="{k * side}"/>',
+        f'<image x="{margin}" y="{margin}" width="{k * side}" height="{k * side}" href="{_shaded(confusion)}"/>',
+        f'<g class="names" font-size="{letter}">',
+    ]
+    for i in range(0, k, step):
+        middle, name = margin + (i + 0.5) * side, escape(_short(classes[i]))
+        parts.append(f'<text x="{margin - 6}" y="{middle + 0.35 * letter:.1f}" text-anchor="end">{name}</text>')
+        parts.append(
+            f'<text transform="translate({middle + 0.35 * letter:.1f} {margin - 6}) rotate(-90)">{name}</text>'
+        )
+    parts.append("</g>")
+    if k <= MOST_TABLE_CLASSES:
+        parts += [
+            f'<text class="count" x="{margin + (j + 0.5) * side}" y="{margin + (i + 0.62) * side:.1f}" '
+            f'text-anchor="middle">{count:,}</text>'
+            for (i, j), count in np.ndenumerate(confusion)
+            if count
+        ]
+    return "".join(parts) + "</svg>"
+
+
+def _shaded(confusion: NDArray[np.int64]) -> str:
+    """One pixel a cell, drawn large: transparent where there is nothing, so that it suits light and dark."""
+    from PIL import Image
+
+    shares = row_shares(confusion)
+    diagonal = np.eye(len(shares), dtype=bool)
+    strength = np.where(diagonal, shares, np.sqrt(shares))
+    colours = np.where(diagonal[..., None], np.array(_HIT), np.array(_MISTAKE))
+    pixels = np.dstack([colours, np.round(255 * strength)[..., None]]).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _short(name: str) -> str:
+    """Shortened in the middle: long names often differ at the end."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

@@ -1,0 +1,56 @@
+"""predictions.csv -> what was said of every picture that was judged, as arrays. Read by: all of the report."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """paths: n names. truth: (n,), positions of classes. probabilities: (n, classes)."""
+
+    paths: tuple[str, ...]
+    truth: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def named(self) -> NDArray[np.int64]:
+        """The likeliest class of each picture, (n,)."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of that class, (n,)."""
+        return np.asarray(self.probabilities.max(axis=1))
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
+    """The rows of a run's predictions.csv; None where it is missing, or not of these classes.
+
+    Probabilities are found as the columns that are named as the classes are, side by side and in their order: a class
+    may be called `path` or `label` too.
+    """
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        width = len(classes)
+        starts = [i for i in range(2, len(header) - width + 1) if header[i : i + width] == list(classes)]
+        position = {name: index for index, name in enumerate(classes)}
+        rows = list(reader)
+    if not starts or not rows or any(len(row) != len(header) or row[1] not in position for row in rows):
+        return None
+    start = starts[-1]
+    try:
+        probabilities = np.array([row[start : start + width] for row in rows], dtype=np.float64)
+    except ValueError:
+        return None
+    truth = np.array([position[row[1]] for row in rows], dtype=np.int64)
+    return Predictions(tuple(row[0] for row in rows), truth, probabilities)

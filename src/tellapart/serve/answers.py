@@ -1,0 +1,109 @@
+"""The shapes of what the server answers, as its description at /openapi.json shows them, and how they are made.
+
+Read by: app.
+"""
+
+from __future__ import annotations
+
+import base64
+from math import isnan
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from tellapart.inference.predictor import Prediction
+from tellapart.serve.bodies import JsonPicture
+from tellapart.serve.bounds import Bounds
+from tellapart.serve.heat import Heat
+
+DIGITS = 6
+
+
+class HeatMap(BaseModel):
+    """What speaks for the label, as a picture to lay over the one that was sent."""
+
+    png: str = Field(description="8-bit grey PNG in base64; 255 speaks most for the label.")
+    left: float = Field(description="Where it lies on the upright picture, as fractions of its sides.")
+    top: float
+    right: float
+    bottom: float
+
+
+class PredictedPicture(BaseModel):
+    """What the run says of one picture. Where it could not be read: `name` and `error` alone."""
+
+    name: str = Field(description="As it was sent.")
+    label: str = Field("", description="The likeliest class.")
+    probability: float = Field(0.0, description="Of the label, calibrated, 0 to 1.")
+    probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
+    verdict: str | None = Field(None, description="sure, unsure, or unlike what was taught; none: it cannot be told.")
+    distance: float | None = Field(None, description="From what was taught, 0 to 2; none: it cannot be told.")
+    heat: HeatMap | None = Field(None, description="With explain=1.")
+    error: str = Field("", description="Why the picture could not be read.")
+
+
+class Predictions(BaseModel):
+    """An answer: a row a picture, in the order they were sent."""
+
+    run: str
+    predictions: list[PredictedPicture]
+
+
+class ServedRun(BaseModel):
+    """A run that is served."""
+
+    name: str
+    classes: list[str]
+    height: int
+    width: int
+    heat: str = Field(description="How heat maps are made: class activation (quick) or occlusion (slow).")
+
+
+class Served(BaseModel):
+    """The runs, the first of which answers where none is named, and what a request may hold."""
+
+    runs: list[ServedRun]
+    files: int = Field(description="Pictures of a request.")
+    bytes: int = Field(description="Bytes of a request.")
+    pixels: int = Field(description="Pixels of a picture.")
+
+
+class Problem(BaseModel):
+    """Why a request is not answered: what was given, what was expected, what to do."""
+
+    error: str
+
+
+def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
+    """A prediction as it is sent."""
+    if prediction.error:
+        return {"name": prediction.path, "error": prediction.error}
+    found: dict[str, Any] = {
+        "name": prediction.path,
+        "label": prediction.label,
+        "probability": round(prediction.probability, DIGITS),
+        "probabilities": {label: round(value, DIGITS) for label, value in prediction.probabilities.items()},
+        "verdict": prediction.verdict or None,
+        "distance": None if isnan(prediction.distance) else round(prediction.distance, DIGITS),
+    }
+    if heat is not None:
+        places = {side: round(getattr(heat, side), DIGITS) for side in ("left", "top", "right", "bottom")}
+        found["heat"] = {"png": base64.b64encode(heat.png).decode("ascii"), **places}
+    return found
+
+
+def body_description(bounds: Bounds) -> dict[str, Any]:
+    """The three kinds of body that /v1/predict takes, for its description."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    files = {"type": "array", "items": binary["schema"], "maxItems": bounds.files}
+    pictures = {"type": "array", "items": JsonPicture.model_json_schema(), "maxItems": bounds.files}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": {"type": "object", "properties": {"pictures": files}}},
+                "image/*": binary,
+                "application/json": {"schema": {"type": "object", "properties": {"pictures": pictures}}},
+            },
+        }
+    }

@@ -1,0 +1,160 @@
+"""Runs by name -> the ASGI application: predictions, health, metrics, the page and the description of it all.
+
+Read by: server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from tellapart import __version__
+from tellapart.inference.predictor import Predictor
+from tellapart.serve import answers
+from tellapart.serve.bounds import Bounds, RequestError
+from tellapart.serve.guard import Access, Guard
+from tellapart.serve.metrics import Metrics
+from tellapart.serve.service import Service
+
+_GONE = 499  # what nginx writes down for a client that went away; nobody receives it
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": answers.Predictions if status == 422 else answers.Problem, "description": description}
+    for status, description in (
+        (400, "The body is damaged, or holds no picture."),
+        (401, "The token is missing or wrong."),
+        (403, "The page of another origin, or a host name that is not ours."),
+        (404, "No run has this name."),
+        (408, "The request took too long."),
+        (413, "Too many bytes or pictures."),
+        (415, "A kind of body that is not understood."),
+        (422, "No picture could be read; each row says why."),
+        (503, "Busy: send it again after `Retry-After` seconds."),
+    )
+}
+_PAGES = {
+    "/": ("index.html", "text/html"),
+    "/docs": ("docs.html", "text/html"),
+    "/page/index.js": ("index.js", "text/javascript"),
+    "/page/docs.js": ("docs.js", "text/javascript"),
+    "/page/style.css": ("style.css", "text/css"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+class Application:
+    """The ASGI application with the service behind it. The first run answers where a request names none; networks are
+    warm when it is made."""
+
+    def __init__(self, predictors: Mapping[str, Predictor], bounds: Bounds, access: Access) -> None:
+        metrics = Metrics()
+        self.service = Service(predictors, bounds, metrics)
+        self.asgi = Guard(_routes(self.service), access, metrics)
+
+
+def _routes(service: Service) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="tellapart",
+        version=__version__,
+        summary="Tells pictures apart: names, calibrated probabilities and a verdict.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    _add_predictions(app, service)
+    _add_health(app, service)
+    _add_pages(app)
+    _add_problems(app)
+    return app
+
+
+def _add_predictions(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/predict",
+        summary="Predict pictures",
+        response_model=answers.Predictions,
+        responses=_PROBLEMS,
+        openapi_extra=answers.body_description(service.bounds),
+    )
+    async def predict(
+        request: Request,
+        run: Annotated[str | None, Query(description="A run's name; without it, the first.")] = None,
+        explain: Annotated[bool, Query(description="Also what speaks for each label, as a heat map.")] = False,
+    ) -> Response:
+        """Send pictures as files of a form, one picture as it is, or JSON with base64."""
+        return await service.predict(request, run, explain)
+
+    @app.get("/v1/runs", summary="The runs, and the bounds of a request", responses={401: _PROBLEMS[401]})
+    async def runs() -> answers.Served:
+        return service.served()
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", summary="Whether the server lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="Whether the server takes requests", responses={503: {"description": "It is ending."}})
+    async def readyz() -> Response:
+        if service.ready:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "ending"}, 503)
+
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_pages(app: FastAPI) -> None:
+    folder = files("tellapart.serve") / "page"
+    for path, (name, kind) in _PAGES.items():
+        app.add_api_route(path, _file((folder / name).read_bytes(), kind), include_in_schema=False)
+
+
+def _file(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+    async def file() -> Response:
+        return Response(content, media_type=kind)
+
+    return file
+
+
+def _add_problems(app: FastAPI) -> None:
+    def problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+        return JSONResponse({"error": message}, status, headers)
+
+    @app.exception_handler(RequestError)
+    async def refused(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)
+        headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
+        return problem(error.status, str(error), headers)
+
+    @app.exception_handler(HTTPException)
+    async def not_found(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return problem(error.status_code, f"{error.detail}. /docs shows what there is.", error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return problem(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}.")
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=_GONE)
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, _error: Exception) -> Response:
+        return problem(500, "The server failed on this request; its log says why.")

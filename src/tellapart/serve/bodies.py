@@ -1,0 +1,166 @@
+"""A request's body -> the pictures in it, as bytes with their names. Nothing in it is taken for a path or an address.
+
+Three kinds: multipart/form-data (every part with a file name is a picture), a raw picture (image/* or
+application/octet-stream), JSON with base64. Read by: app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from tellapart.serve.bounds import BodyCount, Bounds, RequestError
+
+NAME_LENGTH = 255
+_INLINE = 65_536  # bytes that are parsed at once; larger bodies in a thread, beside other requests
+_KINDS = "multipart/form-data, image/* or application/octet-stream (one picture), application/json"
+
+# What a client sends wrongly is told to the client; a log that it can fill is no use.
+for _library in ("python_multipart", "PIL"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """name: as the client gave it, only to be shown again. data: the bytes of the file."""
+
+    name: str
+    data: bytes
+
+
+class JsonPicture(BaseModel):
+    """A picture in JSON. data: the file's bytes in base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("", max_length=NAME_LENGTH)
+    data: str = Field(json_schema_extra={"contentEncoding": "base64"})
+
+
+class JsonPictures(BaseModel):
+    """The JSON body of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pictures: list[JsonPicture]
+
+
+async def receive(request: Request, bounds: Bounds, count: BodyCount) -> bytes:
+    """The whole body. Raises RequestError 413 for one that is too large, by its header or as it comes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > bounds.body:
+        raise _too_large(bounds)
+    chunks = []
+    async for chunk in request.stream():
+        count.add(len(chunk))
+        if count.bytes > bounds.body:
+            raise _too_large(bounds)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def pictures_of(content_type: str, body: bytes, bounds: Bounds) -> list[Upload]:
+    """The pictures of a body, at least one. Raises RequestError 400, 413 or 415."""
+    if len(body) <= _INLINE:
+        return parse(content_type, body, bounds)
+    return await asyncio.to_thread(parse, content_type, body, bounds)
+
+
+def parse(content_type: str, body: bytes, bounds: Bounds) -> list[Upload]:
+    """The same, at once.
+
+    >>> parse("image/png", b"...", Bounds())
+    [Upload(name='', data=b'...')]
+    """
+    from python_multipart.multipart import parse_options_header
+
+    try:
+        kind, options = parse_options_header(content_type)
+    except ValueError:
+        kind, options = b"", {}
+    if kind == b"multipart/form-data":
+        found = _from_multipart(options.get(b"boundary", b""), body, bounds)
+    elif kind == b"application/json":
+        found = _from_json(body, bounds)
+    elif kind.startswith(b"image/") or kind == b"application/octet-stream":
+        found = [Upload("", body)]
+    else:
+        raise RequestError(415, f"The Content-Type is {content_type[:100]!r}; understood are {_KINDS}.")
+    if not found:
+        raise RequestError(400, "The request holds no picture. Send at least one, as a part with a file name.")
+    return found
+
+
+def _from_multipart(boundary: bytes, body: bytes, bounds: Bounds) -> list[Upload]:
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import File, FormParser
+
+    found: list[Upload] = []
+    fields = 0
+    ended = False
+
+    def on_file(file: Any) -> None:
+        if len(found) == bounds.files:
+            raise _too_many(bounds)
+        assert isinstance(file, File)
+        name = (file.file_name or b"").decode("utf-8", "replace")
+        found.append(Upload(name[:NAME_LENGTH], file.file_object.getvalue()))  # type: ignore[union-attr]
+        file.close()
+
+    def on_field(_field: Any) -> None:
+        nonlocal fields
+        fields += 1
+        if fields > bounds.files:
+            raise _too_many(bounds)
+
+    def on_end() -> None:
+        nonlocal ended
+        ended = True
+
+    memory = {"MAX_MEMORY_FILE_SIZE": len(body), "UPLOAD_ERROR_ON_BAD_CTE": True}
+    try:
+        parser = FormParser("multipart/form-data", on_field, on_file, on_end, boundary or None, config=memory)
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, AssertionError, ValueError) as error:
+        raise RequestError(400, f"The multipart body is damaged: {error}") from None
+    if not ended:
+        raise RequestError(400, "The multipart body is truncated: its last boundary is missing.")
+    return found
+
+
+def _from_json(body: bytes, bounds: Bounds) -> list[Upload]:
+    try:
+        given = JsonPictures.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise _wrong_json(".".join(map(str, first["loc"])) or "the body", first["msg"]) from None
+    if len(given.pictures) > bounds.files:
+        raise _too_many(bounds)
+    found = []
+    for number, picture in enumerate(given.pictures):
+        try:
+            found.append(Upload(picture.name, base64.b64decode(picture.data, validate=True)))
+        except (binascii.Error, ValueError) as error:
+            raise _wrong_json(f"pictures.{number}.data", f"no base64 ({error})") from None
+    return found
+
+
+def _wrong_json(place: str, why: str) -> RequestError:
+    expected = '{"pictures": [{"name": "a.jpg", "data": "<base64>"}]}'
+    return RequestError(400, f"The JSON is wrong at {place}: {why}. Expected {expected}.")
+
+
+def _too_large(bounds: Bounds) -> RequestError:
+    return RequestError(413, f"A request has at most {bounds.body:,} bytes. Send fewer or smaller pictures.")
+
+
+def _too_many(bounds: Bounds) -> RequestError:
+    return RequestError(413, f"A request has at most {bounds.files} pictures. Send the rest in another.")

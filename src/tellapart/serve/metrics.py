@@ -1,0 +1,46 @@
+"""What the server tells Prometheus at /metrics. Labels have few values: nothing that a client sends becomes one.
+
+Read by: app, engine, guard.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCHES = (1, 2, 4, 8)
+
+
+class Metrics:
+    """The server's own registry, so that two servers of one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter("tellapart_requests", "Requests answered.", ("route", "status"), registry=self.registry)
+        self.request_seconds = Histogram(
+            "tellapart_request_seconds",
+            "From a request's headers to its whole answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.pictures = Counter(
+            "tellapart_pictures", "Pictures by what came of them.", ("run", "outcome"), registry=self.registry
+        )
+        self.waiting = Gauge(
+            "tellapart_pictures_waiting", "Pictures that wait or are worked on.", registry=self.registry
+        )
+        self.decode_seconds = Histogram(
+            "tellapart_decode_seconds", "Decoding of a picture.", buckets=_SECONDS, registry=self.registry
+        )
+        self.batch_seconds = Histogram(
+            "tellapart_batch_seconds", "The network on a batch.", ("run",), buckets=_SECONDS, registry=self.registry
+        )
+        self.batch_pictures = Histogram(
+            "tellapart_batch_pictures", "Pictures of a batch.", ("run",), buckets=_BATCHES, registry=self.registry
+        )
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,110 @@
+"""Runs -> a server that answers until it is told to stop: the socket, signals, and the order of the end.
+
+Read by: cli. Imports no training library.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from tellapart.errors import ConfigError
+from tellapart.inference.predictor import Predictor
+from tellapart.runs.run import open_run
+from tellapart.serve.app import Application
+from tellapart.serve.bounds import CONNECTIONS, Bounds
+from tellapart.serve.guard import Access
+from tellapart.serve.protocol import BoundedProtocol
+
+
+def open_predictors(runs: Sequence[str], threads: int | None = None) -> dict[str, Predictor]:
+    """The runs by name, in order. Each is a run's folder or a model.onnx, or NAME=PATH; without a name, the folder's.
+
+    Raises ConfigError for two of one name, RunError or ExportError for one that cannot be served.
+    """
+    found: dict[str, Predictor] = {}
+    for given in runs:
+        name, path = _named(given)
+        if name in found:
+            raise ConfigError(f"Two runs are called {name!r}. Name them: tellapart serve first={path} second=...")
+        if path.is_file():
+            found[name] = Predictor(path, threads=threads)
+        else:
+            folder = open_run(path)
+            found[name] = Predictor(folder.require(folder.onnx_file, "exported network"), threads=threads)
+    return found
+
+
+def _named(given: str) -> tuple[str, Path]:
+    before, equals, after = given.partition("=")
+    if equals and not Path(given).exists():
+        return before, Path(after)
+    path = Path(given)
+    folder = path.absolute().parent if path.is_file() else path.absolute()
+    return folder.name, path
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0: any that is free. Raises ConfigError where the address cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # On other systems than Unix, reuse would let two servers share the port.
+        found = socket.create_server(address[:2], family=family, backlog=2048, reuse_port=False)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"Cannot listen on {host}, port {port}: {error}. Give another --host or --port.") from None
+    found.setblocking(False)
+    return found
+
+
+def serve(
+    predictors: Mapping[str, Predictor],
+    place: socket.socket,
+    *,
+    bounds: Bounds,
+    access: Access,
+    started: Callable[[str], None],
+) -> None:
+    """Answer until SIGTERM or SIGINT; then take no more, finish what is begun, and return.
+
+    started: called with the address once requests are answered. A second SIGINT gives up what is begun.
+    """
+    application = Application(predictors, bounds, access)
+    config = uvicorn.Config(
+        application.asgi,
+        http=BoundedProtocol,
+        loop="auto",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        # Who the client is, is no question here; a header cannot say otherwise.
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=max(1, round(bounds.seconds)),
+    )
+    _Server(config, application, started).run(sockets=[place])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, application: Application, started: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._application = application
+        self._tell = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for place in sockets or ():
+            host, port = place.getsockname()[:2]
+            self._tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
+        """Ends in order and with exit code 0; uvicorn would raise the signal once more afterwards."""
+        self._application.service.ready = False
+        self.force_exit = self.should_exit
+        self.should_exit = True

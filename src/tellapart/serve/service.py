@@ -1,0 +1,96 @@
+"""A request for predictions, from its headers to its answer: bounds, body, pictures, engine, counts.
+
+Read by: app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tellapart.errors import unknown
+from tellapart.inference.predictor import Predictor
+from tellapart.serve import answers
+from tellapart.serve.bodies import pictures_of, receive
+from tellapart.serve.bounds import Bounds, Ledger, RequestError
+from tellapart.serve.engine import Answer, Engine
+from tellapart.serve.heat import Heat
+from tellapart.serve.metrics import Metrics
+
+
+class Service:
+    """The served runs with the threads that work for them. `close` ends those."""
+
+    def __init__(self, predictors: Mapping[str, Predictor], bounds: Bounds, metrics: Metrics) -> None:
+        self.bounds = bounds
+        self.metrics = metrics
+        self.ready = True
+        self._predictors = dict(predictors)
+        self._ledger = Ledger(bounds)
+        self._engine = Engine(self._predictors, bounds, self._ledger, metrics)
+        metrics.waiting.set_function(lambda: self._ledger.pictures)
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def served(self) -> answers.Served:
+        """The runs and the bounds."""
+        return answers.Served(
+            runs=[
+                answers.ServedRun(
+                    name=name,
+                    classes=list(p.task.classes),
+                    height=p.spec.height,
+                    width=p.spec.width,
+                    heat=self._engine.heat_method(name),
+                )
+                for name, p in self._predictors.items()
+            ],
+            files=self.bounds.files,
+            bytes=self.bounds.body,
+            pixels=self.bounds.pixels,
+        )
+
+    async def predict(self, request: Request, run: str | None, explain: bool) -> Response:
+        """The answer to a request. Raises RequestError where there is none."""
+        chosen = self._named(run)
+        try:
+            async with asyncio.timeout(self.bounds.seconds):
+                found = await self._answers(request, chosen, explain)
+        except TimeoutError:
+            raise RequestError(
+                408, f"The request was not over within {self.bounds.seconds:g} s. Send fewer or smaller pictures."
+            ) from None
+        good = 0
+        for answer, _ in found:
+            good += not answer.prediction.error
+            outcome = "unreadable" if answer.prediction.error else answer.prediction.verdict or "predicted"
+            self.metrics.pictures.labels(chosen, outcome).inc()
+        body = {"run": chosen, "predictions": [answers.row(answer.prediction, heat) for answer, heat in found]}
+        return Response(
+            json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+            status_code=200 if good else 422,
+            media_type="application/json",
+        )
+
+    async def _answers(self, request: Request, run: str, explain: bool) -> list[tuple[Answer, Heat | None]]:
+        self._ledger.check()
+        with self._ledger.body() as count:
+            body = await receive(request, self.bounds, count)
+            uploads = await pictures_of(request.headers.get("content-type", ""), body, self.bounds)
+            del body
+            with self._ledger.hold(len(uploads)):
+                found = await self._engine.predict(run, uploads)
+                heat = await self._engine.heat(run, found) if explain else [None] * len(found)
+                return list(zip(found, heat, strict=True))
+
+    def _named(self, run: str | None) -> str:
+        if run is None:
+            return next(iter(self._predictors))
+        if run not in self._predictors:
+            raise RequestError(404, unknown("run", run[:100], self._predictors))
+        return run

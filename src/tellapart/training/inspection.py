@@ -1,0 +1,87 @@
+"""Catalog -> what deep checks find with the base inside the package; TensorFlow is started only where it must be.
+
+The features are those that training keeps, under the same keys: whoever comes first computes them for both.
+Read by: api.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.config import Config, ModelConfig
+from tellapart.data.batches import Pictures
+from tellapart.data.cache import PixelCache
+from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.checks import in_order_of_gravity
+from tellapart.data.deep import Checked, Evidence, look_deeper
+from tellapart.data.quality import measure_quality
+from tellapart.data.sources import open_row
+from tellapart.data.sources.source import Source
+from tellapart.models.base_weights import BUNDLED_DIGESTS, load_base
+from tellapart.models.pretrained import BASES
+from tellapart.progress import Progress
+from tellapart.task import ImageSpec, Task
+from tellapart.training.decide import decide
+from tellapart.training.features import Engine, base_key, choose_engine, extract, feature_cache, kept_engine
+
+BASE = "efficientnet-lite0"
+_AT_ONCE = 64
+_COMPARED = 8
+
+
+def inspection_spec(config: Config, source: Source) -> ImageSpec:
+    """The picture that the base sees when training takes it on this source."""
+    model = ModelConfig(name=BASE)
+    return decide(config.model_copy(update={"model": model}), source)[1]
+
+
+def look_into(catalog: Catalog, config: Config, cache: PixelCache, *, given: bool, progress: Progress) -> Checked:
+    """The catalog with the findings of deep checks beside its own. cache: of its pixels, by `inspection_spec`.
+
+    given: whether the pictures came with their splits. Raises MissingExtraError and PictureError as `_inspect`.
+    """
+    rows = tuple(picture for picture in catalog.pictures if not picture.error)
+    limit = config.data.max_pixels
+    pictures = Pictures(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, max_pixels=limit)
+    features, quality = _inspect(pictures, rows, cache, progress)
+    progress.update("comparing", 0, 1)
+    found = look_deeper(Evidence(rows, features, quality, given), catalog.task.classes, config.seed)
+    progress.update("comparing", 1, 1)
+    # What looks alone said of copies, features say better.
+    shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
+    return Checked(replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings])), found)
+
+
+def _inspect(
+    pictures: Pictures, rows: Sequence[Picture], cache: PixelCache, progress: Progress
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Features (n, width) and quality (n, 3) of the pictures of these rows. cache: of the pixels, for its limit.
+
+    Raises MissingExtraError where the base was never converted and the extra `train` is not installed, PictureError
+    for a picture that changed or went away.
+    """
+    key = base_key(BASE, BUNDLED_DIGESTS[BASE], cache.spec)
+    engine = kept_engine(key) or _converted(key, pictures, progress)
+    with feature_cache(key, engine.width, cache.limit_bytes) as features:
+        found = extract(engine, pictures, [row.digest for row in rows], features, progress)
+    quality = []
+    for start in range(0, len(pictures), _AT_ONCE):
+        some = np.arange(start, min(start + _AT_ONCE, len(pictures)))
+        quality.append(measure_quality(pictures.take(some)))
+        progress.update("looking at the pictures", int(some[-1]) + 1, len(pictures))
+    return found, np.concatenate(quality)
+
+
+def _converted(key: str, pictures: Pictures, progress: Progress) -> Engine:
+    """The base started in Keras and, on a processor, converted once for all."""
+    from tellapart.models.build import build
+
+    progress.update("starting TensorFlow", 0, 1)
+    model = build(Task(("one", "other")), pictures.spec, ModelConfig(name=BASE))
+    progress.update("starting TensorFlow", 1, 1)
+    load_base(model, BASES[BASE], "auto")
+    return choose_engine(model, key, lambda: pictures.take(np.arange(min(_COMPARED, len(pictures)))), progress)

@@ -1,0 +1,204 @@
+"""The figures and sentences of one picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tellapart as ta
+from tellapart.errors import ConfigError, MissingExtraError, SourceError
+from tellapart.explain import explanation
+from tellapart.explain.explanation import rank_correlation
+from tellapart.explain.figures import filters_figure, maps_figure
+from tellapart.explain.maps import Filters, feature_maps, first_filters
+
+Trained = Callable[[str], ta.Run]
+
+COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.fixture
+def picture(planted: Any, trained: Trained) -> Path:
+    """A test picture that the network did not see."""
+    path: str = trained("cnn").catalog.split("test").pictures[0].path
+    return Path(planted.root / path)
+
+
+def test_a_picture_is_explained_in_figures_and_sentences(trained: Trained, picture: Path, tmp_path: Path) -> None:
+    run = trained("cnn")
+    found = run.explain(picture, out=tmp_path / "why")
+    assert {path.name for path in (tmp_path / "why").iterdir()} == {"heat.png", "feature-maps.png", "filters.png"}
+    assert set(found.files) == set((tmp_path / "why").iterdir())
+    for path in found.files:
+        with Image.open(path) as image:
+            assert min(image.size) > 80
+            assert np.asarray(image.convert("L")).std() > 10
+    (predicted,) = run.predict(picture)
+    assert (found.label, found.probability) == (predicted.label, pytest.approx(predicted.probability))
+    assert found.agreement is not None
+    assert found.agreement > 0.3
+    assert any(f"{found.agreement:.2f}" in sentence for sentence in found.words)
+    assert found.covered < found.probability, "what decides the class was covered"
+    assert found.words[0].startswith(f"Named {predicted.label}")
+
+
+def test_another_class_can_be_explained_and_a_wrong_one_is_told(
+    trained: Trained, picture: Path, tmp_path: Path
+) -> None:
+    run = trained("cnn")
+    (predicted,) = run.predict(picture)
+    other = next(name for name in run.task.classes if name != predicted.label)
+    found = run.explain(picture, label=other, out=tmp_path / "why")
+    assert found.label == other
+    assert found.probability == pytest.approx(predicted.probabilities[other])
+    assert f"Explained: {other}" in found.words[0]
+    with pytest.raises(ConfigError, match=r"no class 'stripe'.*'stripes'"):
+        run.explain(picture, label="stripe", out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_is_no_picture_is_told_and_nothing_is_written(trained: Trained, tmp_path: Path) -> None:
+    run = trained("cnn")
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    for path, told in (
+        (tmp_path / "bad.jpg", "not a picture"),
+        (tmp_path / "gone.jpg", "No such file"),
+        (tmp_path, "is a folder; explain takes one picture"),
+    ):
+        with pytest.raises(SourceError, match=told):
+            run.explain(path, out=tmp_path / "why")
+    assert not (tmp_path / "why").exists()
+
+
+def test_without_the_extra_the_heat_is_shown_all_the_same(
+    trained: Trained, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise MissingExtraError("Training", "train")
+
+    run = trained("cnn")
+    monkeypatch.setattr(explanation, "_network_figures", missing)
+    found = run.explain(picture, out=tmp_path / "why")
+    assert [path.name for path in found.files] == ["heat.png"]
+    assert "tellapart[train]" in found.words[-1]
+
+
+def test_a_network_without_convolutions_has_no_feature_maps_and_its_weights_are_pictures(
+    trained: Trained, picture: Path, tmp_path: Path
+) -> None:
+    run = trained("dense")
+    found = run.explain(picture, out=tmp_path / "why")
+    assert [path.name for path in found.files] == ["heat.png", "filters.png"]
+    assert first_filters(run.model()).values.shape == (128, 28, 28, 3)
+
+
+def test_feature_maps_are_what_the_layers_give(trained: Trained, planted: Any) -> None:
+    from tellapart.data import pixels
+
+    run = trained("cnn")
+    model = run.model()
+    seen = pixels.read(planted.root / run.catalog.pictures[0].path, run.spec)
+    maps = feature_maps(model, seen, 5)
+    assert [one.layer for one in maps] == ["convolution_1", "pooling_1", "convolution_2", "pooling_2"]
+    assert [one.values.shape for one in maps] == [(54, 54, 5), (27, 27, 5), (25, 25, 5), (12, 12, 5)]
+    kernel, bias = (np.asarray(value, np.float64) for value in model.get_layer("convolution_1").get_weights())
+    patch = seen[10:13, 20:23].astype(np.float64) / 255
+    expected = np.maximum((patch[..., None] * kernel).sum(axis=(0, 1, 2)) + bias, 0)
+    shown = maps[0].values[10, 20]
+    assert all(np.abs(expected - value).min() < 1e-5 for value in shown)
+    spread = maps[0].values.std(axis=(0, 1))
+    assert (np.diff(spread) <= 0).all()
+    assert maps[0].words == "convolution_1: 54x54, 5 of 8 channels"
+    np.testing.assert_allclose(first_filters(model).values[3], kernel[..., 3], atol=1e-6)
+
+
+def test_filters_of_a_base_that_sees_blue_first_are_shown_as_colours() -> None:
+    keras = pytest.importorskip("keras")
+    from tellapart.config import ModelConfig
+    from tellapart.models.build import build
+
+    model = build(ta.Task(("a", "b")), ta.ImageSpec(32, 32), ModelConfig(name="resnet-50"))
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel = np.asarray(first.kernel)
+    np.testing.assert_array_equal(first_filters(model).values[5], kernel[..., ::-1, 5])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 3, 1), (70, 3, 3, 3), (40, 5, 2, 1)])
+def test_filters_of_any_number_are_drawn(shape: tuple[int, ...], tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    values[0] = 0
+    figure = filters_figure(Filters("layer", values))
+    figure.savefig(tmp_path / "filters.png")
+    assert ("64 of 70" in figure.axes[0].get_title(loc="left")) == (shape[0] == 70)
+
+
+def test_a_map_that_is_the_same_everywhere_is_drawn(tmp_path: Path) -> None:
+    from tellapart.explain.maps import FeatureMap
+
+    maps_figure([FeatureMap("$one", np.ones((1, 1, 2), np.float32), 2)]).savefig(tmp_path / "maps.png")
+
+
+def test_the_hottest_tenth_and_nothing_else_is_covered() -> None:
+    seen = np.full((10, 20, 3), 200, np.uint8)
+    seen[:, :10] = 100
+    heat = np.arange(200, dtype=np.float32).reshape(10, 20)
+    covered = explanation._cover(seen, heat)
+    np.testing.assert_array_equal((covered == 150).all(axis=-1), heat >= 180)
+    np.testing.assert_array_equal(covered[heat < 180], seen[heat < 180])
+
+
+def test_rank_correlation_compares_maps_of_different_size() -> None:
+    y, x = np.mgrid[:224, :224]
+    slope = (x + 2.0 * y).astype(np.float32)
+    assert rank_correlation(slope[16::32, 16::32], slope) == pytest.approx(1, abs=0.01)
+    assert rank_correlation(-slope[16::32, 16::32], slope) == pytest.approx(-1, abs=0.01)
+    assert rank_correlation(np.ones((7, 7)), slope) is None
+    assert rank_correlation(np.ones((1, 1)), slope) is None
+
+
+@pytest.mark.slow
+def test_the_command_prints_sentences_and_files(trained: Trained, picture: Path, tmp_path: Path) -> None:
+    run = trained("cnn")
+    shown = call("explain", run.path, picture)
+    assert shown.returncode == 0, shown.stderr
+    folder = run.path / "explain" / picture.name
+    assert f"{folder / 'heat.png'}" in shown.stdout
+    assert shown.stdout.startswith("Named ")
+    answer = call("explain", run.path, picture, "--class", "rings", "--out", tmp_path / "x", "--format", "json")
+    values = json.loads(answer.stdout)
+    assert values["label"] == "rings"
+    assert Path(values["files"][0]) == tmp_path / "x" / "heat.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nowhere", "x.jpg"), "There is no run nowhere"),
+        (("RUN", "gone.jpg"), "gone.jpg cannot be explained"),
+        (("RUN", "PICTURE", "--class", "ring"), "Did you mean 'rings'"),
+    ],
+)
+def test_a_wrong_request_is_one_message_and_exit_code_2(
+    arguments: tuple[str, ...], says: str, trained: Trained, picture: Path
+) -> None:
+    places = {"RUN": str(trained("cnn").path), "PICTURE": str(picture)}
+    shown = call("explain", *(places.get(word, word) for word in arguments))
+    assert shown.returncode == 2
+    assert says in shown.stderr
+    assert "Traceback" not in shown.stderr

@@ -1,0 +1,158 @@
+"""Each network's own answer to where it looks, against Keras' gradients and against its own scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tellapart.config import ModelConfig
+from tellapart.explain.heat import HeatMaker
+from tellapart.explain.occlusion import log_odds
+from tellapart.inference.predictor import Metadata, Predictor
+from tellapart.models.pretrained import BASES
+from tellapart.models.registry import ARCHITECTURES
+from tellapart.task import ImageSpec, Task
+
+keras = pytest.importorskip("keras")
+
+from tellapart.inference.class_activation import places_of  # noqa: E402
+from tellapart.inference.export import convert_base, export_onnx  # noqa: E402
+from tellapart.models.build import build  # noqa: E402
+from tellapart.models.transfer import base_of  # noqa: E402
+
+TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
+QUICK = ("dense", "cnn", "resnet-small", "efficientnet-lite0", "mobilenet-v2")
+DENSE: tuple[list[int], ...] = ([], [5], [5, 7])
+HEADS: list[tuple[str, dict[str, Any]]] = [
+    *(("cnn", {"filters": [4, 6], "pooling": end, "dense": d}) for end in ("flatten", "average", "max") for d in DENSE),
+    *((name, {"dense": d}) for name in ("dense", "efficientnet-lite0") for d in DENSE),
+    ("resnet-small", {}),
+]
+
+Enlarge = Callable[[Any, np.ndarray], Any]
+
+
+def random_pictures(spec: ImageSpec, count: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *spec.shape), dtype=np.uint8)
+
+
+def check(model: Any, task: Task, pictures: np.ndarray, path: Path, base: Path | None = None) -> np.ndarray:
+    """The shares of class 1, after they were seen to make up the log odds of every class."""
+    spec = ImageSpec(*pictures.shape[1:])
+    export_onnx(model, Metadata(task, spec), path, pictures, base=base)
+    maker = HeatMaker(Predictor(path))
+    assert maker.method == "class activation"
+    probabilities = Predictor(path).probabilities(pictures)
+    for label in range(len(task.classes)):
+        shares = maker.shares(pictures, np.full(len(pictures), label))
+        assert shares is not None
+        expected = log_odds(probabilities, label)
+        if task is THREE:
+            # The log odds of more than two classes are no sum of scores; at equal rivals they differ by log 2.
+            others = np.delete(np.log(probabilities), label, axis=1)
+            weights = np.delete(probabilities, label, axis=1)
+            rivals = (others * weights / weights.sum(axis=1, keepdims=True)).sum(axis=1)
+            expected = np.log(probabilities[:, label]) - rivals
+        assert np.abs(expected).max() > 1e-3, "the scores are all alike: the case is void"
+        np.testing.assert_allclose(shares.mean(axis=(1, 2)), expected, atol=2e-4 * max(1, np.abs(expected).max()))
+    found = maker.shares(pictures, np.ones(len(pictures), np.int64))
+    assert found is not None
+    return found
+
+
+def gradient_times_map(model: Any, pictures: np.ndarray) -> np.ndarray:
+    """By TensorFlow: gradient of the only score by the feature map, times the map, summed over channels."""
+    tensorflow = pytest.importorskip("tensorflow")
+    places = places_of(model)
+    assert places is not None
+    features = keras.Model(model.input, places.map)(pictures)
+    last = model.layers[-1]
+    after = last.activation
+    last.activation = keras.activations.linear
+    try:
+        with tensorflow.GradientTape() as tape:
+            tape.watch(features)
+            score = keras.Model(places.map, model.output)(features)
+        gradient = tape.gradient(score, features)
+    finally:
+        last.activation = after
+    return np.asarray(tensorflow.reduce_sum(gradient * features, axis=-1))
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    return values - values.mean(axis=(1, 2), keepdims=True)
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES])
+def test_the_shares_of_every_architecture_make_up_its_scores(name: str, tmp_path: Path, sensitive: Enlarge) -> None:
+    side = BASES[name].smallest + 32 if name in BASES else 24
+    pictures = random_pictures(ImageSpec(side, side))
+    model = build(THREE, ImageSpec(side, side), ModelConfig(name=name))
+    if name in BASES:
+        model = sensitive(model, pictures)
+    model.layers[-1].bias.assign([0.3, -0.2, 0.7])
+    shares = check(model, THREE, pictures, tmp_path / "model.onnx")
+    places = places_of(model)
+    assert places is not None
+    assert shares.shape == (3, *places.map.shape[1:3])
+
+
+@pytest.mark.parametrize(("name", "options"), HEADS, ids=str)
+def test_the_shares_are_the_gradient_times_the_map(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    keras.utils.set_random_seed(3)
+    spec = ImageSpec(40, 48)
+    model, pictures = build(TWO, spec, ModelConfig(name=name, **options)), random_pictures(spec)
+    for weight in model.weights:  # biases are 0 at first, and would hide what is made of them
+        if weight.name == "bias":
+            weight.assign(np.random.default_rng(1).normal(size=weight.shape) / 10)
+    found = centred(check(model, TWO, pictures, tmp_path / "model.onnx"))
+    expected = centred(gradient_times_map(model, pictures) * found[0].size)
+    np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_a_head_that_was_joined_to_its_base_tells_the_same_places(tmp_path: Path, sensitive: Enlarge) -> None:
+    import onnx
+
+    spec = ImageSpec(64, 64)
+    pictures = random_pictures(spec)
+    config = ModelConfig(name="efficientnet-lite0", dense=[6], dropout=0.2)
+    model = sensitive(build(THREE, spec, config), pictures)
+    onnx.save(convert_base(base_of(model)), str(tmp_path / "base.onnx"))
+    joined = check(model, THREE, pictures, tmp_path / "joined.onnx", tmp_path / "base.onnx")
+    whole = check(model, THREE, pictures, tmp_path / "whole.onnx")
+    np.testing.assert_allclose(joined, whole, atol=1e-4 * np.abs(whole).max())
+
+
+def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path: Path) -> None:
+    import onnx
+
+    spec = ImageSpec(40, 40)
+    model = build(TWO, spec, ModelConfig(name="cnn", filters=[4], dense=[200]))
+    export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_pictures(spec))
+    graph = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(graph, full_check=True)
+    assert len(graph.graph.output) == 1
+    assert not any("class_activation" in name for node in graph.graph.node for name in node.output)
+    largest = model.get_layer("dense_1").kernel.shape
+    weights = 4 * int(np.prod(largest))
+    assert (tmp_path / "model.onnx").stat().st_size < 1.2 * weights, "the large weights stand in the file once"
+
+
+def test_a_network_of_another_kind_tells_no_places(tmp_path: Path) -> None:
+    picture = keras.Input((16, 16, 3), dtype="uint8", name="picture")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(picture))
+    x = keras.layers.Dense(4, activation="tanh")(x)
+    model = keras.Model(picture, keras.layers.Dense(1, activation="sigmoid")(x))
+    spec = ImageSpec(16, 16)
+    export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_pictures(spec))
+    maker = HeatMaker(Predictor(tmp_path / "model.onnx"))
+    assert maker.method == "occlusion"
+    pictures = random_pictures(spec)
+    assert maker.shares(pictures, np.array([0, 1, 1])) is None
+    heat = maker.heat(pictures, np.array([0, 1, 1]))
+    assert heat.shape == (3, 16, 16)
+    assert (heat.max(axis=(1, 2)) == 1).all()

@@ -1,0 +1,128 @@
+"""Charts: what they draw, that it lies inside its axes, and that names stay names."""
+
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import pytest
+
+from tellapart.report.charts import HEIGHT, WIDTH, Chart, nice_axis, standalone
+from tellapart.report.learning import learning_chart
+
+
+def history(epochs: int, validation: bool = True) -> list[dict[str, Any]]:
+    rows = []
+    for epoch in range(1, epochs + 1):
+        row: dict[str, Any] = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.4 / epoch}
+        if validation:
+            row |= {"val_loss": 0.5 + 0.1 / epoch, "val_accuracy": 0.8 - 0.2 / epoch}
+        rows.append(row)
+    return rows
+
+
+def fits(count: int) -> list[dict[str, Any]]:
+    return [row | {"phase": "head", "regularization": 10 ** (3 - i)} for i, row in enumerate(history(count))]
+
+
+def drawn(chart: Chart) -> ElementTree.Element:
+    return ElementTree.fromstring(chart.svg("a chart"))
+
+
+def texts(chart: Chart) -> list[str]:
+    return [node.text or "" for node in drawn(chart).iter("text")]
+
+
+def lines(chart: Chart, kind: str) -> list[list[tuple[float, float]]]:
+    chosen = [node for node in drawn(chart).iter("polyline") if node.get("class") == f"line {kind}"]
+    return [
+        [(float(x), float(y)) for x, y in (point.split(",") for point in str(node.get("points")).split())]
+        for node in chosen
+    ]
+
+
+def test_both_lines_and_the_kept_epoch_are_drawn_where_they_belong() -> None:
+    chart = learning_chart(history(8), "loss", 3)
+    (training,), (validation,) = lines(chart, "training"), lines(chart, "validation")
+    assert len(training) == len(validation) == 8
+    assert training == sorted(training)
+    # Loss from 0 at the foot: the heights are in proportion.
+    foot = next(float(str(node.get("y"))) - 4 for node in drawn(chart).iter("text") if node.text == "0")
+    assert (foot - training[1][1]) / (foot - training[0][1]) == pytest.approx(1 / 2, abs=0.01)
+    dot = next(node for node in drawn(chart).iter("circle") if node.find("title") is not None)
+    assert (float(str(dot.get("cx"))), float(str(dot.get("cy")))) == validation[2]
+    assert dot.find("title").text == "epoch 3, the one kept: 0.533 on the validation split"  # type: ignore[union-attr]
+    assert {"training", "validation", "kept: 0.533", "epoch", "Loss"} <= set(texts(chart))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 30, 200])
+@pytest.mark.parametrize("quantity", ["accuracy", "loss"])
+def test_a_history_of_any_length_lies_inside_its_axes(epochs: int, quantity: Any) -> None:
+    chart = learning_chart(history(epochs), quantity, 1)
+    assert chart.y.low <= chart.y.high
+    for part in (*lines(chart, "training"), *lines(chart, "validation")):
+        assert all(50 < x < WIDTH - 20 and 48 < y < HEIGHT - 44 for x, y in part)
+    marks = [text for text in texts(chart) if text.isdigit()]
+    assert len(marks) <= 18
+    assert len(list(drawn(chart).iter("circle"))) == (4 if epochs == 1 else 2)
+
+
+def test_without_validation_training_is_shown_alone() -> None:
+    chart = learning_chart(history(5, validation=False), "accuracy", 5)
+    assert "validation" not in texts(chart)
+    assert not any(text.startswith("kept") for text in texts(chart))
+
+
+def test_fits_of_a_head_are_shown_along_the_strength_of_regularisation() -> None:
+    chart = learning_chart(fits(5), "accuracy", 2)
+    assert "strength of regularisation, from strong to weak" in texts(chart)
+    assert [text for text in texts(chart) if text[:2] == "10" and "%" not in text] == [
+        "10³",
+        "10²",
+        "10¹",
+        "10⁰",
+        "10⁻¹",
+    ]
+    assert "epoch" not in texts(chart)
+
+
+def test_fine_tuning_is_a_second_line_behind_a_mark() -> None:
+    rows = fits(4) + [row | {"epoch": row["epoch"] + 4, "phase": "fine-tune"} for row in history(3)]
+    chart = learning_chart(rows, "loss", 6)
+    assert [len(part) for part in lines(chart, "validation")] == [4, 3]
+    assert "fine-tuning" in texts(chart)
+    assert "to 4: fits of the head on the frozen base; then epochs of fine-tuning" in texts(chart)
+    assert texts(chart).count("training") == 1
+
+
+def test_a_loss_that_is_no_number_is_left_out() -> None:
+    rows = history(4)
+    rows[2] |= {"loss": math.nan, "val_loss": math.inf}
+    chart = learning_chart(rows, "loss", 1)
+    assert [len(part) for part in lines(chart, "training")] == [3]
+    assert "nan" not in chart.svg("loss")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1e-9), (0.983, 1), (0, 5.58), (-3, 12000), (0.7, 0.7), (1, 1), (0, 0)])
+def test_axes_hold_their_values_between_a_few_round_ticks(low: float, high: float) -> None:
+    axis = nice_axis(low, high, str)
+    assert axis.low <= low + 1e-12
+    assert high - 1e-12 <= axis.high
+    assert 2 <= len(axis.ticks) <= 7
+    assert axis.low < axis.high
+
+
+def test_what_is_written_into_a_chart_stays_text() -> None:
+    chart = learning_chart(history(3), "loss", 2)
+    chart.rule(2, "<script>alert(1)</script>")
+    svg = chart.svg('"><script>')
+    assert "<script" not in svg
+    assert ElementTree.fromstring(svg).get("aria-label") == '"><script>'
+
+
+def test_a_chart_as_a_file_stands_alone() -> None:
+    text = standalone(learning_chart(history(3), "loss", 2).svg("a > b"), ".chart .line{fill:none}")
+    root = ElementTree.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    style = next(root.iter("{http://www.w3.org/2000/svg}style")).text or ""
+    assert set(re.findall(r"var\(--(\w+)\)", text)) <= set(re.findall(r"--(\w+):", style))

@@ -1,0 +1,109 @@
+"""The engine by itself: what is given up is not worked on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import tellapart as ta
+from tellapart.explain.heat import HeatMaker
+from tellapart.inference.predictor import Predictor
+from tellapart.serve.bodies import Upload
+from tellapart.serve.bounds import Bounds, Ledger
+from tellapart.serve.engine import Engine
+from tellapart.serve.metrics import Metrics
+
+
+@pytest.fixture
+def engine(run: ta.Run) -> Iterator[Engine]:
+    bounds = Bounds()
+    found = Engine({"two": run.predictor()}, bounds, Ledger(bounds), Metrics())
+    yield found
+    found.close()
+
+
+def test_heat_that_nobody_waits_for_any_more_is_not_made(
+    engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    go_on = threading.Event()
+    made: list[int] = []
+    real = HeatMaker.heat
+
+    def counted(self: HeatMaker, pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+        made.append(len(pictures))
+        begun.set()
+        go_on.wait()
+        return real(self, pictures, classes)
+
+    monkeypatch.setattr(HeatMaker, "heat", counted)
+
+    async def give_up() -> None:
+        answers = await engine.predict("two", [Upload(path.name, path.read_bytes()) for path in photographs[:8]])
+        asked = asyncio.create_task(engine.heat("two", answers))
+        await asyncio.to_thread(begun.wait)
+        asked.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        (heat,) = await engine.heat("two", answers[:1])
+        assert heat is not None
+
+    asyncio.run(give_up())
+    assert len(made) == 2
+
+
+def test_pictures_that_nobody_waits_for_any_more_do_not_reach_the_network(
+    engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    go_on = threading.Event()
+    seen: list[int] = []
+    real = Predictor.answer
+
+    def counted(self: Predictor, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        seen.append(len(batch))
+        begun.set()
+        go_on.wait()
+        return real(self, batch)
+
+    monkeypatch.setattr(Predictor, "answer", counted)
+
+    async def give_up() -> None:
+        uploads = [Upload(path.name, path.read_bytes()) for path in photographs[:16]]
+        first = asyncio.create_task(engine.predict("two", uploads[:1]))
+        await asyncio.to_thread(begun.wait)
+        rest = asyncio.create_task(engine.predict("two", uploads[1:]))
+        await asyncio.sleep(0)
+        rest.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await first)[0].prediction.label
+        assert (await engine.predict("two", uploads[:1]))[0].prediction.label
+
+    asyncio.run(give_up())
+    assert sum(seen) == 2
+
+
+def test_an_error_of_the_network_reaches_the_one_who_asked_and_the_next_is_answered(
+    engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = Upload("a", photographs[0].read_bytes())
+    real = Predictor.answer
+
+    def failing(_self: Predictor, _batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        raise RuntimeError("out of memory")
+
+    async def ask() -> None:
+        monkeypatch.setattr(Predictor, "answer", failing)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await engine.predict("two", [upload])
+        monkeypatch.setattr(Predictor, "answer", real)
+        assert (await engine.predict("two", [upload]))[0].prediction.label
+
+    asyncio.run(ask())

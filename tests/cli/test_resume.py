@@ -58,25 +58,24 @@ def test_killed_at_random_moments_it_ends_as_one_never_stopped(
     total, wanted = len(stream.splitlines()), whole.read_bytes()
     assert wanted.count(b"\n") == total + (suffix == ".csv")
 
-    chance = random.Random(0)
+    chance, stopped = random.Random(0), 0
     for kill in range(6):
-        aim = len(wanted) * (kill + chance.random()) / 7
-        with given.open("rb") as paths:
-            process = subprocess.Popen(
-                [*COMMAND, str(run.path), "-", "--resume", str(killed)], stdin=paths, stderr=subprocess.PIPE
-            )
+        aim = len(wanted) * (kill + chance.random()) / 8
+        with (
+            given.open("rb") as paths,
+            subprocess.Popen([*COMMAND, str(run.path), "-", "--resume", str(killed)], stdin=paths) as process,
+        ):
             until = time.monotonic() + 120
-            while not killed.exists() or killed.stat().st_size < aim:
-                assert process.poll() is None, process.communicate()[1].decode()
+            while process.poll() is None and (not killed.exists() or killed.stat().st_size < aim):
                 assert time.monotonic() < until
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
-        assert killed.stat().st_size < len(wanted)
+            process.kill()
+        stopped += process.returncode == -signal.SIGKILL and killed.stat().st_size < len(wanted)
         with killed.open("ab") as file:  # as a fuller disk or a larger row would leave it
             file.write(wanted[killed.stat().st_size :][: chance.randrange(40)])
     done = call(run.path, "-", "--resume", killed, stdin=stream)
     assert done.returncode == 1
     assert "going on behind" in done.stderr
+    assert stopped >= 3  # a process may be through before the kill comes, where the machine is busy
     assert killed.read_bytes() == wanted
     again = call(run.path, "-", "--resume", killed, stdin=stream)
     assert f"going on behind {total} rows" in again.stderr
@@ -120,20 +119,20 @@ def test_a_last_row_cut_at_any_byte_is_written_again(
 def test_rows_stand_in_the_file_before_the_stream_ends(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
     pictures = [str(path) for path in sorted(two_shapes.rglob("*.png"))]
     out = tmp_path / "new" / "rows.jsonl"
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, str(run.path), "-", "--resume", str(out)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    process.stdin.write("".join(f"{path}\n" for path in pictures).encode())
-    process.stdin.flush()
-    until = time.monotonic() + 120
-    while not out.exists() or len(out.read_text().splitlines()) < 8:
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    second = call(run.path, pictures[0], "--resume", out)
-    assert (second.returncode, "Another process is writing" in second.stderr) == (2, True)
-    errors = process.communicate()[1]
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write("".join(f"{path}\n" for path in pictures).encode())
+        process.stdin.flush()
+        until = time.monotonic() + 120
+        while not out.exists() or len(out.read_text().splitlines()) < 8:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        second = call(run.path, pictures[0], "--resume", out)
+        assert (second.returncode, "Another process is writing" in second.stderr) == (2, True)
+        errors = process.communicate()[1]
     assert (process.returncode, errors) == (0, b"")
     assert [json.loads(line)["path"] for line in out.read_text().splitlines()] == pictures
 

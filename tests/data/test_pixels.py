@@ -330,8 +330,8 @@ def test_what_is_no_picture_is_told_with_its_reason(data: bytes | np.ndarray, re
         assert caught.value.detail
 
 
-def test_a_missing_file_or_a_folder_is_unreadable_and_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.jpg", tmp_path):
+def test_a_missing_file_a_folder_or_no_path_at_all_is_unreadable_and_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "gone.jpg", tmp_path, Path("zero \0 byte.jpg"), Path("x" * 5000)):
         with pytest.raises(PictureError, match=r"unreadable") as caught:
             read(path, SPEC)
         assert path.name in caught.value.detail

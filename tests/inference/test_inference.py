@@ -176,6 +176,34 @@ def test_an_endless_stream_is_read_only_as_far_as_is_asked(onnx_file: Path, shap
     stream.close()  # type: ignore[attr-defined]
 
 
+def test_a_picture_has_the_same_answer_to_the_bit_in_whatever_company(onnx_file: Path, shapes: Path) -> None:
+    paths = sorted(shapes.rglob("*.png"))[:21]
+    alone = [found for path in paths for found in Predictor(onnx_file).predict([path])]
+    for threads in (1, 2, 3):
+        predictor = Predictor(onnx_file, threads=threads)
+        for batch_size in (1, 4, 64):
+            assert list(predictor.predict(paths, batch_size=batch_size)) == alone
+
+
+def test_many_pictures_leave_no_thread_waiting_for_another_and_one_picture_gets_them_all(
+    onnx_file: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tellapart.inference import predictor as module
+
+    opened: list[int | None] = []
+
+    def opening(path: Path, threads: int | None = None) -> object:
+        opened.append(threads)
+        return open_session(path, threads)
+
+    monkeypatch.setattr(module, "open_session", opening)
+    predictor = Predictor(onnx_file, threads=3)
+    paths = sorted(shapes.rglob("*.png"))[:9]
+    for chosen in (paths[:2], paths, paths, paths[:1]):
+        list(predictor.predict(chosen))
+    assert opened == [3, 1, 3]
+
+
 def test_nothing_to_predict_is_no_error(onnx_file: Path) -> None:
     assert list(Predictor(onnx_file).predict([])) == []
 

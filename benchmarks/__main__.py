@@ -103,8 +103,8 @@ def _show(benchmark: Benchmark, rows: list[Row]) -> None:
     for row in rows:
         repeats = " ".join(_number(value) for value in row.values)
         ratio = "" if row.ratio is None else f"{row.ratio:.2f} x"
-        beside = ", ".join(f"{name} {_number(value)}" for name, value in row.beside.items())
-        table.add_row(row.way, _number(row.median), repeats, ratio, _target(row), beside)
+        beside = row.missing or ", ".join(f"{name} {_number(value)}" for name, value in row.beside.items())
+        table.add_row(row.way, "" if row.median is None else _number(row.median), repeats, ratio, _target(row), beside)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 

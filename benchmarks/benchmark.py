@@ -39,11 +39,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do the job. target: what our figure divided by this one should be at least; None: shown only."""
+    """One way to do the job. target: what our figure divided by this one should be at least; None: shown only.
+
+    missing: says why it cannot run here, in which case its row does; empty where it can.
+    """
 
     name: str
     run: Callable[[Setting], Figures]
     target: float | None = None
+    missing: Callable[[], str] = str
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from benchmarks.process import PREPARE, run_fresh
 
 @dataclass(frozen=True)
 class Row:
-    """A way's median with all its values; a peer's ratio and target, or our own bound."""
+    """A way's median with all its values; a peer's ratio and target, or our own bound. missing: why none."""
 
     way: str
     values: list[float]
@@ -25,15 +25,16 @@ class Row:
     ratio: float | None = None
     target: float | None = None
     bound: float | None = None
+    missing: str = ""
 
     @property
-    def median(self) -> float:
-        return statistics.median(self.values)
+    def median(self) -> float | None:
+        return statistics.median(self.values) if self.values else None
 
     @property
     def met(self) -> bool | None:
         """Whether the target or bound is reached; None where there is none."""
-        if self.bound is not None:
+        if self.bound is not None and self.median is not None:
             return self.median <= self.bound
         if self.target is not None and self.ratio is not None:
             return self.ratio >= self.target
@@ -45,23 +46,28 @@ class Row:
 
 def measure(benchmark: Benchmark, setting: Setting, repeats: int, tell: Callable[[str], None]) -> list[Row]:
     """Our row, then the peers'. tell: takes what is being done, in words."""
-    ways = benchmark.ways
+    missing = {number: way.missing() for number, way in enumerate(benchmark.ways)}
+    present = [number for number, why in missing.items() if not why]
     if benchmark.prepare is not None:
         tell(f"{benchmark.name}: preparing")
         run_fresh(benchmark, [PREPARE], setting)
-    rounds: list[list[Figures]] = []
+    rounds: list[dict[int, Figures]] = []
     for repeat in range(repeats):
         if setting.smoke:  # one process for all, for the sake of its one import
-            rounds.append(run_fresh(benchmark, [str(number) for number in range(len(ways))], setting))
+            figures = run_fresh(benchmark, [str(number) for number in present], setting)
+            rounds.append(dict(zip(present, figures, strict=True)))
             continue
-        rounds.append([])
-        for number, way in enumerate(ways):
-            tell(f"{benchmark.name}, repeat {repeat + 1} of {repeats}: {way.name}")
-            rounds[-1] += run_fresh(benchmark, [str(number)], setting)
-    return [_row(benchmark, number, rounds) for number in range(len(ways))]
+        rounds.append({})
+        for number in present:
+            tell(f"{benchmark.name}, repeat {repeat + 1} of {repeats}: {benchmark.ways[number].name}")
+            rounds[-1][number] = run_fresh(benchmark, [str(number)], setting)[0]
+    return [
+        Row(way.name, [], {}, missing=missing[number]) if missing[number] else _row(benchmark, number, rounds)
+        for number, way in enumerate(benchmark.ways)
+    ]
 
 
-def _row(benchmark: Benchmark, number: int, rounds: list[list[Figures]]) -> Row:
+def _row(benchmark: Benchmark, number: int, rounds: list[dict[int, Figures]]) -> Row:
     way = benchmark.ways[number]
     values = [figures[number]["value"] for figures in rounds]
     names = [name for name in rounds[0][number] if name != "value"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, predict, pretrained, scan, serve, start, train
+from benchmarks import memory, predict, predict_base, predict_stream, pretrained, scan, serve, start, train
 from benchmarks.benchmark import Benchmark, Way
 
 BENCHMARKS = (
@@ -68,6 +68,37 @@ BENCHMARKS = (
             Way("image_dataset_from_directory and model.predict, batches of 32", predict.image_dataset),
         ),
         prepare=predict.train_a_run,
+    ),
+    Benchmark(
+        name="predict-base",
+        title="the same on the built-in base at 224x224",
+        unit="pictures/s",
+        more_is_better=True,
+        ours=Way("tellapart Predictor", predict_base.ours),
+        peers=(
+            Way("load_img and model.predict, one by one (the tutorials' way)", predict_base.one_by_one, 20),
+            Way("load_img and model.predict in batches of 32", predict_base.in_batches, 3),
+            Way("image_dataset_from_directory and model.predict, batches of 32", predict_base.image_dataset, 3),
+            Way("PyTorch eager, DataLoader, batches of 32", predict_base.torch_eager, 3, predict_base.no_torch),
+            Way("bare ONNX Runtime, fed from memory in batches of 32", predict_base.bare_batches, 0.8),
+            Way("the limit: each core its own few pictures, from memory", predict_base.bare_groups),
+            Way("tellapart Predictor on the file in int8", predict_base.ours_int8),
+            Way(
+                "OpenVINO in bfloat16, fed from memory in batches of 32",
+                predict_base.openvino_bfloat16,
+                missing=predict_base.no_openvino,
+            ),
+        ),
+        prepare=predict_base.prepare,
+    ),
+    Benchmark(
+        name="predict-stream",
+        title="highest resident memory of a stream of paths on standard input, broken and missing ones among them",
+        unit="MB",
+        bound=400,
+        ours=Way("tellapart predict RUN -, 200,000 paths", predict_stream.whole),
+        peers=(Way("the first tenth of them", predict_stream.tenth, 0.95),),
+        prepare=predict_stream.prepare,
     ),
     Benchmark(
         name="predict-one",

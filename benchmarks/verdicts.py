@@ -38,6 +38,10 @@ RUNS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("dense, 64x64, cats-dogs", "cats-dogs", "dense", (
         "image.height=64", "image.width=64", "train.patience=0", "train.epochs=25", "train.monitor=val_accuracy",
     )),
+    ("dense of 512, learned by heart, Fashion-MNIST", str(FASHION), "dense", (
+        "model.dense=[512]", "augment=none", "train.patience=0", "train.epochs=20", "train.batch_size=256",
+        "train.monitor=val_accuracy",
+    )),
 )  # fmt: skip
 
 
@@ -61,10 +65,12 @@ def percent(hits: int, n: int) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
     parser.add_argument("--data", type=Path, default=BESIDE, help="folder with cats-dogs and pets-three-breeds")
+    parser.add_argument("--only", default="", help="networks whose name holds this")
     given = parser.parse_args(arguments)
     calibration, verdicts = [], []
+    chosen = [row for row in RUNS if given.only in row[0]]
     with tempfile.TemporaryDirectory() as folder:
-        for number, (title, data, model, settings) in enumerate(RUNS):
+        for number, (title, data, model, settings) in enumerate(chosen):
             print(f"training: {title}", file=sys.stderr)
             config = ta.make_config(model=None if model == "auto" else model, settings=settings)
             run = ta.train(given.data / data, out=Path(folder) / str(number), config=config)

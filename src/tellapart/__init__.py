@@ -26,12 +26,14 @@ _HOMES = {
     "compare": "tellapart.api",
     "evaluate": "tellapart.api",
     "export": "tellapart.api",
+    "ladder": "tellapart.ladders",
     "list_runs": "tellapart.api",
     "make_config": "tellapart.api",
     "open_run": "tellapart.api",
     "predict": "tellapart.api",
     "read": "tellapart.api",
     "resume": "tellapart.api",
+    "resume_ladder": "tellapart.ladders",
     "train": "tellapart.api",
 }
 
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.predictor import Prediction, Predictor
+    from tellapart.ladders import ladder, resume_ladder
     from tellapart.task import ImageSpec, Task
 
 

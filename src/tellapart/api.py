@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -232,17 +233,20 @@ def train(
     name: str | None = None,
     command: str = "",
     cache_limit: int = DEFAULT_LIMIT,
+    budget: float | None = None,
     progress: Progress = SILENT,
     **options: Any,
 ) -> Run:
     """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
 
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
-    (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk.
+    (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk. budget: seconds from now, after
+    which training ends as by Ctrl-C: its best epoch is kept, and `resume` goes on.
     """
     from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
 
+    deadline = _deadline(budget)
     config = config or make_config(**options)
     if config.model.name != AUTO:
         resolve(config.model)  # before any picture is read
@@ -259,15 +263,27 @@ def train(
             catalog = _catalog(source, config, cache, progress)
         require_trainable(catalog)
         run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
-        fit(run, cache, progress=progress)
+        fit(run, cache, deadline=deadline, progress=progress)
     write_report(run.path, progress=progress)
     return Run(run.path)
 
 
-def resume(run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, progress: Progress = SILENT) -> Run:
-    """Go on with a run that was interrupted, as if it had never stopped. Raises RunError where the pictures changed."""
+def _deadline(budget: float | None) -> float | None:
+    return None if budget is None else time.monotonic() + budget
+
+
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    cache_limit: int = DEFAULT_LIMIT,
+    budget: float | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
+    RunError where the pictures changed."""
     from tellapart.training.fit import fit
 
+    deadline = _deadline(budget)
     folder = open_folder(run)
     folder.clear_unfinished()
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
@@ -279,7 +295,7 @@ def resume(run: str | os.PathLike[str], *, cache_limit: int = DEFAULT_LIMIT, pro
                 f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
                 "Put them back, or train a new run."
             )
-        fit(folder, cache, progress=progress)
+        fit(folder, cache, deadline=deadline, progress=progress)
     write_report(folder.path, progress=progress)
     return Run(folder.path)
 

@@ -55,6 +55,7 @@ def test_help_names_every_command() -> None:
         "predict",
         "explain",
         "compare",
+        "ladder",
         "report",
         "runs",
         "models",
@@ -67,7 +68,20 @@ def test_help_names_every_command() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["demo", "check", "train", "evaluate", "predict", "explain", "compare", "report", "runs", "models", "recipes"],
+    [
+        "demo",
+        "check",
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "compare",
+        "ladder",
+        "report",
+        "runs",
+        "models",
+        "recipes",
+    ],
 )
 def test_every_command_explains_itself(name: str) -> None:
     shown = call(name, "--help")
@@ -112,6 +126,11 @@ def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp
         (["models", "cnm"], "cnn"),
         (["runs", "nowhere"], "nowhere"),
         (["compare", "nowhere", "neither"], "There is no run nowhere"),
+        (["ladder"], "Give the pictures"),
+        (["ladder", "builtin:pets", "--rung", "dens", "--rung", "conv"], "Did you mean 'dense'"),
+        (["ladder", "builtin:pets", "--budget", "soon"], "30s, 10m or 1h"),
+        (["ladder", "--resume", "nowhere"], "no ladder"),
+        (["ladder", "builtin:pets", "--resume", "nowhere"], "give at most --budget"),
         (["report"], "Give a run"),
         (["report", "nowhere", "--all", "runs"], "Give a run"),
     ],

@@ -52,7 +52,7 @@ def test_a_picture_is_explained_in_figures_and_sentences(trained: Trained, pictu
     (predicted,) = run.predict(picture)
     assert (found.label, found.probability) == (predicted.label, pytest.approx(predicted.probability))
     assert found.agreement is not None
-    assert found.agreement > 0.3
+    assert found.agreement > 0.15
     assert any(f"{found.agreement:.2f}" in sentence for sentence in found.words)
     assert found.covered < found.probability, "what decides the class was covered"
     assert found.words[0].startswith(f"Named {predicted.label}")

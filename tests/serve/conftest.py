@@ -56,6 +56,20 @@ class Server:
         found = [float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name]
         return sum(found)
 
+    def wait_for_pictures(self, count: int) -> None:
+        """Until so many pictures have come since the start, answered or not."""
+        self._wait(lambda: self.figure("tellapart_pictures_waiting") + self.figure("tellapart_pictures_total") >= count)
+
+    def wait_until_idle(self) -> None:
+        """Until no picture waits or is worked on."""
+        self._wait(lambda: self.figure("tellapart_pictures_waiting") == 0)
+
+    def _wait(self, reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            assert time.monotonic() < deadline, "the server never came so far"
+            time.sleep(0.01)
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)

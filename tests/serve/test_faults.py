@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,8 +42,7 @@ def test_clients_that_go_away_leave_nothing_behind(server: Server, photographs: 
                 line.sendall(head % len(data) + data[:cut])
                 # Reset, not closed in order.
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    while server.figure("tellapart_pictures_waiting"):
-        time.sleep(0.01)
+    server.wait_until_idle()
     (expected,) = run.predict(photographs[0])
     with server.client() as client:
         found = client.post("/v1/predict", content=data, headers=JPEG).json()["predictions"][0]
@@ -56,17 +54,16 @@ def test_a_signal_lets_requests_that_are_begun_finish(
     serve: Callable[..., Server], run: ta.Run, encoded: Callable[..., bytes], signal_number: int
 ) -> None:
     found = serve(run.path)
-    slow = encoded(Image.new("RGB", (6000, 6000)), "PNG")
-    with ThreadPoolExecutor(6) as pool, found.client() as client:
+    slow = encoded(Image.new("RGB", (4500, 4500)), "PNG")
+    with ThreadPoolExecutor(4) as pool, found.client() as client:
         asked = [
             pool.submit(client.post, "/v1/predict", content=slow, headers={"content-type": "image/png"})
-            for _ in range(6)
+            for _ in range(4)
         ]
-        while found.figure("tellapart_pictures_waiting") < 6:
-            time.sleep(0.01)
+        found.wait_for_pictures(4)
         found.process.send_signal(signal_number)
         answers = [one.result() for one in asked]
-    assert [answer.status_code for answer in answers] == [200] * 6
+    assert [answer.status_code for answer in answers] == [200] * 4
     assert found.process.wait(60) == 0
     assert found.process.stderr is not None
     assert "Traceback" not in found.process.stderr.read()
@@ -90,8 +87,7 @@ def test_a_server_that_is_killed_in_mid_request_starts_again_on_its_port(
 
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ask) for _ in range(4)]
-        while found.figure("tellapart_pictures_waiting") < 4:
-            time.sleep(0.01)
+        found.wait_for_pictures(4)
         os.kill(found.process.pid, signal.SIGKILL)
         assert "gone" in {one.result() for one in asked}
     again = serve(run.path, "--port", str(port))

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import tellapart as ta
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.progress import Progress
+from tellapart.training import interruption
 from tellapart.training.epochs import best_row
 from tellapart.training.fit import class_weights
 
@@ -138,6 +140,36 @@ def test_a_run_stopped_by_ctrl_c_evaluates_and_resumes_as_if_never_stopped(
     assert resumed.status == "done"
     assert_same_run(resumed, whole)
     assert not resumed.checkpoint.exists()
+
+
+def test_a_run_whose_time_is_up_keeps_its_best_epoch_and_goes_on_with_more(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: ta.Run, assert_same_run: AssertSameRun
+) -> None:
+    class Late(Progress):
+        """Lets the time be up in an epoch."""
+
+        now = 0.0
+
+        def __init__(self, epoch: int) -> None:
+            self.stage = f"epoch {epoch}/"
+
+        def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002
+            if stage.startswith(self.stage):
+                Late.now = 1e12
+
+    monkeypatch.setattr(interruption, "time", SimpleNamespace(monotonic=lambda: Late.now))
+    settings = [*SMALL, "train.epochs=12", "train.patience=0"]
+    config = ta.make_config(settings=settings)
+    stopped = ta.train(shapes, out=tmp_path / "run", config=config, budget=1e9, progress=Late(4))
+    assert stopped.status == "interrupted"
+    assert stopped.record["stopped"] == "interrupted in epoch 4: its time was up"
+    assert len(stopped.history) == 3
+    assert stopped.evaluate().n == 12
+    assert_same_run(ta.resume(stopped.path), trained)
+    Late.now = 0.0
+    with pytest.raises(TrainingError, match="The time was up before the first epoch"):
+        ta.train(shapes, out=tmp_path / "late", config=config, budget=1e9, progress=Late(1))
+    assert ta.open_run(tmp_path / "late").status == "interrupted"
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_can_be_resumed(shapes: Path, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_without_a_test_split_the_validation_pictures_are_judged_and_the_run_say
     run = train(shapes, tmp_path / "run", "data.test_fraction=0")
     assert list(run.metrics) == ["validation"]
     assert run.metrics["validation"]["n"] == len(run.catalog.split("validation"))
-    assert "There is no test split" in run.report_file.read_text(encoding="utf-8")
+    assert "No test split" in run.report_file.read_text(encoding="utf-8")
 
 
 def test_grey_pictures_train_on_a_base_that_wants_colour(shapes: Path, tmp_path: Path) -> None:

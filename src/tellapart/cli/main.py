@@ -19,8 +19,8 @@ from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
 
 COMMANDS = (
-    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "export", "serve", "report", "runs",
-    "models", "recipes", "layouts",
+    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "export", "serve", "report",
+    "runs", "models", "recipes", "layouts",
 )  # fmt: skip
 
 app = typer.Typer(

@@ -59,6 +59,18 @@ def data_options(
     }
 
 
+def parse_duration(text: str) -> float:
+    """A time in seconds.
+
+    >>> parse_duration("10m"), parse_duration("90s"), parse_duration("1.5h")
+    (600.0, 90.0, 5400.0)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text, re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise typer.BadParameter(f"{text!r} is no time; expected such as 30s, 10m or 1h.")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2].lower()]
+
+
 def parse_bytes(text: str) -> int:
     """A size in bytes.
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
+import io
 import sys
-from collections.abc import Iterable, Iterator
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tellapart.cli.console import NEEDS_PERSON, printable
+from tellapart.cli.console import NEEDS_PERSON
+from tellapart.cli.rows import Output
 
 if TYPE_CHECKING:
-    from tellapart.inference.predictor import Prediction
-
-
-class Output(StrEnum):
-    """How predictions are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    jsonl = "jsonl"
+    from tellapart.inference.predictor import Predictor
 
 
 def command(
@@ -34,106 +23,58 @@ def command(
         typer.Argument(help="Files, folders, zips, patterns, or - for paths on standard input.", show_default=False),
     ],
     top: Annotated[int, typer.Option(min=1, help="So many likeliest classes in the table.")] = 1,
-    format: Annotated[Output, typer.Option("--format", help="How the answer is printed.")] = Output.table,
-    out: Annotated[str | None, typer.Option(help="Write the answer to this file.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    format: Annotated[
+        Output | None, typer.Option("--format", help="How the answer is printed.  [default: table]")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Write the answer to this file, once it is whole.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Write to this .csv or .jsonl row by row; after a kill, the same command goes on."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures that each core takes at a time.")] = 4,
 ) -> None:
     """Predict pictures, in the order given. A picture that cannot be read is a row with its error.
 
     Exit code 1: some picture could not be read.
     """
-    from pathlib import Path
-
+    from tellapart.cli.resume import format_of, resumed
+    from tellapart.cli.rows import write
+    from tellapart.errors import ConfigError
     from tellapart.files import replacing
     from tellapart.inference.pictures import find_pictures
-    from tellapart.inference.predictor import Predictor
-    from tellapart.runs.run import open_run
 
-    path = Path(run)
-    if path.is_file():
-        predictor = Predictor(path)
-    else:
-        folder = open_run(path)
-        predictor = Predictor(folder.require(folder.onnx_file, "exported network"))
-    predictions = predictor.predict_named(find_pictures(pictures, sys.stdin), batch_size=batch_size)
+    if resume is not None and out is not None:
+        raise ConfigError("--resume and --out each name the file of the answer; give one of them.")
+    output = format or Output.table if resume is None else format_of(Path(resume), format)
+    predictor = _open(Path(run))
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
+    given = find_pictures(pictures, sys.stdin)
     classes = predictor.task.classes
-    if out is None:
-        errors = _write(sys.stdout, predictions, classes, format, top)
-    else:
+    if resume is not None:
+        with resumed(Path(resume), predictor, output) as earlier:
+            if earlier.rows:
+                print(f"tellapart: going on behind {earlier.rows} rows of {resume}", file=sys.stderr)
+            predictions = predictor.predict_named(earlier.left(given), batch_size=batch_size)
+            errors = earlier.errors + write(earlier.file, predictions, classes, output, header=False)
+    elif out is not None:
         with (
             replacing(Path(out)) as neighbour,
             neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            errors = _write(file, predictions, classes, format, top)
+            errors = write(file, predictor.predict_named(given, batch_size=batch_size), classes, output, top=top)
+    else:
+        errors = write(sys.stdout, predictor.predict_named(given, batch_size=batch_size), classes, output, top=top)
     if errors:
         print(f"tellapart: {errors} pictures could not be read; their rows say why", file=sys.stderr)
         raise typer.Exit(NEEDS_PERSON)
 
 
-def _write(file: TextIO, predictions: Iterable[Prediction], classes: tuple[str, ...], output: Output, top: int) -> int:
-    """Print each prediction as it comes, so that memory stays bounded; returns how many had an error."""
-    errors = 0
+def _open(path: Path) -> Predictor:
+    from tellapart.inference.predictor import Predictor
+    from tellapart.runs.run import open_run
 
-    def counted() -> Iterator[Prediction]:
-        nonlocal errors
-        for prediction in predictions:
-            errors += bool(prediction.error)
-            yield prediction
-
-    if output is Output.table:
-        _write_table(file, counted(), classes, top)
-    elif output is Output.csv:
-        _write_csv(file, counted(), classes)
-    else:
-        _write_json(file, counted(), lines=output is Output.jsonl)
-    file.flush()
-    return errors
-
-
-def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
-    width = max(map(len, classes))
-    for p in predictions:
-        if p.error:
-            answer = f"error: {p.error}"
-        else:
-            answer = "   ".join(f"{label:{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
-            answer += f"   {p.verdict:6}" if p.verdict else ""
-        file.write(f"{answer:{width + 9}}   {printable(p.path)}\n")
-
-
-def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "label", "probability", "verdict", "distance", *classes, "error"])
-    for p in predictions:
-        values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
-        said = [p.label, _figure(p.probability), p.verdict, _figure(p.distance)]
-        writer.writerow([printable(p.path), *said, *values, p.error])
-
-
-def _figure(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
-
-
-def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool) -> None:
-    """One array, or with `lines` one object a line."""
-    before = "" if lines else "["
-    for p in predictions:
-        text = json.dumps(_plain(p), ensure_ascii=False)
-        file.write(f"{text}\n" if lines else f"{before}\n  {text}")
-        before = ","
-    if not lines:
-        file.write("\n]\n" if before == "," else "[]\n")
-
-
-def _plain(p: Prediction) -> dict[str, Any]:
-    if p.error:
-        return {"path": printable(p.path), "error": p.error}
-    values = {label: round(value, 6) for label, value in p.probabilities.items()}
-    return {
-        "path": printable(p.path),
-        "label": p.label,
-        "probability": round(p.probability, 6),
-        "probabilities": values,
-        "verdict": p.verdict or None,
-        "distance": None if math.isnan(p.distance) else round(p.distance, 6),
-    }
+    if path.is_file():
+        return Predictor(path)
+    folder = open_run(path)
+    return Predictor(folder.require(folder.onnx_file, "exported network"))

@@ -148,8 +148,9 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
             try:
                 file: BinaryIO = stack.enter_context(Path(source).open("rb"))
                 first = file.read(1)
-            except OSError as error:
-                raise PictureError("unreadable", f"{source} cannot be opened: {error.strerror}") from error
+            except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise PictureError("unreadable", f"{source} cannot be opened: {reason}") from error
         else:
             file = io.BytesIO(source if isinstance(source, bytes) else source.read())
             first = file.read(1)

@@ -265,9 +265,9 @@ def _verdict_of_many(found: RunsComparison) -> str:
     equal = [pair.first for pair in found.pairs if not pair.shown]
     text = f"{best} has the highest accuracy, {accuracy} of the same {found.n:,} pictures."
     if worse:
-        text += f" It is better than {_joined(worse)}."
+        text += f" It is better than {joined(worse)}."
     if equal:
-        text += f" No difference shown from {_joined(equal)}."
+        text += f" No difference shown from {joined(equal)}."
     return text
 
 
@@ -275,5 +275,9 @@ def _p_words(p: float) -> str:
     return p_text(p) if p < 0.001 else f"= {p_text(p)}"
 
 
-def _joined(names: Sequence[str]) -> str:
+def joined(names: Sequence[str]) -> str:
+    """
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,7 +1,7 @@
 """model.onnx + pictures -> predictions, through ONNX Runtime; imports no TensorFlow.
 
-The file carries its Task and ImageSpec, so pictures take the same road as in training. Pictures are decoded in threads
-beside the network, in order, with a bounded number in memory. Read by: api, evaluation of runs, serve.
+The file carries its Task and ImageSpec, so pictures take the same road as in training. Each thread decodes a few
+pictures and predicts them, in order, with a bounded number in memory. Read by: api, evaluation of runs, serve.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 METADATA_KEY = "tellapart"
 ADDITION_KEY = "tellapart_class_activation"
 """Where inference.class_activation puts what a file adds to itself to tell places."""
-BATCH = 32
+BATCH = 4
+"""Pictures that a thread decodes and predicts at a time: what a network makes of more falls out of a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class Predictor:
     def __init__(self, model: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self.path = Path(model)
         self._threads = threads or cores()
-        self._session = open_session(self.path, self._threads)
+        self._session, self._opened = open_session(self.path, self._threads), self._threads
+        self._opening = threading.Lock()
         entries = self._session.get_modelmeta().custom_metadata_map
         entry = entries.get(METADATA_KEY)
         if entry is None:
@@ -128,9 +131,9 @@ class Predictor:
         names = [output.name for output in self._session.get_outputs()]
         self._asked = names[: 2 if names[1:2] == ["similarity"] else 1]
         self._addition: str = entries.get(ADDITION_KEY, "")
-        self._explaining = self._session if "class_activation" in names else None
-        self._opening = threading.Lock()
-        self.tells_places = self._explaining is not None or bool(self._addition)
+        self._gives_places = "class_activation" in names
+        self._explaining: onnxruntime.InferenceSession | None = None
+        self.tells_places = self._gives_places or bool(self._addition)
         """Whether class_activation has an answer."""
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -139,7 +142,19 @@ class Predictor:
 
     def answer(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The same with the distance (n,) of each picture from the nearest class; nan where the file cannot tell."""
-        given = self._session.run(self._asked, {self._input: batch})
+        return self._run(self._engine(self._threads), batch)
+
+    def _engine(self, threads: int) -> onnxruntime.InferenceSession:
+        """The network on so many threads. One is kept open, as a large network would be twice in memory."""
+        with self._opening:
+            if self._opened != threads:
+                self._session, self._opened = open_session(self.path, threads), threads
+            return self._session
+
+    def _run(
+        self, engine: onnxruntime.InferenceSession, batch: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        given = engine.run(self._asked, {self._input: batch})
         distance = 1 - given[1].astype(np.float64).max(axis=1) if given[1:] else np.full(len(batch), np.nan)
         return every_class(self.task, given[0]), distance
 
@@ -150,11 +165,15 @@ class Predictor:
         """
         if not self.tells_places:
             raise ExportError(f"{self.path} does not tell which places of a picture speak for a class.")
+        engine = self._engine(self._threads) if self._gives_places else self._with_addition()
+        said, shares = engine.run([self._asked[0], "class_activation"], {self._input: batch})
+        return every_class(self.task, said), shares
+
+    def _with_addition(self) -> onnxruntime.InferenceSession:
         with self._opening:
             if self._explaining is None:
                 self._explaining = open_session(self.path, self._threads, base64.b64decode(self._addition))
-        said, shares = self._explaining.run([self._asked[0], "class_activation"], {self._input: batch})
-        return every_class(self.task, said), shares
+            return self._explaining
 
     def predict(self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
         """One Prediction a path, in the order given; `pictures` may be endless, memory stays bounded."""
@@ -163,27 +182,38 @@ class Predictor:
 
     def predict_named(self, pictures: Iterable[tuple[str, Source]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
         """The same for (name, what pixels.read takes) pairs."""
-        decoded = in_order(self._read, pictures, workers=self._threads, ahead=3 * batch_size)
+        given = iter(pictures)
+        groups = iter(lambda: list(islice(given, batch_size)), [])
+        first = list(islice(groups, 2))
+        # A core that decodes and predicts for itself waits for no other; a single group is shared by all.
+        engine = self._engine(1 if len(first) > 1 else self._threads)
+        work = partial(self._predict_group, engine)
+        answered = in_order(work, chain(first, groups), workers=self._threads, ahead=2 * self._threads)
         try:
-            while chunk := list(islice(decoded, batch_size)):
-                good = [found for _, found in chunk if not isinstance(found, str)]
-                rows = zip(*self.answer(np.stack(good)), strict=True) if good else iter(())
-                for name, found in chunk:
-                    if isinstance(found, str):
-                        yield Prediction(name, error=found)
-                    else:
-                        yield prediction(self.metadata, name, *next(rows))
+            for answers in answered:
+                yield from answers
         finally:
-            decoded.close()  # type: ignore[attr-defined]
+            answered.close()  # type: ignore[attr-defined]
 
-    def _read(self, picture: tuple[str, Source]) -> tuple[str, NDArray[np.uint8] | str]:
-        name, source = picture
+    def _predict_group(
+        self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Source]]
+    ) -> list[Prediction]:
+        found = [self._read(picture) for picture in pictures]
+        good = [taken for taken in found if not isinstance(taken, str)]
+        rows = zip(*self._run(engine, np.stack(good)), strict=True) if good else iter(())
+        return [
+            Prediction(name, error=taken) if isinstance(taken, str) else prediction(self.metadata, name, *next(rows))
+            for (name, _), taken in zip(pictures, found, strict=True)
+        ]
+
+    def _read(self, picture: tuple[str, Source]) -> NDArray[np.uint8] | str:
+        """Its pixels, or why it has none."""
         try:
-            return name, pixels.read(source, self.spec)
+            return pixels.read(picture[1], self.spec)
         except PictureError as error:
-            return name, str(error)
+            return str(error)
         except OSError as error:
-            return name, f"unreadable: {error.strerror or error}"
+            return f"unreadable: {error.strerror or error}"
 
 
 def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -51,8 +51,8 @@ class Epochs:
     def go(self) -> str:
         """All epochs that are still to do; afterwards the network has its best weights. Returns why it ended.
 
-        Raises KeyboardInterrupt for Ctrl-C, and TrainingError for a loss that is not a number, before the first epoch
-        of all ended; later these end it with the best epoch so far.
+        Raises KeyboardInterrupt for Ctrl-C or the end of the time, and TrainingError for a loss that is not a number,
+        before the first epoch of all ended; later these end it with the best epoch so far.
         """
         done = self.checkpoint.restore(self.model)
         history = self.run.history[len(self.before) : len(self.before) + done]
@@ -76,12 +76,12 @@ class Epochs:
                 best = best_row([*history, row], train.monitor)["epoch"] - offset
                 self.run.write_history([*self.before, *history, row])
                 self.checkpoint.save(self.model, epoch, best)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 if not history and not self.before:
                     raise
                 # Ctrl-C may have come between the row and its checkpoint; what counts is the checkpoint.
                 self.run.write_history(self.run.history[: offset + self.checkpoint.state["epoch"]])
-                return f"interrupted in epoch {epoch + offset}"
+                return f"interrupted in epoch {epoch + offset}" + (f": {stop}" if str(stop) else "")
             except FloatingPointError as error:
                 setting = "fine_tune_learning_rate" if self.phase == "fine-tune" else "learning_rate"
                 message = f"{error} Lower train.{setting} (now {train.learning_rate:g}), or look for odd pictures."

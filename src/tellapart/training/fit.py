@@ -38,7 +38,7 @@ from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, Row, best_row, compile_model, is_better
 from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
 from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
-from tellapart.training.interruption import CtrlC
+from tellapart.training.interruption import TIME_UP, CtrlC
 from tellapart.training.trust import Trust, calibrate, calibrate_head
 
 if TYPE_CHECKING:
@@ -85,30 +85,35 @@ class _Fitted:
     examples: dict[Split, Examples] | None = None
 
 
-def fit(run: RunFolder, cache: PixelCache, *, progress: Progress = SILENT) -> None:
+def fit(run: RunFolder, cache: PixelCache, *, deadline: float | None = None, progress: Progress = SILENT) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
 
-    Ctrl-C ends it cleanly after the best epoch so far. Raises TrainingError where it cannot start or the loss is not a
-    number in the first epoch, ModelError for weights that cannot be had, PictureError for a picture that changed or
-    went away.
+    Ctrl-C ends it cleanly after the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
+    TrainingError where it cannot start, the loss is not a number or the time is up in the first epoch, ModelError for
+    weights that cannot be had, PictureError for a picture that changed or went away.
     """
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
     try:
-        state = _prepare(run, cache, progress)
+        state = _prepare(run, cache, progress, CtrlC(deadline))
         base = resolve(state.config.model)[0].base
         with state.ctrl_c:
             fitted = _from_nothing(state) if base is None else _on_base(state, base)
     except TellapartError as error:
         run.update(status="failed", error=str(error))
         raise
-    except KeyboardInterrupt:
-        run.update(status="interrupted", error="stopped by Ctrl-C before the first epoch ended")
+    except KeyboardInterrupt as stop:
+        run.update(status="interrupted", error=f"stopped before the first epoch ended: {str(stop) or 'Ctrl-C'}")
+        if str(stop) == TIME_UP:
+            raise TrainingError(
+                f"The time was up before the first epoch of {run.path} ended. Go on, with more time: "
+                f"tellapart train --resume {run.path}"
+            ) from None
         raise
     _finish(state, fitted)
 
 
-def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:
+def _prepare(run: RunFolder, cache: PixelCache, progress: Progress, ctrl_c: CtrlC) -> _Fit:
     """Everything that the first epoch needs; what was decided on the way goes into run.json."""
     progress.update("starting TensorFlow", 0, 1)
     keras = start_keras()
@@ -126,7 +131,7 @@ def _prepare(run: RunFolder, cache: PixelCache, progress: Progress) -> _Fit:
     splits: tuple[Split, ...] = ("train", "validation", "test")
     pictures = {split: _pictures(catalog.split(split), cache, config) for split in splits}
     labels = {split: catalog.split(split).class_indices() for split in splits}
-    return _Fit(run, config, catalog, cache, pictures, labels, weights, precision, progress, CtrlC())
+    return _Fit(run, config, catalog, cache, pictures, labels, weights, precision, progress, ctrl_c)
 
 
 def _pictures(chosen: Catalog, cache: PixelCache, config: Config) -> Pictures:

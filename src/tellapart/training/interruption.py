@@ -1,20 +1,26 @@
-"""Ctrl-C, kept until training is at a point where it can stop. Read by: fit."""
+"""Ctrl-C, and the end of a budget of time, kept until training is at a point where it can stop. Read by: fit."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+TIME_UP = "its time was up"
 
 
 class CtrlC:
     """Within it, Ctrl-C is remembered and `check` raises it; a second one raises at once.
 
+    deadline: on the clock of time.monotonic; from then on `check` raises KeyboardInterrupt(TIME_UP). None: never.
+
     An interrupt raised anywhere may come inside a library's clean-up, which swallows it, or between two writes that
     belong together. Signals reach the main thread alone; in another thread nothing is changed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
+        self._deadline = deadline
         self._pressed = False
         self._before: object = None
 
@@ -30,9 +36,11 @@ class CtrlC:
             signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
+        """Raise KeyboardInterrupt if Ctrl-C was pressed or the time is up."""
         if self._pressed:
             raise KeyboardInterrupt
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise KeyboardInterrupt(TIME_UP)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler's signature
         if self._pressed:

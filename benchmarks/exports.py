@@ -1,0 +1,83 @@
+"""Every architecture in every format: how far each file is from Keras, in its own runtime, and how large it is.
+
+`python -m benchmarks.exports` prints the table of docs/export.md. The weights are random, but for the base that ships
+inside the package; the pictures are those of the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from tellapart.config import DataConfig, ModelConfig
+from tellapart.data import pixels
+from tellapart.data.sources import open_row, read_source
+from tellapart.errors import TellapartError
+from tellapart.evaluation.verdicts import Thresholds
+from tellapart.inference.formats import FORMATS
+from tellapart.inference.predictor import Metadata
+from tellapart.inference.ship import Held, ship
+from tellapart.models.answers import features_of
+from tellapart.models.backend import start_keras
+from tellapart.models.base_weights import bundled_file, load_base
+from tellapart.models.build import build
+from tellapart.models.registry import ARCHITECTURES
+from tellapart.task import ImageSpec, Task
+
+COUNT = 4
+SIDE = 96
+"""Of the picture, or the smallest side that the network takes: the graph is the same at any."""
+
+TASK = Task(("Abyssinian", "Bengal", "american_bulldog"))
+
+
+def pictures(spec: ImageSpec) -> Held:
+    source = read_source("builtin:pets", DataConfig())
+    rows = source.rows[:: len(source.rows) // COUNT][:COUNT]
+    return Held(np.stack([pixels.read(open_row(source.root, row.path), spec) for row in rows]), np.zeros(COUNT, int))
+
+
+def row_of(name: str, folder: Path) -> str:
+    """A row of the table."""
+    keras = start_keras()
+    keras.utils.set_random_seed(0)
+    base = ARCHITECTURES[name].base
+    side = max(SIDE, base.smallest) if base else SIDE
+    spec = ImageSpec(side, side)
+    model = build(TASK, spec, ModelConfig(name=name))
+    if base and bundled_file(base).exists():
+        load_base(model, base, "auto")
+    means = np.random.default_rng(0).normal(size=(3, features_of(model).shape[-1])).astype(np.float32)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    cells = []
+    for form in FORMATS.values():
+        path = folder / f"{name}-{form.name}{form.suffix}"
+        try:
+            made = ship(
+                model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, means=means, held=pictures(spec)
+            )
+            cells.append(f"{made.difference:.0e}, {made.bytes / 1e6:.1f} MB")
+        except TellapartError as error:
+            cells.append(f"refused: {error}")
+    keras.backend.clear_session()
+    return f"| {name} | {side} | " + " | ".join(cells) + " |"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.exports", description=__doc__)
+    parser.add_argument("names", nargs="*", help="architectures; all without any")
+    names = parser.parse_args(arguments).names or list(ARCHITECTURES)
+    print(f"{COUNT} pictures, seed 0, {datetime.now(UTC):%Y-%m-%d}.\n")
+    print("| network | side | " + " | ".join(FORMATS) + " |")
+    print("|---|--:|" + "---|" * len(FORMATS))
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            print(row_of(name, Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

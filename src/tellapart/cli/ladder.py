@@ -1,0 +1,195 @@
+"""`tellapart ladder DATA`: from dense layers to a fine-tuned base in a budget of time; which rung is worth it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import display, show, show_json, table
+from tellapart.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tellapart.experiments.ladder import LadderFolder
+    from tellapart.experiments.standings import LadderResult
+
+
+def command(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.  [default: 10m]", show_default=False)
+    ] = None,
+    rung: Annotated[
+        list[str] | None, typer.Option(help="Only this rung, and others given so; all where none is.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the picture that networks trained from nothing see, in pixels.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")] = None,
+    out: Annotated[str | None, typer.Option(help="The ladder's folder.  [default: runs/ladder-N]")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="LADDER", help="Go on with a ladder; --budget then counts what was spent.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, for every rung.")
+    ] = None,
+    label_pattern: options.LabelPattern = None,
+    path_column: options.PathColumn = None,
+    label_column: options.LabelColumn = None,
+    root: options.Root = None,
+    cache_limit: options.CacheLimit = "20GB",
+    format: options.FormatOption = options.Format.table,
+) -> None:
+    """Train network after network on the same pictures, from dense layers to a fine-tuned base; say which to take.
+
+    Each rung is a run, for report, compare and predict. One page tells what each reached and costs, which steps made
+    a real difference, and the cheapest rung that is not shown to be worse than the best.
+    """
+    from tellapart import api, ladders
+    from tellapart.errors import ConfigError
+    from tellapart.runs.run import command_line
+
+    limit = options.parse_bytes(cache_limit)
+    seconds = None if budget is None else options.parse_duration(budget)
+    if resume is not None:
+        if data is not None or any((rung, image_size, out, settings)) or seed is not None:
+            raise ConfigError(
+                "--resume goes on with the ladder's own pictures and rungs; give at most --budget with it."
+            )
+        with live() as (progress, watch):
+            found = ladders.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
+    elif data is None:
+        raise ConfigError("Give the pictures, such as: tellapart ladder photos/   (or --resume LADDER)")
+    else:
+        found_by = options.data_options(label_pattern, path_column, label_column, root)
+        with live() as (progress, watch):
+            found = ladders.ladder(
+                data,
+                budget=seconds or ladders.DEFAULT_BUDGET,
+                out=out,
+                rungs=rung or (),
+                config=api.make_config(image_size=image_size, seed=seed, data=found_by),
+                settings=settings or (),
+                command=command_line(),
+                cache_limit=limit,
+                progress=progress,
+                watch=watch,
+            )
+    _show(found, format)
+
+
+def _show(found: LadderResult, format: options.Format) -> None:
+    from tellapart.experiments.comparison import p_text, points
+    from tellapart.report.ladder import size
+
+    if format is options.Format.json:
+        show_json(found.to_dict() | {"page": str(found.ladder.page_file)})
+        return
+    rows = table(
+        "rung", f">accuracy on {found.n:,} {found.split}", ">parameters", ">file", ">ms a picture", ">training, s",
+        ">processor, s", "",
+    )  # fmt: skip
+    for each in found.standings:
+        state = each.state
+        told = "take this" if each.name == found.choice.recommended else ""
+        status = "" if state.status == "done" else state.status
+        rows.add_row(
+            each.name,
+            str(each.accuracy or "-"),
+            f"{each.parameters:,}" if each.parameters else "-",
+            size(state.file_bytes) if state.file_bytes else "-",
+            f"{state.milliseconds:.3g}" if state.milliseconds else "-",
+            f"{state.wall_seconds:,.0f}",
+            f"{state.processor_seconds:,.0f}",
+            ", ".join(filter(None, (told, status))),
+        )
+    show(rows)
+    steps = table("step", ">points gained (95 % interval)", ">p", "difference")
+    for step in found.steps:
+        gained = points(step.comparison.difference, found.n)
+        shown = "shown" if step.shown else "not shown"
+        steps.add_row(f"{step.first} to {step.second}", gained, p_text(step.adjusted_p), shown)
+    show(steps)
+    show(found.advice)
+    for note in found.notes:
+        show(f"note: {note}")
+    show(f"page    {found.ladder.page_file}")
+    show(f"next    tellapart predict {found.ladder.run(found.choice.recommended).path} PICTURES")
+
+
+@contextmanager
+def live() -> Iterator[tuple[Progress, Callable[[LadderFolder], None]]]:
+    """A table of the rungs that changes as they are climbed, over a line of what is going on; both on standard error.
+    Where that is no terminal, plain lines."""
+    if not sys.stderr.isatty():
+        with display() as progress:
+            yield progress, lambda _: None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    # A handle of its own: libraries that are silenced while they start do not silence the display.
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+        Live(console=Console(file=terminal), transient=True, refresh_per_second=4) as shown,
+    ):
+        board = _Board(shown)
+        yield board, board.watch
+
+
+class _Board(Progress):
+    def __init__(self, shown: Any) -> None:
+        self._shown = shown
+        self._table: Table | str = ""
+        self._stage = ""
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        self._stage = "  ".join(part for part in (f"{stage}: {done} of {total}", detail) if part)
+        self._draw()
+
+    def line(self, text: str) -> None:
+        self._stage = text
+        self._draw()
+
+    def watch(self, ladder: LadderFolder) -> None:
+        self._table = progress_table(ladder)
+        self._draw()
+
+    def _draw(self) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        self._shown.update(Group(self._table, Text(self._stage, overflow="ellipsis", no_wrap=True)))
+
+
+def progress_table(ladder: LadderFolder) -> Table:
+    """How far each rung is."""
+    from tellapart.experiments.ladder import best_so_far
+
+    spent, budget = ladder.record["spent_seconds"], ladder.record["budget_seconds"]
+    rows = table("rung", "status", ">epochs", ">best on validation", ">training, s", ">processor, s")
+    rows.title = f"{spent:,.0f} of {budget:,.0f} seconds"
+    for rung in ladder.rungs:
+        state = ladder.states[rung.name]
+        begun = ladder.begun(rung.name)
+        best = best_so_far(ladder.run(rung.name)) if begun else None
+        epochs = len(ladder.run(rung.name).history) if begun else 0
+        rows.add_row(
+            rung.name,
+            state.status,
+            str(epochs or ""),
+            f"{100 * best['val_accuracy']:.1f} %" if best else "",
+            f"{state.wall_seconds:,.0f}" if state.wall_seconds else "",
+            f"{state.processor_seconds:,.0f}" if state.processor_seconds else "",
+        )
+    return rows

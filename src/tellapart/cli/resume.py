@@ -1,0 +1,182 @@
+"""A csv or jsonl of predictions that grows row by row and, after a kill, goes on: no row lost, none twice.
+
+In: the pictures in their order; out: those without a row yet, and the file, open for the rest. FILE.json beside it says
+which network its rows are from. A row counts once its line is ended. Read by: predict.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+from tellapart.cli.console import printable
+from tellapart.cli.rows import Output, columns
+from tellapart.errors import ConfigError
+from tellapart.files import read_text, write_text
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from tellapart.data.pixels import Source
+    from tellapart.inference.predictor import Predictor
+
+FORMATS = {".csv": Output.csv, ".jsonl": Output.jsonl}
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """file: takes the rows that follow, each safe from a kill once it is written. rows: so many are there; errors: so
+    many of them say why a picture has no answer. done: how often each picture has a row, by the digest of its name."""
+
+    file: TextIO
+    rows: int
+    errors: int
+    done: Counter[bytes]
+
+    def left(self, pictures: Iterable[tuple[str, Source]]) -> Iterator[tuple[str, Source]]:
+        """The pictures, in order, without those that have a row; one named twice has two."""
+        for name, source in pictures:
+            key = _key(printable(name))
+            if self.done[key]:
+                self.done[key] -= 1
+            else:
+                yield name, source
+
+
+def format_of(path: Path, given: Output | None) -> Output:
+    """By the suffix. Raises ConfigError for another than .csv or .jsonl, or another format beside it."""
+    found = FORMATS.get(path.suffix.lower())
+    if found is None or given not in (None, found):
+        wanted = " or ".join(FORMATS)
+        asked = "" if given is None else f" with --format {given}"
+        raise ConfigError(f"--resume takes a file that ends with {wanted}, which is its format; given {path}{asked}.")
+    return found
+
+
+@contextmanager
+def resumed(path: Path, predictor: Predictor, output: Output) -> Iterator[Resumed]:
+    """The file at `path`, begun where there is none; a last row that a kill left unfinished is cut off.
+
+    Raises ConfigError, and changes nothing, for a file with rows of another network or of another origin, or one that
+    another process is writing.
+    """
+    beside = path.with_name(f"{path.name}.json")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        binary = path.open("a+b")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    with binary:
+        _lock(binary, path)
+        record = {"model": _digest(predictor.path), "classes": list(predictor.task.classes)}
+        end, errors, done = _read(binary, path, predictor.task.classes, output)
+        if end:
+            _require_same(path, beside, record)
+        else:
+            write_text(beside, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        binary.truncate(end)
+        with path.open("a", encoding="utf-8", newline="", buffering=1) as file:
+            if output is Output.csv and not end:
+                csv.writer(file, lineterminator="\n").writerow(columns(predictor.task.classes))
+            yield Resumed(file, done.total(), errors, done)
+
+
+def _read(binary: BinaryIO, path: Path, classes: tuple[str, ...], output: Output) -> tuple[int, int, Counter[bytes]]:
+    """Where the last whole row ends, how many rows are errors, and how often each picture has one."""
+    binary.seek(0)
+    end, errors, done = 0, 0, Counter[bytes]()
+    header = columns(classes) if output is Output.csv else None
+    for number, (until, text) in enumerate(_records(binary, quoted=header is not None), start=1):
+        end = until
+        if header and number == 1 and _cells(text) == header:
+            continue
+        row = _csv_row(text, header, number) if header else _json_row(text, classes)
+        if row is None:
+            what = f"the columns {','.join(header)}" if header else f"objects with the classes {', '.join(classes)}"
+            raise ConfigError(
+                f"Line {number} of {path} is not one that this run writes; expected {what}. "
+                "Name the run whose predictions these are, or another file."
+            )
+        name, error = row
+        done[_key(name)] += 1
+        errors += bool(error)
+    return end, errors, done
+
+
+def _records(binary: BinaryIO, *, quoted: bool) -> Iterator[tuple[int, str]]:
+    """(where it ends, text) of each record; what stands behind the last whole one is none. quoted: a line may end
+    inside quotes, which csv puts around a file name with a line break."""
+    held, end = b"", 0
+    for line in binary:
+        held += line
+        if held.endswith(b"\n") and not (quoted and held.count(b'"') % 2):
+            end += len(held)
+            yield end, held.decode("utf-8", "replace")
+            held = b""
+
+
+def _cells(text: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(text, newline="")), [])
+    except csv.Error:
+        return []
+
+
+def _csv_row(text: str, header: list[str], number: int) -> tuple[str, str] | None:
+    """Path and error; None for what is no row, as on the first line."""
+    cells = _cells(text)
+    return (cells[0], cells[-1]) if number > 1 and len(cells) == len(header) else None
+
+
+def _json_row(text: str, classes: tuple[str, ...]) -> tuple[str, str] | None:
+    try:
+        row = json.loads(text)
+        name, error = row["path"], row.get("error", "")
+        fits = bool(error) or list(row["probabilities"]) == list(classes)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return (str(name), str(error)) if fits else None
+
+
+def _require_same(path: Path, beside: Path, record: dict[str, Any]) -> None:
+    try:
+        found = json.loads(read_text(beside))
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"{path} has rows, but {beside.name}, which says what network they are from, is missing or not whole. "
+            "Only a file that --resume began can be gone on with: name another."
+        ) from None
+    if found != record:
+        raise ConfigError(
+            f"The rows of {path} are from another network than this run's, says {beside.name}. "
+            "Name the run that they are from, or another file."
+        )
+
+
+def _lock(binary: BinaryIO, path: Path) -> None:
+    """Until the file is closed."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(binary, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"Another process is writing {path}. Wait for it, or name another file.") from None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _key(name: str) -> bytes:
+    return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()

@@ -1,0 +1,113 @@
+"""Predictions -> text: a table, csv, JSON, or one JSON object a line, each written as it comes. Read by: predict."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tellapart.cli.console import printable
+
+if TYPE_CHECKING:
+    from tellapart.inference.predictor import Prediction
+
+
+class Output(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    jsonl = "jsonl"
+
+
+def write(
+    file: TextIO,
+    predictions: Iterable[Prediction],
+    classes: tuple[str, ...],
+    output: Output,
+    *,
+    top: int = 1,
+    header: bool = True,
+) -> int:
+    """Print each prediction as it comes, so that memory stays bounded; returns how many had an error.
+
+    top: so many classes in the table. header: of csv.
+    """
+    errors = 0
+
+    def counted() -> Iterator[Prediction]:
+        nonlocal errors
+        for prediction in predictions:
+            errors += bool(prediction.error)
+            yield prediction
+
+    if output is Output.table:
+        _write_table(file, counted(), classes, top)
+    elif output is Output.csv:
+        _write_csv(file, counted(), classes, header)
+    else:
+        _write_json(file, counted(), lines=output is Output.jsonl)
+    file.flush()
+    return errors
+
+
+def columns(classes: tuple[str, ...]) -> list[str]:
+    """The header of csv."""
+    return ["path", "label", "probability", "verdict", "distance", *classes, "error"]
+
+
+def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
+    width = max(map(len, classes))
+    for p in predictions:
+        if p.error:
+            answer = f"error: {printable(p.error)}"
+        else:
+            answer = "   ".join(f"{label:{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
+            answer += f"   {p.verdict:6}" if p.verdict else ""
+        file.write(f"{answer:{width + 9}}   {printable(p.path)}\n")
+
+
+def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], header: bool) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    # Python before 3.13 leaves a carriage return in a file's name unquoted, which then ends the row for its readers.
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    if header:
+        writer.writerow(columns(classes))
+    for p in predictions:
+        values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
+        said = [p.label, _figure(p.probability), p.verdict, _figure(p.distance)]
+        chosen = quoting if "\r" in p.path + p.error else writer
+        chosen.writerow([printable(p.path), *said, *values, printable(p.error)])
+
+
+def _figure(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
+
+
+def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool) -> None:
+    """One array, or with `lines` one object a line."""
+    before = "" if lines else "["
+    for p in predictions:
+        text = json.dumps(_plain(p), ensure_ascii=False)
+        file.write(f"{text}\n" if lines else f"{before}\n  {text}")
+        before = ","
+    if not lines:
+        file.write("\n]\n" if before == "," else "[]\n")
+
+
+def _plain(p: Prediction) -> dict[str, Any]:
+    if p.error:
+        return {"path": printable(p.path), "error": printable(p.error)}
+    values = {label: round(value, 6) for label, value in p.probabilities.items()}
+    return {
+        "path": printable(p.path),
+        "label": p.label,
+        "probability": round(p.probability, 6),
+        "probabilities": values,
+        "verdict": p.verdict or None,
+        "distance": None if math.isnan(p.distance) else round(p.distance, 6),
+    }

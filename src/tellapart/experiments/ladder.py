@@ -1,0 +1,293 @@
+"""Catalog + rungs + a budget of time -> LADDER/: a run folder for each rung, and ladder.json, which says how far it is.
+
+One catalog, one split and one seed for all. The rungs are climbed as their turn comes, not in the order in which they
+stand: what is surest and cheapest first. Each has a share of the time that is left; what it does not use is the next
+ones'. A rung whose time is up keeps its best epoch. A ladder that was killed goes on where it was. Read by: api.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+from tellapart.config import Config
+from tellapart.data.catalog import Catalog
+from tellapart.data.sources import open_row
+from tellapart.errors import RunError, TellapartError
+from tellapart.experiments.rungs import Rung, chosen
+from tellapart.files import read_text, write_text
+from tellapart.inference.measure import measure
+from tellapart.inference.predictor import Predictor
+from tellapart.models.backend import start_keras
+from tellapart.progress import Progress
+from tellapart.runs.run import RunFolder
+from tellapart.training.epochs import best_row
+from tellapart.training.interruption import TIME_UP
+
+FORMAT = 1
+FINISHING_SECONDS = 12.0
+"""What saving, exporting, evaluating and the report take after training, before any rung has told it better."""
+FEWEST_SECONDS = 1.0
+MOST_VALIDATED = 2000
+TIMED, WARMED = 20, 3
+_KEPT_SECONDS = 2.0
+_TRAINING = ("epoch ", "features", "fitting")
+"""How the stages of training begin that follow on each other; after the last of them a run is only finished."""
+
+
+@dataclass
+class State:
+    """How far one rung is; ladder.json holds it by name.
+
+    status: waiting, training, done, time up (its best epoch is kept), not reached (no epoch ended in time), failed.
+    wall_seconds, processor_seconds: of all its sessions, user and system, children too. finishing_seconds: of the wall
+    ones, those after training. milliseconds: from one picture's file to its answer, median. file_bytes: of model.onnx.
+    validation: the class named for each of the validation pictures that `validated` gives.
+    """
+
+    status: str = "waiting"
+    wall_seconds: float = 0.0
+    processor_seconds: float = 0.0
+    finishing_seconds: float = 0.0
+    milliseconds: float | None = None
+    file_bytes: int | None = None
+    validation: list[str] | None = None
+    error: str = ""
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a network, with all its figures."""
+        return self.validation is not None
+
+
+class Train(Protocol):
+    """Begins the run `out`, or goes on with it, for at most `budget` seconds. Raises as training does."""
+
+    def __call__(self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> object: ...
+
+
+@dataclass
+class LadderFolder:
+    """LADDER/ on disk. record: all of ladder.json but the rungs: data, budget_seconds, spent_seconds, config ..."""
+
+    path: Path
+    record: dict[str, Any]
+    rungs: tuple[Rung, ...]
+    states: dict[str, State]
+
+    @property
+    def page_file(self) -> Path:
+        return self.path / "ladder.html"
+
+    def run(self, name: str) -> RunFolder:
+        return RunFolder(self.path / name)
+
+    def begun(self, name: str) -> bool:
+        return self.run(name).run_file.exists()
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """That of the first rung that was begun; None before that."""
+        return next((self.run(rung.name).catalog for rung in self.rungs if self.begun(rung.name)), None)
+
+    @property
+    def config(self) -> Config:
+        """Seed, data and what else holds for every rung."""
+        return Config.from_dict(self.record["config"])
+
+    def rung_config(self, rung: Rung) -> Config:
+        return rung.config(self.config, self.record["image"], self.record["settings"])
+
+    def write(self) -> None:
+        rungs = {name: asdict(state) for name, state in self.states.items()}
+        text = json.dumps({"tellapart_ladder": FORMAT, **self.record, "rungs": rungs}, indent=1, ensure_ascii=False)
+        write_text(_file(self.path), text + "\n")
+
+
+def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFolder:
+    """A new ladder. Raises RunError where something is in the place already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(
+            f"{path} exists and is not empty. Give another --out, remove it, or go on with that ladder: "
+            f"tellapart ladder --resume {path}"
+        )
+    made = LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), {rung.name: State() for rung in rungs})
+    try:
+        made.write()
+    except OSError as error:
+        raise RunError(f"Cannot write into {path}: {error.strerror}. Give another --out.") from None
+    return made
+
+
+def open_ladder(path: Path) -> LadderFolder:
+    """A ladder that is there. Raises RunError for a missing, foreign or damaged folder."""
+    try:
+        record = json.loads(read_text(_file(path)))
+        if record.pop("tellapart_ladder") != FORMAT:
+            raise RunError(f"{path} was written by another version of tellapart. Begin a new ladder.")
+        states = {name: State(**state) for name, state in record.pop("rungs").items()}
+        return LadderFolder(path, record, chosen(states), states)
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is no ladder: it has no ladder.json. A ladder is a folder that `tellapart ladder` wrote."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{_file(path)} is damaged or not from tellapart ({error!r}).") from None
+
+
+def climb(
+    ladder: LadderFolder,
+    catalog: Catalog,
+    *,
+    train: Train,
+    progress: Progress,
+    watch: Callable[[LadderFolder], None],
+) -> None:
+    """Every rung that is not finished, in turn, while there is time; and what is left after that, to those whose time
+    was up. watch: called whenever a state changes.
+
+    A rung that fails says why and stops no other. Raises KeyboardInterrupt for Ctrl-C, with everything kept.
+    """
+    for stale in ladder.path.glob(".*-*"):  # a kill left what was never put in its place
+        shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+    clock = _Clock(ladder, progress, watch)
+    finished = [("done",), ("done", "failed")]
+    for statuses in finished:
+        waiting = [rung for rung in ladder.rungs if ladder.states[rung.name].status not in statuses]
+        waiting.sort(key=lambda rung: rung.turn)
+        for place, rung in enumerate(waiting):
+            share = rung.share / sum(other.share for other in waiting[place:])
+            seconds = share * (ladder.record["budget_seconds"] - clock.spent()) - _finishing(ladder)
+            try:
+                _climb_one(ladder, rung, catalog, seconds, train, clock)
+            except KeyboardInterrupt:
+                ladder.states[rung.name].status = "waiting"
+                progress.line(f"go on with: tellapart ladder --resume {ladder.path}")
+                raise
+            finally:
+                clock.end()
+
+
+def _finishing(ladder: LadderFolder) -> float:
+    """Seconds to be left for what follows on training: what the slowest rung so far took."""
+    known = [state.finishing_seconds for state in ladder.states.values() if state.finishing_seconds]
+    return max(known, default=FINISHING_SECONDS)
+
+
+def _climb_one(ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: float, train: Train, clock: _Clock) -> None:
+    run, state, config = ladder.run(rung.name), ladder.states[rung.name], ladder.rung_config(rung)
+    trained = ladder.begun(rung.name) and run.status == "done"
+    if not trained and seconds < FEWEST_SECONDS:
+        state.status = "time up" if state.judged else "not reached"
+        return
+    if not trained:
+        start_keras().utils.clear_session()  # networks of earlier rungs are in their files
+    clock.begin(rung)
+    if not trained:
+        try:
+            train(catalog, config, run.path, seconds, clock)
+        except TellapartError as error:
+            timely = ladder.begun(rung.name) and run.status == "interrupted"
+            state.status, state.error = ("not reached", "") if timely else ("failed", str(error))
+            return
+    if run.status != "done" and TIME_UP not in run.record["stopped"]:
+        raise KeyboardInterrupt
+    _judge(run, state, catalog)
+    state.finishing_seconds = round(time.monotonic() - clock.ended, 2)
+    state.status, state.error = ("done" if run.status == "done" else "time up"), ""
+
+
+def validated(catalog: Catalog) -> Catalog:
+    """The validation pictures that rungs are chosen by: all, or MOST_VALIDATED evenly over the split."""
+    held = catalog.split("validation")
+    step = -(-len(held) // MOST_VALIDATED)
+    return Catalog(held.root, held.task, held.pictures[::step])
+
+
+def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
+    """What the finished network says of the validation pictures, how large it is and how long a picture takes."""
+    held, predictor = validated(catalog), Predictor(run.onnx_file)
+    _, predictions = measure(predictor, held, "validation")
+    state.validation = [found.label for found in predictions]
+    state.file_bytes = run.onnx_file.stat().st_size
+    seconds = []
+    for place in range(WARMED + TIMED):
+        path = held.pictures[place % len(held)].path
+        source = open_row(held.root, path)
+        started = time.perf_counter()
+        list(predictor.predict_named([(path, source)]))
+        seconds.append(time.perf_counter() - started)
+    state.milliseconds = round(1000 * median(seconds[WARMED:]), 2)
+
+
+class _Clock(Progress):
+    """Counts the seconds of the rung that is climbed, and keeps them in ladder.json while it is; passes reports on."""
+
+    def __init__(self, ladder: LadderFolder, progress: Progress, watch: Callable[[LadderFolder], None]) -> None:
+        self._ladder, self._progress, self._watch = ladder, progress, watch
+        self._opened = self._kept = time.monotonic()
+        self._spent_before = float(ladder.record["spent_seconds"])
+        self._state: State | None = None
+        self.ended = self._opened
+        """When the training of the rung ended."""
+
+    def spent(self) -> float:
+        """Seconds of the whole ladder, earlier sessions included."""
+        return self._spent_before + time.monotonic() - self._opened
+
+    def begin(self, rung: Rung) -> None:
+        self._state = self._ladder.states[rung.name]
+        self._state.status = "training"
+        self._wall_before, self._processor_before = self._state.wall_seconds, self._state.processor_seconds
+        self._started, self._processor_started = time.monotonic(), _processor_seconds()
+        self.ended = self._started
+        self._progress.line(f"rung {rung.name}: {rung.adds}")
+        self.keep()
+
+    def end(self) -> None:
+        """What follows is no rung's time."""
+        self.keep()
+        self._state = None
+
+    def keep(self) -> None:
+        """Count, write, and tell who watches."""
+        self._kept = time.monotonic()
+        if self._state is not None:
+            self._state.wall_seconds = round(self._wall_before + self._kept - self._started, 2)
+            used = _processor_seconds() - self._processor_started
+            self._state.processor_seconds = round(self._processor_before + used, 2)
+        self._ladder.record["spent_seconds"] = round(self.spent(), 2)
+        self._ladder.write()
+        self._watch(self._ladder)
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        if time.monotonic() - self._kept > _KEPT_SECONDS:
+            self.keep()
+        if stage.startswith(_TRAINING):
+            self.ended = time.monotonic()
+        self._progress.update(stage, done, total, detail)
+
+    def line(self, text: str) -> None:
+        self.keep()
+        self._progress.line(text)
+
+
+def best_so_far(run: RunFolder) -> dict[str, Any] | None:
+    """The best row of the history of a run, or None before its first epoch."""
+    history = run.history
+    return best_row(history, run.config.train.monitor) if history else None
+
+
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def _file(path: Path) -> Path:
+    return path / "ladder.json"

@@ -1,0 +1,83 @@
+"""The rungs of the ladder, a row each: from dense layers alone to a base that learns anew.
+
+Read by: experiments.ladder, command line. The rungs that are trained from nothing see pictures of one size, which are
+decoded once, and stop by one rule; what one rung has that the one before lacks stands in `adds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tellapart.config import Config
+from tellapart.errors import ConfigError, unknown
+from tellapart.models.registry import ARCHITECTURES
+
+BASE = "efficientnet-lite0"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """name: also of its run folder. adds: what it has that the rung before lacks. model, train: configuration values.
+
+    turn: when it is its turn, the surest and cheapest first. share: of the time, beside the shares of the others.
+    """
+
+    name: str
+    adds: str
+    turn: int
+    share: float
+    model: dict[str, Any]
+    augment: str
+    train: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def from_nothing(self) -> bool:
+        return ARCHITECTURES[self.model["name"]].base is None
+
+    def config(self, common: Config, image: dict[str, Any], settings: Sequence[str]) -> Config:
+        """common: seed and data for all. image: what a network from nothing sees. settings: `section.key=value`, which
+        win over the row."""
+        values = common.to_dict() | {"model": self.model, "augment": self.augment}
+        values["train"] = {**values["train"], **self.train}
+        if self.from_nothing:
+            values["image"] = values["image"] | image
+        return Config.from_dict(values).with_values(settings)
+
+
+def _cnn(*filters: int) -> dict[str, Any]:
+    # Padded, so that pictures of 28 pixels bear four poolings too.
+    return {"name": "cnn", "filters": filters, "dense": (128,), "padding": "same", "pool_padding": "same"}
+
+
+_LONG = {"epochs": 60, "patience": 6}
+
+RUNGS: tuple[Rung, ...] = (
+    Rung("dense", "one dense layer of 128 units", 2, 1, {"name": "dense"}, "none", _LONG),
+    Rung("conv", "two convolutions of 32 filters before it", 3, 2, _cnn(32, 32), "none", _LONG),
+    Rung("deeper", "two more convolutions, of 64 filters", 4, 3, _cnn(32, 32, 64, 64), "none", _LONG),
+    Rung("augmented", "training pictures changed at random", 5, 4, _cnn(32, 32, 64, 64), "medium", _LONG),
+    Rung("residual", "residual blocks with batch normalisation", 7, 5, {"name": "resnet-small"}, "medium", _LONG),
+    Rung("pretrained", "a base that knows photographs, frozen, with a linear head", 1, 5, {"name": BASE}, "none"),
+    Rung(
+        "fine-tuned",
+        "the top two blocks of the base learn too, from changed pictures",
+        6,
+        4,
+        {"name": BASE},
+        "light",
+        {"fine_tune": 2, "epochs": 12, "patience": 3},
+    ),
+)
+
+
+def chosen(names: Iterable[str]) -> tuple[Rung, ...]:
+    """The rungs of these names, all where none is given, in the order of the ladder. Raises ConfigError for others."""
+    known = {rung.name: rung for rung in RUNGS}
+    wanted = set(names) or set(known)
+    for name in sorted(wanted - set(known)):
+        raise ConfigError(unknown("rung", name, known))
+    if len(wanted) < 2:
+        raise ConfigError(f"A ladder has two rungs or more; given {', '.join(wanted)}. Known: {', '.join(known)}.")
+    return tuple(rung for rung in RUNGS if rung.name in wanted)

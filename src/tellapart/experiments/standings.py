@@ -1,0 +1,269 @@
+"""LadderFolder -> LadderResult: what each rung reached and costs, which steps made a difference, which rung to take.
+
+The test split chooses nothing. Which rung to take is decided on the validation pictures: out is a rung whose paired
+difference from the best has an interval that leaves out 0. That is neither corrected for many comparisons nor as strict
+as the exact test, as to take a worse rung for as good as the best would be the costlier mistake here. What each step
+made is told on the test pictures, by exact tests that are corrected (Holm) for the number of steps, which was fixed
+before any picture was seen. Reads: run folders, ladder.json. Read by: api, report, command
+line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tellapart.data.catalog import Catalog
+from tellapart.errors import RunError
+from tellapart.evaluation.compare import LEVEL, Comparison, compare, holm
+from tellapart.evaluation.intervals import Estimate, proportion
+from tellapart.evaluation.metrics import Ints
+from tellapart.experiments.comparison import joined, share
+from tellapart.experiments.ladder import LadderFolder, State, validated
+from tellapart.experiments.rungs import Rung
+from tellapart.runs.common import common_pictures
+from tellapart.runs.run import RunFolder
+
+AS_FAST = 1.25
+"""Times of one picture that differ by no more than this factor count as equal."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One rung. accuracy: on the judged pictures; validation: on those that choose. Both None without a network."""
+
+    rung: Rung
+    state: State
+    run: RunFolder
+    accuracy: Estimate | None
+    validation: Estimate | None
+    parameters: int | None
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        return self.rung.name
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "adds": self.rung.adds,
+            "run": str(self.run.path),
+            "status": self.state.status,
+            "error": self.state.error,
+            "accuracy": self.accuracy and self.accuracy.to_dict(),
+            "validation_accuracy": self.validation and self.validation.to_dict(),
+            "parameters": self.parameters,
+            "file_bytes": self.state.file_bytes,
+            "milliseconds": self.state.milliseconds,
+            "wall_seconds": self.state.wall_seconds,
+            "processor_seconds": self.state.processor_seconds,
+            "epochs": self.epochs,
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one rung to the next that has a network. adjusted_p: Holm-corrected for all steps."""
+
+    first: str
+    second: str
+    adjusted_p: float
+    comparison: Comparison
+
+    @property
+    def shown(self) -> bool:
+        return self.adjusted_p <= 1 - self.comparison.level
+
+    def to_dict(self) -> dict[str, Any]:
+        head = {"first": self.first, "second": self.second, "adjusted_p": self.adjusted_p, "shown": self.shown}
+        return head | self.comparison.to_dict()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """best: the rung with the highest accuracy on the validation pictures. against: each other rung compared with it
+    there, `first` is the rung. recommended: the cheapest that is not shown to be worse."""
+
+    best: str
+    recommended: str
+    against: dict[str, Comparison]
+
+    def worse(self, name: str) -> bool:
+        """Whether the rung is shown to be worse than the best."""
+        found = self.against.get(name)
+        return found is not None and found.difference.low > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        against = {
+            name: {"worse": self.worse(name), "difference": found.difference.to_dict()}
+            for name, found in self.against.items()
+        }
+        return {"best": self.best, "recommended": self.recommended, "against_best": against}
+
+
+@dataclass(frozen=True)
+class LadderResult:
+    """standings: in the order of the ladder. n: pictures judged on, of `split`; validation_n: those that choose."""
+
+    ladder: LadderFolder
+    standings: tuple[Standing, ...]
+    steps: tuple[Step, ...]
+    choice: Choice
+    split: str
+    n: int
+    validation_n: int
+    notes: tuple[str, ...]
+
+    def standing(self, name: str) -> Standing:
+        return next(each for each in self.standings if each.name == name)
+
+    @property
+    def advice(self) -> str:
+        """Which rung to take and why, in two or three sentences."""
+        return _advice(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "ladder": str(self.ladder.path),
+            "advice": self.advice,
+            "recommended": self.choice.recommended,
+            "budget_seconds": self.ladder.record["budget_seconds"],
+            "spent_seconds": self.ladder.record["spent_seconds"],
+            "split": self.split,
+            "n": self.n,
+            "level": LEVEL,
+            "rungs": [each.to_dict() for each in self.standings],
+            "steps": [step.to_dict() for step in self.steps],
+            "choice": self.choice.to_dict() | {"n": self.validation_n},
+            "notes": list(self.notes),
+        }
+
+
+def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
+    """Judge the rungs that have a network. Raises RunError where none has."""
+    reached = [rung for rung in ladder.rungs if ladder.states[rung.name].judged]
+    if not reached:
+        errors = [state.error for state in ladder.states.values() if state.error]
+        raise RunError(
+            f"No rung of {ladder.path} has a network: "
+            + (errors[0] if errors else "no epoch ended in time. Give a larger --budget, and --resume.")
+        )
+    runs, names = [ladder.run(rung.name) for rung in reached], [rung.name for rung in reached]
+    common = common_pictures(runs, names)
+    place = {label: index for index, label in enumerate(common.classes)}
+    truth = np.array([place[picture.truth] for picture in common.pictures])
+    said = [np.array([place[p.answers[index].label] for p in common.pictures]) for index in range(len(runs))]
+    accuracies = dict(zip(names, (_accuracy(truth, answers) for answers in said), strict=True))
+    held = validated(catalog)
+    answered = {name: _positions(held, ladder.states[name].validation or []) for name in names}
+    choice = _choose(ladder, names, held, answered)
+    standings = tuple(_standing(ladder, rung, accuracies, held, answered) for rung in ladder.rungs)
+    comparisons = [compare(common.classes, truth, a, b) for a, b in pairwise(said)]
+    adjusted = holm([each.p for each in comparisons])
+    pairs = zip(names[:-1], names[1:], adjusted, comparisons, strict=True)
+    result = LadderResult(
+        ladder, standings, tuple(Step(*each) for each in pairs), choice, common.splits[0], len(truth), len(held), ()
+    )
+    notes = _notes(result, sum(each.pictures for each in common.left_out))
+    return replace(result, notes=notes)
+
+
+def cheapest(states: dict[str, State]) -> str:
+    """The name of the state that takes the least time a picture; among those that are as fast, the one that took the
+    fewest processor seconds to train."""
+    quickest = min(state.milliseconds or 0.0 for state in states.values())
+    fast = {name: s for name, s in states.items() if (s.milliseconds or 0.0) <= AS_FAST * quickest}
+    return min(fast, key=lambda name: fast[name].processor_seconds)
+
+
+def _choose(ladder: LadderFolder, names: Sequence[str], held: Catalog, answered: dict[str, Ints]) -> Choice:
+    truth = held.class_indices()
+    hits = {name: int((answered[name] == truth).sum()) for name in names}
+    top = [name for name in names if hits[name] == max(hits.values())]
+    best = cheapest({name: ladder.states[name] for name in top})
+    against = {
+        name: compare(held.task.classes, truth, answered[name], answered[best]) for name in names if name != best
+    }
+    draft = Choice(best, best, against)
+    good = {name: ladder.states[name] for name in names if not draft.worse(name)}
+    return Choice(best, cheapest(good), against)
+
+
+def _standing(
+    ladder: LadderFolder, rung: Rung, accuracies: dict[str, Estimate], held: Catalog, answered: dict[str, Ints]
+) -> Standing:
+    run, reached, begun = ladder.run(rung.name), rung.name in accuracies, ladder.begun(rung.name)
+    return Standing(
+        rung,
+        ladder.states[rung.name],
+        run,
+        accuracies.get(rung.name),
+        _accuracy(held.class_indices(), answered[rung.name]) if reached else None,
+        run.record["parameters"] if reached else None,
+        len(run.history) if begun else 0,
+    )
+
+
+def _positions(held: Catalog, labels: Sequence[str]) -> Ints:
+    return np.array([held.task.index(label) for label in labels], dtype=np.int64)
+
+
+def _accuracy(truth: Ints, answers: Ints) -> Estimate:
+    return proportion(int((truth == answers).sum()), len(truth), LEVEL)
+
+
+def _advice(found: LadderResult) -> str:
+    choice = found.choice
+    taken, best = found.standing(choice.recommended), found.standing(choice.best)
+    right = taken.accuracy.value if taken.accuracy else 0.0
+    reached = f"{share(right, found.n)} of {found.n:,} {found.split} pictures"
+    text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms a picture."
+    worse = [name for name in choice.against if choice.worse(name)]
+    if taken.name != best.name:
+        difference = choice.against[taken.name].difference
+        text += (
+            f" {best.name} is the best on the {found.validation_n:,} validation pictures, by "
+            f"{100 * difference.value:.1f} points (95 % interval {100 * difference.low:+.1f} to "
+            f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
+        )
+    elif len(worse) == len(choice.against):
+        text += f" On the {found.validation_n:,} validation pictures every other rung is shown to be worse."
+    else:
+        equal = joined([name for name in choice.against if name not in worse])
+        text += (
+            f" It is the best on the {found.validation_n:,} validation pictures; what is not shown to be worse there "
+            f"({equal}) costs more."
+        )
+    return text
+
+
+def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
+    notes = []
+    for each in found.standings:
+        if each.state.status == "time up":
+            notes.append(f"{each.name}: its time was up; the best of {each.epochs} epochs is kept.")
+        elif each.state.status == "not reached":
+            notes.append(f"{each.name}: not reached, no epoch of it ended in time.")
+        elif each.state.status == "failed":
+            notes.append(f"{each.name} failed: {each.state.error}")
+    if any(each.state.status in ("time up", "not reached") for each in found.standings):
+        notes.append(f"With more time they go on: tellapart ladder --resume {found.ladder.path} --budget ...")
+    if found.split != "test":
+        notes.append(
+            "There is no test split: accuracies are of the pictures that chose, and seem better than they are."
+        )
+    if left_out:
+        notes.append(f"{left_out:,} {found.split} pictures do not count: copies, or copies of training pictures.")
+    worse = {step.first for step in found.steps if step.shown and step.second == found.choice.best}
+    if found.choice.recommended in worse:
+        notes.append(
+            f"The test pictures show {found.choice.recommended} to be worse than {found.choice.best}. They choose "
+            "nothing here; more validation pictures would have told."
+        )
+    return tuple(notes)

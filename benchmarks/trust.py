@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from tests.faults import Found, count_found, make_faults
+from tests.faults import COPYING, Found, count_found, make_faults
 
 from benchmarks.pictures import default_data
 from benchmarks.process import ROOT
 
 SEEDS = (0, 1, 2)
 MANY = 100_000
+LOOKED_AT = 300
 WIDTH, CLASSES, COPIES = 1280, 10, 1000
 BEGIN, END = "<!-- made by: python -m benchmarks.trust --write -->", "<!-- end -->"
 PAGE = ROOT / "docs" / "trust.md"
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/trust.md")
     given = parser.parse_args(arguments)
     lines = [line for data in given.data for line in _table(data)]
-    lines += list(_times(given.many))
+    lines += [*(line for data in given.data[:1] for line in _by_looks(data)), *_times(given.many)]
     text = "\n".join(lines)
     print(text)
     if given.write:
@@ -74,6 +75,38 @@ def _table(data: str) -> Iterator[str]:
         digits = 1 if row.n < 10_000 else 4
         low, value, high = (f"{100 * part:.{digits}f}" for part in (share.low, share.value, share.high))
         yield f"| {row.what} | {row.hits} | {row.n:,} | {value} % ({low} to {high}) |"
+    yield ""
+
+
+def _by_looks(data: str) -> Iterator[str]:
+    """How far fingerprints alone reach, which is all that there is without --deep."""
+    from PIL import Image
+
+    from tellapart.config import DataConfig
+    from tellapart.data.duplicates import SURELY
+    from tellapart.data.fingerprint import ALIKE, distances, fingerprint, unpacked
+    from tellapart.data.pixels import decode
+    from tellapart.data.sources import read_source
+    from tellapart.evaluation.intervals import proportion
+
+    def looks(image: Image.Image) -> str:
+        small = decode(np.asarray(image), None, thumbnail=True).thumbnail
+        return "" if small is None else fingerprint(small)
+
+    source = read_source(data, DataConfig())
+    generator = np.random.default_rng(0)
+    chosen = generator.permutation(len(source.rows))[:LOOKED_AT]
+    images = [Image.open(source.root / source.rows[i].path).convert("RGB") for i in chosen]
+    own = unpacked([looks(image) for image in images])
+    yield f"Fingerprints alone, {len(images)} pictures of {Path(data).name}, a copy of each kind:"
+    yield ""
+    yield f"| copy | kept on one side ({ALIKE} bits) | reported ({SURELY} bits) |"
+    yield "|---|---|---|"
+    for kind, change in COPYING.items():
+        found = distances(own, unpacked([looks(change(image, generator)) for image in images]))
+        shares = [proportion(int((found <= bound).sum()), len(found)) for bound in (ALIKE, SURELY)]
+        cells = " | ".join(f"{100 * s.value:.0f} % ({100 * s.low:.0f} to {100 * s.high:.0f})" for s in shares)
+        yield f"| {kind} | {cells} |"
     yield ""
 
 

@@ -20,7 +20,7 @@ from tellapart.errors import TellapartError
 
 COMMANDS = (
     "demo", "check", "train", "evaluate", "predict", "explain", "compare", "export", "report", "runs", "models",
-    "recipes", "layouts",
+    "recipes", "layouts", "fetch",
 )  # fmt: skip
 
 app = typer.Typer(

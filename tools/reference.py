@@ -24,13 +24,14 @@ def commands_page() -> str:
     parts = ["# Commands", "Answers go to standard output, progress to standard error. Exit codes: 0 done; 1 done, and "
              "something needs a person; 2 the request was wrong."]  # fmt: skip
     for name, command in group.commands.items():
-        usage = " ".join(_placeholder(each) for each in command.params if each.param_type_name == "argument")
+        arguments = [_placeholder(each) for each in command.params if each.param_type_name == "argument"]
+        usage = " ".join(["tellapart", name, *arguments, "[OPTIONS]"])
         parts += [
             f"## tellapart {name}",
             _cell(command.help or "", "\n\n"),
-            f"```\ntellapart {name} {usage} [OPTIONS]\n```",
+            f"```\n{usage}\n```",
         ]
-        rows = [f"| {_names(each)} | {_cell(each.help or '')} | {_default(each)} |" for each in command.params]
+        rows = [f"| {_names(each)} | {_cell(_said(each)[0])} | {_said(each)[1]} |" for each in command.params]
         if rows:
             parts.append("\n".join(["| | what it says | default |", "|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
@@ -89,9 +90,13 @@ def _names(parameter: Any) -> str:
     return ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
 
 
-def _default(parameter: Any) -> str:
+def _said(parameter: Any) -> tuple[str, str]:
+    """(help, default); where the default depends, the help ends with it in brackets."""
+    text, _, depends = (parameter.help or "").partition("[default: ")
     value = parameter.default
-    return "" if value in (None, False, ()) or callable(value) else f"`{getattr(value, 'value', value)}`"
+    if depends:
+        return text, depends.removesuffix("]")
+    return text, "" if value in (None, False, ()) or callable(value) else f"`{getattr(value, 'value', value)}`"
 
 
 def _cell(text: str, line: str = " ") -> str:

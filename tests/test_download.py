@@ -78,6 +78,7 @@ def test_a_server_that_sends_no_parts_sends_all_of_it_again(files: Files, tmp_pa
     files.ranges, files.breaks = False, [300_000]
     download(f"{files.address}/photos.zip", tmp_path / "photos.zip", checksum=SHA256)
     assert (tmp_path / "photos.zip").read_bytes() == CONTENT
+    assert len(files.asked) == 2
 
 
 def test_a_file_of_unannounced_length_is_taken_to_its_end(files: Files, tmp_path: Path) -> None:
@@ -133,6 +134,15 @@ def test_another_file_than_the_known_one_is_not_kept(
     with pytest.raises(FetchError, match="another file than the known one"):
         download(f"{files.address}/photos.zip", path, **known)  # type: ignore[arg-type]
     assert left(own_cache) == []
+
+
+def test_a_file_of_another_size_is_refused_before_its_bytes_come(files: Files, tmp_path: Path) -> None:
+    class Refusing(Progress):
+        def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002
+            pytest.fail("bytes were taken")
+
+    with pytest.raises(FetchError, match="1,024,000 bytes, not 5"):
+        download(f"{files.address}/photos.zip", tmp_path / "photos.zip", size=5, progress=Refusing())
 
 
 def test_a_missing_file_is_told_at_once(files: Files, tmp_path: Path, own_cache: Path) -> None:

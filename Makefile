@@ -1,5 +1,5 @@
 # One command for all checks: make check
-.PHONY: check lint types test wheel bench
+.PHONY: check lint types test wheel bench docs
 
 check: lint types test
 
@@ -18,3 +18,6 @@ wheel:
 
 bench:
 	python -m benchmarks
+
+docs:
+	python -m mkdocs build --strict

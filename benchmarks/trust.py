@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from tests.faults import COPYING, Found, count_found, make_faults
 
 from benchmarks.pictures import default_data
 from benchmarks.process import ROOT
+from tests.faults import COPYING, Found, count_found, make_faults
 
 SEEDS = (0, 1, 2)
 MANY = 100_000

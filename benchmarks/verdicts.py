@@ -18,10 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tests.others import drawings, textures
 
 import tellapart as ta
 from tellapart.evaluation.intervals import proportion
+from tests.others import drawings, textures
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 FASHION = Path("/usr/share/datasets/fashion-mnist")

@@ -16,8 +16,8 @@ ROOT = Path(tellapart.__file__).parent
 
 # In the order the data flows: a room imports only from rooms before it, and from within itself.
 ROOMS = (
-    "errors", "task", "progress", "files", "parallel", "config", "data", "models", "runs", "evaluation", "inference",
-    "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "ladders", "cli",
+    "errors", "task", "progress", "files", "download", "parallel", "config", "data", "models", "runs", "evaluation",
+    "inference", "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "ladders", "cli",
 )  # fmt: skip
 LIGHT = ("keras", "tensorflow", "torch", "jax")
 

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import typer
 
-from tellapart.cli.main import COMMANDS
+import tellapart
+from tellapart.cli.main import COMMANDS, app
+from tellapart.config import Config
 from tellapart.recipes import recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """tools/reference.py, which makes the pages of the reference."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_every_link_of_a_page_leads_somewhere(page: Path, reference: ModuleType) -> None:
+    made = [ROOT / "docs" / name for name in reference.PAGES]
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    missing = [
+        link
+        for link in links
+        if "://" not in link and not (page.parent / link).exists() and (page.parent / link).resolve() not in made
+    ]
     assert not missing
 
 
@@ -37,3 +60,42 @@ def test_the_page_of_recipes_has_a_row_for_each() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     missing = [name for name in recipe_names() if f"| {name} |" not in text]
     assert not missing
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_says_what_it_does_and_is_in_the_reference(name: str, reference: ModuleType) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    _, _, rest = reference.commands_page().partition(f"## tellapart {name}\n")
+    section = rest.partition("\n## ")[0]
+    assert command.help
+    assert " ".join(command.help.split("\n\n")[0].split()) in section
+    for parameter in command.params:
+        assert parameter.help, f"{name}: {parameter.name} has no help"
+        for option in parameter.opts if parameter.param_type_name == "option" else ():
+            assert f"`{option}`" in section
+
+
+def test_every_public_name_has_a_docstring_and_is_in_the_reference(reference: ModuleType) -> None:
+    page = reference.python_page()
+    for name in set(tellapart.__all__) - {"__version__"}:
+        found = getattr(tellapart, name)
+        assert (found.__doc__ or "").strip(), f"{name} has no docstring"
+        assert f".{name}\n" in page
+
+
+def test_every_setting_is_in_the_reference(reference: ModuleType) -> None:
+    page = reference.settings_page()
+    for section, field in Config.model_fields.items():
+        for key in getattr(field.annotation, "model_fields", {}):
+            assert f"`{section}.{key}`" in page
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tellapart train" in (tmp_path / "site" / "reference" / "commands" / "index.html").read_text("utf-8")
+    assert "make_config" in (tmp_path / "site" / "reference" / "python" / "index.html").read_text("utf-8")

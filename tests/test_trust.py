@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.faults import Faults, Found, count_found, make_faults
 
 import tellapart as ta
 from tellapart.api import Checked
 from tellapart.errors import ConfigError
 from tellapart.progress import Progress
+from tests.faults import Faults, Found, count_found, make_faults
 
 pytest.importorskip("keras")
 pytest.importorskip("cleanlab")

@@ -22,6 +22,7 @@ from tellapart.data.checks import find_all
 from tellapart.data.corrections import corrected, read_corrections
 from tellapart.data.deep import Checked
 from tellapart.data.duplicates import seen_before
+from tellapart.data.fetch import fetch as fetch_data
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
@@ -100,6 +101,21 @@ def summarize_runs(
 ) -> list[RunSummary]:
     """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`."""
     return select(map(summarize, list_folders(Path(folder))), where, sort)
+
+
+def fetch(
+    name: str,
+    *,
+    sha256: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress = SILENT,
+) -> Path:
+    """Labelled pictures from the network, once: a collection, an address or kaggle:NAME -> a path for `read`.
+
+    `tellapart fetch` lists the collections. sha256: what the file at an address must have. Raises FetchError, which
+    says what to do without a network.
+    """
+    return fetch_data(name, sha256=sha256, out=Path(out) if out is not None else None, progress=progress)
 
 
 def read(

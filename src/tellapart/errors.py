@@ -2,6 +2,7 @@
 
 TellapartError            everything a user can mend; the command line prints it and exits with 2
 ├── SourceError           what was named as data cannot be read as labelled pictures
+├── FetchError            a file or collection cannot be downloaded, or is another than the known one
 ├── PictureError          one picture cannot be decoded; `.reason` is one of REASONS
 ├── ConfigError           a configuration, recipe or option is wrong
 ├── ModelError            an architecture is unknown, or cannot be built for this task and picture
@@ -23,6 +24,10 @@ class TellapartError(Exception):
 
 class SourceError(TellapartError):
     """What was named as data cannot be read as labelled pictures."""
+
+
+class FetchError(TellapartError):
+    """A file or collection cannot be downloaded, or is another than the known one."""
 
 
 class PictureError(TellapartError):

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.faults import COPYING
 
 import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data.catalog import Picture
 from tellapart.data.duplicates import groups_of, leaks, near_copies, seen_before
 from tellapart.data.sources import read_source
+from tests.faults import COPYING
 
 
 def picture(name: str, bits: Iterable[int] = (), *, seed: int = 0, **values: str) -> Picture:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.faults import COPYING
 
 from tellapart.config import DataConfig
 from tellapart.data import fingerprint as prints
@@ -13,6 +12,7 @@ from tellapart.data import pixels
 from tellapart.data.fingerprint import ALIKE, BITS, close_pairs, distances, fingerprint, unpacked
 from tellapart.data.sources import read_source
 from tellapart.task import ImageSpec
+from tests.faults import COPYING
 
 PETS = read_source("builtin:pets", DataConfig())
 PHOTOS = [PETS.root / row.path for row in PETS.rows]

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from tests.faults import SPOILING
 
 from tellapart.config import DataConfig
 from tellapart.data.pixels import read
 from tellapart.data.quality import faults, measure_quality
 from tellapart.data.sources import read_source
 from tellapart.task import ImageSpec
+from tests.faults import SPOILING
 
 SPEC = ImageSpec(224, 224, fit="crop")
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.report.browser import CHROMIUM, Browser
-from tests.report.conftest import PETS, evaluated, make_predictions, read_made_up
 
 from tellapart.data.findings import Finding
 from tellapart.report.report import ReportInput, render
+from tests.report.browser import CHROMIUM, Browser
+from tests.report.conftest import PETS, evaluated, make_predictions, read_made_up
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; apt-get install chromium brings it")
 

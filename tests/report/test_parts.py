@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.report.conftest import evaluated, make_predictions
 
 from tellapart.errors import PictureError, SourceError
 from tellapart.report.album import Album
@@ -25,6 +24,7 @@ from tellapart.report.confusion import (
 )
 from tellapart.report.predictions import Predictions, read_predictions
 from tellapart.report.suspects import find_suspects
+from tests.report.conftest import evaluated, make_predictions
 
 
 def write_csv(path: Path, header: list[str], *rows: list[str]) -> Path:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.report.conftest import evaluated, make_predictions, read_made_up
 
 from tellapart.config import Config
 from tellapart.data.findings import Finding
@@ -19,6 +18,7 @@ from tellapart.evaluation.evaluate import evaluate
 from tellapart.report.predictions import Predictions
 from tellapart.report.report import ReportInput, render
 from tellapart.task import Task
+from tests.report.conftest import evaluated, make_predictions, read_made_up
 
 ReportOf = Callable[..., ReportInput]
 VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.report.conftest import evaluated, make_history
 
 from tellapart.api import read
 from tellapart.config import Config
@@ -15,6 +14,7 @@ from tellapart.report.predictions import Predictions
 from tellapart.report.write import write_report
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec
+from tests.report.conftest import evaluated, make_history
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import tellapart as ta
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
     from tests.serve.conftest import Server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -20,7 +20,7 @@ from tellapart.errors import TellapartError
 
 COMMANDS = (
     "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "export", "serve", "report",
-    "runs", "models", "recipes", "layouts",
+    "runs", "models", "recipes", "layouts", "fetch",
 )  # fmt: skip
 
 app = typer.Typer(

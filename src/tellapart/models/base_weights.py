@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tellapart.errors import ModelError
-from tellapart.files import replacing
+from tellapart.download import download
+from tellapart.errors import FetchError, ModelError
 from tellapart.models.pretrained import Base, application
 from tellapart.models.transfer import base_of
 from tellapart.models.weights_file import BUNDLED, load_h5, load_weights
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     import keras
 
 SERVER = "https://storage.googleapis.com/tensorflow/keras-applications/"
-TIMEOUT = 30.0
-CHUNK = 1 << 20
 BUNDLED_DIGESTS = {"efficientnet-lite0": "a6e1071e575c9ac04a454ebde29e8e07"}
 """What `weights_digest` says of the weights inside the package, known without starting Keras; a test compares."""
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -90,33 +86,14 @@ def official_file(base: Base) -> Path:
         return path
     url = SERVER + base.source
     try:
-        with replacing(path) as neighbour:
-            _download(url, neighbour, base)
-    except (OSError, HTTPException) as error:
+        download(url, path, checksum=base.checksum)
+    except FetchError as error:
         raise ModelError(
-            f"The weights of {base.name} could not be downloaded from {url}: {error}. Without a network, fetch "
-            f"{base.file} elsewhere and put it at {path}, or give it with --weights FILE; or take efficientnet-lite0, "
-            "whose weights are in the package."
+            f"The weights of {base.name} are not to be had: {error} Without a network, fetch {base.file} elsewhere and "
+            f"put it at {path}, or give it with --weights FILE; or take efficientnet-lite0, whose weights are in the "
+            "package."
         ) from None
     return path
-
-
-def _download(url: str, path: Path, base: Base) -> None:
-    algorithm = "sha256" if len(base.checksum) == 64 else "md5"
-    state = hashlib.new(algorithm, usedforsecurity=False)
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
-        expected = answer.headers.get("Content-Length")
-        while chunk := answer.read(CHUNK):
-            file.write(chunk)
-            state.update(chunk)
-        # A connection that breaks off looks like the end of the file.
-        if expected and file.tell() != int(expected):
-            raise OSError(f"it broke off after {file.tell():,} of {int(expected):,} bytes")
-    if base.checksum and state.hexdigest() != base.checksum:
-        raise ModelError(
-            f"{url} gave another file than the official {base.file}: its {algorithm} is {state.hexdigest()}, not "
-            f"{base.checksum}. Nothing was kept. Try again, or give the file with --weights FILE."
-        )
 
 
 def _load_file(model: keras.Model, base: Base, path: Path) -> None:

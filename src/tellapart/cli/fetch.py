@@ -1,0 +1,72 @@
+"""`tellapart fetch [NAME]`: labelled pictures from the network, once, whole and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.console import display, show, show_json, table
+
+
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A collection, an address, kaggle:OWNER/DATASET or kaggle:COMPETITION.", show_default=False
+        ),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(metavar="DIGITS", help="What the file at an address must have.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="The file or folder to write.  [default: in the user's cache folder]")
+    ] = None,
+    format: options.FormatOption = options.Format.table,
+) -> None:
+    """Fetch labelled pictures and say where they are; without a name, list the collections.
+
+    A download that broke off goes on when asked again. What is there already is not fetched again.
+    """
+    from tellapart import api
+    from tellapart.data.collections import COLLECTIONS
+
+    if name is None:
+        _show_collections(format)
+        return
+    with display() as progress:
+        path = api.fetch(name, sha256=sha256, out=Path(out).expanduser() if out else None, progress=progress)
+    if format is options.Format.json:
+        show_json({"name": name, "path": str(path)})
+        return
+    row = COLLECTIONS.get(name)
+    show(f"fetched  {path}")
+    show(f"next     tellapart train {path}" + (f" --recipe {row.recipe}" if row and row.recipe else ""))
+    if row:
+        show(f"licence  {row.licence}")
+
+
+def _show_collections(format: options.Format) -> None:
+    from tellapart.data.collections import COLLECTIONS
+
+    if format is options.Format.json:
+        show_json(
+            [
+                {
+                    "name": row.name,
+                    "summary": row.summary,
+                    "bytes": row.size,
+                    "source": row.source,
+                    "licence": row.licence,
+                    "recipe": row.recipe,
+                    "files": [{"url": part.url, "bytes": part.size, "sha256": part.sha256} for part in row.parts],
+                }
+                for row in COLLECTIONS.values()
+            ]
+        )
+        return
+    rows = table("collection", ">MB", "what it is", "from", "licence")
+    for row in COLLECTIONS.values():
+        rows.add_row(row.name, f"{row.size / 1e6:,.0f}" if row.size else "-", row.summary, row.source, row.licence)
+    show(rows)
+    show("tellapart fetch NAME fetches one; builtin:pets needs no network.")

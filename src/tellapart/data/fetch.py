@@ -1,0 +1,150 @@
+"""A name of the table, an address, or kaggle:NAME -> a folder or file on this disk that `tellapart train` reads.
+
+Fetched things lie in the cache, or where `out` says, each whole or not there; what is there already is not fetched
+again. Read by: api.fetch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shutil
+import sys
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from tellapart.data.collections import COLLECTIONS, Collection
+from tellapart.data.sources.archive import unpack
+from tellapart.data.sources.folders import split_named
+from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, kind_of
+from tellapart.download import download, file_checksum
+from tellapart.errors import FetchError, MissingExtraError, unknown
+from tellapart.files import cache_root
+from tellapart.progress import SILENT, Progress
+
+KAGGLE = "kaggle:"
+_LOGIN = "Kaggle wants a login: set KAGGLE_API_TOKEN, or put the kaggle.json of your account's page into ~/.kaggle/."
+
+
+def fetch(name: str, *, sha256: str | None = None, out: Path | None = None, progress: Progress = SILENT) -> Path:
+    """Fetch a collection, an address or a Kaggle data set once; the path is what `read` and `train` take.
+
+    sha256: of the file at an address. out: the file or folder to write; the cache without it. Raises FetchError, and
+    says what to do without a network.
+    """
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise FetchError(f"{sha256!r} is no SHA-256; expected its 64 hexadecimal digits.")
+    if "://" in name:
+        return _address(name, sha256 or "", out, progress)
+    if sha256:
+        raise FetchError(f"--sha256 is of the file at an address; {name} is none. A collection's own are in the table.")
+    if name.startswith(KAGGLE):
+        return _kaggle(name.removeprefix(KAGGLE), out)
+    if name not in COLLECTIONS:
+        raise FetchError(unknown("collection", name, COLLECTIONS) + " Or give an address, or kaggle:OWNER/DATASET.")
+    row = COLLECTIONS[name]
+    return _kaggle(row.kaggle, out) if row.kaggle else _collection(row, out, progress)
+
+
+def _address(url: str, sha256: str, out: Path | None, progress: Progress) -> Path:
+    file = PurePosixPath(unquote(urlsplit(url).path)).name
+    if out is None and (not file or file.startswith(".")):
+        raise FetchError(f"{url} does not say what the file is called. Say it with --out, such as --out photos.zip.")
+    if out is not None and out.is_dir():
+        out = out / (file or "fetched")
+    # Two addresses may end in the same name.
+    path = out or _fetched() / hashlib.blake2b(url.encode(), digest_size=8).hexdigest() / file
+    if path.exists():
+        if sha256 and file_checksum(path) == sha256.lower():
+            return path
+        if sha256 or out:
+            raise FetchError(
+                f"{path} is there already and is another file, or may be. Remove it or give another --out."
+            )
+        return path
+    try:
+        download(url, path, checksum=sha256, progress=progress)
+    except FetchError as error:
+        raise FetchError(f"{error} Without a network, fetch it elsewhere, copy it here and name the file.") from None
+    return path
+
+
+def _collection(row: Collection, out: Path | None, progress: Progress) -> Path:
+    """All files of a row, in a folder; a lone archive stays as it is, as it is read as it is."""
+    target = out or _fetched() / row.name
+    alone = row.parts[0].file if len(row.parts) == 1 else ""
+    if target.exists():
+        if out is None:
+            return target / alone
+        raise FetchError(f"{target} is there already. Name it to use it, remove it, or give another --out.")
+    staging = target.with_name(f".{target.name}.part")
+    for part in row.parts:
+        path = staging / part.file
+        if (staging / part.split).exists() if part.split else path.exists():
+            continue  # of a call that was stopped after it
+        try:
+            download(part.url, path, checksum=part.sha256, size=part.size, progress=progress)
+        except FetchError as error:
+            raise FetchError(_elsewhere(row, target, str(error))) from None
+        if part.split:
+            unpacked = staging / f"{part.split}.unpacked"
+            shutil.rmtree(unpacked, ignore_errors=True)
+            unpack(path, unpacked)
+            (unpacked / part.inside).rename(staging / part.split)
+            shutil.rmtree(unpacked, ignore_errors=True)
+            path.unlink()
+    staging.rename(target)
+    return target / alone
+
+
+def _elsewhere(row: Collection, target: Path, reason: str) -> str:
+    files = "\n".join(f"  {part.url}" + (f"  (unpacked to {part.split}/)" if part.split else "") for part in row.parts)
+    what = "these files elsewhere and put them" if len(row.parts) > 1 else "this file elsewhere and put it"
+    return f"{reason}\nWithout a network, fetch {what} into {target}:\n{files}"
+
+
+def _kaggle(name: str, out: Path | None) -> Path:
+    """A competition, or OWNER/DATASET, by kagglehub, which has the login, resumes, and keeps it in its own cache."""
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise FetchError(f"kaggle:{name} names nothing; expected kaggle:OWNER/DATASET, or kaggle:COMPETITION.")
+    if out is not None:
+        raise FetchError("Kaggle's client keeps what it fetches in a cache of its own; set KAGGLEHUB_CACHE, not --out.")
+    try:
+        import kagglehub
+    except ModuleNotFoundError as error:
+        if error.name != "kagglehub":
+            raise
+        raise MissingExtraError("Fetching from Kaggle", "fetch") from None
+    get = kagglehub.dataset_download if "/" in name else kagglehub.competition_download
+    try:
+        # Standard output is for the answer.
+        with contextlib.redirect_stdout(sys.stderr):
+            return training_part(Path(get(name)))
+    except Exception as error:  # noqa: BLE001 - it raises what its many parts raise
+        reason = str(error).strip() or type(error).__name__
+        page = f"https://www.kaggle.com/{'datasets' if '/' in name else 'competitions'}/{name}"
+        raise FetchError(
+            f"kaggle:{name} could not be fetched: {reason}\n{_LOGIN} Some ask one to accept their rules first, at "
+            f"{page}. Without a network, fetch the zip there with a browser, copy it here and name the file."
+        ) from None
+
+
+def training_part(folder: Path) -> Path:
+    """The archive of training pictures, where a folder holds archives alone, as Kaggle's competitions do."""
+    files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if any(path.is_dir() or kind_of(path.name) == "picture" for path in files):
+        return folder
+    archives = [path for path in files if kind_of(path.name) == "archive"]
+    if len(archives) == 1:
+        return archives[0]
+    train = [path for path in archives if split_named(_stem(path.name)) == "train"]
+    return train[0] if len(train) == 1 else folder
+
+
+def _stem(name: str) -> str:
+    return next((name[: -len(suffix)] for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)), name)
+
+
+def _fetched() -> Path:
+    return cache_root() / "fetched"

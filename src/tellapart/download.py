@@ -1,0 +1,248 @@
+"""One file from a web server: a download that goes on where it broke off, is checked, and is whole or not there.
+
+In: an address and, where known, the size and checksum of the file. Out: the file. What has come so far lies in the
+cache, named for the address, so a later call, or another process, goes on with it. Read by: data.fetch,
+models.base_weights.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import IO
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from tellapart.errors import FetchError
+from tellapart.files import cache_root, replacing, write_text
+from tellapart.progress import SILENT, Progress
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+TIMEOUT = 30.0
+ATTEMPTS = 4  # in a row that bring not a byte
+PAUSE = 0.25  # seconds before the second attempt; doubled before each further one
+CHUNK = 1 << 18
+_PASSING = (408, 425, 429)  # refusals that may be over a moment later, as those of 500 and more
+
+
+def download(url: str, path: Path, *, checksum: str = "", size: int = 0, progress: Progress = SILENT) -> None:
+    """Fetch `url` into the file `path`. A broken connection is taken up again; so is a call that was killed.
+
+    checksum: 64 hexadecimal digits of a SHA-256, or 32 of an MD5; size: bytes; what is not given is not compared.
+    Raises FetchError, with `path` as it was, where the server cannot be reached, refuses, breaks off for good, or gives
+    another file than expected.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise FetchError(f"{url} is no address of a web server; expected one that begins with https:// or http://.")
+    place = cache_root() / "downloads" / f"{hashlib.blake2b(url.encode(), digest_size=16).hexdigest()}.part"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _opened(place, url) as part:
+            _fill(url, part, path, checksum, size, progress)
+            _check(url, part, checksum, size)
+            _put(part, path)
+    except (OSError, HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+        kept = " What has come so far is kept; ask again to go on with it." if place.exists() else ""
+        raise FetchError(f"{url} could not be fetched: {reason}.{kept}") from None
+
+
+def file_checksum(path: Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+class _Part:
+    """What has come of a file so far, and what the server said of it: the file's version and size."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path = path
+        self.file = file
+        self._notes = path.with_suffix(".json")
+        try:
+            notes = json.loads(self._notes.read_text("utf-8"))
+            self.version, self.total = str(notes["version"]), int(notes["total"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self.version, self.total = "", 0
+
+    @property
+    def length(self) -> int:
+        return self.file.seek(0, 2)
+
+    def note(self, version: str, total: int) -> None:
+        self.version, self.total = version, total
+        write_text(self._notes, json.dumps({"version": version, "total": total}))
+
+    def clear(self) -> None:
+        self.file.truncate(0)
+        self.forget()
+
+    def forget(self) -> None:
+        self.version, self.total = "", 0
+        self._notes.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: Path, url: str) -> Iterator[_Part]:
+    """The part, for this process alone; gone from the disk once it holds nothing, or has been put in its place."""
+    empty = False
+    try:
+        with path.open("ab") as file:
+            _lock(file, path, url)
+            part = _Part(path, file)
+            try:
+                yield part
+            finally:
+                empty = not path.exists() or not part.length
+                if empty:
+                    part.forget()
+    finally:
+        if empty:
+            path.unlink(missing_ok=True)
+
+
+def _lock(file: IO[bytes], path: Path, url: str) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between opening and locking, another process may have put this very file in its place.
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return
+    except BlockingIOError:
+        pass
+    raise FetchError(f"Another process is fetching {url} just now. Wait for it, then ask again.")
+
+
+def _fill(url: str, part: _Part, path: Path, checksum: str, size: int, progress: Progress) -> None:
+    """Ask until the part is complete."""
+    failures, came = 0, False
+    while not (part.total and part.length == part.total):
+        before = part.length
+        try:
+            _receive(url, part, path, bool(checksum), size, progress)
+            return
+        except HTTPError as error:
+            error.close()
+            if error.code == 416:  # the server has no such rest: begin anew
+                part.clear()
+            elif error.code < 500 and error.code not in _PASSING:
+                raise
+            reason: Exception = error
+        except (OSError, HTTPException) as error:
+            unreachable = isinstance(error, URLError) and not came
+            if unreachable or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = error
+        grown = part.length > before
+        came, failures = came or grown, 0 if grown else failures + 1
+        if failures >= ATTEMPTS:
+            raise reason
+        time.sleep(PAUSE * 2**failures)
+
+
+def _receive(url: str, part: _Part, path: Path, checked: bool, size: int, progress: Progress) -> None:
+    """One request: the whole file, or the rest of it where the server still has the same version."""
+    headers = {"User-Agent": "tellapart"}
+    # Without a version the rest may be of another file; then only a checksum can tell.
+    if part.length and (part.version or checked):
+        headers["Range"] = f"bytes={part.length}-"
+        if part.version:
+            headers["If-Range"] = part.version
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
+        start, total = _extent(answer)
+        if start != part.length:
+            part.clear()
+            if start:
+                raise OSError(f"the server sent another part than asked for, from byte {start:,}")
+        _refuse_other(url, answer, path, total, size)
+        strong = answer.headers.get("ETag", "")
+        version = strong if strong and not strong.startswith("W/") else answer.headers.get("Last-Modified", "")
+        part.note(version, total)
+        length = part.length
+        while chunk := answer.read(CHUNK):
+            part.file.write(chunk)
+            length += len(chunk)
+            _tell(progress, path.name, length, total or size)
+        part.file.flush()
+    # A connection that breaks off looks like the end of the file.
+    if total and length != total:
+        short = f"it broke off after {length:,} of {total:,} bytes"
+        if length > total:
+            part.clear()
+        raise OSError(short)
+    part.note(version, length)
+    _tell(progress, path.name, length, length, ended=True)
+
+
+def _extent(answer: HTTPResponse) -> tuple[int, int]:
+    """(first byte of the answer, size of the whole file or 0 where the server does not say)."""
+    if answer.status == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if found is None:
+            raise OSError("the server sent a part of the file and does not say which")
+        return int(found[1]), 0 if found[2] == "*" else int(found[2])
+    return 0, int(answer.headers.get("Content-Length") or 0)
+
+
+def _refuse_other(url: str, answer: HTTPResponse, path: Path, total: int, size: int) -> None:
+    """Stop before the bytes come, where it is plain that they are of another file."""
+    if answer.headers.get("Content-Type", "").startswith("text/html") and path.suffix.lower() not in (".html", ".htm"):
+        raise FetchError(
+            f"{url} gave a web page, not a file: the address is of a page, or asks for a login. Nothing was kept. "
+            "Give the address of the file itself, or fetch it with a browser and name the file."
+        )
+    if size and total and total != size:
+        raise _another(url, f"{total:,} bytes, not {size:,}")
+
+
+def _tell(progress: Progress, name: str, length: int, total: int, ended: bool = False) -> None:
+    """In megabytes; a stage ends when the file does."""
+    whole = max(1, round(total / 1e6)) if total else length // 1_000_000 + 2
+    progress.update(f"fetching {name}, MB", whole if ended else min(length // 1_000_000, whole - 1), whole)
+
+
+def _check(url: str, part: _Part, checksum: str, size: int) -> None:
+    length = part.length
+    algorithm = "md5" if len(checksum) == 32 else "sha256"
+    found = file_checksum(part.path, algorithm) if checksum else ""
+    if found == checksum.lower() and (not size or length == size):
+        return
+    part.clear()
+    if size and length != size:
+        what = f"{length:,} bytes, not {size:,}"
+    else:
+        what = f"its {algorithm} is {found}, not {checksum}"
+    raise _another(url, what)
+
+
+def _another(url: str, what: str) -> FetchError:
+    return FetchError(f"{url} gave another file than the known one: {what}. Nothing was kept.")
+
+
+def _put(part: _Part, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        part.path.replace(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV and getattr(error, "winerror", None) is None:
+            raise
+        # Another disk; or Windows, which renames no open file.
+        with replacing(path) as neighbour:
+            shutil.copyfile(part.path, neighbour)
+        part.clear()

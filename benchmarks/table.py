@@ -111,7 +111,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         name="serve",
-        title="an HTTP server under 8 clients, same small network, generator and server on the same cores",
+        title="an HTTP server under 32 clients, same small network, generator and server on the same cores",
         unit="pictures/s",
         more_is_better=True,
         ours=Way("tellapart serve", serve.throughput),

@@ -20,6 +20,7 @@ from PIL import Image
 import tellapart as ta
 from tellapart.errors import ConfigError
 from tellapart.serve.bounds import HEADER_BYTES, Bounds, Ledger, RequestError
+from tellapart.serve.server import listen
 
 if TYPE_CHECKING:
     from tests.serve.conftest import Server
@@ -210,6 +211,14 @@ def _slow_png(side: int) -> bytes:
     Image.new("RGB", (side, side)).save(file, "PNG")
     assert len(file.getvalue()) < 1_000_000
     return file.getvalue()
+
+
+def test_no_part_of_an_answer_waits_for_the_one_before_to_be_acknowledged() -> None:
+    with listen("127.0.0.1", 0) as place, socket.create_connection(place.getsockname()):
+        place.setblocking(True)
+        connection, _ = place.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_bounds_that_make_no_sense_are_refused() -> None:

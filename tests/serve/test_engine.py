@@ -28,7 +28,7 @@ from tellapart.serve.service import Service
 @pytest.fixture
 def engine(run: ta.Run) -> Iterator[Engine]:
     bounds = Bounds()
-    found = Engine({"two": run.predictor()}, bounds, Ledger(bounds), Metrics())
+    found = Engine({"two": run.predictor(threads=1)}, bounds, Ledger(bounds), Metrics())
     yield found
     found.close()
 
@@ -98,7 +98,7 @@ def test_pictures_that_nobody_waits_for_any_more_do_not_reach_the_network(
 def test_pictures_that_nobody_waits_for_any_more_are_not_decoded(
     engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lanes = cores() + 2
+    lanes = cores()
     begun = threading.Semaphore(0)
     go_on = threading.Event()
     seen: list[int] = []
@@ -160,7 +160,7 @@ def service_and_request(run: ta.Run, data: bytes, *, leaves: bool) -> tuple[Serv
         return {"type": "http.disconnect"}
 
     scope = {"type": "http", "headers": [(b"content-type", b"image/jpeg")], "method": "POST", "path": "/v1/predict"}
-    return Service({"two": run.predictor()}, Bounds(seconds=7), Metrics()), Request(scope, receive)
+    return Service({"two": run.predictor(threads=1)}, Bounds(seconds=7), Metrics()), Request(scope, receive)
 
 
 def test_the_picture_of_a_client_that_went_away_is_given_up(

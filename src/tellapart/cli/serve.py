@@ -26,7 +26,7 @@ def command(
         typer.Option(help="Web origin that may call, or that a proxy serves here.", show_default=False),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor cores of the network.  [default: all]", show_default=False)
+        int | None, typer.Option(min=1, help="Processor cores that work at a time.  [default: all]", show_default=False)
     ] = None,
     max_body: Annotated[str, typer.Option(help="Size of a request.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
     max_pixels: Annotated[
@@ -55,18 +55,19 @@ def command(
         import uvicorn  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtraError("tellapart serve", "serve") from None
+    from tellapart.parallel import cores
     from tellapart.serve.bounds import Bounds
     from tellapart.serve.guard import Access
     from tellapart.serve.server import listen, open_predictors, serve
 
-    bounds = Bounds(options.parse_bytes(max_body), max_pixels, max_files, queue, timeout)
+    bounds = Bounds(options.parse_bytes(max_body), max_pixels, max_files, queue, timeout, threads or cores())
     try:
         token = None if token_file is None else Path(token_file).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The token cannot be read from {token_file}: {error}.") from None
     access = Access(host, token, tuple(origin or ()))
     place = listen(host, port)
-    predictors = open_predictors(runs, threads)
+    predictors = open_predictors(runs)
 
     def started(address: str) -> None:
         print(f"Serving {', '.join(predictors)} on {address}  (Ctrl-C ends)", file=sys.stderr, flush=True)

@@ -34,6 +34,9 @@ from tellapart.task import ImageSpec
 ROAD = 2
 """Raised when the same bytes would give other pixels than before; part of every cache key."""
 
+# Every picture has a thread of its own; OpenCV's would wait in loops beside it, for as much processor time again.
+cv2.setNumThreads(1)
+
 MAX_PIXELS = 100_000_000
 """A picture with more is refused before it is decoded, as a possible bomb."""
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from tellapart.serve.bounds import BodyCount, Bounds, RequestError
 
 NAME_LENGTH = 255
-_INLINE = 65_536  # bytes that are parsed at once; larger bodies in a thread, beside other requests
+_INLINE = 262_144  # bytes that are parsed at once; larger bodies in a thread, beside other requests
 _KINDS = "multipart/form-data, image/* or application/octet-stream (one picture), application/json"
 
 # What a client sends wrongly is told to the client; a log that it can fill is no use.

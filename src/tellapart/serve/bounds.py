@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 from tellapart.errors import ConfigError, TellapartError
+from tellapart.parallel import cores
 
 HEADER_BYTES = 32_768
 """More than this of request line and headers is refused, as most servers do."""
@@ -23,7 +24,8 @@ PATIENCE = 10.0
 @dataclass(frozen=True)
 class Bounds:
     """body: bytes of a request. pixels: of a picture, seen in its header. files: pictures of a request. queue: pictures
-    that wait or are worked on, of all clients. seconds: for a request, from its headers to its answer.
+    that wait or are worked on, of all clients. seconds: for a request, from its headers to its answer. threads:
+    processor cores that work at a time.
 
     Raises ConfigError where one is not positive, or where a full request would not fit into the queue.
     """
@@ -33,6 +35,7 @@ class Bounds:
     files: int = 32
     queue: int = 128
     seconds: float = 30.0
+    threads: int = field(default_factory=cores)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -1,17 +1,17 @@
-"""Pictures of all clients -> predictions: decoded in threads, then through each run's network in batches.
+"""Pictures of all clients -> predictions: each core takes what waits, decodes it and runs the network on it together.
 
-A picture goes event loop -> a decoding thread -> the run's one network thread -> event loop. The network takes what
-waits, at most BATCH at a time, and never waits for more. Pictures of many pixels have a lane of their own, so that slow
-ones do not stall the others. Read by: app.
+A picture goes event loop -> a core's thread -> event loop. A thread takes its share of what waits, at most BATCH of one
+run and from whichever clients, and never waits for more. Pictures of many pixels are decoded in a lane of their own
+first, so that slow ones do not stall the others. Read by: app.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ from tellapart.data import pixels
 from tellapart.errors import PictureError
 from tellapart.explain.heat import HeatMaker
 from tellapart.inference.predictor import Prediction, Predictor, prediction
-from tellapart.parallel import cores
 from tellapart.serve.bodies import Upload
 from tellapart.serve.bounds import Bounds, Ledger
 from tellapart.serve.heat import Heat, heat_of
@@ -31,8 +30,8 @@ from tellapart.serve.metrics import Metrics
 
 BATCH = 4
 """On processors, more at a time is no faster a picture, and the first of them would wait for the last."""
-MANY_PIXELS = 16_000_000
-"""A picture with more takes the slow lane: more than most telephones' photographs have."""
+MANY_PIXELS = 4_000_000
+"""A picture with more takes the slow lane: it takes about ten times as long as one of a common data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +49,11 @@ class Answer:
 class _Job:
     """A picture on its way. loop: whose future `answer` is."""
 
-    upload: Upload | None
-    line: _Line
+    upload: Upload
+    run: str
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Answer]
     decoded: pixels.Decoded | None = None
-    name: str = ""
 
     @property
     def given_up(self) -> bool:
@@ -64,25 +62,31 @@ class _Job:
 
 
 class Engine:
-    """The decoding lanes and a network thread a run. `close` ends them."""
+    """The threads that work for the runs; `predictors` use one thread each. `close` ends them."""
 
     def __init__(self, predictors: Mapping[str, Predictor], bounds: Bounds, ledger: Ledger, metrics: Metrics) -> None:
+        self._predictors = predictors
         self._bounds = bounds
+        self._ledger = ledger
         self._metrics = metrics
-        # More threads than cores: those that decode larger pictures share the time with the others.
-        self._quick = ThreadPoolExecutor(cores() + 2, "decode")
-        self._slow = ThreadPoolExecutor(cores(), "decode-large")
+        self._desk = _Desk(bounds.threads)
+        self._slow = ThreadPoolExecutor(bounds.threads, "decode-large")
         # One at a time: heat may take a hundred times as long as a prediction, which goes on beside it.
         self._heat = ThreadPoolExecutor(1, "heat")
         self._makers = {name: HeatMaker(predictor) for name, predictor in predictors.items()}
-        self._lines = {name: _Line(name, predictor, ledger, metrics) for name, predictor in predictors.items()}
+        for predictor in predictors.values():
+            predictor.probabilities(np.zeros((1, *predictor.spec.shape), np.uint8))  # the first time is slower
+        self._cores = [
+            threading.Thread(target=self._work, name=f"core-{number}", daemon=True) for number in range(bounds.threads)
+        ]
+        for core in self._cores:
+            core.start()
 
     async def predict(self, run: str, uploads: Sequence[Upload]) -> list[Answer]:
         """An Answer a picture, in order. Cancelling it gives up those that are not begun."""
         loop = asyncio.get_running_loop()
-        jobs = [_Job(upload, self._lines[run], loop, loop.create_future(), name=upload.name) for upload in uploads]
-        for job in jobs:
-            self._quick.submit(self._decode, job, min(MANY_PIXELS, self._bounds.pixels))
+        jobs = [_Job(upload, run, loop, loop.create_future()) for upload in uploads]
+        self._desk.put(jobs)
         try:
             return [await job.answer for job in jobs]
         finally:
@@ -105,7 +109,7 @@ class Engine:
                     one.cancel()
 
     def _heat_of(self, run: str, answer: Answer) -> Heat:
-        predictor = self._lines[run].predictor
+        predictor = self._predictors[run]
         assert answer.pixels is not None
         label = np.array([predictor.task.index(answer.prediction.label)])
         (found,) = self._makers[run].heat(answer.pixels[None], label)
@@ -117,72 +121,53 @@ class Engine:
 
     def close(self) -> None:
         """Wait for the threads to end; what has not begun is given up."""
-        for pool in (self._quick, self._slow, self._heat):
+        self._desk.close()
+        for core in self._cores:
+            core.join()
+        for pool in (self._slow, self._heat):
             pool.shutdown(wait=True, cancel_futures=True)
-        for line in self._lines.values():
-            line.close()
 
-    def _decode(self, job: _Job, max_pixels: int) -> None:
-        upload = job.upload
-        if job.given_up or upload is None:
-            return
+    def _work(self) -> None:
+        """What a core does until the end."""
+        while taken := self._desk.take():
+            limit = min(MANY_PIXELS, self._bounds.pixels)
+            jobs = [job for job in taken if job.decoded or self._decode(job, limit)]
+            jobs = [job for job in jobs if not job.given_up]
+            if jobs:
+                self._predict(jobs)
+
+    def _decode(self, job: _Job, max_pixels: int) -> bool:
+        """Whether the picture is ready for the network; otherwise it was answered, or goes on in the slow lane."""
+        if job.given_up:
+            return False
         started = time.perf_counter()
         try:
-            job.decoded = pixels.decode(upload.data, job.line.predictor.spec, max_pixels)
+            job.decoded = pixels.decode(job.upload.data, self._predictors[job.run].spec, max_pixels)
         except PictureError as error:
             # Seen in the header, before anything is decoded.
             if error.reason == "too many pixels" and max_pixels < self._bounds.pixels:
-                self._slow.submit(self._decode, job, self._bounds.pixels)
-                return
-            _settle([job], [Answer(Prediction(upload.name, error=str(error)))])
+                self._slow.submit(self._decode_large, job)
+                return False
+            _settle([job], [Answer(Prediction(job.upload.name, error=str(error)))])
         except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
             _fail([job], error)
-        else:
-            job.upload = None
-            job.line.waiting.put(job)
         self._metrics.decode_seconds.observe(time.perf_counter() - started)
+        return job.decoded is not None
 
+    def _decode_large(self, job: _Job) -> None:
+        if self._decode(job, self._bounds.pixels):
+            self._desk.put([job])
 
-class _Line:
-    """The one thread of a run's network."""
-
-    def __init__(self, name: str, predictor: Predictor, ledger: Ledger, metrics: Metrics) -> None:
-        self.predictor = predictor
-        self.waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._ledger = ledger
-        self._seconds = metrics.batch_seconds.labels(name)
-        self._pictures = metrics.batch_pictures.labels(name)
-        predictor.probabilities(np.zeros((1, *predictor.spec.shape), np.uint8))  # the first time is slower
-        self._thread = threading.Thread(target=self._work, name=f"network-{name}", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self.waiting.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        ending = False
-        while not ending:
-            batch = [self.waiting.get()]
-            while len(batch) < BATCH and batch[-1] is not None:
-                try:
-                    batch.append(self.waiting.get_nowait())
-                except queue.Empty:
-                    break
-            ending = batch[-1] is None
-            jobs = [job for job in batch if job is not None and not job.given_up]
-            if jobs:
-                self._run(jobs)
-
-    def _run(self, jobs: list[_Job]) -> None:
+    def _predict(self, jobs: list[_Job]) -> None:
+        run = jobs[0].run
+        predictor = self._predictors[run]
         started = time.perf_counter()
         try:
             decoded = [job.decoded for job in jobs if job.decoded is not None]
             taken = [found.pixels for found in decoded if found.pixels is not None]
-            rows = zip(jobs, decoded, *self.predictor.answer(np.stack(taken)), strict=True)
-            metadata = self.predictor.metadata
+            rows = zip(jobs, decoded, *predictor.answer(np.stack(taken)), strict=True)
             answers = [
-                Answer(prediction(metadata, job.name, *row), found.pixels, found.width, found.height)
+                Answer(prediction(predictor.metadata, job.upload.name, *row), found.pixels, found.width, found.height)
                 for job, found, *row in rows
             ]
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
@@ -190,9 +175,42 @@ class _Line:
             return
         seconds = time.perf_counter() - started
         _settle(jobs, answers)
-        self._seconds.observe(seconds)
-        self._pictures.observe(len(jobs))
+        self._metrics.batch_seconds.labels(run).observe(seconds)
+        self._metrics.batch_pictures.labels(run).observe(len(jobs))
         _tell(jobs, lambda: self._ledger.served(len(jobs), seconds))
+
+
+class _Desk:
+    """Where pictures wait for a core."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._waiting: deque[_Job] = deque()
+        self._come = threading.Condition()
+        self._closed = False
+
+    def put(self, jobs: Sequence[_Job]) -> None:
+        with self._come:
+            self._waiting.extend(jobs)
+            self._come.notify(len(jobs))
+
+    def take(self) -> list[_Job]:
+        """What a core works on next, oldest first, of one run; waits for one. Empty: the end has come."""
+        with self._come:
+            self._come.wait_for(lambda: self._waiting or self._closed)
+            if self._closed:
+                return []
+            # Some are left for the cores that are busy: a small batch is soon over, and latency counts while few wait.
+            share = min(BATCH, max(1, len(self._waiting) - self._cores))
+            taken = [self._waiting.popleft()]
+            while len(taken) < share and self._waiting[0].run == taken[0].run:
+                taken.append(self._waiting.popleft())
+            return taken
+
+    def close(self) -> None:
+        with self._come:
+            self._closed = True
+            self._come.notify_all()
 
 
 def _settle(jobs: list[_Job], answers: list[Answer]) -> None:

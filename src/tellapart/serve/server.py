@@ -21,8 +21,9 @@ from tellapart.serve.guard import Access
 from tellapart.serve.protocol import BoundedProtocol
 
 
-def open_predictors(runs: Sequence[str], threads: int | None = None) -> dict[str, Predictor]:
-    """The runs by name, in order. Each is a run's folder or a model.onnx, or NAME=PATH; without a name, the folder's.
+def open_predictors(runs: Sequence[str]) -> dict[str, Predictor]:
+    """The runs by name, in order, for one thread: the server's threads each run the network for themselves. Each is a
+    run's folder or a model.onnx, or NAME=PATH; without a name, the folder's.
 
     Raises ConfigError for two of one name, RunError or ExportError for one that cannot be served.
     """
@@ -32,10 +33,10 @@ def open_predictors(runs: Sequence[str], threads: int | None = None) -> dict[str
         if name in found:
             raise ConfigError(f"Two runs are called {name!r}. Name them: tellapart serve first={path} second=...")
         if path.is_file():
-            found[name] = Predictor(path, threads=threads)
+            found[name] = Predictor(path, threads=1)
         else:
             folder = open_run(path)
-            found[name] = Predictor(folder.require(folder.onnx_file, "exported network"), threads=threads)
+            found[name] = Predictor(folder.require(folder.onnx_file, "exported network"), threads=1)
     return found
 
 
@@ -56,6 +57,8 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.create_server(address[:2], family=family, backlog=2048, reuse_port=False)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"Cannot listen on {host}, port {port}: {error}. Give another --host or --port.") from None
+    # asyncio leaves it off on a socket made so: the parts of an answer would lie 40 ms apart. Connections inherit it.
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setblocking(False)
     return found
 

@@ -99,9 +99,9 @@ class Epochs:
                 return message
             history.append(row)
             self.progress.line(words(row, train.epochs + offset, best + offset))
-            stop = self.watch(row)
-            if stop:
-                return stop
+            told = self.watch(row)
+            if told:
+                return told
         return enough(history, train.monitor, train.patience) or "all epochs done"
 
     def _epoch(self, epoch: int) -> Row:

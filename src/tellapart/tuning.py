@@ -114,8 +114,10 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
     from tellapart.report.tune import write_tune
 
     def learn(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch) -> Row:
+        from tellapart.models.backend import start_keras
         from tellapart.training import fit
 
+        start_keras().utils.clear_session()  # networks of earlier trials are in their files
         deadline, run = time.monotonic() + budget, RunFolder(out)
         spec = ImageSpec.from_dict(config.image.model_dump())
         if run.run_file.exists():

@@ -103,26 +103,25 @@ def dimensions(start: Config) -> tuple[Dimension, ...]:
     )
 
 
-def trial_config(start: Config, values: Mapping[str, Value], *, first: bool = False) -> Config:
-    """The configuration of a trial. values: by name of a dimension. first: the start itself, as it is but for
-    validation_steps: every trial is judged on all validation pictures.
+def first_config(start: Config) -> Config:
+    """The start itself, as it is but for validation_steps: every trial is judged on all validation pictures."""
+    return start.model_copy(update={"train": start.train.model_copy(update={"validation_steps": None})})
+
+
+def trial_config(start: Config, values: Mapping[str, Value]) -> Config:
+    """The configuration of a trial after the first. values: by name of a dimension.
 
     An epoch stays as many pictures as it was, whatever the batch size, so that trials can be compared by epoch.
     """
     by_name = {each.name: each for each in dimensions(start)}
     changed = start.with_values(line for name, value in values.items() for line in by_name[name].assignments(value))
-    update: dict[str, Any] = {"validation_steps": None}
-    words: dict[str, Any] = {}
-    if not first:
-        words = {"title": "found by tellapart tune", "published": ""}
-        train = start.train
-        update["patience"] = train.patience or PATIENCE
-        if resolve(start.model)[0].base is None:
-            update["epochs"] = max(train.epochs, EPOCHS)
-        if train.steps_per_epoch:
-            update["steps_per_epoch"] = max(
-                1, round(train.steps_per_epoch * train.batch_size / changed.train.batch_size)
-            )
+    train = start.train
+    update: dict[str, Any] = {"validation_steps": None, "patience": train.patience or PATIENCE}
+    if resolve(start.model)[0].base is None:
+        update["epochs"] = max(train.epochs, EPOCHS)
+    if train.steps_per_epoch:
+        update["steps_per_epoch"] = max(1, round(train.steps_per_epoch * train.batch_size / changed.train.batch_size))
+    words = {"title": "found by tellapart tune", "published": ""}
     return changed.model_copy(update={**words, "train": changed.train.model_copy(update=update)})
 
 

@@ -22,9 +22,8 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.errors import MissingExtraError, RunError, TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
-from tellapart.experiments.space import Value, dimensions, start_values, trial_config
+from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
 from tellapart.files import read_text, write_text
-from tellapart.models.backend import start_keras
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Row, Watch
@@ -236,7 +235,6 @@ class _Search:
             seconds = self._left()
             if seconds < FEWEST_SECONDS:
                 return
-            start_keras().utils.clear_session()  # networks of earlier trials are in their files
             self._try(1 + max((each.number for each in trials), default=0), seconds)
             self._sweep()
 
@@ -271,7 +269,7 @@ class _Search:
         run = self.tune.run(number)
         self.clock.line(f"trial {number}: {_words(values)}")
         try:
-            config = trial_config(self.start, values, first=number == 1)
+            config = first_config(self.start) if number == 1 else trial_config(self.start, values)
             told = _Told(trial, run, config)
             best = self.learn(self.catalog, config, run.path, seconds, self.clock, told)
         except TellapartError as error:

@@ -23,7 +23,7 @@ AS_GIVEN = "as given"
 """The choice of an augmentation that no preset has: the start's own."""
 
 SIDES = (64, 96, 128, 160)
-EPOCHS, PATIENCE = 40, 5
+EPOCHS, PATIENCE = 60, 8
 """A trial from nothing, but the first, may have so many epochs where the start has fewer, and then stops early."""
 
 FILTERS: dict[str, tuple[tuple[int, ...], ...]] = {

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 PRUNED = "pruned: behind the median of the other trials"
-WARM_TRIALS, WARM_EPOCHS = 4, 3
+WARM_TRIALS, WARM_EPOCHS = 4, 6
 """Before so many trials have ended, and in the first epochs of each, none is pruned."""
 RANDOM_TRIALS = 8
 """Drawn at random before the estimator proposes; the start is one of them."""

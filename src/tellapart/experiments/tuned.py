@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import optuna
 
 FEWEST_FOR_IMPORTANCE = 10
-"""Finished trials: of fewer, what mattered cannot be told from what chance did."""
+"""Trials that reached something: of fewer, what mattered cannot be told from what chance did."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Gap:
 class TuneResult:
     """trials: by number, the first is the start. best: the trial that was chosen. gaps: of the start and the best; none
     without a test split. comparison: best against start; None where the start is the best. importance: share of each
-    setting in how far finished trials differ, 0..1, falling; empty where they are too few."""
+    setting in how far trials differ, 0..1, falling; empty where they are too few."""
 
     tune: TuneFolder
     trials: tuple[Trial, ...]
@@ -156,13 +156,22 @@ def _gap(tune: TuneFolder, trial: Trial) -> Gap | None:
 
 
 def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
-    """By fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014."""
+    """By fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014. Trials that were ended early count with what they had
+    reached: they say as well which settings are no good, and of the others alone chance says most."""
+    import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    values = {each.value for each in trials if each.status == "done"}
-    if sum(each.status == "done" for each in trials) < FEWEST_FOR_IMPORTANCE or len(values) < 2:
+    valued = {each.number: each.value for each in trials if each.status in ("done", "pruned")}
+    if len(valued) < FEWEST_FOR_IMPORTANCE or len(set(valued.values())) < 2:
         return {}
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    counted = optuna.create_study(direction=study.direction)
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    for each in study.get_trials(deepcopy=False, states=states):
+        value = valued.get(each.user_attrs["number"])
+        if value is not None:
+            made = optuna.trial.create_trial(params=each.params, distributions=each.distributions, value=value)
+            counted.add_trial(made)
+    found = get_param_importances(counted, evaluator=FanovaImportanceEvaluator(seed=0))
     return {name: round(float(value), 4) for name, value in found.items()}
 
 

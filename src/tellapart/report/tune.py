@@ -42,7 +42,7 @@ def write_tune(found: TuneResult) -> Path:
         test_n=found.comparison.n if found.comparison else 0,
         chart=Markup(search_chart(found).svg(f"{found.monitor} of each trial, and the best so far")),
         importance=[_weight(found, name, part) for name, part in found.importance.items()],
-        finished=len(found.ranked),
+        valued=sum(each.status in ("done", "pruned") for each in found.trials),
         names=[each.name.partition(".")[2] or each.name for each in found.dimensions],
         trials=[_trial(found, each) for each in _ordered(found)],
         toml=read_text(found.tune.best_file),

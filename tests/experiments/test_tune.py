@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tellapart.experiments.space import (
     AS_GIVEN,
     EPOCHS,
     IMAGE_SIZE,
+    PATIENCE,
     dimensions,
     first_config,
     start_values,
@@ -203,15 +205,17 @@ def test_a_search_that_was_stopped_ends_as_one_that_never_was(
     world: World, tmp_path: Path, stop: BaseException
 ) -> None:
     whole = world.search(world.tune(tmp_path / "whole"))
-    tune, seen = world.tune(tmp_path / "stopped"), 0
+    tune, seen, pruned = world.tune(tmp_path / "stopped"), 0, list[str]()
 
     def stopping(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch) -> Row:
         def told(row: Row) -> str:
             nonlocal seen
             seen += 1
-            if seen in (3, 44, 70):
+            said = watch(row)
+            if seen in (3, 44) or (said and not pruned):
+                pruned.extend([said] if said else [])
                 raise stop
-            return watch(row)
+            return said
 
         return world.learn(catalog, config, out, budget, progress, told)
 
@@ -219,6 +223,7 @@ def test_a_search_that_was_stopped_ends_as_one_that_never_was(
         with pytest.raises(type(stop)):
             search(tune, world.catalog, learn=stopping, progress=SILENT, watch=lambda *_: None)
         tune = open_tune(tune.path)
+    assert pruned, "the case is of no use if none was to be ended early"
     assert world.search(tune) == whole
 
 
@@ -267,6 +272,44 @@ def test_what_is_wrong_with_a_request_is_said(world: World, tmp_path: Path, monk
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"tellapart\[tune\]"):
         ta.tune(tmp_path)
+
+
+def test_the_live_table_shows_the_best_and_the_newest(world: World, tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from tellapart.cli.tune import progress_table
+
+    tune = world.tune(tmp_path / "tune")
+    trials = [Trial(n, "done", {}, 1 / n, 0.5, 7, 12.4, "") for n in range(1, 15)]
+    trials.append(Trial(15, "unfinished", {}, None, None, 0, 0.0, ""))
+    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(progress_table(tune, trials))
+    text = console.export_text()
+    console.file.close()
+    assert re.search(r"trial-14 \(the best\)\s+done\s+0\.0714\s+50\.0 %\s+7\s+12", text)
+    assert re.search(r"trial-15\s+unfinished", text)
+    assert "trial-4 " not in text
+    assert "0 of 1,000 seconds" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "Give the pictures"),
+        (("pictures", "--resume", "x"), "give at most --budget and --trials"),
+        (("--resume", "x", "--recipe", "cats-dogs-64"), "give at most --budget and --trials"),
+        (("pictures", "--recipe", "a", "--config", "b"), "not both"),
+        (("pictures", "--budget", "soon"), "is no time"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_what_to_do(given: tuple[str, ...], said: str) -> None:
+    from typer.testing import CliRunner
+
+    from tellapart.cli.main import app
+
+    shown = CliRunner().invoke(app, ["tune", *given])
+    assert shown.exit_code
+    assert said in shown.output + str(shown.exception)
 
 
 SETTINGS = ("model.name=cnn", "image.height=32", "image.width=32", "model.filters=[8]", "model.dense=[8]",

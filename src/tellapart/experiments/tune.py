@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from tellapart.config import Config
+from tellapart.config import Config, TrainConfig
 from tellapart.data.catalog import Catalog
 from tellapart.errors import MissingExtraError, RunError, TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
@@ -26,7 +26,7 @@ from tellapart.experiments.space import Value, dimensions, first_config, start_v
 from tellapart.files import read_text, write_text
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import Row, Watch
+from tellapart.training.epochs import Row, Watch, best_row
 from tellapart.training.interruption import TIME_UP
 
 if TYPE_CHECKING:
@@ -270,8 +270,12 @@ class _Search:
         self.clock.line(f"trial {number}: {_words(values)}")
         try:
             config = first_config(self.start) if number == 1 else trial_config(self.start, values)
-            told = _Told(trial, run, config)
-            best = self.learn(self.catalog, config, run.path, seconds, self.clock, told)
+            told = _Told(trial, run, config.train)
+            if told.behind:  # a kill came between the epoch that decided it and its end
+                best, stopped = best_row(run.history, config.train.monitor), PRUNED
+            else:
+                best = self.learn(self.catalog, config, run.path, seconds, self.clock, told)
+                stopped = run.record["stopped"]
         except TellapartError as error:
             if run.run_file.exists() and run.status == "interrupted":
                 return  # no epoch ended in time
@@ -281,23 +285,25 @@ class _Search:
             if number == 1:
                 raise
             return
-        history, stopped = run.history, run.record["stopped"]
-        value = float(best[config.train.monitor])
-        for name, figure in (
-            ("value", value),
-            ("accuracy", float(best["val_accuracy"])),
-            ("epochs", len(history)),
-            ("seconds", round(sum(row["seconds"] for row in history), 1)),
-        ):
+        self._end(trial, run.history, best, stopped)
+        self.clock.line(f"trial {number}: {config.train.monitor} {best[config.train.monitor]:.4f}  {stopped}")
+
+    def _end(self, trial: optuna.Trial, history: list[Row], best: Row, stopped: str) -> None:
+        """What the trial reached; where its time was up it stays unfinished."""
+        from optuna.trial import TrialState
+
+        value = float(best[self.start.train.monitor])
+        seconds = round(sum(row["seconds"] for row in history), 1)
+        told = {"value": value, "accuracy": float(best["val_accuracy"]), "epochs": len(history), "seconds": seconds}
+        for name, figure in told.items():
             trial.set_user_attr(name, figure)
         if stopped.startswith("interrupted"):
             if TIME_UP not in stopped:
                 raise KeyboardInterrupt
         elif stopped == PRUNED:
-            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, value)
-        self.clock.line(f"trial {number}: {config.train.monitor} {value:.4f}  {stopped}")
 
     def _sweep(self) -> None:
         """Networks take room: of the trials that ended only the start's and the best one's stay."""
@@ -309,14 +315,16 @@ class _Search:
 
 
 class _Told:
-    """A Watch that reports a trial's epochs to Optuna and stops it where the median rule says so."""
+    """A Watch that reports a trial's epochs to Optuna and stops it where the median rule says so. behind: whether it
+    says so of the epochs that earlier sessions left."""
 
-    def __init__(self, trial: optuna.Trial, run: RunFolder, config: Config) -> None:
-        self._trial, self._run, self._monitor = trial, run, config.train.monitor
-        self._phase = "fine-tune" if config.train.fine_tune else "head"
+    def __init__(self, trial: optuna.Trial, run: RunFolder, train: TrainConfig) -> None:
+        self._trial, self._run, self._monitor = trial, run, train.monitor
+        self._phase = "fine-tune" if train.fine_tune else "head"
         self._reported = 0
         for row in self._rows() if run.run_file.exists() else ():
             self._report(row)
+        self.behind = bool(self._reported) and trial.should_prune()
 
     def __call__(self, row: Row) -> str:
         rows = self._rows()

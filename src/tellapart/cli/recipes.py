@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ def command(
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """List the recipes, or print one as TOML, to start a configuration of one's own from."""
-    from tellapart.recipes import load_recipe, recipe_names
+    from tellapart.recipes import load_recipe, reached, recipe_names
 
     if name is not None:
         recipe = load_recipe(name)
@@ -27,12 +27,28 @@ def command(
             print(recipe.to_toml(), end="")
         return
     recipes = {each: load_recipe(each) for each in recipe_names()}
+    outcomes = reached()
     if format is options.Format.json:
         show_json(
-            [{"name": each, "title": recipe.title, "published": recipe.published} for each, recipe in recipes.items()]
+            [
+                {"name": each, "title": recipe.title, "published": recipe.published, "reached": outcomes.get(each)}
+                for each, recipe in recipes.items()
+            ]
         )
         return
-    rows = table("recipe", "what it is", "published outcome")
+    rows = table("recipe", "what it is", "published outcome", "reached here: test accuracy (95 % interval)")
     for each, recipe in recipes.items():
-        rows.add_row(each, recipe.title, recipe.published)
+        rows.add_row(each, recipe.title, recipe.published or "-", _said(outcomes.get(each)))
     show(rows)
+
+
+def _said(outcome: dict[str, Any] | None) -> str:
+    """In which words a table says what was reached."""
+    if outcome is None:
+        return "not run"
+    found = {key: 100 * value for key, value in outcome["accuracy"].items()}
+    weights = f"; {outcome['weights']} weights" if outcome["weights"] else ""
+    return (
+        f"{found['value']:.1f} % ({found['low']:.1f} to {found['high']:.1f}), "
+        f"{outcome['training_pictures']:,} of {outcome['pictures']}{weights}"
+    )

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tellapart.errors import unknown
 from tellapart.inference.predictor import Predictor
 from tellapart.serve import answers
-from tellapart.serve.bodies import pictures_of, receive
+from tellapart.serve.bodies import Upload, pictures_of, receive
 from tellapart.serve.bounds import Bounds, Ledger, RequestError
 from tellapart.serve.engine import Answer, Engine
 from tellapart.serve.heat import Heat
 from tellapart.serve.metrics import Metrics
+
+_Answers = list[tuple[Answer, Heat | None]]
 
 
 class Service:
@@ -77,16 +80,19 @@ class Service:
             media_type="application/json",
         )
 
-    async def _answers(self, request: Request, run: str, explain: bool) -> list[tuple[Answer, Heat | None]]:
+    async def _answers(self, request: Request, run: str, explain: bool) -> _Answers:
         self._ledger.check()
         with self._ledger.body() as count:
             body = await receive(request, self.bounds, count)
             uploads = await pictures_of(request.headers.get("content-type", ""), body, self.bounds)
             del body
             with self._ledger.hold(len(uploads)):
-                found = await self._engine.predict(run, uploads)
-                heat = await self._engine.heat(run, found) if explain else [None] * len(found)
-                return list(zip(found, heat, strict=True))
+                return await _while_connected(request, self._worked(run, uploads, explain))
+
+    async def _worked(self, run: str, uploads: Sequence[Upload], explain: bool) -> _Answers:
+        found = await self._engine.predict(run, uploads)
+        heat = await self._engine.heat(run, found) if explain else [None] * len(found)
+        return list(zip(found, heat, strict=True))
 
     def _named(self, run: str | None) -> str:
         if run is None:
@@ -94,3 +100,21 @@ class Service:
         if run not in self._predictors:
             raise RequestError(404, unknown("run", run[:100], self._predictors))
         return run
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, _Answers]) -> _Answers:
+    """What the work gives; ClientDisconnect, with the work given up, where its client goes away meanwhile."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.create_task(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        leaving.cancel()

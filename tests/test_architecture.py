@@ -17,7 +17,8 @@ ROOT = Path(tellapart.__file__).parent
 # In the order the data flows: a room imports only from rooms before it, and from within itself.
 ROOMS = (
     "errors", "task", "progress", "files", "download", "parallel", "config", "data", "models", "runs", "evaluation",
-    "inference", "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "ladders", "cli",
+    "inference", "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "ladders",
+    "tuning", "cli",
 )  # fmt: skip
 LIGHT = ("keras", "tensorflow", "torch", "jax")
 

@@ -35,7 +35,9 @@ _HOMES = {
     "read": "tellapart.api",
     "resume": "tellapart.api",
     "resume_ladder": "tellapart.ladders",
+    "resume_tune": "tellapart.tuning",
     "train": "tellapart.api",
+    "tune": "tellapart.tuning",
 }
 
 __all__ = [
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from tellapart.inference.predictor import Prediction, Predictor
     from tellapart.ladders import ladder, resume_ladder
     from tellapart.task import ImageSpec, Task
+    from tellapart.tuning import resume_tune, tune
 
 
 def __getattr__(name: str) -> Any:

@@ -204,6 +204,7 @@ def make_config(
     augment: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
+    track: Sequence[str] = (),
     data: dict[str, Any] | None = None,
     settings: Sequence[str] = (),
 ) -> Config:
@@ -235,6 +236,8 @@ def make_config(
         values["train"]["epochs"] = epochs
     if seed is not None:
         values["seed"] = seed
+    if track:
+        values["train"]["track"] = tuple(track)
     values["data"] |= {name: value for name, value in (data or {}).items() if value is not None}
     if values["data"].get("corrections"):
         values["data"]["corrections"] = str(Path(values["data"]["corrections"]).expanduser().absolute())
@@ -261,9 +264,11 @@ def train(
     """
     from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
+    from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)
     config = config or make_config(**options)
+    require_trackers(config)
     if config.model.name != AUTO:
         resolve(config.model)  # before any picture is read
     if isinstance(data, Catalog) and config.data.corrections is not None:
@@ -279,8 +284,9 @@ def train(
             catalog = _catalog(source, config, cache, progress)
         require_trainable(catalog)
         run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
-        fit(run, cache, deadline=deadline, progress=progress)
-    write_report(run.path, progress=progress)
+        with tracked(run, progress) as watch:
+            fit(run, cache, deadline=deadline, progress=progress, watch=watch)
+            write_report(run.path, progress=progress)
     return Run(run.path)
 
 
@@ -298,9 +304,11 @@ def resume(
     """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
     RunError where the pictures changed."""
     from tellapart.training.fit import fit
+    from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)
     folder = open_folder(run)
+    require_trackers(folder.config)
     folder.clear_unfinished()
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         catalog = folder.catalog
@@ -311,8 +319,9 @@ def resume(
                 f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
                 "Put them back, or train a new run."
             )
-        fit(folder, cache, deadline=deadline, progress=progress)
-    write_report(folder.path, progress=progress)
+        with tracked(folder, progress) as watch:
+            fit(folder, cache, deadline=deadline, progress=progress, watch=watch)
+            write_report(folder.path, progress=progress)
     return Run(folder.path)
 
 

@@ -134,6 +134,9 @@ class TrainConfig(_Section):
         0, description="blocks of the base to train after its head, from the top; all: the whole base"
     )
     fine_tune_learning_rate: float = Field(0.0001, gt=0)
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+        (), description="also tell tensorboard (files in RUN/tensorboard) or mlflow (MLFLOW_TRACKING_URI) of the run"
+    )
     sure_accuracy: float = Field(
         0.99, gt=0, lt=1, description="share of right answers among those that are called sure"
     )
@@ -216,8 +219,9 @@ class Config(_Section):
 
     @property
     def digest(self) -> str:
-        """Equal for configurations that decide the same run; words about it (title, published) do not count."""
-        values = self.model_dump(exclude={"title", "published"})
+        """Equal for configurations that decide the same run; words about it (title, published) do not count, nor who is
+        told of it."""
+        values = self.model_dump(exclude={"title": True, "published": True, "train": {"track"}})
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

@@ -12,6 +12,7 @@ from tellapart.evaluation.intervals import (
     Estimate,
     auc_estimate,
     f1_estimate,
+    independent_difference,
     macro_estimates,
     mean_loss_estimate,
     proportion,
@@ -173,3 +174,15 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 
 def test_proportion_is_the_share_with_wilson() -> None:
     assert proportion(1, 4) == Estimate(0.25, *wilson_interval(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((6, 7), (2, 7), 0.0582, 0.8062),
+     ((10, 10), (0, 10), 0.6075, 1.0), ((10, 10), (0, 20), 0.6791, 1.0)],
+)  # fmt: skip
+def test_a_difference_of_two_groups_has_the_limits_that_its_author_published(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    found = independent_difference(first, second)
+    assert (found.low, found.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))

@@ -20,6 +20,7 @@ import tellapart as ta
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.errors import ConfigError, RunError, TrainingError
+from tellapart.experiments import clock
 from tellapart.experiments import ladder as climbing
 from tellapart.experiments.ladder import LadderFolder, State, climb, create_ladder, open_ladder
 from tellapart.experiments.rungs import RUNGS, chosen
@@ -66,7 +67,8 @@ class World:
         self.budgets: list[tuple[str, float]] = []
         self.wanted: dict[str, float] = {}
         self.fails: dict[str, BaseException] = {}
-        monkeypatch.setattr(climbing, "time", SimpleNamespace(monotonic=lambda: self.now, perf_counter=lambda: 0.0))
+        for module in (climbing, clock):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, perf_counter=lambda: 0.0))
         monkeypatch.setattr(climbing, "_judge", self._judge)
 
     def train(self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> None:

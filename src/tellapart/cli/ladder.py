@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tellapart.cli import options
-from tellapart.cli.console import display, show, show_json, table
-from tellapart.progress import Progress
+from tellapart.cli.board import live
+from tellapart.cli.console import show, show_json, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,13 +62,13 @@ def command(
             raise ConfigError(
                 "--resume goes on with the ladder's own pictures and rungs; give at most --budget with it."
             )
-        with live() as (progress, watch):
+        with live(progress_table) as (progress, watch):
             found = ladders.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
     elif data is None:
         raise ConfigError("Give the pictures, such as: tellapart ladder photos/   (or --resume LADDER)")
     else:
         found_by = options.data_options(label_pattern, path_column, label_column, root)
-        with live() as (progress, watch):
+        with live(progress_table) as (progress, watch):
             found = ladders.ladder(
                 data,
                 budget=seconds or ladders.DEFAULT_BUDGET,
@@ -125,51 +121,6 @@ def _show(found: LadderResult, format: options.Format) -> None:
         show(f"note: {note}")
     show(f"page    {found.ladder.page_file}")
     show(f"next    tellapart predict {found.ladder.run(found.choice.recommended).path} PICTURES")
-
-
-@contextmanager
-def live() -> Iterator[tuple[Progress, Callable[[LadderFolder], None]]]:
-    """A table of the rungs that changes as they are climbed, over a line of what is going on; both on standard error.
-    Where that is no terminal, plain lines."""
-    if not sys.stderr.isatty():
-        with display() as progress:
-            yield progress, lambda _: None
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    # A handle of its own: libraries that are silenced while they start do not silence the display.
-    with (
-        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
-        Live(console=Console(file=terminal), transient=True, refresh_per_second=4) as shown,
-    ):
-        board = _Board(shown)
-        yield board, board.watch
-
-
-class _Board(Progress):
-    def __init__(self, shown: Any) -> None:
-        self._shown = shown
-        self._table: Table | str = ""
-        self._stage = ""
-
-    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        self._stage = "  ".join(part for part in (f"{stage}: {done} of {total}", detail) if part)
-        self._draw()
-
-    def line(self, text: str) -> None:
-        self._stage = text
-        self._draw()
-
-    def watch(self, ladder: LadderFolder) -> None:
-        self._table = progress_table(ladder)
-        self._draw()
-
-    def _draw(self) -> None:
-        from rich.console import Group
-        from rich.text import Text
-
-        self._shown.update(Group(self._table, Text(self._stage, overflow="ellipsis", no_wrap=True)))
 
 
 def progress_table(ladder: LadderFolder) -> Table:

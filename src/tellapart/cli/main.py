@@ -19,8 +19,8 @@ from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
 
 COMMANDS = (
-    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "export", "serve", "report",
-    "runs", "models", "recipes", "layouts", "fetch",
+    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "tune", "export", "serve",
+    "report", "runs", "models", "recipes", "layouts", "fetch",
 )  # fmt: skip
 
 app = typer.Typer(

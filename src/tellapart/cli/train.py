@@ -33,6 +33,12 @@ def command(
     augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training pictures.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="tensorboard|mlflow", help="Also tell this tracker of the run; may be given twice. Extra `track`."
+        ),
+    ] = None,
     out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/NAME-N]")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     settings: Annotated[
@@ -56,6 +62,7 @@ def command(
         if (
             data is not None
             or any((recipe, model, weights, fine_tune, config, image_size, augment, epochs, settings, out, corrections))
+            or track
             or seed is not None
         ):
             raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
@@ -76,6 +83,7 @@ def command(
             augment=augment,
             epochs=epochs,
             seed=seed,
+            track=track or (),
             data=options.data_options(label_pattern, path_column, label_column, root, corrections),
             settings=settings or (),
         )

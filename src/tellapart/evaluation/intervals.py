@@ -207,6 +207,26 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
     return Estimate(value, _crossing(distance, -1.0, value), _crossing(distance, 1.0, value))
 
 
+def independent_difference(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> Estimate:
+    """The share of the first minus that of the second, each (hits, n) of other pictures, in -1..1.
+
+    Method 10 of Newcombe, Statistics in Medicine 17 (1998) 873: from the Wilson limits of both, so it stays in range
+    and has width where both are 0 or 1. Raises ValueError as `wilson_interval` does.
+
+    >>> print(independent_difference((56, 70), (48, 80)))
+    0.200 (0.052-0.334)
+    """
+    (a, n), (b, m) = first, second
+    (low, high), (other_low, other_high) = wilson_interval(a, n, level), wilson_interval(b, m, level)
+    share, other = a / n, b / m
+    value = share - other
+    return Estimate(
+        value,
+        value - math.hypot(share - low, other_high - other),
+        value + math.hypot(high - share, other - other_low),
+    )
+
+
 def _crossing(distance: Callable[[float], float], outside: float, inside: float) -> float:
     """Where `distance` falls to 0 between an end of the range and the value, by bisection."""
     for _ in range(60):

@@ -21,6 +21,7 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError
+from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
 from tellapart.experiments.rungs import Rung, chosen
 from tellapart.files import read_text, write_text
 from tellapart.inference.measure import measure
@@ -32,12 +33,8 @@ from tellapart.training.epochs import best_row
 from tellapart.training.interruption import TIME_UP
 
 FORMAT = 1
-FINISHING_SECONDS = 12.0
-"""What saving, exporting, evaluating and the report take after training, before any rung has told it better."""
-FEWEST_SECONDS = 1.0
 MOST_VALIDATED = 2000
 TIMED, WARMED = 20, 3
-_KEPT_SECONDS = 2.0
 _TRAINING = ("epoch ", "features", "fitting")
 """How the stages of training begin that follow on each other; after the last of them a run is only finished."""
 
@@ -227,20 +224,15 @@ def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
     state.milliseconds = round(1000 * median(seconds[WARMED:]), 2)
 
 
-class _Clock(Progress):
-    """Counts the seconds of the rung that is climbed, and keeps them in ladder.json while it is; passes reports on."""
+class _Clock(Clock):
+    """Counts the seconds of the rung that is climbed as well."""
 
     def __init__(self, ladder: LadderFolder, progress: Progress, watch: Callable[[LadderFolder], None]) -> None:
-        self._ladder, self._progress, self._watch = ladder, progress, watch
-        self._opened = self._kept = time.monotonic()
-        self._spent_before = float(ladder.record["spent_seconds"])
+        super().__init__(ladder.record, progress)
+        self._ladder, self._watch = ladder, watch
         self._state: State | None = None
-        self.ended = self._opened
+        self.ended = time.monotonic()
         """When the training of the rung ended."""
-
-    def spent(self) -> float:
-        """Seconds of the whole ladder, earlier sessions included."""
-        return self._spent_before + time.monotonic() - self._opened
 
     def begin(self, rung: Rung) -> None:
         self._state = self._ladder.states[rung.name]
@@ -256,27 +248,18 @@ class _Clock(Progress):
         self.keep()
         self._state = None
 
-    def keep(self) -> None:
-        """Count, write, and tell who watches."""
-        self._kept = time.monotonic()
+    def write(self) -> None:
         if self._state is not None:
-            self._state.wall_seconds = round(self._wall_before + self._kept - self._started, 2)
+            self._state.wall_seconds = round(self._wall_before + time.monotonic() - self._started, 2)
             used = _processor_seconds() - self._processor_started
             self._state.processor_seconds = round(self._processor_before + used, 2)
-        self._ladder.record["spent_seconds"] = round(self.spent(), 2)
         self._ladder.write()
         self._watch(self._ladder)
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        if time.monotonic() - self._kept > _KEPT_SECONDS:
-            self.keep()
         if stage.startswith(_TRAINING):
             self.ended = time.monotonic()
-        self._progress.update(stage, done, total, detail)
-
-    def line(self, text: str) -> None:
-        self.keep()
-        self._progress.line(text)
+        super().update(stage, done, total, detail)
 
 
 def best_so_far(run: RunFolder) -> dict[str, Any] | None:

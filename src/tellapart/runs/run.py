@@ -105,6 +105,10 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
     def record(self) -> dict[str, Any]:
         """run.json: status, command, versions, seed, digests. Raises RunError where the folder is no run."""
         if not self.path.is_dir():

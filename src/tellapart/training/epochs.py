@@ -7,7 +7,7 @@ stopped. Read by: fit.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """One row of history: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, pictures_per_second, seconds."""
 
+Watch = Callable[[Row], str]
+"""Told of each new row of history once it is on the disk; says why training should stop here, or nothing."""
+
+
+def go_on(_: Row) -> str:
+    """A Watch that never stops training."""
+    return ""
+
 
 @dataclass
 class Epochs:
@@ -45,6 +53,7 @@ class Epochs:
     checkpoint: Checkpoint
     progress: Progress
     ctrl_c: CtrlC
+    watch: Watch = go_on
     phase: str = ""
     before: tuple[Row, ...] = ()
 
@@ -90,6 +99,9 @@ class Epochs:
                 return message
             history.append(row)
             self.progress.line(words(row, train.epochs + offset, best + offset))
+            told = self.watch(row)
+            if told:
+                return told
         return enough(history, train.monitor, train.patience) or "all epochs done"
 
     def _epoch(self, epoch: int) -> Row:

@@ -6,8 +6,7 @@ computed once; then, where it is wished, the top of the base learns too. Read by
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,35 +17,28 @@ from tellapart.data.batches import Batches, Pictures, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
-from tellapart.data.duplicates import groups_of, leaks, seen_before
+from tellapart.data.duplicates import groups_of
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
-from tellapart.evaluation.calibration import reliability, sharpened
-from tellapart.files import replacing
-from tellapart.inference.export import export_onnx
-from tellapart.inference.measure import measure, measure_rows, without_leaks, write_predictions
-from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.backend import choose_precision, start_keras
 from tellapart.models.base_weights import load_base, weights_digest
-from tellapart.models.build import build, in_float32, summary
 from tellapart.models.pretrained import Base
 from tellapart.models.registry import resolve
 from tellapart.models.transfer import freeze, head_of, unfreeze
 from tellapart.progress import SILENT, Progress
-from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
+from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.epochs import Epochs, Row, best_row, compile_model, is_better
+from tellapart.training.epochs import Epochs, Row, Watch, best_row, compile_model, go_on, is_better
 from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
+from tellapart.training.finish import Fitted, Fitting, finish
 from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
 from tellapart.training.interruption import TIME_UP, CtrlC
-from tellapart.training.trust import Trust, calibrate, calibrate_head
 
 if TYPE_CHECKING:
     import keras
 
 EVALUATION_BATCH = 32
 FEATURES_AT_ONCE = 1024
-VERIFIED_PICTURES = 16
 COMPARED_PICTURES = 8
 FEW = 200
 """Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
@@ -54,48 +46,53 @@ MOST_FOLDED = 500
 """Training and validation pictures: with more of them, twenty heads take more time than they tell."""
 
 
-@dataclass
-class _Fit:
-    """What the phases share. labels: class positions of the pictures of a split."""
-
-    run: RunFolder
-    config: Config
-    catalog: Catalog
-    cache: PixelCache
-    pictures: dict[Split, Pictures]
-    labels: dict[Split, NDArray[np.int64]]
-    class_weights: NDArray[np.float32] | None
-    precision: str
-    progress: Progress
-    ctrl_c: CtrlC
-
-    def build(self, precision: str) -> keras.Model:
-        return build(self.catalog.task, self.cache.spec, self.config.model, precision)
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """model: with the weights of `best`, a row of history. On a frozen base, base: that as ONNX, if it is at hand;
-    examples: the features of each split, in the order of its pictures, plain views first."""
-
-    model: keras.Model
-    best: Row
-    stopped: str
-    base: Path | None = None
-    examples: dict[Split, Examples] | None = None
-
-
-def fit(run: RunFolder, cache: PixelCache, *, deadline: float | None = None, progress: Progress = SILENT) -> None:
+def fit(
+    run: RunFolder,
+    cache: PixelCache,
+    *,
+    deadline: float | None = None,
+    progress: Progress = SILENT,
+    watch: Watch = go_on,
+) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
 
     Ctrl-C ends it cleanly after the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
     TrainingError where it cannot start, the loss is not a number or the time is up in the first epoch, ModelError for
     weights that cannot be had, PictureError for a picture that changed or went away.
     """
+    finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
+
+
+def learn(
+    run: RunFolder,
+    cache: PixelCache,
+    *,
+    deadline: float | None = None,
+    progress: Progress = SILENT,
+    watch: Watch = go_on,
+) -> Row:
+    """As `fit`, but for its end: nothing is calibrated, exported or evaluated, and no test picture is looked at.
+
+    Returns the best row of history. The run is interrupted then, with why it ended in `stopped`; `fit` goes on with it.
+    """
+    _, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
+    run.update(status="interrupted", stopped=fitted.stopped)
+    return fitted.best
+
+
+def _fitted(
+    run: RunFolder,
+    cache: PixelCache,
+    splits: tuple[Split, ...],
+    deadline: float | None,
+    progress: Progress,
+    watch: Watch,
+) -> tuple[Fitting, Fitted]:
+    """Everything but the end, with the pictures of these splits."""
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
     try:
-        state = _prepare(run, cache, progress, CtrlC(deadline))
+        state = _prepare(run, cache, splits, progress, CtrlC(deadline), watch)
         base = resolve(state.config.model)[0].base
         with state.ctrl_c:
             fitted = _from_nothing(state) if base is None else _on_base(state, base)
@@ -110,10 +107,17 @@ def fit(run: RunFolder, cache: PixelCache, *, deadline: float | None = None, pro
                 f"tellapart train --resume {run.path}"
             ) from None
         raise
-    _finish(state, fitted)
+    return state, fitted
 
 
-def _prepare(run: RunFolder, cache: PixelCache, progress: Progress, ctrl_c: CtrlC) -> _Fit:
+def _prepare(
+    run: RunFolder,
+    cache: PixelCache,
+    splits: tuple[Split, ...],
+    progress: Progress,
+    ctrl_c: CtrlC,
+    watch: Watch,
+) -> Fitting:
     """Everything that the first epoch needs; what was decided on the way goes into run.json."""
     progress.update("starting TensorFlow", 0, 1)
     keras = start_keras()
@@ -128,10 +132,9 @@ def _prepare(run: RunFolder, cache: PixelCache, progress: Progress, ctrl_c: Ctrl
     )
     if cache.problem:
         progress.line(cache.problem)
-    splits: tuple[Split, ...] = ("train", "validation", "test")
     pictures = {split: _pictures(catalog.split(split), cache, config) for split in splits}
     labels = {split: catalog.split(split).class_indices() for split in splits}
-    return _Fit(run, config, catalog, cache, pictures, labels, weights, precision, progress, ctrl_c)
+    return Fitting(run, config, catalog, cache, pictures, labels, weights, precision, progress, ctrl_c, watch)
 
 
 def _pictures(chosen: Catalog, cache: PixelCache, config: Config) -> Pictures:
@@ -163,17 +166,17 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
     return weights, words
 
 
-def _from_nothing(state: _Fit) -> _Fitted:
+def _from_nothing(state: Fitting) -> Fitted:
     """Epochs over the whole network."""
     model = state.build(state.precision)
     state.progress.line(f"{model.count_params():,} parameters, all of them to learn")
     epochs = _epochs_on_pictures(state, model, Checkpoint(state.run.checkpoint))
     stopped = epochs.go()
-    return _Fitted(model, best_row(state.run.history, state.config.train.monitor), stopped)
+    return Fitted(model, best_row(state.run.history, state.config.train.monitor), stopped)
 
 
 def _epochs_on_pictures(
-    state: _Fit,
+    state: Fitting,
     model: keras.Model,
     checkpoint: Checkpoint,
     *,
@@ -202,7 +205,7 @@ def _epochs_on_pictures(
 
 
 def _epochs(
-    state: _Fit,
+    state: Fitting,
     train: TrainConfig,
     model: keras.Model,
     batches: tuple[Batches, Batches],
@@ -213,11 +216,11 @@ def _epochs(
     """A network, compiled, with its training and validation batches."""
     training, validation = batches
     compile_model(model, state.catalog.task, train, len(training))
-    shared = (state.class_weights, checkpoint, state.progress, state.ctrl_c)
+    shared = (state.class_weights, checkpoint, state.progress, state.ctrl_c, state.watch)
     return Epochs(state.run, train, model, training, validation, *shared, phase, before)
 
 
-def _on_base(state: _Fit, base: Base) -> _Fitted:
+def _on_base(state: Fitting, base: Base) -> Fitted:
     """The head over the features of the frozen base; then, where it is wished, the top of the base as well."""
     config, progress = state.config, state.progress
     model = state.build("float32")
@@ -238,11 +241,11 @@ def _on_base(state: _Fit, base: Base) -> _Fitted:
             found = extract(engine, pictures, digests, cache, progress, views, stage, state.ctrl_c.check)
             examples[split] = Examples(found, np.tile(state.labels[split], views.count))
     best, stopped = _fit_head(state, model, examples)
-    fitted = _Fitted(model, best, stopped, engine.file, examples)
+    fitted = Fitted(model, best, stopped, engine.file, examples)
     return _fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
-def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) -> tuple[Row, str]:
+def _fit_head(state: Fitting, model: keras.Model, examples: dict[Split, Examples]) -> tuple[Row, str]:
     """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs. The best row of
     history, and why it ended."""
     run, train, task = state.run, state.config.train, state.catalog.task
@@ -254,6 +257,8 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) 
         model.layers[-1].set_weights([linear.kernel, linear.bias])
         # What a fine-tuning before Ctrl-C added stays: it goes on from there.
         run.write_history([*rows, *run.history[len(rows) :]])
+        for row in rows:
+            state.watch(row)
         _report_folds(state, examples, best)
         return best, f"regularisation chosen on the validation split from {len(rows)} strengths"
     training, validation = (
@@ -270,7 +275,7 @@ def _fit_head(state: _Fit, model: keras.Model, examples: dict[Split, Examples]) 
     return best_row(rows, train.monitor), stopped
 
 
-def _report_folds(state: _Fit, examples: dict[Split, Examples], best: Row) -> None:
+def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) -> None:
     """Where few pictures are left to test, what repeated folds over the others say; into run.json."""
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
@@ -301,7 +306,7 @@ def _note(run: RunFolder, text: str) -> None:
     run.update(decided=list(dict.fromkeys([*run.record["decided"], text])))
 
 
-def _fine_tune(state: _Fit, frozen: _Fitted) -> _Fitted:
+def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     """The top of the base learns too; kept only where the validation split is no worse for it."""
     run, train = state.run, state.config.train
     if frozen.stopped.startswith("interrupted"):
@@ -324,74 +329,6 @@ def _fine_tune(state: _Fit, frozen: _Fitted) -> _Fitted:
     best = best_row(rows, train.monitor) if rows else frozen.best
     if is_better(best, frozen.best, train.monitor) and best["val_accuracy"] >= frozen.best["val_accuracy"]:
         _note(run, f"fine-tuning of {train.fine_tune} blocks was a gain on the validation split and is kept")
-        return _Fitted(model, best, stopped)
+        return Fitted(model, best, stopped)
     _note(run, "fine-tuning was no gain on the validation split: the frozen base with its head is kept")
     return replace(frozen, stopped=stopped)
-
-
-def _judged(catalog: Catalog) -> Split:
-    """The split that the run is evaluated on: without a test split the validation split, and the report says so."""
-    return "test" if len(catalog.split("test")) else "validation"
-
-
-def _trust(state: _Fit, final: keras.Model, fitted: _Fitted) -> Trust:
-    """Calibrates `final` on the validation split."""
-    target, progress = state.config.train.sure_accuracy, state.progress
-    if fitted.examples is not None:
-        return calibrate_head(final, fitted.examples["train"], fitted.examples["validation"], target)
-    progress.update("calibrating", 0, 1)
-    trust = calibrate(final, state.pictures, state.labels, target)
-    progress.update("calibrating", 1, 1)
-    return trust
-
-
-def _finish(state: _Fit, fitted: _Fitted) -> None:
-    """The best weights, in float32, as Keras and as a verified ONNX file; then the test split, once."""
-    run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
-    final = fitted.model
-    if final.dtype_policy.name != "float32":
-        final = in_float32(final, catalog.task, spec, state.config.model)
-    trust = _trust(state, final, fitted)
-    progress.line(f"{fitted.stopped}; keeping {unit_of(run.history)} {fitted.best['epoch']}")
-    progress.update("saving", 0, 2)
-    with replacing(run.model_file) as neighbour:
-        final.save(neighbour)
-    if trust.means is not None:
-        run.write_means(trust.means)
-    progress.update("saving", 1, 2)
-    held = state.pictures["validation"]
-    pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
-    metadata = Metadata(catalog.task, spec, trust.thresholds, trust.temperature)
-    difference = export_onnx(final, metadata, run.onnx_file, pictures, means=trust.means, base=fitted.base)
-    progress.update("saving", 2, 2)
-    split = _judged(catalog)
-    if fitted.examples is None:
-        evaluation, predictions = measure(
-            Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress
-        )
-    else:
-        # The base has seen these pictures, through the graph that is in the file now.
-        features = fitted.examples[split].features.astype(np.float32)
-        said = every_class(catalog.task, head_of(final).predict(features, verbose=0))
-        evaluation, predictions = measure_rows(metadata, catalog, split, said, trust.distances(features))
-    truth, rows = state.labels[split], np.array([list(found.probabilities.values()) for found in predictions])
-    before = reliability(truth, sharpened(rows, trust.temperature)).error
-    leaking = leaks(catalog.split(split).pictures, seen_before(catalog.pictures, split))
-    clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
-    clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
-    run.write_metrics({split: evaluation.to_dict(), **clean_part})
-    write_predictions(run.predictions_file, catalog, predictions)
-    interrupted = fitted.stopped.startswith("interrupted")
-    run.update(
-        status="interrupted" if interrupted else "done",
-        stopped=fitted.stopped,
-        best_epoch=fitted.best["epoch"],
-        parameters=final.count_params(),
-        calibration=trust.to_dict()
-        | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
-        onnx_difference=difference,
-        verified_pictures=len(pictures),
-        network=summary(final),
-    )
-    if not interrupted:
-        Checkpoint(run.checkpoint).remove()

@@ -1,0 +1,176 @@
+"""`tellapart tune DATA`: search for a better configuration in a budget of time; whether it was worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tellapart.cli import options
+from tellapart.cli.board import live
+from tellapart.cli.console import show, show_json, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tellapart.experiments.tune import Trial, TuneFolder
+    from tellapart.experiments.tuned import TuneResult
+
+SHOWN = 10
+
+
+def command(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.  [default: 20m]", show_default=False)
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials, the start among them.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Begin from a ready experiment.")] = None,
+    model: Annotated[str | None, typer.Option(help="Begin from an architecture with its defaults.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.  [default: auto]")
+    ] = None,
+    fine_tune: Annotated[
+        str | None,
+        typer.Option(metavar="N|all", help="Search for the best fine-tuning, beginning from so many blocks."),
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Begin from a config.toml, such as a run's.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the picture of the first trial, in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats splits, weights, augmentation and proposals.")] = None,
+    out: Annotated[str | None, typer.Option(help="The search's folder.  [default: runs/tune-N]")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="TUNE", help="Go on with a search; --budget and --trials then count what was before."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the first trial.")
+    ] = None,
+    label_pattern: options.LabelPattern = None,
+    path_column: options.PathColumn = None,
+    label_column: options.LabelColumn = None,
+    root: options.Root = None,
+    corrections: options.Corrections = None,
+    cache_limit: options.CacheLimit = "20GB",
+    format: options.FormatOption = options.Format.table,
+) -> None:
+    """Search for a better configuration than the one given, judged on the validation pictures alone.
+
+    The first trial is what you begin from. At the end it and the best one are evaluated on the test pictures and
+    compared; the best configuration is written as best.toml, for train --config.
+    """
+    from tellapart import api, tuning
+    from tellapart.errors import ConfigError
+    from tellapart.runs.run import command_line
+
+    limit = options.parse_bytes(cache_limit)
+    seconds = None if budget is None else options.parse_duration(budget)
+    if resume is not None:
+        begun = (recipe, model, weights, fine_tune, config, image_size, out, settings, corrections)
+        if data is not None or any(begun) or seed is not None:
+            raise ConfigError(
+                "--resume goes on with the search's own pictures and settings; give at most --budget and --trials."
+            )
+        with live(progress_table) as (progress, watch):
+            found = tuning.resume_tune(
+                resume, budget=seconds, trials=trials, cache_limit=limit, progress=progress, watch=watch
+            )
+    elif data is None:
+        raise ConfigError("Give the pictures, such as: tellapart tune photos/   (or --resume TUNE)")
+    else:
+        if recipe and config:
+            raise ConfigError("Give --recipe or --config, not both.")
+        made = api.make_config(
+            recipe=recipe,
+            config=config,
+            model=model,
+            weights=weights,
+            fine_tune=fine_tune,
+            image_size=image_size,
+            seed=seed,
+            data=options.data_options(label_pattern, path_column, label_column, root, corrections),
+            settings=settings or (),
+        )
+        with live(progress_table) as (progress, watch):
+            found = tuning.tune(
+                data,
+                budget=seconds or tuning.DEFAULT_BUDGET,
+                trials=trials,
+                out=out,
+                config=made,
+                command=command_line(),
+                cache_limit=limit,
+                progress=progress,
+                watch=watch,
+            )
+    _show(found, format)
+
+
+def _show(found: TuneResult, format: options.Format) -> None:
+    from tellapart.experiments.comparison import points
+
+    if format is options.Format.json:
+        show_json(found.to_dict() | {"page": str(found.tune.page_file)})
+        return
+    show(trial_table(found, found.ranked[:SHOWN]))
+    if found.importance:
+        rows = table("setting", ">importance", "start", "best")
+        for name, share in found.importance.items():
+            start, value = found.start.values[name], found.best.values[name]
+            rows.add_row(name, f"{100 * share:.0f} %", figure(start), "" if value == start else figure(value))
+        show(rows)
+    if found.gaps:
+        rows = table("run", ">validation", ">test (95 % interval)", ">points from validation to test (95 % interval)")
+        for gap in found.gaps:
+            name = f"{gap.name}, {'the start' if gap.name == found.start.name else 'the best'}"
+            rows.add_row(
+                name, str(gap.validation), str(gap.test), points(gap.change, min(gap.validation_n, gap.test_n))
+            )
+        show(rows)
+    show(found.advice)
+    for note in found.notes:
+        show(f"note: {note}")
+    show(f"page    {found.tune.page_file}")
+    show(f"next    tellapart train {found.tune.record['data']} --config {found.tune.best_file}")
+
+
+def figure(value: str | float) -> str:
+    """A setting's value, as short as it can be told."""
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def trial_table(found: TuneResult, trials: Sequence[Trial]) -> Table:
+    """The given trials with the settings that were searched."""
+    names = [each.name for each in found.dimensions]
+    rows = table(
+        "trial", f">{found.monitor}", ">accuracy", ">epochs", ">s", *(name.partition(".")[2] or name for name in names)
+    )
+    for each in trials:
+        told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
+        figures = (f"{each.value:.4f}", f"{100 * (each.accuracy or 0):.1f} %", f"{each.epochs}", f"{each.seconds:.0f}")
+        rows.add_row(each.name + told, *figures, *(figure(each.values[name]) for name in names))
+    return rows
+
+
+def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
+    """The newest trials and the best so far."""
+    from tellapart.experiments.tune import ranked
+
+    monitor = tune.start.train.monitor
+    best = next(iter(ranked(trials, monitor)), None)
+    rows = table("trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds")
+    rows.title = f"{tune.record['spent_seconds']:,.0f} of {tune.record['budget_seconds']:,.0f} seconds"
+    newest = [each for each in trials if each is not best][-SHOWN:]
+    for each in ([best] if best else []) + newest:
+        rows.add_row(
+            each.name + (" (the best)" if each is best else ""),
+            each.status,
+            "" if each.value is None else f"{each.value:.4f}",
+            "" if each.accuracy is None else f"{100 * each.accuracy:.1f} %",
+            str(each.epochs or ""),
+            f"{each.seconds:,.0f}" if each.seconds else "",
+        )
+    return rows

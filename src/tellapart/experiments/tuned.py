@@ -1,0 +1,208 @@
+"""TuneFolder -> TuneResult: what each trial reached, which settings mattered, and the best beside the start.
+
+The best trial was chosen on the validation pictures, as the highest of many, so it seems better there than it is: how
+much is told by the gap between validation and test, of the best and, to compare with, of the start. The test pictures
+were looked at once, after the choice. Reads: study.db, run folders. Read by: api, report, command line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tellapart.errors import RunError
+from tellapart.evaluation.compare import LEVEL
+from tellapart.evaluation.intervals import Estimate, independent_difference, proportion
+from tellapart.experiments.comparison import RunsComparison, compare_runs
+from tellapart.experiments.space import Dimension, Value, dimensions
+from tellapart.experiments.tune import Trial, TuneFolder, ranked, trials_of
+from tellapart.files import write_text
+
+if TYPE_CHECKING:
+    import optuna
+
+FEWEST_FOR_IMPORTANCE = 10
+"""Trials that reached something: of fewer, what mattered cannot be told from what chance did."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One run: its accuracy on the validation pictures, in the epoch that was kept, and on the test pictures.
+
+    change: test minus validation, with the interval of two shares of different pictures.
+    """
+
+    name: str
+    validation: Estimate
+    validation_n: int
+    test: Estimate
+    test_n: int
+    change: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """trials: by number, the first is the start. best: the trial that was chosen. gaps: of the start and the best; none
+    without a test split. comparison: best against start; None where the start is the best. importance: share of each
+    setting in how far trials differ, 0..1, falling; empty where they are too few."""
+
+    tune: TuneFolder
+    trials: tuple[Trial, ...]
+    best: Trial
+    dimensions: tuple[Dimension, ...]
+    gaps: tuple[Gap, ...]
+    comparison: RunsComparison | None
+    importance: dict[str, float]
+
+    @property
+    def start(self) -> Trial:
+        return self.trials[0]
+
+    @property
+    def monitor(self) -> str:
+        return self.tune.start.train.monitor
+
+    @property
+    def ranked(self) -> tuple[Trial, ...]:
+        """The finished trials, the best first."""
+        return ranked(self.trials, self.monitor)
+
+    @property
+    def changed(self) -> dict[str, tuple[Value, Value]]:
+        """The settings in which the best differs from the start: (start, best)."""
+        before = self.start.values
+        return {name: (before[name], value) for name, value in self.best.values.items() if value != before[name]}
+
+    @property
+    def advice(self) -> str:
+        """Whether the search was worth it, in two or three sentences."""
+        return _advice(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What limits the result."""
+        return _notes(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "tune": str(self.tune.path),
+            "advice": self.advice,
+            "best": self.best.name,
+            "start": self.start.name,
+            "monitor": self.monitor,
+            "budget_seconds": self.tune.record["budget_seconds"],
+            "spent_seconds": self.tune.record["spent_seconds"],
+            "trials": [asdict(each) for each in self.trials],
+            "changed": {name: {"start": old, "best": new} for name, (old, new) in self.changed.items()},
+            "search_space": {each.name: each.range for each in self.dimensions},
+            "importance": self.importance,
+            "gaps": [each.to_dict() for each in self.gaps],
+            "comparison": self.comparison and self.comparison.to_dict(0),
+            "level": LEVEL,
+            "config": str(self.tune.best_file),
+            "notes": list(self.notes),
+        }
+
+
+def chosen_of(tune: TuneFolder) -> Trial:
+    """The best finished trial. Raises RunError where none was finished in time."""
+    finished = ranked(trials_of(tune.study()), tune.start.train.monitor)
+    if not finished:
+        raise RunError(
+            f"The time was up before the first trial of {tune.path} was finished. Go on, with more time: "
+            f"tellapart tune --resume {tune.path} --budget ..."
+        )
+    return finished[0]
+
+
+def judge(tune: TuneFolder) -> TuneResult:
+    """What a search came to, once the runs of its start and of its best trial are finished; writes best.toml."""
+    study, best = tune.study(), chosen_of(tune)
+    trials = trials_of(study)
+    write_text(tune.best_file, tune.run(best.number).config.to_toml())
+    both = [trials[0]] if best.number == trials[0].number else [trials[0], best]
+    return TuneResult(
+        tune,
+        tuple(trials),
+        best,
+        dimensions(tune.start),
+        tuple(gap for each in both if (gap := _gap(tune, each)) is not None),
+        compare_runs([tune.run(each.number) for each in both]) if len(both) == 2 else None,
+        _importance(study, trials),
+    )
+
+
+def _gap(tune: TuneFolder, trial: Trial) -> Gap | None:
+    run = tune.run(trial.number)
+    metrics = run.metrics
+    if "test" not in metrics:
+        return None
+    n, accuracy = metrics["test"]["n"], metrics["test"]["accuracy"]
+    held = len(run.catalog.split("validation"))
+    validation, test = (round((trial.accuracy or 0.0) * held), held), (round(accuracy["value"] * n), n)
+    return Gap(
+        trial.name,
+        proportion(*validation, LEVEL),
+        held,
+        Estimate.from_dict(accuracy),
+        n,
+        independent_difference(test, validation, LEVEL),
+    )
+
+
+def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
+    """By fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014. Trials that were ended early count with what they had
+    reached: they say as well which settings are no good, and of the others alone chance says most."""
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    valued = {each.number: each.value for each in trials if each.status in ("done", "pruned")}
+    if len(valued) < FEWEST_FOR_IMPORTANCE or len(set(valued.values())) < 2:
+        return {}
+    counted = optuna.create_study(direction=study.direction)
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    for each in study.get_trials(deepcopy=False, states=states):
+        value = valued.get(each.user_attrs["number"])
+        if value is not None:
+            made = optuna.trial.create_trial(params=each.params, distributions=each.distributions, value=value)
+            counted.add_trial(made)
+    found = get_param_importances(counted, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def _advice(found: TuneResult) -> str:
+    count = f"{len(found.trials):,} trials" if len(found.trials) > 1 else "1 trial"
+    if found.comparison is None:
+        return (
+            f"Keep what you began with: of {count} none reached a better {found.monitor} than the start, "
+            f"{found.start.value:.4f}."
+        )
+    return (
+        f"{found.best.name} is the best of {count}, by {found.monitor} {found.best.value:.4f} against "
+        f"{found.start.value:.4f} of the start, {found.start.name}. {found.comparison.verdict}"
+    )
+
+
+def _notes(found: TuneResult) -> tuple[str, ...]:
+    statuses = Counter(each.status for each in found.trials)
+    notes = []
+    if statuses["pruned"]:
+        notes.append(f"{statuses['pruned']:,} trials were ended early, behind the median of the others.")
+    if statuses["failed"]:
+        first = next(each for each in found.trials if each.status == "failed")
+        notes.append(f"{statuses['failed']:,} trials failed; the first, {first.name}: {first.error}")
+    if statuses["unfinished"]:
+        notes.append(
+            f"The time of {statuses['unfinished']:,} was up; with more it goes on: tellapart tune --resume "
+            f"{found.tune.path} --budget ..."
+        )
+    if len(found.trials) < 2:
+        notes.append("The start took all the time: a larger --budget has room for other trials.")
+    if found.comparison is not None:
+        notes.extend(found.comparison.notes)
+    return tuple(notes)

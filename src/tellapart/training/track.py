@@ -1,0 +1,249 @@
+"""A run, while it is trained -> TensorBoard files or an MLflow server: settings, epochs, final figures, files.
+
+In: a run folder, and rows of history as they come. What a tracker cannot be told never stops training: it is said once,
+and a run that is resumed tells what is missing. Read by: api. Needs the extra `track`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from tellapart.config import Config
+from tellapart.errors import ConfigError, MissingExtraError, TellapartError
+from tellapart.progress import Progress
+from tellapart.runs.run import RunFolder
+from tellapart.training.epochs import Row, Watch
+
+ADDRESS = "MLFLOW_TRACKING_URI"
+EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+_LONGEST = 6000  # characters of a parameter that MLflow takes
+
+
+class Tracker(Protocol):
+    """Where a run is told of. errors: what its library raises where it cannot be."""
+
+    name: str
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]: ...
+
+    def begin(self, run: RunFolder) -> None:
+        """Settings, and every row of history so far."""
+
+    def row(self, row: Row) -> None:
+        """A row of history; one that was told before is not told again."""
+
+    def end(self, run: RunFolder, status: str) -> None:
+        """Final figures and files. status: FINISHED, KILLED or FAILED."""
+
+
+class TensorBoard:
+    """Event files in RUN/tensorboard, written anew from the history by a run that is resumed."""
+
+    name = "TensorBoard"
+    errors = (OSError,)
+
+    def begin(self, run: RunFolder) -> None:
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        shutil.rmtree(run.tensorboard, ignore_errors=True)
+        self._writer = EventFileWriter(str(run.tensorboard))
+        self._last = 0
+        self._add(hparams_pb(settings_of(run.config)), 0)
+        for row in run.history:
+            self.row(row)
+
+    def row(self, row: Row) -> None:
+        if row["epoch"] > self._last:
+            self._last = row["epoch"]
+            self._scalars(figures_of(row), row["epoch"])
+
+    def end(self, run: RunFolder, status: str) -> None:  # noqa: ARG002 - of the protocol
+        self._scalars(final_figures(run), self._last)
+        self._writer.close()
+
+    def _scalars(self, figures: Mapping[str, float], step: int) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._add(Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]), step)
+        self._writer.flush()
+
+    def _add(self, summary: Any, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+class Mlflow:
+    """A run on the server that MLFLOW_TRACKING_URI names; its id stays in run.json, where a resumed run finds it."""
+
+    name = "MLflow"
+
+    def __init__(self) -> None:
+        # A server that is down may hold up training for seconds, not minutes; and nobody else is told of the run.
+        for name, value in (
+            ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),
+            ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
+            ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
+            ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ):
+            os.environ.setdefault(name, value)
+        with warnings.catch_warnings():
+            # Old names inside the library are its own to mend.
+            warnings.simplefilter("ignore")
+            from mlflow.exceptions import MlflowException
+        self.errors: tuple[type[Exception], ...] = (MlflowException, OSError)
+
+    def begin(self, run: RunFolder) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Param
+
+        self._client = MlflowClient(tracking_uri=os.environ[ADDRESS])
+        known = run.record.get("mlflow_run")
+        if known:
+            self._id = known
+            self._client.update_run(known, status="RUNNING")
+            self._last = max((each.step for each in self._client.get_metric_history(known, "val_loss")), default=0)
+        else:
+            self._id = self._client.create_run(self._experiment(), run_name=run.path.name).info.run_id
+            self._last = 0
+            settings = settings_of(run.config).items()
+            self._client.log_batch(self._id, params=[Param(name, str(value)[:_LONGEST]) for name, value in settings])
+            run.update(mlflow_run=self._id)
+        for row in run.history:
+            self.row(row)
+
+    def row(self, row: Row) -> None:
+        if row["epoch"] > self._last:
+            self._last = row["epoch"]
+            self._metrics(figures_of(row), row["epoch"])
+
+    def end(self, run: RunFolder, status: str) -> None:
+        self._metrics(final_figures(run), self._last)
+        for file in (run.config_file, run.metrics_file, run.report_file, run.onnx_file):
+            if file.exists():
+                self._client.log_artifact(self._id, str(file))
+        self._client.set_terminated(self._id, status)
+
+    def _experiment(self) -> str:
+        name = os.environ.get(EXPERIMENT) or "tellapart"
+        found = self._client.get_experiment_by_name(name)
+        return str(found.experiment_id if found else self._client.create_experiment(name))
+
+    def _metrics(self, figures: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        if figures:
+            self._client.log_batch(self._id, [Metric(name, value, now, step) for name, value in figures.items()])
+
+
+TRACKERS: dict[str, type[TensorBoard] | type[Mlflow]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
+
+
+def require_trackers(config: Config) -> None:
+    """Raises MissingExtraError for a tracker that is not installed, ConfigError for MLflow without an address."""
+    for name in config.train.track:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(f"Tracking by {name}", "track")
+    if "mlflow" in config.train.track and not os.environ.get(ADDRESS):
+        raise ConfigError(
+            f"Tracking by mlflow needs the address of its server in {ADDRESS}, such as http://127.0.0.1:5000 "
+            "(`mlflow server` starts one)."
+        )
+
+
+@contextmanager
+def tracked(run: RunFolder, progress: Progress) -> Iterator[Watch]:
+    """Tell the trackers of the run's configuration of it: at the start, of each row that the Watch is given, and at the
+    end, when the run has its report."""
+    telling = [_Telling(TRACKERS[name](), run, progress) for name in run.config.train.track]
+
+    def watch(row: Row) -> str:
+        for each in telling:
+            each.row(row)
+        return ""
+
+    for each in telling:
+        each.begin()
+    try:
+        yield watch
+    except (TellapartError, KeyboardInterrupt) as error:
+        for each in telling:
+            each.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    for each in telling:
+        each.end("FINISHED" if run.status == "done" else "KILLED")
+
+
+class _Telling:
+    """One tracker, which is left alone after its first error."""
+
+    def __init__(self, tracker: Tracker, run: RunFolder, progress: Progress) -> None:
+        self._tracker, self._run, self._progress = tracker, run, progress
+        self._lost = False
+
+    def begin(self) -> None:
+        with self._told():
+            self._tracker.begin(self._run)
+
+    def row(self, row: Row) -> None:
+        if not self._lost:
+            with self._told():
+                self._tracker.row(row)
+
+    def end(self, status: str) -> None:
+        if not self._lost:
+            with self._told():
+                self._tracker.end(self._run, status)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except self._tracker.errors as error:
+            self._lost = True
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            self._progress.line(
+                f"{self._tracker.name} cannot be told of {self._run.path.name}: {reason[:300]} "
+                "Training goes on; the run folder has everything."
+            )
+
+
+def figures_of(row: Row) -> dict[str, float]:
+    """The figures of a row of history, by its own words."""
+    return {name: float(value) for name, value in row.items() if name != "epoch" and isinstance(value, int | float)}
+
+
+def final_figures(run: RunFolder) -> dict[str, float]:
+    """What the run reached, with the ends of each interval: `test/accuracy`, `test/accuracy_low` ..."""
+    found = {}
+    for split, metrics in run.metrics.items():
+        for name, figure in metrics.items():
+            if isinstance(figure, dict) and {"value", "low", "high"} <= figure.keys():
+                found[f"{split}/{name}"] = float(figure["value"])
+                found |= {f"{split}/{name}_{end}": float(figure[end]) for end in ("low", "high")}
+    return found
+
+
+def settings_of(config: Config) -> dict[str, str | float | bool]:
+    """Every setting by its `section.key`; lists as text."""
+    found: dict[str, str | float | bool] = {}
+
+    def add(prefix: str, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                add(f"{prefix}{key}.", value)
+            else:
+                found[prefix + key] = value if isinstance(value, str | int | float) else str(list(value))
+
+    add("", config.to_dict())
+    return found

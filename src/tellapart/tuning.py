@@ -1,0 +1,141 @@
+"""`tune` and `resume_tune`: what `tellapart tune` and `import tellapart` give. Composes as api does.
+
+In: labelled pictures, a configuration to begin from, a budget of time. Out: TUNE/ with the runs of the start and of the
+best trial, best.toml and one page. Read by: command line.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellapart import api
+from tellapart.config import AUTO, Config
+from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+from tellapart.data.catalog import Catalog
+from tellapart.models.registry import resolve
+from tellapart.progress import SILENT, Progress
+from tellapart.runs.run import RunFolder, create_run, fresh_path
+from tellapart.task import ImageSpec
+
+if TYPE_CHECKING:
+    from tellapart.experiments.tune import Trial, TuneFolder
+    from tellapart.experiments.tuned import TuneResult
+    from tellapart.training.epochs import Row, Watch
+
+Watching = Callable[["TuneFolder", list["Trial"]], None]
+DEFAULT_BUDGET = 1200.0
+
+
+def tune(
+    data: Any,
+    *,
+    budget: float = DEFAULT_BUDGET,
+    trials: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    config: Config | None = None,
+    command: str = "",
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = SILENT,
+    watch: Watching = lambda *_: None,
+    **options: Any,
+) -> TuneResult:
+    """Search for a better configuration in `budget` seconds, on the validation pictures; then look at the test ones.
+
+    data: as in `read`. trials: at most so many. out: the search's folder (default: runs/tune-N). config: the one to
+    begin from, the first trial; options: those of `make_config` instead. What is searched follows from its model:
+    docs/tune.md. watch: called with the folder and its trials as they change. Raises MissingExtraError without the
+    extra `tune`, RunError where not even the first trial is finished in time.
+    """
+    from tellapart.experiments.tune import create_tune, require_optuna
+    from tellapart.training.track import require_trackers
+
+    started = time.monotonic()
+    require_optuna()
+    config = config or api.make_config(**options)
+    require_trackers(config)
+    start, catalog = _start(data, config, cache_limit, progress)
+    made = create_tune(
+        Path(out) if out else fresh_path(Path("runs"), "tune"),
+        start,
+        data=str(data),
+        budget_seconds=budget,
+        trials=trials,
+        command=command,
+        spent_seconds=time.monotonic() - started,
+    )
+    return _search(made, catalog, cache_limit, progress, watch)
+
+
+def resume_tune(
+    path: str | os.PathLike[str],
+    *,
+    budget: float | None = None,
+    trials: int | None = None,
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = SILENT,
+    watch: Watching = lambda *_: None,
+) -> TuneResult:
+    """Go on with a search; what was tried counts. budget, trials: in all, with those of before; None: as it was.
+    Raises RunError for a folder that is no search, or pictures that changed."""
+    from tellapart.experiments.tune import open_tune, require_optuna
+
+    require_optuna()
+    found = open_tune(Path(path))
+    given = {"budget_seconds": budget, "trials": trials}
+    found.record |= {name: value for name, value in given.items() if value is not None}
+    catalog = found.catalog
+    if catalog is None:
+        _, catalog = _start(found.record["data"], found.start, cache_limit, progress)
+    return _search(found, catalog, cache_limit, progress, watch)
+
+
+def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> tuple[Config, Catalog]:
+    """The configuration with everything decided, and the pictures of all trials, decoded for the first on the way."""
+    from tellapart.data.sources import read_source
+    from tellapart.training.decide import decide
+    from tellapart.training.fit import require_trainable
+
+    if config.model.name != AUTO:
+        resolve(config.model)  # before any picture is read
+    decided, spec, _ = decide(config, read_source(data, config.data))
+    with PixelCache(spec, limit_bytes=cache_limit) as cache:
+        catalog = api.read(data, config=decided, cache=cache, progress=progress)
+    require_trainable(catalog)
+    return decided, catalog
+
+
+def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: Watching) -> TuneResult:
+    from tellapart.experiments.tune import search
+    from tellapart.experiments.tuned import chosen_of, judge
+    from tellapart.report.tune import write_tune
+
+    def learn(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch) -> Row:
+        from tellapart.models.backend import start_keras
+        from tellapart.training import fit
+
+        start_keras().utils.clear_session()  # networks of earlier trials are in their files
+        deadline, run = time.monotonic() + budget, RunFolder(out)
+        spec = ImageSpec.from_dict(config.image.model_dump())
+        if run.run_file.exists():
+            run.clear_unfinished()
+        else:
+            command = tune.record["command"]
+            run = create_run(out, config=config, catalog=catalog, spec=spec, command=command, decided=[])
+        with PixelCache(spec, limit_bytes=cache_limit) as cache:
+            return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
+
+    search(tune, catalog, learn=learn, progress=progress, watch=watch)
+    for number in sorted({1, chosen_of(tune).number}):
+        run = tune.run(number)
+        if run.status != "done":
+            progress.line(f"finishing {run.path.name}: the test pictures, once")
+            api.resume(run.path, cache_limit=cache_limit, progress=progress)
+        elif not run.report_file.exists():  # a kill came between a run and its report
+            api.write_report(run.path, progress=progress)
+    found = judge(tune)
+    write_tune(found)
+    return found

@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 # Before any test imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# No test fails on a time, however busy the machine is, nor on how many draws it took to find its examples.
+_UNTIMED = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+settings.register_profile("tellapart", deadline=None, suppress_health_check=_UNTIMED)
+settings.load_profile("tellapart")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any, get_args
+
 import pytest
-from hypothesis import given
+import tomli_w
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellapart.config import AUGMENTATIONS, AugmentConfig, Config
+from tellapart.config import (
+    AUGMENTATIONS,
+    AugmentConfig,
+    Config,
+    DataConfig,
+    FillMode,
+    ImageConfig,
+    ModelConfig,
+    TrainConfig,
+)
 from tellapart.errors import ConfigError
 from tellapart.recipes import load_recipe, recipe_names
+from tellapart.task import Fit, Interpolation
+from tests.strategies import texts
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -54,19 +69,84 @@ def test_the_digest_follows_what_decides_and_not_the_words_about_it() -> None:
     assert Config(seed=1).digest != Config(seed=2).digest
 
 
-@given(
-    st.builds(
-        AugmentConfig,
-        rotation=st.floats(0, 180),
-        zoom=st.floats(0, 0.99),
-        horizontal_flip=st.booleans(),
-        fill=st.sampled_from(["nearest", "reflect", "constant"]),
+def one_of(choices: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(get_args(choices))
+
+
+shares, positive = st.floats(0, 0.99), st.integers(1, 10**12)
+above_zero = st.floats(0, allow_infinity=False, exclude_min=True)
+configs = st.builds(
+    Config,
+    title=texts,
+    published=texts,
+    seed=st.integers(0, 2**63),
+    data=st.builds(
+        DataConfig, label_pattern=st.none() | texts, path_column=st.none() | texts, label_column=st.none() | texts,
+        root=st.none() | texts, corrections=st.none() | texts, test_fraction=shares,
+        validation_fraction=st.floats(0.01, 0.99), max_pixels=positive,
     ),
-    st.integers(0, 2**31),
-)
-def test_a_configuration_survives_toml(augment: AugmentConfig, seed: int) -> None:
-    config = Config(augment=augment, seed=seed)
-    assert Config.from_toml(config.to_toml()) == config
+    image=st.builds(
+        ImageConfig, height=st.none() | positive, width=st.none() | positive, channels=st.sampled_from([None, 1, 3]),
+        fit=st.none() | one_of(Fit), interpolation=one_of(Interpolation),
+    ),
+    augment=st.none() | st.builds(
+        AugmentConfig, rotation=st.floats(0, 180), width_shift=st.floats(0, 1), height_shift=st.floats(0, 1),
+        shear=st.floats(0, 89), zoom=shares, horizontal_flip=st.booleans(), vertical_flip=st.booleans(),
+        brightness=shares, fill=one_of(FillMode), fill_value=st.integers(0, 255),
+    ),
+    model=st.dictionaries(
+        st.from_regex(r"[a-z]+(_[a-z]+)*", fullmatch=True),
+        st.booleans() | st.integers() | st.floats(allow_nan=False) | texts | st.lists(st.integers(), max_size=3),
+        max_size=3,
+    ).flatmap(lambda options: st.builds(
+        lambda name, weights: ModelConfig.model_validate({**options, "name": name, "weights": weights}), texts, texts,
+    )),
+    train=st.builds(
+        TrainConfig, optimizer=st.sampled_from(["adam", "adamw", "sgd", "rmsprop"]), learning_rate=above_zero,
+        schedule=st.sampled_from(["constant", "cosine"]), weight_decay=st.floats(0, 1), batch_size=positive,
+        epochs=positive, steps_per_epoch=st.none() | positive, validation_steps=st.none() | positive,
+        monitor=st.sampled_from(["val_loss", "val_accuracy"]), patience=st.integers(0, 99),
+        class_weights=st.sampled_from(["auto", "balanced", "none"]), label_smoothing=st.floats(0, 0.49),
+        precision=st.sampled_from(["auto", "float32", "bfloat16"]), views=st.none() | positive,
+        fine_tune=st.integers(0, 99) | st.just("all"), fine_tune_learning_rate=above_zero,
+        sure_accuracy=st.floats(0.01, 0.99),
+    ),
+)  # fmt: skip
+"""Every section with every setting."""
+
+
+@given(configs)
+@settings(max_examples=60)
+def test_any_configuration_survives_toml(config: Config) -> None:
+    again = Config.from_toml(config.to_toml())
+    assert again == config
+    assert again.digest == config.digest
+
+
+@given(configs)
+@settings(max_examples=60)
+def test_any_configuration_can_be_set_value_by_value(config: Config) -> None:
+    assignments = []
+    for section, values in config.to_dict().items():
+        rows = {f"{section}.{key}": value for key, value in values.items()} if isinstance(values, dict) else None
+        for name, value in (rows or {section: values}).items():
+            assignments.append(f"{name}={tomli_w.dumps({'value': value}).partition('=')[2].strip()}")
+    assert Config().with_values(assignments) == config
+
+
+@given(st.from_regex(r"[a-eg-hj-mo-su-zA-Z\u00e9][^\r\n]*", fullmatch=True))
+def test_words_on_the_command_line_need_no_quotes(words: str) -> None:
+    assert Config().with_values([f"title={words}"]).title == words.strip()
+
+
+@given(st.text(st.sampled_from("data.imgetrnsdlop_=[]{}\"'\\#,15 -:\n\0é"), max_size=30) | texts)
+@settings(max_examples=200)
+def test_any_assignment_and_any_text_give_a_configuration_or_a_config_error(text: str) -> None:
+    for given_words in (text, f"title={text}", f"model.{text}", f"train.epochs={text}", f"{text}=1"):
+        with suppress(ConfigError):
+            Config().with_values([given_words])
+    with suppress(ConfigError):
+        Config.from_toml(text)
 
 
 def test_text_that_is_no_toml_is_refused_with_its_place() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tellapart.data import pixels
 from tellapart.data.cache import ArrayCache, PixelCache, content_digest
 from tellapart.task import ImageSpec
 
@@ -99,6 +100,13 @@ def test_specs_do_not_mix(tmp_path: Path) -> None:
     for other in (ImageSpec(6, 8), ImageSpec(8, 6, fit="pad"), ImageSpec(8, 6, interpolation="nearest")):
         with PixelCache(other, root=tmp_path) as cache:
             assert cache.missing(["0"]) == {"0"}
+
+
+def test_another_road_to_pixels_is_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path, range(3))
+    monkeypatch.setattr(pixels, "ROAD", pixels.ROAD + 1)
+    with PixelCache(SPEC, root=tmp_path) as cache:
+        assert cache.missing(["0", "1"]) == {"0", "1"}
 
 
 def test_pixels_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -428,6 +436,15 @@ def test_a_closed_cache_keeps_nothing_and_closes_again(tmp_path: Path) -> None:
     assert cache.put("2", picture(2)) is False
     assert store.take(np.arange(1), np.zeros((1, *SPEC.shape), np.uint8)).tolist() == [0]
     assert_holds(tmp_path, [1])
+
+
+@pytest.mark.parametrize("place", [0, 5_000, 70_000, 299_999])
+def test_one_changed_byte_anywhere_changes_the_digest(place: int) -> None:
+    content = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8)
+    changed = content.copy()
+    changed[place] ^= 1
+    assert content_digest(content.tobytes()) != content_digest(changed.tobytes())
+    assert content_digest(content.reshape(100, 1000, 3)) != content_digest(changed.reshape(100, 1000, 3))
 
 
 def test_the_digest_of_an_array_is_of_its_bytes_in_order() -> None:

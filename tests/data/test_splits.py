@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +38,12 @@ def test_the_order_of_the_pictures_does_not_matter() -> None:
     there = {p.path: p.split for p in assign(rows)}
     back = {p.path: p.split for p in assign(rows[::-1])}
     assert there == back
+
+
+def test_renamed_and_moved_pictures_are_split_as_before() -> None:
+    rows = pictures({"a": 40, "b": 40})
+    moved = [replace(p, path=f"elsewhere/{len(rows) - place}.png") for place, p in enumerate(rows)]
+    assert [p.split for p in assign(rows)] == [p.split for p in assign(moved)]
 
 
 def test_another_seed_gives_another_split() -> None:
@@ -134,6 +141,32 @@ def test_every_class_is_everywhere_and_the_shares_are_near(
         assert sum(parts.values()) == count
         assert min(parts.values()) >= 1
         assert abs(parts["test"] - test * count) <= 1.5
+
+
+copies_and_groups = st.lists(
+    st.tuples(st.sampled_from("ab"), st.integers(0, 30), st.integers(-20, 8)), min_size=1, max_size=60
+)
+
+
+@given(copies_and_groups, st.integers(0, 1000), st.floats(0, 0.9), st.floats(0.05, 0.9))
+def test_no_copy_and_no_group_is_ever_on_two_sides(
+    given_rows: list[tuple[str, int, int]], seed: int, test: float, validation: float
+) -> None:
+    rows = [
+        Picture(f"{place}.jpg", label, digest=f"content {content}", group=f"group {group}" if group > 0 else "")
+        for place, (label, content, group) in enumerate(given_rows)
+    ]
+    found = assign(rows, seed, test, validation)
+    assert [replace(p, split="") for p in found] == rows
+    assert {p.split for p in found} <= {"train", "validation", "test"}
+    for tie in ("digest", "group"):
+        sides: dict[str, set[str]] = {}
+        for p in found:
+            if getattr(p, tie):
+                sides.setdefault(getattr(p, tie), set()).add(p.split)
+        assert all(len(side) == 1 for side in sides.values())
+    # What the seed decides, no order of the rows does.
+    assert {p.path: p.split for p in assign(rows[::-1], seed, test, validation)} == {p.path: p.split for p in found}
 
 
 def test_a_leak_between_given_splits_is_left_for_the_checks_to_tell() -> None:

@@ -124,6 +124,18 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
+def test_a_file_that_gives_no_number_is_refused(
+    tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, other = (build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])) for _ in range(2))
+    other.layers[-1].set_weights([np.full_like(value, np.nan) for value in other.layers[-1].get_weights()])
+    broken = export.convert(other, ["probabilities"])
+    monkeypatch.setattr(export, "convert", lambda _, __: broken)
+    with pytest.raises(ExportError, match="differs from the trained network by nan"):
+        export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", pictures)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_no_model_and_a_model_of_others_are_told_apart(tmp_path: Path, onnx_file: Path) -> None:
     import onnx
 

@@ -120,6 +120,17 @@ def test_a_file_that_lacks_an_answer_or_gives_no_number_is_refused() -> None:
     assert not differences({**theirs, "similarity": np.full((2, 3), np.nan, np.float32)}, theirs) < 1e9
 
 
+def test_the_worst_of_all_answers_is_what_counts() -> None:
+    from tellapart.inference.export import differences
+
+    theirs = {name: np.full((3, 2), 0.5, np.float32) for name in ("probabilities", "similarity", "class_activation")}
+    assert differences(theirs, theirs) == 0
+    for name, expected in (("probabilities", 0.25), ("similarity", 0.25), ("class_activation", 0.5)):
+        ours = theirs[name].copy()
+        ours[2, 1] -= 0.25
+        assert differences({**theirs, name: ours}, theirs) == expected, name
+
+
 def test_a_runtime_that_cannot_open_the_file_refuses_it(tmp_path: Path) -> None:
     model, means = network("cnn")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_a_run_gives_back_what_it_was_made_with(tmp_path: Path) -> None:
     assert run.config == Config(seed=3)
     assert (run.task, run.spec) == (CATALOG.task, ImageSpec(8, 8))
     assert run.record["catalog_digest"] == CATALOG.digest
+
+
+@pytest.mark.parametrize("change", [{"label": "ü b"}, {"split": "test"}, {"digest": "d9"}, {"path": "a/2.jpg"}])
+def test_the_digest_of_a_catalog_tells_labels_splits_and_content_apart(change: dict[str, str]) -> None:
+    first, *others = CATALOG.pictures
+    changed = replace(CATALOG, pictures=(replace(first, **change), *others))
+    assert changed.digest != CATALOG.digest
+    moved = replace(CATALOG, root=Path("/elsewhere"), pictures=CATALOG.pictures[::-1])
+    assert moved.digest == CATALOG.digest
 
 
 def test_a_place_that_holds_something_is_never_overwritten(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tellapart.config import AUGMENTATIONS, Config
+from tellapart.data import pixels as road
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import ArrayCache, content_digest
 from tellapart.data.catalog import Picture
@@ -20,6 +21,7 @@ from tellapart.models.base_weights import load_base, weights_digest
 from tellapart.models.build import build
 from tellapart.models.pretrained import BASES
 from tellapart.models.transfer import base_of
+from tellapart.training import features
 from tellapart.training.features import Engine, Views, base_key, choose_engine, extract, feature_cache
 
 SPEC = ImageSpec(32, 32, fit="crop")
@@ -187,3 +189,25 @@ def test_another_weight_or_spec_is_another_key() -> None:
         base_key(BASE.name, before, ImageSpec(32, 32, fit="squash")),
     }
     assert len(keys) == 3
+
+
+def test_another_road_to_pixels_is_another_key_of_a_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = base_key(BASE.name, "digest", SPEC)
+    monkeypatch.setattr(road, "ROAD", road.ROAD + 1)
+    assert base_key(BASE.name, "digest", SPEC) != before
+
+
+def test_a_conversion_that_differs_is_not_used(
+    shapes: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, sensitive: Callable[..., Any]
+) -> None:
+    pixels = pictures_of(shapes)[0].take(np.arange(6))
+    settings = Config.from_dict({"model": {"name": BASE.name}}).model
+    model, other = (sensitive(build(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
+    load_base(model, BASE, "auto")
+    monkeypatch.setattr(features, "convert_base", lambda _, real=features.convert_base: real(base_of(other)))
+    told = Lines()
+    engine = choose_engine(model, "key", lambda: pixels, told)
+    assert engine.name == "keras"
+    assert "its features differ from Keras'" in told.lines[0]
+    np.testing.assert_allclose(engine.compute(pixels), base_of(model).predict_on_batch(pixels), atol=1e-5)
+    assert not list((own_cache / "bases-with-maps").iterdir())

@@ -120,6 +120,20 @@ def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> N
     np.testing.assert_allclose(np.linalg.norm(found.means, axis=1), 1, rtol=1e-5)
 
 
+def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
+    catalog, pictures, labels = catalog_of(shapes)
+    model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
+    kernel, _ = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel, np.array([2.0, -1.0, 0.5], np.float32)])
+    held = pictures["validation"].take(np.arange(9))
+    before = np.log(model.predict(held, verbose=0))
+    found = calibrate(model, pictures, labels, 0.9)
+    after = np.log(model.predict(held, verbose=0))
+    assert abs(np.log(found.temperature)) > 0.05, "the case is of no use without a temperature"
+    odds = (before - before[:, :1])[:, 1:], (after - after[:, :1])[:, 1:]
+    np.testing.assert_allclose(odds[0] / found.temperature, odds[1], rtol=1e-3, atol=1e-4)
+
+
 def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog, pictures, labels = catalog_of(shapes)
     monkeypatch.setattr(trust, "WIDEST", 100)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from tellapart.cli.console import printable
-from tellapart.cli.rows import Output, columns
+from tellapart.cli.rows import Output, columns, write_row
 from tellapart.errors import ConfigError
 from tellapart.files import read_text, write_text
 
@@ -88,7 +88,7 @@ def resumed(path: Path, predictor: Predictor, output: Output) -> Iterator[Resume
         binary.truncate(end)
         with path.open("a", encoding="utf-8", newline="", buffering=1) as file:
             if output is Output.csv and not end:
-                csv.writer(file, lineterminator="\n").writerow(columns(predictor.task.classes))
+                write_row(file, columns(predictor.task.classes))
             yield Resumed(file, done.total(), errors, done)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -60,6 +60,17 @@ def columns(classes: tuple[str, ...]) -> list[str]:
     return ["path", "label", "probability", "verdict", "distance", *classes, "error"]
 
 
+def write_row(file: TextIO, cells: Sequence[str]) -> None:
+    """A line of csv. Python before 3.13 leaves a carriage return unquoted, which then ends the row for its readers."""
+    quoted = any("\r" in cell for cell in cells)
+    writer = (
+        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        if quoted
+        else csv.writer(file, lineterminator="\n")
+    )
+    writer.writerow(cells)
+
+
 def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
     width = max(map(len, classes))
     for p in predictions:
@@ -72,16 +83,12 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
 
 
 def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], header: bool) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    # Python before 3.13 leaves a carriage return in a file's name unquoted, which then ends the row for its readers.
-    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     if header:
-        writer.writerow(columns(classes))
+        write_row(file, columns(classes))
     for p in predictions:
         values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
         said = [p.label, _figure(p.probability), p.verdict, _figure(p.distance)]
-        chosen = quoting if "\r" in p.path + p.error else writer
-        chosen.writerow([printable(p.path), *said, *values, printable(p.error)])
+        write_row(file, [printable(p.path), *said, *values, printable(p.error)])
 
 
 def _figure(value: float) -> str:

@@ -7,6 +7,7 @@ they are split. Columns: path, action (relabel, drop, regroup), label, group, re
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
 from collections import Counter
@@ -58,11 +59,14 @@ def read_corrections(path: Path) -> tuple[Correction, ...]:
     Raises ConfigError that names each wrong line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"The corrections {path} cannot be read: {error.strerror}.") from None
-    first = text.partition("\n")[0]
-    rows = csv.DictReader(text.splitlines(keepends=True), delimiter=";" if ";" in first and "," not in first else ",")
+    # Lines end as csv has it: a file name may hold what Unicode calls the end of a line.
+    lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
+    first = lines.readline()
+    lines.seek(0)
+    rows = csv.DictReader(lines, delimiter=";" if ";" in first and "," not in first else ",")
     given = [name.strip() for name in rows.fieldnames or ()]
     rows.fieldnames = given
     if not {"path", "action"} <= set(given):

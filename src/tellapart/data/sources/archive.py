@@ -225,7 +225,8 @@ def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
 
         for info in bundle.infolist():
             mode = stat.S_IFMT(info.external_attr >> 16)
-            kind: Literal["file", "folder", "other"] = "folder" if info.is_dir() else "file"
+            # Not info.is_dir(), which fails on a member without a name.
+            kind: Literal["file", "folder", "other"] = "folder" if info.filename.endswith("/") else "file"
             if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "other"
             yield _Member(_zip_name(info), kind, opener(info))

@@ -1,0 +1,102 @@
+"""Epochs without a network: which batches each one shows, and when training ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tellapart.config import AUGMENTATIONS, TrainConfig
+from tellapart.data.batches import Batches
+from tellapart.errors import TrainingError
+from tellapart.progress import SILENT
+from tellapart.runs.run import RunFolder
+from tellapart.training.epochs import Epochs
+from tellapart.training.interruption import CtrlC
+
+COUNT = 10
+
+
+class Pixels:
+    """Ten pictures that no warp and no order leaves alike."""
+
+    _pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return self._pixels[rows]
+
+
+class Network:
+    """Notes what it is shown. Its loss falls, or is no number from one step on."""
+
+    def __init__(self, astray: int = 10**9) -> None:
+        self.shown: list[np.ndarray] = []
+        self.astray = astray
+        self.optimizer = SimpleNamespace(learning_rate=0.1)
+        self.weights: list[Any] = []
+
+    def train_on_batch(self, inputs: np.ndarray, labels: np.ndarray, **_: object) -> dict[str, float]:
+        assert len(inputs) == len(labels)
+        self.shown.append(inputs.copy())
+        step = len(self.shown)
+        return {"loss": float("nan") if step >= self.astray else 1 / step, "accuracy": 0.5}
+
+    def test_on_batch(self, *_: object, **__: object) -> dict[str, float]:
+        return {"loss": 1 / len(self.shown), "accuracy": 0.5}
+
+
+class Kept:
+    """A checkpoint of so many epochs, in memory."""
+
+    def __init__(self, epoch: int = 0) -> None:
+        self.state = {"epoch": epoch, "best": epoch}
+
+    def restore(self, _: object) -> int:
+        return self.state["epoch"]
+
+    def save(self, _: object, epoch: int, best: int) -> None:
+        self.state = {"epoch": epoch, "best": best}
+
+    def restore_best(self, _: object) -> int:
+        return self.state["best"]
+
+
+def epochs(folder: Path, network: Network, kept: Kept) -> Epochs:
+    folder.mkdir(exist_ok=True)
+    labels = np.zeros((COUNT, 1), np.float32)
+    training = Batches(Pixels(), labels, 4, shuffle=True, augment=AUGMENTATIONS["medium"], seed=3)
+    parts: Any = (network, training, Batches(Pixels(), labels, 4), None, kept)
+    return Epochs(RunFolder(folder), TrainConfig(epochs=3, patience=0), *parts, SILENT, CtrlC())
+
+
+def test_each_epoch_sees_its_own_batches_and_a_later_session_those_that_are_next(tmp_path: Path) -> None:
+    whole = Network()
+    assert epochs(tmp_path, whole, Kept()).go() == "all epochs done"
+    assert len(whole.shown) == 9
+    first, second, third = (np.concatenate(whole.shown[start : start + 3]) for start in (0, 3, 6))
+    for one, other in ((first, second), (second, third), (first, third)):
+        assert not any(np.array_equal(ours, theirs) for ours in one for theirs in other)
+
+    run, later = RunFolder(tmp_path), Network()
+    run.write_history(run.history[:1])
+    assert epochs(tmp_path, later, Kept(1)).go() == "all epochs done"
+    assert np.array_equal(np.concatenate(later.shown), np.concatenate([second, third]))
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+
+
+def test_a_loss_that_is_no_number_ends_training_at_its_step(tmp_path: Path) -> None:
+    network = Network(astray=2)
+    with pytest.raises(TrainingError, match=r"not-a-number in epoch 1, step 2\. Lower train\.learning_rate"):
+        epochs(tmp_path, network, Kept()).go()
+    assert len(network.shown) == 2
+
+    later, kept = Network(astray=5), Kept()
+    stopped = epochs(tmp_path / "later", later, kept).go()
+    assert "not-a-number in epoch 2, step 2" in stopped
+    assert (len(later.shown), kept.state["epoch"]) == (5, 1)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from tellapart import __version__
-from tellapart.cli.console import WRONG
+from tellapart.cli.console import WRONG, harmless
 from tellapart.errors import TellapartError
 
 COMMANDS = (
@@ -59,7 +59,7 @@ def run() -> None:
     try:
         app()
     except TellapartError as error:
-        print(f"tellapart: {error}", file=sys.stderr)
+        print(f"tellapart: {harmless(str(error))}", file=sys.stderr)
         sys.exit(WRONG)
     except KeyboardInterrupt:
         print("tellapart: stopped by Ctrl-C", file=sys.stderr)

@@ -2,10 +2,10 @@
 
     python -m tools.soak --kills 50 --seed 0 --write
 
-from the root of a checkout, about an hour on two cores. Every scenario is real: kill -9 at random moments, a file system
-that is full or read-only, two processes, a clock that is set back; and what comes out is compared, bit for bit, with what
-comes of a process that nobody disturbed. Full and read-only file systems are small ones in memory, which only root can
-mount: without that the scenario is skipped, and the page says so.
+from the root of a checkout, about an hour on two cores. Every scenario is real: kill -9 at random moments, a file
+system that is full or read-only, two processes, a clock that is set back; and what comes out is compared, bit for bit,
+with what comes of a process that nobody disturbed. Full and read-only file systems are small ones in memory, which only
+root can mount: without that the scenario is skipped, and the page says so.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def killed(
     same: Callable[[Path, Path], None],
     stdin: Path | None = None,
 ) -> str:
-    """Kill at random moments, uniform over the time that an undisturbed process takes, and go on with what is left; when
-    a process is through, compare and begin anew, until there were as many kills as asked for."""
+    """Kill at random moments, uniform over the time that an undisturbed process takes, and go on with what is left;
+    when a process is through, compare and begin anew, until there were as many kills as asked for."""
     whole, started = bench.fresh(), time.monotonic()
     finish(start(begin(whole), cache=whole / "cache", stdin=stdin))
     seconds = time.monotonic() - started
@@ -185,7 +185,8 @@ def killed(
             break
         same(whole, place)
         chains += 1
-    return f"{kills} kills in {chains} processes' work of {seconds:.1f} s, {resumed} of them with something to go on with; equal each time"
+    went_on = f", after {resumed} of them with what was there" if resumed else ""
+    return f"{kills} kills over {chains} times the work of {seconds:.1f} s, gone on{went_on}; equal each time"
 
 
 def kill_training(bench: Bench) -> str:
@@ -281,7 +282,10 @@ def full_disk(bench: Bench) -> str:
             else:
                 finish(start(["train", "--resume", run], cache=cache))
             same_runs(bench.run, run)
-    return f"10 sizes: {told} times told in words and gone on with when there was room, {through} times there was room enough; equal each time"
+    return (
+        f"10 sizes: {told} times told in words and gone on with when there was room, {through} times there was room "
+        "enough; equal each time"
+    )
 
 
 def full_cache(bench: Bench) -> str:
@@ -382,12 +386,19 @@ def clock_set_back(bench: Bench) -> str:
         content[-20 - number] ^= 1
         path.write_bytes(content)
         os.utime(path, (before.st_atime - DAY, before.st_mtime - DAY))
-        said = finish(start(["train", pictures, *settings(SMALL), "--out"], place / f"changed {number}", cache=cache), 0, 1)
-        changed = ta.open_run(place / f"changed {number}").catalog.digest != ta.open_run(place / "through").catalog.digest
+        said = finish(
+            start(["train", pictures, *settings(SMALL), "--out"], place / f"changed {number}", cache=cache), 0, 1
+        )
+        changed = (
+            ta.open_run(place / f"changed {number}").catalog.digest != ta.open_run(place / "through").catalog.digest
+        )
         seen += changed or "truncated" in said
     if seen != 5:
         raise Hurt(f"of 5 pictures that changed with an older time, {seen} were noticed")
-    return "set back by a day while it trained, and between a kill and --resume: equal; 5 of 5 pictures that changed with an older time were noticed"
+    return (
+        "set back by a day while it trained, and between a kill and --resume: equal; 5 of 5 pictures that changed with "
+        "an older time were noticed"
+    )
 
 
 SCENARIOS = (
@@ -436,9 +447,9 @@ def page(rows: list[tuple[str, str, str]], kills: int, seed: int) -> str:
     made = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"""# Soak
 
-What must not hurt a run was done to it: `python -m tools.soak --kills {kills} --seed {seed} --write`, from the root of a
-checkout, on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores of {platform.machine()}, with {made}. This page is
-what it wrote.
+What must not hurt a run was done to it: `python -m tools.soak --kills {kills} --seed {seed} --write`, from the root of
+a checkout, on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores of {platform.machine()}, with {made}.
+This page is what it wrote.
 
 "Equal" is bit for bit: history, weights, metrics and predictions of a run, the rows of a table, the bytes of an export,
 against a process that nobody disturbed. Kills come at random moments, uniform over the time that such a process takes.

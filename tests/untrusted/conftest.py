@@ -2,7 +2,7 @@
 
 | thing | tried in |
 |---|---|
-| a member that leads outside, links and devices, bytes, members, depth of an archive | tests/data/test_sources_archive.py |
+| an archive: members that lead outside, links, devices, bytes, depth | tests/data/test_sources_archive.py |
 | too many pixels, truncated, flipped bytes, no picture at all | tests/data/test_pixels.py |
 | a request: bodies, headers, trailers, slow clients, other origins | tests/serve |
 | scripts in what a report or a comparison shows | tests/report/test_report.py, test_in_browser.py, test_pages.py |

@@ -116,7 +116,7 @@ def test_many_members_that_are_one_piece_of_data_are_stopped(tmp_path: Path, mon
     many = content[start:end] * 1000
     tail = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1000, 1000, len(many), start, 0)
     path.write_bytes(content[:start] + many + tail)
-    with pytest.raises(SourceError, match="damaged|unpacks to more than"):
+    with pytest.raises(SourceError, match=r"damaged|unpacks to more than"):
         read_source(path, DataConfig())
 
 

@@ -38,10 +38,9 @@ def pages(hostile_run: ta.Run, hostile_pictures: Path, tmp_path_factory: pytest.
     for name in ("a <b>$x", SCRIPT.replace("/", "")):
         shutil.copytree(hostile_run.path, folder / name)
     runs = sorted(path for path in folder.iterdir() if path.is_dir())
-    with (runs[0] / "config.toml").open("r+") as file:
-        text = file.read()
-        file.seek(0)
-        file.write(f"title = {json.dumps(SCRIPT)}\npublished = {json.dumps(SCRIPT)}\n" + re.sub("(?m)^(title|published).*\n", "", text))  # fmt: skip
+    config = runs[0] / "config.toml"
+    plain = re.sub("(?m)^(title|published).*\n", "", config.read_text())
+    config.write_text(f"title = {json.dumps(SCRIPT)}\npublished = {json.dumps(SCRIPT)}\n{plain}")
     api.write_report(runs[0])
     compared, _ = api.write_comparison(api.compare(*runs), folder / "compared")
     found = ladder(

@@ -58,16 +58,26 @@ def test_what_a_png_carries_beside_its_pixels_takes_no_memory(
     assert taken < 100
 
 
+MOST = 2**31 - 1
+
+
+def tag(number: int, kind: int, value: int) -> bytes:
+    """One of a TIFF's or of EXIF."""
+    return struct.pack("<HHII", number, kind, 1, value)
+
+
+TIFF = b"II*\0\x08\0\0\0"
+FRAME = struct.pack("<BHHHHBB", 44, 0, 0, 65535, 65535, 0, 8)
 HEADERS = {
-    "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 0x7FFFFFFF, 0x7FFFFFFF, 8, 2, 0, 0, 0)),
-    "bmp": b"BM" + struct.pack("<IHHI", 100, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, 2**31 - 1, 1, 24, *[0] * 6),
-    "gif": b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\x08",
+    "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", MOST, MOST, 8, 2, 0, 0, 0)),
+    "bmp": struct.pack("<2sIHHI", b"BM", 100, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, MOST, MOST, 1, 24, *[0] * 6),
+    "gif": struct.pack("<6sHHBBB", b"GIF89a", 65535, 65535, 0, 0, 0) + FRAME,
     "ppm": b"P6 2147483647 2147483647 255\n",
-    "jpeg": b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00\xff\xd9",
-    "psd": b"8BPS" + struct.pack(">HxxxxxxHIIHH", 1, 3, 300_000, 300_000, 8, 3) + bytes(12),
-    "tiff": b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + struct.pack("<HHII", 256, 4, 1, 2**31) + struct.pack("<HHII", 257, 4, 1, 2**31) + bytes(4),
-    "dds": b"DDS " + struct.pack("<IIII", 124, 0x1007, 2**31 - 1, 2**31 - 1) + bytes(108),
-}  # fmt: skip
+    "jpeg": bytes.fromhex("ffd8ffc0001108ffffffff03011100021100031100ffd9"),
+    "psd": struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 300_000, 300_000, 8, 3) + bytes(12),
+    "tiff": TIFF + struct.pack("<H", 2) + tag(256, 4, 2**31) + tag(257, 4, 2**31) + bytes(4),
+    "dds": struct.pack("<4sIIII", b"DDS ", 124, 0x1007, MOST, MOST) + bytes(108),
+}
 
 
 @pytest.mark.parametrize("name", HEADERS)
@@ -81,7 +91,7 @@ def test_a_header_that_promises_billions_of_pixels_is_refused_before_memory_is_t
     assert taken < 100
 
 
-def test_a_picture_that_is_a_zip_or_a_page_as_well_is_a_picture_alone(tmp_path: Path, marker: Path) -> None:
+def test_a_picture_that_is_a_zip_or_a_page_as_well_is_a_picture_alone(marker: Path) -> None:
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w") as file:
         file.writestr("../../harm was done", "")
@@ -123,10 +133,8 @@ def test_an_animation_of_many_frames_costs_one(tmp_path: Path, megabytes: Callab
 
 
 def test_exif_that_points_at_itself_or_out_of_the_file_is_passed_over() -> None:
-    loop = (
-        b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 1) + struct.pack("<HHII", 0x8769, 4, 1, 8) + struct.pack("<I", 8)
-    )
-    far = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 1) + struct.pack("<HHII", 0x0112, 3, 2**31 - 1, 2**31 - 1)
+    loop = b"Exif\0\0" + TIFF + struct.pack("<H", 1) + tag(0x8769, 4, 8) + struct.pack("<I", 8)
+    far = b"Exif\0\0" + TIFF + struct.pack("<H", 1) + tag(0x0112, 3, MOST)
     for exif in (loop, far):
         assert pixels.read(encoded("JPEG", exif=exif), SPEC).shape == SPEC.shape
 

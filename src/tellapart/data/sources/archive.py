@@ -251,14 +251,17 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 
 class _BoundedHeader(tarfile.TarInfo):
-    """A member whose longer header (names, PAX records) fits into memory, which its compressed bytes do not tell."""
+    """A member whose longer header (names, PAX records) fits into memory, which its compressed bytes do not tell.
+
+    Raises ValueError: of a TarError tarfile.open thinks that the archive is of another kind.
+    """
 
     def _proc_member(self, bundle: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type == tarfile.GNUTYPE_SPARSE:  # whose list of holes has no end
-            raise tarfile.ReadError(f"{self.name!r} is packed as a sparse file; pack it again without --sparse")
+            raise ValueError(f"{self.name!r} is packed as a sparse file; pack it again without --sparse")
         longer = self.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
         if longer and self.size > _MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes, of which {_MAX_HEADER:,} are read")
+            raise ValueError(f"a header of {self.size:,} bytes, of which {_MAX_HEADER:,} are read")
         found: tarfile.TarInfo = super()._proc_member(bundle)  # type: ignore[misc]
         return found
 

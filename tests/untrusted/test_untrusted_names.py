@@ -20,6 +20,7 @@ import tellapart as ta
 from tellapart import api
 from tellapart.cli.console import harmless
 from tellapart.data.catalog import read_pictures
+from tellapart.errors import ConfigError
 from tellapart.ladders import ladder
 from tests.conftest import draw
 from tests.report.browser import CHROMIUM, Browser
@@ -44,7 +45,7 @@ def pages(hostile_run: ta.Run, hostile_pictures: Path, tmp_path_factory: pytest.
     api.write_report(runs[0])
     compared, _ = api.write_comparison(api.compare(*runs), folder / "compared")
     found = ladder(
-        hostile_pictures, rungs=("dense",), out=folder / "ladder", settings=["train.epochs=1", *SETTINGS[-3:-1]]
+        hostile_pictures, rungs=("dense", "conv"), out=folder / "ladder", settings=["train.epochs=1", *SETTINGS[-3:-1]]
     )
     return [runs[0] / "report.html", compared, api.write_index(folder), found.ladder.page_file]
 
@@ -189,12 +190,16 @@ def test_a_table_of_such_names_is_gone_on_with(
 
 
 def test_what_is_printed_for_people_cannot_steer_their_terminal(
-    hostile_run: ta.Run, hostile_pictures: Path, tellapart: Command, tmp_path: Path
+    hostile_run: ta.Run,
+    hostile_pictures: Path,
+    tellapart: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no name is cut
     runs = Path(shutil.copytree(hostile_run.path, tmp_path / "runs" / TERMINAL)).parent
     pictures = Path(shutil.copytree(hostile_pictures, tmp_path / TERMINAL))
     (pictures / TERMINAL / f"broken {TERMINAL}.png").write_text("no picture")
-    (tmp_path / "one").mkdir()
     for said, arguments in (
         (0, ["predict", runs / TERMINAL, "--top", 4, pictures]),
         (0, ["runs", runs]),
@@ -237,7 +242,7 @@ def test_letters_of_all_scripts_are_shown_as_they_are() -> None:
 
 
 def test_an_unknown_class_in_a_message_is_harmless(hostile_run: ta.Run, hostile_pictures: Path) -> None:
-    with pytest.raises(ta.ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         hostile_run.explain(next(hostile_pictures.rglob("*.png")), label="x")
     assert not CONTROLS.search(harmless(str(caught.value)))
 

@@ -151,6 +151,8 @@ def _decoded(
             error = str(problem)
         except OSError as problem:
             error = f"unreadable: {problem.strerror or problem}"
+        except ValueError as problem:  # a zero byte in the path
+            error = f"unreadable: {problem}"
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
         if decoded.thumbnail is not None and min(decoded.width, decoded.height) >= TINY:

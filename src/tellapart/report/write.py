@@ -42,7 +42,7 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
         report = _input(run)
         progress.update(stage, 1, steps)
         figures, page = _figures(report), render(report)
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RunError(
             f"{run.path} does not hold what a report is made of ({error!r}): it is damaged, or from another version of "
             "tellapart. Train the run again."

@@ -125,6 +125,7 @@ class RunFolder:
                 )
             if not all(isinstance(record[name], str) for name in ("status", "data", "created")):
                 raise TypeError("status, data and created are texts")
+            _ = Task.from_dict(record["task"]), ImageSpec.from_dict(record["image"])
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} is not a run: it has no run.json. A run is a folder that `tellapart train` wrote."
@@ -139,13 +140,11 @@ class RunFolder:
 
     @property
     def task(self) -> Task:
-        with self._reading(self.run_file):
-            return Task.from_dict(self.record["task"])
+        return Task.from_dict(self.record["task"])
 
     @property
     def spec(self) -> ImageSpec:
-        with self._reading(self.run_file):
-            return ImageSpec.from_dict(self.record["image"])
+        return ImageSpec.from_dict(self.record["image"])
 
     @property
     def config(self) -> Config:

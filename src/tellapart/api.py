@@ -54,10 +54,11 @@ class Run(RunFolder):
     """A run folder with what one does with it."""
 
     def model(self) -> keras.Model:
-        """The trained network as Keras saved it: uint8 pictures in, probabilities out. Needs the extra `train`."""
-        from tellapart.models.backend import start_keras
+        """The trained network as Keras saved it, not compiled: uint8 pictures in, probabilities out. Needs the extra
+        `train`. Raises RunError for a file that holds anything but what tellapart writes."""
+        from tellapart.models.keras_file import open_keras
 
-        return start_keras().models.load_model(self.require(self.model_file, "trained network"))
+        return open_keras(self.require(self.model_file, "trained network"))
 
     def predictor(self, threads: int | None = None) -> Predictor:
         """The network in ONNX Runtime; imports no TensorFlow."""

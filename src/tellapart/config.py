@@ -22,6 +22,9 @@ from tellapart.task import Fit, Interpolation
 AUTO = "auto"
 """A model name: one is chosen from the pictures."""
 
+_LONGEST = 200
+"""Letters of a wrong value that a message repeats."""
+
 FillMode = Literal["nearest", "reflect", "constant"]
 
 
@@ -181,7 +184,7 @@ class Config(_Section):
         """Raises ConfigError for text that is not TOML or fields that are wrong."""
         try:
             return cls.from_dict(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
             raise ConfigError(f"{name} is not valid TOML: {error}.") from None
 
     @classmethod
@@ -239,7 +242,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(unknown("setting", place, _setting_names(model)))
         else:
-            lines.append(f"{place}: {problem['msg']}; given {problem['input']!r}.")
+            lines.append(f"{place}: {problem['msg']}; given {repr(problem['input'])[:_LONGEST]}.")
     return " ".join(lines)
 
 

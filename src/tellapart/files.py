@@ -1,12 +1,17 @@
-"""Files written whole or not at all, and where the caches of this user lie."""
+"""Files written whole or not at all, cells that no spreadsheet computes, and where the caches of this user lie."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# What a spreadsheet takes for a formula, which a file's or a class's name can be. A number is none.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 
 
 @contextmanager
@@ -38,6 +43,24 @@ def write_text(path: Path, text: str) -> None:
 def read_text(path: Path) -> str:
     """What `write_text` wrote."""
     return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def as_cell(text: str) -> str:
+    """A cell of a csv that a spreadsheet does not compute: what begins like a formula gets an apostrophe before it.
+
+    >>> as_cell("=1+1"), as_cell("cat"), as_cell("-1")
+    ("'=1+1", 'cat', '-1')
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text that `as_cell` made a cell of.
+
+    >>> from_cell("'=1+1"), from_cell("'tis")
+    ('=1+1', "'tis")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _umask() -> int:

@@ -15,6 +15,9 @@ Kind = Literal["binary", "multiclass"]
 Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
+MAX_SIDE = 8192
+"""Pixels of a side that a network may ask for: far more than any does, and one picture still fits into memory."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -49,7 +52,11 @@ class Task:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Task:
-        return cls(tuple(values["classes"]))
+        """Raises ConfigError, KeyError or TypeError for values that to_dict did not make."""
+        classes = values["classes"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise ConfigError("Class names are a list of texts.")
+        return cls(tuple(classes))
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,10 @@ class ImageSpec:
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ConfigError(f"A picture has at least one pixel a side; given {self.height}x{self.width}.")
+        if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
+            raise ConfigError(
+                f"A network takes pictures of 1 to {MAX_SIDE:,} pixels a side; given {self.height}x{self.width}."
+            )
         if self.channels not in (1, 3):
             raise ConfigError(f"channels is 1 (grey) or 3 (colour); given {self.channels}.")
         for name, value, known in (("fit", self.fit, Fit), ("interpolation", self.interpolation, Interpolation)):
@@ -92,4 +101,7 @@ class ImageSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
+        """Raises ConfigError or TypeError for values that to_dict did not make."""
+        if not all(isinstance(values[name], int) for name in ("height", "width", "channels") if name in values):
+            raise ConfigError("height, width and channels are whole numbers.")
         return cls(**values)

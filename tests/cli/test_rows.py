@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tellapart.cli.resume import _key, _read
 from tellapart.cli.rows import Output, write
+from tellapart.files import from_cell
 from tellapart.inference.predictor import Prediction
 from tests.strategies import names, texts
 
@@ -57,11 +58,11 @@ def figure(value: float) -> str:
 def test_csv_is_read_again_row_for_row_by_the_csv_module(given: tuple[tuple[str, ...], list[Prediction]]) -> None:
     known, rows = given
     header, *found = csv.reader(io.StringIO(printed(known, rows, Output.csv), newline=""))
-    assert header == ["path", "label", "probability", "verdict", "distance", *known, "error"]
+    assert list(map(from_cell, header)) == ["path", "label", "probability", "verdict", "distance", *known, "error"]
     for row, cells in zip(rows, found, strict=True):
         values = [figure(row.probabilities.get(label, float("nan"))) for label in known]
         said = [row.label, figure(row.probability), row.verdict, figure(row.distance)]
-        assert cells == [shown(row.path), *said, *values, shown(row.error)]
+        assert list(map(from_cell, cells)) == [shown(row.path), *said, *values, shown(row.error)]
 
 
 @given(predictions())

@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 import tellapart as ta
-
-
-def without_clock(run: ta.Run) -> list[dict[str, Any]]:
-    """History without what the clock decides."""
-    return [{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")} for row in run.history]
+from tests import same_run
 
 
 @pytest.fixture(scope="session")
 def figures() -> Callable[[ta.Run], list[dict[str, Any]]]:
-    return without_clock
+    return same_run.without_clock
 
 
 @pytest.fixture(scope="session")
 def assert_same_run() -> Callable[[ta.Run, ta.Run], None]:
-    """Same history, bit-equal weights."""
-
-    def compare(one: ta.Run, other: ta.Run) -> None:
-        assert without_clock(one) == without_clock(other)
-        for ours, theirs in zip(one.model().get_weights(), other.model().get_weights(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-
-    return compare
+    return same_run.assert_same_run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ class _PlainProgress(Progress):
             self.line("  ".join(part for part in (f"{stage}: {done} of {total}", detail) if part))
 
     def line(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(harmless(text), file=sys.stderr, flush=True)
 
 
 class _LiveProgress(Progress):
@@ -76,18 +77,22 @@ class _LiveProgress(Progress):
         self._bar.update(self._task, completed=done, total=total, detail=detail)
 
     def line(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(harmless(text), markup=False, highlight=False)
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table; a column whose name starts with `>` is set to the right."""
+    """An empty table, whose cells are shown `harmless`; a column whose name starts with `>` is set to the right."""
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    class Harmless(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(harmless(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    made = Harmless(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+            harmless(column.removeprefix(">")), justify="right" if column.startswith(">") else "left", overflow="fold"
         )
     return made
 
@@ -97,14 +102,31 @@ def show(value: Any) -> None:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "0")) or 160
-    Console(width=width, markup=False, highlight=False, emoji=False).print(value)
+    shown = harmless(value) if isinstance(value, str) else value
+    Console(width=width, markup=False, highlight=False, emoji=False).print(shown)
 
 
 def show_json(value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    if printable(text) != text:
-        text = json.dumps(value, indent=2)
-    print(text)
+    print(json_text(value, indent=2))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON with the letters of all scripts as they are, unless it holds what is not `harmless`: then all in ASCII."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text if harmless(text) == text else json.dumps(value, indent=indent)
+
+
+# Controls but for line breaks and tabs: a terminal obeys them. And the marks that turn the direction of what follows.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """`printable` text for people, in which names of files and classes cannot steer the terminal: controls are escaped.
+
+    >>> harmless("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), printable(text))
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ Answers go to standard output, progress to standard error. Exit codes: 0 done, 1
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -15,13 +16,20 @@ from typing import Annotated
 import typer
 
 from tellapart import __version__
-from tellapart.cli.console import WRONG
+from tellapart.cli.console import WRONG, harmless
 from tellapart.errors import TellapartError
 
 COMMANDS = (
     "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "tune", "export", "serve",
     "report", "runs", "models", "recipes", "layouts", "fetch",
 )  # fmt: skip
+
+_ROOM = "Make room there, or name another place; a run goes on with: tellapart train --resume RUN"
+_RIGHTS = "Name another place, or let yourself write there."
+DISK = {
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: _RIGHTS, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS,
+}  # fmt: skip
+"""What a person can mend about a disk, in whatever part it is met."""
 
 app = typer.Typer(
     name="tellapart",
@@ -59,7 +67,7 @@ def run() -> None:
     try:
         app()
     except TellapartError as error:
-        print(f"tellapart: {error}", file=sys.stderr)
+        print(f"tellapart: {harmless(str(error))}", file=sys.stderr)
         sys.exit(WRONG)
     except KeyboardInterrupt:
         print("tellapart: stopped by Ctrl-C", file=sys.stderr)
@@ -68,6 +76,12 @@ def run() -> None:
         # The reader of the answer went away, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(harmless(f"tellapart: {where}{os.strerror(error.errno or 0)}. {DISK[error.errno]}"), file=sys.stderr)
+        sys.exit(WRONG)
     finally:
         # Python looks through every object once more as it ends: a second, where TensorFlow is loaded.
         gc.freeze()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from tellapart.cli.console import printable
 from tellapart.cli.rows import Output, columns, write_row
 from tellapart.errors import ConfigError
-from tellapart.files import read_text, write_text
+from tellapart.files import from_cell, read_text, write_text
 
 try:
     import fcntl
@@ -136,7 +136,7 @@ def _cells(text: str) -> list[str]:
 def _csv_row(text: str, header: list[str], number: int) -> tuple[str, str] | None:
     """Path and error; None for what is no row, as on the first line."""
     cells = _cells(text)
-    return (cells[0], cells[-1]) if number > 1 and len(cells) == len(header) else None
+    return (from_cell(cells[0]), cells[-1]) if number > 1 and len(cells) == len(header) else None
 
 
 def _json_row(text: str, classes: tuple[str, ...]) -> tuple[str, str] | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tellapart.cli.console import printable
+from tellapart.cli.console import harmless, json_text, printable
+from tellapart.files import as_cell
 
 if TYPE_CHECKING:
     from tellapart.inference.predictor import Prediction
@@ -56,8 +56,8 @@ def write(
 
 
 def columns(classes: tuple[str, ...]) -> list[str]:
-    """The header of csv."""
-    return ["path", "label", "probability", "verdict", "distance", *classes, "error"]
+    """The header of csv. Names in it, as in all cells, are written as files.as_cell does."""
+    return ["path", "label", "probability", "verdict", "distance", *map(as_cell, classes), "error"]
 
 
 def write_row(file: TextIO, cells: Sequence[str]) -> None:
@@ -72,23 +72,29 @@ def write_row(file: TextIO, cells: Sequence[str]) -> None:
 
 
 def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
-    width = max(map(len, classes))
+    width = max(len(harmless(name)) for name in classes)
     for p in predictions:
         if p.error:
-            answer = f"error: {printable(p.error)}"
+            answer = f"error: {_on_a_line(p.error)}"
         else:
-            answer = "   ".join(f"{label:{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
+            answer = "   ".join(f"{_on_a_line(label):{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
             answer += f"   {p.verdict:6}" if p.verdict else ""
-        file.write(f"{answer:{width + 9}}   {printable(p.path)}\n")
+        file.write(f"{answer:{width + 9}}   {_on_a_line(p.path)}\n")
+
+
+def _on_a_line(text: str) -> str:
+    """A name that holds a line break makes no row of its own."""
+    return harmless(text).replace("\n", "\\n")
 
 
 def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], header: bool) -> None:
+    text = harmless if file.isatty() else printable
     if header:
-        write_row(file, columns(classes))
+        write_row(file, [text(name) for name in columns(classes)])
     for p in predictions:
         values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
-        said = [p.label, _figure(p.probability), p.verdict, _figure(p.distance)]
-        write_row(file, [printable(p.path), *said, *values, printable(p.error)])
+        said = [as_cell(text(p.label)), _figure(p.probability), p.verdict, _figure(p.distance)]
+        write_row(file, [as_cell(text(p.path)), *said, *values, as_cell(text(p.error))])
 
 
 def _figure(value: float) -> str:
@@ -99,7 +105,7 @@ def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool)
     """One array, or with `lines` one object a line."""
     before = "" if lines else "["
     for p in predictions:
-        text = json.dumps(_plain(p), ensure_ascii=False)
+        text = json_text(_plain(p))
         file.write(f"{text}\n" if lines else f"{before}\n  {text}")
         before = ","
     if not lines:

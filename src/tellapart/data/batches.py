@@ -31,6 +31,29 @@ OpenRow = Callable[[Path, str], Path | NDArray[np.uint8]]
 _ORDER = int.from_bytes(b"order")
 
 
+def catalogued(root: Path, picture: Picture, open_row: OpenRow) -> bytes | NDArray[np.uint8]:
+    """What data.pixels.read takes for a picture of a catalog, if it is the one that was catalogued.
+
+    Whoever shows or computes with pictures that a run names goes this way: the catalog may be a stranger's, and name
+    any file of this machine. Raises PictureError for another content than the digest says and for what is no file,
+    OSError, SourceError.
+    """
+    opened = open_row(root, picture.path)
+    content = _whole(opened) if isinstance(opened, Path) else opened
+    if picture.digest and content_digest(content) != picture.digest:
+        raise PictureError("unreadable", "it changed since the catalog was made; read the pictures again")
+    return content
+
+
+def _whole(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise PictureError("unreadable", "it is no file")
+        return path.read_bytes()
+    except ValueError as error:  # a zero byte in the path
+        raise PictureError("unreadable", str(error)) from error
+
+
 class Pictures:
     """The pixels of a catalog's pictures, by row. From the cache where they are there, else decoded on the way.
 
@@ -78,10 +101,7 @@ class Pictures:
     def _decode(self, row: int) -> NDArray[np.uint8]:
         picture = self._pictures[row]
         try:
-            opened = self._open_row(self._root, picture.path)
-            content = opened.read_bytes() if isinstance(opened, Path) else opened
-            if picture.digest and content_digest(content) != picture.digest:
-                raise PictureError("unreadable", "it changed since the catalog was made; read the pictures again")
+            content = catalogued(self._root, picture, self._open_row)
             return road.read(content, self.spec, max_pixels=self._max_pixels)
         except PictureError as error:
             raise PictureError(error.reason, f"{picture.path}: {error.detail}") from error

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
-from tellapart.files import replacing
+from tellapart.files import as_cell, from_cell, replacing
 from tellapart.task import Task
 
 Split = Literal["train", "validation", "test"]
@@ -98,20 +98,30 @@ class Catalog:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for picture in self.pictures:
-                writer.writerow([getattr(picture, column) for column in COLUMNS])
+                writer.writerow([as_cell(str(getattr(picture, column))) for column in COLUMNS])
 
 
 def read_pictures(path: Path) -> tuple[Picture, ...]:
-    """The rows of a catalog.csv. Raises RunError for a file that is none."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) not in (COLUMNS, OLDER_COLUMNS):
-            raise RunError(
-                f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}."
-            )
-        return tuple(_picture(row) for row in rows)
+    """The rows of a catalog.csv. Raises RunError for a file that is none.
+
+    A row in a split has the digest of its picture, by which whoever opens the file knows that it is that picture: a
+    catalog from a stranger may name any file of this machine.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) not in (COLUMNS, OLDER_COLUMNS):
+                raise RunError(
+                    f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}."
+                )
+            return tuple(_picture(row) for row in rows)
+    except (csv.Error, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
 
 
 def _picture(row: dict[str, str]) -> Picture:
-    words = {name: value for name, value in row.items() if name not in ("width", "height")}
-    return Picture(**words, width=int(row["width"]), height=int(row["height"]))
+    words = {name: from_cell(value) for name, value in row.items() if name not in ("width", "height")}
+    picture = Picture(**words, width=int(row["width"]), height=int(row["height"]))
+    if picture.split not in ("", *SPLITS) or (picture.split and not picture.error and not picture.digest):
+        raise ValueError(f"the row of {picture.path!r} has no digest, or a split that is none")
+    return picture

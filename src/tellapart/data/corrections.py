@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,15 +18,13 @@ from typing import Literal, get_args
 from tellapart.data.findings import Finding
 from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, unknown
-from tellapart.files import replacing
+from tellapart.files import as_cell, from_cell, replacing
 
 Action = Literal["relabel", "drop", "regroup"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 COLUMNS = ("path", "action", "label", "group", "reason")
 _DONE: dict[str, str] = {"relabel": "relabelled", "drop": "dropped", "regroup": "regrouped"}
 _SHOWN = 5
-# What a spreadsheet takes for a formula, which a file name can be; an apostrophe before it makes it text.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row in corrections:
-            writer.writerow([_as_text(getattr(row, column)) for column in COLUMNS])
+            writer.writerow([as_cell(getattr(row, column)) for column in COLUMNS])
 
 
 def read_corrections(path: Path) -> tuple[Correction, ...]:
@@ -76,7 +73,7 @@ def read_corrections(path: Path) -> tuple[Correction, ...]:
         )
     corrections, wrong = [], []
     for row in rows:
-        cells = {column: _from_text(row.get(column) or "") for column in COLUMNS}
+        cells = {column: from_cell(row.get(column) or "") for column in COLUMNS}
         if not any(cells.values()):
             continue
         problem = _problem(cells)
@@ -153,11 +150,3 @@ def _refuse(name: Path | str, wrong: list[str]) -> None:
         more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         shown = "".join(f"\n  {line}" for line in wrong[:_SHOWN])
         raise ConfigError(f"{name} cannot be applied; nothing was done. Mend or remove these rows:{shown}{more}")
-
-
-def _as_text(cell: str) -> str:
-    return f"'{cell}" if _FORMULA.match(cell) else cell
-
-
-def _from_text(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -138,6 +138,8 @@ def _decoded(
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
                 name = os.path.join(root, row.path)  # noqa: PTH118
+                if not os.path.isfile(name) and os.path.exists(name):  # noqa: PTH110, PTH113 - speed
+                    raise PictureError("unreadable", "it is no file")  # a pipe would be waited for, a device has no end
                 with open(name, "rb", buffering=0) as file:  # noqa: PTH123
                     stamp = _stamp(name, os.fstat(file.fileno()))
                     content: bytes | NDArray[np.uint8] = file.read()
@@ -149,6 +151,8 @@ def _decoded(
             error = str(problem)
         except OSError as problem:
             error = f"unreadable: {problem.strerror or problem}"
+        except ValueError as problem:  # a zero byte in the path
+            error = f"unreadable: {problem}"
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
         if decoded.thumbnail is not None and min(decoded.width, decoded.height) >= TINY:

@@ -51,7 +51,8 @@ class Thresholds:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Thresholds:
-        return cls(values["target"], values["sure"], values["unlike"])
+        unlike = values["unlike"]
+        return cls(float(values["target"]), float(values["sure"]), None if unlike is None else float(unlike))
 
 
 def choose_thresholds(

@@ -227,11 +227,12 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     from tellapart.explain.figures import ROWS, SHOWN, filters_figure, maps_figure
     from tellapart.explain.maps import feature_maps, first_filters
     from tellapart.models.backend import start_keras
+    from tellapart.models.keras_file import open_keras
 
     progress.update("starting TensorFlow", 0, 1)
-    keras = start_keras()
+    start_keras()
     progress.update("starting TensorFlow", 1, 1)
-    model = keras.models.load_model(run.require(run.model_file, "trained network"))
+    model = open_keras(run.require(run.model_file, "trained network"))
     maps = feature_maps(model, seen, SHOWN)
     figures: dict[str, Figure] = {}
     for start in range(0, len(maps), ROWS):

@@ -22,6 +22,7 @@ from tellapart.errors import ExportError, MissingExtraError
 from tellapart.inference.export import convert, quiet
 from tellapart.inference.predictor import METADATA_KEY, open_session
 from tellapart.models.backend import start_keras
+from tellapart.models.keras_file import open_keras
 
 if TYPE_CHECKING:
     import keras
@@ -172,7 +173,7 @@ def _write_keras(shipment: Shipment, path: Path) -> None:
 
 
 def _run_keras(path: Path) -> Run:
-    model = start_keras().models.load_model(path)
+    model = open_keras(path)
     return lambda pictures: _arrays(model(pictures, training=False))
 
 

@@ -18,7 +18,7 @@ from tellapart.data.duplicates import leaks
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
-from tellapart.files import replacing
+from tellapart.files import as_cell, replacing
 from tellapart.inference.predictor import Metadata, Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
 from tellapart.task import Task
@@ -115,16 +115,17 @@ def told_of_leaks(
 
 def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:
     """predictions.csv: path, true label, predicted label, its probability, verdict, distance from the nearest class,
-    then each class's probability."""
+    then each class's probability; names as files.as_cell writes them."""
     truth = {p.path: p.label for p in catalog.pictures}
     with (
         replacing(path) as neighbour,
         neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["path", "truth", "label", "probability", "verdict", "distance", *catalog.task.classes])
+        names = map(as_cell, catalog.task.classes)
+        writer.writerow(["path", "truth", "label", "probability", "verdict", "distance", *names])
         for p in predictions:
             values = [f"{p.probabilities[name]:.6f}" for name in catalog.task.classes]
             distance = "" if math.isnan(p.distance) else f"{p.distance:.6f}"
-            said = [p.label, f"{p.probability:.6f}", p.verdict, distance]
-            writer.writerow([p.path, truth[p.path], *said, *values])
+            said = [as_cell(p.label), f"{p.probability:.6f}", p.verdict, distance]
+            writer.writerow([as_cell(p.path), as_cell(truth[p.path]), *said, *values])

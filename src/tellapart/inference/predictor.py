@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import mmap
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 
 from tellapart.data import pixels
 from tellapart.data.pixels import Source
-from tellapart.errors import ExportError, PictureError
+from tellapart.errors import ConfigError, ExportError, PictureError
 from tellapart.evaluation.verdicts import Thresholds, Verdict
+from tellapart.inference.onnx_file import refuse_other_files
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec, Task
 
@@ -78,33 +80,50 @@ class Metadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
+        """Raises ConfigError, or as Python does for what is not built so, for values that to_dict did not make."""
         thresholds = values.get("thresholds")
         return cls(
             Task.from_dict(values["task"]),
             ImageSpec.from_dict(values["image"]),
             thresholds and Thresholds.from_dict(thresholds),
-            values.get("temperature", 1.0),
+            float(values.get("temperature", 1.0)),
         )
 
 
 def open_session(path: Path, threads: int | None = None, addition: bytes = b"") -> onnxruntime.InferenceSession:
-    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use.
+    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use, or
+    that would have the runtime read other files.
 
     addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
     read as one.
     """
     import onnxruntime
 
+    model = _checked(path, addition)
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cores()
     options.log_severity_level = 3
     # Threads that wait in a loop take the processor from those that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Its other format, which the first bytes of a file would choose, is not what was looked through.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        model = path.read_bytes() + addition if addition else os.fspath(path)
         return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
         raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
+
+
+def _checked(path: Path, addition: bytes) -> bytes | str:
+    """What ONNX Runtime opens: the file's path, or its bytes with the addition, looked through before."""
+    try:
+        with path.open("rb") as file:
+            whole = None if addition else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            content = file.read() + addition if whole is None else whole
+    except (OSError, ValueError) as error:  # ValueError: an empty file
+        raise ExportError(f"{path} cannot be read as an ONNX model: {error}.") from None
+    refuse_other_files(memoryview(content), str(path))
+    return content if isinstance(content, bytes) else os.fspath(path)
 
 
 class Predictor:
@@ -125,7 +144,7 @@ class Predictor:
                 f"{self.path} carries no class names and picture size, so tellapart did not write it. "
                 "Use the model.onnx of a run, or a file from `tellapart export`."
             )
-        self.metadata = Metadata.from_dict(json.loads(entry))
+        self.metadata = _described(entry, self._session, self.path)
         self.task, self.spec = self.metadata.task, self.metadata.spec
         self._input = self._session.get_inputs()[0].name
         names = [output.name for output in self._session.get_outputs()]
@@ -154,9 +173,22 @@ class Predictor:
     def _run(
         self, engine: onnxruntime.InferenceSession, batch: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        given = engine.run(self._asked, {self._input: batch})
+        given = self._ask(engine, self._asked, batch)
         distance = 1 - given[1].astype(np.float64).max(axis=1) if given[1:] else np.full(len(batch), np.nan)
         return every_class(self.task, given[0]), distance
+
+    def _ask(
+        self, engine: onnxruntime.InferenceSession, names: list[str], batch: NDArray[np.uint8]
+    ) -> list[NDArray[np.floating]]:
+        """Raises ExportError where the graph cannot be computed, or answers for other classes than the file names."""
+        try:
+            given: list[NDArray[np.floating]] = engine.run(names, {self._input: batch})
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
+            raise ExportError(f"{self.path} cannot be computed: {error}") from None
+        wanted = (len(batch), 1 if self.task.kind == "binary" else len(self.task.classes))
+        if given[0].shape != wanted:
+            raise ExportError(f"{self.path} answers {given[0].shape} where its classes want {wanted}. Export it again.")
+        return given
 
     def class_activation(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Probabilities, and each place's share of each logit, (n, rows, columns, units): see models.answers.
@@ -166,13 +198,19 @@ class Predictor:
         if not self.tells_places:
             raise ExportError(f"{self.path} does not tell which places of a picture speak for a class.")
         engine = self._engine(self._threads) if self._gives_places else self._with_addition()
-        said, shares = engine.run([self._asked[0], "class_activation"], {self._input: batch})
+        said, shares = self._ask(engine, [self._asked[0], "class_activation"], batch)
         return every_class(self.task, said), shares
 
     def _with_addition(self) -> onnxruntime.InferenceSession:
         with self._opening:
             if self._explaining is None:
-                self._explaining = open_session(self.path, self._threads, base64.b64decode(self._addition))
+                try:
+                    addition = base64.b64decode(self._addition, validate=True)
+                except ValueError as error:
+                    raise ExportError(
+                        f"{self.path} is damaged: what it adds to tell places is none ({error})."
+                    ) from None
+                self._explaining = open_session(self.path, self._threads, addition)
             return self._explaining
 
     def predict(self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
@@ -214,6 +252,25 @@ class Predictor:
             return str(error)
         except OSError as error:
             return f"unreadable: {error.strerror or error}"
+
+
+def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) -> Metadata:
+    """What the file says of itself. Raises ExportError where that is damaged, or another network's than the graph."""
+    try:
+        metadata = Metadata.from_dict(json.loads(entry))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError) as error:
+        raise ExportError(f"{path} carries a damaged description of itself ({error}). Export it again.") from None
+    given, answer = session.get_inputs()[0], session.get_outputs()[0]
+    units = 1 if metadata.task.kind == "binary" else len(metadata.task.classes)
+    # A side that the graph leaves open is a name there.
+    sides = [*zip(given.shape[1:], metadata.spec.shape, strict=False), *zip(answer.shape[1:], (units,), strict=False)]
+    fits = len(given.shape) == 4 and len(answer.shape) == 2 and given.type == "tensor(uint8)"
+    if not fits or any(isinstance(side, int) and side != said for side, said in sides):
+        raise ExportError(
+            f"{path} says that it takes pictures of {metadata.spec.shape} and tells {len(metadata.task.classes)} "
+            f"classes apart; its graph takes {given.type} {given.shape} and answers {answer.shape}. Export it again."
+        )
+    return metadata
 
 
 def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]:

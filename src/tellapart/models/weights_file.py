@@ -109,11 +109,33 @@ def _h5_shapes(path: Path) -> tuple[Counter[tuple[int, ...]], bool]:
 
     try:
         with h5py.File(path) as file:
+            found = elsewhere(file)
+            if found:
+                raise ModelError(f"{path} is refused: what it calls {found} lies in another file, or in another place.")
             file.visititems(count)
             # Attributes too long for one are numbered.
             return shapes, any(name.startswith("layer_names") for name in file.attrs)
     except OSError as error:
         raise ModelError(f"{path} cannot be read as an HDF5 file of weights: {error}.") from None
+
+
+def elsewhere(file: Any, *, whole: bool = False) -> str | None:
+    """The name of something in an open h5py.File that is kept in another file or is a link by name, which could put any
+    file of this machine into a network; None where all lies inside. whole: and that takes as many bytes as it holds, so
+    that no array is larger once it is read."""
+    import h5py
+
+    def link(name: str, found: object) -> str | None:
+        return None if isinstance(found, h5py.HardLink) else name
+
+    def array(name: str, item: object) -> str | None:
+        if not isinstance(item, h5py.Dataset):
+            return None
+        apart = item.is_virtual or item.external
+        return name if apart or (whole and item.id.get_storage_size() != item.nbytes) else None
+
+    named: str | None = file.visititems_links(link) or file.visititems(array)
+    return named
 
 
 def named_variables(model: keras.Model) -> dict[str, Any]:

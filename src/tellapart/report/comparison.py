@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.data import pixels
+from tellapart.data.batches import catalogued
 from tellapart.data.catalog import Picture
 from tellapart.data.sources import open_row
 from tellapart.errors import PictureError, SourceError
@@ -147,10 +148,10 @@ def _thumbnail(root: Path, picture: Picture) -> dict[str, str]:
     """An address that holds the picture as JPEG, in its own proportions; or why it cannot be shown."""
     from PIL import Image
 
-    scale = THUMBNAIL_SIDE / max(picture.width, picture.height)
+    scale = THUMBNAIL_SIDE / max(picture.width, picture.height, 1)
     height, width = (max(1, round(side * scale)) for side in (picture.height, picture.width))
     try:
-        pixel = pixels.read(open_row(root, picture.path), ImageSpec(height, width))
+        pixel = pixels.read(catalogued(root, picture, open_row), ImageSpec(height, width))
     except (PictureError, SourceError, OSError) as error:
         reason = error.reason if isinstance(error, PictureError) else str(error)
         return {"source": "", "missing": f"The picture cannot be read any more: {reason}."}

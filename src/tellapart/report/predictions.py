@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.files import from_cell
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -38,13 +40,14 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
     """
     if not path.exists():
         return None
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        width = len(classes)
-        starts = [i for i in range(2, len(header) - width + 1) if header[i : i + width] == list(classes)]
-        position = {name: index for index, name in enumerate(classes)}
-        rows = list(reader)
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            header, *rows = ([from_cell(cell) for cell in row] for row in csv.reader(file))
+    except (ValueError, csv.Error):  # ValueError: no row at all
+        return None
+    width = len(classes)
+    starts = [i for i in range(2, len(header) - width + 1) if header[i : i + width] == list(classes)]
+    position = {name: index for index, name in enumerate(classes)}
     if not starts or not rows or any(len(row) != len(header) or row[1] not in position for row in rows):
         return None
     start = starts[-1]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
-from tellapart.data.batches import Batches, Pictures, labels_of
+from tellapart.data.batches import Batches, Pictures, catalogued, labels_of
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.errors import ExportError, PictureError, RunError, TellapartError
@@ -38,12 +38,19 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     """Write report.html and the figures, each whole or not at all. Raises RunError for a run without an evaluation."""
     stage, steps = "writing the report", 3
     progress.update(stage, 0, steps)
-    report = _input(run)
-    progress.update(stage, 1, steps)
-    for name, svg in _figures(report).items():
-        write_text(run.figures / f"{name}.svg", svg)
+    try:
+        report = _input(run)
+        progress.update(stage, 1, steps)
+        figures, page = _figures(report), render(report)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RunError(
+            f"{run.path} does not hold what a report is made of ({error!r}): it is damaged, or from another version of "
+            "tellapart. Train the run again."
+        ) from error
     progress.update(stage, 2, steps)
-    write_text(run.report_file, render(report))
+    for name, svg in figures.items():
+        write_text(run.figures / f"{name}.svg", svg)
+    write_text(run.report_file, page)
     progress.update(stage, steps, steps)
 
 
@@ -177,23 +184,27 @@ class _Thumbnails:
         picture = self._pictures.get(path)
         if picture is None:
             raise TellapartError(f"{path} does not stand in the catalog")
-        scale = min(1.0, side / max(picture.width, picture.height))
+        scale = min(1.0, side / max(picture.width, picture.height, 1))
         height, width = (max(1, round(length * scale)) for length in (picture.height, picture.width))
-        return pixels.read(open_row(self._root, path), ImageSpec(height, width, self._channels))
+        content = catalogued(self._root, picture, open_row)
+        return pixels.read(content, ImageSpec(height, width, self._channels))
 
 
 class _Heat:
     """Paths and a class name for each -> what the network saw with the places that spoke for that class laid over."""
 
     def __init__(self, predictor: Predictor, catalog: Catalog) -> None:
-        self._predictor, self._catalog = predictor, catalog
+        self._predictor, self._root = predictor, catalog.root
+        self._pictures = {picture.path: picture for picture in catalog.pictures}
 
     def __call__(self, paths: Sequence[str], labels: Sequence[str]) -> list[NDArray[np.uint8] | None]:
         predictor = self._predictor
         found: dict[int, NDArray[np.uint8]] = {}
         for place, path in enumerate(paths):
             with suppress(TellapartError, OSError):
-                found[place] = pixels.read(open_row(self._catalog.root, path), predictor.spec)
+                if path in self._pictures:
+                    content = catalogued(self._root, self._pictures[path], open_row)
+                    found[place] = pixels.read(content, predictor.spec)
         if not found:
             return [None] * len(paths)
         classes = np.array([predictor.task.index(labels[place]) for place in found])

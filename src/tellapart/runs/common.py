@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tellapart.data.catalog import Picture, read_pictures
 from tellapart.errors import RunError
+from tellapart.files import from_cell
 from tellapart.runs.run import RunFolder
 
 
@@ -139,11 +140,11 @@ def _read_predictions(run: RunFolder) -> dict[str, Answer]:
     path = run.require(run.predictions_file, "predictions")
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file)
-        header = next(rows, [])
         try:
+            header = next(rows, [])
             place, label, probability = (header.index(name) for name in ("path", "label", "probability"))
-            return {row[place]: Answer(row[label], float(row[probability])) for row in rows}
-        except (ValueError, IndexError) as error:
+            return {from_cell(row[place]): Answer(from_cell(row[label]), float(row[probability])) for row in rows}
+        except (ValueError, IndexError, csv.Error) as error:
             raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
 
 

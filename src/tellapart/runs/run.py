@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, read_pictures
 from tellapart.data.findings import Finding
-from tellapart.errors import RunError
+from tellapart.errors import ConfigError, RunError
 from tellapart.files import read_text, replacing, write_text
 from tellapart.task import ImageSpec, Task
 
@@ -33,6 +34,12 @@ FORMAT = 1
 CLEAN_PART = "_without_leaks"
 """Ends the name of a split in metrics.json: its pictures that have no copy among those that were learned from."""
 STATUSES = ("training", "interrupted", "failed", "done")
+
+
+_DAMAGE = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError, ConfigError,
+)  # fmt: skip
+"""What reading a file of a run raises where it holds something else than was written."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +127,15 @@ class RunFolder:
                     f"{self.path} was written by another version of tellapart (format {record['tellapart_run']}, "
                     f"this one reads {FORMAT}). Use the version {record.get('versions', {}).get('tellapart')}."
                 )
+            if not all(isinstance(record[name], str) for name in ("status", "data", "created")):
+                raise TypeError("status, data and created are texts")
+            _ = Task.from_dict(record["task"]), ImageSpec.from_dict(record["image"])
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} is not a run: it has no run.json. A run is a folder that `tellapart train` wrote."
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self.run_file} is damaged or not from tellapart ({error!r}).") from None
+        except _DAMAGE as error:
+            raise _damaged(self.run_file, error) from None
         return dict(record)
 
     @property
@@ -147,10 +157,13 @@ class RunFolder:
     @property
     def catalog(self) -> Catalog:
         record = self.record
-        findings = tuple(Finding(**{**row, "paths": tuple(row["paths"])}) for row in record["findings"])
-        return Catalog(
-            Path(record["data"]), self.task, read_pictures(self.catalog_file), findings, record.get("layout", "")
-        )
+        with self._reading(self.run_file):
+            findings = tuple(Finding(**{**row, "paths": tuple(row["paths"])}) for row in record["findings"])
+        pictures, task = read_pictures(self.require(self.catalog_file, "catalog")), self.task
+        foreign = {picture.label for picture in pictures if picture.split} - set(task.classes)
+        if foreign:
+            raise _damaged(self.catalog_file, ValueError(f"it names {min(foreign)!r}, a class that run.json does not"))
+        return Catalog(Path(record["data"]), task, pictures, findings, str(record.get("layout", "")))
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -160,9 +173,12 @@ class RunFolder:
         rows = []
         for line in read_text(self.history_file).splitlines():
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(row, dict):
+                raise _damaged(self.history_file, TypeError("a line that is no object"))
+            rows.append(row)
         return rows
 
     @property
@@ -170,7 +186,11 @@ class RunFolder:
         """metrics.json: by split. Empty before the first evaluation."""
         if not self.metrics_file.exists():
             return {}
-        return dict(json.loads(read_text(self.metrics_file)))
+        with self._reading(self.metrics_file):
+            found = json.loads(read_text(self.metrics_file))
+            if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+                raise TypeError("it holds no object a split")
+            return found
 
     def write_means(self, means: NDArray[np.float32]) -> None:
         """(classes, width of the features)."""
@@ -182,11 +202,17 @@ class RunFolder:
         """What write_means wrote, or None. Raises RunError for a file that is no such array."""
         if not self.means_file.exists():
             return None
+        with self._reading(self.means_file):
+            # Mapped, so that a header that promises more than the file holds is told before memory is taken.
+            return np.array(np.load(self.means_file, mmap_mode="r", allow_pickle=False), np.float32)
+
+    @contextmanager
+    def _reading(self, file: Path) -> Iterator[None]:
+        """What goes wrong with a file of ours is told as such."""
         try:
-            found = np.load(self.means_file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.means_file} is damaged or not from tellapart ({error}).") from None
-        return np.asarray(found, np.float32)
+            yield
+        except _DAMAGE as error:
+            raise _damaged(file, error) from None
 
     def update(self, **values: Any) -> None:
         """Change fields of run.json, whole or not at all."""
@@ -218,9 +244,15 @@ class RunFolder:
 
 
 def open_run(path: str | os.PathLike[str]) -> RunFolder:
-    """A run that is there. Raises RunError for a missing, foreign or damaged folder."""
+    """A run that is there. Raises RunError for a missing, foreign or damaged folder, or one that leads elsewhere."""
     run = RunFolder(Path(path))
     _ = run.record
+    for folder in (run.checkpoint, run.figures, run.exports, run.explanations):
+        if folder.is_symlink():
+            raise RunError(
+                f"{folder} is a link, and what a run writes or clears there would be written or cleared elsewhere. "
+                "Put a folder of its own in its place."
+            )
     return run
 
 
@@ -316,6 +348,10 @@ def command_line() -> str:
     import shlex
 
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _damaged(file: Path, error: Exception) -> RunError:
+    return RunError(f"{file} is damaged or not from tellapart ({str(error) or type(error).__name__}).")
 
 
 def _now() -> str:

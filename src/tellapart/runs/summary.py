@@ -6,12 +6,12 @@ Reads: run.json, config.toml, history and metrics of each run. Read by: api, com
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tellapart.errors import ConfigError, unknown
+from tellapart.errors import ConfigError, RunError, unknown
 from tellapart.runs.run import RunFolder
 
 _CONDITION = re.compile(r"([\w-]+)\s*(>=|<=|!=|=|>|<)\s*(.*)")
@@ -64,23 +64,31 @@ SORTS: dict[str, Callable[[RunSummary], Any]] = {
 
 
 def summarize(run: RunFolder) -> RunSummary:
-    """The row of one run, however far it came."""
+    """The row of one run, however far it came. Raises RunError for figures that are none."""
     record, history = run.record, run.history
     split, values = next(iter(run.metrics.items()), (None, None))
-    return RunSummary(
-        run=str(run.path),
-        name=run.path.resolve().name,
-        status=record["status"],
-        created=record["created"],
-        model=run.config.model.name,
-        data=record["data"],
-        classes=len(record["task"]["classes"]),
-        epochs=len(history),
-        time=round(sum(row.get("seconds", 0.0) for row in history), 1),
-        split=split,
-        pictures=values["n"] if values else None,
-        accuracy=values["accuracy"] if values else None,
-    )
+    try:
+        return RunSummary(
+            run=str(run.path),
+            name=run.path.resolve().name,
+            status=record["status"],
+            created=record["created"],
+            model=run.config.model.name,
+            data=record["data"],
+            classes=len(record["task"]["classes"]),
+            epochs=len(history),
+            time=round(sum(row.get("seconds", 0.0) for row in history), 1),
+            split=split,
+            pictures=int(values["n"]) if values else None,
+            accuracy=_accuracy(values["accuracy"]) if values else None,
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunError(f"The figures of {run.path} are damaged or not from tellapart ({error!r}).") from None
+
+
+def _accuracy(values: Mapping[str, Any]) -> dict[str, float]:
+    """The figure with its interval, and what else it says."""
+    return {**values, **{name: float(values[name]) for name in ("value", "low", "high")}}
 
 
 def select(rows: Iterable[RunSummary], where: Sequence[str] = (), sort: str = "created") -> list[RunSummary]:

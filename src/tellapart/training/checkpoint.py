@@ -28,11 +28,18 @@ class Checkpoint:
 
     @property
     def state(self) -> dict[str, int]:
-        """{"epoch": newest, "best": best}, counted from 1; both 0 before the first epoch ended."""
+        """{"epoch": newest, "best": best}, counted from 1; both 0 before the first epoch ended. Raises RunError for a
+        file that says something else."""
         path = self.folder / "state.json"
         if not path.exists():
             return {"epoch": 0, "best": 0}
-        return dict(json.loads(read_text(path)))
+        try:
+            found = json.loads(read_text(path))
+            if not all(type(found[name]) is int for name in ("epoch", "best")):
+                raise TypeError("epoch and best are whole numbers")
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise RunError(f"The checkpoint {path} cannot be read ({error}). Start the run again.") from None
+        return dict(found)
 
     def save(self, model: keras.Model, epoch: int, best: int) -> None:
         _write(self.folder / f"weights-{epoch}.safetensors", model.variables)

@@ -31,11 +31,16 @@ from tellapart.files import cache_root
 MAX_MEMBERS = 2_000_000
 MAX_BYTES = 50_000_000_000
 MAX_DEPTH = 2
+MAX_RATIO = 200  # of bytes written to the archive's own: pictures hardly compress, idx files and drawings tenfold
+SMALL = 1_000_000_000  # so many bytes are written whatever the ratio
+_MAX_HEADER = 1 << 20  # bytes of a tar's longer header, which tarfile takes into memory whole
 STALE_SECONDS = 600.0  # an unfinished folder that nothing was written to for so long has lost its process
 _CHUNK = 1 << 20
+_CHUNK_AT_ONCE = 1 << 12  # of a zip's bzip2 and LZMA members, which zipfile unpacks without a bound on what comes of it
 _TAR_PADDING = 1 << 24  # far more than any program fills the end of a tar with
 _LEFT_OUT = ".left-out.json"
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
+# RecursionError: tarfile reads headers that follow headers one inside the other.
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class _Member:
     name: str
     kind: Literal["file", "folder", "other"]
     open: Callable[[], IO[bytes]]
+    chunk: int = _CHUNK
 
 
 def unpacked(archive: Path) -> tuple[Path, tuple[str, ...]]:
@@ -75,7 +81,8 @@ def unpack(
 ) -> None:
     """Unpack into a neighbour of target and rename it: target is whole or not there. Other processes may do the same.
 
-    max_members counts every member, max_bytes what is written; both include nested archives. Raises SourceError.
+    max_members counts every member, max_bytes what is written; both include nested archives. Beyond SMALL no more is
+    written than MAX_RATIO times the archive's size. Raises SourceError.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +93,8 @@ def unpack(
             f"Cannot write into {target.parent}: {error.strerror}. $TELLAPART_CACHE names another folder."
         ) from None
     try:
-        work = _Unpacking(neighbour, str(archive), max_members, max_bytes, max_depth)
+        allowed = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
+        work = _Unpacking(neighbour, str(archive), max_members, allowed, max_depth)
         work.into(archive, neighbour, str(archive), depth=1)
         (neighbour / _LEFT_OUT).write_text(json.dumps(work.left_out), encoding="utf-8")
         _put(neighbour, target)
@@ -174,7 +182,7 @@ class _Unpacking:
     def _write(self, member: _Member, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         with member.open() as source, place.open("wb") as file:
-            while chunk := source.read(_CHUNK):
+            while chunk := source.read(member.chunk):
                 self._bytes += len(chunk)
                 if self._bytes > self._limits[1]:
                     raise SourceError(
@@ -229,7 +237,8 @@ def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
             kind: Literal["file", "folder", "other"] = "folder" if info.filename.endswith("/") else "file"
             if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "other"
-            yield _Member(_zip_name(info), kind, opener(info))
+            at_once = info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+            yield _Member(_zip_name(info), kind, opener(info), _CHUNK_AT_ONCE if at_once else _CHUNK)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -242,8 +251,24 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         return info.filename
 
 
+class _BoundedHeader(tarfile.TarInfo):
+    """A member whose longer header (names, PAX records) fits into memory, which its compressed bytes do not tell.
+
+    Raises ValueError: of a TarError tarfile.open thinks that the archive is of another kind.
+    """
+
+    def _proc_member(self, bundle: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:  # whose list of holes has no end
+            raise ValueError(f"{self.name!r} is packed as a sparse file; pack it again without --sparse")
+        longer = self.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if longer and self.size > _MAX_HEADER:
+            raise ValueError(f"a header of {self.size:,} bytes, of which {_MAX_HEADER:,} are read")
+        found: tarfile.TarInfo = super()._proc_member(bundle)  # type: ignore[misc]
+        return found
+
+
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive) as bundle:
+    with tarfile.open(archive, tarinfo=_BoundedHeader) as bundle:
 
         def opener(info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
             def opened() -> IO[bytes]:

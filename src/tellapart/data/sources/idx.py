@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import DataConfig
+from tellapart.data.sources.archive import MAX_RATIO, SMALL
 from tellapart.data.sources.folders import split_named
 from tellapart.data.sources.listing import IDX_NAME, Listing, label_text, natural_key
 from tellapart.data.sources.source import Row, Source
@@ -123,7 +124,7 @@ def _load(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.uint8]:  # noqa: ARG001 - part of the key
+def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.uint8]:  # noqa: ARG001 - of the key
     """The array of an idx file: two zero bytes, the element type, the number of dimensions, each as a big-endian
     uint32, then the elements."""
     opened = gzip.open if path.suffix.lower() == ".gz" else open
@@ -139,6 +140,10 @@ def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.
                 raise SourceError(f"{path} is too short: it ends within its header. Copy or download it again.")
             shape = struct.unpack(f">{dimensions}I", sides)
             expected = math.prod(shape)
+            if expected > max(SMALL, MAX_RATIO * size):
+                raise SourceError(
+                    f"{path} promises {expected:,} bytes, which so small a file cannot hold. Copy or download it again."
+                )
             data = _up_to(file, expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{path} is damaged: {error}. Copy or download it again.") from None

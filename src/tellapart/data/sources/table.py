@@ -66,6 +66,8 @@ USUAL: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset", "partition", "set", "dataset", "fold"),
     "group": ("group", "group_id", "groups", "patient", "patient_id", "subject", "subject_id", "video", "video_id"),
 }
+MAX_ROWS = 20_000_000
+"""Of a parquet table, whose bytes do not tell how many rows they are of."""
 # Tried in this order for a name without a suffix, as in tables that hold an id.
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
@@ -335,7 +337,10 @@ def _load_parquet(path: Path) -> Table:
             raise
         raise MissingExtraError("Reading a parquet table", "tables") from None
     try:
-        columns = parquet.ParquetFile(path).read().to_pydict()
+        file = parquet.ParquetFile(path)
+        if file.metadata.num_rows > MAX_ROWS:
+            raise SourceError(f"{path} has {file.metadata.num_rows:,} rows; at most {MAX_ROWS:,} are read.")
+        columns = file.read().to_pydict()
     except ArrowException as error:
         raise SourceError(f"{path} is not a parquet table, or it is damaged: {error}") from None
     return Table(str(path), path.parent, columns)

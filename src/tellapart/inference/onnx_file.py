@@ -1,0 +1,91 @@
+"""An ONNX file from anywhere -> refused where it would have the runtime read other files.
+
+A network in ONNX is arithmetic alone, but the format lets weights lie in files beside it, named by any path: a
+stranger's file could carry parts of this machine's files into its answers. tellapart writes every network into one
+file, so what names another is refused, whatever the runtime's version thinks of the path. Imports no onnx, which
+prediction does without. Read by: predictor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tellapart.errors import ExportError
+
+# Which fields of a message hold which messages, from onnx.proto of the ONNX specification.
+_INSIDE: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
+_OPERATOR, _CONTEXT = 4, b"EPContext"  # of a node: a compiled engine, which may lie in another file
+_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+_DEEPEST = 64
+
+
+def refuse_other_files(content: bytes | memoryview, name: str) -> None:
+    """Raise ExportError for an ONNX model whose tensors or engines lie in other files, or that is no ONNX model.
+
+    name: of the file, for the message.
+    """
+    try:
+        for found in _outside(memoryview(content), "model", _DEEPEST):
+            raise ExportError(
+                f"{name} is refused: it keeps {found} in another file. tellapart writes a network into one file; ask "
+                "for it as one, or export the run again."
+            )
+    except (IndexError, ValueError) as error:
+        raise ExportError(f"{name} cannot be read as an ONNX model: {error}.") from None
+
+
+def _outside(message: memoryview, kind: str, depth: int) -> Iterator[str]:
+    """What lies in another file, in words, of a message and all in it."""
+    if not depth:
+        raise ValueError("its graphs lie deeper in each other than any network's")
+    for number, wire, value in _fields(message):
+        if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
+            yield "weights"
+        elif kind == "node" and number == _OPERATOR and isinstance(value, memoryview) and bytes(value) == _CONTEXT:
+            yield "a compiled engine"
+        elif wire == _BYTES and number in _INSIDE[kind] and isinstance(value, memoryview):
+            yield from _outside(value, _INSIDE[kind][number], depth - 1)
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """(number, wire type, value) of each field: protocol buffers' encoding, https://protobuf.dev/programming-guides/encoding."""
+    place = 0
+    while place < len(message):
+        key, place = _varint(message, place)
+        number, wire = (key & 0xFFFFFFFF) >> 3, key & 7  # readers take 32 bits of a key, whatever stands before them
+        value: int | memoryview = 0
+        if wire == _VARINT:
+            value, place = _varint(message, place)
+        elif wire in (_EIGHT, _FOUR):
+            place += 8 if wire == _EIGHT else 4
+        elif wire == _BYTES:
+            length, place = _varint(message, place)
+            value, place = message[place : place + length], place + length
+        else:
+            raise ValueError(f"it holds a field of the kind {wire}, which the format has not")
+        if place > len(message):
+            raise ValueError("it is cut off")
+        yield number, wire, value
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= len(message):
+            raise ValueError("it is cut off")
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & (2**64 - 1), place
+    raise ValueError("it holds a number longer than the format has")

@@ -1,0 +1,102 @@
+"""A .keras file from anywhere -> keras.Model, refused where it holds anything but what tellapart writes.
+
+The format is a zip of JSON that names classes, and an HDF5 file of arrays. Keras' safe mode keeps Lambda layers from
+running; older versions let other classes through, and a layer may load a vocabulary or a module from any path, an array
+lie in any file. Here only the classes of tellapart's own networks are built, from arrays that lie whole in the file.
+Read by: api, explain, inference.formats. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellapart.errors import RunError
+from tellapart.models.backend import start_keras
+from tellapart.models.weights_file import elsewhere
+
+if TYPE_CHECKING:
+    import keras
+
+LAYERS = frozenset(
+    (
+        "Activation", "Add", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D", "Cropping2D", "Dense",
+        "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "InputLayer",
+        "LayerNormalization", "MaxPooling2D", "Multiply", "ReLU", "Rescaling", "Reshape", "SeparableConv2D",
+        "UnitNormalization", "ZeroPadding2D",
+    )
+)  # fmt: skip
+"""What the networks of models.registry are made of; a test builds each and compares."""
+_PLAIN = ("keras.initializers", "keras.regularizers", "keras.constraints")
+_MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
+_TENSOR = "__keras_tensor__"  # stands in the configuration for what a layer gives
+_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+_LONGEST = 1 << 26  # bytes of a configuration: the largest network's has a million
+
+
+def open_keras(path: str | os.PathLike[str]) -> keras.Model:
+    """The network of a .keras file, not compiled. Raises RunError for a file that tellapart did not write so."""
+    path = Path(path)
+    keras = start_keras()
+    try:
+        _refuse_foreign(path)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, zipfile.BadZipFile, ValueError, TypeError, LookupError, RecursionError, MemoryError) as error:
+        raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
+
+
+def _refuse_foreign(path: Path) -> None:
+    import h5py
+
+    with zipfile.ZipFile(path) as bundle:
+        members = bundle.infolist()
+        # Keras does not compress: what is read is never more than the file holds.
+        packed = [member.filename for member in members if member.file_size > member.compress_size]
+        foreign = sorted({member.filename for member in members} - _MEMBERS) or packed
+        if foreign or len(members) != len(_MEMBERS):
+            raise RunError(
+                f"{path} is refused: it does not hold {', '.join(sorted(_MEMBERS))}, each once and unpacked."
+            )
+        if bundle.getinfo("config.json").file_size > _LONGEST:
+            raise RunError(f"{path} is refused: its configuration is longer than any network's.")
+        for module, name in _classes(json.loads(bundle.read("config.json"))):
+            if not _known(module, name):
+                raise RunError(
+                    f"{path} is refused: it holds {name} of {module}, which no network of tellapart does and which "
+                    "could run code or read files. Open it with Keras yourself if you trust whom it is from."
+                )
+        with h5py.File(io.BytesIO(bundle.read("model.weights.h5"))) as arrays:
+            found = elsewhere(arrays, whole=True)
+            if found:
+                raise RunError(f"{path} is refused: its array {found} does not lie whole in the file.")
+
+
+def _known(module: object, name: object) -> bool:
+    return (
+        (module == "keras.layers" and name in LAYERS)
+        or (module, name) in _MODELS
+        or module in _PLAIN
+        or (module is None and name == _TENSOR)
+    )
+
+
+def _classes(config: Any) -> Iterator[tuple[Any, Any]]:
+    """(module, name) of each class that a configuration asks for, but for compiling, which is not done."""
+    if isinstance(config, dict):
+        config = {key: value for key, value in config.items() if key != "compile_config"}
+    left = [config]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if "class_name" in value or "module" in value:
+                name, registered = value.get("class_name"), value.get("registered_name")
+                # Keras looks a registered name up first.
+                yield value.get("module"), name if registered in (None, name) else f"{name}, called {registered},"
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)

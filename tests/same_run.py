@@ -1,0 +1,21 @@
+"""When two runs are the same run: for all tests that stop one and go on, and for tools/soak.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tellapart as ta
+
+
+def without_clock(run: ta.Run) -> list[dict[str, Any]]:
+    """History without what the clock decides."""
+    return [{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")} for row in run.history]
+
+
+def assert_same_run(one: ta.Run, other: ta.Run) -> None:
+    """Same history, bit-equal weights."""
+    assert without_clock(one) == without_clock(other)
+    for ours, theirs in zip(one.model().get_weights(), other.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,478 @@
+"""The soak: what must not hurt a run is done to it again and again, and the outcome goes into docs/soak.md.
+
+    python -m tools.soak --kills 50 --seed 0 --write
+
+from the root of a checkout, about an hour on two cores. Every scenario is real: kill -9 at random moments, a file
+system that is full or read-only, two processes, a clock that is set back; and what comes out is compared, bit for bit,
+with what comes of a process that nobody disturbed. Full and read-only file systems are small ones in memory, which only
+root can mount: without that the scenario is skipped, and the page says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import tellapart as ta
+from tellapart.runs.run import versions
+from tests.conftest import make_shapes
+from tests.same_run import assert_same_run
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "soak.md"
+RUN = "from tellapart.cli.main import run; run()"
+SMALL = (
+    "model.name=cnn", "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]",
+    "model.dropout=0.3", "train.batch_size=4", "train.epochs=40", "train.patience=0", "train.learning_rate=0.003",
+    "augment=medium",
+)  # fmt: skip
+ON_BASE = (
+    "model.name=efficientnet-lite0", "image.height=96", "image.width=96", "model.dense=[8]", "augment=light",
+    "train.views=10", "train.epochs=3",
+)  # fmt: skip
+STREAM = 40_000
+"""Pictures on the standard input of predict."""
+DAY = 86_400
+# Python's clock, set back by a day whenever the marker file appears, as a machine does that finds a time server.
+SET_BACK = f"""
+import os, time, datetime
+real, marker = time.time, os.environ["SOAK_SET_BACK"]
+time.time = lambda: real() - {DAY} * os.path.exists(marker)
+class Clock(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(time.time(), tz)
+datetime.datetime = Clock
+{RUN}
+"""
+
+
+class Hurt(AssertionError):
+    """Something that was promised did not hold."""
+
+
+@dataclass
+class Bench:
+    """Where the soak works. pictures: class folders of made pictures; run: a finished, undisturbed run of them."""
+
+    folder: Path
+    kills: int
+    chance: random.Random
+    pictures: Path = field(init=False)
+    run: Path = field(init=False)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        self.pictures = make_shapes(self.folder / "pictures")
+        self.run = self.folder / "finished"
+        finish(start(train(self), self.run, cache=self.fresh()))
+
+    def fresh(self) -> Path:
+        self._count += 1
+        path = self.folder / f"{self._count}"
+        path.mkdir()
+        return path
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """run: does it and says what it did and what came out; raises Hurt or AssertionError."""
+
+    name: str
+    run: Callable[[Bench], str]
+    needs_mount: bool = False
+
+
+def settings(values: tuple[str, ...]) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+def train(bench: Bench, values: tuple[str, ...] = SMALL) -> list[object]:
+    return ["train", bench.pictures, *settings(values), "--out"]
+
+
+def start(
+    arguments: list[object],
+    *more: object,
+    cache: Path,
+    stdin: Path | None = None,
+    code: str = RUN,
+    environment: dict[str, str] | None = None,
+    user: str | None = None,
+) -> subprocess.Popen[str]:
+    """The command line in a process of its own."""
+    words = [sys.executable, "-c", code, *map(str, arguments), *map(str, more)]
+    with (stdin or Path(os.devnull)).open("rb") as given:
+        return subprocess.Popen(
+            words,
+            stdin=given,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TELLAPART_CACHE": str(cache)} | (environment or {}),
+            user=user,
+        )
+
+
+def finish(process: subprocess.Popen[str], *wanted: int) -> str:
+    """Wait for the end. Raises Hurt for another exit code than 0 or those wanted, and for a traceback."""
+    said = process.communicate()[1]
+    if process.returncode not in (wanted or (0,)) or "Traceback" in said:
+        raise Hurt(f"exit code {process.returncode}: {said[-2000:]}")
+    return said
+
+
+def same_runs(whole: Path, other: Path) -> None:
+    one, two = ta.open_run(whole), ta.open_run(other)
+    assert_same_run(one, two)
+    same_file(one.predictions_file, two.predictions_file)
+    if one.metrics != two.metrics or two.status != "done":
+        raise Hurt(f"{other} has other metrics than {whole}, or is {two.status}")
+    left = [path.name for path in two.path.rglob(".*")]
+    if left:
+        raise Hurt(f"{other} still holds {left}")
+
+
+def same_file(one: Path, other: Path) -> None:
+    if one.read_bytes() != other.read_bytes():
+        raise Hurt(f"{other} is not what {one} is")
+
+
+def killed(
+    bench: Bench,
+    begin: Callable[[Path], list[object]],
+    again: Callable[[Path], list[object]],
+    same: Callable[[Path, Path], None],
+    stdin: Path | None = None,
+) -> str:
+    """Kill at random moments, uniform over the time that an undisturbed process takes, and go on with what is left;
+    when a process is through, compare and begin anew, until there were as many kills as asked for."""
+    whole, started = bench.fresh(), time.monotonic()
+    finish(start(begin(whole), cache=whole / "cache", stdin=stdin))
+    seconds = time.monotonic() - started
+    kills = chains = resumed = 0
+    while kills < bench.kills:
+        place, arguments = bench.fresh(), None
+        while True:
+            process = start(arguments or begin(place), cache=place / "cache", stdin=stdin)
+            try:
+                if kills < bench.kills:
+                    process.wait(bench.chance.uniform(0, seconds))
+                else:
+                    process.wait()
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                left = again(place)
+                resumed += left != begin(place)
+                arguments = left
+                continue
+            finish(process)
+            break
+        same(whole, place)
+        chains += 1
+    went_on = f", after {resumed} of them with what was there" if resumed else ""
+    return f"{kills} kills over {chains} times the work of {seconds:.1f} s, gone on{went_on}; equal each time"
+
+
+def kill_training(bench: Bench) -> str:
+    return _kill_training(bench, SMALL)
+
+
+def kill_features(bench: Bench) -> str:
+    return _kill_training(bench, ON_BASE)
+
+
+def _kill_training(bench: Bench, values: tuple[str, ...]) -> str:
+    def again(place: Path) -> list[object]:
+        if (place / "run" / "metrics.json").exists() and ta.open_run(place / "run").status == "done":
+            return ["report", place / "run"]  # only its report was lacking
+        there = (place / "run" / "run.json").exists()
+        return ["train", "--resume", place / "run"] if there else [*train(bench, values), place / "run"]
+
+    return killed(
+        bench,
+        lambda place: [*train(bench, values), place / "run"],
+        again,
+        lambda whole, place: same_runs(whole / "run", place / "run"),
+    )
+
+
+def kill_predict(bench: Bench) -> str:
+    names = sorted(map(str, bench.pictures.rglob("*.png")))
+    stream = bench.folder / "names"
+    stream.write_text("".join(f"{names[number % len(names)]}\n" for number in range(STREAM)))
+
+    def begin(place: Path) -> list[object]:
+        return ["predict", bench.run, "-", "--resume", place / "rows.csv"]
+
+    def same(whole: Path, place: Path) -> None:
+        same_file(whole / "rows.csv", place / "rows.csv")
+
+    return killed(bench, begin, begin, same, stream)
+
+
+def kill_export(bench: Bench) -> str:
+    def begin(place: Path) -> list[object]:
+        return ["export", bench.run, "--format", "onnx", "--out", place / "model.onnx"]
+
+    def again(place: Path) -> list[object]:
+        if (place / "model.onnx").exists():
+            ta.Predictor(place / "model.onnx")  # whole, or it does not open
+        return begin(place)
+
+    def same(whole: Path, place: Path) -> None:
+        same_file(whole / "model.onnx", place / "model.onnx")
+
+    return killed(bench, begin, again, same)
+
+
+@contextmanager
+def mounted(place: Path, kilobytes: int) -> Iterator[Path]:
+    """A file system of that size, in memory."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def remount(place: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", place], check=True)
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 1024
+
+
+def full_disk(bench: Bench) -> str:
+    """The run's folder on a disk that is full after a share of what the run needs; then there is room again."""
+    told = through = 0
+    needed = 2 * size_of(bench.run) + 64
+    for share in range(1, 11):
+        with mounted(bench.fresh() / "disk", needed * share // 10) as disk:
+            cache, run = bench.fresh(), disk / "run"
+            said = finish(start(train(bench), run, cache=cache), 0, 2)
+            if not (run / "run.json").exists() or ta.open_run(run).status != "done":
+                if "No space left" not in said and "disk is full" not in said:
+                    raise Hurt(f"no word of the full disk: {said}")
+                told += 1
+            else:
+                through += 1
+            remount(disk, "size=1g")
+            if not (run / "run.json").exists():
+                finish(start(train(bench), run, cache=cache))
+            elif ta.open_run(run).status == "done":
+                finish(start(["report", run], cache=cache))
+            else:
+                finish(start(["train", "--resume", run], cache=cache))
+            same_runs(bench.run, run)
+    return (
+        f"10 sizes: {told} times told in words and gone on with when there was room, {through} times there was room "
+        "enough; equal each time"
+    )
+
+
+def full_cache(bench: Bench) -> str:
+    """The cache on a full disk: slower, and no other outcome."""
+    for kilobytes in (4, 40, 100, 200):
+        with mounted(bench.fresh() / "disk", kilobytes) as disk:
+            run = bench.fresh() / "run"
+            finish(start(train(bench), run, cache=disk))
+            same_runs(bench.run, run)
+    return "4 sizes: trained without the cache; equal each time"
+
+
+def full_answers(bench: Bench) -> str:
+    """predict and export into a full disk: what stood there stays, and nothing half-written is left."""
+    with mounted(bench.fresh() / "disk", 64) as disk:
+        (disk / "rows.csv").write_text("before")
+        (disk / "model.onnx").write_text("before")
+        (disk / "filling").write_bytes(bytes(52 * 1024))
+        for arguments in (
+            ["predict", bench.run, *[bench.pictures] * 4, "--format", "json", "--out", disk / "rows.csv"],
+            ["export", bench.run, "--format", "onnx", "--out", disk / "model.onnx"],
+        ):
+            said = finish(start(arguments, cache=bench.fresh()), 2)
+            if "No space left" not in said:
+                raise Hurt(f"no word of the full disk: {said}")
+        kept = sorted(path.name for path in disk.iterdir())
+        if kept != ["filling", "model.onnx", "rows.csv"] or (disk / "rows.csv").read_text() != "before":
+            raise Hurt(f"the full disk holds {kept}")
+    return "predict and export told it in words; what stood there stayed, nothing half-written was left"
+
+
+def read_only(bench: Bench) -> str:
+    """A finished run and the cache on a disk that is only to be read."""
+    with mounted(bench.fresh() / "disk", 100_000) as disk:
+        run = Path(shutil.copytree(bench.run, disk / "run"))
+        (disk / "cache").mkdir()
+        remount(disk, "ro")
+        picture, cache = next(bench.pictures.rglob("*.png")), disk / "cache"
+        for arguments in (["predict", run, picture], ["evaluate", run], ["runs", disk]):
+            finish(start(arguments, cache=cache))
+        out = bench.fresh()
+        finish(start(["explain", run, picture, "--out", out / "explained"], cache=cache))
+        finish(start(train(bench), out / "run", cache=cache))
+        same_runs(bench.run, out / "run")
+        for arguments in (
+            ["report", run],
+            ["export", run, "--format", "keras"],
+            ["explain", run, picture],
+            [*train(bench), disk / "new"],
+            ["predict", run, picture, "--out", disk / "rows.csv"],
+            ["predict", run, picture, "--resume", disk / "rows.csv"],
+        ):
+            said = finish(start(arguments, cache=cache), 2)
+            if "ead-only" not in said and "cannot be written" not in said and "annot write" not in said:
+                raise Hurt(f"no word of the read-only disk: {said}")
+    return "predict, evaluate, explain, runs and training beside it work; what would write there says so in words"
+
+
+def two_processes(bench: Bench) -> str:
+    """Two processes begin at once with one empty cache."""
+    for values in (SMALL, ON_BASE):
+        alone = bench.fresh() / "run"
+        finish(start(train(bench, values), alone, cache=bench.fresh()))
+        for _ in range(3):
+            cache, place = bench.fresh(), bench.fresh()
+            both = [start(train(bench, values), place / name, cache=cache) for name in ("a", "b")]
+            for process in both:
+                finish(process)
+            for name in ("a", "b"):
+                same_runs(alone, place / name)
+    return "6 pairs, from nothing and on a base: both equal to a process alone, each time"
+
+
+def clock_set_back(bench: Bench) -> str:
+    """The clock goes back by a day while it trains, and is back when it resumes; then a picture changes."""
+    pictures = Path(shutil.copytree(bench.pictures, bench.fresh() / "pictures"))
+    arguments = ["train", pictures, *settings(SMALL), "--out"]
+    place, cache = bench.fresh(), bench.fresh()
+    marker = place / "set back"
+    clock = {"code": SET_BACK, "environment": {"SOAK_SET_BACK": str(marker)}}
+    for name, kill in (("through", False), ("resumed", True)):
+        marker.unlink(missing_ok=True)
+        run = place / name
+        process = start(arguments, run, cache=cache, **clock)  # type: ignore[arg-type]
+        while not (run / "history.jsonl").exists() and process.poll() is None:
+            time.sleep(0.01)
+        marker.touch()
+        if kill:
+            process.kill()
+            process.communicate()
+            process = start(["train", "--resume", run], cache=cache, **clock)  # type: ignore[arg-type]
+        finish(process)
+        same_runs(bench.run, run)
+    seen = 0
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))[:5]):
+        before = path.stat()
+        content = bytearray(path.read_bytes())
+        content[-20 - number] ^= 1
+        path.write_bytes(content)
+        os.utime(path, (before.st_atime - DAY, before.st_mtime - DAY))
+        said = finish(
+            start(["train", pictures, *settings(SMALL), "--out"], place / f"changed {number}", cache=cache), 0, 1
+        )
+        changed = (
+            ta.open_run(place / f"changed {number}").catalog.digest != ta.open_run(place / "through").catalog.digest
+        )
+        seen += changed or "truncated" in said
+    if seen != 5:
+        raise Hurt(f"of 5 pictures that changed with an older time, {seen} were noticed")
+    return (
+        "set back by a day while it trained, and between a kill and --resume: equal; 5 of 5 pictures that changed with "
+        "an older time were noticed"
+    )
+
+
+SCENARIOS = (
+    Scenario("kill -9 while training from nothing", kill_training),
+    Scenario("kill -9 while features of a base are made", kill_features),
+    Scenario("kill -9 while predicting a stream", kill_predict),
+    Scenario("kill -9 while exporting", kill_export),
+    Scenario("the run's disk is full", full_disk, needs_mount=True),
+    Scenario("the cache's disk is full", full_cache, needs_mount=True),
+    Scenario("the answer's disk is full", full_answers, needs_mount=True),
+    Scenario("a read-only folder", read_only, needs_mount=True),
+    Scenario("two processes on one cache", two_processes),
+    Scenario("the clock is set back", clock_set_back),
+)
+
+
+def can_mount() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        tried = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False)
+        if tried.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+        return tried.returncode == 0
+
+
+def soaked(bench: Bench, wanted: list[str]) -> list[tuple[str, str, str]]:
+    """(scenario, outcome, seconds) of each, told as it goes."""
+    rows, mountable = [], can_mount()
+    for scenario in SCENARIOS:
+        if wanted and not any(word in scenario.name for word in wanted):
+            continue
+        started = time.monotonic()
+        if scenario.needs_mount and not mountable:
+            outcome = "skipped: only root can mount a small file system"
+        else:
+            try:
+                outcome = f"held. {scenario.run(bench)}"
+            except AssertionError as error:
+                outcome = f"FAILED. {error}"
+        rows.append((scenario.name, outcome, f"{time.monotonic() - started:.0f}"))
+        print(" | ".join(rows[-1]), flush=True)
+    return rows
+
+
+def page(rows: list[tuple[str, str, str]], kills: int, seed: int) -> str:
+    table = "\n".join(f"| {name} | {' '.join(outcome.split())} | {seconds} |" for name, outcome, seconds in rows)
+    made = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"""# Soak
+
+What must not hurt a run was done to it: `python -m tools.soak --kills {kills} --seed {seed} --write`, from the root of
+a checkout, on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores of {platform.machine()}, with {made}.
+This page is what it wrote.
+
+"Equal" is bit for bit: history, weights, metrics and predictions of a run, the rows of a table, the bytes of an export,
+against a process that nobody disturbed. Kills come at random moments, uniform over the time that such a process takes.
+
+| what was done | outcome | seconds |
+|---|---|---|
+{table}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Do to runs what must not hurt them, and tell the outcome.")
+    parser.add_argument("--kills", type=int, default=50, help="of each of the first four scenarios")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="scenarios whose name holds one of these")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        rows = soaked(Bench(Path(folder), given.kills, random.Random(given.seed)), given.only)
+    if given.write:
+        PAGE.write_text(page(rows, given.kills, given.seed), encoding="utf-8")
+    sys.exit(any(outcome.startswith("FAILED") for _, outcome, _ in rows))
+
+
+if __name__ == "__main__":
+    main()

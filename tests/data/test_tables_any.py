@@ -29,7 +29,7 @@ classes = st.lists(labels, min_size=2, max_size=4, unique=True).map(tuple)
 @st.composite
 def catalogs(draw: st.DrawFn) -> Catalog:
     known = draw(classes)
-    digits = st.text(st.sampled_from("0123456789abcdef"), max_size=4)
+    digits = st.text(st.sampled_from("0123456789abcdef"), min_size=1, max_size=4)
     picture = st.builds(
         Picture, paths, st.sampled_from(known), st.sampled_from(("", *SPLITS)), words,
         digits, st.integers(0, 9999), st.integers(0, 9999), st.sampled_from(["RGB", "I;16", ""]), names | st.just(""),

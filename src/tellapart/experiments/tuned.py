@@ -192,13 +192,13 @@ def _notes(found: TuneResult) -> tuple[str, ...]:
     statuses = Counter(each.status for each in found.trials)
     notes = []
     if statuses["pruned"]:
-        notes.append(f"{statuses['pruned']:,} trials were ended early, behind the median of the others.")
+        notes.append(f"Ended early, behind the median of the others: {_counted(statuses['pruned'])}.")
     if statuses["failed"]:
         first = next(each for each in found.trials if each.status == "failed")
-        notes.append(f"{statuses['failed']:,} trials failed; the first, {first.name}: {first.error}")
+        notes.append(f"Failed: {_counted(statuses['failed'])}; the first, {first.name}: {first.error}")
     if statuses["unfinished"]:
         notes.append(
-            f"The time of {statuses['unfinished']:,} was up; with more it goes on: tellapart tune --resume "
+            f"Out of time: {_counted(statuses['unfinished'])}; with more it goes on: tellapart tune --resume "
             f"{found.tune.path} --budget ..."
         )
     if len(found.trials) < 2:
@@ -206,3 +206,11 @@ def _notes(found: TuneResult) -> tuple[str, ...]:
     if found.comparison is not None:
         notes.extend(found.comparison.notes)
     return tuple(notes)
+
+
+def _counted(trials: int) -> str:
+    """
+    >>> _counted(1), _counted(1200)
+    ('1 trial', '1,200 trials')
+    """
+    return f"{trials:,} trial{'' if trials == 1 else 's'}"

@@ -7,6 +7,8 @@ the best. A kill at any moment leaves the state of the epoch before or after, ne
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,10 +73,18 @@ class Checkpoint:
 
 
 def _write(path: Path, variables: list[Any]) -> None:
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     with replacing(path) as neighbour:
-        save_file({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)}, neighbour)
+        try:
+            save_file({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)}, neighbour)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            # As any other file tells it: whoever has the disk can mend it.
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _read(path: Path, variables: list[Any]) -> None:

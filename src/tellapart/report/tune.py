@@ -30,7 +30,7 @@ def write_tune(found: TuneResult) -> Path:
     text = render_page(
         "tune.html.jinja",
         data=Path(record["data"]).name or record["data"],
-        advice=found.advice.replace(" %", "\N{NO-BREAK SPACE}%"),
+        advice=found.advice.replace(" %", "\N{NO-BREAK SPACE}%").replace("trial-", "trial\N{NON-BREAKING HYPHEN}"),
         notes=found.notes,
         monitor=found.monitor,
         gaps=[_gap(found, gap) for gap in found.gaps],

@@ -316,28 +316,34 @@ SETTINGS = ("model.name=cnn", "image.height=32", "image.width=32", "model.filter
             "train.epochs=2", "train.batch_size=8")  # fmt: skip
 
 
+class Looks(Progress):
+    """Which splits' pictures were looked at while trials were trained, and whether runs were finished after that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.splits: set[str] = set()
+        self.finishing = False
+        take = Pictures.take
+
+        def noting(pictures: Pictures, rows: np.ndarray) -> np.ndarray:
+            if not self.finishing:
+                self.splits.update(pictures._pictures[int(row)].split for row in rows)
+            return take(pictures, rows)
+
+        monkeypatch.setattr(Pictures, "take", noting)
+
+    def line(self, text: str) -> None:
+        self.finishing |= text.startswith("finishing")
+
+
 @pytest.mark.slow
 def test_no_test_picture_is_looked_at_before_the_end_and_best_toml_trains_the_best_run_again(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[bool, set[str]] = {False: set(), True: set()}
-    finishing = False
-    take = Pictures.take
-
-    def noting(self: Pictures, rows: np.ndarray) -> np.ndarray:
-        seen[finishing].update(self._pictures[int(row)].split for row in rows)
-        return take(self, rows)
-
-    class Lines(Progress):
-        def line(self, text: str) -> None:
-            nonlocal finishing
-            finishing |= text.startswith("finishing")
-
-    monkeypatch.setattr(Pictures, "take", noting)
+    looks = Looks(monkeypatch)
     config = ta.make_config(settings=SETTINGS)
-    found = ta.tune(shapes, budget=3600, trials=3, out=tmp_path / "tune", config=config, progress=Lines())
-    assert seen[False] == {"train", "validation"}
-    assert finishing
+    found = ta.tune(shapes, budget=3600, trials=3, out=tmp_path / "tune", config=config, progress=looks)
+    assert looks.splits == {"train", "validation"}
+    assert looks.finishing
     best = ta.open_run(tmp_path / "tune" / found.best.name)
     again = ta.train(shapes, config=Config.read(tmp_path / "tune" / "best.toml"), out=tmp_path / "again")
     for ours, theirs in zip(best.model().get_weights(), again.model().get_weights(), strict=True):
@@ -359,10 +365,15 @@ def test_no_test_picture_is_looked_at_before_the_end_and_best_toml_trains_the_be
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [(), ("train.fine_tune=1", "train.epochs=2")], ids=["frozen", "fine-tuned"])
-def test_a_pretrained_base_is_searched_too(tmp_path: Path, settings: tuple[str, ...]) -> None:
+def test_a_pretrained_base_is_searched_too_without_a_look_at_the_test_pictures(
+    tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(monkeypatch)
     config = ta.make_config(model="efficientnet-lite0", image_size=64, settings=settings)
-    found = ta.tune("builtin:pets", budget=3600, trials=3, out=tmp_path / "tune", config=config)
-    assert [each.status for each in found.trials] == ["done"] * 3
+    found = ta.tune("builtin:pets", budget=3600, trials=2, out=tmp_path / "tune", config=config, progress=looks)
+    assert looks.splits == {"train", "validation"}
+    assert looks.finishing
+    assert [each.status for each in found.trials] == ["done"] * 2
     assert found.start.values == start_values(found.tune.start)
     for name in {"trial-1", found.best.name}:
         assert ta.open_run(tmp_path / "tune" / name).status == "done"

@@ -82,6 +82,7 @@ def test_tensorboard_reads_the_history_the_figures_and_the_settings_of_a_run_tha
     assert set(told) == set(settings_of(run.config))
 
 
+@pytest.mark.slow
 def test_a_linear_head_is_tracked_too(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     config = ta.make_config(model="efficientnet-lite0", image_size=64, track=["tensorboard"])

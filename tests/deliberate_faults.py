@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from tellapart.parallel import cores
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "tellapart"
 TABLE = Path(__file__).with_suffix(".toml")
@@ -147,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{problem}\nThese fail without any fault, and so can tell of none.", file=sys.stderr)
         return 1
     outcomes: list[Outcome] = []
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for outcome in pool.map(try_fault, faults):
             outcomes.append(outcome)
             print(f"{len(outcomes)} of {len(faults)}  {outcome.verdict}: {outcome.fault.harm}", file=sys.stderr)

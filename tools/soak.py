@@ -15,34 +15,37 @@ import os
 import platform
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import tellapart as ta
 from tellapart.runs.run import versions
-from tests.conftest import make_shapes
-from tests.same_run import assert_same_run
+from tools.soak_bench import (
+    ON_BASE,
+    RUN,
+    SMALL,
+    Bench,
+    Hurt,
+    can_mount,
+    finish,
+    killed,
+    mounted,
+    remount,
+    same_file,
+    same_runs,
+    settings,
+    size_of,
+    start,
+    train,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "soak.md"
-RUN = "from tellapart.cli.main import run; run()"
-SMALL = (
-    "model.name=cnn", "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]",
-    "model.dropout=0.3", "train.batch_size=4", "train.epochs=40", "train.patience=0", "train.learning_rate=0.003",
-    "augment=medium",
-)  # fmt: skip
-ON_BASE = (
-    "model.name=efficientnet-lite0", "image.height=96", "image.width=96", "model.dense=[8]", "augment=light",
-    "train.views=10", "train.epochs=3",
-)  # fmt: skip
 STREAM = 40_000
 """Pictures on the standard input of predict."""
 DAY = 86_400
@@ -60,33 +63,6 @@ datetime.datetime = Clock
 """
 
 
-class Hurt(AssertionError):
-    """Something that was promised did not hold."""
-
-
-@dataclass
-class Bench:
-    """Where the soak works. pictures: class folders of made pictures; run: a finished, undisturbed run of them."""
-
-    folder: Path
-    kills: int
-    chance: random.Random
-    pictures: Path = field(init=False)
-    run: Path = field(init=False)
-    _count: int = 0
-
-    def __post_init__(self) -> None:
-        self.pictures = make_shapes(self.folder / "pictures")
-        self.run = self.folder / "finished"
-        finish(start(train(self), self.run, cache=self.fresh()))
-
-    def fresh(self) -> Path:
-        self._count += 1
-        path = self.folder / f"{self._count}"
-        path.mkdir()
-        return path
-
-
 @dataclass(frozen=True)
 class Scenario:
     """run: does it and says what it did and what came out; raises Hurt or AssertionError."""
@@ -94,99 +70,6 @@ class Scenario:
     name: str
     run: Callable[[Bench], str]
     needs_mount: bool = False
-
-
-def settings(values: tuple[str, ...]) -> list[str]:
-    return [word for value in values for word in ("--set", value)]
-
-
-def train(bench: Bench, values: tuple[str, ...] = SMALL) -> list[object]:
-    return ["train", bench.pictures, *settings(values), "--out"]
-
-
-def start(
-    arguments: list[object],
-    *more: object,
-    cache: Path,
-    stdin: Path | None = None,
-    code: str = RUN,
-    environment: dict[str, str] | None = None,
-    user: str | None = None,
-) -> subprocess.Popen[str]:
-    """The command line in a process of its own."""
-    words = [sys.executable, "-c", code, *map(str, arguments), *map(str, more)]
-    with (stdin or Path(os.devnull)).open("rb") as given:
-        return subprocess.Popen(
-            words,
-            stdin=given,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"TELLAPART_CACHE": str(cache)} | (environment or {}),
-            user=user,
-        )
-
-
-def finish(process: subprocess.Popen[str], *wanted: int) -> str:
-    """Wait for the end. Raises Hurt for another exit code than 0 or those wanted, and for a traceback."""
-    said = process.communicate()[1]
-    if process.returncode not in (wanted or (0,)) or "Traceback" in said:
-        raise Hurt(f"exit code {process.returncode}: {said[-2000:]}")
-    return said
-
-
-def same_runs(whole: Path, other: Path) -> None:
-    one, two = ta.open_run(whole), ta.open_run(other)
-    assert_same_run(one, two)
-    same_file(one.predictions_file, two.predictions_file)
-    if one.metrics != two.metrics or two.status != "done":
-        raise Hurt(f"{other} has other metrics than {whole}, or is {two.status}")
-    left = [path.name for path in two.path.rglob(".*")]
-    if left:
-        raise Hurt(f"{other} still holds {left}")
-
-
-def same_file(one: Path, other: Path) -> None:
-    if one.read_bytes() != other.read_bytes():
-        raise Hurt(f"{other} is not what {one} is")
-
-
-def killed(
-    bench: Bench,
-    begin: Callable[[Path], list[object]],
-    again: Callable[[Path], list[object]],
-    same: Callable[[Path, Path], None],
-    stdin: Path | None = None,
-) -> str:
-    """Kill at random moments, uniform over the time that an undisturbed process takes, and go on with what is left;
-    when a process is through, compare and begin anew, until there were as many kills as asked for."""
-    whole, started = bench.fresh(), time.monotonic()
-    finish(start(begin(whole), cache=whole / "cache", stdin=stdin))
-    seconds = time.monotonic() - started
-    kills = chains = resumed = 0
-    while kills < bench.kills:
-        place, arguments = bench.fresh(), None
-        while True:
-            process = start(arguments or begin(place), cache=place / "cache", stdin=stdin)
-            try:
-                if kills < bench.kills:
-                    process.wait(bench.chance.uniform(0, seconds))
-                else:
-                    process.wait()
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                process.communicate()
-                kills += 1
-                left = again(place)
-                resumed += left != begin(place)
-                arguments = left
-                continue
-            finish(process)
-            break
-        same(whole, place)
-        chains += 1
-    went_on = f", after {resumed} of them with what was there" if resumed else ""
-    return f"{kills} kills over {chains} times the work of {seconds:.1f} s, gone on{went_on}; equal each time"
 
 
 def kill_training(bench: Bench) -> str:
@@ -239,25 +122,6 @@ def kill_export(bench: Bench) -> str:
         same_file(whole / "model.onnx", place / "model.onnx")
 
     return killed(bench, begin, again, same)
-
-
-@contextmanager
-def mounted(place: Path, kilobytes: int) -> Iterator[Path]:
-    """A file system of that size, in memory."""
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
-
-
-def remount(place: Path, option: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{option}", place], check=True)
-
-
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 1024
 
 
 def full_disk(bench: Bench) -> str:
@@ -413,14 +277,6 @@ SCENARIOS = (
     Scenario("two processes on one cache", two_processes),
     Scenario("the clock is set back", clock_set_back),
 )
-
-
-def can_mount() -> bool:
-    with tempfile.TemporaryDirectory() as folder:
-        tried = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False)
-        if tried.returncode == 0:
-            subprocess.run(["umount", folder], check=True)
-        return tried.returncode == 0
 
 
 def soaked(bench: Bench, wanted: list[str]) -> list[tuple[str, str, str]]:

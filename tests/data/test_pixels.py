@@ -178,6 +178,8 @@ def test_integers_beyond_16_bit_and_odd_floats_are_scaled_by_their_own_range() -
     assert read(encoded(wide, "TIFF"), spec).ravel().tolist() == [0, 128, 255]
     floats = Image.fromarray(np.array([[np.nan, 10.0, 30.0]], np.float32))
     assert read(encoded(floats, "TIFF"), spec).ravel().tolist() == [0, 0, 255]
+    signed = Image.fromarray(np.array([[-1.0, 0.0, 1.0]], np.float32))
+    assert read(encoded(signed, "TIFF"), spec).ravel().tolist() == [0, 128, 255]
     flat = Image.fromarray(np.full((1, 3), 7e6, np.float32))
     assert read(encoded(flat, "TIFF"), spec).ravel().tolist() == [0, 0, 0]
 
@@ -243,8 +245,10 @@ def test_what_is_read_is_not_the_array_that_was_given() -> None:
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("side", [9, 33, 61, 100])
-def test_a_drafted_jpeg_differs_little_from_a_full_one(fit: str, side: int) -> None:
-    data = encoded(Image.fromarray(PHOTO[:175, :233]), "JPEG", quality=98, subsampling=0)
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_drafted_jpeg_differs_little_from_a_full_one(fit: str, side: int, upright: bool) -> None:
+    photo = PHOTO[:175, :233].swapaxes(0, 1) if upright else PHOTO[:175, :233]
+    data = encoded(Image.fromarray(np.ascontiguousarray(photo)), "JPEG", quality=98, subsampling=0)
     full = np.asarray(Image.open(io.BytesIO(data)))
     spec = ImageSpec(side, side, fit=fit)  # type: ignore[arg-type]
     difference = np.abs(read(data, spec).astype(int) - read(full, spec))

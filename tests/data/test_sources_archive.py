@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -216,6 +217,19 @@ def test_bytes_are_bounded_as_written_not_as_declared(tmp_path: Path, cache: Pat
         unpack(put(tmp_path / "c.zip", zipped({"in.zip": content})), cache / "k", max_bytes=1_000_000)
     assert not list(cache.iterdir())
     unpack(tmp_path / "b.zip", cache / "k", max_bytes=5_000_011)
+
+
+def test_bytes_are_bounded_over_all_members_and_the_archives_inside(tmp_path: Path, cache: Path) -> None:
+    small = {f"cats/{number}.jpg": b"\0" * 100_000 for number in range(12)}
+    inner = zipped(dict(list(small.items())[:6]))
+    parts = {"one.zip": inner, "two.zip": inner}
+    for name, members in (("a.zip", small), ("b.zip", parts)):
+        archive = put(tmp_path / name, zipped(members))
+        with pytest.raises(SourceError, match="more than 1,000,000 bytes"):
+            unpack(archive, cache / "k", max_bytes=1_000_000)
+        assert not list(cache.iterdir())
+        unpack(archive, cache / name, max_bytes=1_200_000 + 2 * len(inner))
+        shutil.rmtree(cache)
 
 
 def test_members_and_depth_are_bounded(tmp_path: Path, cache: Path) -> None:

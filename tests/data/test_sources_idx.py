@@ -112,7 +112,7 @@ def damage(folder: Path, what: str) -> None:
         ("empty", "does not begin"),
         ("floats", "does not begin"),
         ("flat", "does not begin"),
-        ("immense", "too short"),
+        ("immense", "promises"),
         ("fewer", "11 pictures and 12 labels"),
     ],
 )

@@ -82,6 +82,13 @@ def test_unlike_pictures_of_the_validation_split_do_not_choose_what_is_sure() ->
     assert choose_thresholds(truth, confidence, distance, 0.99).sure > 1
 
 
+def test_pictures_that_are_unlike_and_wrong_do_not_leave_every_answer_unsure() -> None:
+    truth, confidence = np.array([0] * 197 + [1] * 3), rows(np.full(200, 0.9995))
+    distance = np.concatenate([np.linspace(0.1, 0.3, 197), np.full(3, 0.9)])
+    assert choose_thresholds(truth, confidence, None, 0.999).sure > 1
+    assert choose_thresholds(truth, confidence, distance, 0.999).sure == 0.9995
+
+
 def test_coverage_goes_from_the_surest_to_all() -> None:
     generator = np.random.default_rng(1)
     confidence = generator.uniform(0.5, 1, 500)

@@ -15,7 +15,7 @@ from tellapart.data.pixels import read
 
 pytest.importorskip("keras")
 
-from tellapart.training import fit
+from tellapart.training import finish
 
 NETWORKS = {
     "from nothing": ("model.name=cnn", "model.filters=[8]", "model.dense=[8]", "train.batch_size=8"),
@@ -64,12 +64,12 @@ def test_the_file_is_verified_on_pictures_of_the_validation_split(
         seen.append(pictures)
         return real(model, metadata, path, pictures, **options)
 
-    real = fit.export_onnx
-    monkeypatch.setattr(fit, "export_onnx", export)
+    real = finish.export_onnx
+    monkeypatch.setattr(finish, "export_onnx", export)
     config = ta.make_config(settings=[*NETWORKS["from nothing"], *SETTINGS])
     run = ta.train(laid_out(shapes, tmp_path / "shapes", 0), out=tmp_path / "run", config=config)
     held = run.catalog.split("validation")
     (pictures,) = seen
-    assert len(pictures) == min(fit.VERIFIED_PICTURES, len(held)) == run.record["verified_pictures"]
+    assert len(pictures) == min(finish.VERIFIED_PICTURES, len(held)) == run.record["verified_pictures"]
     for pixels, picture in zip(pictures, held.pictures, strict=False):
         assert np.array_equal(pixels, read(held.root / picture.path, run.spec))

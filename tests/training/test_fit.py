@@ -112,6 +112,10 @@ def test_the_best_epoch_is_kept_and_not_the_last(shapes: Path, tmp_path: Path) -
     assert run.record["best_epoch"] == best["epoch"]
     assert best["epoch"] < 8, "the case is of no use if the last epoch is the best"
     assert run.evaluate(split="validation").metrics["log_loss"].value == pytest.approx(best["val_loss"], abs=0.05)
+    # Calibrated, a worse epoch may tell nearly the same: its weights are those of a run that ends there.
+    short = train(tmp_path / "shapes", tmp_path / "short", *settings[1:], f"train.epochs={best['epoch']}")
+    for ours, theirs in zip(run.model().get_weights(), short.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_two_runs_with_one_seed_have_one_history_and_another_seed_another(

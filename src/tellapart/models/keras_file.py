@@ -32,6 +32,13 @@ LAYERS = frozenset(
     )
 )  # fmt: skip
 """What the networks of models.registry are made of; a test builds each and compares."""
+_ARITHMETIC = {
+    ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
+    ("keras.src.ops.numpy", "Add"),  # of MobileNetV3, as is the next
+    ("keras.src.ops.numpy", "Multiply"),
+    ("keras.src.ops.numpy", "Flip"),  # of colours, before ResNet-50
+}
+"""What Keras' applications hold beside layers."""
 _PLAIN = ("keras.initializers", "keras.regularizers", "keras.constraints")
 _MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
 _TENSOR = "__keras_tensor__"  # stands in the configuration for what a layer gives
@@ -79,7 +86,7 @@ def _refuse_foreign(path: Path) -> None:
 def _known(module: object, name: object) -> bool:
     return (
         (module == "keras.layers" and name in LAYERS)
-        or (module, name) in _MODELS
+        or (module, name) in _MODELS | _ARITHMETIC
         or module in _PLAIN
         or (module is None and name == _TENSOR)
     )

@@ -66,33 +66,35 @@ def test_heat_that_nobody_waits_for_any_more_is_not_made(
 def test_pictures_that_nobody_waits_for_any_more_do_not_reach_the_network(
     engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = threading.Event()
+    lanes = cores()
+    begun = threading.Semaphore(0)
     go_on = threading.Event()
     seen: list[int] = []
     real = Predictor.answer
 
     def counted(self: Predictor, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         seen.append(len(batch))
-        begun.set()
+        begun.release()
         go_on.wait()
         return real(self, batch)
 
     monkeypatch.setattr(Predictor, "answer", counted)
 
     async def give_up() -> None:
-        uploads = [Upload(path.name, path.read_bytes()) for path in photographs[:16]]
-        first = asyncio.create_task(engine.predict("two", uploads[:1]))
-        await asyncio.to_thread(begun.wait)
-        rest = asyncio.create_task(engine.predict("two", uploads[1:]))
+        uploads = [Upload(path.name, path.read_bytes()) for path in photographs]
+        first = asyncio.create_task(engine.predict("two", (uploads * lanes)[:lanes]))
+        for _ in range(lanes):
+            await asyncio.to_thread(begun.acquire)
+        rest = asyncio.create_task(engine.predict("two", uploads))
         await asyncio.sleep(0)
         rest.cancel()
         await asyncio.sleep(0)
         go_on.set()
-        assert (await first)[0].prediction.label
+        assert len(await first) == lanes
         assert (await engine.predict("two", uploads[:1]))[0].prediction.label
 
     asyncio.run(give_up())
-    assert sum(seen) == 2
+    assert sum(seen) == lanes + 1
 
 
 def test_pictures_that_nobody_waits_for_any_more_are_not_decoded(

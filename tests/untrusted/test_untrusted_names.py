@@ -211,7 +211,7 @@ def test_what_is_printed_for_people_cannot_steer_their_terminal(
         (0, ["train", pictures, "--out", tmp_path / f"out {TERMINAL}", *(w for s in SETTINGS for w in ("--set", s))]),
         (2, ["predict", tmp_path / TERMINAL / "nothing", "a.png"]),
         (2, ["train", f"{tmp_path}/none {TERMINAL}"]),
-        (2, ["explain", hostile_run.path, next(pictures.rglob("*0.png")), "--class", TERMINAL]),
+        (2, ["explain", hostile_run.path, next(pictures.rglob("*0.png")), "--class", f"no {TERMINAL}"]),
     ):
         found = tellapart(*arguments)
         assert found.returncode == said or (said == 0 and found.returncode == 1), found.stderr

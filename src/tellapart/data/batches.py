@@ -35,8 +35,8 @@ def catalogued(root: Path, picture: Picture, open_row: OpenRow) -> bytes | NDArr
     """What data.pixels.read takes for a picture of a catalog, if it is the one that was catalogued.
 
     Whoever shows or computes with pictures that a run names goes this way: the catalog may be a stranger's, and name
-    any file of this machine. Raises PictureError for another content than the digest says and for what is no file
-    or cannot be opened, SourceError.
+    any file of this machine. Raises PictureError for another content than the digest says and for what cannot be
+    opened or is no file, SourceError for a damaged idx file.
     """
     opened = open_row(root, picture.path)
     content = _whole(opened) if isinstance(opened, Path) else opened
@@ -50,10 +50,9 @@ def _whole(path: Path) -> bytes:
         if path.exists() and not path.is_file():
             raise PictureError("unreadable", "it is no file")
         return path.read_bytes()
-    except OSError as error:
-        raise PictureError("unreadable", f"{path} cannot be opened: {error.strerror}") from error
-    except ValueError as error:  # a zero byte in the path
-        raise PictureError("unreadable", str(error)) from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise PictureError("unreadable", f"{path} cannot be opened: {reason}") from error
 
 
 class Pictures:

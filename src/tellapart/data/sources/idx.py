@@ -142,7 +142,8 @@ def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.
             expected = math.prod(shape)
             if expected > max(SMALL, MAX_RATIO * size):
                 raise SourceError(
-                    f"{path} promises {expected:,} bytes, which so small a file cannot hold. Copy or download it again."
+                    f"{path} is too short: its header promises {expected:,} bytes, which so small a file cannot hold. "
+                    "Copy or download it again."
                 )
             data = _up_to(file, expected + 1)
     except (OSError, EOFError, zlib.error) as error:

@@ -18,9 +18,9 @@ ONE_BY_ONE = 100  # the tutorials' loop is slow: its time for each picture does 
 
 def train_a_run(setting: Setting) -> None:
     """The run that is predicted with; its accuracy does not matter here."""
-    from tellapart import api
+    import tellapart as ta
 
-    api.train(setting.folder / "split", recipe="cats-dogs-64", epochs=1, out=setting.work / "run")
+    ta.train(setting.folder / "split", recipe="cats-dogs-64", epochs=1, out=setting.work / "run")
 
 
 def ours(setting: Setting) -> Figures:

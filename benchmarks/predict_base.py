@@ -29,10 +29,10 @@ def prepare(setting: Setting) -> None:
     """The run, its file in int8, and what PyTorch needs to have the same head and to show that it has."""
     import numpy as np
 
-    from tellapart import api
+    import tellapart as ta
 
-    run = api.train(setting.folder / "split", model="efficientnet-lite0", out=setting.work / "run")
-    api.export(run.path, "onnx", quantize="int8")
+    run = ta.train(setting.folder / "split", model="efficientnet-lite0", out=setting.work / "run")
+    ta.export(run.path, "onnx", quantize="int8")
     model, pictures = run.model(), _pixels(setting, 8)
     kernel, bias = model.layers[-1].get_weights()
     expected = run.predictor().probabilities(pictures)[:, -kernel.shape[1] :]

@@ -23,10 +23,10 @@ _TINY = ["model.name=cnn", "image.height=32", "image.width=32", "model.filters=[
 
 
 def prepare(setting: Setting) -> None:
-    from tellapart import api
+    import tellapart as ta
 
-    config = api.make_config(settings=[*_TINY, "train.epochs=1"])
-    api.train(setting.folder / "split", config=config, out=setting.work / "run")
+    config = ta.make_config(settings=[*_TINY, "train.epochs=1"])
+    ta.train(setting.folder / "split", config=config, out=setting.work / "run")
     (setting.work / "broken.jpg").write_bytes(setting.pictures()[0].read_bytes()[:2000])
 
 

@@ -19,12 +19,10 @@ from benchmarks.network import BATCH, SIDE, label_mode, network
 
 
 def ours(setting: Setting) -> Figures:
-    from tellapart import api
+    import tellapart as ta
 
     with tempfile.TemporaryDirectory(dir=setting.work) as folder:
-        run = api.train(
-            setting.folder / "split", recipe="cats-dogs-64", epochs=setting.epochs, out=Path(folder) / "run"
-        )
+        run = ta.train(setting.folder / "split", recipe="cats-dogs-64", epochs=setting.epochs, out=Path(folder) / "run")
         return _steady([row["pictures_per_second"] for row in run.history])
 
 

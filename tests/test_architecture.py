@@ -17,8 +17,7 @@ ROOT = Path(tellapart.__file__).parent
 # In the order the data flows: a room imports only from rooms before it, and from within itself.
 ROOMS = (
     "errors", "task", "progress", "files", "download", "parallel", "config", "data", "models", "runs", "evaluation",
-    "inference", "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "ladders",
-    "tuning", "cli",
+    "inference", "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "cli",
 )  # fmt: skip
 LIGHT = ("keras", "tensorflow", "torch", "jax")
 
@@ -107,11 +106,14 @@ def test_the_package_and_its_help_load_nothing_heavy() -> None:
 
 
 def test_predicting_loads_no_training_library() -> None:
-    loaded = loaded_by("import tellapart.api, tellapart.inference.predictor, tellapart.inference.pictures, onnxruntime")
+    loaded = loaded_by(
+        "import tellapart.api.runs, tellapart.inference.predictor, tellapart.inference.pictures, onnxruntime"
+    )
     assert not loaded & {*LIGHT, "matplotlib", "pandas", "sklearn", "scipy"}
 
 
 def test_every_public_name_is_there() -> None:
+    assert set(tellapart.__all__) == {"__version__", *tellapart._HOMES}
     for name in tellapart.__all__:
         assert getattr(tellapart, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

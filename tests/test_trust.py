@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tellapart.api import Checked
+from tellapart.data.deep import Checked
 from tellapart.errors import ConfigError
 from tellapart.progress import Progress
 from tests.faults import Faults, Found, count_found, make_faults

@@ -19,48 +19,85 @@ _HOMES = {
     "ImageSpec": "tellapart.task",
     "Prediction": "tellapart.inference.predictor",
     "Predictor": "tellapart.inference.predictor",
-    "Run": "tellapart.api",
+    "Run": "tellapart.api.runs",
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
-    "check": "tellapart.api",
-    "compare": "tellapart.api",
-    "evaluate": "tellapart.api",
-    "export": "tellapart.api",
-    "fetch": "tellapart.api",
-    "ladder": "tellapart.ladders",
-    "list_runs": "tellapart.api",
-    "make_config": "tellapart.api",
-    "open_run": "tellapart.api",
-    "predict": "tellapart.api",
-    "read": "tellapart.api",
-    "resume": "tellapart.api",
-    "resume_ladder": "tellapart.ladders",
-    "resume_tune": "tellapart.tuning",
-    "train": "tellapart.api",
-    "tune": "tellapart.tuning",
+    "check": "tellapart.api.pictures",
+    "compare": "tellapart.api.runs",
+    "evaluate": "tellapart.api.runs",
+    "export": "tellapart.api.runs",
+    "fetch": "tellapart.api.pictures",
+    "ladder": "tellapart.api.ladder",
+    "list_runs": "tellapart.api.runs",
+    "make_config": "tellapart.api.options",
+    "open_run": "tellapart.api.runs",
+    "predict": "tellapart.api.runs",
+    "read": "tellapart.api.pictures",
+    "resume": "tellapart.api.training",
+    "resume_ladder": "tellapart.api.ladder",
+    "resume_tune": "tellapart.api.tune",
+    "summarize_runs": "tellapart.api.runs",
+    "train": "tellapart.api.training",
+    "tune": "tellapart.api.tune",
+    "write_comparison": "tellapart.api.runs",
+    "write_index": "tellapart.api.runs",
+    "write_report": "tellapart.api.runs",
 }
 
 __all__ = [
+    "Catalog",
+    "Config",
+    "Evaluation",
+    "Explanation",
+    "Finding",
+    "ImageSpec",
+    "Prediction",
+    "Predictor",
+    "Run",
+    "Task",
+    "TellapartError",
     "__version__",
-    *_HOMES,
-]
+    "check",
+    "compare",
+    "evaluate",
+    "export",
+    "fetch",
+    "ladder",
+    "list_runs",
+    "make_config",
+    "open_run",
+    "predict",
+    "read",
+    "resume",
+    "resume_ladder",
+    "resume_tune",
+    "summarize_runs",
+    "train",
+    "tune",
+    "write_comparison",
+    "write_index",
+    "write_report",
+]  # fmt: skip
 
 if TYPE_CHECKING:
-    from tellapart.api import (
+    from tellapart.api.ladder import ladder, resume_ladder
+    from tellapart.api.options import make_config
+    from tellapart.api.pictures import check, fetch, read
+    from tellapart.api.runs import (
         Run,
-        check,
         compare,
         evaluate,
         export,
-        fetch,
         list_runs,
-        make_config,
         open_run,
         predict,
-        read,
-        resume,
-        train,
-    )  # fmt: skip
+        summarize_runs,
+        write_comparison,
+        write_index,
+        write_report,
+    )
+    from tellapart.api.training import resume, train
+    from tellapart.api.tune import resume_tune, tune
     from tellapart.config import Config
     from tellapart.data.catalog import Catalog
     from tellapart.data.findings import Finding
@@ -68,9 +105,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.predictor import Prediction, Predictor
-    from tellapart.ladders import ladder, resume_ladder
     from tellapart.task import ImageSpec, Task
-    from tellapart.tuning import resume_tune, tune
 
 
 def __getattr__(name: str) -> Any:

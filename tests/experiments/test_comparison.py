@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tellapart import api
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.errors import RunError
@@ -253,7 +252,7 @@ def test_the_command_says_it_all_in_both_formats(make_run: MakeRun) -> None:
         assert text in shown.stdout
     assert "bad \\xff.jpg" in call("compare", a.path, b.path).stdout
     answer = json.loads(call("compare", a.path, b.path, "--format", "json").stdout)
-    expected = api.compare(a.path, b.path)
+    expected = ta.compare(a.path, b.path)
     assert answer == json.loads(json.dumps(expected.to_dict()))
     assert answer["pairs"][0]["p"] == expected.pairs[0].comparison.p
     many = call("compare", a.path, b.path, make_run("c", rows, range(20)).path)

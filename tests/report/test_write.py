@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tellapart.api import read
+from tellapart.api.pictures import read
 from tellapart.config import Config
 from tellapart.errors import RunError
 from tellapart.report.predictions import Predictions

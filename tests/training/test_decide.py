@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tellapart.api import make_config
+from tellapart.api.options import make_config
 from tellapart.config import AUGMENTATIONS, DataConfig
 from tellapart.data.sources import read_source
 from tellapart.data.sources.source import Row, Source

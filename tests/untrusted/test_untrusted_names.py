@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 import tellapart as ta
-from tellapart import api
+from tellapart.api.ladder import ladder
 from tellapart.cli.console import harmless
 from tellapart.data.catalog import read_pictures
 from tellapart.errors import ConfigError
-from tellapart.ladders import ladder
 from tests.conftest import draw
 from tests.report.browser import CHROMIUM, Browser
 from tests.untrusted.conftest import COMMAND, FORMULA, HOSTILE, SCRIPT, SETTINGS, TERMINAL
@@ -42,12 +41,12 @@ def pages(hostile_run: ta.Run, hostile_pictures: Path, tmp_path_factory: pytest.
     config = runs[0] / "config.toml"
     plain = re.sub("(?m)^(title|published).*\n", "", config.read_text())
     config.write_text(f"title = {json.dumps(SCRIPT)}\npublished = {json.dumps(SCRIPT)}\n{plain}")
-    api.write_report(runs[0])
-    compared, _ = api.write_comparison(api.compare(*runs), folder / "compared")
+    ta.write_report(runs[0])
+    compared, _ = ta.write_comparison(ta.compare(*runs), folder / "compared")
     found = ladder(
         hostile_pictures, rungs=("dense", "conv"), out=folder / "ladder", settings=["train.epochs=1", *SETTINGS[-3:-1]]
     )
-    return [runs[0] / "report.html", compared, api.write_index(folder), found.ladder.page_file]
+    return [runs[0] / "report.html", compared, ta.write_index(folder), found.ladder.page_file]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; apt-get install chromium brings it")

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
-from tellapart import api
 from tellapart.data.catalog import COLUMNS
 from tellapart.errors import RunError, TellapartError
 from tests.conftest import draw
@@ -43,10 +42,10 @@ def use_all(run: Path) -> None:
     for use in (
         lambda: ta.open_run(run).evaluate(),
         lambda: ta.open_run(run).predict(run.parent / "a.png"),
-        lambda: api.write_report(run),
-        lambda: api.summarize_runs(run.parent),
-        lambda: api.compare(run, run),
-        lambda: api.resume(run),
+        lambda: ta.write_report(run),
+        lambda: ta.summarize_runs(run.parent),
+        lambda: ta.compare(run, run),
+        lambda: ta.resume(run),
         lambda: ta.open_run(run).means,
         lambda: ta.open_run(run).catalog.counts(),
     ):
@@ -151,7 +150,7 @@ def test_a_checkpoint_that_is_a_pickle_is_refused(run: ta.Run, evil_pickle: byte
         (run.checkpoint / f"{name}.safetensors").write_bytes(evil_pickle)
     run.update(status="interrupted")
     with pytest.raises(RunError, match=r"checkpoint .* cannot be read"):
-        api.resume(run.path)
+        ta.resume(run.path)
 
 
 STATES = ["{", DEEP, "[]", '{"epoch": "../../x", "best": 1}', '{"epoch": 1}', '{"epoch": 1e99, "best": 1}']
@@ -163,7 +162,7 @@ def test_a_state_of_training_that_lies_is_refused(state: str, run: ta.Run) -> No
     (run.checkpoint / "state.json").write_text(state)
     run.update(status="interrupted")
     with pytest.raises(RunError):
-        api.resume(run.path)
+        ta.resume(run.path)
 
 
 @pytest.mark.parametrize("folder", ["checkpoint", "figures", "exports", "explain"])
@@ -177,7 +176,7 @@ def test_a_folder_of_a_run_that_is_a_link_is_refused_and_where_it_leads_nothing_
     shutil.rmtree(run.path / folder, ignore_errors=True)
     (run.path / folder).symlink_to(home)
     run.update(status="interrupted")
-    for use in (api.resume, api.write_report, api.export):
+    for use in (ta.resume, ta.write_report, ta.export):
         with pytest.raises(RunError, match="is a link, and what a run writes or clears there"):
             use(run.path)
     assert sorted((p.name, p.read_text()) for p in home.iterdir()) == [
@@ -190,7 +189,7 @@ def test_a_file_of_a_run_that_is_a_link_is_replaced_and_not_written_through(run:
     mine.write_text("mine")
     run.report_file.unlink()
     run.report_file.symlink_to(mine)
-    api.write_report(run.path)
+    ta.write_report(run.path)
     assert mine.read_text() == "mine"
     assert run.report_file.read_text().startswith("<!DOCTYPE html>")
 
@@ -242,8 +241,8 @@ def test_a_catalog_that_names_a_private_picture_does_not_get_it_into_a_report_or
     kept = secret.read_bytes()
     point_at(run, secret, place, (lambda was: was) if digest == "as it was" else (lambda _: ""))
     refusals = []
-    for use in (api.write_report, ta.evaluate, api.resume):
-        run.update(status="done" if use is api.write_report else "interrupted")
+    for use in (ta.write_report, ta.evaluate, ta.resume):
+        run.update(status="done" if use is ta.write_report else "interrupted")
         try:
             use(run.path)
         except TellapartError as error:
@@ -262,7 +261,7 @@ def test_the_pictures_that_a_run_was_made_of_are_shown_though_they_are_absolute_
     """The other side: it is the content that decides, and not the place."""
     moved = shutil.copytree(two_shapes, tmp_path / "moved")
     run.update(data=os.path.relpath(moved, Path.cwd()))
-    api.write_report(run.path)
+    ta.write_report(run.path)
     assert "cannot be read any more" not in run.report_file.read_text()
     for path in moved.rglob("*.png"):
         draw("disc", 999).save(path)
@@ -279,7 +278,7 @@ def test_a_catalog_that_names_a_pipe_or_a_device_does_not_wait_or_fill_the_memor
             run.evaluate()
         run.update(status="interrupted")
         with pytest.raises(RunError, match="changed"):
-            api.resume(run.path)
+            ta.resume(run.path)
 
 
 def point_at_device(run: ta.Run, name: str) -> None:

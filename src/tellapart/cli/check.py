@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import NEEDS_PERSON, display, show, show_json, table
 
@@ -35,7 +36,6 @@ def command(
 
     Exit code 1: something needs a person.
     """
-    from tellapart import api
     from tellapart.data.catalog import SPLITS
     from tellapart.errors import ConfigError
 
@@ -43,7 +43,7 @@ def command(
         raise ConfigError("--write writes what --deep proposes: give both.")
     given = options.data_options(label_pattern, path_column, label_column, root, corrections)
     with display() as progress:
-        checked = api.check(data, deep=deep, config=api.make_config(data=given), progress=progress)
+        checked = ta.check(data, deep=deep, config=ta.make_config(data=given), progress=progress)
     catalog = checked.catalog
     if write is not None:
         checked.write_corrections(write)

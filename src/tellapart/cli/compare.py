@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, printable, show, show_json, table
 
@@ -36,13 +37,12 @@ def command(
     Of more than two, each is compared with the best, corrected for many comparisons. A picture that any of them was
     trained on does not count.
     """
-    from tellapart import api
 
-    found = api.compare(*runs)
+    found = ta.compare(*runs)
     written = []
     if out is not None:
         with display() as progress:
-            written = api.write_comparison(found, out, progress=progress)
+            written = ta.write_comparison(found, out, progress=progress)
     if format is options.Format.json:
         show_json(found.to_dict(pictures) | ({"written": [str(path) for path in written]} if written else {}))
         return

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show
 from tellapart.cli.train import show_run
@@ -24,14 +25,13 @@ def command(
     ] = None,
 ) -> None:
     """Train on pictures that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""
-    from tellapart import api
     from tellapart.runs.run import command_line
 
     settings = ["image.height=64", "image.width=64"] if fast else []
     with display() as progress:
-        run = api.train(
+        run = ta.train(
             "builtin:pets",
-            config=api.make_config(settings=settings),
+            config=ta.make_config(settings=settings),
             name="demo",
             out=out,
             command=command_line(),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
 
@@ -22,7 +23,6 @@ def command(
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Evaluate a run on its test split, another split, or other pictures, each figure with its 95 % interval."""
-    from tellapart import api
     from tellapart.data.catalog import SPLITS
     from tellapart.errors import ConfigError, unknown
 
@@ -30,7 +30,7 @@ def command(
     if chosen is None:
         raise ConfigError(unknown("split", split, SPLITS))
     with display() as progress:
-        evaluation = api.evaluate(run, data, split=chosen, progress=progress)
+        evaluation = ta.evaluate(run, data, split=chosen, progress=progress)
     if format is options.Format.json:
         show_json({split: evaluation.to_dict()})
         return

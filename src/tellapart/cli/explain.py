@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json
 
@@ -23,10 +24,9 @@ def command(
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Show which places of a picture speak for a class, checked by occlusion; feature maps and filters."""
-    from tellapart import api
 
     with display() as progress:
-        explanation = api.open_run(run).explain(picture, label=label, out=out, progress=progress)
+        explanation = ta.open_run(run).explain(picture, label=label, out=out, progress=progress)
     if format is options.Format.json:
         show_json(explanation.to_dict())
         return

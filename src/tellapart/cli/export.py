@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli.console import display, show, show_json
 
 
@@ -41,10 +42,9 @@ def command(
 
     A file whose answers differ by more than its bound is not written.
     """
-    from tellapart import api
 
     with display() as progress:
-        made = api.export(run, format.value, out=out, quantize=quantize.value if quantize else None, progress=progress)
+        made = ta.export(run, format.value, out=out, quantize=quantize.value if quantize else None, progress=progress)
     if json:
         show_json(made.to_dict())
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
 
@@ -28,14 +29,13 @@ def command(
 
     A download that broke off goes on when asked again. What is there already is not fetched again.
     """
-    from tellapart import api
     from tellapart.data.collections import COLLECTIONS
 
     if name is None:
         _show_collections(format)
         return
     with display() as progress:
-        path = api.fetch(name, sha256=sha256, out=Path(out).expanduser() if out else None, progress=progress)
+        path = ta.fetch(name, sha256=sha256, out=Path(out).expanduser() if out else None, progress=progress)
     if format is options.Format.json:
         show_json({"name": name, "path": str(path)})
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
 from tellapart.cli.console import show, show_json, table
@@ -51,7 +52,7 @@ def command(
     Each rung is a run, for report, compare and predict. One page tells what each reached and costs, which steps made
     a real difference, and the cheapest rung that is not shown to be worse than the best.
     """
-    from tellapart import api, ladders
+    from tellapart.api.ladder import DEFAULT_BUDGET
     from tellapart.errors import ConfigError
     from tellapart.runs.run import command_line
 
@@ -63,18 +64,18 @@ def command(
                 "--resume goes on with the ladder's own pictures and rungs; give at most --budget with it."
             )
         with live(progress_table) as (progress, watch):
-            found = ladders.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
+            found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
     elif data is None:
         raise ConfigError("Give the pictures, such as: tellapart ladder photos/   (or --resume LADDER)")
     else:
         found_by = options.data_options(label_pattern, path_column, label_column, root)
         with live(progress_table) as (progress, watch):
-            found = ladders.ladder(
+            found = ta.ladder(
                 data,
-                budget=seconds or ladders.DEFAULT_BUDGET,
+                budget=seconds or DEFAULT_BUDGET,
                 out=out,
                 rungs=rung or (),
-                config=api.make_config(image_size=image_size, seed=seed, data=found_by),
+                config=ta.make_config(image_size=image_size, seed=seed, data=found_by),
                 settings=settings or (),
                 command=command_line(),
                 cache_limit=limit,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import show, show_json, table
 
@@ -24,7 +25,6 @@ def command(
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """List the architectures, or show the options, layers and parameters of one."""
-    from tellapart import api
     from tellapart.models.registry import ARCHITECTURES, resolve
 
     if name is None:
@@ -40,7 +40,7 @@ def command(
     from tellapart.models.build import build, summary
     from tellapart.task import ImageSpec, Task
 
-    config = api.make_config(model=name, settings=settings or ()).model
+    config = ta.make_config(model=name, settings=settings or ()).model
     row, chosen = resolve(config)
     side = image_size or row.side
     network = build(Task(("no", "yes")), ImageSpec(side, side), config)

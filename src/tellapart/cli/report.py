@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli.console import display, show
 
 
@@ -22,13 +23,12 @@ def command(
 
     With --all: a page that lists the runs of a folder; a finished run that has no report gets one.
     """
-    from tellapart import api
     from tellapart.errors import ConfigError
 
     if (run is None) == (all_of is None):
         raise ConfigError("Give a run, such as: tellapart report runs/demo-1   or a folder of runs: --all runs")
     with display() as progress:
         if run is not None:
-            show(str(api.write_report(run, progress=progress)))
+            show(str(ta.write_report(run, progress=progress)))
         elif all_of is not None:
-            show(str(api.write_index(all_of, progress=progress)))
+            show(str(ta.write_index(all_of, progress=progress)))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import show, show_json, table
 
@@ -23,9 +24,8 @@ def command(
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """List the runs of a folder, oldest first, with what each reached. `tellapart compare` tells which is better."""
-    from tellapart.api import summarize_runs
 
-    rows = summarize_runs(folder, where=where or (), sort=sort)
+    rows = ta.summarize_runs(folder, where=where or (), sort=sort)
     if format is options.Format.json:
         show_json([row.to_dict() for row in rows])
         return

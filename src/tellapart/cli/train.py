@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import NEEDS_PERSON, display, show, show_json
 from tellapart.cli.evaluate import verdict_lines
 
 if TYPE_CHECKING:
-    from tellapart.api import Run
+    from tellapart.api.runs import Run
 
 
 def command(
@@ -53,7 +54,6 @@ def command(
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Train a classifier, evaluate it on the test split, and write the run with its report."""
-    from tellapart import api
     from tellapart.errors import ConfigError
     from tellapart.runs.run import command_line
 
@@ -67,13 +67,13 @@ def command(
         ):
             raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
         with display() as progress:
-            run = api.resume(resume, cache_limit=limit, progress=progress)
+            run = ta.resume(resume, cache_limit=limit, progress=progress)
     elif data is None:
         raise ConfigError("Give the pictures to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:
         if recipe and config:
             raise ConfigError("Give --recipe or --config, not both.")
-        made = api.make_config(
+        made = ta.make_config(
             recipe=recipe,
             config=config,
             model=model,
@@ -88,7 +88,7 @@ def command(
             settings=settings or (),
         )
         with display() as progress:
-            run = api.train(
+            run = ta.train(
                 data, config=made, out=out, name=recipe, command=command_line(), cache_limit=limit, progress=progress
             )
     show_run(run, format)

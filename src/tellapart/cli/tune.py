@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
 from tellapart.cli.console import show, show_json, table
@@ -62,7 +63,7 @@ def command(
     The first trial is what you begin from. At the end it and the best one are evaluated on the test pictures and
     compared; the best configuration is written as best.toml, for train --config.
     """
-    from tellapart import api, tuning
+    from tellapart.api.tune import DEFAULT_BUDGET
     from tellapart.errors import ConfigError
     from tellapart.runs.run import command_line
 
@@ -75,7 +76,7 @@ def command(
                 "--resume goes on with the search's own pictures and settings; give at most --budget and --trials."
             )
         with live(progress_table) as (progress, watch):
-            found = tuning.resume_tune(
+            found = ta.resume_tune(
                 resume, budget=seconds, trials=trials, cache_limit=limit, progress=progress, watch=watch
             )
     elif data is None:
@@ -83,7 +84,7 @@ def command(
     else:
         if recipe and config:
             raise ConfigError("Give --recipe or --config, not both.")
-        made = api.make_config(
+        made = ta.make_config(
             recipe=recipe,
             config=config,
             model=model,
@@ -95,9 +96,9 @@ def command(
             settings=settings or (),
         )
         with live(progress_table) as (progress, watch):
-            found = tuning.tune(
+            found = ta.tune(
                 data,
-                budget=seconds or tuning.DEFAULT_BUDGET,
+                budget=seconds or DEFAULT_BUDGET,
                 trials=trials,
                 out=out,
                 config=made,

@@ -1,6 +1,6 @@
 """Catalog: one checked table of every picture, written into the run, so that splits are never recomputed.
 
-Made from: sources, scan, splits, checks (api.read). Read by: batches, training, report. Never imports Keras.
+Made from: sources, scan, splits, checks (api.pictures). Read by: batches, training, report. Never imports Keras.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from math import ceil, floor
+from math import ceil
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
+from tellapart.data.resize import bilinear, geometry
 from tellapart.errors import PictureError
 from tellapart.task import ImageSpec
 
@@ -59,7 +60,6 @@ _TURNS: dict[int, _Turn] = {
 }
 # EPS is a program that Pillow hands to Ghostscript: not a picture, and not safe to run.
 _REFUSED_FORMATS = {"EPS"}
-_EDGE = cv2.BORDER_REPLICATE
 _SMALL = ImageSpec(32, 32, channels=1)
 # What Pillow's decoders raise on damaged files: their parsers index, unpack and convert without checking.
 _DAMAGE = (
@@ -251,7 +251,7 @@ def _draft(image: JpegImagePlugin.JpegImageFile, spec: ImageSpec | None, turn: i
     elif spec.interpolation == "nearest":  # which wants pixels of the file itself
         return image.size
     else:
-        box, inner = _geometry(image.size, spec, turn)
+        box, inner = geometry(image.size, spec, turn)
         needed = (ceil(image.width * inner[0] / (box[2] - box[0])), ceil(image.height * inner[1] / (box[3] - box[1])))
         drafted = image.draft("L" if spec.channels == 1 else None, needed)
     return image.size if drafted is None else drafted[1][2:]
@@ -295,31 +295,13 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(plane)
 
 
-def _geometry(
-    size: tuple[int, int], spec: ImageSpec, turn: int
-) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
-    """Which box of a stored picture of this size (width, height) is taken, and to which size, before it is turned."""
-    width, height = size
-    target = (spec.height, spec.width) if turn >= 5 else (spec.width, spec.height)
-    ratios = (target[0] / width, target[1] / height)
-    if spec.fit == "crop":
-        ratio = max(ratios)
-        left = max(0.0, (width - target[0] / ratio) / 2)
-        top = max(0.0, (height - target[1] / ratio) / 2)
-        return (left, top, width - left, height - top), target
-    if spec.fit == "pad":
-        ratio = min(ratios)
-        return (0, 0, width, height), (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    return (0, 0, width, height), target
-
-
 def _fit(loaded: _Loaded, spec: ImageSpec) -> NDArray[np.uint8]:
     """Resize, turn, pad and give the channels."""
-    box, inner = _geometry(loaded.size, spec, loaded.turn)
+    box, inner = geometry(loaded.size, spec, loaded.turn)
     across, down = loaded.extent[0] / loaded.size[0], loaded.extent[1] / loaded.size[1]
     box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     if spec.interpolation == "bilinear":
-        pixels = _bilinear(loaded.image, box, inner)
+        pixels = bilinear(loaded.image, box, inner)
     else:
         # A gap of 3 cannot be told from resizing in one step (Pillow's words) and is quicker for large pictures.
         pixels = np.asarray(loaded.image.resize(inner, _FILTERS[spec.interpolation], box, reducing_gap=3.0))
@@ -342,35 +324,6 @@ def _thumbnail(loaded: _Loaded) -> NDArray[np.uint8]:
     pixels = cv2.resize(np.asarray(few), (32, 32), interpolation=cv2.INTER_AREA)
     grey = cast(NDArray[np.uint8], pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     return _TURNS[loaded.turn](grey) if loaded.turn in _TURNS else grey
-
-
-def _bilinear(image: Image.Image, box: tuple[float, float, float, float], inner: tuple[int, int]) -> NDArray[np.uint8]:
-    """The box of the image at the inner size: what Pillow's bilinear filter, antialiased, gives but for about one
-    grey level, in half the time. Shrink by whole numbers while more than halved, blur by what is left, sample once."""
-    if box == (0, 0, *image.size) and inner == image.size:
-        return np.asarray(image)
-    steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
-    factors = (ceil(steps[0] / 2), ceil(steps[1] / 2))
-    outer = (floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3]))
-    if factors != (1, 1):
-        image = image.reduce(factors, outer)
-    elif outer != (0, 0, *image.size):
-        image = image.crop(outer)
-    pixels = np.asarray(image)
-    across, down = steps[0] / factors[0], steps[1] / factors[1]
-    if across > 1 or down > 1:
-        pixels = cast(NDArray[np.uint8], cv2.sepFilter2D(pixels, -1, _blur(across), _blur(down), borderType=_EDGE))
-    # Pixels are areas: the middle of the first one lies half a pixel inside.
-    left, top = (box[0] - outer[0]) / factors[0], (box[1] - outer[1]) / factors[1]
-    places = np.array([[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cast(NDArray[np.uint8], cv2.warpAffine(pixels, places, inner, flags=flags, borderMode=_EDGE))
-
-
-def _blur(step: float) -> NDArray[np.float32]:
-    """Three weights that widen a bilinear sample to a triangle of `step` pixels a side, by their variance: s²/6."""
-    side = max(0.0, step * step - 1) / 12
-    return np.array([side, 1 - 2 * side, side], np.float32)
 
 
 _WarningFilter = tuple[str, "re.Pattern[str] | None", type[Warning], "re.Pattern[str] | None", int]

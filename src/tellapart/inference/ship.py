@@ -21,15 +21,17 @@ from tellapart.data import pixels
 from tellapart.data.batches import Pictures
 from tellapart.data.catalog import Split
 from tellapart.data.sources import open_row, read_source
-from tellapart.errors import ExportError, TellapartError
+from tellapart.errors import ExportError, TellapartError, unknown
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
 from tellapart.files import write_text
 from tellapart.inference.export import BOUND, differences
-from tellapart.inference.formats import Answers, Format, Run, Shipment, require_quantizable
-from tellapart.inference.predictor import Metadata, every_class
+from tellapart.inference.formats import FORMATS, Answers, Format, Run, Shipment, require_quantizable
+from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.answers import PROBABILITIES, SIMILARITY, answering
 from tellapart.models.backend import start_keras
+from tellapart.models.keras_file import open_keras
+from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 
 if TYPE_CHECKING:
@@ -92,6 +94,40 @@ class Export:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}
+
+
+def ship_run(
+    run: RunFolder, format: str, out: Path | None = None, *, quantize: str | None = None, progress: Progress = SILENT
+) -> Export:
+    """Ship the network of a finished run: see api.runs.export."""
+    if format not in FORMATS:
+        raise ExportError(unknown("format", format, FORMATS))
+    if quantize not in (None, "int8"):
+        raise ExportError(unknown("quantization", quantize, ["int8"]))
+    row = FORMATS[format]
+    row.require()
+    name = f"model-{quantize}" if quantize else "model"
+    place = out or run.exports / (f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
+    if row.suffix and place.suffix != row.suffix:
+        raise ExportError(f"A file of the format {format} ends with {row.suffix}; given {place}.")
+    progress.update("exporting", 0, 2)
+    metadata = Predictor(run.require(run.onnx_file, "exported network")).metadata
+    examples = None
+    if quantize:
+        try:
+            held, examples = pictures_of(run, "validation", JUDGED), pictures_of(run, "train", EXAMPLES).pictures
+        except (TellapartError, OSError) as error:
+            raise ExportError(
+                f"{quantize} is fitted to the run's own pictures, and one cannot be read: {error}. "
+                f"Put them back at {run.catalog.root}."
+            ) from None
+    else:
+        held = compared_pictures(run)
+    progress.update("exporting", 1, 2)
+    model = open_keras(run.require(run.model_file, "trained network"))
+    made = ship(model, metadata, row, place, means=run.means, held=held, examples=examples)
+    progress.update("exporting", 2, 2)
+    return made
 
 
 def ship(

@@ -1,7 +1,4 @@
-"""`ladder` and `resume_ladder`: what `tellapart ladder` and `import tellapart` give. Composes as api does.
-
-In: labelled pictures and a budget of time. Out: LADDER/ with a run for each rung and one page. Read by: command line.
-"""
+"""Labelled pictures + a budget of time -> LADDER/ with a run for each rung and one page. Read by: command line."""
 
 from __future__ import annotations
 
@@ -11,7 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart import api
+from tellapart.api.options import make_config
+from tellapart.api.pictures import read
+from tellapart.api.runs import Run, write_report
+from tellapart.api.training import resume, train
 from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
@@ -97,9 +97,9 @@ def _shared_catalog(
     from tellapart.training.fit import require_trainable
 
     common = config.with_values(settings)
-    _, spec, _ = decide(api.make_config(config=common, model="cnn"), read_source(data, common.data))
+    _, spec, _ = decide(make_config(config=common, model="cnn"), read_source(data, common.data))
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
-        catalog = api.read(data, config=common, cache=cache, progress=progress)
+        catalog = read(data, config=common, cache=cache, progress=progress)
     require_trainable(catalog)
     return catalog, spec.to_dict()
 
@@ -109,10 +109,10 @@ def _climb(ladder: LadderFolder, catalog: Catalog, cache_limit: int, progress: P
     from tellapart.experiments.standings import stand
     from tellapart.report.ladder import write_ladder
 
-    def train(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> api.Run:
+    def learn(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> Run:
         if (out / "run.json").exists():
-            return api.resume(out, cache_limit=cache_limit, budget=budget, progress=progress)
-        return api.train(
+            return resume(out, cache_limit=cache_limit, budget=budget, progress=progress)
+        return train(
             catalog,
             config=config,
             out=out,
@@ -122,10 +122,10 @@ def _climb(ladder: LadderFolder, catalog: Catalog, cache_limit: int, progress: P
             progress=progress,
         )
 
-    climb(ladder, catalog, train=train, progress=progress, watch=watch)
+    climb(ladder, catalog, train=learn, progress=progress, watch=watch)
     for run in list_runs(ladder.path):
         if run.metrics and not run.report_file.exists():  # a kill came between a run and its report
-            api.write_report(run.path, progress=progress)
+            write_report(run.path, progress=progress)
     found = stand(ladder, catalog)
     write_ladder(found)
     return found

@@ -1,6 +1,4 @@
-"""`tune` and `resume_tune`: what `tellapart tune` and `import tellapart` give. Composes as api does.
-
-In: labelled pictures, a configuration to begin from, a budget of time. Out: TUNE/ with the runs of the start and of the
+"""Labelled pictures + a configuration to begin from + a budget of time -> TUNE/ with the runs of the start and of the
 best trial, best.toml and one page. Read by: command line.
 """
 
@@ -12,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart import api
+from tellapart.api.options import make_config
+from tellapart.api.pictures import read
+from tellapart.api.runs import write_report
+from tellapart.api.training import resume
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
@@ -55,7 +56,7 @@ def tune(
 
     started = time.monotonic()
     require_optuna()
-    config = config or api.make_config(**options)
+    config = config or make_config(**options)
     require_trackers(config)
     start, catalog = _start(data, config, cache_limit, progress)
     made = create_tune(
@@ -103,7 +104,7 @@ def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> t
         resolve(config.model)  # before any picture is read
     decided, spec, _ = decide(config, read_source(data, config.data))
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
-        catalog = api.read(data, config=decided, cache=cache, progress=progress)
+        catalog = read(data, config=decided, cache=cache, progress=progress)
     require_trainable(catalog)
     return decided, catalog
 
@@ -133,9 +134,9 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
         run = tune.run(number)
         if run.status != "done":
             progress.line(f"finishing {run.path.name}: the test pictures, once")
-            api.resume(run.path, cache_limit=cache_limit, progress=progress)
+            resume(run.path, cache_limit=cache_limit, progress=progress)
         elif not run.report_file.exists():  # a kill came between a run and its report
-            api.write_report(run.path, progress=progress)
+            write_report(run.path, progress=progress)
     found = judge(tune)
     write_tune(found)
     return found

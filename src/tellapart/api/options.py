@@ -1,0 +1,62 @@
+"""Usual options, a recipe or a file -> Config. Read by: the others of this room, command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tellapart.config import Config, augmentation
+from tellapart.recipes import load_recipe
+
+
+def make_config(
+    *,
+    recipe: str | None = None,
+    config: str | os.PathLike[str] | Config | None = None,
+    model: str | None = None,
+    weights: str | None = None,
+    fine_tune: int | str | None = None,
+    image_size: int | None = None,
+    augment: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    track: Sequence[str] = (),
+    data: dict[str, Any] | None = None,
+    settings: Sequence[str] = (),
+) -> Config:
+    """One configuration from a recipe or file, the usual options, then `section.key=value` settings, the last winning.
+
+    >>> make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
+    8
+    """
+    if isinstance(config, Config):
+        start = config
+    elif config is not None:
+        start = Config.read(Path(config))
+    else:
+        start = load_recipe(recipe) if recipe else Config()
+    values = start.to_dict()
+    if model is not None and model != start.model.name:
+        values["model"] = {"name": model}
+    if weights is not None:
+        # A file is found again from wherever the run is resumed.
+        known = weights in ("auto", "imagenet", "none")
+        values["model"]["weights"] = weights if known else str(Path(weights).expanduser().absolute())
+    if fine_tune is not None:
+        values["train"]["fine_tune"] = fine_tune
+    if image_size is not None:
+        values["image"] |= {"height": image_size, "width": image_size}
+    if augment is not None:
+        values["augment"] = augmentation(augment)
+    if epochs is not None:
+        values["train"]["epochs"] = epochs
+    if seed is not None:
+        values["seed"] = seed
+    if track:
+        values["train"]["track"] = tuple(track)
+    values["data"] |= {name: value for name, value in (data or {}).items() if value is not None}
+    if values["data"].get("corrections"):
+        values["data"]["corrections"] = str(Path(values["data"]["corrections"]).expanduser().absolute())
+    return Config.from_dict(values).with_values(settings)

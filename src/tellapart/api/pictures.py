@@ -1,0 +1,120 @@
+"""Labelled pictures -> Catalog, and what is wrong with them. Read by: the others of this room, command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tellapart.api.options import make_config
+from tellapart.config import Config
+from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.checks import find_all
+from tellapart.data.corrections import corrected, read_corrections
+from tellapart.data.deep import Checked
+from tellapart.data.fetch import fetch as fetch_data
+from tellapart.data.scan import scan
+from tellapart.data.sources import read_source
+from tellapart.data.sources.listing import natural_key
+from tellapart.data.sources.source import Row, Source
+from tellapart.data.splits import assign_splits
+from tellapart.errors import SourceError
+from tellapart.progress import SILENT, Progress
+from tellapart.task import Task
+
+
+def fetch(
+    name: str,
+    *,
+    sha256: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress = SILENT,
+) -> Path:
+    """Labelled pictures from the network, once: a collection, an address or kaggle:NAME -> a path for `read`.
+
+    `tellapart fetch` lists the collections. sha256: what the file at an address must have. Raises FetchError, which
+    says what to do without a network.
+    """
+    return fetch_data(name, sha256=sha256, out=Path(out) if out is not None else None, progress=progress)
+
+
+def read(
+    data: Any,
+    *,
+    config: Config | None = None,
+    cache: PixelCache | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Catalog:
+    """Labelled pictures -> Catalog: every picture decoded once, split and checked. Files are only read.
+
+    data: a folder, archive, table, idx folder, DataFrame or `builtin:pets`. options: fields of config.data, such as
+    label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
+    """
+    config = make_config(config=config, data=options)
+    return catalog_of(source_of(data, config), config, cache, progress)
+
+
+def check(
+    data: Any,
+    *,
+    deep: bool = False,
+    config: Config | None = None,
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Checked:
+    """What is there and what is wrong with it, as `read` finds it; with `deep` also what takes a look into the
+    pictures: wrong labels, near-duplicates, outliers, dark, blurred and blank pictures, classes that overlap.
+
+    Deep checks take the features that `train` keeps for the base inside the package, and keep them for it. They need
+    the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
+    """
+    config = make_config(config=config, data=options)
+    source = source_of(data, config)
+    if not deep:
+        return Checked(catalog_of(source, config, None, progress))
+    from tellapart.data.labels import require_cleanlab
+    from tellapart.training.inspection import inspection_spec, look_into
+
+    require_cleanlab()
+    with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:
+        catalog = catalog_of(source, config, cache, progress)
+        return look_into(catalog, config, cache, given=any(row.split for row in source.rows), progress=progress)
+
+
+def source_of(data: Any, config: Config) -> Source:
+    """The labelled pictures, with the corrections of the configuration."""
+    source = read_source(data, config.data)
+    if config.data.corrections is None:
+        return source
+    path = Path(config.data.corrections)
+    return corrected(source, read_corrections(path), str(path))
+
+
+def catalog_of(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:
+    pictures = scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
+    if all(picture.error for picture in pictures):
+        raise SourceError(
+            f"None of the {len(pictures)} pictures of {source.root} can be decoded; the first: "
+            f"{pictures[0].path} ({pictures[0].error})."
+        )
+    split = assign_splits(
+        pictures,
+        seed=config.seed,
+        test_fraction=config.data.test_fraction,
+        validation_fraction=config.data.validation_fraction,
+    )
+    return Catalog(source.root, task_of(pictures), split, find_all(split, source.findings), source.layout)
+
+
+def task_of(pictures: Iterable[Picture]) -> Task:
+    """The classes in the order that people sort names."""
+    return Task(tuple(sorted({picture.label for picture in pictures}, key=natural_key)))
+
+
+def source_of_catalog(catalog: Catalog) -> Source:
+    rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.pictures)
+    return Source(catalog.root, rows, catalog.layout)

@@ -1,0 +1,169 @@
+"""A run and what one does with it: evaluate, predict, explain, export, compare, report. Read by: command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellapart.api.pictures import task_of
+from tellapart.data.catalog import Catalog, Split
+from tellapart.data.duplicates import seen_before
+from tellapart.data.scan import scan
+from tellapart.data.sources import read_source
+from tellapart.inference.pictures import find_pictures
+from tellapart.inference.predictor import Prediction, Predictor
+from tellapart.progress import SILENT, Progress
+from tellapart.runs.run import RunFolder
+from tellapart.runs.run import list_runs as list_folders
+from tellapart.runs.run import open_run as open_folder
+from tellapart.runs.summary import RunSummary, select, summarize
+
+if TYPE_CHECKING:
+    import keras
+
+    from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.experiments.comparison import RunsComparison
+    from tellapart.explain.explanation import Explanation
+    from tellapart.inference.ship import Export
+
+
+@dataclass(frozen=True)
+class Run(RunFolder):
+    """A run folder with what one does with it."""
+
+    def model(self) -> keras.Model:
+        """The trained network as Keras saved it, not compiled: uint8 pictures in, probabilities out. Needs the extra
+        `train`. Raises RunError for a file that holds anything but what tellapart writes."""
+        from tellapart.models.keras_file import open_keras
+
+        return open_keras(self.require(self.model_file, "trained network"))
+
+    def predictor(self, threads: int | None = None) -> Predictor:
+        """The network in ONNX Runtime; imports no TensorFlow."""
+        return Predictor(self.require(self.onnx_file, "exported network"), threads=threads)
+
+    def evaluate(self, data: Any = None, *, split: Split = "test", progress: Progress = SILENT) -> Evaluation:
+        """Figures with intervals on a split of the run's own pictures, or on all pictures of `data`."""
+        return evaluate(self.path, data, split=split, progress=progress)
+
+    def predict(self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Prediction]:
+        """A Prediction for each picture: a file, folder, archive, pattern, or several of them."""
+        names = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
+        return list(self.predictor().predict_named(find_pictures(names)))
+
+    def explain(
+        self,
+        picture: str | os.PathLike[str],
+        *,
+        label: str | None = None,
+        out: str | os.PathLike[str] | None = None,
+        progress: Progress = SILENT,
+    ) -> Explanation:
+        """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain."""
+        from tellapart.explain.explanation import explain
+
+        return explain(self, picture, label=label, out=out, progress=progress)
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """A run that is there. Raises RunError for a missing, foreign or damaged folder."""
+    return Run(open_folder(path).path)
+
+
+def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
+    """The readable runs directly inside a folder, oldest first. Raises RunError where there is no such folder."""
+    return [Run(found.path) for found in list_folders(Path(folder))]
+
+
+def summarize_runs(
+    folder: str | os.PathLike[str] = "runs", *, where: Sequence[str] = (), sort: str = "created"
+) -> list[RunSummary]:
+    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`."""
+    return select(map(summarize, list_folders(Path(folder))), where, sort)
+
+
+def evaluate(
+    run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = SILENT
+) -> Evaluation:
+    """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name."""
+    from tellapart.inference.measure import measure, told_of_leaks
+
+    folder = open_run(run)
+    if data is None:
+        catalog = folder.catalog
+    elif isinstance(data, Catalog):
+        catalog = data
+    else:
+        config = folder.config
+        source = read_source(data, config.data)
+        pictures = scan(source, max_pixels=config.data.max_pixels, progress=progress)
+        if split not in {picture.split for picture in pictures}:
+            pictures = tuple(replace(picture, split=split) for picture in pictures)
+        catalog = Catalog(source.root, task_of(pictures), pictures)
+    evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
+    seen = seen_before(folder.catalog.pictures, split if data is None else "test")
+    return told_of_leaks(evaluation, folder.task, catalog, split, predictions, seen)
+
+
+def predict(
+    run: str | os.PathLike[str], pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+) -> list[Prediction]:
+    """Predict pictures with a run: see Run.predict."""
+    return open_run(run).predict(pictures)
+
+
+def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
+    """Compare two or more runs, paired on the test pictures that they share. Raises RunError where they share none."""
+    from tellapart.experiments.comparison import compare_runs
+
+    return compare_runs([open_folder(run) for run in runs])
+
+
+def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = SILENT) -> list[Path]:
+    """Write compare.html and curves.png, of what `compare` gave, into a folder; returns their paths."""
+    from tellapart.report.comparison import write_comparison
+
+    return write_comparison(found, Path(out), progress=progress)
+
+
+def write_report(run: str | os.PathLike[str], *, progress: Progress = SILENT) -> Path:
+    """Write a finished run's report and figures, again if need be; returns the report's path."""
+    from tellapart.report.write import write_report
+
+    folder = open_folder(run)
+    write_report(folder, progress=progress)
+    return folder.report_file
+
+
+def write_index(folder: str | os.PathLike[str], *, progress: Progress = SILENT) -> Path:
+    """Write index.html, which lists the runs of a folder and links their reports; returns its path.
+
+    A finished run without a report gets one.
+    """
+    from tellapart.report.index import write_index
+
+    for run in list_folders(Path(folder)):
+        if run.status == "done" and run.metrics and not run.report_file.exists():
+            write_report(run.path, progress=progress)
+    return write_index(Path(folder), summarize_runs(folder))
+
+
+def export(
+    run: str | os.PathLike[str],
+    format: str = "onnx",
+    *,
+    out: str | os.PathLike[str] | None = None,
+    quantize: str | None = None,
+    progress: Progress = SILENT,
+) -> Export:
+    """Write a finished run's network for another runtime, compared there with Keras on real pictures.
+
+    format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. Raises ExportError
+    for a format that is unknown, or a file that answers otherwise than the network.
+    """
+    from tellapart.inference.ship import ship_run
+
+    return ship_run(open_folder(run), format, Path(out) if out else None, quantize=quantize, progress=progress)

@@ -1,0 +1,104 @@
+"""Labelled pictures + Config -> a finished Run, and going on with one. Read by: ladder, command line."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tellapart.api.options import make_config
+from tellapart.api.pictures import catalog_of, source_of, source_of_catalog
+from tellapart.api.runs import Run, write_report
+from tellapart.config import AUTO, Config
+from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+from tellapart.data.catalog import Catalog
+from tellapart.data.scan import scan
+from tellapart.errors import ConfigError, RunError
+from tellapart.models.registry import resolve
+from tellapart.progress import SILENT, Progress
+from tellapart.runs.run import create_run, fresh_path
+from tellapart.runs.run import open_run as open_folder
+
+
+def train(
+    data: Any,
+    *,
+    config: Config | None = None,
+    out: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    command: str = "",
+    cache_limit: int = DEFAULT_LIMIT,
+    budget: float | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Run:
+    """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
+
+    data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
+    (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk. budget: seconds from now, after
+    which training ends as by Ctrl-C: its best epoch is kept, and `resume` goes on.
+    """
+    from tellapart.training.decide import decide
+    from tellapart.training.fit import fit, require_trainable
+    from tellapart.training.track import require_trackers, tracked
+
+    deadline = _deadline(budget)
+    config = config or make_config(**options)
+    require_trackers(config)
+    if config.model.name != AUTO:
+        resolve(config.model)  # before any picture is read
+    if isinstance(data, Catalog) and config.data.corrections is not None:
+        raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
+    source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
+    config, spec, decided = decide(config, source)
+    place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
+    with PixelCache(spec, limit_bytes=cache_limit) as cache:
+        if isinstance(data, Catalog):
+            scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
+            catalog = data
+        else:
+            catalog = catalog_of(source, config, cache, progress)
+        require_trainable(catalog)
+        run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
+        with tracked(run, progress) as watch:
+            fit(run, cache, deadline=deadline, progress=progress, watch=watch)
+            write_report(run.path, progress=progress)
+    return Run(run.path)
+
+
+def _deadline(budget: float | None) -> float | None:
+    return None if budget is None else time.monotonic() + budget
+
+
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    cache_limit: int = DEFAULT_LIMIT,
+    budget: float | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
+    RunError where the pictures changed."""
+    from tellapart.training.fit import fit
+    from tellapart.training.track import require_trackers, tracked
+
+    deadline = _deadline(budget)
+    folder = open_folder(run)
+    require_trackers(folder.config)
+    folder.clear_unfinished()
+    with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
+        catalog = folder.catalog
+        found = scan(
+            source_of_catalog(catalog), max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress
+        )
+        changed = [p.path for p, now in zip(catalog.pictures, found, strict=True) if p.digest != now.digest]
+        if changed:
+            raise RunError(
+                f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
+                "Put them back, or train a new run."
+            )
+        with tracked(folder, progress) as watch:
+            fit(folder, cache, deadline=deadline, progress=progress, watch=watch)
+            write_report(folder.path, progress=progress)
+    return Run(folder.path)

@@ -1,0 +1,65 @@
+"""Which part of a picture is taken, and at which size, as its ImageSpec says; and the antialiased resampling to it.
+
+Read by: pixels.
+"""
+
+from __future__ import annotations
+
+from math import ceil, floor
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tellapart.task import ImageSpec
+
+_EDGE = cv2.BORDER_REPLICATE
+
+
+def geometry(
+    size: tuple[int, int], spec: ImageSpec, turn: int
+) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+    """Which box of a stored picture of this size (width, height) is taken, and to which size, before it is turned."""
+    width, height = size
+    target = (spec.height, spec.width) if turn >= 5 else (spec.width, spec.height)
+    ratios = (target[0] / width, target[1] / height)
+    if spec.fit == "crop":
+        ratio = max(ratios)
+        left = max(0.0, (width - target[0] / ratio) / 2)
+        top = max(0.0, (height - target[1] / ratio) / 2)
+        return (left, top, width - left, height - top), target
+    if spec.fit == "pad":
+        ratio = min(ratios)
+        return (0, 0, width, height), (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    return (0, 0, width, height), target
+
+
+def bilinear(image: Image.Image, box: tuple[float, float, float, float], inner: tuple[int, int]) -> NDArray[np.uint8]:
+    """The box of the image at the inner size: what Pillow's bilinear filter, antialiased, gives but for about one
+    grey level, in half the time. Shrink by whole numbers while more than halved, blur by what is left, sample once."""
+    if box == (0, 0, *image.size) and inner == image.size:
+        return np.asarray(image)
+    steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
+    factors = (ceil(steps[0] / 2), ceil(steps[1] / 2))
+    outer = (floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3]))
+    if factors != (1, 1):
+        image = image.reduce(factors, outer)
+    elif outer != (0, 0, *image.size):
+        image = image.crop(outer)
+    pixels = np.asarray(image)
+    across, down = steps[0] / factors[0], steps[1] / factors[1]
+    if across > 1 or down > 1:
+        pixels = cast(NDArray[np.uint8], cv2.sepFilter2D(pixels, -1, _blur(across), _blur(down), borderType=_EDGE))
+    # Pixels are areas: the middle of the first one lies half a pixel inside.
+    left, top = (box[0] - outer[0]) / factors[0], (box[1] - outer[1]) / factors[1]
+    places = np.array([[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cast(NDArray[np.uint8], cv2.warpAffine(pixels, places, inner, flags=flags, borderMode=_EDGE))
+
+
+def _blur(step: float) -> NDArray[np.float32]:
+    """Three weights that widen a bilinear sample to a triangle of `step` pixels a side, by their variance: s²/6."""
+    side = max(0.0, step * step - 1) / 12
+    return np.array([side, 1 - 2 * side, side], np.float32)

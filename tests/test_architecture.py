@@ -17,7 +17,7 @@ ROOT = Path(tellapart.__file__).parent
 # In the order the data flows: a room imports only from rooms before it, and from within itself.
 ROOMS = (
     "errors", "task", "progress", "files", "download", "parallel", "config", "data", "models", "runs", "evaluation",
-    "inference", "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "cli",
+    "inference", "training", "explain", "experiments", "report", "serve", "recipes", "api", "cli",
 )  # fmt: skip
 LIGHT = ("keras", "tensorflow", "torch", "jax")
 
@@ -80,6 +80,22 @@ def test_keras_is_written_against_and_not_tensorflow() -> None:
         if name.split(".")[0] in ("tensorflow", "torch", "jax")
     ]
     assert not named, "only models/backend.py may reach the backend, and it does so late"
+
+
+HOME = ROOT.parents[1]
+WRITTEN = [
+    path
+    for room in ("src", "tests", "benchmarks", "tools", "examples")
+    for path in sorted(HOME.glob(f"{room}/**/*.py"))
+]
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(HOME)))
+def test_a_file_has_at_most_400_lines_and_a_function_60_after_its_parameters(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not [f.name for f in functions if (f.end_lineno or 0) - f.body[0].lineno >= 60]
 
 
 def loaded_by(code: str) -> set[str]:

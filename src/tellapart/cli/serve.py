@@ -45,16 +45,8 @@ def command(
     import sys
     from pathlib import Path
 
-    from tellapart.errors import ConfigError, MissingExtraError
-
-    try:
-        import fastapi  # noqa: F401
-        import httptools  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingExtraError("tellapart serve", "serve") from None
+    _require_extra()
+    from tellapart.errors import ConfigError
     from tellapart.parallel import cores
     from tellapart.serve.bounds import Bounds
     from tellapart.serve.guard import Access
@@ -73,3 +65,16 @@ def command(
         print(f"Serving {', '.join(predictors)} on {address}  (Ctrl-C ends)", file=sys.stderr, flush=True)
 
     serve(predictors, place, bounds=bounds, access=access, started=started)
+
+
+def _require_extra() -> None:
+    from tellapart.errors import MissingExtraError
+
+    try:
+        import fastapi  # noqa: F401
+        import httptools  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtraError("tellapart serve", "serve") from None

@@ -90,7 +90,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class LadderResult:
-    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: pictures judged on, of `split`; validation_n: those that choose."""
+    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: pictures judged
+    on, of `split`; validation_n: those that choose."""
 
     ladder: LadderFolder
     standings: tuple[Standing, ...]

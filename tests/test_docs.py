@@ -52,7 +52,7 @@ def test_every_command_of_a_page_exists(page: Path) -> None:
 
 def test_the_readme_shows_the_commands_of_every_day() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("demo", "check", "train", "evaluate", "predict"):
+    for command in ("demo", "check", "train", "predict", "compare", "serve"):
         assert f"tellapart {command}" in text
 
 

@@ -19,7 +19,14 @@ from collections.abc import Iterable
 
 
 class TellapartError(Exception):
-    """Something a user can mend."""
+    """Something a user can mend; its text says how.
+
+    >>> try:
+    ...     ta.read("no-such-folder/")
+    ... except ta.TellapartError as error:
+    ...     print(type(error).__name__)
+    SourceError
+    """
 
 
 class SourceError(TellapartError):

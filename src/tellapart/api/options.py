@@ -31,7 +31,7 @@ def make_config(
 
     Raises ConfigError for an unknown name or a wrong value, and where both recipe and config are given.
 
-    >>> make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
+    >>> ta.make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
     8
     """
     if recipe is not None and config is not None:

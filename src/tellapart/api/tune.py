@@ -50,6 +50,10 @@ def tune(
     begin from, the first trial; options: those of `make_config` instead. What is searched follows from its model:
     docs/tune.md. watch: called with the folder and its trials as they change. Raises MissingExtraError without the
     extra `tune`, RunError where not even the first trial is finished in time.
+
+    >>> found = ta.tune("photos/", model="dense", epochs=1, trials=2, out="runs/tune")
+    >>> found.start.name, found.best.name in ("trial-1", "trial-2"), found.tune.best_file.name
+    ('trial-1', True, 'best.toml')
     """
     from tellapart.experiments.tune import create_tune, require_optuna
     from tellapart.training.track import require_trackers
@@ -81,7 +85,10 @@ def resume_tune(
     watch: Watching = lambda *_: None,
 ) -> TuneResult:
     """Go on with a search; what was tried counts. budget, trials: in all, with those of before; None: as it was.
-    Raises RunError for a folder that is no search, or pictures that changed."""
+    Raises RunError for a folder that is no search, or pictures that changed.
+
+    >>> ta.resume_tune("runs/tune", budget=2400).advice  # doctest: +SKIP
+    """
     from tellapart.experiments.tune import open_tune, require_optuna
 
     require_optuna()

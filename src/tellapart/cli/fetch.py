@@ -21,7 +21,7 @@ def command(
     ] = None,
     sha256: Annotated[str | None, typer.Option(metavar="DIGITS", help="What the file at an address must have.")] = None,
     out: Annotated[
-        str | None, typer.Option(help="The file or folder to write.  [default: in the user's cache folder]")
+        str | None, typer.Option(help="The file or folder to write.", show_default="in the user's cache folder")
     ] = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:

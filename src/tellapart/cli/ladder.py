@@ -24,7 +24,7 @@ def command(
         typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.  [default: 10m]", show_default=False)
+        str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.", show_default="10m")
     ] = None,
     rung: Annotated[
         list[str] | None, typer.Option(help="Only this rung, and others given so; all where none is.")
@@ -33,7 +33,7 @@ def command(
         int | None, typer.Option(help="Side of the picture that networks trained from nothing see, in pixels.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")] = None,
-    out: Annotated[str | None, typer.Option(help="The ladder's folder.  [default: runs/ladder-N]")] = None,
+    out: Annotated[str | None, typer.Option(help="The ladder's folder.", show_default="runs/ladder-N")] = None,
     resume: Annotated[
         str | None, typer.Option(metavar="LADDER", help="Go on with a ladder; --budget then counts what was spent.")
     ] = None,

@@ -24,7 +24,7 @@ def command(
     ],
     top: Annotated[int, typer.Option(min=1, help="So many likeliest classes in the table.")] = 1,
     format: Annotated[
-        Output | None, typer.Option("--format", help="How the answer is printed.  [default: table]")
+        Output | None, typer.Option("--format", help="How the answer is printed.", show_default="table")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Write the answer to this file, once it is whole.")] = None,
     resume: Annotated[

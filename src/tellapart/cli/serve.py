@@ -26,7 +26,7 @@ def command(
         typer.Option(help="Web origin that may call, or that a proxy serves here.", show_default=False),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor cores that work at a time.  [default: all]", show_default=False)
+        int | None, typer.Option(min=1, help="Processor cores that work at a time.", show_default="all")
     ] = None,
     max_body: Annotated[str, typer.Option(help="Size of a request.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
     max_pixels: Annotated[

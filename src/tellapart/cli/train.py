@@ -23,7 +23,7 @@ def command(
     recipe: Annotated[str | None, typer.Option(help="A ready experiment; `tellapart recipes` lists them.")] = None,
     model: Annotated[str | None, typer.Option(help="An architecture; `tellapart models` lists them.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.  [default: auto]")
+        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.", show_default="auto")
     ] = None,
     fine_tune: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def command(
             metavar="tensorboard|mlflow", help="Also tell this tracker of the run; may be given twice. Extra `track`."
         ),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/NAME-N]")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/NAME-N")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.batch_size=64.")

@@ -27,13 +27,13 @@ def command(
         typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.  [default: 20m]", show_default=False)
+        str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.", show_default="20m")
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials, the start among them.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Begin from a ready experiment.")] = None,
     model: Annotated[str | None, typer.Option(help="Begin from an architecture with its defaults.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.  [default: auto]")
+        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.", show_default="auto")
     ] = None,
     fine_tune: Annotated[
         str | None,
@@ -42,7 +42,7 @@ def command(
     config: Annotated[str | None, typer.Option(help="Begin from a config.toml, such as a run's.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the picture of the first trial, in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats splits, weights, augmentation and proposals.")] = None,
-    out: Annotated[str | None, typer.Option(help="The search's folder.  [default: runs/tune-N]")] = None,
+    out: Annotated[str | None, typer.Option(help="The search's folder.", show_default="runs/tune-N")] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="TUNE", help="Go on with a search; --budget and --trials then count what was before."),

@@ -95,7 +95,7 @@ def read_source(data: str | os.PathLike[str] | pandas.DataFrame, config: DataCon
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config)
+    source = _read_folder(folder, str(data), config, "is empty, or holds neither pictures nor tables")
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -122,11 +122,17 @@ def _located(name: str) -> Path:
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=2)  # noqa: PTH208 - names only
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise SourceError(
-        f"There is no {name!r} to read pictures from.{hint} Give a folder, an archive, a table or builtin:NAME."
+        f"There is no {name!r} to read pictures from{_looked_in(path)}.{hint} "
+        "Give a folder, an archive, a table or builtin:NAME."
     )
 
 
-def _read_folder(folder: Path, name: str, config: DataConfig) -> Source:
+def _looked_in(path: Path) -> str:
+    """Where a relative path was looked for: most often one stands in another folder than one thinks."""
+    return "" if path.is_absolute() else f" in {Path.cwd()}"
+
+
+def _read_folder(folder: Path, name: str, config: DataConfig, empty: str = "is empty") -> Source:
     listing = list_folder(folder, name)
     reasons = []
     for reader in READERS:
@@ -135,7 +141,7 @@ def _read_folder(folder: Path, name: str, config: DataConfig) -> Source:
             return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name)
         reasons.append(f"  {reader.name:<14} {outcome}")
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
-        raise SourceError(f"{name} is empty.\n{LAYOUTS}")
+        raise SourceError(f"{name} {empty}.\n{LAYOUTS}")
     advice = (
         f"\nName the archive to read it: {listing.archives[0]}" if listing.archives and not listing.pictures else ""
     )

@@ -15,10 +15,14 @@ from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.errors import ConfigError, RunError
+from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
-from tellapart.runs.run import create_run, fresh_path
+from tellapart.runs.run import create_run, fresh_path, require_free
 from tellapart.runs.run import open_run as open_folder
+
+SHOWN_CLASSES = 10
+"""Named before training begins."""
 
 
 def train(
@@ -47,7 +51,10 @@ def train(
     config = config or make_config(**options)
     require_trackers(config)
     if config.model.name != AUTO:
-        resolve(config.model)  # before any picture is read
+        resolve(config.model)  # what is wrong here is told before any picture is read
+    require_weights(config.model.weights)
+    if out:
+        require_free(Path(out))
     if isinstance(data, Catalog) and config.data.corrections is not None:
         raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
@@ -60,11 +67,21 @@ def train(
         else:
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
+        progress.line(_what_is_learnt(catalog))
         run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
         with tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run.path, progress=progress)
     return Run(run.path)
+
+
+def _what_is_learnt(catalog: Catalog) -> str:
+    """The classes, and what needs a person, before time is spent on them."""
+    classes = catalog.task.classes
+    more = f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
+    kinds = dict.fromkeys(finding.kind for finding in catalog.findings if finding.needs_person)
+    look = f"; look at: {', '.join(kinds)}" if kinds else ""
+    return f"{len(catalog):,} pictures of {len(classes)} classes: {', '.join(classes[:SHOWN_CLASSES])}{more}{look}"
 
 
 def _deadline(budget: float | None) -> float | None:

@@ -9,7 +9,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
-from tellapart.cli.console import show, show_json, table
+from tellapart.cli.console import short, show, show_json, table, typed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,9 +23,7 @@ def command(
         str | None,
         typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.", show_default="10m")
-    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.", show_default="10m")] = None,
     rung: Annotated[
         list[str] | None, typer.Option(help="Only this rung, and others given so; all where none is.")
     ] = None,
@@ -120,8 +118,8 @@ def _show(found: LadderResult, format: options.Format) -> None:
     show(found.advice)
     for note in found.notes:
         show(f"note: {note}")
-    show(f"page    {found.ladder.page_file}")
-    show(f"next    tellapart predict {found.ladder.run(found.choice.recommended).path} PICTURES")
+    show(f"page    {short(found.ladder.page_file)}")
+    show(f"next    tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} PICTURES")
 
 
 def progress_table(ladder: LadderFolder) -> Table:

@@ -60,11 +60,14 @@ def command(
     from tellapart.serve.guard import Access
     from tellapart.serve.server import listen, open_predictors, serve
 
-    bounds = Bounds(options.parse_bytes(max_body), max_pixels, max_files, queue, timeout, threads or cores())
+    bounds = Bounds(
+        options.parse_bytes(max_body, "--max-body"), max_pixels, max_files, queue, timeout, threads or cores()
+    )
     try:
         token = None if token_file is None else Path(token_file).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The token cannot be read from {token_file}: {error}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise ConfigError(f"The token cannot be read from {token_file}: {reason}.") from None
     access = Access(host, token, tuple(origin or ()))
     place = listen(host, port)
     predictors = open_predictors(runs)

@@ -10,7 +10,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
-from tellapart.cli.console import show, show_json, table
+from tellapart.cli.console import short, show, show_json, table, typed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,9 +26,7 @@ def command(
         str | None,
         typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.", show_default="20m")
-    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.", show_default="20m")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials, the start among them.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Begin from a ready experiment.")] = None,
     model: Annotated[str | None, typer.Option(help="Begin from an architecture with its defaults.")] = None,
@@ -134,8 +132,8 @@ def _show(found: TuneResult, format: options.Format) -> None:
     show(found.advice)
     for note in found.notes:
         show(f"note: {note}")
-    show(f"page    {found.tune.page_file}")
-    show(f"next    tellapart train {found.tune.record['data']} --config {found.tune.best_file}")
+    show(f"page    {short(found.tune.page_file)}")
+    show(f"next    tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}")
 
 
 def figure(value: str | float) -> str:

@@ -155,8 +155,11 @@ def few(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "error",
             tuple(f"{label} ({counts[label]})" for label in hopeless),
             f"A class needs at least {MINIMUM} usable pictures, one each to train, validate and test.",
-            ("Kept, though no figure tells how well they are recognised. " if all(map(counts.get, hopeless)) else
-             "Training refuses a class without any. ")
+            (
+                "Kept, though no figure tells how well they are recognised. "
+                if all(map(counts.get, hopeless))
+                else "Training refuses a class without any. "
+            )
             + "Add pictures, or take the class out.",
         )
     if scarce:

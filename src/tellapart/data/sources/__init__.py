@@ -58,12 +58,10 @@ class Reader:
 
 # Asked in this order; the first that gives a Source has understood the folder.
 READERS = (
-    Reader(
-        "split folders", "photos/train/cats/1.jpg  photos/train/dogs/2.jpg  photos/test/cats/3.jpg", read_split_folders
-    ),
+    Reader("split folders", "photos/train/cats/1.jpg  photos/test/dogs/2.jpg", read_split_folders),
     Reader("class folders", "photos/cats/1.jpg  photos/dogs/2.jpg", read_class_folders),
-    Reader("table", "photos/labels.csv with the columns path,label and the pictures it names", read_table_beside),
-    Reader("file names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in photos/train/, photos/test/)", read_names),
+    Reader("table", "photos/labels.csv with columns path,label beside the pictures", read_table_beside),
+    Reader("file names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in train/, test/)", read_names),
     Reader("idx files", "", read_idx),
 )
 LAYOUTS = "Four layouts work, as a folder, a zip or a tar:\n" + "\n".join(

@@ -1,10 +1,9 @@
 """Listing -> Source for pictures in class folders, with or without split folders above them.
 
-A class is the path of the folder that directly holds pictures, kept whole but for blanks at the ends of names: `a/x` and
-`b/x` are two classes. A single
-folder that holds everything (as archives often have) is passed through. Folders are splits only if every top-level
-folder with pictures has the name of a split and one of them is the training split; so a class called `test` beside
-others remains a class.
+A class is the path of the folder that directly holds pictures, kept whole but for blanks at the ends of names: `a/x`
+and `b/x` are two classes. A single folder that holds everything (as archives often have) is passed through. Folders are
+splits only if every top-level folder with pictures has the name of a split and one of them is the training split; so a
+class called `test` beside others remains a class.
 """
 
 from __future__ import annotations

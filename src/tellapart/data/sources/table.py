@@ -225,7 +225,7 @@ def _which_column(table: Table, role: str, chosen: Mapping[str, str]) -> str:
     what = {"path": "the picture", "label": "the class"}[role]
     return (
         f"{table.name} has the columns {names}; none is named as usual for {what} ({', '.join(USUAL[role][:5])} ...). "
-        f'Say which it is, such as {first!r}: {options} (path_column and label_column in Python). '
+        f"Say which it is, such as {first!r}: {options} (path_column and label_column in Python). "
         "If these are no names, the first line is missing: it must name the columns, such as path,label."
     )
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tellapart.api.options import make_config
+from tellapart.api.options import known_options, make_config
 from tellapart.api.pictures import catalog_of, source_of, source_of_catalog
 from tellapart.api.runs import Run, write_report
 from tellapart.config import AUTO, Config
@@ -17,7 +17,7 @@ from tellapart.data.scan import scan
 from tellapart.errors import ConfigError, RunError
 from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import create_run, fresh_path, require_free
 from tellapart.runs.run import open_run as open_folder
 
@@ -34,7 +34,7 @@ def train(
     command: str = "",
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     **options: Any,
 ) -> Run:
     """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
@@ -48,7 +48,7 @@ def train(
     from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)
-    config = config or make_config(**options)
+    config = config or make_config(**known_options(options))
     require_trackers(config)
     if config.model.name != AUTO:
         resolve(config.model)  # what is wrong here is told before any picture is read
@@ -93,7 +93,7 @@ def resume(
     *,
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
 ) -> Run:
     """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
     RunError where the pictures changed."""

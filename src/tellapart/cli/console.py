@@ -7,13 +7,12 @@ import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.progress import Progress
+from tellapart.progress import Lines, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +25,7 @@ DONE, NEEDS_PERSON, WRONG = 0, 1, 2
 def display() -> Iterator[Progress]:
     """A live display on a terminal, plain lines elsewhere; both on standard error."""
     if not sys.stderr.isatty():
-        yield _PlainProgress()
+        yield Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -46,25 +45,6 @@ def display() -> Iterator[Progress]:
         Bar(*columns, console=Console(file=terminal), transient=True) as bar,
     ):
         yield _LiveProgress(bar)
-
-
-class _PlainProgress(Progress):
-    """A line when a stage ends, once, and every ten seconds of a long one."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-        self._ended = ("", 0)
-
-    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        now = time.monotonic()
-        ended = 0 < total <= done and not stage.startswith("epoch ")
-        if (ended and self._ended != (stage, done)) or now - self._last > 10:
-            self._last, self._ended = now, (stage, done) if ended else ("", 0)
-            count = f"{done:,} of {total:,}" if total else f"{done:,}"
-            self.line("  ".join(part for part in (f"{stage}: {count}", detail) if part))
-
-    def line(self, text: str) -> None:
-        print(harmless(text), file=sys.stderr, flush=True)
 
 
 class _LiveProgress(Progress):

@@ -49,6 +49,10 @@ class RunFolder:
 
     path: Path
 
+    def __fspath__(self) -> str:
+        """So that a run stands wherever its folder does."""
+        return os.fspath(self.path)
+
     @property
     def run_file(self) -> Path:
         return self.path / "run.json"

@@ -91,11 +91,10 @@ def _names(parameter: Any) -> str:
 
 
 def _said(parameter: Any) -> tuple[str, str]:
-    """(help, default); where the default depends, the help ends with it in brackets."""
-    text, _, depends = (parameter.help or "").partition("[default: ")
-    value = parameter.default
-    if depends:
-        return text, depends.removesuffix("]")
+    """(help, default); where the default depends, it is told in words."""
+    text, told, value = parameter.help or "", getattr(parameter, "show_default", None), parameter.default
+    if isinstance(told, str):
+        return text, told
     return text, "" if value in (None, False, ()) or callable(value) else f"`{getattr(value, 'value', value)}`"
 
 

@@ -193,7 +193,8 @@ class Config(_Section):
         try:
             return cls.from_toml(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"Cannot read the configuration {path}: {error}.") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(f"Cannot read the configuration {path}: {reason}.") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by section, for from_dict."""
@@ -245,8 +246,17 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(unknown("setting", place, _setting_names(model)))
         else:
-            lines.append(f"{place}: {problem['msg']}; given {repr(problem['input'])[:_LONGEST]}.")
+            lines.append(f"{place}: {in_words(problem['msg'])}; given {repr(problem['input'])[:_LONGEST]}.")
     return " ".join(lines)
+
+
+def in_words(message: str) -> str:
+    """What pydantic says of a value, without its own words for it.
+
+    >>> in_words("Input should be greater than 0"), in_words("Value error, expected a number")
+    ('should be greater than 0', 'expected a number')
+    """
+    return message.removeprefix("Value error, ").removeprefix("Input ")
 
 
 def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ def download(url: str, path: Path, *, checksum: str = "", size: int = 0, progres
             _put(part, path)
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+        if isinstance(reason, OSError) and reason.strerror:
+            reason = reason.strerror + (" (is there a network?)" if isinstance(reason, socket.gaierror) else "")
         kept = " What has come so far is kept; ask again to go on with it." if place.exists() else ""
         raise FetchError(f"{url} could not be fetched: {reason}.{kept}") from None
 

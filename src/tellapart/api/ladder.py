@@ -17,7 +17,7 @@ from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import read_source
 from tellapart.experiments.rungs import chosen
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import fresh_path, list_runs
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def ladder(
     settings: Sequence[str] = (),
     command: str = "",
     cache_limit: int = DEFAULT_LIMIT,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     watch: Watch = lambda _: None,
 ) -> LadderResult:
     """Train network after network, from dense layers to a fine-tuned base, in `budget` seconds; say which to take.
@@ -76,7 +76,7 @@ def resume_ladder(
     *,
     budget: float | None = None,
     cache_limit: int = DEFAULT_LIMIT,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     watch: Watch = lambda _: None,
 ) -> LadderResult:
     """Go on with a ladder; rungs that are done stay as they are. budget: seconds, with those that were spent before;

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tellapart.config import Config, augmentation
-from tellapart.errors import ConfigError
+from tellapart.errors import ConfigError, unknown
 from tellapart.recipes import load_recipe
+
+
+def known_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The same. Raises ConfigError for a name that `make_config` does not take, with the nearest that it does."""
+    known = list(inspect.signature(make_config).parameters)
+    for name in options:
+        if name not in known:
+            raise ConfigError(unknown("option", name, known))
+    return options
 
 
 def make_config(

@@ -21,7 +21,7 @@ from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
 from tellapart.errors import SourceError
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import BY_HAND, Progress
 from tellapart.task import Task
 
 
@@ -30,7 +30,7 @@ def fetch(
     *,
     sha256: str | None = None,
     out: str | os.PathLike[str] | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
 ) -> Path:
     """Labelled pictures from the network, once: a collection, an address or kaggle:NAME -> a path for `read`.
 
@@ -47,7 +47,7 @@ def read(
     *,
     config: Config | None = None,
     cache: PixelCache | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     **options: Any,
 ) -> Catalog:
     """Labelled pictures -> Catalog: every picture decoded once, split and checked. Files are only read.
@@ -71,7 +71,7 @@ def check(
     deep: bool = False,
     config: Config | None = None,
     cache_limit: int = DEFAULT_LIMIT,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     **options: Any,
 ) -> Checked:
     """What is there and what is wrong with it, as `read` finds it; with `deep` also what takes a look into the

@@ -13,9 +13,10 @@ from tellapart.data.catalog import Catalog, Split
 from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
+from tellapart.errors import RunError
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
@@ -50,7 +51,7 @@ class Run(RunFolder):
         """The network in ONNX Runtime; imports no TensorFlow."""
         return Predictor(self.require(self.onnx_file, "exported network"), threads=threads)
 
-    def evaluate(self, data: Any = None, *, split: Split = "test", progress: Progress = SILENT) -> Evaluation:
+    def evaluate(self, data: Any = None, *, split: Split = "test", progress: Progress = BY_HAND) -> Evaluation:
         """Figures with intervals on a split of the run's own pictures, or on all pictures of `data`."""
         return evaluate(self.path, data, split=split, progress=progress)
 
@@ -65,7 +66,7 @@ class Run(RunFolder):
         *,
         label: str | None = None,
         out: str | os.PathLike[str] | None = None,
-        progress: Progress = SILENT,
+        progress: Progress = BY_HAND,
     ) -> Explanation:
         """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain."""
         from tellapart.explain.explanation import explain
@@ -103,7 +104,7 @@ def summarize_runs(
 
 
 def evaluate(
-    run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = SILENT
+    run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = BY_HAND
 ) -> Evaluation:
     """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name.
 
@@ -153,7 +154,7 @@ def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
     return compare_runs([open_folder(run) for run in runs])
 
 
-def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = SILENT) -> list[Path]:
+def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> list[Path]:
     """Write compare.html and curves.png, of what `compare` gave, into a folder; returns their paths.
 
     >>> ta.write_comparison(ta.compare("runs/pets", "runs/other"), "comparison")  # doctest: +SKIP
@@ -163,7 +164,7 @@ def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, prog
     return write_comparison(found, Path(out), progress=progress)
 
 
-def write_report(run: str | os.PathLike[str], *, progress: Progress = SILENT) -> Path:
+def write_report(run: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> Path:
     """Write a finished run's report and figures, again if need be; returns the report's path.
 
     >>> ta.write_report("runs/pets").name
@@ -176,17 +177,20 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = SILENT) ->
     return folder.report_file
 
 
-def write_index(folder: str | os.PathLike[str], *, progress: Progress = SILENT) -> Path:
+def write_index(folder: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> Path:
     """Write index.html, which lists the runs of a folder and links their reports; returns its path.
 
-    A finished run without a report gets one.
+    A finished run without a report gets one. Raises RunError for a folder without any run: no page is left there.
 
     >>> ta.write_index("runs").name
     'index.html'
     """
     from tellapart.report.index import write_index
 
-    for run in list_folders(Path(folder)):
+    runs = list(list_folders(Path(folder)))
+    if not runs:
+        raise RunError(f"There is no run in {folder}. Name the folder that holds the folders of runs, such as runs.")
+    for run in runs:
         if run.status == "done" and run.metrics and not run.report_file.exists():
             write_report(run.path, progress=progress)
     return write_index(Path(folder), summarize_runs(folder))
@@ -198,7 +202,7 @@ def export(
     *,
     out: str | os.PathLike[str] | None = None,
     quantize: str | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
 ) -> Export:
     """Write a finished run's network for another runtime, compared there with Keras on real pictures.
 

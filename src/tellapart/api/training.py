@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tellapart.api.options import make_config
+from tellapart.api.options import known_options, make_config
 from tellapart.api.pictures import catalog_of, source_of, source_of_catalog
 from tellapart.api.runs import Run, write_report
 from tellapart.config import AUTO, Config
@@ -15,10 +15,14 @@ from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.errors import ConfigError, RunError
+from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
-from tellapart.progress import SILENT, Progress
-from tellapart.runs.run import create_run, fresh_path
+from tellapart.progress import BY_HAND, Progress
+from tellapart.runs.run import create_run, fresh_path, require_free
 from tellapart.runs.run import open_run as open_folder
+
+SHOWN_CLASSES = 10
+"""Named before training begins."""
 
 
 def train(
@@ -30,7 +34,7 @@ def train(
     command: str = "",
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     **options: Any,
 ) -> Run:
     """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
@@ -49,10 +53,13 @@ def train(
     from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)
-    config = config or make_config(**options)
+    config = config or make_config(**known_options(options))
     require_trackers(config)
     if config.model.name != AUTO:
-        resolve(config.model)  # before any picture is read
+        resolve(config.model)  # what is wrong here is told before any picture is read
+    require_weights(config.model.weights)
+    if out:
+        require_free(Path(out))
     if isinstance(data, Catalog) and config.data.corrections is not None:
         raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
@@ -65,11 +72,21 @@ def train(
         else:
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
+        progress.line(_what_is_learnt(catalog))
         run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
         with tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run.path, progress=progress)
     return Run(run.path)
+
+
+def _what_is_learnt(catalog: Catalog) -> str:
+    """The classes, and what needs a person, before time is spent on them."""
+    classes = catalog.task.classes
+    more = f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
+    kinds = dict.fromkeys(finding.kind for finding in catalog.findings if finding.needs_person)
+    look = f"; look at: {', '.join(kinds)}" if kinds else ""
+    return f"{len(catalog):,} pictures of {len(classes)} classes: {', '.join(classes[:SHOWN_CLASSES])}{more}{look}"
 
 
 def _deadline(budget: float | None) -> float | None:
@@ -81,7 +98,7 @@ def resume(
     *,
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
 ) -> Run:
     """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
     RunError where the pictures changed.

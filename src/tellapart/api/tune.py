@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.api.options import make_config
+from tellapart.api.options import known_options, make_config
 from tellapart.api.pictures import read
 from tellapart.api.runs import write_report
 from tellapart.api.training import resume
@@ -18,7 +18,7 @@ from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.models.registry import resolve
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import RunFolder, create_run, fresh_path
 from tellapart.task import ImageSpec
 
@@ -40,7 +40,7 @@ def tune(
     config: Config | None = None,
     command: str = "",
     cache_limit: int = DEFAULT_LIMIT,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     watch: Watching = lambda *_: None,
     **options: Any,
 ) -> TuneResult:
@@ -60,7 +60,7 @@ def tune(
 
     started = time.monotonic()
     require_optuna()
-    config = config or make_config(**options)
+    config = config or make_config(**known_options(options))
     require_trackers(config)
     start, catalog = _start(data, config, cache_limit, progress)
     made = create_tune(
@@ -81,7 +81,7 @@ def resume_tune(
     budget: float | None = None,
     trials: int | None = None,
     cache_limit: int = DEFAULT_LIMIT,
-    progress: Progress = SILENT,
+    progress: Progress = BY_HAND,
     watch: Watching = lambda *_: None,
 ) -> TuneResult:
     """Go on with a search; what was tried counts. budget, trials: in all, with those of before; None: as it was.

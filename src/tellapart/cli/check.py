@@ -10,10 +10,13 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import NEEDS_PERSON, display, show, show_json, table
+from tellapart.cli.console import NEEDS_PERSON, display, show, show_json, table, typed
 
 if TYPE_CHECKING:
     from tellapart.data.findings import Finding
+
+
+MOST_CLASSES = 30
 
 
 def command(
@@ -64,20 +67,33 @@ def command(
             }
         )
     else:
-        show(f"{len(catalog)} pictures of {len(catalog.task.classes)} classes in {catalog.root} ({catalog.layout})")
+        show(f"{len(catalog):,} pictures of {len(catalog.task.classes)} classes in {data} ({catalog.layout})")
         summary = table("class", *(f">{split}" for split in SPLITS), ">all")
-        for label in catalog.task.classes:
+        for label in catalog.task.classes[:MOST_CLASSES]:
             numbers = [counts[split][label] for split in SPLITS]
-            summary.add_row(label, *map(str, numbers), str(sum(numbers)))
+            summary.add_row(label, *(f"{number:,}" for number in numbers), f"{sum(numbers):,}")
         show(summary)
+        if len(catalog.task.classes) > MOST_CLASSES:
+            show(f"and {len(catalog.task.classes) - MOST_CLASSES} classes more (--format json lists all)")
         show_findings(catalog.findings)
         if write is not None:
+            number = len(checked.corrections)
             show(
-                f"{len(checked.corrections)} corrections proposed in {write}; look at each, remove those that are wrong"
+                f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}; look at each, "
+                "remove those that are wrong"
             )
-            show(f"next    tellapart train {data} --corrections {write}")
+        if not any(finding.severity == "error" for finding in catalog.findings):
+            show(f"next    tellapart train {_typed_again(data, given | {'corrections': write or corrections})}")
+        else:
+            show(f"next    mend the errors, then again: tellapart check {_typed_again(data, given)}")
     if needs_person:
         raise typer.Exit(NEEDS_PERSON)
+
+
+def _typed_again(data: str, given: dict[str, str | None]) -> str:
+    """The pictures and how their labels are found, as one types them."""
+    options = [f"--{name.replace('_', '-')} {typed(value)}" for name, value in given.items() if value]
+    return " ".join([typed(data), *options])
 
 
 def show_findings(findings: Sequence[Finding], paths: int = 5) -> None:
@@ -85,7 +101,7 @@ def show_findings(findings: Sequence[Finding], paths: int = 5) -> None:
     if not findings:
         show("Nothing found that needs attention.")
     for finding in findings:
-        show(f"{finding.severity:8}{finding.kind}: {finding.meaning} {finding.done}")
+        show(f"{finding.severity:8}{finding.kind}: {finding.meaning} {finding.done}".rstrip())
         for path in finding.paths[:paths]:
             show(f"          {path}")
         if len(finding.paths) > paths:

@@ -25,8 +25,8 @@ def command(
         int | None,
         typer.Option(
             min=0,
-            help="List so many pictures on which they differ.  [default: 10; json: all]",
-            show_default=False,
+            help="List so many pictures on which they differ.",
+            show_default="10; json: all",
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for a page and a figure with the curves of all.")] = None,

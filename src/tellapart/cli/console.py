@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.progress import Progress
+from tellapart.progress import Lines, Progress
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 DONE, NEEDS_PERSON, WRONG = 0, 1, 2
@@ -23,7 +25,7 @@ DONE, NEEDS_PERSON, WRONG = 0, 1, 2
 def display() -> Iterator[Progress]:
     """A live display on a terminal, plain lines elsewhere; both on standard error."""
     if not sys.stderr.isatty():
-        yield _PlainProgress()
+        yield Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -45,23 +47,6 @@ def display() -> Iterator[Progress]:
         yield _LiveProgress(bar)
 
 
-class _PlainProgress(Progress):
-    """A line when a stage ends, or every ten seconds of a long one."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        now = time.monotonic()
-        ended = done >= total and not stage.startswith("epoch ")
-        if ended or now - self._last > 10:
-            self._last = now
-            self.line("  ".join(part for part in (f"{stage}: {done} of {total}", detail) if part))
-
-    def line(self, text: str) -> None:
-        print(harmless(text), file=sys.stderr, flush=True)
-
-
 class _LiveProgress(Progress):
     def __init__(self, bar: Any) -> None:
         self._bar = bar
@@ -73,37 +58,84 @@ class _LiveProgress(Progress):
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._stage = stage
-            self._task = self._bar.add_task(stage, total=total, detail=detail)
-        self._bar.update(self._task, completed=done, total=total, detail=detail)
+            self._task = self._bar.add_task(stage, total=total or None, detail=detail)
+        self._bar.update(self._task, completed=done, total=total or None, detail=detail)
 
     def line(self, text: str) -> None:
         self._bar.console.print(harmless(text), markup=False, highlight=False)
 
 
+NAME_WIDTH = 32
+"""Letters of the first column that are kept on one line: a name that is broken cannot be typed or looked for."""
+
+
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table, whose cells are shown `harmless`; a column whose name starts with `>` is set to the right."""
+    """An empty table, whose cells are shown `harmless`; a column whose name starts with `>` is set to the right, and
+    one whose name starts with `?` is left out by `show` where the terminal is too narrow, the last of them first."""
     from rich import box
     from rich.table import Table
 
     class Harmless(Table):
+        optional: list[str]
+
         def add_row(self, *cells: Any, **options: Any) -> None:
             super().add_row(*(harmless(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
     made = Harmless(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.optional = []
     for column in columns:
-        made.add_column(
-            harmless(column.removeprefix(">")), justify="right" if column.startswith(">") else "left", overflow="fold"
-        )
+        plain = column.removeprefix("?")
+        name = harmless(plain.removeprefix(">"))
+        made.add_column(name, justify="right" if plain.startswith(">") else "left", overflow="fold")
+        if column.startswith("?"):
+            made.optional.append(name)
     return made
 
 
 def show(value: Any) -> None:
     """A table or text to standard output, as wide as the terminal, or as wide as needed where it is none."""
     from rich.console import Console
+    from rich.table import Table
 
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "0")) or 160
-    shown = harmless(value) if isinstance(value, str) else value
-    Console(width=width, markup=False, highlight=False, emoji=False).print(shown)
+    console = Console(width=width, markup=False, highlight=False, emoji=False)
+    if isinstance(value, Table):
+        left_out = _fit(value, console)
+        console.print(value)
+        if left_out:
+            console.print(f"No room for: {', '.join(left_out)}. A wider terminal or --format json shows all.")
+        return
+    console.print(harmless(value) if isinstance(value, str) else value)
+
+
+def _fit(made: Table, console: Console) -> list[str]:
+    """Take columns out of a table that is wider than the terminal, as far as it has such that may go; their names."""
+    if made.columns:
+        made.columns[0].no_wrap = all(len(str(cell)) <= NAME_WIDTH for cell in made.columns[0].cells)
+    left_out: list[str] = []
+    unbound = console.options.update(max_width=1000)
+    optional = list(getattr(made, "optional", ()))
+    while optional and made.__rich_measure__(console, unbound).maximum > console.width:
+        left_out.insert(0, optional.pop())
+        made.columns = [column for column in made.columns if column.header != left_out[0]]
+        for index, column in enumerate(made.columns):
+            column._index = index
+    return left_out
+
+
+def typed(path: str | os.PathLike[str]) -> str:
+    """A path as one types it in this folder: relative where it lies below, in quotes where the shell asks for them.
+
+    >>> typed(Path.cwd() / "my runs" / "cats-1")
+    "'my runs/cats-1'"
+    """
+    return shlex.quote(harmless(short(path)))
+
+
+def short(path: str | os.PathLike[str]) -> str:
+    """A path relative to the current folder where it lies below it."""
+    absolute = Path(path).absolute()
+    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
 
 
 def show_json(value: Any) -> None:

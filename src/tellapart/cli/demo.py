@@ -18,10 +18,10 @@ from tellapart.cli.train import show_run
 
 def command(
     fast: Annotated[bool, typer.Option("--fast", help="Small pictures, to see that all parts work.")] = False,
-    out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/demo-N]")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/demo-N")] = None,
     open_report: Annotated[
         bool | None,
-        typer.Option("--open/--no-open", help="Open the report.  [default: if there is a screen]", show_default=False),
+        typer.Option("--open/--no-open", help="Open the report.", show_default="if there is a screen"),
     ] = None,
 ) -> None:
     """Train on pictures that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""

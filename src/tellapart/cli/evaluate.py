@@ -34,7 +34,7 @@ def command(
     if format is options.Format.json:
         show_json({split: evaluation.to_dict()})
         return
-    show(f"{evaluation.n} pictures of {data or 'the ' + split + ' split'}; value (95 % interval)")
+    show(f"{evaluation.n:,} pictures of {data or 'the ' + split + ' split'}; value (95 % interval)")
     figures = table("metric", ">value (interval)")
     for name, estimate in evaluation.metrics.items():
         figures.add_row(name, str(estimate))
@@ -57,8 +57,14 @@ def command(
 
 def verdict_lines(evaluation: Evaluation) -> list[str]:
     """How many pictures have each verdict, and how many of them are right."""
-    return [
-        f"{name}: {found.n} of {evaluation.n} pictures"
+    lines = [
+        f"{name}: {found.n:,} of {evaluation.n:,} pictures"
         + (f", {found.accuracy} of them right" if found.accuracy else "")
         for name, found in evaluation.verdicts.items()
     ]
+    if "sure" in evaluation.verdicts and not evaluation.verdicts["sure"].n:
+        lines.append(
+            "None is sure: the validation split shows of no probability that it is right often enough "
+            "(train.sure_accuracy). More pictures help most."
+        )
+    return lines

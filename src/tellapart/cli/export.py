@@ -34,7 +34,7 @@ def command(
         Quantize | None, typer.Option(help="Smaller and faster, a little less exact: onnx and litert.")
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="The file, or folder of a saved-model.  [default: in RUN/exports]")
+        str | None, typer.Option(help="The file, or folder of a saved-model.", show_default="in RUN/exports")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:

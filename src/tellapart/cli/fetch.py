@@ -9,7 +9,7 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import display, show, show_json, table
+from tellapart.cli.console import display, show, show_json, table, typed
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
     ] = None,
     sha256: Annotated[str | None, typer.Option(metavar="DIGITS", help="What the file at an address must have.")] = None,
     out: Annotated[
-        str | None, typer.Option(help="The file or folder to write.  [default: in the user's cache folder]")
+        str | None, typer.Option(help="The file or folder to write.", show_default="in the user's cache folder")
     ] = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
@@ -41,7 +41,7 @@ def command(
         return
     row = COLLECTIONS.get(name)
     show(f"fetched  {path}")
-    show(f"next     tellapart train {path}" + (f" --recipe {row.recipe}" if row and row.recipe else ""))
+    show(f"next     tellapart train {typed(path)}" + (f" --recipe {row.recipe}" if row and row.recipe else ""))
     if row:
         show(f"licence  {row.licence}")
 
@@ -65,7 +65,7 @@ def _show_collections(format: options.Format) -> None:
             ]
         )
         return
-    rows = table("collection", ">MB", "what it is", "from", "licence")
+    rows = table("collection", ">MB", "what it is", "?from", "?licence")
     for row in COLLECTIONS.values():
         rows.add_row(row.name, f"{row.size / 1e6:,.0f}" if row.size else "-", row.summary, row.source, row.licence)
     show(rows)

@@ -9,7 +9,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
-from tellapart.cli.console import show, show_json, table
+from tellapart.cli.console import short, show, show_json, table, typed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def command(
     data: options.DataOrResume = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.  [default: 10m]", show_default=False)
-    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.", show_default="10m")] = None,
     rung: Annotated[
         list[str] | None, typer.Option(help="Only this rung, and others given so; all where none is.")
     ] = None,
@@ -30,7 +28,7 @@ def command(
         int | None, typer.Option(help="Side of the picture that networks trained from nothing see, in pixels.")
     ] = None,
     seed: options.Seed = None,
-    out: Annotated[str | None, typer.Option(help="The ladder's folder.  [default: runs/ladder-N]")] = None,
+    out: Annotated[str | None, typer.Option(help="The ladder's folder.", show_default="runs/ladder-N")] = None,
     resume: Annotated[
         str | None, typer.Option(metavar="LADDER", help="Go on with a ladder; --budget then counts what was spent.")
     ] = None,
@@ -112,8 +110,8 @@ def _show(found: LadderResult, format: options.Format) -> None:
     show(found.advice)
     for note in found.notes:
         show(f"note: {note}")
-    show(f"page    {found.ladder.page_file}")
-    show(f"next    tellapart predict {found.ladder.run(found.choice.recommended).path} PICTURES")
+    show(f"page    {short(found.ladder.page_file)}")
+    show(f"next    tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} PICTURES")
 
 
 def progress_table(ladder: LadderFolder) -> Table:

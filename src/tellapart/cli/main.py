@@ -10,6 +10,7 @@ import errno
 import gc
 import importlib
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -19,10 +20,14 @@ from tellapart import __version__
 from tellapart.cli.console import WRONG, harmless
 from tellapart.errors import TellapartError
 
-COMMANDS = (
-    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "tune", "export", "serve",
-    "report", "runs", "models", "recipes", "layouts", "fetch",
-)  # fmt: skip
+PANELS = {
+    "Begin": ("demo", "layouts", "check", "train"),
+    "Use and understand": ("predict", "evaluate", "explain", "report", "runs"),
+    "Improve": ("compare", "ladder", "tune"),
+    "Ship": ("export", "serve"),
+    "What there is": ("models", "recipes", "fetch"),
+}
+COMMANDS = tuple(name for names in PANELS.values() for name in names)
 
 _ROOM = "Make room there, or name another place; a run goes on with: tellapart train --resume RUN"
 _RIGHTS = "Name another place, or let yourself write there."
@@ -37,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From a folder of labelled pictures to a classifier you can trust and ship.",
+    epilog="Begin with: tellapart demo. With pictures of your own: tellapart check photos/ and tellapart train photos/",
 )
 
 
@@ -55,9 +61,19 @@ def _common(
     """Options before the command."""
 
 
-for _name in COMMANDS:
-    _module = importlib.import_module(f"tellapart.cli.{_name}")
-    app.command(name=_name)(_module.command)
+def _paragraphs(text: str) -> str:
+    """A docstring whose lines are broken where the terminal ends, not where the file does.
+
+    >>> _paragraphs("One.\\n\\n    Two,\\n    on.")
+    'One.\\n\\nTwo, on.'
+    """
+    return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip()))
+
+
+for _panel, _names in PANELS.items():
+    for _name in _names:
+        _command = importlib.import_module(f"tellapart.cli.{_name}").command
+        app.command(name=_name, help=_paragraphs(_command.__doc__), rich_help_panel=_panel)(_command)
 
 
 def run() -> None:

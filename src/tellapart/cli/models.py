@@ -8,7 +8,7 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import show, show_json, table
+from tellapart.cli.console import display, show, show_json, table
 
 if TYPE_CHECKING:
     from tellapart.models.pretrained import Base
@@ -37,13 +37,15 @@ def command(
         show(rows)
         show("tellapart models NAME shows the options and layers of one.")
         return
-    from tellapart.models.build import build, summary
+    from tellapart.models.build import build, layers
     from tellapart.task import ImageSpec, Task
 
     config = ta.make_config(model=name, settings=settings or ()).model
     row, chosen = resolve(config)
     side = image_size or row.side
-    network = build(Task(("no", "yes")), ImageSpec(side, side), config)
+    with display() as progress:
+        progress.update("building the network", 0, 1)
+        network = build(Task(("no", "yes")), ImageSpec(side, side), config)
     if format is options.Format.json:
         show_json(
             {
@@ -62,7 +64,10 @@ def command(
     if row.base:
         for word, value in _origin(row.base).items():
             show(f"{word:9}{value}")
-    show(summary(network))
+    shown = table("layer", "?kind", ">output", ">parameters")
+    for each in layers(network):
+        shown.add_row(*each)
+    show(shown)
 
 
 def _origin(base: Base) -> dict[str, str]:

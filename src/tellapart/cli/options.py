@@ -16,7 +16,7 @@ _DATA = typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or buil
 Data = Annotated[str, _DATA]
 DataOrResume = Annotated[str | None, _DATA]
 Weights = Annotated[
-    str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.  [default: auto]")
+    str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.", show_default="auto")
 ]
 Seed = Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")]
 Settings = Annotated[
@@ -74,7 +74,7 @@ def resume_alone(what: str, *begun: object, besides: str = "nothing") -> None:
         raise ConfigError(f"--resume goes on with the {what}'s own pictures and settings; give {besides} beside it.")
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--budget") -> float:
     """A time in seconds.
 
     >>> parse_duration("10m"), parse_duration("90s"), parse_duration("1.5h")
@@ -82,11 +82,11 @@ def parse_duration(text: str) -> float:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text, re.IGNORECASE)
     if found is None or not float(found[1]):
-        raise typer.BadParameter(f"{text!r} is no time; expected such as 30s, 10m or 1h.")
+        raise typer.BadParameter(f"{text!r} is no time; expected such as 30s, 10m or 1h.", param_hint=option)
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2].lower()]
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, option: str = "--cache-limit") -> int:
     """A size in bytes.
 
     >>> parse_bytes("1.5 GB")
@@ -98,6 +98,6 @@ def parse_bytes(text: str) -> int:
     except ValueError:
         number = float("nan")
     if found is None or number != number:
-        raise typer.BadParameter(f"{text!r} is no size; expected such as 500MB or 20GB.")
+        raise typer.BadParameter(f"{text!r} is no size; expected such as 500MB or 20GB.", param_hint=option)
     base = 1024 if found[3] else 1000
     return int(number * base ** ("kmgt".index(found[2].lower()) + 1 if found[2] else 0))

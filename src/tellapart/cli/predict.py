@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tellapart.cli.console import NEEDS_PERSON
+from tellapart.cli.console import NEEDS_PERSON, display
 from tellapart.cli.rows import Output
 
 if TYPE_CHECKING:
-    from tellapart.inference.predictor import Predictor
+    from tellapart.inference.predictor import Prediction, Predictor
+    from tellapart.progress import Progress
 
 
 def command(
@@ -24,7 +27,8 @@ def command(
     ],
     top: Annotated[int, typer.Option(min=1, help="So many likeliest classes in the table.")] = 1,
     format: Annotated[
-        Output | None, typer.Option("--format", help="How the answer is printed.  [default: table]")
+        Output | None,
+        typer.Option("--format", help="How the answer is printed.", show_default="as --out ends; else table"),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Write the answer to this file, once it is whole.")] = None,
     resume: Annotated[
@@ -38,15 +42,17 @@ def command(
     Exit code 1: some picture could not be read.
     """
     from tellapart.cli.predict_resume import format_of, resumed
-    from tellapart.cli.rows import write
+    from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError
     from tellapart.files import replacing
     from tellapart.inference.pictures import find_pictures
 
     if resume is not None and out is not None:
         raise ConfigError("--resume and --out each name the file of the answer; give one of them.")
-    output = format or Output.table if resume is None else format_of(Path(resume), format)
+    output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
     predictor = _open(Path(run))
+    # Rows that come on the terminal tell how far it is.
+    shown = out is None and resume is None and sys.stdout.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
     given = find_pictures(pictures, sys.stdin)
@@ -55,26 +61,54 @@ def command(
         with resumed(Path(resume), predictor, output) as earlier:
             if earlier.rows:
                 print(f"tellapart: going on behind {earlier.rows} rows of {resume}", file=sys.stderr)
-            predictions = predictor.predict_named(earlier.left(given), batch_size=batch_size)
-            errors = earlier.errors + write(earlier.file, predictions, classes, output, header=False)
+            with _counted(predictor.predict_named(earlier.left(given), batch_size=batch_size), shown) as predictions:
+                errors = earlier.errors + write(earlier.file, predictions, classes, output, header=False)
     elif out is not None:
         with (
             replacing(Path(out)) as neighbour,
             neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+            _counted(predictor.predict_named(given, batch_size=batch_size), shown) as predictions,
         ):
-            errors = write(file, predictor.predict_named(given, batch_size=batch_size), classes, output, top=top)
+            errors = write(file, predictions, classes, output, top=top)
     else:
-        errors = write(sys.stdout, predictor.predict_named(given, batch_size=batch_size), classes, output, top=top)
+        with _counted(predictor.predict_named(given, batch_size=batch_size), shown) as predictions:
+            errors = write(sys.stdout, predictions, classes, output, top=top)
+    if written := resume or out:
+        print(f"tellapart: written as {output.value} to {written}", file=sys.stderr)
     if errors:
-        print(f"tellapart: {errors} pictures could not be read; their rows say why", file=sys.stderr)
+        count = (
+            "1 picture could not be read; its row says"
+            if errors == 1
+            else f"{errors:,} pictures could not be read; their rows say"
+        )
+        print(f"tellapart: {count} why", file=sys.stderr)
         raise typer.Exit(NEEDS_PERSON)
 
 
+@contextmanager
+def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterator[Prediction]]:
+    """The same, with their number on standard error as they come, unless they are shown themselves."""
+    if shown:
+        yield predictions
+        return
+
+    def told(progress: Progress) -> Iterator[Prediction]:
+        for number, prediction in enumerate(predictions, start=1):
+            yield prediction
+            progress.update("predicting", number, 0)
+
+    with display() as progress:
+        yield told(progress)
+
+
 def _open(path: Path) -> Predictor:
+    from tellapart.errors import ConfigError
     from tellapart.inference.predictor import Predictor
     from tellapart.runs.run import open_run
 
     if path.is_file():
+        if path.suffix.lower() != ".onnx":
+            raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the pictures.")
         return Predictor(path)
     folder = open_run(path)
     return Predictor(folder.require(folder.onnx_file, "exported network"))

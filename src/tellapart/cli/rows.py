@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tellapart.cli.console import harmless, json_text, printable
@@ -22,6 +23,13 @@ class Output(StrEnum):
     csv = "csv"
     json = "json"
     jsonl = "jsonl"
+
+
+def format_by_suffix(path: str | None) -> Output:
+    """The format that the name of a file asks for; a table where it asks for none."""
+    return {".csv": Output.csv, ".json": Output.json, ".jsonl": Output.jsonl}.get(
+        PurePath(path or "").suffix.lower(), Output.table
+    )
 
 
 def write(

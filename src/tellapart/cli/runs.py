@@ -30,9 +30,12 @@ def command(
         show_json([row.to_dict() for row in rows])
         return
     if not rows:
-        show(f"No runs in {folder}" + (f" with {', '.join(where)}." if where else "."))
+        begin = "" if where else " Begin one with: tellapart train photos/"
+        show(f"No runs in {folder}" + (f" with {', '.join(where)}." if where else ".") + begin)
         return
-    found = table("run", "status", "created", "model", ">epochs", ">time", "judged on", ">accuracy (95 % interval)")
+    found = table(
+        "run", "?status", "?created", "?model", "?>epochs", "?>time", "?judged on", ">accuracy (95 % interval)"
+    )
     for row in rows:
         accuracy = row.accuracy
         words = f"{accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f})" if accuracy else "-"

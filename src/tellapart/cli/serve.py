@@ -26,7 +26,7 @@ def command(
         typer.Option(help="Web origin that may call, or that a proxy serves here.", show_default=False),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor cores that work at a time.  [default: all]", show_default=False)
+        int | None, typer.Option(min=1, help="Processor cores that work at a time.", show_default="all")
     ] = None,
     max_body: Annotated[str, typer.Option(help="Size of a request.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
     max_pixels: Annotated[
@@ -52,11 +52,14 @@ def command(
     from tellapart.serve.guard import Access
     from tellapart.serve.server import listen, open_predictors, serve
 
-    bounds = Bounds(options.parse_bytes(max_body), max_pixels, max_files, queue, timeout, threads or cores())
+    bounds = Bounds(
+        options.parse_bytes(max_body, "--max-body"), max_pixels, max_files, queue, timeout, threads or cores()
+    )
     try:
         token = None if token_file is None else Path(token_file).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The token cannot be read from {token_file}: {error}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise ConfigError(f"The token cannot be read from {token_file}: {reason}.") from None
     access = Access(host, token, tuple(origin or ()))
     place = listen(host, port)
     predictors = open_predictors(runs)

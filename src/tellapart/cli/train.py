@@ -8,7 +8,7 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import NEEDS_PERSON, display, show, show_json
+from tellapart.cli.console import NEEDS_PERSON, display, short, show, show_json, typed
 from tellapart.cli.evaluate import verdict_lines
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def command(
             metavar="tensorboard|mlflow", help="Also tell this tracker of the run; may be given twice. Extra `track`."
         ),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The run's folder.  [default: runs/NAME-N]")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/NAME-N")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
@@ -91,23 +91,23 @@ def show_run(run: Run, format: options.Format) -> None:
     else:
         for finding in record["findings"]:
             if finding["severity"] != "note":
-                show(f"{finding['severity']}: {finding['meaning']} {finding['done']}")
+                show(f"{finding['severity']}: {finding['meaning']} {finding['done']}".rstrip())
         for split, values in metrics.items():
             accuracy = values["accuracy"]
             clean = " that have no copy in training" if split.endswith(CLEAN_PART) else ""
             show(
                 f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f}) "
-                f"on {values['n']} pictures of the {values['split']} split{clean}, 95 % interval"
+                f"on {values['n']:,} pictures of the {values['split']} split{clean}, 95 % interval"
             )
             for line in verdict_lines(Evaluation.from_dict(values)):
                 show(line)
         for text in record["decided"]:
             show(f"{text[0].upper()}{text[1:]}.")
         show(f"Kept: {unit_of(run.history)} {record['best_epoch']} of {len(run.history)}; {record['stopped']}.")
-        show(f"run     {run.path}")
-        show(f"report  {run.report_file}")
+        show(f"run     {short(run.path)}")
+        show(f"report  {short(run.report_file)}")
         if record["status"] == "interrupted":
-            show(f"go on   tellapart train --resume {run.path}")
-        show(f"next    tellapart predict {run.path} PICTURES")
+            show(f"go on   tellapart train --resume {typed(run.path)}")
+        show(f"next    tellapart predict {typed(run.path)} PICTURES")
     if "not-a-number" in record["stopped"] or any(finding.needs_person for finding in run.catalog.findings):
         raise typer.Exit(NEEDS_PERSON)

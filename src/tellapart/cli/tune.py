@@ -10,7 +10,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
-from tellapart.cli.console import show, show_json, table
+from tellapart.cli.console import short, show, show_json, table, typed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,9 +23,7 @@ SHOWN = 10
 
 def command(
     data: options.DataOrResume = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.  [default: 20m]", show_default=False)
-    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.", show_default="20m")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials, the start among them.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Begin from a ready experiment.")] = None,
     model: Annotated[str | None, typer.Option(help="Begin from an architecture with its defaults.")] = None,
@@ -37,7 +35,7 @@ def command(
     config: Annotated[str | None, typer.Option(help="Begin from a config.toml, such as a run's.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the picture of the first trial, in pixels.")] = None,
     seed: options.Seed = None,
-    out: Annotated[str | None, typer.Option(help="The search's folder.  [default: runs/tune-N]")] = None,
+    out: Annotated[str | None, typer.Option(help="The search's folder.", show_default="runs/tune-N")] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="TUNE", help="Go on with a search; --budget and --trials then count what was before."),
@@ -122,8 +120,8 @@ def _show(found: TuneResult, format: options.Format) -> None:
     show(found.advice)
     for note in found.notes:
         show(f"note: {note}")
-    show(f"page    {found.tune.page_file}")
-    show(f"next    tellapart train {found.tune.record['data']} --config {found.tune.best_file}")
+    show(f"page    {short(found.tune.page_file)}")
+    show(f"next    tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}")
 
 
 def figure(value: str | float) -> str:

@@ -63,6 +63,15 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def __repr__(self) -> str:
+        """In short: of thousands of pictures nobody wants to see all."""
+        counts = [f"{sum(classes.values())} {split}" for split, classes in self.counts().items()]
+        broken = f", {len(self.broken)} broken" if self.broken else ""
+        return (
+            f"<Catalog {str(self.root)!r}: {len(self)} pictures of {len(self.task.classes)} classes "
+            f"({', '.join(counts)}{broken}), {len(self.findings)} findings>"
+        )
+
     def split(self, name: Split) -> Catalog:
         """Only the usable pictures of one split, in catalog order."""
         return replace(self, pictures=tuple(p for p in self.pictures if p.split == name and not p.error))

@@ -5,6 +5,8 @@ Each check takes the pictures with their splits and yields findings; CHECKS is t
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -153,7 +155,12 @@ def few(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "error",
             tuple(f"{label} ({counts[label]})" for label in hopeless),
             f"A class needs at least {MINIMUM} usable pictures, one each to train, validate and test.",
-            "Training refuses. Add pictures, or take the class out.",
+            (
+                "Kept, though no figure tells how well they are recognised. "
+                if all(map(counts.get, hopeless))
+                else "Training refuses a class without any. "
+            )
+            + "Add pictures, or take the class out.",
         )
     if scarce:
         yield Finding(
@@ -174,6 +181,23 @@ def few(pictures: Sequence[Picture]) -> Iterator[Finding]:
                     f"{len(lacking)} of {len(counts)} classes have no picture in {split}.",
                     "Training refuses." if split == "train" else f"Nothing can be said of them on {split}.",
                 )
+
+
+def alike(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    """Classes whose names differ in capitals, blanks, dashes and the like alone: most often one class, typed twice."""
+    named: dict[str, list[str]] = defaultdict(list)
+    for label in sorted({p.label for p in pictures}):
+        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label).casefold())
+        named[plain if len(plain) > 1 else label].append(label)  # A and a are letters, which one may wish to tell apart
+    groups = [labels for labels in named.values() if len(labels) > 1]
+    if groups:
+        yield Finding(
+            "class-names-alike",
+            "warning",
+            tuple(" = ".join(map(repr, labels)) for labels in groups),
+            f"{sum(map(len, groups))} classes have names that differ in capitals, blanks or dashes alone.",
+            "Kept apart, so each is learnt against the others. If they are one class, write its name in one way.",
+        )
 
 
 def odd(pictures: Sequence[Picture]) -> Iterator[Finding]:
@@ -205,5 +229,5 @@ def _pictures(count: int, one: str, many: str) -> str:
 
 
 CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (
-    broken, duplicates, near_duplicates, balance, few, odd
+    broken, duplicates, near_duplicates, alike, balance, few, odd
 )  # fmt: skip

@@ -221,7 +221,28 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
                 if accepted and accept is not None:
                     reason = "truncated" if not file.read(1) else _reason(error)
                     damage = PictureError(reason, f"begins like {name}, but its header is damaged: {error}")
-    raise damage or PictureError("not a picture", "it begins like no picture format that is known")
+    raise damage or _foreign(prefix)
+
+
+# What lies among pictures under their suffixes, by (where, first bytes).
+_FOREIGN = (
+    (0, b"<", "it is a web page or another text"),
+    (0, b"%PDF", "it is a PDF"),
+    (0, b"PK\3\4", "it is a zip or an office document"),
+    (4, b"ftypqt", "it is a film"),
+    (4, b"ftypisom", "it is a film"),
+    (4, b"ftypmp4", "it is a film"),
+)
+_HEIC = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
+
+
+def _foreign(prefix: bytes) -> PictureError:
+    """What a file is that no decoder takes."""
+    if prefix[4:12] in _HEIC:
+        advice = "save it as JPEG; on an iPhone, Settings, Camera, Formats, Most Compatible takes the next ones so"
+        return PictureError("unreadable", f"it is a HEIC picture, which is not read: {advice}")
+    found = (words for at, mark, words in _FOREIGN if prefix[at:].startswith(mark))
+    return PictureError("not a picture", next(found, "it begins like no picture format that is known"))
 
 
 def _reason(error: BaseException) -> str:

@@ -101,6 +101,11 @@ class Evaluation:
         """Share of all pictures named right, with its interval."""
         return self.metrics["accuracy"]
 
+    def __repr__(self) -> str:
+        """In short: the figures with their intervals."""
+        figures = ", ".join(f"{name} {estimate}" for name, estimate in self.metrics.items())
+        return f"<Evaluation of {self.n} pictures of the {self.split} split: {figures}>"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: the metrics by name, and the rest beside them. metrics.json holds `{split: this}`."""
         return {

@@ -44,7 +44,8 @@ def measure(
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
     if unknown:
         raise SourceError(
-            f"The model knows {', '.join(predictor.task.classes)}; the pictures are also labelled {', '.join(unknown)}."
+            f"The model knows {_some(predictor.task.classes)}; the pictures are also labelled {_some(unknown)}. "
+            "A class must have one name in both: rename the folders, or the labels of the table."
         )
     store = Pictures(chosen.root, chosen.pictures, predictor.spec, open_row=open_row, cache=cache)
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
@@ -70,8 +71,15 @@ def measure_rows(
 def _chosen(catalog: Catalog, split: Split) -> Catalog:
     chosen = catalog.split(split)
     if not len(chosen):
-        raise SourceError(f"The {split} split has no picture. It has: {catalog.counts()}.")
+        there = {name: sum(counts.values()) for name, counts in catalog.counts().items()}
+        held = ", ".join(f"{count:,} in {name}" for name, count in there.items() if count)
+        raise SourceError(f"The {split} split has no picture. There are {held or 'none'}: name another split.")
     return chosen
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    """The names, or the first of many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:

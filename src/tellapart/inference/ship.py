@@ -106,6 +106,8 @@ def ship_run(
         raise ExportError(unknown("quantization", quantize, ["int8"]))
     row = FORMATS[format]
     row.require()
+    if quantize:
+        require_quantizable(row)
     name = f"model-{quantize}" if quantize else "model"
     place = out or run.exports / (f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
     if row.suffix and place.suffix != row.suffix:

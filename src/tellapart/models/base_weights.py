@@ -96,16 +96,25 @@ def official_file(base: Base) -> Path:
     return path
 
 
-def _load_file(model: keras.Model, base: Base, path: Path) -> None:
+def require_weights(weights: str) -> None:
+    """Raise ModelError for a file of weights that is not there, before anything is built."""
+    if weights not in ("auto", "imagenet", "none"):
+        _begin(Path(weights))
+
+
+def _begin(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            start = file.read(len(HDF5))
+            return file.read(len(HDF5))
     except OSError as error:
         raise ModelError(
             f"The weights {path} cannot be read: {error.strerror or error}. weights is auto, imagenet, none, or a "
             ".h5, .weights.h5 or .safetensors file."
         ) from None
-    if start != HDF5:
+
+
+def _load_file(model: keras.Model, base: Base, path: Path) -> None:
+    if _begin(path) != HDF5:
         load_weights(base_of(model), path)
     elif base.rebuild:
         # Keras' two layouts name by place, in the network that they were written from.

@@ -30,7 +30,7 @@ def build(task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "fl
     """
     row, options = resolve(config)
     if row.base:
-        _require_picture(row.base, spec)
+        require_picture(row.base, spec)
     keras = start_keras()
     with _policy(POLICIES[precision]):
         picture = keras.Input(spec.shape, dtype="uint8", name="picture")
@@ -55,7 +55,8 @@ def build(task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "fl
         return keras.Model(picture, head(features), name=row.name.replace("-", "_"))
 
 
-def _require_picture(base: pretrained.Base, spec: ImageSpec) -> None:
+def require_picture(base: pretrained.Base, spec: ImageSpec) -> None:
+    """Raise ModelError for a picture that the base cannot take."""
     if spec.channels != 3:
         raise ModelError(
             f"{base.name} was trained on colour pictures and needs 3 channels; given {spec.channels}. "
@@ -77,13 +78,19 @@ def in_float32(model: keras.Model, task: Task, spec: ImageSpec, config: ModelCon
 
 def summary(model: keras.Model) -> str:
     """Layers with output shapes and parameters, a line each, as text."""
-    rows = [("layer", "output", "parameters")]
-    for layer in model.layers:
-        shape = "x".join(map(str, layer.output.shape[1:]))
-        rows.append((f"{layer.name} ({type(layer).__name__})", shape, f"{layer.count_params():,}"))
-    rows.append(("all", "", f"{model.count_params():,}"))
+    named = [(f"{name} ({kind})" if kind else name, *rest) for name, kind, *rest in layers(model)]
+    rows = [("layer", "output", "parameters"), *named]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
+
+
+def layers(model: keras.Model) -> list[tuple[str, str, str, str]]:
+    """(name, kind, output shape, parameters) of each layer and, at the end, of all."""
+    rows = [
+        (layer.name, type(layer).__name__, "x".join(map(str, layer.output.shape[1:])), f"{layer.count_params():,}")
+        for layer in model.layers
+    ]
+    return [*rows, ("all", "", "", f"{model.count_params():,}")]
 
 
 @contextmanager

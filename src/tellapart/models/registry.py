@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tellapart.config import ModelConfig
+from tellapart.config import ModelConfig, in_words
 from tellapart.errors import ModelError, unknown
 from tellapart.models import pretrained, scratch
 
@@ -103,5 +103,5 @@ def resolve(config: ModelConfig) -> tuple[Architecture, scratch.Options]:
             if problem["type"] == "extra_forbidden":
                 lines.append(unknown(f"option of {row.name}", place, row.options.model_fields))
             else:
-                lines.append(f"model.{place}: {problem['msg']}; given {problem['input']!r}.")
+                lines.append(f"model.{place}: {in_words(problem['msg'])}; given {problem['input']!r}.")
         raise ModelError(" ".join(lines)) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,10 @@ class RunFolder:
     """A run on disk. Properties read the files anew; nothing is cached, so two processes see the same."""
 
     path: Path
+
+    def __fspath__(self) -> str:
+        """So that a run stands wherever its folder does."""
+        return os.fspath(self.path)
 
     @property
     def run_file(self) -> Path:
@@ -262,11 +267,7 @@ def create_run(
     `decided` says in words what was chosen from the pictures. Raises RunError where something is in the place already.
     """
     path = path.absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(
-            f"{path} exists and is not empty. Give another --out, remove it, or go on with that run: "
-            f"tellapart train --resume {path}"
-        )
+    require_free(path)
     record = {
         "tellapart_run": FORMAT,
         "status": "training",
@@ -300,6 +301,15 @@ def create_run(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return RunFolder(path)
+
+
+def require_free(path: Path) -> None:
+    """Raise RunError where something is in the place of a new run already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(
+            f"{path} exists and is not empty. Give another --out, remove it, or, where it is a run that was "
+            f"interrupted, go on with it: tellapart train --resume {shlex.quote(str(path))}"
+        )
 
 
 def fresh_path(folder: Path, name: str) -> Path:

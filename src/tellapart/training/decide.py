@@ -11,6 +11,7 @@ from tellapart.config import AUGMENTATIONS, AUTO, Config, ModelConfig
 from tellapart.data.scan import decide_spec, sample
 from tellapart.data.sources.source import Source
 from tellapart.errors import ModelError
+from tellapart.models.build import require_picture
 from tellapart.models.pretrained import Base
 from tellapart.models.registry import choose, resolve
 from tellapart.task import Fit, ImageSpec
@@ -21,7 +22,8 @@ AUGMENTED_VIEWS = 4
 def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]]:
     """The model, the picture that it sees, augmentation and views.
 
-    Raises ModelError for an unknown model or option, or for one that only a pretrained base has.
+    Raises ModelError for an unknown model or option, for one that only a pretrained base has, or for a picture that the
+    base cannot take.
     """
     seen = cache(lambda: sample(source, config.data.max_pixels))
     model, reasons = config.model.model_dump(), []
@@ -42,6 +44,8 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
     fit: Fit = row.base.fit if row.base else "squash"
     channels = 3 if row.base else None
     spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
+    if row.base:
+        require_picture(row.base, spec)
     image = {**config.image.model_dump(), **spec.to_dict()}
     values = {**config.to_dict(), "model": model, "image": image}
     preset, views = _augmentation(config, row.base)

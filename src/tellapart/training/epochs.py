@@ -121,8 +121,9 @@ class Epochs:
             pace = training.pictures / (time.perf_counter() - started)
             figures = "  ".join(f"{name} {value:.3f}" for name, value in training.values().items())
             self.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
-        for inputs, labels in self.validation.epoch():
+        for step, (inputs, labels) in enumerate(self.validation.epoch(), start=1):
             validation.add(model.test_on_batch(inputs, labels, return_dict=True), len(inputs))
+            self.progress.update(f"{stage}, validation", step, len(self.validation))
         return {
             "epoch": epoch + offset,
             **({"phase": self.phase} if self.phase else {}),
@@ -174,11 +175,13 @@ def is_better(row: Row, other: Row, monitor: str) -> bool:
 
 
 def words(row: Row, epochs: int, best: int) -> str:
-    """A row of history as a line."""
+    """A row of history as a line, with how long the rest of the epochs may take: patience often ends them earlier."""
     figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
     mark = "  best" if row["epoch"] == best else ""
     pace = f"{row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s"
-    return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}"
+    minutes = row["seconds"] * (epochs - row["epoch"]) / 60
+    left = f"  at most {minutes:.0f} min more" if minutes >= 1 else ""
+    return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}{left}"
 
 
 def enough(history: list[Row], monitor: str, patience: int) -> str:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 EVALUATION_BATCH = 32
 FEATURES_AT_ONCE = 1024
 COMPARED_PICTURES = 8
+TOLD_WEIGHTS = 5
+"""Of the smallest and of the largest weights of classes; more of them cannot be read."""
 FEW = 200
 """Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
 MOST_FOLDED = 500
@@ -160,10 +162,14 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
     counts = np.bincount(train.class_indices(), minlength=len(train.task.classes))
     ratio = counts.max() / max(1, counts.min())
     if config.train.class_weights == "none" or (config.train.class_weights == "auto" and ratio <= IMBALANCE):
-        return None, f"none (largest class {ratio:.2g} times the smallest)"
+        sizes = "classes of equal size" if ratio == 1 else f"largest class {ratio:.2g} times the smallest"
+        return None, f"none ({sizes})"
     weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
-    words = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(train.task.classes, weights, strict=True))
-    return weights, words
+    order = np.argsort(weights, kind="stable")
+    named = [f"{train.task.classes[place]} {weights[place]:.2f}" for place in order]
+    if len(named) > 2 * TOLD_WEIGHTS:
+        named = [*named[:TOLD_WEIGHTS], "...", *named[-TOLD_WEIGHTS:]]
+    return weights, ", ".join(named)
 
 
 def _from_nothing(state: Fitting) -> Fitted:

@@ -151,6 +151,8 @@ def _fit(
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         # A weak regularisation may still change in the last digits; the validation split judges what it is.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Many classes of few pictures are classes all the same.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         model.fit(features, labels, sample_weight=weights)
 
 

@@ -58,12 +58,10 @@ class Reader:
 
 # Asked in this order; the first that gives a Source has understood the folder.
 READERS = (
-    Reader(
-        "split folders", "photos/train/cats/1.jpg  photos/train/dogs/2.jpg  photos/test/cats/3.jpg", read_split_folders
-    ),
+    Reader("split folders", "photos/train/cats/1.jpg  photos/test/dogs/2.jpg", read_split_folders),
     Reader("class folders", "photos/cats/1.jpg  photos/dogs/2.jpg", read_class_folders),
-    Reader("table", "photos/labels.csv with the columns path,label and the pictures it names", read_table_beside),
-    Reader("file names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in photos/train/, photos/test/)", read_names),
+    Reader("table", "photos/labels.csv with columns path,label beside the pictures", read_table_beside),
+    Reader("file names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in train/, test/)", read_names),
     Reader("idx files", "", read_idx),
 )
 LAYOUTS = "Four layouts work, as a folder, a zip or a tar:\n" + "\n".join(
@@ -95,7 +93,7 @@ def read_source(data: str | os.PathLike[str] | pandas.DataFrame, config: DataCon
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config)
+    source = _read_folder(folder, str(data), config, "is empty, or holds neither pictures nor tables")
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -122,11 +120,17 @@ def _located(name: str) -> Path:
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=2)  # noqa: PTH208 - names only
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise SourceError(
-        f"There is no {name!r} to read pictures from.{hint} Give a folder, an archive, a table or builtin:NAME."
+        f"There is no {name!r} to read pictures from{_looked_in(path)}.{hint} "
+        "Give a folder, an archive, a table or builtin:NAME."
     )
 
 
-def _read_folder(folder: Path, name: str, config: DataConfig) -> Source:
+def _looked_in(path: Path) -> str:
+    """Where a relative path was looked for: most often one stands in another folder than one thinks."""
+    return "" if path.is_absolute() else f" in {Path.cwd()}"
+
+
+def _read_folder(folder: Path, name: str, config: DataConfig, empty: str = "is empty") -> Source:
     listing = list_folder(folder, name)
     reasons = []
     for reader in READERS:
@@ -135,7 +139,7 @@ def _read_folder(folder: Path, name: str, config: DataConfig) -> Source:
             return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name)
         reasons.append(f"  {reader.name:<14} {outcome}")
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
-        raise SourceError(f"{name} is empty.\n{LAYOUTS}")
+        raise SourceError(f"{name} {empty}.\n{LAYOUTS}")
     advice = (
         f"\nName the archive to read it: {listing.archives[0]}" if listing.archives and not listing.pictures else ""
     )

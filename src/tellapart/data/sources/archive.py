@@ -39,6 +39,7 @@ _CHUNK = 1 << 20
 _CHUNK_AT_ONCE = 1 << 12  # of a zip's bzip2 and LZMA members, which zipfile unpacks without a bound on what comes of it
 _TAR_PADDING = 1 << 24  # far more than any program fills the end of a tar with
 _LEFT_OUT = ".left-out.json"
+_ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
 # RecursionError: tarfile reads headers that follow headers one inside the other.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, RecursionError)
 
@@ -154,8 +155,7 @@ class _Unpacking:
                     if kind == "archive":
                         nested.append((place, f"{member.name} inside {name}"))
         except _DAMAGED as error:
-            detail = str(error).partition("\n")[0].rstrip(":.")
-            raise SourceError(f"{name} is damaged, or neither a zip nor a tar archive: {detail}.") from None
+            raise SourceError(_why_not(archive, name, str(error).partition("\n")[0].rstrip(":."))) from None
         except NotImplementedError as error:
             raise SourceError(
                 f"{name} is packed in a way that cannot be read: {error}. Pack it as an ordinary zip or tar."
@@ -195,6 +195,26 @@ class _Unpacking:
                     self._touched = time.monotonic()
 
 
+_OTHER_ARCHIVES = {b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf\x27\x1c": "7z", b"\x28\xb5\x2f\xfd": "Zstandard"}
+
+
+def _why_not(archive: Path, name: str, detail: str) -> str:
+    """What a person can do about a file that cannot be unpacked, by its first bytes: its name may say anything."""
+    with archive.open("rb") as file:
+        start = file.read(8)
+    if not start:
+        return f"{name} is empty: the file holds no bytes. Copy or fetch it again."
+    for mark, kind in _OTHER_ARCHIVES.items():
+        if start.startswith(mark):
+            return f"{name} is a {kind} archive, which is not read. Unpack it yourself and name the folder."
+    if start.startswith(_ZIP):
+        return f"{name} is a damaged zip, as a download leaves it that broke off ({detail}). Copy or fetch it again."
+    return (
+        f"{name} is damaged, or neither a zip nor a tar archive: {detail}. "
+        "Pictures are read from a folder, a zip, a tar or a table."
+    )
+
+
 def _safe_parts(name: str, archive: str) -> tuple[str, ...]:
     """The parts of a member's name, back slashes read as slashes. Raises SourceError if it would lead outside."""
     slashed = name.replace("\\", "/")
@@ -217,7 +237,7 @@ def _members_of(archive: Path, name: str) -> Iterator[_Member]:
     with archive.open("rb") as file:
         start = file.read(4)
     # By its first bytes: a tar that ends with a zip would pass for a zip, too.
-    return _zip_members(archive, name) if start in (b"PK\3\4", b"PK\5\6", b"PK\7\x08") else _tar_members(archive)
+    return _zip_members(archive, name) if start in _ZIP else _tar_members(archive)
 
 
 def _zip_members(archive: Path, name: str) -> Iterator[_Member]:

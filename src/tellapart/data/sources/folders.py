@@ -1,9 +1,9 @@
 """Listing -> Source for pictures in class folders, with or without split folders above them.
 
-A class is the path of the folder that directly holds pictures, kept whole: `a/x` and `b/x` are two classes. A single
-folder that holds everything (as archives often have) is passed through. Folders are splits only if every top-level
-folder with pictures has the name of a split and one of them is the training split; so a class called `test` beside
-others remains a class.
+A class is the path of the folder that directly holds pictures, kept whole but for blanks at the ends of names: `a/x`
+and `b/x` are two classes. A single folder that holds everything (as archives often have) is passed through. Folders are
+splits only if every top-level folder with pictures has the name of a split and one of them is the training split; so a
+class called `test` beside others remains a class.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
     labels = {label for _, label in places.values()} - {""}
     if len(labels) < 2:
         held = labels.pop() if labels else base
+        if not listing.pictures:
+            return "there are no pictures"
         return f"pictures lie in one folder only{f', {held!r}' if held else ''}; a classifier needs two classes"
     source = _source(listing, places, "class folders")
     hidden = tuple(sorted(f for f in listing.by_folder if any(map(split_named, below(base, f).split("/")[1:]))))
@@ -126,7 +128,7 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
 
 def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layout: str) -> Source:
     """Rows from folder -> (split, class folder); pictures of a folder without a class are unlabelled."""
-    labels = {folder: label_text(inner) for folder, (_, inner) in places.items()}
+    labels = {folder: class_name(inner) for folder, (_, inner) in places.items()}
     rows: list[Row] = []
     unlabelled: list[str] = []
     for path in listing.pictures:
@@ -140,6 +142,7 @@ def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layou
         meaning = f"{counted(len(listing.empty_folders), 'class folder')} without any picture."
         findings.append(Finding("empty-class", "warning", listing.empty_folders, meaning, "Left out of the classes."))
     findings.extend(unlabelled_finding(unlabelled, "beside the class folders"))
+    findings.extend(_class_below_class(set(labels.values()) - {""}))
     if listing.tables:
         meaning = f"{counted(len(listing.tables), 'table')} beside class folders."
         findings.append(
@@ -152,6 +155,25 @@ def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layou
             )
         )
     return Source(listing.root, tuple(rows), layout, tuple(findings))
+
+
+def class_name(folder: str) -> str:
+    """The name of a class folder as text; blanks at the ends of folder names, which nobody sees, are no part of it.
+
+    >>> class_name("dogs /young")
+    'dogs/young'
+    """
+    return label_text("/".join(part.strip() or part for part in folder.split("/")))
+
+
+def _class_below_class(labels: set[str]) -> list[Finding]:
+    """The finding for folders with pictures inside folders with pictures, which may be meant as one class."""
+    below = sorted(label for label in labels if any(label.startswith(f"{other}/") for other in labels))
+    if not below:
+        return []
+    meaning = f"{counted(len(below), 'class')} in a folder inside the folder of another class."
+    done = "Taken as classes of their own. If they are none, move their pictures up into the folder above."
+    return [Finding("class-below-class", "warning", tuple(below), meaning, done)]
 
 
 def unlabelled_finding(paths: list[str], where: str) -> list[Finding]:

@@ -167,10 +167,10 @@ def read_table(table: Table, config: DataConfig) -> Source:
         sample = f"the first is {missing[0]!r}" if missing else "it has no rows"
         raise SourceError(
             f"{table.name}: none of its {counted(len(missing), 'picture')} exists below {root}; {sample}. "
-            "Say where they are with --set data.root=FOLDER, or what names them with --set data.path_column=NAME."
+            "Say where they are with --root FOLDER, or which column names them with --path-column NAME."
         )
     if missing:
-        meaning = f"{counted(len(missing), 'row')} of the table without a picture below {root}."
+        meaning = f"{counted(len(missing), 'row')} of the table without a picture below {str(root)!r}."
         findings.append(Finding("missing-file", "error", tuple(missing), meaning, "Left out."))
     if table.uneven:
         meaning = (
@@ -209,12 +209,25 @@ def _choose_columns(table: Table, config: DataConfig) -> dict[str, str]:
             chosen[role] = free[0]
     for role in asked:
         if role not in chosen:
-            raise SourceError(
-                f"{table.name} has the columns {', '.join(map(repr, table.columns)) or 'none'}; none is named like a "
-                f"{role} column ({', '.join(USUAL[role][:8])} ...). The first line must name the columns; say which "
-                f"with --set data.{role}_column=NAME."
-            )
+            raise SourceError(_which_column(table, role, chosen))
     return {role: chosen[role] for role in USUAL if role in chosen}
+
+
+def _which_column(table: Table, role: str, chosen: Mapping[str, str]) -> str:
+    """What to say about columns that have other names than the usual; `chosen` are those that are known."""
+    if not table.columns:
+        return f"{table.name} is empty. It needs a first line that names the columns, such as path,label."
+    names = ", ".join(map(repr, table.columns))
+    first = next(iter(table.columns))
+    options = " ".join(
+        f'--{each}-column "{chosen[each]}"' if each in chosen else f"--{each}-column NAME" for each in ("path", "label")
+    )
+    what = {"path": "the picture", "label": "the class"}[role]
+    return (
+        f"{table.name} has the columns {names}; none is named as usual for {what} ({', '.join(USUAL[role][:5])} ...). "
+        f"Say which it is, such as {first!r}: {options} (path_column and label_column in Python). "
+        "If these are no names, the first line is missing: it must name the columns, such as path,label."
+    )
 
 
 def _plain(name: str) -> str:

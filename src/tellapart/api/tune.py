@@ -17,6 +17,7 @@ from tellapart.api.training import resume
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
+from tellapart.errors import require_extra
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import RunFolder, create_run, fresh_path
@@ -55,11 +56,11 @@ def tune(
     >>> found.start.name, found.best.name in ("trial-1", "trial-2"), found.tune.best_file.name
     ('trial-1', True, 'best.toml')
     """
-    from tellapart.experiments.tune import create_tune, require_optuna
+    from tellapart.experiments.tune import create_tune
     from tellapart.training.track import require_trackers
 
     started = time.monotonic()
-    require_optuna()
+    require_extra("Searching for a better configuration", "tune", "optuna")
     config = config or make_config(**known_options(options))
     require_trackers(config)
     start, catalog = _start(data, config, cache_limit, progress)
@@ -89,9 +90,9 @@ def resume_tune(
 
     >>> ta.resume_tune("runs/tune", budget=2400).advice  # doctest: +SKIP
     """
-    from tellapart.experiments.tune import open_tune, require_optuna
+    from tellapart.experiments.tune import open_tune
 
-    require_optuna()
+    require_extra("Searching for a better configuration", "tune", "optuna")
     found = open_tune(Path(path))
     given = {"budget_seconds": budget, "trials": trials}
     found.record |= {name: value for name, value in given.items() if value is not None}

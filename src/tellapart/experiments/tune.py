@@ -8,7 +8,6 @@ Only the runs of the start and of the best trial are kept. Read by: api, tuned. 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from urllib.parse import quote
 
 from tellapart.config import Config, TrainConfig
 from tellapart.data.catalog import Catalog
-from tellapart.errors import MissingExtraError, TellapartError
+from tellapart.errors import TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
 from tellapart.experiments.record import Kind
 from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
@@ -115,12 +114,6 @@ class TuneFolder:
             pruner=optuna.pruners.MedianPruner(n_startup_trials=WARM_TRIALS, n_warmup_steps=WARM_EPOCHS),
             load_if_exists=True,
         )
-
-
-def require_optuna() -> None:
-    """Raises MissingExtraError where Optuna is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise MissingExtraError("Searching for a better configuration", "tune")
 
 
 def create_tune(path: Path, start: Config, **record: Any) -> TuneFolder:

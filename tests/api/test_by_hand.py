@@ -11,7 +11,7 @@ from tellapart.errors import ConfigError, ModelError, RunError, SourceError
 
 
 def test_an_option_that_is_mistyped_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="There is no option 'modle'. Did you mean 'model'"):
+    with pytest.raises(ConfigError, match=r"There is no option 'modle'\. Did you mean 'model'"):
         ta.train("photos", modle="cnn")
     with pytest.raises(ConfigError, match="There is no option 'modle'"):
         ta.tune("photos", modle="cnn")

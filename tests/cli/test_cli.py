@@ -302,7 +302,7 @@ def test_the_options_and_layers_of_a_model_are_shown() -> None:
     shown = call("models", "cnn", "--set", "model.filters=[4, 8]", "--image-size", "32")
     assert shown.returncode == 0, shown.stderr
     assert "model.filters" in shown.stdout
-    assert "convolution_2 (Conv2D)" in shown.stdout
+    assert "convolution_2   Conv2D" in shown.stdout
 
 
 def test_a_pretrained_base_is_shown_with_its_picture_scaling_weights_and_licence() -> None:
@@ -317,7 +317,7 @@ def test_a_pretrained_base_is_shown_with_its_picture_scaling_weights_and_licence
     shown = call("models", "efficientnet-lite0", "--image-size", "32").stdout
     assert "weights  inside the package" in shown
     assert "model.dropout" in shown
-    assert "pooling (GlobalAveragePooling2D)" in shown
+    assert "GlobalAveragePooling2D" in shown
 
 
 def test_weights_for_a_network_trained_from_nothing_are_refused_before_any_picture_is_read(two_shapes: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tellapart.cli import options
+from tellapart.cli import main, options
 from tellapart.cli.console import show, table, typed
 from tellapart.cli.main import COMMANDS, PANELS, app
 from tellapart.cli.rows import Output, format_by_suffix
@@ -114,3 +114,22 @@ def test_python_by_hand_shows_progress_and_a_program_none(
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     BY_HAND.line("by hand")
     assert capsys.readouterr().err == "by hand\n"
+
+
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, SystemExit(3)])
+def test_ctrl_c_is_told_and_another_end_is_left_as_it_is(
+    ends: type[BaseException] | BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = typer.Typer()
+
+    @other.command()
+    def command() -> None:
+        raise ends
+
+    monkeypatch.setattr(main, "app", other)
+    monkeypatch.setattr(sys, "argv", ["tellapart"])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    stopped = ends is KeyboardInterrupt
+    assert ended.value.code == (130 if stopped else 3)
+    assert ("stopped by Ctrl-C" in capsys.readouterr().err) is stopped

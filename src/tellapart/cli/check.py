@@ -78,12 +78,13 @@ def command(
         show_findings(catalog.findings)
         if write is not None:
             number = len(checked.corrections)
+            look = "; look at each, remove those that are wrong" if number else ": nothing to relabel, drop or regroup"
+            show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{look}")
+        proposed = write is not None and checked.corrections
+        if proposed or not any(finding.severity == "error" for finding in catalog.findings):
             show(
-                f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}; look at each, "
-                "remove those that are wrong"
+                f"next    tellapart train {_typed_again(data, given | {'corrections': (checked.corrections and write) or corrections})}"
             )
-        if not any(finding.severity == "error" for finding in catalog.findings):
-            show(f"next    tellapart train {_typed_again(data, given | {'corrections': write or corrections})}")
         else:
             show(f"next    mend the errors, then again: tellapart check {_typed_again(data, given)}")
     if needs_person:

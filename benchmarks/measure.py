@@ -48,23 +48,31 @@ def measure(benchmark: Benchmark, setting: Setting, repeats: int, tell: Callable
     """Our row, then the peers'. tell: takes what is being done, in words."""
     missing = {number: way.missing() for number, way in enumerate(benchmark.ways)}
     present = [number for number, why in missing.items() if not why]
-    if benchmark.prepare is not None:
-        tell(f"{benchmark.name}: preparing")
-        run_fresh(benchmark, [PREPARE], setting)
-    rounds: list[dict[int, Figures]] = []
-    for repeat in range(repeats):
-        if setting.smoke:  # one process for all, for the sake of its one import
-            figures = run_fresh(benchmark, [str(number) for number in present], setting)
-            rounds.append(dict(zip(present, figures, strict=True)))
-            continue
-        rounds.append({})
-        for number in present:
-            tell(f"{benchmark.name}, repeat {repeat + 1} of {repeats}: {benchmark.ways[number].name}")
-            rounds[-1][number] = run_fresh(benchmark, [str(number)], setting)[0]
+    rounds = _rounds(benchmark, present, setting, repeats, tell)
     return [
         Row(way.name, [], {}, missing=missing[number]) if missing[number] else _row(benchmark, number, rounds)
         for number, way in enumerate(benchmark.ways)
     ]
+
+
+def _rounds(
+    benchmark: Benchmark, present: list[int], setting: Setting, repeats: int, tell: Callable[[str], None]
+) -> list[dict[int, Figures]]:
+    """What each way that is present gave, by its number, once a repeat."""
+    prepare = [PREPARE] if benchmark.prepare is not None else []
+    if setting.smoke:  # one process for all, for the sake of its one import
+        figures = run_fresh(benchmark, [*prepare, *map(str, present)], setting)
+        return [dict(zip(present, figures, strict=True))]
+    if prepare:
+        tell(f"{benchmark.name}: preparing")
+        run_fresh(benchmark, prepare, setting)
+    rounds: list[dict[int, Figures]] = []
+    for repeat in range(repeats):
+        rounds.append({})
+        for number in present:
+            tell(f"{benchmark.name}, repeat {repeat + 1} of {repeats}: {benchmark.ways[number].name}")
+            rounds[-1][number] = run_fresh(benchmark, [str(number)], setting)[0]
+    return rounds
 
 
 def _row(benchmark: Benchmark, number: int, rounds: list[dict[int, Figures]]) -> Row:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores. Linear algebra with a thread for each core in each worker has threads wait for each
+    # other, spinning: fitting a head took five times the processor time. To be set before anything imports NumPy.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

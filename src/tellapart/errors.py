@@ -15,11 +15,19 @@ TellapartError            everything a user can mend; the command line prints it
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
 class TellapartError(Exception):
-    """Something a user can mend."""
+    """Something a user can mend; its text says how.
+
+    >>> try:
+    ...     ta.read("no-such-folder/")
+    ... except ta.TellapartError as error:
+    ...     print(type(error).__name__)
+    SourceError
+    """
 
 
 class SourceError(TellapartError):
@@ -66,6 +74,12 @@ class MissingExtraError(TellapartError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional part. Install it with: pip install 'tellapart[{extra}]'")
+
+
+def require_extra(what: str, extra: str, *modules: str) -> None:
+    """Raises MissingExtraError where one of the modules is not installed; none is imported."""
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        raise MissingExtraError(what, extra)
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:

@@ -38,6 +38,7 @@ class Task:
 
     @property
     def kind(self) -> Kind:
+        """binary for two classes, else multiclass."""
         return "binary" if len(self.classes) == 2 else "multiclass"
 
     def index(self, label: str) -> int:
@@ -48,6 +49,7 @@ class Task:
             raise ConfigError(f"{label!r} is not one of the classes {', '.join(self.classes)}.") from None
 
     def to_dict(self) -> dict[str, Any]:
+        """For JSON and from_dict."""
         return {"kind": self.kind, "classes": list(self.classes)}
 
     @classmethod
@@ -89,6 +91,7 @@ class ImageSpec:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
         return self.height, self.width, self.channels
 
     @property
@@ -97,6 +100,7 @@ class ImageSpec:
         return f"{self.height}x{self.width}x{self.channels}-{self.fit}-{self.interpolation}"
 
     def to_dict(self) -> dict[str, Any]:
+        """For JSON and from_dict."""
         return asdict(self)
 
     @classmethod

@@ -12,6 +12,8 @@ from tellapart.inference.onnx_graph import UnknownLayerError, write_graph
 from tellapart.inference.predictor import open_session
 
 keras = pytest.importorskip("keras")
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer  # noqa: E402
+
 layers = keras.layers
 
 Network = Callable[[Any], Any]
@@ -60,6 +62,31 @@ BODIES: dict[str, Network] = {
     "bounded relu": lambda x: layers.ReLU(6)(layers.Rescaling(0.1, -3)(x)),
     "max pooling, valid": lambda x: layers.MaxPooling2D(2)(layers.Rescaling(1.0)(x)),
     "max pooling, same": lambda x: layers.MaxPooling2D(3, 2, padding="same")(layers.Rescaling(1.0)(x)),
+    "average pooling, valid": lambda x: layers.AveragePooling2D((2, 3), 2)(layers.Rescaling(1.0)(x)),
+    "average pooling, same, whose edges are no zeros": lambda x: layers.AveragePooling2D(3, 1, padding="same")(
+        layers.Rescaling(1.0, 9)(x)
+    ),
+    "zeros on three sides": lambda x: layers.ZeroPadding2D(((0, 2), (1, 3)))(layers.Rescaling(1.0, 9)(x)),
+    "cropped on three sides": lambda x: layers.Cropping2D(((1, 0), (2, 3)))(layers.Rescaling(1.0)(x)),
+    "separable": lambda x: layers.SeparableConv2D(5, (3, 2), 2, padding="same", activation="relu")(
+        layers.Rescaling(0.01, -1)(x)
+    ),
+    "separable without bias": lambda x: layers.SeparableConv2D(2, 3, use_bias=False)(layers.Rescaling(0.01)(x)),
+    "channels in reverse": lambda x: keras.ops.flip(layers.Rescaling([0.1, 0.2, 0.3])(x), axis=-1),
+    "beside each other": lambda x: layers.Concatenate()([layers.Rescaling(scale)(x) for scale in (0.1, 0.2)]),
+    "vectors beside each other": lambda x: layers.Concatenate(axis=1)(
+        [pool()(layers.Rescaling(0.1)(x)) for pool in (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)]
+    ),
+    "a gate by reshape": lambda x: layers.Multiply()(
+        [layers.Rescaling(0.1)(x), layers.Reshape((1, 1, 3))(layers.GlobalAveragePooling2D()(layers.Rescaling(1.0)(x)))]
+    ),
+    "a gate that kept its axes": lambda x: layers.Multiply()(
+        [layers.Rescaling(0.1)(x), layers.GlobalAveragePooling2D(keepdims=True)(layers.Rescaling(1.0)(x))]
+    ),
+    "silu": lambda x: layers.Activation("silu")(layers.Rescaling(0.05, -6)(x)),
+    "hard silu": lambda x: layers.Activation("hard_silu")(layers.Rescaling(0.05, -6)(x)),
+    "numbers between layers": lambda x: layers.ReLU(6)(layers.Rescaling(0.05, -6)(x) + 3.0) * (1 / 6),
+    "a scaled sum": lambda x: CustomScaleLayer(0.17)([layers.Rescaling(0.1)(x), layers.Rescaling(1.0, 5)(x)]),
     "average": lambda x: layers.GlobalAveragePooling2D()(layers.Rescaling(1.0)(x)),
     "maximum": lambda x: layers.GlobalMaxPooling2D()(layers.Rescaling(1.0)(x)),
     "flatten and dense": lambda x: layers.Dense(4, activation="sigmoid")(
@@ -112,7 +139,13 @@ def test_several_inputs_and_outputs_keep_their_order_and_get_the_names_asked_for
         (convolution(4, 3, dilation_rate=2), "dilation"),
         (convolution(4, 3, activation="tanh"), "tanh"),
         (lambda x: layers.ReLU(negative_slope=0.1)(layers.Rescaling(0.1, -5)(x)), "slope"),
-        (lambda x: layers.GlobalAveragePooling2D(keepdims=True)(layers.Rescaling(1.0)(x)), "keepdims"),
+        (lambda x: layers.SeparableConv2D(4, 3, dilation_rate=2)(layers.Rescaling(0.01)(x)), "dilation"),
+        (lambda x: layers.SeparableConv2D(4, 3, depth_multiplier=2)(layers.Rescaling(0.01)(x)), "multiplier"),
+        (lambda x: layers.Reshape((10, 13, 3))(layers.Rescaling(0.01)(x)), "another shape"),
+        (lambda x: layers.Concatenate(axis=1)([layers.Rescaling(s)(x) for s in (0.1, 0.2)]), "another axis"),
+        (lambda x: layers.Multiply()([layers.Rescaling(s)(x) for s in (0.1, 0.2, 0.3)]), "more than two"),
+        (lambda x: keras.ops.flip(layers.Rescaling(0.1)(x), axis=1), "another axis"),
+        (lambda x: layers.Rescaling(0.1)(x) + np.arange(3, dtype=np.float32), "Add"),
         (lambda x: layers.Dense(2)(layers.Rescaling(0.01)(x)), "more than one axis"),
         (lambda x: layers.DepthwiseConv2D(3, depth_multiplier=2)(layers.Rescaling(0.01)(x)), "multiplier"),
         (lambda x: layers.BatchNormalization(axis=1)(layers.Rescaling(0.01)(x)), "axis"),

@@ -11,8 +11,8 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation, evaluate
+from tellapart.report.input import ReportInput
 from tellapart.report.predictions import Predictions
-from tellapart.report.report import ReportInput
 from tellapart.task import Task
 
 PETS = ("Abyssinian", "Bengal", "american_bulldog")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tellapart.data.findings import Finding
-from tellapart.report.report import ReportInput, render
+from tellapart.report.input import ReportInput
+from tellapart.report.report import render
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.conftest import PETS, evaluated, make_predictions, read_made_up
 

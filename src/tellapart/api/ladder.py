@@ -47,6 +47,10 @@ def ladder(
     rungs: names of experiments.rungs; none: all. config: its seed, data, image and train sections hold for all;
     settings: `section.key=value` for every rung, which win over its row. watch: called with the ladder whenever a
     rung's state changes. Raises ConfigError for an unknown rung, RunError where no rung ends an epoch in time.
+
+    >>> found = ta.ladder("photos/", rungs=["dense", "conv"], settings=["train.epochs=1"], out="runs/ladder")
+    >>> found.choice.recommended in ("dense", "conv"), found.n
+    (True, 18)
     """
     from tellapart.experiments.ladder import create_ladder
 
@@ -76,7 +80,10 @@ def resume_ladder(
     watch: Watch = lambda _: None,
 ) -> LadderResult:
     """Go on with a ladder; rungs that are done stay as they are. budget: seconds, with those that were spent before;
-    None: as it was. Raises RunError for a folder that is no ladder, or pictures that changed."""
+    None: as it was. Raises RunError for a folder that is no ladder, or pictures that changed.
+
+    >>> ta.resume_ladder("runs/ladder", budget=1200).advice  # doctest: +SKIP
+    """
     from tellapart.experiments.ladder import open_ladder
 
     found = open_ladder(Path(path))

@@ -39,9 +39,13 @@ def make_config(
 ) -> Config:
     """One configuration from a recipe or file, the usual options, then `section.key=value` settings, the last winning.
 
-    >>> make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
+    Raises ConfigError for an unknown name or a wrong value, and where both recipe and config are given.
+
+    >>> ta.make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
     8
     """
+    if recipe is not None and config is not None:
+        raise ConfigError("A recipe and a config are both a beginning: give --recipe or --config, not both.")
     if isinstance(config, Config):
         start = config
     elif config is not None:

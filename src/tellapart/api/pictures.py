@@ -36,6 +36,8 @@ def fetch(
 
     `tellapart fetch` lists the collections. sha256: what the file at an address must have. Raises FetchError, which
     says what to do without a network.
+
+    >>> run = ta.train(ta.fetch("fashion-mnist"), recipe="fashion-conv")  # doctest: +SKIP
     """
     return fetch_data(name, sha256=sha256, out=Path(out) if out is not None else None, progress=progress)
 
@@ -52,6 +54,12 @@ def read(
 
     data: a folder, archive, table, idx folder, DataFrame or `builtin:pets`. options: fields of config.data, such as
     label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
+
+    >>> catalog = ta.read("photos/")
+    >>> catalog.task.classes, len(catalog.split("test"))
+    (('Abyssinian', 'Bengal', 'american_bulldog'), 18)
+    >>> print(catalog.findings[0].meaning)
+    1 pair looks the same on one side of the split.
     """
     config = make_config(config=config, data=options)
     return catalog_of(source_of(data, config), config, cache, progress)
@@ -71,6 +79,9 @@ def check(
 
     Deep checks take the features that `train` keeps for the base inside the package, and keep them for it. They need
     the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
+
+    >>> ta.check("photos/").catalog.broken
+    ()
     """
     config = make_config(config=config, data=options)
     source = source_of(data, config)

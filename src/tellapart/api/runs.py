@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run(RunFolder):
-    """A run folder with what one does with it."""
+    """A run folder with what one does with it.
+
+    >>> run = ta.open_run("runs/pets")
+    >>> run.task.classes, run.spec.shape, run.status
+    (('Abyssinian', 'Bengal', 'american_bulldog'), (224, 224, 3), 'done')
+    """
 
     def model(self) -> keras.Model:
         """The trained network as Keras saved it, not compiled: uint8 pictures in, probabilities out. Needs the extra
@@ -51,7 +56,7 @@ class Run(RunFolder):
         return evaluate(self.path, data, split=split, progress=progress)
 
     def predict(self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Prediction]:
-        """A Prediction for each picture: a file, folder, archive, pattern, or several of them."""
+        """The same as `tellapart.predict`."""
         names = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
         return list(self.predictor().predict_named(find_pictures(names)))
 
@@ -70,26 +75,43 @@ class Run(RunFolder):
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
-    """A run that is there. Raises RunError for a missing, foreign or damaged folder."""
+    """A run that is there. Raises RunError for a missing, foreign or damaged folder.
+
+    >>> ta.open_run("runs/pets").evaluate().n
+    18
+    """
     return Run(open_folder(path).path)
 
 
 def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
-    """The readable runs directly inside a folder, oldest first. Raises RunError where there is no such folder."""
+    """The readable runs directly inside a folder, oldest first. Raises RunError where there is no such folder.
+
+    >>> ta.list_runs("runs")[0].path.name
+    'pets'
+    """
     return [Run(found.path) for found in list_folders(Path(folder))]
 
 
 def summarize_runs(
     folder: str | os.PathLike[str] = "runs", *, where: Sequence[str] = (), sort: str = "created"
 ) -> list[RunSummary]:
-    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`."""
+    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`.
+
+    >>> [row.name for row in ta.summarize_runs("runs", where=["status=done", "accuracy>0.9"])][:1]
+    ['pets']
+    """
     return select(map(summarize, list_folders(Path(folder))), where, sort)
 
 
 def evaluate(
     run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = BY_HAND
 ) -> Evaluation:
-    """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name."""
+    """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name.
+
+    >>> evaluation = ta.evaluate("runs/pets")
+    >>> evaluation.n, evaluation.confusion.shape, evaluation.accuracy.low <= evaluation.accuracy.value
+    (18, (3, 3), True)
+    """
     from tellapart.inference.measure import measure, told_of_leaks
 
     folder = open_run(run)
@@ -112,26 +134,42 @@ def evaluate(
 def predict(
     run: str | os.PathLike[str], pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 ) -> list[Prediction]:
-    """Predict pictures with a run: see Run.predict."""
+    """A Prediction for each picture: a file, folder, archive, pattern, or several of them.
+
+    >>> ta.predict("runs/pets", "photos/Bengal")[0].label
+    'Bengal'
+    """
     return open_run(run).predict(pictures)
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
-    """Compare two or more runs, paired on the test pictures that they share. Raises RunError where they share none."""
+    """Compare two or more runs, paired on the test pictures that they share. Raises RunError where they share none.
+
+    >>> other = ta.train("photos/", model="dense", epochs=1, out="runs/compared")
+    >>> ta.compare("runs/pets", other.path).n
+    18
+    """
     from tellapart.experiments.comparison import compare_runs
 
     return compare_runs([open_folder(run) for run in runs])
 
 
 def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> list[Path]:
-    """Write compare.html and curves.png, of what `compare` gave, into a folder; returns their paths."""
+    """Write compare.html and curves.png, of what `compare` gave, into a folder; returns their paths.
+
+    >>> ta.write_comparison(ta.compare("runs/pets", "runs/other"), "comparison")  # doctest: +SKIP
+    """
     from tellapart.report.comparison import write_comparison
 
     return write_comparison(found, Path(out), progress=progress)
 
 
 def write_report(run: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> Path:
-    """Write a finished run's report and figures, again if need be; returns the report's path."""
+    """Write a finished run's report and figures, again if need be; returns the report's path.
+
+    >>> ta.write_report("runs/pets").name
+    'report.html'
+    """
     from tellapart.report.write import write_report
 
     folder = open_folder(run)
@@ -143,6 +181,9 @@ def write_index(folder: str | os.PathLike[str], *, progress: Progress = BY_HAND)
     """Write index.html, which lists the runs of a folder and links their reports; returns its path.
 
     A finished run without a report gets one. Raises RunError for a folder without any run: no page is left there.
+
+    >>> ta.write_index("runs").name
+    'index.html'
     """
     from tellapart.report.index import write_index
 
@@ -167,6 +208,10 @@ def export(
 
     format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. Raises ExportError
     for a format that is unknown, or a file that answers otherwise than the network.
+
+    >>> made = ta.export("runs/pets", "onnx")
+    >>> made.path.name, made.difference < made.bound
+    ('model.onnx', True)
     """
     from tellapart.inference.ship import ship_run
 

@@ -41,7 +41,12 @@ def train(
 
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
     (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk. budget: seconds from now, after
-    which training ends as by Ctrl-C: its best epoch is kept, and `resume` goes on.
+    which training ends as by Ctrl-C: its best epoch is kept, and `resume` goes on. Raises SourceError, ConfigError,
+    and RunError where `out` holds something.
+
+    >>> run = ta.train("photos/", seed=1)
+    >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
+    ('efficientnet-lite0-1', True)
     """
     from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
@@ -96,7 +101,12 @@ def resume(
     progress: Progress = BY_HAND,
 ) -> Run:
     """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
-    RunError where the pictures changed."""
+    RunError where the pictures changed.
+
+    >>> ta.resume("runs/pets")
+    Traceback (most recent call last):
+    tellapart.errors.RunError: runs/pets is done: there is nothing to go on with. Train again with another --out.
+    """
     from tellapart.training.fit import fit
     from tellapart.training.track import require_trackers, tracked
 

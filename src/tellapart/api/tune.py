@@ -17,6 +17,7 @@ from tellapart.api.training import resume
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
+from tellapart.errors import require_extra
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import RunFolder, create_run, fresh_path
@@ -50,12 +51,16 @@ def tune(
     begin from, the first trial; options: those of `make_config` instead. What is searched follows from its model:
     docs/tune.md. watch: called with the folder and its trials as they change. Raises MissingExtraError without the
     extra `tune`, RunError where not even the first trial is finished in time.
+
+    >>> found = ta.tune("photos/", model="dense", epochs=1, trials=2, out="runs/tune")
+    >>> found.start.name, found.best.name in ("trial-1", "trial-2"), found.tune.best_file.name
+    ('trial-1', True, 'best.toml')
     """
-    from tellapart.experiments.tune import create_tune, require_optuna
+    from tellapart.experiments.tune import create_tune
     from tellapart.training.track import require_trackers
 
     started = time.monotonic()
-    require_optuna()
+    require_extra("Searching for a better configuration", "tune", "optuna")
     config = config or make_config(**known_options(options))
     require_trackers(config)
     start, catalog = _start(data, config, cache_limit, progress)
@@ -81,10 +86,13 @@ def resume_tune(
     watch: Watching = lambda *_: None,
 ) -> TuneResult:
     """Go on with a search; what was tried counts. budget, trials: in all, with those of before; None: as it was.
-    Raises RunError for a folder that is no search, or pictures that changed."""
-    from tellapart.experiments.tune import open_tune, require_optuna
+    Raises RunError for a folder that is no search, or pictures that changed.
 
-    require_optuna()
+    >>> ta.resume_tune("runs/tune", budget=2400).advice  # doctest: +SKIP
+    """
+    from tellapart.experiments.tune import open_tune
+
+    require_extra("Searching for a better configuration", "tune", "optuna")
     found = open_tune(Path(path))
     given = {"budget_seconds": budget, "trials": trials}
     found.record |= {name: value for name, value in given.items() if value is not None}

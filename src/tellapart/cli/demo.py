@@ -25,7 +25,7 @@ def command(
     ] = None,
 ) -> None:
     """Train on pictures that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""
-    from tellapart.runs.run import command_line
+    from tellapart.runs.versions import command_line
 
     settings = ["image.height=64", "image.width=64"] if fast else []
     with display() as progress:

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    data: Annotated[
-        str | None,
-        typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
-    ] = None,
+    data: options.DataOrResume = None,
     budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.", show_default="10m")] = None,
     rung: Annotated[
         list[str] | None, typer.Option(help="Only this rung, and others given so; all where none is.")
@@ -30,14 +27,12 @@ def command(
     image_size: Annotated[
         int | None, typer.Option(help="Side of the picture that networks trained from nothing see, in pixels.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")] = None,
+    seed: options.Seed = None,
     out: Annotated[str | None, typer.Option(help="The ladder's folder.", show_default="runs/ladder-N")] = None,
     resume: Annotated[
         str | None, typer.Option(metavar="LADDER", help="Go on with a ladder; --budget then counts what was spent.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, for every rung.")
-    ] = None,
+    settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
@@ -52,15 +47,12 @@ def command(
     """
     from tellapart.api.ladder import DEFAULT_BUDGET
     from tellapart.errors import ConfigError
-    from tellapart.runs.run import command_line
+    from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     if resume is not None:
-        if data is not None or any((rung, image_size, out, settings)) or seed is not None:
-            raise ConfigError(
-                "--resume goes on with the ladder's own pictures and rungs; give at most --budget with it."
-            )
+        options.resume_alone("ladder", data, rung, image_size, seed, out, settings, besides="at most --budget")
         with live(progress_table) as (progress, watch):
             found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
     elif data is None:

@@ -8,10 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from tellapart.errors import ConfigError
+
 DATA_PANEL = "How the labels are found"
 
-Data = Annotated[
-    str, typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False)
+_DATA = typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False)
+Data = Annotated[str, _DATA]
+DataOrResume = Annotated[str | None, _DATA]
+Weights = Annotated[
+    str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.", show_default="auto")
+]
+Seed = Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.batch_size=64.")
 ]
 LabelPattern = Annotated[
     str | None,
@@ -57,6 +66,12 @@ def data_options(
         "root": root,
         "corrections": corrections,
     }
+
+
+def resume_alone(what: str, *begun: object, besides: str = "nothing") -> None:
+    """`--resume` takes nothing that was decided when it began. what: whose pictures and settings go on."""
+    if any(value not in (None, []) for value in begun):
+        raise ConfigError(f"--resume goes on with the {what}'s own pictures and settings; give {besides} beside it.")
 
 
 def parse_duration(text: str, option: str = "--budget") -> float:

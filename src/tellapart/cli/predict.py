@@ -41,7 +41,7 @@ def command(
 
     Exit code 1: some picture could not be read.
     """
-    from tellapart.cli.resume import format_of, resumed
+    from tellapart.cli.predict_resume import format_of, resumed
     from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError
     from tellapart.files import replacing

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from tellapart.cli import options
+from tellapart.errors import ConfigError, require_extra
 
 BOUNDS_PANEL = "Bounds"
+LIBRARIES = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn")
+"""Of the extra `serve`: told at once where one is missing, not when it is imported."""
 
 
 def command(
@@ -45,16 +48,7 @@ def command(
     import sys
     from pathlib import Path
 
-    from tellapart.errors import ConfigError, MissingExtraError
-
-    try:
-        import fastapi  # noqa: F401
-        import httptools  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingExtraError("tellapart serve", "serve") from None
+    require_extra("tellapart serve", "serve", *LIBRARIES)
     from tellapart.parallel import cores
     from tellapart.serve.bounds import Bounds
     from tellapart.serve.guard import Access

@@ -16,15 +16,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    data: Annotated[
-        str | None,
-        typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
-    ] = None,
+    data: options.DataOrResume = None,
     recipe: Annotated[str | None, typer.Option(help="A ready experiment; `tellapart recipes` lists them.")] = None,
     model: Annotated[str | None, typer.Option(help="An architecture; `tellapart models` lists them.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.", show_default="auto")
-    ] = None,
+    weights: options.Weights = None,
     fine_tune: Annotated[
         str | None,
         typer.Option(metavar="N|all", help="Blocks of a pretrained base that learn after its head, from the top."),
@@ -33,7 +28,7 @@ def command(
     image_size: Annotated[int | None, typer.Option(help="Side of the picture the network sees, in pixels.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training pictures.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")] = None,
+    seed: options.Seed = None,
     track: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,9 +37,7 @@ def command(
     ] = None,
     out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/NAME-N")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.batch_size=64.")
-    ] = None,
+    settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
@@ -55,24 +48,17 @@ def command(
 ) -> None:
     """Train a classifier, evaluate it on the test split, and write the run with its report."""
     from tellapart.errors import ConfigError
-    from tellapart.runs.run import command_line
+    from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     if resume is not None:
-        if (
-            data is not None
-            or any((recipe, model, weights, fine_tune, config, image_size, augment, epochs, settings, out, corrections))
-            or track
-            or seed is not None
-        ):
-            raise ConfigError("--resume goes on with the run's own pictures and settings; give nothing beside it.")
+        begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
+        options.resume_alone("run", *begun, settings, corrections)
         with display() as progress:
             run = ta.resume(resume, cache_limit=limit, progress=progress)
     elif data is None:
         raise ConfigError("Give the pictures to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:
-        if recipe and config:
-            raise ConfigError("Give --recipe or --config, not both.")
         made = ta.make_config(
             recipe=recipe,
             config=config,

@@ -22,32 +22,25 @@ SHOWN = 10
 
 
 def command(
-    data: Annotated[
-        str | None,
-        typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or builtin:pets.", show_default=False),
-    ] = None,
+    data: options.DataOrResume = None,
     budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.", show_default="20m")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials, the start among them.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Begin from a ready experiment.")] = None,
     model: Annotated[str | None, typer.Option(help="Begin from an architecture with its defaults.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.", show_default="auto")
-    ] = None,
+    weights: options.Weights = None,
     fine_tune: Annotated[
         str | None,
         typer.Option(metavar="N|all", help="Search for the best fine-tuning, beginning from so many blocks."),
     ] = None,
     config: Annotated[str | None, typer.Option(help="Begin from a config.toml, such as a run's.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the picture of the first trial, in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeats splits, weights, augmentation and proposals.")] = None,
+    seed: options.Seed = None,
     out: Annotated[str | None, typer.Option(help="The search's folder.", show_default="runs/tune-N")] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="TUNE", help="Go on with a search; --budget and --trials then count what was before."),
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the first trial.")
-    ] = None,
+    settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
@@ -63,16 +56,13 @@ def command(
     """
     from tellapart.api.tune import DEFAULT_BUDGET
     from tellapart.errors import ConfigError
-    from tellapart.runs.run import command_line
+    from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     if resume is not None:
-        begun = (recipe, model, weights, fine_tune, config, image_size, out, settings, corrections)
-        if data is not None or any(begun) or seed is not None:
-            raise ConfigError(
-                "--resume goes on with the search's own pictures and settings; give at most --budget and --trials."
-            )
+        begun = (data, recipe, model, weights, fine_tune, config, image_size, seed, out, settings, corrections)
+        options.resume_alone("search", *begun, besides="at most --budget and --trials")
         with live(progress_table) as (progress, watch):
             found = ta.resume_tune(
                 resume, budget=seconds, trials=trials, cache_limit=limit, progress=progress, watch=watch
@@ -80,8 +70,6 @@ def command(
     elif data is None:
         raise ConfigError("Give the pictures, such as: tellapart tune photos/   (or --resume TUNE)")
     else:
-        if recipe and config:
-            raise ConfigError("Give --recipe or --config, not both.")
         made = ta.make_config(
             recipe=recipe,
             config=config,

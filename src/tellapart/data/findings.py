@@ -24,9 +24,11 @@ class Finding:
 
     @property
     def needs_person(self) -> bool:
+        """Whether someone should look: errors and warnings."""
         return self.severity != "note"
 
     def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return {
             "kind": self.kind,
             "severity": self.severity,

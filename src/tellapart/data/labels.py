@@ -5,14 +5,13 @@ In: arrays. Out: suspects, the likeliest first. Read by: deep, report. Never imp
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.errors import MissingExtraError
+from tellapart.errors import require_extra
 
 FOLDS = 5
 STRENGTH = 0.001
@@ -34,8 +33,7 @@ class Suspect:
 
 def require_cleanlab() -> None:
     """Raise MissingExtraError where the library that judges labels is not installed."""
-    if importlib.util.find_spec("cleanlab") is None:
-        raise MissingExtraError("Finding wrong labels", "check")
+    require_extra("Finding wrong labels", "check", "cleanlab")
 
 
 def held_out_probabilities(

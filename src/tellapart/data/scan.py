@@ -97,7 +97,7 @@ def _stamps(source: Source) -> list[Stamp | None]:
     for row in source.rows:
         name = os.path.join(root, row.path)  # noqa: PTH118 - a Path a picture takes longer than all else here
         try:
-            stamps.append(_stamp(name, os.stat(name)))  # noqa: PTH116
+            stamps.append(_stamp(name, os.stat(name)))  # noqa: PTH116 - likewise
         except (OSError, ValueError):
             stamps.append(None)
     return stamps
@@ -137,10 +137,10 @@ def _decoded(
         try:
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
-                name = os.path.join(root, row.path)  # noqa: PTH118
+                name = os.path.join(root, row.path)  # noqa: PTH118 - speed
                 if not os.path.isfile(name) and os.path.exists(name):  # noqa: PTH110, PTH113 - speed
                     raise PictureError("unreadable", "it is no file")  # a pipe would be waited for, a device has no end
-                with open(name, "rb", buffering=0) as file:  # noqa: PTH123
+                with open(name, "rb", buffering=0) as file:  # noqa: PTH123 - speed
                     stamp = _stamp(name, os.fstat(file.fileno()))
                     content: bytes | NDArray[np.uint8] = file.read()
             else:

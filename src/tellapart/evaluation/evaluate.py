@@ -79,6 +79,10 @@ class Evaluation:
     defined here. per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
     calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given.
     notes: what is not defined here and why.
+
+    >>> evaluation = ta.evaluate("runs/pets", split="validation")
+    >>> evaluation.n, [one.label for one in evaluation.per_class]
+    (15, ['Abyssinian', 'Bengal', 'american_bulldog'])
     """
 
     split: str
@@ -94,6 +98,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Estimate:
+        """Share of all pictures named right, with its interval."""
         return self.metrics["accuracy"]
 
     def __repr__(self) -> str:

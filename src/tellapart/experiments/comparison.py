@@ -23,7 +23,7 @@ FEWEST_UNEVEN = 6  # pictures on which only one is right: with fewer the exact t
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs by name. adjusted_p: Holm-corrected for all pairs of runs; of two runs alone, it is the p itself."""
+    """Two runs by name. adjusted_p: Holm-corrected for all pairs that are told; of one alone, it is the p itself."""
 
     first: str
     second: str

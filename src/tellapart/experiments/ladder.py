@@ -7,7 +7,6 @@ ones'. A rung whose time is up keeps its best epoch. A ladder that was killed go
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -20,10 +19,10 @@ from typing import Any, Protocol
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
-from tellapart.errors import RunError, TellapartError
+from tellapart.errors import TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
+from tellapart.experiments.record import Kind
 from tellapart.experiments.rungs import Rung, chosen
-from tellapart.files import read_text, write_text
 from tellapart.inference.measure import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import start_keras
@@ -32,7 +31,7 @@ from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import best_row
 from tellapart.training.interruption import TIME_UP
 
-FORMAT = 1
+KIND = Kind("ladder", "ladder")
 MOST_VALIDATED = 2000
 TIMED, WARMED = 20, 3
 _TRAINING = ("epoch ", "features", "fitting")
@@ -104,39 +103,21 @@ class LadderFolder:
 
     def write(self) -> None:
         rungs = {name: asdict(state) for name, state in self.states.items()}
-        text = json.dumps({"tellapart_ladder": FORMAT, **self.record, "rungs": rungs}, indent=1, ensure_ascii=False)
-        write_text(_file(self.path), text + "\n")
+        KIND.write(self.path, {**self.record, "rungs": rungs})
 
 
 def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFolder:
     """A new ladder. Raises RunError where something is in the place already."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(
-            f"{path} exists and is not empty. Give another --out, remove it, or go on with that ladder: "
-            f"tellapart ladder --resume {path}"
-        )
     made = LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), {rung.name: State() for rung in rungs})
-    try:
-        made.write()
-    except OSError as error:
-        raise RunError(f"Cannot write into {path}: {error.strerror}. Give another --out.") from None
+    KIND.create(path, made.write)
     return made
 
 
 def open_ladder(path: Path) -> LadderFolder:
     """A ladder that is there. Raises RunError for a missing, foreign or damaged folder."""
-    try:
-        record = json.loads(read_text(_file(path)))
-        if record.pop("tellapart_ladder") != FORMAT:
-            raise RunError(f"{path} was written by another version of tellapart. Begin a new ladder.")
+    with KIND.reading(path) as record:
         states = {name: State(**state) for name, state in record.pop("rungs").items()}
         return LadderFolder(path, record, chosen(states), states)
-    except FileNotFoundError:
-        raise RunError(
-            f"{path} is no ladder: it has no ladder.json. A ladder is a folder that `tellapart ladder` wrote."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{_file(path)} is damaged or not from tellapart ({error!r}).") from None
 
 
 def climb(
@@ -270,7 +251,3 @@ def best_so_far(run: RunFolder) -> dict[str, Any] | None:
 
 def _processor_seconds() -> float:
     return sum(os.times()[:4])
-
-
-def _file(path: Path) -> Path:
-    return path / "ladder.json"

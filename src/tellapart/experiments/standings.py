@@ -23,7 +23,7 @@ from tellapart.errors import RunError
 from tellapart.evaluation.compare import LEVEL, Comparison, compare, holm
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.metrics import Ints
-from tellapart.experiments.comparison import joined, share
+from tellapart.experiments.comparison import Pair, joined, share
 from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
 from tellapart.runs.common import common_pictures
@@ -68,24 +68,6 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Step:
-    """From one rung to the next that has a network. adjusted_p: Holm-corrected for all steps."""
-
-    first: str
-    second: str
-    adjusted_p: float
-    comparison: Comparison
-
-    @property
-    def shown(self) -> bool:
-        return self.adjusted_p <= 1 - self.comparison.level
-
-    def to_dict(self) -> dict[str, Any]:
-        head = {"first": self.first, "second": self.second, "adjusted_p": self.adjusted_p, "shown": self.shown}
-        return head | self.comparison.to_dict()
-
-
-@dataclass(frozen=True)
 class Choice:
     """best: the rung with the highest accuracy on the validation pictures. against: each other rung compared with it
     there, `first` is the rung. recommended: the cheapest that is not shown to be worse."""
@@ -109,11 +91,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class LadderResult:
-    """standings: in the order of the ladder. n: pictures judged on, of `split`; validation_n: those that choose."""
+    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: pictures judged
+    on, of `split`; validation_n: those that choose."""
 
     ladder: LadderFolder
     standings: tuple[Standing, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[Pair, ...]
     choice: Choice
     split: str
     n: int
@@ -169,7 +152,7 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
     adjusted = holm([each.p for each in comparisons])
     pairs = zip(names[:-1], names[1:], adjusted, comparisons, strict=True)
     result = LadderResult(
-        ladder, standings, tuple(Step(*each) for each in pairs), choice, common.splits[0], len(truth), len(held), ()
+        ladder, standings, tuple(Pair(*each) for each in pairs), choice, common.splits[0], len(truth), len(held), ()
     )
     notes = _notes(result, sum(each.pictures for each in common.left_out))
     return replace(result, notes=notes)

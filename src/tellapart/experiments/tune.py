@@ -8,8 +8,6 @@ Only the runs of the start and of the best trial are kept. Read by: api, tuned. 
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -20,10 +18,10 @@ from urllib.parse import quote
 
 from tellapart.config import Config, TrainConfig
 from tellapart.data.catalog import Catalog
-from tellapart.errors import MissingExtraError, RunError, TellapartError
+from tellapart.errors import TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
+from tellapart.experiments.record import Kind
 from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
-from tellapart.files import read_text, write_text
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Row, Watch, best_row
@@ -32,7 +30,7 @@ from tellapart.training.interruption import TIME_UP
 if TYPE_CHECKING:
     import optuna
 
-FORMAT = 1
+KIND = Kind("search", "tune")
 PRUNED = "pruned: behind the median of the other trials"
 WARM_TRIALS, WARM_EPOCHS = 4, 6
 """Before so many trials have ended, and in the first epochs of each, none is pruned."""
@@ -100,7 +98,7 @@ class TuneFolder:
         return self.run(1).catalog if self.run(1).run_file.exists() else None
 
     def write(self) -> None:
-        write_text(_file(self.path), json.dumps({"tellapart_tune": FORMAT, **self.record}, indent=1) + "\n")
+        KIND.write(self.path, self.record)
 
     def study(self) -> optuna.Study:
         """What was tried, in Optuna's SQLite storage; made where it is not there yet."""
@@ -118,42 +116,19 @@ class TuneFolder:
         )
 
 
-def require_optuna() -> None:
-    """Raises MissingExtraError where Optuna is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise MissingExtraError("Searching for a better configuration", "tune")
-
-
 def create_tune(path: Path, start: Config, **record: Any) -> TuneFolder:
     """A new search. Raises RunError where something is in the place already."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(
-            f"{path} exists and is not empty. Give another --out, remove it, or go on with that search: "
-            f"tellapart tune --resume {path}"
-        )
     made = TuneFolder(path, {"spent_seconds": 0.0, **record, "start": start.to_dict()})
-    try:
-        made.write()
-    except OSError as error:
-        raise RunError(f"Cannot write into {path}: {error.strerror}. Give another --out.") from None
+    KIND.create(path, made.write)
     return made
 
 
 def open_tune(path: Path) -> TuneFolder:
     """A search that is there. Raises RunError for a missing, foreign or damaged folder."""
-    try:
-        record = json.loads(read_text(_file(path)))
-        if record.pop("tellapart_tune") != FORMAT:
-            raise RunError(f"{path} was written by another version of tellapart. Begin a new search.")
+    with KIND.reading(path) as record:
         found = TuneFolder(path, record)
         _ = found.start, found.record["spent_seconds"], found.record["budget_seconds"]
         return found
-    except FileNotFoundError:
-        raise RunError(
-            f"{path} is no search: it has no tune.json. A search is a folder that `tellapart tune` wrote."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{_file(path)} is damaged or not from tellapart ({error!r}).") from None
 
 
 def trials_of(study: optuna.Study) -> list[Trial]:
@@ -361,7 +336,3 @@ class _Clock(Clock):
 
 def _words(values: dict[str, Value]) -> str:
     return "  ".join(f"{name} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in values.items())
-
-
-def _file(path: Path) -> Path:
-    return path / "tune.json"

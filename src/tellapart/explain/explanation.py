@@ -46,6 +46,10 @@ class Explanation:
     agreement: rank correlation of the network's own heat with occlusion over the picture, -1..1; None where the network
     tells no places, or one of the two is the same everywhere. covered: the probability that is left where the hottest
     tenth of the picture is covered. words: the same as sentences. files: what was written.
+
+    >>> explanation = ta.open_run("runs/pets").explain("photos/Bengal/Bengal_1.jpg")
+    >>> explanation.words[0].startswith("Named Bengal"), explanation.files[0].suffix
+    (True, '.png')
     """
 
     picture: str

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.errors import ExportError, MissingExtraError
+from tellapart.errors import ExportError, require_extra
 from tellapart.inference.export import convert, quiet
 from tellapart.inference.predictor import METADATA_KEY, open_session
 from tellapart.models.backend import start_keras
@@ -61,8 +61,8 @@ class Format:
 
     def require(self) -> None:
         """Raises MissingExtraError where its runtime is not installed."""
-        if self.needs is not None and importlib.util.find_spec(self.needs[0]) is None:
-            raise MissingExtraError(f"The format {self.name}", self.needs[1])
+        if self.needs is not None:
+            require_extra(f"The format {self.name}", self.needs[1], self.needs[0])
 
 
 def _write_onnx(shipment: Shipment, path: Path) -> None:

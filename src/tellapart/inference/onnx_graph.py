@@ -1,8 +1,9 @@
 """A Keras network of common layers -> its ONNX graph, written layer by layer.
 
 tf2onnx does the same for any network, by way of TensorFlow's graphs, and takes its time and memory for it: seconds for
-EfficientNet-Lite0, 14 GB for a network of 700 MB. So the layers of our own networks are written here, and
-export.convert gives a network that has another one to tf2onnx. Whoever converts compares the outcome with Keras.
+EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our own
+networks and of nearly all bases are written here, and export.convert gives a network that has another one to tf2onnx.
+Whoever converts compares the outcome with Keras.
 
 Inside, pictures lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export.
 """
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.inference.class_activation import kernel_name
+from tellapart.models.backend import start_keras
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +27,12 @@ OPSET = 15
 IR = 8
 """What tf2onnx writes too, so that a base and a head can be joined whichever road each took."""
 
-_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax"}
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("Relu", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "softmax": ("Softmax", {"axis": 1}),
+    "hard_silu": ("HardSwish", {}),
+}
 _PADDINGS = {"same": "SAME_UPPER", "valid": "VALID"}
 
 
@@ -40,9 +47,10 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
     """
     from onnx import TensorProto, helper
 
+    keras = start_keras()
     graph = _Graph()
     names: dict[int, str] = {}
-    taken, given = [], []
+    taken, answers = [], []
     for tensor in model.inputs:
         kind = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[str(tensor.dtype)]
         taken.append(helper.make_tensor_value_info(tensor.name, kind, _shape(tensor)))
@@ -53,18 +61,20 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
             if node.is_input:
                 continue
             layer = node.operation
+            # An operator between layers bears the name of a layer, but may have a number beside its tensor.
+            given = node.arguments.keras_tensors if isinstance(layer, keras.Layer) else node.arguments.args
             write = _LAYERS.get(type(layer).__name__)
-            if write is None:
+            if write is None or not all(id(part) in names or isinstance(part, int | float) for part in given):
                 raise UnknownLayerError(f"{layer.name} is a {type(layer).__name__}")
-            inputs = [names[id(tensor)] for tensor in node.arguments.keras_tensors]
+            inputs = [names[id(part)] if id(part) in names else graph.constant(part) for part in given]
             names[id(node.outputs[0])] = write(graph, layer, inputs)
     for tensor, name in zip(model.outputs, outputs, strict=True):
         if len(tensor.shape) == 4:
             graph.add("Transpose", [names[id(tensor)]], output=name, perm=[0, 2, 3, 1])
         else:
             graph.add("Identity", [names[id(tensor)]], output=name)
-        given.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(tensor)))
-    made = helper.make_graph(graph.nodes, model.name, taken, given, graph.constants)
+        answers.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(tensor)))
+    made = helper.make_graph(graph.nodes, model.name, taken, answers, graph.constants)
     opset = helper.make_opsetid("", OPSET)
     return helper.make_model(made, opset_imports=[opset], ir_version=IR, producer_name="tellapart")
 
@@ -104,10 +114,12 @@ class _Graph:
         kind = activation.__name__
         if kind == "linear":
             return name
+        if kind == "silu":
+            return self.add("Mul", [name, self.add("Sigmoid", [name])])
         if kind not in _ACTIVATIONS:
             raise UnknownLayerError(f"the activation {kind}")
-        axis: dict[str, Any] = {"axis": 1} if kind == "softmax" else {}
-        return self.add(_ACTIVATIONS[kind], [name], **axis)
+        operator, attributes = _ACTIVATIONS[kind]
+        return self.add(operator, [name], **attributes)
 
 
 def _require(right: bool, layer: keras.Layer, what: str) -> None:
@@ -145,6 +157,23 @@ def _convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     return graph.activate(made, layer.activation)
 
 
+def _separable_convolution(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    _require(tuple(layer.dilation_rate) == (1, 1), layer, "dilation")
+    _require(layer.depth_multiplier == 1, layer, "a depth multiplier")
+    by_channel, across = (_values(kernel) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
+    between = graph.add(
+        "Conv",
+        [*inputs, graph.constant(by_channel.transpose(2, 3, 0, 1))],
+        kernel_shape=list(layer.kernel_size),
+        strides=list(layer.strides),
+        group=by_channel.shape[2],
+        auto_pad=_PADDINGS[layer.padding],
+    )
+    bias = [graph.constant(_values(layer.bias))] if layer.use_bias else []
+    made = graph.add("Conv", [between, graph.constant(across.transpose(3, 2, 0, 1)), *bias], kernel_shape=[1, 1])
+    return graph.activate(made, layer.activation)
+
+
 def _normalization(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     mean, variance = _values(layer.moving_mean), _values(layer.moving_variance)
     scale = _values(layer.gamma) if layer.scale else np.ones_like(mean)
@@ -161,15 +190,35 @@ def _relu(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     return graph.add("Clip", [*inputs, graph.constant(0), graph.constant(layer.max_value)])
 
 
-def _max_pooling(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+def _pooling(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    # Both leave what lies outside of the map out of an average.
+    kind = "AveragePool" if "Average" in type(layer).__name__ else "MaxPool"
     size, strides = list(layer.pool_size), list(layer.strides)
-    return graph.add("MaxPool", inputs, kernel_shape=size, strides=strides, auto_pad=_PADDINGS[layer.padding])
+    return graph.add(kind, inputs, kernel_shape=size, strides=strides, auto_pad=_PADDINGS[layer.padding])
 
 
 def _global_pooling(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    _require(not layer.keepdims, layer, "keepdims")
     kind = "GlobalAveragePool" if "Average" in type(layer).__name__ else "GlobalMaxPool"
-    return graph.add("Flatten", [graph.add(kind, inputs)])
+    pooled = graph.add(kind, inputs)
+    return pooled if layer.keepdims else graph.add("Flatten", [pooled])
+
+
+def _padding(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    (top, bottom), (left, right) = layer.padding
+    return graph.add("Pad", [*inputs, graph.constant([0, 0, top, left, 0, 0, bottom, right], np.int64)])
+
+
+def _cropping(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    (top, bottom), (left, right) = layer.cropping
+    # An end counts from the other side, where there is one to count from.
+    ends = [-beside or np.iinfo(np.int64).max for beside in (bottom, right)]
+    return graph.add("Slice", [*inputs, *(graph.constant(part, np.int64) for part in ([top, left], ends, [2, 3]))])
+
+
+def _reshape(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    plain = len(layer.input.shape) == 2 and tuple(layer.target_shape[:-1]) == (1, 1)
+    _require(plain, layer, "another shape than a vector as a map of one place")
+    return graph.add("Unsqueeze", [*inputs, graph.constant([2, 3], np.int64)])
 
 
 def _flatten(graph: _Graph, layer: Any, inputs: list[str]) -> str:
@@ -198,23 +247,52 @@ def _sum(graph: _Graph, layer: Any, inputs: list[str]) -> str:  # noqa: ARG001 -
     return graph.add("Sum", inputs)
 
 
+def _product(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    _require(len(inputs) == 2, layer, "more than two factors")
+    return graph.add("Mul", inputs)
+
+
+def _scaled_sum(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    return graph.add("Add", [inputs[0], graph.add("Mul", [inputs[1], graph.constant(layer.scale)])])
+
+
+def _concatenation(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    _require(layer.axis in (-1, len(layer.output.shape) - 1), layer, "another axis")
+    return graph.add("Concat", inputs, axis=1)
+
+
+def _flip(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    _require(layer.axis == -1, layer, "another axis")
+    begin, end, step = -1, np.iinfo(np.int64).min, -1
+    return graph.add("Slice", [*inputs, *(graph.constant([part], np.int64) for part in (begin, end, 1, step))])
+
+
 def _same(graph: _Graph, layer: Any, inputs: list[str]) -> str:  # noqa: ARG001 - a row of the table
     return inputs[0]
 
 
 _LAYERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
     "Rescaling": _rescaling,
+    "Flip": _flip,
     "Conv2D": _convolution,
     "DepthwiseConv2D": _convolution,
+    "SeparableConv2D": _separable_convolution,
     "BatchNormalization": _normalization,
     "ReLU": _relu,
     "Activation": _activation,
-    "MaxPooling2D": _max_pooling,
+    "MaxPooling2D": _pooling,
+    "AveragePooling2D": _pooling,
     "GlobalAveragePooling2D": _global_pooling,
     "GlobalMaxPooling2D": _global_pooling,
+    "ZeroPadding2D": _padding,
+    "Cropping2D": _cropping,
     "Flatten": _flatten,
+    "Reshape": _reshape,
     "Dense": _dense,
     "UnitNormalization": _unit_length,
     "Add": _sum,
+    "CustomScaleLayer": _scaled_sum,
+    "Multiply": _product,
+    "Concatenate": _concatenation,
     "Dropout": _same,
 }

@@ -45,6 +45,10 @@ class Prediction:
 
     verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
     nan where the file cannot tell. Of a picture that could not be read, `error` says why and the rest is empty.
+
+    >>> made = Prediction("a.jpg", "dog", 0.75, {"cat": 0.25, "dog": 0.75})
+    >>> made.top(1)
+    [('dog', 0.75)]
     """
 
     path: str
@@ -130,6 +134,10 @@ class Predictor:
     """A model.onnx, ready to predict.
 
     threads: processor cores it may use; None takes all. Raises ExportError for a file that tellapart did not write.
+
+    >>> predictor = Predictor("runs/pets/model.onnx", threads=1)
+    >>> predictor.probabilities(np.zeros((2, *predictor.spec.shape), np.uint8)).shape
+    (2, 3)
     """
 
     def __init__(self, model: str | os.PathLike[str], *, threads: int | None = None) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tellapart.errors import MissingExtraError
+from tellapart.errors import require_extra
 
 
 def start_keras() -> Any:
@@ -30,9 +30,7 @@ def start_keras() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" in sys.modules:
         return sys.modules["keras"]
-    for name in ("keras", os.environ["KERAS_BACKEND"]):
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtraError("Training", "train")
+    require_extra("Training", "train", "keras", os.environ["KERAS_BACKEND"])
     with warnings.catch_warnings(), _quiet(), _without_collecting():
         # Old names inside the libraries are theirs to mend.
         warnings.simplefilter("ignore")

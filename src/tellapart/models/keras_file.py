@@ -3,7 +3,7 @@
 The format is a zip of JSON that names classes, and an HDF5 file of arrays. Keras' safe mode keeps Lambda layers from
 running; older versions let other classes through, and a layer may load a vocabulary or a module from any path, an array
 lie in any file. Here only the classes of tellapart's own networks are built, from arrays that lie whole in the file.
-Read by: api, explain, inference.formats. Needs the extra `train`.
+Read by: api, explain, inference. Needs the extra `train`.
 """
 
 from __future__ import annotations

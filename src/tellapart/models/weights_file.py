@@ -148,10 +148,10 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
 
     try:
         with safe_open(path, "numpy") as file:
-            foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in READ]  # noqa: SIM118
+            foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in READ]  # noqa: SIM118 - safetensors' file is no mapping
             if foreign:
                 raise ModelError(f"{path} holds other numbers than {' and '.join(READ)}: {_some(foreign)}.")
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safetensors' file is no mapping
     except SafetensorError as error:
         raise ModelError(f"{path} cannot be read as a safetensors file of weights: {error}.") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""LadderResult -> LADDER/ladder.html: one page, what each rung reached and costs, which to take. Read by: ladders."""
+"""LadderResult -> LADDER/ladder.html: one page, what each rung reached and costs, which to take. Read by: api."""
 
 from __future__ import annotations
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tellapart.report.report import ReportInput
+from tellapart.report.input import ReportInput
 
 _MOST_LETTERS = 60_000
 

@@ -7,16 +7,13 @@ what its parts say stands in verdict, learning, confusion, certainty, suspects a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import Config
-from tellapart.data.catalog import SPLITS, Catalog
-from tellapart.data.findings import Finding
+from tellapart.data.catalog import SPLITS
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.report.album import Album, Thumbnail
 from tellapart.report.certainty import certainty
@@ -28,11 +25,11 @@ from tellapart.report.confusion import (
     with_pictures,
     worst_pairs,
 )
+from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.origin import origin
 from tellapart.report.overfitting import learning
 from tellapart.report.page import render_page
-from tellapart.report.predictions import Predictions
 from tellapart.report.suspects import find_suspects
 from tellapart.report.verdict import judge
 from tellapart.report.words import between, counted, duration, percent
@@ -63,41 +60,6 @@ _MEANINGS = {
         "Price of wrong probabilities: 0 is perfect, {guess} is guessing. Being sure and wrong costs most.",
     ),
 }
-
-
-@dataclass(frozen=True)
-class ReportInput:
-    """What a report is made of.
-
-    history: rows of history.jsonl. best_epoch: the one whose weights were kept. read_thumbnail: path of a picture, as
-    the evaluation names it, and the longest side to uint8 (height, width, 1 or 3); it may raise TellapartError or
-    OSError, and the report then says so in the picture's place. environment, onnx_check: facts by name, shown as they
-    are. network: the summary of the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n
-    labels. predictions: of the pictures of `evaluation`. clean: the evaluation without the test pictures that training
-    has seen. calibration: as run.json holds it. heat: paths and the name of a class for each to pictures with what
-    speaks for that class laid over, None for one that cannot be read. interrupted: what to do about a run that was
-    stopped early.
-    """
-
-    title: str
-    command: str
-    config: Config
-    catalog: Catalog
-    history: Sequence[Mapping[str, Any]]
-    best_epoch: int
-    evaluation: Evaluation
-    read_thumbnail: Callable[[str, int], NDArray[np.uint8]]
-    environment: Mapping[str, Any]
-    findings: Sequence[Finding]
-    network: str
-    onnx_check: Mapping[str, Any]
-    notes: Sequence[str] = ()
-    batch: tuple[NDArray[np.uint8], Sequence[str]] | None = None
-    predictions: Predictions | None = None
-    clean: Evaluation | None = None
-    calibration: Mapping[str, Any] | None = None
-    heat: Callable[[Sequence[str], Sequence[str]], Sequence[NDArray[np.uint8] | None]] | None = None
-    interrupted: str = ""
 
 
 def render(report: ReportInput) -> str:

@@ -1,4 +1,4 @@
-"""TuneResult -> TUNE/tune.html: one page: whether it was worth it, what mattered, each trial. Read by: tuning."""
+"""TuneResult -> TUNE/tune.html: one page: whether it was worth it, what mattered, each trial. Read by: api."""
 
 from __future__ import annotations
 

@@ -24,10 +24,11 @@ from tellapart.progress import SILENT, Progress
 from tellapart.report.certainty import coverage_chart, reliability_chart
 from tellapart.report.charts import standalone
 from tellapart.report.confusion import confusion_svg
+from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.overfitting import learning
 from tellapart.report.predictions import Predictions, read_predictions
-from tellapart.report.report import ReportInput, render
+from tellapart.report.report import render
 from tellapart.report.verdict import Verdict, judge
 from tellapart.report.words import listed
 from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of

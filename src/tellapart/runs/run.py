@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from tellapart.data.catalog import Catalog, read_pictures
 from tellapart.data.findings import Finding
 from tellapart.errors import ConfigError, RunError
 from tellapart.files import read_text, replacing, write_text
+from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 
 FORMAT = 1
@@ -340,24 +338,6 @@ def list_runs(folder: Path) -> Iterator[RunFolder]:
 def unit_of(history: Sequence[Mapping[str, Any]]) -> str:
     """What a row of history is: an epoch; or a fit, where a head was only fitted with less and less regularisation."""
     return "fit" if history and all("regularization" in row for row in history) else "epoch"
-
-
-def versions() -> dict[str, str]:
-    """What a run was made with: tellapart, Python, the machine and the libraries that decide its numbers."""
-    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    for name in ("tellapart", "tensorflow", "keras", "numpy", "pillow", "opencv-python-headless", "onnxruntime"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def command_line() -> str:
-    """The command that repeats this process, as one would type it."""
-    import shlex
-
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _damaged(file: Path, error: Exception) -> RunError:

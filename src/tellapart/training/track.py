@@ -6,7 +6,6 @@ and a run that is resumed tells what is missing. Read by: api. Needs the extra `
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import time
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from tellapart.config import Config
-from tellapart.errors import ConfigError, MissingExtraError, TellapartError
+from tellapart.errors import ConfigError, TellapartError, require_extra
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Row, Watch
@@ -152,8 +151,7 @@ TRACKERS: dict[str, type[TensorBoard] | type[Mlflow]] = {"tensorboard": TensorBo
 def require_trackers(config: Config) -> None:
     """Raises MissingExtraError for a tracker that is not installed, ConfigError for MLflow without an address."""
     for name in config.train.track:
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtraError(f"Tracking by {name}", "track")
+        require_extra(f"Tracking by {name}", "track", name)
     if "mlflow" in config.train.track and not os.environ.get(ADDRESS):
         raise ConfigError(
             f"Tracking by mlflow needs the address of its server in {ADDRESS}, such as http://127.0.0.1:5000 "

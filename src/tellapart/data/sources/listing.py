@@ -168,7 +168,7 @@ class _Walk:
         if kind in self.found:
             (self.found[kind] if _is_file(entry) else self.no_file).append(prefix + entry.name)
         else:
-            self.others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122
+            self.others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122 - likewise
         return None
 
     def findings(self) -> tuple[Finding, ...]:

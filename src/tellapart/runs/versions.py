@@ -1,0 +1,25 @@
+"""What made a run: the command, and the versions that decide its numbers. Read by: run, command line."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with: tellapart, Python, the machine and the libraries that decide its numbers."""
+    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    for name in ("tellapart", "tensorflow", "keras", "numpy", "pillow", "opencv-python-headless", "onnxruntime"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def command_line() -> str:
+    """The command that repeats this process, as one would type it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

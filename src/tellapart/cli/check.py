@@ -80,11 +80,10 @@ def command(
             number = len(checked.corrections)
             look = "; look at each, remove those that are wrong" if number else ": nothing to relabel, drop or regroup"
             show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{look}")
-        proposed = write is not None and checked.corrections
-        if proposed or not any(finding.severity == "error" for finding in catalog.findings):
-            show(
-                f"next    tellapart train {_typed_again(data, given | {'corrections': (checked.corrections and write) or corrections})}"
-            )
+        if write is not None and checked.corrections:
+            given["corrections"] = write
+        if given["corrections"] or not any(finding.severity == "error" for finding in catalog.findings):
+            show(f"next    tellapart train {_typed_again(data, given)}")
         else:
             show(f"next    mend the errors, then again: tellapart check {_typed_again(data, given)}")
     if needs_person:

@@ -53,6 +53,23 @@ def test_a_picture_in_two_splits_is_an_error() -> None:
     assert finding.paths == ("a/train0.jpg [train] = a/copy.jpg [test]",)
 
 
+def test_classes_whose_names_differ_in_capitals_or_blanks_are_told() -> None:
+    finding = found([*many("Dog"), *many("dog"), *many("sea lion"), *many("Sea_Lion"), *many("cat")])[
+        "class-names-alike"
+    ]
+    assert finding.needs_person
+    assert finding.paths == ("'Dog' = 'dog'", "'Sea_Lion' = 'sea lion'")
+
+
+def test_letters_and_signed_numbers_are_classes_of_their_own() -> None:
+    assert "class-names-alike" not in found([*many("a"), *many("A"), *many("1"), *many("-1"), *many("c"), *many("c+")])
+
+
+def test_a_class_of_two_pictures_is_not_said_to_be_refused_as_training_takes_it() -> None:
+    assert "refuses" not in found([*good(), *many("c", 2)])["too-few"].done
+    assert "refuses" in found([*good(), Picture("c/x.jpg", "c", error="empty")])["too-few"].done
+
+
 def test_imbalance_is_a_note_and_when_gross_a_warning() -> None:
     assert found([*good(), *many("a", 90, "train")[30:]])["imbalanced"].severity == "note"
     gross = [*many("a", 1000), *many("b", 60), *many("b", 5, "test"), *many("b", 5, "validation")]

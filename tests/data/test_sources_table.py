@@ -227,9 +227,11 @@ def test_named_columns_decide(photos: Path) -> None:
 
 
 def test_columns_that_cannot_be_told_are_listed(photos: Path) -> None:
-    with pytest.raises(SourceError, match=r"columns 'a', 'b'; none is named like a path column.*data\.path_column"):
+    with pytest.raises(
+        SourceError, match=r"columns 'a', 'b'; none is named as usual for the picture.*--path-column NAME"
+    ):
         read(write(photos, "a,b\n1.jpg,x\n"))
-    with pytest.raises(SourceError, match=r"columns none"):
+    with pytest.raises(SourceError, match="is empty"):
         read(write(photos, ""))
 
 
@@ -242,7 +244,7 @@ def test_missing_files_are_found_and_left_out(photos: Path) -> None:
 
 
 def test_no_file_at_all_says_where_was_looked(photos: Path) -> None:
-    with pytest.raises(SourceError, match=r"none of its 2 pictures exists below .*'x\.jpg'.*data\.root"):
+    with pytest.raises(SourceError, match=r"none of its 2 pictures exists below .*'x\.jpg'.*--root FOLDER"):
         read(write(photos, "path,label\nx.jpg,a\ny.jpg,b\n"))
     with pytest.raises(SourceError, match="it has no rows"):
         read(write(photos, "path,label\n"))
@@ -324,3 +326,15 @@ def test_parquet_without_its_extra_names_the_extra(photos: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"tellapart\[tables\]"):
         read(photos / "t.parquet")
+
+
+def test_a_column_that_is_known_stands_in_the_command_to_type(photos: Path) -> None:
+    (photos / "labels.csv").write_text("file;Tier Art\n1.jpg;cat\n", encoding="utf-8")
+    with pytest.raises(SourceError, match='--path-column "file" --label-column NAME'):
+        read(photos / "labels.csv")
+
+
+def test_an_empty_table_is_said_to_be_empty(photos: Path) -> None:
+    (photos / "labels.csv").write_text("", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"labels\.csv is empty\. It needs a first line"):
+        read(photos / "labels.csv")

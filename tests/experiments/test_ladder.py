@@ -274,7 +274,7 @@ def test_equal_times_are_told_apart_by_what_training_cost() -> None:
 
 def test_no_rung_with_a_network_is_an_error_that_says_what_to_do(catalog: Catalog, tmp_path: Path) -> None:
     ladder = make_ladder(tmp_path / "ladder", ("dense", "conv"))
-    with pytest.raises(RunError, match="larger --budget"):
+    with pytest.raises(RunError, match="Go on with more: tellapart ladder --resume"):
         stand(ladder, catalog)
 
 

@@ -38,7 +38,7 @@ from tellapart.experiments.tune import Trial, TuneFolder, create_tune, open_tune
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
 from tellapart.recipes import load_recipe, recipe_names
-from tellapart.runs.run import create_run
+from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec, Task
 from tellapart.training.epochs import Row, Watch, best_row
 from tellapart.training.interruption import TIME_UP
@@ -134,7 +134,7 @@ class World:
         if out.name in self.fails:
             raise self.fails[out.name]
         self.trained.append(out.name)
-        run = ta.api.RunFolder(out)
+        run = RunFolder(out)
         if not run.run_file.exists():
             create_run(out, config=config, catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
         target = abs(math.log10(config.train.learning_rate) + 2.5)

@@ -78,12 +78,12 @@ def command(
         show_findings(catalog.findings)
         if write is not None:
             number = len(checked.corrections)
-            show(
-                f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}; look at each, "
-                "remove those that are wrong"
-            )
-        if not any(finding.severity == "error" for finding in catalog.findings):
-            show(f"next    tellapart train {_typed_again(data, given | {'corrections': write or corrections})}")
+            look = "; look at each, remove those that are wrong" if number else ": nothing to relabel, drop or regroup"
+            show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{look}")
+        if write is not None and checked.corrections:
+            given["corrections"] = write
+        if given["corrections"] or not any(finding.severity == "error" for finding in catalog.findings):
+            show(f"next    tellapart train {_typed_again(data, given)}")
         else:
             show(f"next    mend the errors, then again: tellapart check {_typed_again(data, given)}")
     if needs_person:

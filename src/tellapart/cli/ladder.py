@@ -83,8 +83,8 @@ def _show(found: LadderResult, format: options.Format) -> None:
         show_json(found.to_dict() | {"page": str(found.ladder.page_file)})
         return
     rows = table(
-        "rung", f">accuracy on {found.n:,} {found.split}", ">parameters", ">file", ">ms a picture", ">training, s",
-        ">processor, s", "",
+        "rung", f">accuracy on {found.n:,} {found.split}", "", ">ms a picture", "?>training, s", "?>file",
+        "?>parameters", "?>processor, s",
     )  # fmt: skip
     for each in found.standings:
         state = each.state
@@ -93,12 +93,12 @@ def _show(found: LadderResult, format: options.Format) -> None:
         rows.add_row(
             each.name,
             str(each.accuracy or "-"),
-            f"{each.parameters:,}" if each.parameters else "-",
-            size(state.file_bytes) if state.file_bytes else "-",
+            ", ".join(filter(None, (told, status))),
             f"{state.milliseconds:.3g}" if state.milliseconds else "-",
             f"{state.wall_seconds:,.0f}",
+            size(state.file_bytes) if state.file_bytes else "-",
+            f"{each.parameters:,}" if each.parameters else "-",
             f"{state.processor_seconds:,.0f}",
-            ", ".join(filter(None, (told, status))),
         )
     show(rows)
     steps = table("step", ">points gained (95 % interval)", ">p", "difference")
@@ -106,7 +106,8 @@ def _show(found: LadderResult, format: options.Format) -> None:
         gained = points(step.comparison.difference, found.n)
         shown = "shown" if step.shown else "not shown"
         steps.add_row(f"{step.first} to {step.second}", gained, p_text(step.adjusted_p), shown)
-    show(steps)
+    if found.steps:
+        show(steps)
     show(found.advice)
     for note in found.notes:
         show(f"note: {note}")

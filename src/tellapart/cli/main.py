@@ -36,6 +36,9 @@ DISK = {
 }  # fmt: skip
 """What a person can mend about a disk, in whatever part it is met."""
 
+STOPPED = 130
+"""Exit code of what Ctrl-C ended, as shells have it."""
+
 app = typer.Typer(
     name="tellapart",
     no_args_is_help=True,
@@ -85,9 +88,12 @@ def run() -> None:
     except TellapartError as error:
         print(f"tellapart: {harmless(str(error))}", file=sys.stderr)
         sys.exit(WRONG)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes a silent exit of Ctrl-C.
+        if isinstance(end, SystemExit) and end.code != STOPPED:
+            raise
         print("tellapart: stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(STOPPED)
     except BrokenPipeError:
         # The reader of the answer went away, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -83,6 +83,7 @@ def command(
 def show_run(run: Run, format: options.Format) -> None:
     """What a run reached, what to read and what to do next. Exit code 1 where something needs a person."""
     from tellapart.evaluation.evaluate import Evaluation
+    from tellapart.report.write import verdict_of
     from tellapart.runs.run import CLEAN_PART, unit_of
 
     record, metrics = run.record, run.metrics
@@ -101,6 +102,8 @@ def show_run(run: Run, format: options.Format) -> None:
             )
             for line in verdict_lines(Evaluation.from_dict(values)):
                 show(line)
+        if metrics:
+            show(verdict_of(run).conclusion)
         for text in record["decided"]:
             show(f"{text[0].upper()}{text[1:]}.")
         show(f"Kept: {unit_of(run.history)} {record['best_epoch']} of {len(run.history)}; {record['stopped']}.")

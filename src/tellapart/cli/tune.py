@@ -110,7 +110,7 @@ def _show(found: TuneResult, format: options.Format) -> None:
             rows.add_row(name, f"{100 * share:.0f} %", figure(start), "" if value == start else figure(value))
         show(rows)
     if found.gaps:
-        rows = table("run", ">validation", ">test (95 % interval)", ">points from validation to test (95 % interval)")
+        rows = table("run", ">validation", ">test (95 % interval)", ">points from validation to test")
         for gap in found.gaps:
             name = f"{gap.name}, {'the start' if gap.name == found.start.name else 'the best'}"
             rows.add_row(
@@ -133,12 +133,18 @@ def trial_table(found: TuneResult, trials: Sequence[Trial]) -> Table:
     """The given trials with the settings that were searched."""
     names = [each.name for each in found.dimensions]
     rows = table(
-        "trial", f">{found.monitor}", ">accuracy", ">epochs", ">s", *(name.partition(".")[2] or name for name in names)
+        "trial",
+        f">{found.monitor}",
+        ">accuracy",
+        *(f"?{name.partition('.')[2] or name}" for name in names),
+        "?>epochs",
+        "?>s",
     )
     for each in trials:
         told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
-        figures = (f"{each.value:.4f}", f"{100 * (each.accuracy or 0):.1f} %", f"{each.epochs}", f"{each.seconds:.0f}")
-        rows.add_row(each.name + told, *figures, *(figure(each.values[name]) for name in names))
+        figures = (f"{each.value:.4f}", f"{100 * (each.accuracy or 0):.1f} %")
+        spent = (f"{each.epochs}", f"{each.seconds:.0f}")
+        rows.add_row(each.name + told, *figures, *(figure(each.values[name]) for name in names), *spent)
     return rows
 
 

@@ -221,6 +221,9 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
                 if accepted and accept is not None:
                     reason = "truncated" if not file.read(1) else _reason(error)
                     damage = PictureError(reason, f"begins like {name}, but its header is damaged: {error}")
+    file.seek(0)
+    if prefix[4:12] in _HEIC and b"avif" not in file.read(64):  # to a decoder of AVIF it may look like one
+        raise _foreign(prefix)
     raise damage or _foreign(prefix)
 
 

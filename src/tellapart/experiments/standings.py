@@ -10,6 +10,7 @@ line.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -135,7 +136,7 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
         errors = [state.error for state in ladder.states.values() if state.error]
         raise RunError(
             f"No rung of {ladder.path} has a network: "
-            + (errors[0] if errors else "no epoch ended in time. Give a larger --budget, and --resume.")
+            + (errors[0] if errors else f"no epoch ended in time. Go on with more: {_resumed(ladder)} 10m")
         )
     runs, names = [ladder.run(rung.name) for rung in reached], [rung.name for rung in reached]
     common = common_pictures(runs, names)
@@ -208,6 +209,8 @@ def _advice(found: LadderResult) -> str:
     reached = f"{share(right, found.n)} of {found.n:,} {found.split} pictures"
     text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms a picture."
     worse = [name for name in choice.against if choice.worse(name)]
+    some_missing = len(choice.against) + 1 < len(found.standings)
+    # Rungs without a network are in no comparison.
     if taken.name != best.name:
         difference = choice.against[taken.name].difference
         text += (
@@ -215,8 +218,11 @@ def _advice(found: LadderResult) -> str:
             f"{100 * difference.value:.1f} points (95 % interval {100 * difference.low:+.1f} to "
             f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
         )
+    elif not choice.against:
+        text += " No other rung has a network, so nothing is compared."
     elif len(worse) == len(choice.against):
-        text += f" On the {found.validation_n:,} validation pictures every other rung is shown to be worse."
+        others = "every other rung that was tried" if some_missing else "every other rung"
+        text += f" On the {found.validation_n:,} validation pictures {others} is shown to be worse."
     else:
         equal = joined([name for name in choice.against if name not in worse])
         text += (
@@ -224,6 +230,11 @@ def _advice(found: LadderResult) -> str:
             f"({equal}) costs more."
         )
     return text
+
+
+def _resumed(ladder: LadderFolder) -> str:
+    """How to go on, but for the time."""
+    return f"tellapart ladder --resume {shlex.quote(str(ladder.path))} --budget"
 
 
 def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
@@ -236,7 +247,7 @@ def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
         elif each.state.status == "failed":
             notes.append(f"{each.name} failed: {each.state.error}")
     if any(each.state.status in ("time up", "not reached") for each in found.standings):
-        notes.append(f"With more time they go on: tellapart ladder --resume {found.ladder.path} --budget ...")
+        notes.append(f"With more time they go on: {_resumed(found.ladder)} 30m")
     if found.split != "test":
         notes.append(
             "There is no test split: accuracies are of the pictures that chose, and seem better than they are."

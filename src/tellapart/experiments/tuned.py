@@ -177,6 +177,8 @@ def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
 
 def _advice(found: TuneResult) -> str:
     count = f"{len(found.trials):,} trials" if len(found.trials) > 1 else "1 trial"
+    if len(found.trials) == 1:
+        return f"Only what you began with was tried: {found.monitor} {found.start.value:.4f}. Nothing is compared."
     if found.comparison is None:
         return (
             f"Keep what you began with: of {count} none reached a better {found.monitor} than the start, "

@@ -26,8 +26,10 @@ from tellapart.report.charts import standalone
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
+from tellapart.report.overfitting import learning
 from tellapart.report.predictions import Predictions, read_predictions
 from tellapart.report.report import render
+from tellapart.report.verdict import Verdict, judge
 from tellapart.report.words import listed
 from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
 from tellapart.task import ImageSpec
@@ -88,10 +90,24 @@ def _input(run: RunFolder) -> ReportInput:
         clean=_evaluation(run, metrics[split + CLEAN_PART]) if split + CLEAN_PART in metrics else None,
         calibration=record.get("calibration"),
         heat=heat,
-        interrupted=f"{record['stopped'].capitalize()}. Go on with: tellapart train --resume {run.path}"
-        if record["status"] == "interrupted"
-        else "",
+        interrupted=_interrupted(run, record),
     )
+
+
+def verdict_of(run: RunFolder) -> Verdict:
+    """Whether to rely on the figures of a finished run, as its report says it. Raises RunError as `write_report`."""
+    metrics, record = run.metrics, run.record
+    split = next(name for name in metrics if not name.endswith(CLEAN_PART))
+    clean = _evaluation(run, metrics[split + CLEAN_PART]) if split + CLEAN_PART in metrics else None
+    learned = learning(run.history, run.config.train.monitor, record["best_epoch"])
+    return judge(_evaluation(run, metrics[split]), run.catalog.findings, learned, clean, _interrupted(run, record))
+
+
+def _interrupted(run: RunFolder, record: dict[str, Any]) -> str:
+    """What to do about a run that was stopped early, or nothing."""
+    if record["status"] != "interrupted":
+        return ""
+    return f"{record['stopped'].capitalize()}. Go on with: tellapart train --resume {run.path}"
 
 
 def _title(classes: Sequence[str]) -> str:

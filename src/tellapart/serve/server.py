@@ -5,6 +5,8 @@ Read by: cli. Imports no training library.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -56,7 +58,11 @@ def listen(host: str, port: int) -> socket.socket:
         # On other systems than Unix, reuse would let two servers share the port.
         found = socket.create_server(address[:2], family=family, backlog=2048, reuse_port=False)
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"Cannot listen on {host}, port {port}: {error}. Give another --host or --port.") from None
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number is not None and number in errno.errorcode else error
+        raise ConfigError(
+            f"Cannot listen on {host}, port {port}: {reason}. Give another --host or --port; --port 0 takes any."
+        ) from None
     # asyncio leaves it off on a socket made so: the parts of an answer would lie 40 ms apart. Connections inherit it.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setblocking(False)

@@ -6,6 +6,7 @@ computed once; then, where it is wished, the top of the base learns too. Read by
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -106,8 +107,9 @@ def _fitted(
         if str(stop) == TIME_UP:
             raise TrainingError(
                 f"The time was up before the first epoch of {run.path} ended. Go on, with more time: "
-                f"tellapart train --resume {run.path}"
+                f"tellapart train --resume {shlex.quote(str(run.path))}"
             ) from None
+        progress.line(f"Stopped. Go on with: tellapart train --resume {shlex.quote(str(run.path))}")
         raise
     return state, fitted
 

@@ -208,7 +208,7 @@ def _why_not(archive: Path, name: str, detail: str) -> str:
         if start.startswith(mark):
             return f"{name} is a {kind} archive, which is not read. Unpack it yourself and name the folder."
     if start.startswith(_ZIP):
-        return f"{name} is a damaged zip, as a download leaves it that broke off ({detail}). Copy or fetch it again."
+        return f"{name} is damaged, as a zip is whose download broke off: {detail}. Copy or fetch it again."
     return (
         f"{name} is damaged, or neither a zip nor a tar archive: {detail}. "
         "Pictures are read from a folder, a zip, a tar or a table."

@@ -49,7 +49,8 @@ PAGE = ROOT / "docs" / "soak.md"
 STREAM = 40_000
 """Pictures on the standard input of predict."""
 DAY = 86_400
-# Python's clock, set back by a day whenever the marker file appears, as a machine does that finds a time server.
+# Python's clock, set back by a day whenever the marker file appears, as a machine does that finds a time server. The
+# class datetime itself cannot be replaced for all: compiled modules expect its layout.
 SET_BACK = f"""
 import os, time, datetime
 real, marker = time.time, os.environ["SOAK_SET_BACK"]
@@ -58,7 +59,8 @@ class Clock(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return cls.fromtimestamp(time.time(), tz)
-datetime.datetime = Clock
+import tellapart.runs.run
+tellapart.runs.run.datetime = Clock
 {RUN}
 """
 

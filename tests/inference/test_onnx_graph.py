@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from tellapart.inference.export import convert
@@ -157,3 +158,16 @@ def test_what_is_not_written_here_is_named_and_converted_all_the_same(body: Netw
         write_graph(model, ["given"])
     model(np.zeros((1, 13, 10, 3), np.uint8))
     assert difference(model, convert(model, ["given"]), tmp_path / "model.onnx") < 1e-5
+
+
+def test_a_tiny_vector_gets_unit_length_in_every_runtime(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    vector = keras.Input((4,), name="vector")
+    model = keras.Model(vector, keras.layers.UnitNormalization()(vector))
+    path = tmp_path / "unit.onnx"
+    path.write_bytes(write_graph(model, ["unit"]).SerializeToString())
+    tiny = np.array([[3e-11, 0, 4e-11, 0], [0, 0, 0, 0]], np.float32)
+    (in_onnxruntime,) = onnxruntime.InferenceSession(path).run(None, {"vector": tiny})
+    in_openvino = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tiny)["unit"]
+    for unit in (np.asarray(model(tiny)), in_onnxruntime, in_openvino):
+        np.testing.assert_allclose(unit, [[0.6, 0, 0.8, 0], [0, 0, 0, 0]], rtol=1e-3)

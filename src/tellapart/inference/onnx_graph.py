@@ -236,7 +236,9 @@ def _dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _unit_length(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     _require(len(layer.output.shape) == 2, layer, "more than one axis")
-    return graph.add("LpNormalization", inputs, axis=1, p=2)
+    # As Keras has it; of LpNormalization each runtime makes something else where the vector is tiny.
+    norm = graph.add("ReduceL2", inputs, axes=[1])
+    return graph.add("Div", [*inputs, graph.add("Max", [norm, graph.constant(1e-12)])])
 
 
 def _activation(graph: _Graph, layer: Any, inputs: list[str]) -> str:

@@ -1,45 +1,19 @@
-"""Folders -> Source: class folders, split folders, labels in file names, and what a walk takes and leaves."""
+"""Folders -> Source: what their layout means, and what is said where it means nothing."""
 
 from __future__ import annotations
 
 import os
 import time
-import unicodedata
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tellapart.config import DataConfig
-from tellapart.data.findings import Finding
-from tellapart.data.sources import LAYOUTS, READERS, Source, open_row, read_source
-from tellapart.data.sources.listing import PICTURE_SUFFIXES
-from tellapart.errors import ConfigError, SourceError
+from tellapart.data.sources import LAYOUTS, READERS, read_source
+from tellapart.errors import SourceError
+from tests.data.folders import fill, finding, read, table
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def fill(root: Path, names: Iterable[str]) -> Path:
-    """Empty files: sources never open a picture."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
-
-
-def read(root: Path | str, **config: str) -> Source:
-    return read_source(root, DataConfig(**config))
-
-
-def table(source: Source) -> list[tuple[str, str, str]]:
-    return [(row.path, row.label, row.split) for row in source.rows]
-
-
-def finding(source: Source, kind: str) -> Finding:
-    (found,) = [f for f in source.findings if f.kind == kind]
-    return found
-
 
 # Every layout of the table of readers, as its example says, with what it means.
 EXAMPLES = {
@@ -167,173 +141,6 @@ def test_a_flat_test_folder_beside_class_folders_is_unlabelled(tmp_path: Path) -
     assert [row.split for row in source.rows] == ["", ""]
 
 
-def test_rows_come_in_natural_order(tmp_path: Path) -> None:
-    names = ["a/1.jpg", "a/2.jpg", "a/10.jpg", "a/b 9.jpg", "a/b 10.jpg", "c2/1.jpg", "c10/1.jpg"]
-    fill(tmp_path, reversed(names))
-    assert [row.path for row in read(tmp_path).rows] == names
-
-
-def test_every_suffix_counts_in_any_case(tmp_path: Path) -> None:
-    names = [f"{kind}/x.{case}" for kind in "ab" for s in sorted(PICTURE_SUFFIXES) for case in (s, s.upper())]
-    fill(tmp_path, [*names, "a/x.txt", "a/jpg", "a/x.jpg.part"])
-    assert {row.path for row in read(tmp_path).rows} == set(names)
-    assert {"jpg", "jpeg", "png", "heic", "avif", "pgm", "tif"} <= PICTURE_SUFFIXES
-
-
-def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
-    junk = [
-        "a/._1.jpg",
-        ".thumbs/1.jpg",
-        "__MACOSX/a/1.jpg",
-        "a/@eaDir/1.jpg",
-        "a/.DS_Store",
-        "a/Thumbs.db",
-        ".git/x.png",
-    ]
-    fill(tmp_path, ["a/1.jpg", "b/1.jpg", *junk])
-    source = read(tmp_path)
-    assert [row.path for row in source.rows] == ["a/1.jpg", "b/1.jpg"]
-    assert not source.findings
-
-
-def test_odd_names_are_plain_names(tmp_path: Path) -> None:
-    names = ["a b/c d#1.JPG", "a b/é ñ.jpg", '日本/猫,"1".jpg', "日本/new\nline.jpg"]
-    fill(tmp_path, names)
-    source = read(tmp_path)
-    assert {row.path for row in source.rows} == set(names)
-    assert all(open_row(source.root, row.path) == tmp_path / row.path for row in source.rows)
-    assert all(Path(tmp_path / row.path).is_file() for row in source.rows)
-
-
-def test_class_names_are_composed_and_paths_stay_as_on_disk(tmp_path: Path) -> None:
-    composed, decomposed = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
-    fill(tmp_path, [f"{decomposed}/1.jpg", "tea/1.jpg"])
-    row = read(tmp_path).rows[0]
-    assert row.label == composed
-    assert row.path == f"{decomposed}/1.jpg"
-
-
-def test_undecodable_bytes_in_names_survive(tmp_path: Path) -> None:
-    try:
-        fill(tmp_path, map(os.fsdecode, (b"caf\xe9/p\xff.jpg", b"tea/1.jpg")))
-    except OSError:
-        pytest.skip("this file system takes no undecodable names")
-    source = read(tmp_path)
-    assert os.fsencode(source.rows[0].path) == b"caf\xe9/p\xff.jpg"
-    assert (source.root / source.rows[0].path).is_file()
-    assert source.rows[0].label == "caf\\xe9"
-    source.rows[0].label.encode("utf-8")
-
-
-def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
-    fill(tmp_path, ["pool/cats/1.jpg", "pool/9.jpg", "data/dogs/1.jpg"])
-    data = tmp_path / "data"
-    (data / "cats").symlink_to(tmp_path / "pool/cats")
-    (data / "again").symlink_to(tmp_path / "pool/cats")
-    (data / "dogs/2.jpg").symlink_to(tmp_path / "pool/9.jpg")
-    (data / "dogs/up").symlink_to(data)
-    source = read(data)
-    assert [row.path for row in source.rows] == ["again/1.jpg", "dogs/1.jpg", "dogs/2.jpg"]
-    found = finding(source, "seen-again")
-    assert found.severity == "note"
-    assert found.paths == ("cats", "dogs/up")
-
-
-def test_a_real_folder_wins_over_a_link_to_it(tmp_path: Path) -> None:
-    fill(tmp_path, ["z/1.jpg", "b/1.jpg"])
-    (tmp_path / "a").symlink_to(tmp_path / "z")
-    assert [row.label for row in read(tmp_path).rows] == ["b", "z"]
-
-
-def test_links_to_nothing_and_pipes_are_no_pictures(tmp_path: Path) -> None:
-    fill(tmp_path, ["a/1.jpg", "b/1.jpg"])
-    (tmp_path / "a/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    (tmp_path / "a/loop.jpg").symlink_to(tmp_path / "a/loop.jpg")
-    os.mkfifo(tmp_path / "a/pipe.jpg")
-    source = read(tmp_path)
-    assert len(source.rows) == 2
-    assert finding(source, "not-a-file").paths == ("a/gone.jpg", "a/loop.jpg", "a/pipe.jpg")
-    assert finding(source, "not-a-file").severity == "error"
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("cat.0.jpg", "cat"),
-        ("Abyssinian_12.jpg", "Abyssinian"),
-        ("american_bulldog_3.JPG", "american_bulldog"),
-        ("great dane (4).png", "great dane"),
-        ("oak-7-12.jpeg", "oak-7"),
-        ("cafe\u0301_1.jpg", "café"),
-    ],
-)
-def test_the_label_stands_before_the_last_separator_and_number(name: str, label: str, tmp_path: Path) -> None:
-    fill(tmp_path, [name, "other_1.jpg"])
-    assert label in {row.label for row in read(tmp_path).rows}
-
-
-@pytest.mark.parametrize(
-    "names", ["IMG_{}.jpg DSC_{}.jpg", "2024-01-{}.jpg 2024-02-{}.jpg", "{}.jpg x{}.jpg", "train_{}.jpg test_{}.jpg"]
-)
-def test_numbers_and_words_of_cameras_are_no_labels(names: str, tmp_path: Path) -> None:
-    fill(tmp_path, [name.format(n) for name in names.split() for n in (10, 11, 12)])
-    with pytest.raises(SourceError, match="6 pictures in 1 folder"):
-        read(tmp_path)
-
-
-def test_labels_in_most_names_are_needed_and_a_single_folder_beside_is_no_class(tmp_path: Path) -> None:
-    fill(tmp_path, ["cat.0.jpg", "dog.0.jpg", "thumbs/cat.1.jpg", "x.jpg"])
-    assert [row.label for row in read(tmp_path).rows] == ["cat", "dog", "cat"]
-    fill(tmp_path, ["y.jpg", "z.jpg"])
-    with pytest.raises(SourceError, match="3 of 6 names hold a class"):
-        read(tmp_path)
-
-
-def test_names_that_nearly_all_differ_are_no_classes(tmp_path: Path) -> None:
-    fill(tmp_path, [f"{word}{word}_{n}.jpg" for n, word in enumerate("abcdefghijklmnop")])
-    with pytest.raises(SourceError, match="16 names would mean 16 classes"):
-        read(tmp_path)
-
-
-def test_labels_in_file_names_within_split_folders(tmp_path: Path) -> None:
-    fill(
-        tmp_path,
-        [
-            "train/cat.0.jpg",
-            "train/dog.0.jpg",
-            "train/odd.jpg",
-            "validation/cat.1.jpg",
-            "test/1.jpg",
-            "test/2.jpg",
-            "test/3.jpg",
-        ],
-    )
-    source = read(tmp_path)
-    assert table(source) == [
-        ("train/cat.0.jpg", "cat", "train"),
-        ("train/dog.0.jpg", "dog", "train"),
-        ("validation/cat.1.jpg", "cat", "validation"),
-    ]
-    assert finding(source, "unlabelled").paths == ("test/1.jpg", "test/2.jpg", "test/3.jpg", "train/odd.jpg")
-
-
-def test_a_label_pattern_decides_over_folders(tmp_path: Path) -> None:
-    fill(tmp_path, ["x/001-cat.jpg", "y/002-dog.jpg", "y/003.jpg"])
-    source = read(tmp_path, label_pattern=r"-(?P<label>\w+)\.")
-    assert [row.label for row in source.rows] == ["cat", "dog"]
-    assert finding(source, "unlabelled").paths == ("y/003.jpg",)
-
-
-def test_wrong_label_patterns_are_explained(tmp_path: Path) -> None:
-    fill(tmp_path, ["a/1.jpg", "b/2.jpg"])
-    with pytest.raises(ConfigError, match="not a regular expression"):
-        read(tmp_path, label_pattern="(")
-    with pytest.raises(ConfigError, match="no group named label"):
-        read(tmp_path, label_pattern=r"(\w+)")
-    with pytest.raises(SourceError, match=r"finds no label in any of 2 file names, such as '1\.jpg'"):
-        read(tmp_path, label_pattern=r"(?P<label>x+)")
-
-
 def test_three_pictures_are_a_source(tmp_path: Path) -> None:
     assert len(read(fill(tmp_path, ["a/1.jpg", "b/1.jpg", "b/2.jpg"])).rows) == 3
 
@@ -406,11 +213,6 @@ def test_real_collections(name: str, n: int, labels: set[str]) -> None:
     assert len(source.rows) == n
     assert {row.label for row in source.rows} == labels
     assert not source.findings
-
-
-def test_a_blank_at_the_end_of_a_folder_name_is_no_part_of_the_class(tmp_path: Path) -> None:
-    source = read(fill(tmp_path, ["dogs /1.jpg", "cats/1.jpg", "cats/2.jpg"]))
-    assert {row.path: row.label for row in source.rows}["dogs /1.jpg"] == "dogs"
 
 
 def test_a_folder_inside_the_folder_of_a_class_is_told(tmp_path: Path) -> None:

@@ -65,11 +65,8 @@ def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(
     shapes: Path, tmp_path: Path, assert_same_run: Callable[[ta.Run, ta.Run], None]
 ) -> None:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = start(str(shapes), "--out", str(whole), *settings)
-    errors = done.communicate()[1].decode()
-    assert done.returncode == 0, errors
-
+    killed = tmp_path / "killed"
+    one = ta.train(shapes, out=tmp_path / "whole", settings=SETTINGS)
     history = killed / "history.jsonl"
     moments: list[Callable[[], bool]] = [
         (killed / "run.json").exists,
@@ -86,7 +83,7 @@ def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(
     errors = resumed.communicate()[1].decode()
     assert resumed.returncode == 0, errors
 
-    one, two = ta.open_run(whole), ta.open_run(killed)
+    two = ta.open_run(killed)
     assert_same_run(one, two)
     assert one.metrics == two.metrics
     assert two.status == "done"
@@ -101,8 +98,8 @@ def test_features_that_a_killed_run_had_computed_are_not_computed_again(
     monkeypatch: pytest.MonkeyPatch,
     assert_same_run: Callable[[ta.Run, ta.Run], None],
 ) -> None:
-    data = ["builtin:pets", "--image-size", "128", "--epochs", "1"]
-    data += ["--set", "train.views=12", "--set", "model.dense=[4]"]
+    settings = ("image.height=128", "image.width=128", "train.epochs=1", "train.views=12", "model.dense=[4]")
+    data = ["builtin:pets", *(part for setting in settings for part in ("--set", setting))]
     kept = own_cache / "features"
 
     def stored() -> int:
@@ -119,11 +116,8 @@ def test_features_that_a_killed_run_had_computed_are_not_computed_again(
     assert resumed.returncode == 0, errors
     killed = ta.open_run(tmp_path / "killed")
     wanted = 12 * sum(killed.catalog.counts()["train"].values())
-    assert f"features, train: {wanted - before} of {wanted - before}" in errors
+    assert f"features, train: {wanted - before:,} of {wanted - before:,}" in errors
 
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "another cache"))
-    done = start(*data, "--out", str(tmp_path / "whole"))
-    errors = done.communicate()[1].decode()
-    assert done.returncode == 0, errors
-    whole = ta.open_run(tmp_path / "whole")
+    whole = ta.train("builtin:pets", out=tmp_path / "whole", settings=settings)
     assert_same_run(killed, whole)

@@ -18,8 +18,9 @@ from tellapart.progress import Progress
 
 pytest.importorskip("keras")
 
+# The 39 training pictures fill their batches: for a last one of another size TensorFlow traces the network again.
 SMALL = (
-    "model.name=efficientnet-lite0", "image.height=32", "image.width=32", "train.batch_size=8", "train.epochs=3",
+    "model.name=efficientnet-lite0", "image.height=32", "image.width=32", "train.batch_size=13", "train.epochs=3",
     "train.patience=0",
 )  # fmt: skip
 STOPPED = ("model.dense=[8]", "train.fine_tune=1", "augment=light", "train.views=2")
@@ -147,7 +148,7 @@ def test_a_run_that_was_stopped_resumes_as_if_it_never_was(
 ) -> None:
     if stage == "features, train":
         monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    stopping = Stages(lambda now, done: now.startswith(stage) and done >= 3)
+    stopping = Stages(lambda now, done: now.startswith(stage) and done >= 2)
     try:
         stopped = train(shapes, tmp_path / "stopped", *STOPPED, progress=stopping)
     except KeyboardInterrupt:
@@ -174,7 +175,7 @@ def test_views_let_augmentation_and_kept_features_go_together(shapes: Path, tmp_
     count = sum(run.catalog.counts()["train"].values())
     # The plain views are there from other runs, but for those that another seed moved into the training split.
     assert 2 * count <= stages.seen["features, train"] <= 3 * count
-    assert stages.seen["epoch 1/1"] == -(-3 * count // 8)
+    assert stages.seen["epoch 1/1"] == -(-3 * count // 13)
 
 
 def test_without_a_test_split_the_validation_pictures_are_judged_and_the_run_says_so(

@@ -2,8 +2,8 @@
 
 | thing | tried in |
 |---|---|
-| an archive: members that lead outside, links, devices, bytes, depth | tests/data/test_sources_archive.py |
-| too many pixels, truncated, flipped bytes, no picture at all | tests/data/test_pixels.py |
+| an archive: members that lead outside, links, devices, bytes, depth | tests/data/test_sources_archive_harm.py |
+| too many pixels, truncated, flipped bytes, no picture at all | tests/data/test_pixels_harm.py |
 | a request: bodies, headers, trailers, slow clients, other origins | tests/serve |
 | scripts in what a report or a comparison shows | tests/report/test_report.py, test_in_browser.py, test_pages.py |
 | damaged idx files, csv and caches | tests/data |

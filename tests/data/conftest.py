@@ -1,0 +1,13 @@
+"""Where what is read from an archive is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def cache(own_cache: Path) -> Path:
+    """The folder of unpacked archives."""
+    return own_cache / "archives"

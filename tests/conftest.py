@@ -29,6 +29,24 @@ settings.load_profile("tellapart")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the files out to the workers of pytest-xdist, which are to take their tests in order (--dist worksteal):
+    to each first those that hold slow tests, so that quick ones are left when a worker helps another out at the end."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = [path for path in files if any(item.get_closest_marker("slow") for item in files[path])]
+    quick = [path for path in files if path not in slow]
+    items[:] = [
+        item
+        for worker in range(workers)
+        for part in (slow, quick)
+        for path in part[worker::workers]
+        for item in files[path]
+    ]
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or fills the caches of the user."""

@@ -366,11 +366,11 @@ def test_no_test_picture_is_looked_at_before_the_end_and_best_toml_trains_the_be
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [(), ("train.fine_tune=1", "train.epochs=2")], ids=["frozen", "fine-tuned"])
 def test_a_pretrained_base_is_searched_too_without_a_look_at_the_test_pictures(
-    tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    shapes: Path, tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks(monkeypatch)
-    config = ta.make_config(model="efficientnet-lite0", image_size=64, settings=settings)
-    found = ta.tune("builtin:pets", budget=3600, trials=2, out=tmp_path / "tune", config=config, progress=looks)
+    config = ta.make_config(model="efficientnet-lite0", image_size=32, settings=settings)
+    found = ta.tune(shapes, budget=3600, trials=2, out=tmp_path / "tune", config=config, progress=looks)
     assert looks.splits == {"train", "validation"}
     assert looks.finishing
     assert [each.status for each in found.trials] == ["done"] * 2

@@ -12,7 +12,7 @@ import pytest
 from tellapart.config import ModelConfig
 from tellapart.explain.heat import HeatMaker
 from tellapart.explain.occlusion import log_odds
-from tellapart.inference.predictor import Metadata, Predictor
+from tellapart.inference.predictor import Metadata, Predictor, open_session
 from tellapart.models.pretrained import BASES
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.task import ImageSpec, Task
@@ -21,6 +21,7 @@ keras = pytest.importorskip("keras")
 
 from tellapart.inference.class_activation import places_of  # noqa: E402
 from tellapart.inference.export import convert_base, export_onnx  # noqa: E402
+from tellapart.models.answers import features_of  # noqa: E402
 from tellapart.models.build import build  # noqa: E402
 from tellapart.models.transfer import base_of  # noqa: E402
 
@@ -40,13 +41,21 @@ def random_pictures(spec: ImageSpec, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *spec.shape), dtype=np.uint8)
 
 
-def check(model: Any, task: Task, pictures: np.ndarray, path: Path, base: Path | None = None) -> np.ndarray:
-    """The shares of class 1, after they were seen to make up the log odds of every class."""
+def check(
+    model: Any,
+    task: Task,
+    pictures: np.ndarray,
+    path: Path,
+    base: Path | None = None,
+    means: np.ndarray | None = None,
+) -> np.ndarray:
+    """The shares of class 1, after the file was seen to answer what Keras answers, and the shares to make up the log
+    odds of every class."""
     spec = ImageSpec(*pictures.shape[1:])
     while task is THREE and np.asarray(model(pictures)).min() < 1e-4:
         # Random weights may be so sure that a probability is 0, whose logarithm tells nothing of the score.
         model.layers[-1].set_weights([value / 4 for value in model.layers[-1].get_weights()])
-    export_onnx(model, Metadata(task, spec), path, pictures, base=base)
+    assert export_onnx(model, Metadata(task, spec), path, pictures, base=base, means=means) < 1e-4
     maker = HeatMaker(Predictor(path))
     assert maker.method == "class activation"
     probabilities = Predictor(path).probabilities(pictures)
@@ -91,14 +100,21 @@ def centred(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES])
-def test_the_shares_of_every_architecture_make_up_its_scores(name: str, tmp_path: Path, sensitive: Enlarge) -> None:
+def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_make_up_its_scores(
+    name: str, tmp_path: Path, sensitive: Enlarge
+) -> None:
     side = BASES[name].smallest + 32 if name in BASES else 24
     pictures = random_pictures(ImageSpec(side, side))
     model = build(THREE, ImageSpec(side, side), ModelConfig(name=name))
     if name in BASES:
         model = sensitive(model, pictures)
     model.layers[-1].bias.assign([0.3, -0.2, 0.7])
-    shares = check(model, THREE, pictures, tmp_path / "model.onnx")
+    means = np.random.default_rng(0).normal(size=(3, features_of(model).shape[-1])).astype(np.float32)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    shares = check(model, THREE, pictures, tmp_path / "model.onnx", means=means)
+    names = [given.name for given in open_session(tmp_path / "model.onnx").get_outputs()]
+    assert names[:2] == ["probabilities", "similarity"]
+    assert Predictor(tmp_path / "model.onnx").tells_places
     places = places_of(model)
     assert places is not None
     assert shares.shape == (3, *places.map.shape[1:3])

@@ -20,7 +20,6 @@ pytest.importorskip("keras")
 from tellapart.inference import export
 from tellapart.models.answers import features_of, probe
 from tellapart.models.build import build
-from tellapart.models.pretrained import BASES
 from tellapart.models.registry import ARCHITECTURES
 
 SPEC = ImageSpec(24, 24)
@@ -67,21 +66,6 @@ def test_every_architecture_exports_and_predicts_what_keras_predicts(
     assert found.shape == (len(pictures), len(classes))
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(found[:, -1], model.predict(pictures, verbose=0)[:, -1], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in ("efficientnet-lite0", "resnet-50") else pytest.param(name, marks=pytest.mark.slow)
-             for name in BASES],
-)  # fmt: skip
-def test_every_base_exports_and_predicts_what_keras_predicts(name: str, tmp_path: Path, sensitive) -> None:
-    side = BASES[name].smallest
-    pictures = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
-    model = sensitive(build(THREE, ImageSpec(side, side), ModelConfig(name=name)), pictures)
-    metadata, path = Metadata(THREE, ImageSpec(side, side)), tmp_path / "model.onnx"
-    assert export.export_onnx(model, metadata, path, pictures, means=means_of(model)) < 1e-4
-    names = [given.name for given in open_session(path).get_outputs()]
-    assert names[:2] == ["probabilities", "similarity"]
-    assert Predictor(path).tells_places
 
 
 def test_the_file_carries_its_task_and_picture(onnx_file: Path) -> None:

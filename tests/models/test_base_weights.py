@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from tellapart.models.base_weights import SERVER, load_base, weights_digest  # n
 from tellapart.models.build import build  # noqa: E402
 from tellapart.models.transfer import base_of  # noqa: E402
 from tellapart.models.weights_file import named_variables  # noqa: E402
+from tests.models.conftest import official  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights"
 PETS = Path(pixels.__file__).parent / "builtin" / "pets"
@@ -78,16 +80,6 @@ def network(base: Base, side: int | None = None) -> keras.Model:
     return build(TWO, ImageSpec(side, side), ModelConfig(name=base.name))
 
 
-def official(base: Base, top: bool = False) -> keras.Model:
-    """The network of Keras Applications, with other weights than it begins with."""
-    model = getattr(keras.applications, base.application)(
-        include_top=top, weights=None, input_shape=(base.smallest, base.smallest, 3)
-    )
-    rng = np.random.default_rng(1)
-    model.set_weights([rng.uniform(0.5, 1, value.shape).astype(value.dtype) for value in model.get_weights()])
-    return model
-
-
 def write_older(model: keras.Model, path: Path) -> Path:
     """The layout of the official files."""
     with h5py.File(path, "w") as file:
@@ -125,19 +117,16 @@ def test_the_files_of_the_table_are_those_that_keras_would_fetch(
 
 @pytest.mark.parametrize("layout", ["older", "newer"])
 def test_every_base_takes_the_weights_of_its_application_in_both_layouts(
-    base_name: str, layout: str, tmp_path: Path
+    base_name: str, layout: str, tmp_path: Path, application: Any, binary: Any
 ) -> None:
     base = BASES[base_name]
-    if not base.application:
-        pytest.skip("has no application in Keras")
-    theirs, ours = official(base), network(base)
     if layout == "older":
-        path = write_older(theirs, tmp_path / base.file)
+        path = write_older(application, tmp_path / base.file)
     else:
         path = tmp_path / "given.weights.h5"
-        theirs.save_weights(path)
-    assert load_base(ours, base, str(path)) == f"the weights of {path}"
-    assert_same_weights(ours, theirs, reshaped=base.rebuild is not None)
+        application.save_weights(path)
+    assert load_base(binary, base, str(path)) == f"the weights of {path}"
+    assert_same_weights(binary, application, reshaped=base.rebuild is not None)
 
 
 def test_the_official_file_is_downloaded_once_and_kept_where_keras_keeps_it(serve, keras_home, tmp_path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.build import build, in_float32  # noqa: E402
+from tellapart.models.build import build  # noqa: E402
 from tellapart.models.keras_file import open_keras  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
@@ -32,10 +33,6 @@ MODULES = {
 
 def pictures(side: int, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-
-
-def spec_of(base: Base) -> ImageSpec:
-    return ImageSpec(base.smallest, base.smallest)
 
 
 def expected_scaling(base: Base, values: np.ndarray) -> np.ndarray:
@@ -67,10 +64,11 @@ def test_every_base_scales_as_its_weights_were_trained(base_name: str) -> None:
 
 
 @pytest.mark.parametrize("task", [TWO, THREE], ids=["binary", "multiclass"])
-def test_every_base_gives_probabilities_and_pooled_features(base_name: str, task: Task) -> None:
-    base = BASES[base_name]
-    model = build(task, spec_of(base), ModelConfig(name=base_name))
-    values = np.asarray(model(pictures(base.smallest)))
+def test_every_base_gives_probabilities_and_pooled_features(
+    base_name: str, task: Task, binary: Any, twins: tuple[Any, Any]
+) -> None:
+    model = twins[1] if task is THREE else binary
+    values = np.asarray(model(pictures(BASES[base_name].smallest)))
     assert values.shape == (3, 1 if task.kind == "binary" else 3)
     assert values.dtype == np.float32
     assert (values >= 0).all()
@@ -82,33 +80,26 @@ def test_every_base_gives_probabilities_and_pooled_features(base_name: str, task
     assert len(pooling.output.shape) == 2
 
 
-def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(base_name: str) -> None:
-    base = BASES[base_name]
-    model = build(TWO, spec_of(base), ModelConfig(name=base_name))
-    kinds = [type(layer).__name__ for layer in model.layers]
+def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(binary: Any) -> None:
+    kinds = [type(layer).__name__ for layer in binary.layers]
     assert kinds.count("Rescaling") == 1
     assert not {"Normalization", "Lambda"} & set(kinds)
-    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
-    assert not any(layer.groups > 1 for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    assert not any(isinstance(layer, keras.Model) for layer in binary.layers)
+    assert not any(layer.groups > 1 for layer in binary.layers if isinstance(layer, keras.layers.Conv2D))
 
 
-def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive) -> None:
-    base = BASES[base_name]
-    values = pictures(base.smallest)
-    model = sensitive(build(THREE, spec_of(base), ModelConfig(name=base_name, dense=[8], dropout=0.5)), values)
-    model.save(tmp_path / "model.keras")
+def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, with_head: Any) -> None:
+    values = pictures(BASES[base_name].smallest)
+    with_head.save(tmp_path / "model.keras")
     loaded = open_keras(tmp_path / "model.keras")
-    np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(model(values)), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(with_head(values)), atol=1e-5)
 
 
-def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str) -> None:
-    base = BASES[base_name]
-    config, spec = ModelConfig(name=base_name), spec_of(base)
-    fast = build(THREE, spec, config, "bfloat16")
-    exact = in_float32(fast, THREE, spec, config)
+def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str, twins: tuple[Any, Any]) -> None:
+    fast, exact = twins
     for value, other in zip(fast.get_weights(), exact.get_weights(), strict=True):
         np.testing.assert_array_equal(value, other)
-    assert np.asarray(fast(pictures(base.smallest))).dtype == np.float32
+    assert np.asarray(fast(pictures(BASES[base_name].smallest))).dtype == np.float32
 
 
 def test_dense_layers_and_dropout_stand_between_features_and_head() -> None:

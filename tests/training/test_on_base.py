@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ SMALL = (
     "model.name=efficientnet-lite0", "image.height=32", "image.width=32", "train.batch_size=8", "train.epochs=3",
     "train.patience=0",
 )  # fmt: skip
+STOPPED = ("model.dense=[8]", "train.fine_tune=1", "augment=light", "train.views=2")
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,28 @@ def train(data: Path, out: Path, *settings: str, progress: Progress | None = Non
     return ta.train(data, out=out, config=config, progress=progress or Stages())
 
 
-def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(shapes: Path, tmp_path: Path) -> None:
-    run = train(shapes, tmp_path / "run")
+@pytest.fixture(scope="module")
+def cached(shared_cache: Path) -> Iterator[None]:
+    """For what is trained once for all tests, before any test has set its cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELLAPART_CACHE", str(shared_cache))
+        yield
+
+
+@pytest.fixture(scope="module")
+def frozen(shapes: Path, tmp_path_factory: pytest.TempPathFactory, cached: None) -> ta.Run:  # noqa: ARG001
+    """A linear head on the frozen base; to be left as it is."""
+    return train(shapes, tmp_path_factory.mktemp("frozen") / "run")
+
+
+@pytest.fixture(scope="module")
+def never_stopped(shapes: Path, tmp_path_factory: pytest.TempPathFactory, cached: None) -> ta.Run:  # noqa: ARG001
+    """Head and fine-tuning; to be left as it is."""
+    return train(shapes, tmp_path_factory.mktemp("whole") / "run", *STOPPED)
+
+
+def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(frozen: ta.Run, shapes: Path) -> None:
+    run = frozen
     assert run.status == "done"
     assert {row["phase"] for row in run.history} == {"head"}
     assert run.record["onnx_difference"] < 1e-4
@@ -75,9 +96,9 @@ def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(sh
     assert "regularisation" in run.report_file.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("frozen")
 def test_another_head_on_the_same_pictures_asks_nothing_of_the_base(shapes: Path, tmp_path: Path) -> None:
-    first, second = Stages(), Stages()
-    train(shapes, tmp_path / "first", progress=first)
+    second = Stages()
     run = train(shapes, tmp_path / "second", "model.dense=[16]", "model.dropout=0.2", progress=second)
     assert not {"preparing the base", "features, train", "features, validation"} & second.seen.keys()
     assert [row["epoch"] for row in run.history] == [1, 2, 3]
@@ -86,9 +107,8 @@ def test_another_head_on_the_same_pictures_asks_nothing_of_the_base(shapes: Path
 
 
 def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisation(
-    shapes: Path, tmp_path: Path
+    frozen: ta.Run, shapes: Path, tmp_path: Path
 ) -> None:
-    frozen = train(shapes, tmp_path / "frozen")
     run = train(shapes, tmp_path / "tuned", "train.fine_tune=2", "train.fine_tune_learning_rate=0.0005", "augment=none")
     assert [row["phase"] for row in run.history[-3:]] == ["fine-tune"] * 3
     best = run.history[run.record["best_epoch"] - 1]
@@ -106,8 +126,9 @@ def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisa
     assert run.record["onnx_difference"] < 1e-3
 
 
-def test_fine_tuning_that_harms_is_told_and_the_frozen_base_is_kept(shapes: Path, tmp_path: Path) -> None:
-    frozen = train(shapes, tmp_path / "frozen")
+def test_fine_tuning_that_harms_is_told_and_the_frozen_base_is_kept(
+    frozen: ta.Run, shapes: Path, tmp_path: Path
+) -> None:
     run = train(shapes, tmp_path / "run", "train.fine_tune=all", "train.fine_tune_learning_rate=0.5")
     assert any("no gain" in text for text in run.record["decided"])
     for ours, theirs in zip(run.model().get_weights(), frozen.model().get_weights(), strict=True):
@@ -121,21 +142,20 @@ def test_a_run_that_was_stopped_resumes_as_if_it_never_was(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
+    never_stopped: ta.Run,
     assert_same_run: Callable[[ta.Run, ta.Run], None],
 ) -> None:
-    settings = ("model.dense=[8]", "train.fine_tune=1", "augment=light", "train.views=2")
-    whole = train(shapes, tmp_path / "whole", *settings)
     if stage == "features, train":
         monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
     stopping = Stages(lambda now, done: now.startswith(stage) and done >= 3)
     try:
-        stopped = train(shapes, tmp_path / "stopped", *settings, progress=stopping)
+        stopped = train(shapes, tmp_path / "stopped", *STOPPED, progress=stopping)
     except KeyboardInterrupt:
         stopped = ta.open_run(tmp_path / "stopped")
     assert stopped.status == "interrupted"
     resumed = ta.resume(stopped.path)
     assert resumed.status == "done"
-    assert_same_run(resumed, whole)
+    assert_same_run(resumed, never_stopped)
     assert not resumed.checkpoint.exists()
 
 

@@ -125,19 +125,3 @@ def test_damaged_bytes_raise_picture_errors_and_nothing_else() -> None:
             for spec in (None, SPEC):
                 with suppress(PictureError):
                     decode(bytes(bad), spec, 10_000_000)
-
-
-@pytest.mark.parametrize(
-    ("start", "words"),
-    [
-        (b"\0\0\0\x18ftypheic", "unreadable: it is a HEIC picture, which is not read: save it as JPEG"),
-        (b"\0\0\0\x18ftypmif1", "unreadable: it is a HEIC picture"),
-        (b"<!DOCTYPE html>", "not a picture: it is a web page"),
-        (b"%PDF-1.7", "not a picture: it is a PDF"),
-        (b"PK\3\4abcd", "not a picture: it is a zip or an office document"),
-        (b"\0\0\0\x18ftypqt  ", "not a picture: it is a film"),
-    ],
-)
-def test_what_is_named_like_a_picture_and_is_none_is_named(start: bytes, words: str) -> None:
-    with pytest.raises(PictureError, match=words):
-        decode(start + b"x" * 100, None)

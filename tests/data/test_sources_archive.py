@@ -184,11 +184,6 @@ def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path, monkeypatch
         read(archive)
 
 
-def test_an_archive_of_texts_is_not_said_to_be_just_empty(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="neither pictures nor tables"):
-        read(put(tmp_path / "a.zip", zipped({"notes.txt": b"x"})))
-
-
 def test_an_archive_without_pictures_is_named_as_the_user_named_it(tmp_path: Path) -> None:
     archive = put(tmp_path / "a.zip", zipped({"x.txt": b"x"}))
     with pytest.raises(SourceError, match=r"a\.zip is empty") as error:

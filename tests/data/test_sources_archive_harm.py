@@ -186,15 +186,6 @@ def test_members_that_contradict_each_other_are_explained(tmp_path: Path, cache:
     assert not list(cache.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("start", "kind"), [(b"Rar!\x1a\x07\x01\0", "RAR"), (b"7z\xbc\xaf'\x1c", "7z"), (b"\x28\xb5\x2f\xfd", "Zstandard")]
-)
-def test_an_archive_of_another_kind_is_named_whatever_its_suffix(start: bytes, kind: str, tmp_path: Path) -> None:
-    archive = put(tmp_path / "a.zip", start + b"x" * 100)
-    with pytest.raises(SourceError, match=f"is a {kind} archive, which is not read. Unpack it"):
-        read(archive)
-
-
 def test_a_pipe_is_no_archive(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.zip")
     with pytest.raises(SourceError, match="neither a file nor a folder"):

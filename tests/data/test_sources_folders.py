@@ -213,19 +213,3 @@ def test_real_collections(name: str, n: int, labels: set[str]) -> None:
     assert len(source.rows) == n
     assert {row.label for row in source.rows} == labels
     assert not source.findings
-
-
-def test_a_folder_inside_the_folder_of_a_class_is_told(tmp_path: Path) -> None:
-    source = read(fill(tmp_path, ["dogs/1.jpg", "dogs/young/2.jpg", "cats/1.jpg"]))
-    (finding,) = source.findings
-    assert (finding.kind, finding.paths, finding.needs_person) == ("class-below-class", ("dogs/young",), True)
-
-
-def test_a_relative_path_is_said_to_have_been_looked_for_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=f"There is no 'photos' to read pictures from in {tmp_path}"):
-        read(Path("photos"))
-
-
-def test_the_layouts_fit_a_terminal_of_80_columns() -> None:
-    assert max(map(len, LAYOUTS.splitlines())) <= 80

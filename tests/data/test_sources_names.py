@@ -179,8 +179,3 @@ def test_wrong_label_patterns_are_explained(tmp_path: Path) -> None:
         read(tmp_path, label_pattern=r"(\w+)")
     with pytest.raises(SourceError, match=r"finds no label in any of 2 file names, such as '1\.jpg'"):
         read(tmp_path, label_pattern=r"(?P<label>x+)")
-
-
-def test_a_blank_at_the_end_of_a_folder_name_is_no_part_of_the_class(tmp_path: Path) -> None:
-    source = read(fill(tmp_path, ["dogs /1.jpg", "cats/1.jpg", "cats/2.jpg"]))
-    assert {row.path: row.label for row in source.rows}["dogs /1.jpg"] == "dogs"

@@ -85,6 +85,14 @@ def test_the_page_of_many_runs_lists_wrong_answers_and_how_many_are_right(catalo
     assert text.count('class="wrong"') == text.count('<span class="muted">run-') == 1 + 2 + 3 + 4
 
 
+def test_no_accuracy_beyond_100_percent_stands_on_the_axis() -> None:
+    flat = [{**row, "val_accuracy": 0.98} for row in ROWS]
+    axes = curves_figure([Curve("flat", flat, 3)]).axes[0]
+    low, high = axes.get_ylim()
+    assert low < 0.98 < high
+    assert max(tick for tick in axes.get_yticks() if low <= tick <= high) <= 1
+
+
 def test_curves_of_every_run_are_drawn_with_the_epoch_kept() -> None:
     curves = [Curve(f"run {i}", ROWS, 3) for i in range(9)] + [Curve("_empty", [], None)]
     left, right = curves_figure(curves).axes

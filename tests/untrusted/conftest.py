@@ -25,7 +25,7 @@ import tellapart as ta
 from tests.conftest import draw
 
 SCRIPT = "<script>document.title='harm'</script>"
-FORMULA = "=1+cmd|' /C calc'!A0"
+FORMULA = "=1+cmd|'/C calc'!A0"
 TERMINAL = "\x1b[2J\x9b31m\x07 $\\frac{ \u202ecod"
 IMAGE = '"><img src=x onerror="document.title=\'harm\'">{{7*7}}'
 HOSTILE = (SCRIPT, FORMULA, TERMINAL, IMAGE)

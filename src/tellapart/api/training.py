@@ -39,10 +39,10 @@ def train(
 ) -> Run:
     """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
 
-    data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead. out: the run's folder
-    (default: runs/NAME-N). cache_limit: bytes of decoded pictures kept on the disk. budget: seconds from now, after
-    which training ends as by Ctrl-C: its best epoch is kept, and `resume` goes on. Raises SourceError, ConfigError,
-    and RunError where `out` holds something.
+    data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead, such as model, epochs,
+    image_size, augment and seed. out: the run's folder (default: runs/NAME-N). cache_limit: bytes of decoded pictures
+    kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept, and
+    `resume` goes on. Raises SourceError, ConfigError, and RunError where `out` holds something.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9

@@ -37,12 +37,15 @@ def command(
             command=command_line(),
             progress=progress,
         )
-    show_run(run, options.Format.table)
     root = Path(run.record["data"])
     some = run.catalog.split("test").pictures[::10][:5]
-    show("\nA few pictures of the test split:")
+    width = max(map(len, run.catalog.task.classes))
+    show("A few pictures of the test split:")
     for picture, prediction in zip(some, run.predict([root / p.path for p in some]), strict=True):
-        show(f"  {prediction.label:18}{100 * prediction.probability:5.1f} %   is {picture.label:18}  {picture.path}")
+        named = f"{prediction.label:{width}}{100 * prediction.probability:6.1f} %"
+        show(f"  {named}   is {picture.label:{width}}   {Path(picture.path).name}")
+    show("")
+    show_run(run, options.Format.table)
     screen = sys.stdout.isatty() and (os.name == "nt" or sys.platform == "darwin" or "DISPLAY" in os.environ)
     if screen if open_report is None else open_report:
         webbrowser.open(run.report_file.absolute().as_uri())

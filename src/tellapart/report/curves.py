@@ -29,6 +29,10 @@ class Curve:
     best_epoch: int | None
 
 
+_MARGIN = 0.004
+"""Of accuracy, beyond 0 and 100 %: a line along the edge is drawn whole."""
+
+
 def colour(index: int) -> str:
     """The colour of the run at this position."""
     return COLOURS[index % len(COLOURS)]
@@ -90,6 +94,8 @@ def _finish(axes: Axes, title: str, curves: Sequence[Curve]) -> None:
     axes.set_title(title, loc="left", fontsize=11, color=INK, pad=8)
     if title.endswith("accuracy"):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -_MARGIN), min(high, 1 + _MARGIN))  # a grid line at 102 % would mean nothing
     else:
         values = [row["val_loss"] for curve in curves for row in curve.history if row.get("val_loss", 0) > 0]
         if values and max(values) > _LARGEST_RATIO * min(values):

@@ -56,19 +56,21 @@ def twins(base_name: str) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="session")
 def session_with_head(base_name: str) -> Any:
-    """As `with_head` gives it out."""
-    pytest.importorskip("keras")
+    """As `with_head` gives it out, with the same random weights each time."""
+    keras = pytest.importorskip("keras")
     from tellapart.models.build import build
 
+    keras.utils.set_random_seed(0)
     config = ModelConfig(name=base_name, dense=[8], dropout=0.5)
     return build(Task(("a", "b", "c")), spec_of(BASES[base_name]), config)
 
 
 @pytest.fixture
-def with_head(session_with_head: Any, sensitive: Any) -> Any:
+def with_head(session_with_head: Any, sensitive: Any) -> Iterator[Any]:
     """Three classes behind dense layers and dropout on the base, whose predictions depend on the picture."""
-    side = session_with_head.input.shape[1]
-    return sensitive(session_with_head, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
+    before, side = session_with_head.get_weights(), session_with_head.input.shape[1]
+    yield sensitive(session_with_head, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
+    session_with_head.set_weights(before)
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,6 @@ def test_an_archive_of_texts_is_not_said_to_be_just_empty(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"\0\0\0\x18ftypheic", "unreadable: it is a HEIC picture, which is not read: save it as JPEG"),
-        (b"\0\0\0\x18ftypmif1", "unreadable: it is a HEIC picture"),
         (b"<!DOCTYPE html>", "not a picture: it is a web page"),
         (b"%PDF-1.7", "not a picture: it is a PDF"),
         (b"PK\3\4abcd", "not a picture: it is a zip or an office document"),

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -204,6 +205,8 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
     prefix = file.read(16)
     damage: PictureError | None = None
     tried = set(_REFUSED_FORMATS)
+    if prefix[4:12] in _HEIC:
+        _register_heif()
     for load_plugins in (Image.preinit, Image.init):
         load_plugins()
         for name in [name for name in Image.ID if name not in tried]:
@@ -222,8 +225,8 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
                     reason = "truncated" if not file.read(1) else _reason(error)
                     damage = PictureError(reason, f"begins like {name}, but its header is damaged: {error}")
     file.seek(0)
-    if prefix[4:12] in _HEIC and b"avif" not in file.read(64):  # to a decoder of AVIF it may look like one
-        raise _foreign(prefix)
+    if prefix[4:12] in _HEIC and not _register_heif() and b"avif" not in file.read(64):
+        raise _foreign(prefix)  # whose start a decoder of AVIF may take for one of its own
     raise damage or _foreign(prefix)
 
 
@@ -239,11 +242,22 @@ _FOREIGN = (
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
 
 
+@cache
+def _register_heif() -> bool:
+    """Let Pillow read what telephones of Apple take, if the extra `heif` is installed."""
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def _foreign(prefix: bytes) -> PictureError:
     """What a file is that no decoder takes."""
     if prefix[4:12] in _HEIC:
-        advice = "save it as JPEG; on an iPhone, Settings, Camera, Formats, Most Compatible takes the next ones so"
-        return PictureError("unreadable", f"it is a HEIC picture, which is not read: {advice}")
+        advice = "install what reads it with pip install 'tellapart[heif]', or save it as JPEG"
+        return PictureError("unreadable", f"it is a HEIC picture: {advice}")
     found = (words for at, mark, words in _FOREIGN if prefix[at:].startswith(mark))
     return PictureError("not a picture", next(found, "it begins like no picture format that is known"))
 

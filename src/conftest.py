@@ -11,12 +11,7 @@ import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data.sources import read_source
 
-WITH_PICTURES = (
-    "tellapart/api/",
-    "tellapart/data/catalog",
-    "tellapart/inference/predictor",
-    "tellapart/evaluation/evaluate",
-)
+WITH_PICTURES = ("api/", "data/catalog", "inference/predictor", "evaluation/evaluate", "explain/explanation", "errors")
 
 
 @pytest.fixture(scope="session")

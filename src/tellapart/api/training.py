@@ -48,7 +48,6 @@ def train(
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
     ('efficientnet-lite0-1', True)
     """
-    from tellapart.models.backend import starting_keras
     from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
     from tellapart.training.track import require_trackers, tracked
@@ -67,12 +66,11 @@ def train(
     config, spec, decided = decide(config, source)
     place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
-        with starting_keras():
-            if isinstance(data, Catalog):
-                scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
-                catalog = data
-            else:
-                catalog = catalog_of(source, config, cache, progress)
+        if isinstance(data, Catalog):
+            scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
+            catalog = data
+        else:
+            catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
         progress.line(_what_is_learnt(catalog))
         run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
@@ -109,7 +107,6 @@ def resume(
     Traceback (most recent call last):
     tellapart.errors.RunError: runs/pets is done: there is nothing to go on with. Train again with another --out.
     """
-    from tellapart.models.backend import starting_keras
     from tellapart.training.fit import fit
     from tellapart.training.track import require_trackers, tracked
 
@@ -120,8 +117,7 @@ def resume(
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         catalog = folder.catalog
         source = source_of_catalog(catalog)
-        with starting_keras():
-            found = scan(source, max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
+        found = scan(source, max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
         changed = [p.path for p, now in zip(catalog.pictures, found, strict=True) if p.digest != now.digest]
         if changed:
             raise RunError(

@@ -125,7 +125,7 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS,
         _refuse_bomb(image.size, max_pixels)
         loaded = _Loaded(image, image.mode, image.size, image.size, 1)
     else:
-        with _opened(source) as file, quiet():
+        with _opened(source) as file, _quiet():
             loaded = _load(file, spec or (_SMALL if thumbnail else None), max_pixels)
     width, height = loaded.size[::-1] if loaded.turn >= 5 else loaded.size
     small = _thumbnail(loaded) if thumbnail else None
@@ -372,7 +372,7 @@ _quiet_depth = 0
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep Pillow's own warnings (sizes, corrupt EXIF, palettes) from the caller while any thread decodes.
 
     warnings.catch_warnings restores a whole list, which loses what other threads set meanwhile; this adds one filter

@@ -11,19 +11,14 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any
 
-from tellapart.data.pixels import quiet
 from tellapart.errors import require_extra
-
-_starting = threading.Lock()
 
 
 def start_keras() -> Any:
@@ -33,29 +28,19 @@ def start_keras() -> Any:
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _starting:
-        if "keras" in sys.modules:
-            return sys.modules["keras"]
-        require_extra("Training", "train", "keras", os.environ["KERAS_BACKEND"])
-        with warnings.catch_warnings(), _quiet(), _without_collecting():
-            # Old names inside the libraries are theirs to mend.
-            warnings.simplefilter("ignore")
-            import keras
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    require_extra("Training", "train", "keras", os.environ["KERAS_BACKEND"])
+    with warnings.catch_warnings(), _quiet(), _without_collecting():
+        # Old names inside the libraries are theirs to mend.
+        warnings.simplefilter("ignore")
+        import keras
 
-            # The first look at the devices reports what is missing, which a machine without a GPU need not read.
-            keras.distribution.list_devices()
-        # Training many networks in one process traces many functions, of which TensorFlow warns.
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        return keras
-
-
-@contextmanager
-def starting_keras() -> Iterator[None]:
-    """Keras starts beside what is done inside, and is there at the end. What goes wrong with it, start_keras tells."""
-    # The start restores all filters of warnings as it found them: what decoding sets must stand before and after it.
-    with quiet(), ThreadPoolExecutor(1, "keras") as pool:
-        pool.submit(start_keras)
-        yield
+        # The first look at the devices reports what is missing, which a machine without a GPU need not read.
+        keras.distribution.list_devices()
+    # Training many networks in one process traces many functions, of which TensorFlow warns.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    return keras
 
 
 @contextmanager
@@ -72,21 +57,14 @@ def _without_collecting() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep C++ start-up reports, which no setting silences, off standard error; show them on an error. What Python
-    writes there meanwhile, as other threads do, is shown."""
+    """Keep C++ start-up reports, which no setting silences, off standard error; show them on an error."""
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
     except OSError:
         yield
         return
-    before = sys.stderr
-    with (
-        tempfile.TemporaryFile() as reports,
-        os.fdopen(stderr, "w", encoding=before.encoding, errors=before.errors) as shown,
-    ):
-        if _writes_to(before, 2):
-            sys.stderr = shown
+    with tempfile.TemporaryFile() as reports:
         os.dup2(reports.fileno(), 2)
         try:
             yield
@@ -96,14 +74,7 @@ def _quiet() -> Iterator[None]:
             raise
         finally:
             os.dup2(stderr, 2)
-            sys.stderr = before
-
-
-def _writes_to(file: TextIO, descriptor: int) -> bool:
-    try:
-        return file.fileno() == descriptor
-    except (OSError, ValueError):  # a stream in memory
-        return False
+            os.close(stderr)
 
 
 def choose_precision(wanted: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class TellapartError(Exception):
@@ -80,6 +80,15 @@ def require_extra(what: str, extra: str, *modules: str) -> None:
     """Raises MissingExtraError where one of the modules is not installed; none is imported."""
     if any(importlib.util.find_spec(module) is None for module in modules):
         raise MissingExtraError(what, extra)
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The names, or the first of many.
+
+    >>> some(["a", "b", "c"], 3), some(["a", "b", "c"], 1)
+    ('a, b, c', 'a and 2 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:

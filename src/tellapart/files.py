@@ -1,4 +1,5 @@
-"""Files written whole or not at all, cells that no spreadsheet computes, and where the caches of this user lie."""
+"""Files written whole or not at all, cells that no spreadsheet computes, text that no terminal obeys, and where the
+caches of this user lie."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from pathlib import Path
 # What a spreadsheet takes for a formula, which a file's or a class's name can be. A number is none.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
+# Controls but for line breaks and tabs: a terminal obeys them. And the marks that turn the direction of what follows.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @contextmanager
@@ -76,3 +79,17 @@ def cache_root() -> Path:
         return Path(given).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".cache") / "tellapart"
+
+
+def harmless(text: str) -> str:
+    """`printable` text for people, in which names of files and classes cannot steer the terminal: controls are escaped.
+
+    >>> harmless("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), printable(text))
+
+
+def printable(text: str) -> str:
+    """A path whose bytes are no UTF-8 is shown with them escaped, as no output encoding can hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

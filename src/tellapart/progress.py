@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from tellapart.files import harmless
+
 
 class Progress:
     """Takes reports and drops them. A display overrides the two methods."""
@@ -32,7 +34,7 @@ class Lines(Progress):
             self.line("  ".join(part for part in (f"{stage}: {count}", detail) if part))
 
     def line(self, text: str) -> None:
-        print(_harmless(text), file=sys.stderr, flush=True)
+        print(harmless(text), file=sys.stderr, flush=True)
 
 
 class _ByHand(Progress):
@@ -51,12 +53,6 @@ class _ByHand(Progress):
 
     def __repr__(self) -> str:
         return "BY_HAND"
-
-
-def _harmless(text: str) -> str:
-    """Names of files and classes cannot steer the terminal, nor break the line's encoding: what does not print is
-    escaped."""
-    return "".join(mark if mark.isprintable() or mark in "\n\t" else repr(mark)[1:-1] for mark in text)
 
 
 SILENT = Progress()

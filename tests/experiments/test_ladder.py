@@ -6,10 +6,8 @@ import csv
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +29,7 @@ from tellapart.report.ladder import write_ladder
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
 from tellapart.training.interruption import TIME_UP
+from tests.experiments.killed import kill_once_there
 
 pytest.importorskip("keras")
 
@@ -340,14 +339,7 @@ def test_a_ladder_that_was_killed_goes_on_and_ends_with_its_page(shapes: Path, t
     options = [part for setting in SETTINGS for part in ("--set", setting)]
     rungs = ["--rung", "dense", "--rung", "conv"]
     killed = start(shapes, "--budget", "10m", "--out", place, *rungs, *options)
-    checkpoint = place / "conv" / "checkpoint" / "state.json"
-    until = time.monotonic() + 240
-    while not checkpoint.exists():
-        assert killed.poll() is None, killed.communicate()[1]
-        assert time.monotonic() < until
-        time.sleep(0.002)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    kill_once_there(killed, place / "conv" / "checkpoint" / "state.json")
     assert not (place / "ladder.html").exists()
     trained = (place / "dense" / "model.keras").stat().st_mtime_ns
     spent = json.loads((place / "ladder.json").read_text())["spent_seconds"]

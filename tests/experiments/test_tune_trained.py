@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from tellapart.experiments.space import (
     start_values,
 )
 from tellapart.progress import Progress
+from tests.experiments.killed import kill_once_there
 
 pytest.importorskip("keras")
 
@@ -104,14 +102,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_its_page(two_shapes: Pat
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     killed = start(two_shapes, "--budget", "30m", "--trials", "4", "--out", place, *options)
-    checkpoint = place / "trial-2" / "checkpoint" / "state.json"
-    until = time.monotonic() + 240
-    while not checkpoint.exists():
-        assert killed.poll() is None, killed.communicate()[1]
-        assert time.monotonic() < until
-        time.sleep(0.002)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    kill_once_there(killed, place / "trial-2" / "checkpoint" / "state.json")
     assert not (place / "tune.html").exists()
 
     resumed = start("--resume", place, "--format", "json")

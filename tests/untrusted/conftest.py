@@ -124,3 +124,14 @@ def megabytes() -> Callable[[str], tuple[int, str]]:
         return int(taken), said
 
     return measure
+
+
+SECRET = b"a secret of this machine, as long as the weights."
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere" / "secret"
+    path.parent.mkdir()
+    path.write_bytes(SECRET)
+    return path

@@ -28,16 +28,6 @@ from tellapart.models.keras_file import open_keras
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.models.weights_file import load_h5, load_weights
 
-SECRET = b"a secret of this machine, as long as the weights."
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "elsewhere" / "secret"
-    path.parent.mkdir()
-    path.write_bytes(SECRET)
-    return path
-
 
 @pytest.fixture
 def keras_file(plain_run: ta.Run, tmp_path: Path) -> Path:

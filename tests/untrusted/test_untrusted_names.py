@@ -18,9 +18,9 @@ import pytest
 
 import tellapart as ta
 from tellapart.api.ladder import ladder
-from tellapart.cli.console import harmless
 from tellapart.data.catalog import read_pictures
 from tellapart.errors import ConfigError
+from tellapart.files import harmless
 from tests.conftest import draw
 from tests.report.browser import CHROMIUM, Browser
 from tests.untrusted.conftest import COMMAND, FORMULA, HOSTILE, SCRIPT, SETTINGS, TERMINAL

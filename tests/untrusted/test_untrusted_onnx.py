@@ -16,21 +16,12 @@ import tellapart as ta
 from tellapart.errors import ExportError
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, Predictor
 from tellapart.task import ImageSpec, Task
+from tests.untrusted.conftest import SECRET
 
 pytest.importorskip("keras")
 
 import onnx
 from onnx import TensorProto, helper
-
-SECRET = b"a secret of this machine, as long as the weights."
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "elsewhere" / "secret"
-    path.parent.mkdir()
-    path.write_bytes(SECRET)
-    return path
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
-from tellapart.errors import ConfigError, RunError
+from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
@@ -83,10 +83,9 @@ def train(
 def _what_is_learnt(catalog: Catalog) -> str:
     """The classes, and what needs a person, before time is spent on them."""
     classes = catalog.task.classes
-    more = f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
     kinds = dict.fromkeys(finding.kind for finding in catalog.findings if finding.needs_person)
     look = f"; look at: {', '.join(kinds)}" if kinds else ""
-    return f"{len(catalog):,} pictures of {len(classes)} classes: {', '.join(classes[:SHOWN_CLASSES])}{more}{look}"
+    return f"{len(catalog):,} pictures of {len(classes)} classes: {some(classes, SHOWN_CLASSES)}{look}"
 
 
 def _deadline(budget: float | None) -> float | None:

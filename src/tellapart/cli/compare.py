@@ -8,7 +8,8 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import display, printable, show, show_json, table
+from tellapart.cli.console import display, show, show_json, table
+from tellapart.files import printable
 
 if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison

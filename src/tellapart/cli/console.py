@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tellapart.files import harmless
 from tellapart.progress import Lines, Progress
 
 if TYPE_CHECKING:
@@ -146,21 +146,3 @@ def json_text(value: Any, indent: int | None = None) -> str:
     """JSON with the letters of all scripts as they are, unless it holds what is not `harmless`: then all in ASCII."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text if harmless(text) == text else json.dumps(value, indent=indent)
-
-
-# Controls but for line breaks and tabs: a terminal obeys them. And the marks that turn the direction of what follows.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def harmless(text: str) -> str:
-    """`printable` text for people, in which names of files and classes cannot steer the terminal: controls are escaped.
-
-    >>> harmless("a\\x1b[2Jb")
-    'a\\\\x1b[2Jb'
-    """
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), printable(text))
-
-
-def printable(text: str) -> str:
-    """A path whose bytes are no UTF-8 is shown with them escaped, as no output encoding can hold it."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -17,8 +17,9 @@ from typing import Annotated
 import typer
 
 from tellapart import __version__
-from tellapart.cli.console import WRONG, harmless
+from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
+from tellapart.files import harmless
 
 PANELS = {
     "Begin": ("demo", "layouts", "check", "train"),

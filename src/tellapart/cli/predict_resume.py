@@ -17,10 +17,9 @@ from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from tellapart.cli.console import printable
 from tellapart.cli.rows import Output, columns, write_row
 from tellapart.errors import ConfigError
-from tellapart.files import from_cell, read_text, write_text
+from tellapart.files import from_cell, printable, read_text, write_text
 
 try:
     import fcntl

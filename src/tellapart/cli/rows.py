@@ -9,8 +9,8 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tellapart.cli.console import harmless, json_text, printable
-from tellapart.files import as_cell
+from tellapart.cli.console import json_text
+from tellapart.files import as_cell, harmless, printable
 
 if TYPE_CHECKING:
     from tellapart.inference.predictor import Prediction

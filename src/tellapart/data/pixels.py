@@ -224,10 +224,13 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
                 if accepted and accept is not None:
                     reason = "truncated" if not file.read(1) else _reason(error)
                     damage = PictureError(reason, f"begins like {name}, but its header is damaged: {error}")
-    file.seek(0)
-    if prefix[4:12] in _HEIC and not _register_heif() and b"avif" not in file.read(64):
-        raise _foreign(prefix)  # whose start a decoder of AVIF may take for one of its own
-    raise damage or _foreign(prefix)
+    if prefix[4:12] in _HEIC and not _register_heif():
+        file.seek(0)
+        if b"avif" not in file.read(64):  # to a decoder of AVIF it may look like one
+            advice = "install what reads it with pip install 'tellapart[heif]', or save it as JPEG"
+            raise PictureError("unreadable", f"it is a HEIC picture: {advice}")
+    found = (words for at, mark, words in _FOREIGN if prefix[at:].startswith(mark))
+    raise damage or PictureError("not a picture", next(found, "it begins like no picture format that is known"))
 
 
 # What lies among pictures under their suffixes, by (where, first bytes).
@@ -251,15 +254,6 @@ def _register_heif() -> bool:
         return False
     pillow_heif.register_heif_opener()
     return True
-
-
-def _foreign(prefix: bytes) -> PictureError:
-    """What a file is that no decoder takes."""
-    if prefix[4:12] in _HEIC:
-        advice = "install what reads it with pip install 'tellapart[heif]', or save it as JPEG"
-        return PictureError("unreadable", f"it is a HEIC picture: {advice}")
-    found = (words for at, mark, words in _FOREIGN if prefix[at:].startswith(mark))
-    return PictureError("not a picture", next(found, "it begins like no picture format that is known"))
 
 
 def _reason(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.errors import some
 from tellapart.evaluation import metrics as measures
 from tellapart.evaluation.calibration import Reliability, reliability
 from tellapart.evaluation.intervals import (
@@ -248,10 +249,9 @@ def _per_verdict(
 
 
 def _absent_note(split: str, absent: list[str]) -> str:
-    names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
     return (
-        f"The {split} split has no picture of {names}: no recall there, and the means over classes (balanced accuracy, "
-        "macro F1) leave out what has no picture."
+        f"The {split} split has no picture of {some(absent, 5)}: no recall there, and the means over classes "
+        "(balanced accuracy, macro F1) leave out what has no picture."
     )
 
 

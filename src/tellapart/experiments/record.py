@@ -11,6 +11,7 @@ from typing import Any
 
 from tellapart.errors import RunError
 from tellapart.files import read_text, write_text
+from tellapart.runs.run import require_free
 
 FORMAT = 1
 
@@ -24,11 +25,7 @@ class Kind:
 
     def create(self, folder: Path, write: Callable[[], None]) -> None:
         """Write the first record. Raises RunError where something is in the place already."""
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(
-                f"{folder} exists and is not empty. Give another --out, remove it, or go on with that {self.noun}: "
-                f"tellapart {self.command} --resume {folder}"
-            )
+        require_free(folder, self.noun, self.command)
         try:
             write()
         except OSError as error:

@@ -16,7 +16,7 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.duplicates import leaks
 from tellapart.data.sources import open_row
-from tellapart.errors import SourceError
+from tellapart.errors import SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.files import as_cell, replacing
 from tellapart.inference.predictor import Metadata, Prediction, Predictor, prediction
@@ -44,7 +44,7 @@ def measure(
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
     if unknown:
         raise SourceError(
-            f"The model knows {_some(predictor.task.classes)}; the pictures are also labelled {_some(unknown)}. "
+            f"The model knows {some(predictor.task.classes, 10)}; the pictures are also labelled {some(unknown, 10)}. "
             "A class must have one name in both: rename the folders, or the labels of the table."
         )
     store = Pictures(chosen.root, chosen.pictures, predictor.spec, open_row=open_row, cache=cache)
@@ -75,11 +75,6 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
         held = ", ".join(f"{count:,} in {name}" for name, count in there.items() if count)
         raise SourceError(f"The {split} split has no picture. There are {held or 'none'}: name another split.")
     return chosen
-
-
-def _some(names: Sequence[str], most: int = 10) -> str:
-    """The names, or the first of many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:

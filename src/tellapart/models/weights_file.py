@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.errors import ModelError
+from tellapart.errors import ModelError, some
 
 if TYPE_CHECKING:
     import keras
@@ -46,11 +46,11 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     ]
     if unexpected and not missing and not shapes and _is_classifier(unexpected, stored):
         raise ModelError(
-            f"{path} holds a classifier beside the weights of {model.name}: {_some(unexpected)}. "
+            f"{path} holds a classifier beside the weights of {model.name}: {some(unexpected, NAMED)}. "
             "Give a file without the top."
         )
     differences = [
-        f"{len(found)} {what}: {_some(found)}"
+        f"{len(found)} {what}: {some(found, NAMED)}"
         for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if found
     ]
@@ -75,13 +75,13 @@ def load_h5(model: keras.Model, path: str | os.PathLike[str]) -> None:
     if extra and not lacking:
         raise ModelError(
             f"{path} holds {extra.total()} arrays beside the weights of {model.name}, of shapes "
-            f"{_some([str(shape) for shape in sorted(extra)])}: a classifier, or a larger network. "
+            f"{some([str(shape) for shape in sorted(extra)], NAMED)}: a classifier, or a larger network. "
             "Give a file without the top."
         )
     if lacking:
         raise ModelError(
             f"{path} does not hold the {len(model.weights)} weights of {model.name}: {lacking.total()} of its shapes "
-            f"are not in the file, such as {_some([str(shape) for shape in sorted(lacking)])}. "
+            f"are not in the file, such as {some([str(shape) for shape in sorted(lacking)], NAMED)}. "
             "Give the file of this network, or name the network of this file with --model."
         )
     if older == path.name.endswith(".weights.h5"):
@@ -150,7 +150,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         with safe_open(path, "numpy") as file:
             foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in READ]  # noqa: SIM118 - safetensors' file is no mapping
             if foreign:
-                raise ModelError(f"{path} holds other numbers than {' and '.join(READ)}: {_some(foreign)}.")
+                raise ModelError(f"{path} holds other numbers than {' and '.join(READ)}: {some(foreign, NAMED)}.")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safetensors' file is no mapping
     except SafetensorError as error:
         raise ModelError(f"{path} cannot be read as a safetensors file of weights: {error}.") from None
@@ -162,8 +162,3 @@ def _is_classifier(names: list[str], stored: dict[str, NDArray[np.generic]]) -> 
     """Whether these tensors are the matrix, and perhaps the bias, of one dense layer."""
     ranks = sorted(stored[name].ndim for name in names)
     return ranks in ([2], [1, 2]) and len({name.rsplit("/", 1)[0] for name in names}) == 1
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tellapart.data.catalog import Picture, read_pictures
-from tellapart.errors import RunError
+from tellapart.errors import RunError, some
 from tellapart.files import from_cell
 from tellapart.runs.run import RunFolder
 
@@ -76,7 +76,7 @@ def common_pictures(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
     for task, name in zip(tasks, names, strict=True):
         if set(task.classes) != set(tasks[0].classes):
             raise RunError(
-                f"{names[0]} tells apart {_listed(tasks[0].classes)}; {name} tells apart {_listed(task.classes)}. "
+                f"{names[0]} tells apart {some(tasks[0].classes, 8)}; {name} tells apart {some(task.classes, 8)}. "
                 "Only runs with the same classes, by name, can be compared."
             )
     judged = [_judged(run, name) for run, name in zip(runs, names, strict=True)]
@@ -146,7 +146,3 @@ def _read_predictions(run: RunFolder) -> dict[str, Answer]:
             return {from_cell(row[place]): Answer(from_cell(row[label]), float(row[probability])) for row in rows}
         except (ValueError, IndexError, csv.Error) as error:
             raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -303,12 +303,12 @@ def create_run(
     return RunFolder(path)
 
 
-def require_free(path: Path) -> None:
-    """Raise RunError where something is in the place of a new run already."""
+def require_free(path: Path, noun: str = "run", command: str = "train") -> None:
+    """Raise RunError where something is in the place of a new run, or of what else `tellapart COMMAND` writes."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(
-            f"{path} exists and is not empty. Give another --out, remove it, or, where it is a run that was "
-            f"interrupted, go on with it: tellapart train --resume {shlex.quote(str(path))}"
+            f"{path} exists and is not empty. Give another --out, remove it, or, where it is a {noun} that was "
+            f"interrupted, go on with it: tellapart {command} --resume {shlex.quote(str(path))}"
         )
 
 

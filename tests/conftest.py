@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -9,7 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # other, spinning: fitting a head took five times the processor time. To be set before anything imports NumPy.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for path in part[worker::workers]
         for item in files[path]
     ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def set_apart() -> Iterator[None]:
+    """What a file of tests leaves, networks and traced functions, no later collection looks through again: of a worker
+    that has built all bases one takes a second, and training many networks collects after each."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

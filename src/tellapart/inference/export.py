@@ -5,16 +5,10 @@ Read by: training, api. Needs the extra `train`.
 
 from __future__ import annotations
 
-import gc
-import io
 import json
-import logging
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +16,7 @@ from numpy.typing import NDArray
 from tellapart.errors import ExportError
 from tellapart.files import replacing
 from tellapart.inference.class_activation import MAP, addition, last_map
-from tellapart.inference.onnx_graph import UnknownLayerError, write_graph
+from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, open_session
 from tellapart.models.answers import CLASS_ACTIVATION, answering, answering_head
 from tellapart.models.backend import start_keras
@@ -74,38 +68,19 @@ def export_onnx(
     return difference
 
 
-def convert(model: keras.Model, names: Sequence[str]) -> onnx.ModelProto:
-    """A float32 network as ONNX, its outputs under the names given. It has been called before, as Keras asks. Nothing
-    is checked: the caller compares what the graph computes."""
-    import onnx
-
-    try:
-        return write_graph(model, names)
-    except UnknownLayerError:
-        _teach_erfc()
-        with tempfile.TemporaryDirectory() as folder, quiet(), _lean_passes():
-            path = Path(folder) / "model.onnx"
-            model.export(str(path), format="onnx", verbose=False)
-            graph = onnx.load(str(path))
-    _rename(graph.graph, {given.name: name for given, name in zip(graph.graph.output, names, strict=True)})
-    return graph
-
-
 def convert_base(base: keras.Model) -> onnx.ModelProto:
     """Picture in; out come the pooled features, and then the feature map that they are made of."""
     both = start_keras().Model(base.input, [base.output, last_map(base)])
-    both(np.zeros((1, *base.input.shape[1:]), np.uint8))
-    return convert(both, ["features", "feature_map"])
+    return write_graph(both, ["features", "feature_map"])
 
 
 def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: bool) -> onnx.ModelProto:
     """with_map: the feature map, where there is one, is a tensor inside, under the name MAP."""
     tensor = last_map(model) if with_map else None
     if tensor is None:
-        return convert(whole, names)
+        return write_graph(whole, names)
     more = start_keras().Model(whole.input, [*whole.outputs, tensor])
-    more(np.zeros((1, *model.input.shape[1:]), np.uint8))
-    return _inside(convert(more, [*names, MAP]), MAP)
+    return _inside(write_graph(more, [*names, MAP]), MAP)
 
 
 def _on_base(
@@ -115,9 +90,7 @@ def _on_base(
     import onnx
 
     head, names = answering_head(model, means)
-    head([np.zeros([1, *(side or 1 for side in given.shape[1:])], np.float32) for given in head.inputs])
-    outer, inner = convert(head, names), base
-    outer.ir_version = inner.ir_version
+    inner, outer = base, write_graph(head, names)
     inner, outer = onnx.compose.add_prefix(inner, "base/"), onnx.compose.add_prefix(outer, "head/")
     wires = [(given.name, taken.name) for given, taken in zip(inner.graph.output, outer.graph.input, strict=False)]
     outputs = {f"head/{name}": name for name in names} | ({inner.graph.output[1].name: MAP} if with_map else {})
@@ -141,23 +114,6 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
     for given in graph.output:
         given.name = names.get(given.name, given.name)
-
-
-def _teach_erfc() -> None:
-    """tf2onnx knows Erf but not Erfc = 1 - Erf, of which TensorFlow makes an exact GELU."""
-    from tf2onnx.handler import tf_op
-    from tf2onnx.utils import make_name
-
-    def erfc(graph: Any, node: Any, **_: object) -> None:
-        kind, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
-        graph.remove_node(node.name)
-        erf = graph.make_node("Erf", node.input, dtypes=[kind], shapes=[shape])
-        one = graph.make_const(make_name("one"), np.ones((), np.float32))
-        inputs = [one.output[0], erf.output[0]]
-        graph.make_node("Sub", inputs, outputs=node.output, dtypes=[kind], shapes=[shape])
-
-    # ONNX has Erf from opset 9 on.
-    tf_op("Erfc").register_compat_handler(erfc, 9)
 
 
 def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -194,45 +150,3 @@ def differences(ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, ND
 
 def _batches(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Converters report each step; a user of the run needs none of it."""
-    loggers = [logging.getLogger(name) for name in ("tf2onnx", "absl")]
-    before = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
-def _lean_passes() -> Iterator[None]:
-    """tf2onnx copies the graph, weights and all, twice a pass and leaves the copies to the garbage collector, which
-    comes late: a network of 15 MB took 800 MB. Here each pass is given back before the next."""
-    from tf2onnx import optimizer
-
-    original = optimizer.optimize_graph
-
-    def optimize_graph(graph: Any, catch_errors: bool = True, optimizers: Any = None) -> Any:
-        passes = optimizer._get_optimizers() if optimizers is None else optimizers
-        # Once over: what a second round would still find, ONNX Runtime does when it opens the file.
-        for name, factory in passes.items():
-            graph = original(graph, catch_errors, {name: factory})
-            gc.collect()
-        return graph
-
-    optimizer.optimize_graph = optimize_graph
-    # What is there already is not looked at each time: a tenth of the time, where TensorFlow is loaded.
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        optimizer.optimize_graph = original

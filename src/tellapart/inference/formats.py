@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError, require_extra
-from tellapart.inference.export import convert, quiet
+from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import METADATA_KEY, open_session
 from tellapart.models.backend import start_keras
 from tellapart.models.keras_file import open_keras
@@ -65,12 +69,25 @@ class Format:
             require_extra(f"The format {self.name}", self.needs[1], self.needs[0])
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Converters report each step; a user of the run needs none of it."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
 def _write_onnx(shipment: Shipment, path: Path) -> None:
     import onnx
 
     listed = start_keras().Model(shipment.model.input, [shipment.model.output[name] for name in shipment.names])
-    listed(np.zeros((1, *listed.input.shape[1:]), np.uint8))
-    onnx.save(convert(listed, shipment.names), str(path))
+    onnx.save(write_graph(listed, shipment.names), str(path))
 
 
 def _embed_onnx(path: Path, metadata: str) -> None:
@@ -96,7 +113,7 @@ def _quantize_onnx(shipment: Shipment, path: Path) -> None:
             return next(self._left, None)
 
     assert shipment.examples is not None
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         _write_onnx(shipment, plain)
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
@@ -120,7 +137,7 @@ def _run_onnx(path: Path) -> Run:
 
 
 def _write_litert(shipment: Shipment, path: Path) -> None:
-    with quiet():
+    with _quiet():
         shipment.model.export(str(path), format="litert", verbose=False)
 
 
@@ -128,7 +145,7 @@ def _quantize_litert(shipment: Shipment, path: Path) -> None:
     tensorflow = importlib.import_module("tensorflow")
     examples = shipment.examples
     assert examples is not None
-    with quiet():
+    with _quiet():
         shipment.model.export(
             str(path),
             format="litert",
@@ -153,7 +170,7 @@ def _run_litert(path: Path) -> Run:
 
 
 def _write_saved_model(shipment: Shipment, path: Path) -> None:
-    with quiet():
+    with _quiet():
         shipment.model.export(str(path), format="tf_saved_model", verbose=False)
 
 
@@ -179,7 +196,7 @@ def _run_keras(path: Path) -> Run:
 
 def _write_openvino(shipment: Shipment, path: Path) -> None:
     openvino = importlib.import_module("openvino")
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         plain = Path(folder) / "model.onnx"
         _write_onnx(shipment, plain)
         openvino.save_model(openvino.convert_model(str(plain)), str(path), compress_to_fp16=False)

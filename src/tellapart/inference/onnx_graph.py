@@ -1,9 +1,8 @@
 """A Keras network of common layers -> its ONNX graph, written layer by layer.
 
 tf2onnx does the same for any network, by way of TensorFlow's graphs, and takes its time and memory for it: seconds for
-EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our own
-networks and of nearly all bases are written here, and export.convert gives a network that has another one to tf2onnx.
-Whoever converts compares the outcome with Keras.
+EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our
+architectures are written here, from whatever Keras computes on. Whoever converts compares the outcome with Keras.
 
 Inside, pictures lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export.
 """
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.errors import ExportError
 from tellapart.inference.class_activation import kernel_name
 from tellapart.models.backend import start_keras
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import keras
     import onnx
 
-OPSET = 15
+OPSET = 17
+"""The first with LayerNormalization."""
 IR = 8
-"""What tf2onnx writes too, so that a base and a head can be joined whichever road each took."""
 
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("Relu", {}),
@@ -36,14 +36,18 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 _PADDINGS = {"same": "SAME_UPPER", "valid": "VALID"}
 
 
-class UnknownLayerError(Exception):
+class UnknownLayerError(ExportError):
     """A layer, or an option of one, that is not written here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}, which cannot be written as ONNX yet: see tellapart/inference/onnx_graph.py.")
 
 
 def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
     """The graph of a float32 functional network whose inputs and outputs are pictures, maps or vectors.
 
-    outputs: their names in the graph. Raises UnknownLayerError, so that another converter may be tried.
+    outputs: their names in the graph. Nothing is checked: the caller compares what the graph computes. Raises
+    UnknownLayerError.
     """
     from onnx import TensorProto, helper
 
@@ -70,7 +74,7 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
             names[id(node.outputs[0])] = write(graph, layer, inputs)
     for tensor, name in zip(model.outputs, outputs, strict=True):
         if len(tensor.shape) == 4:
-            graph.add("Transpose", [names[id(tensor)]], output=name, perm=[0, 2, 3, 1])
+            graph.channels_last(names[id(tensor)], name)
         else:
             graph.add("Identity", [names[id(tensor)]], output=name)
         answers.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(tensor)))
@@ -108,7 +112,13 @@ class _Graph:
     def enter(self, name: str, rank: int, dtype: str) -> str:
         if dtype == "uint8":
             name = self.add("Cast", [name], to=1)
-        return self.add("Transpose", [name], perm=[0, 3, 1, 2]) if rank == 4 else name
+        return self.channels_first(name) if rank == 4 else name
+
+    def channels_first(self, name: str) -> str:
+        return self.add("Transpose", [name], perm=[0, 3, 1, 2])
+
+    def channels_last(self, name: str, output: str = "") -> str:
+        return self.add("Transpose", [name], output=output, perm=[0, 2, 3, 1])
 
     def activate(self, name: str, activation: Any) -> str:
         kind = activation.__name__
@@ -116,6 +126,11 @@ class _Graph:
             return name
         if kind == "silu":
             return self.add("Mul", [name, self.add("Sigmoid", [name])])
+        if kind == "gelu":
+            # x (1 + erf(x / sqrt 2)) / 2, in the order that runtimes know and compute as one.
+            erf = self.add("Erf", [self.add("Div", [name, self.constant(np.sqrt(2))])])
+            twice = self.add("Mul", [name, self.add("Add", [erf, self.constant(1)])])
+            return self.add("Mul", [twice, self.constant(0.5)])
         if kind not in _ACTIVATIONS:
             raise UnknownLayerError(f"the activation {kind}")
         operator, attributes = _ACTIVATIONS[kind]
@@ -223,15 +238,30 @@ def _reshape(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _flatten(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     # Keras flattens (height, width, channels), and the weights behind follow that order.
-    last = graph.add("Transpose", inputs, perm=[0, 2, 3, 1]) if len(layer.input.shape) == 4 else inputs[0]
+    last = graph.channels_last(inputs[0]) if len(layer.input.shape) == 4 else inputs[0]
     return graph.add("Flatten", [last])
 
 
 def _dense(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    _require(len(layer.output.shape) == 2, layer, "more than one axis")
+    rank = len(layer.output.shape)
     kernel = graph.constant(_values(layer.kernel), name=kernel_name(layer))
     bias = [graph.constant(_values(layer.bias))] if layer.use_bias else []
-    return graph.activate(graph.add("Gemm", [*inputs, kernel, *bias]), layer.activation)
+    if rank == 2:
+        return graph.activate(graph.add("Gemm", [*inputs, kernel, *bias]), layer.activation)
+    _require(rank == 4, layer, f"{rank - 1} axes")
+    made = graph.add("MatMul", [graph.channels_last(inputs[0]), kernel])
+    made = graph.add("Add", [made, *bias]) if bias else made
+    return graph.channels_first(graph.activate(made, layer.activation))
+
+
+def _layer_normalization(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    rank = len(layer.output.shape)
+    _require(list(np.atleast_1d(layer.axis)) in ([-1], [rank - 1]), layer, "another axis")
+    _require(layer.scale and layer.center and not getattr(layer, "rms_scaling", False), layer, "no scale or offset")
+    parts = [graph.constant(_values(part)) for part in (layer.gamma, layer.beta)]
+    made = [graph.channels_last(inputs[0]) if rank == 4 else inputs[0], *parts]
+    found = graph.add("LayerNormalization", made, axis=-1, epsilon=float(layer.epsilon))
+    return graph.channels_first(found) if rank == 4 else found
 
 
 def _unit_length(graph: _Graph, layer: Any, inputs: list[str]) -> str:
@@ -280,6 +310,7 @@ _LAYERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
     "DepthwiseConv2D": _convolution,
     "SeparableConv2D": _separable_convolution,
     "BatchNormalization": _normalization,
+    "LayerNormalization": _layer_normalization,
     "ReLU": _relu,
     "Activation": _activation,
     "MaxPooling2D": _pooling,

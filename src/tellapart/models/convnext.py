@@ -1,8 +1,8 @@
 """ConvNeXt-T: a scaled picture -> 768 pooled features, without a classifier, from plain layers of Keras.
 
 The network of keras.applications.ConvNeXtTiny, whose weights it takes in the same order, after a change of shape. Keras
-filters each channel by a convolution in groups, which TensorFlow computes 20 to 100 times slower on a processor and
-tf2onnx cannot export, and keeps its layer scale in a private module. (Liu et al., A ConvNet for the 2020s, CVPR 2022.)
+filters each channel by a convolution in groups, which TensorFlow computes 20 to 100 times slower on a processor, and
+keeps its layer scale in a private module. (Liu et al., A ConvNet for the 2020s, CVPR 2022.)
 Importing this module imports no Keras. Read by: pretrained.
 """
 

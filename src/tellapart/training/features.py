@@ -27,6 +27,7 @@ from tellapart.data.cache import ArrayCache
 from tellapart.errors import ExportError
 from tellapart.files import cache_root, replacing
 from tellapart.inference.export import convert_base, outputs
+from tellapart.inference.onnx_graph import OPSET
 from tellapart.inference.predictor import open_session
 from tellapart.models.backend import has_gpu
 from tellapart.models.transfer import base_of
@@ -121,7 +122,7 @@ def kept_engine(key: str) -> Engine | None:
 
 
 def _kept_file(key: str) -> Path:
-    return cache_root() / "bases-with-maps" / f"{key}.onnx"
+    return cache_root() / "bases" / f"{key}-{OPSET}.onnx"
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:

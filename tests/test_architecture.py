@@ -131,6 +131,12 @@ def test_predicting_loads_no_training_library() -> None:
     assert not loaded & {*LIGHT, "matplotlib", "pandas", "sklearn", "scipy"}
 
 
+def test_a_deep_check_loads_no_training_library(shapes: Path) -> None:
+    loaded = loaded_by(f"import tellapart as ta; ta.check({str(shapes)!r}, deep=True)")
+    assert "onnxruntime" in loaded
+    assert not loaded & {"tensorflow", "keras", "onnx", "safetensors"}
+
+
 def test_every_public_name_is_there() -> None:
     assert set(tellapart.__all__) == {"__version__", *tellapart._HOMES}
     for name in tellapart.__all__:

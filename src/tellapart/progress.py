@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TextIO
 
 from tellapart.files import harmless
 
@@ -19,9 +20,10 @@ class Progress:
 
 
 class Lines(Progress):
-    """A line on standard error when a stage ends, once, and every ten seconds of a long one."""
+    """A line when a stage ends, once, and every ten seconds of a long one. stream: standard error if none is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
         self._last = time.monotonic()
         self._ended = ("", 0)
 
@@ -34,7 +36,7 @@ class Lines(Progress):
             self.line("  ".join(part for part in (f"{stage}: {count}", detail) if part))
 
     def line(self, text: str) -> None:
-        print(harmless(text), file=sys.stderr, flush=True)
+        print(harmless(text), file=self._stream or sys.stderr, flush=True)
 
 
 class _ByHand(Progress):

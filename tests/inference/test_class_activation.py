@@ -20,10 +20,9 @@ from tellapart.task import ImageSpec, Task
 keras = pytest.importorskip("keras")
 
 from tellapart.inference.class_activation import places_of  # noqa: E402
-from tellapart.inference.export import convert_base, export_onnx  # noqa: E402
+from tellapart.inference.export import export_onnx  # noqa: E402
 from tellapart.models.answers import features_of  # noqa: E402
 from tellapart.models.build import build  # noqa: E402
-from tellapart.models.transfer import base_of  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
 QUICK = ("dense", "cnn", "resnet-small", "efficientnet-lite0", "mobilenet-v2")
@@ -46,7 +45,6 @@ def check(
     task: Task,
     pictures: np.ndarray,
     path: Path,
-    base: Path | None = None,
     means: np.ndarray | None = None,
 ) -> np.ndarray:
     """The shares of class 1, after the file was seen to answer what Keras answers, and the shares to make up the log
@@ -55,7 +53,7 @@ def check(
     while task is THREE and np.asarray(model(pictures)).min() < 1e-4:
         # Random weights may be so sure that a probability is 0, whose logarithm tells nothing of the score.
         model.layers[-1].set_weights([value / 4 for value in model.layers[-1].get_weights()])
-    assert export_onnx(model, Metadata(task, spec), path, pictures, base=base, means=means) < 1e-4
+    assert export_onnx(model, Metadata(task, spec), path, pictures, means=means) < 1e-4
     maker = HeatMaker(Predictor(path))
     assert maker.method == "class activation"
     probabilities = Predictor(path).probabilities(pictures)
@@ -131,19 +129,6 @@ def test_the_shares_are_the_gradient_times_the_map(name: str, options: dict[str,
     found = centred(check(model, TWO, pictures, tmp_path / "model.onnx"))
     expected = centred(gradient_times_map(model, pictures) * found[0].size)
     np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
-
-
-def test_a_head_that_was_joined_to_its_base_tells_the_same_places(tmp_path: Path, sensitive: Enlarge) -> None:
-    import onnx
-
-    spec = ImageSpec(64, 64)
-    pictures = random_pictures(spec)
-    config = ModelConfig(name="efficientnet-lite0", dense=[6], dropout=0.2)
-    model = sensitive(build(THREE, spec, config), pictures)
-    onnx.save(convert_base(base_of(model)), str(tmp_path / "base.onnx"))
-    joined = check(model, THREE, pictures, tmp_path / "joined.onnx", tmp_path / "base.onnx")
-    whole = check(model, THREE, pictures, tmp_path / "whole.onnx")
-    np.testing.assert_allclose(joined, whole, atol=1e-4 * np.abs(whole).max())
 
 
 def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path: Path) -> None:

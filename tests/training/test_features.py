@@ -17,12 +17,21 @@ from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
 
-from tellapart.models.base_weights import load_base, weights_digest
+from tellapart.models.base_weights import bundled_file, bundled_graph, load_base, weights_digest
 from tellapart.models.build import build
 from tellapart.models.pretrained import BASES
 from tellapart.models.transfer import base_of
 from tellapart.training import features
-from tellapart.training.features import Engine, Views, base_key, choose_engine, extract, feature_cache
+from tellapart.training.features import (
+    Engine,
+    Views,
+    base_key,
+    bundled_engine,
+    choose_engine,
+    extract,
+    feature_cache,
+)
+from tools.bundled_graph import write as write_bundled
 
 SPEC = ImageSpec(32, 32, fit="crop")
 BASE = BASES["efficientnet-lite0"]
@@ -47,7 +56,7 @@ class Counting:
 
     @property
     def engine(self) -> Engine:
-        return Engine("counting", self.compute, WIDTH, None)
+        return Engine("counting", self.compute, WIDTH)
 
 
 def pictures_of(root: Path, names: list[str] | None = None) -> tuple[Pictures, list[str]]:
@@ -165,9 +174,9 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
 
     asked: list[int] = []
     assert compare(asked).name == "onnxruntime"
-    assert compare(asked).file == own_cache / "bases-with-maps" / f"{key}.onnx"
+    assert compare(asked).name == "onnxruntime"
     assert len(asked) == 1
-    (own_cache / "bases-with-maps" / f"{key}.onnx").write_bytes(b"no network")
+    (own_cache / "bases" / f"{key}.onnx").write_bytes(b"no network")
     assert compare(asked).name == "onnxruntime"
     assert len(asked) == 2
     assert not told.lines
@@ -175,6 +184,23 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "file"))
     assert compare(asked).name == "keras"
     assert "slower" in told.lines[0]
+
+
+def test_the_graph_inside_the_package_gives_what_keras_gives_of_pictures_of_any_size() -> None:
+    for side in (32, 57):
+        spec = ImageSpec(side, side)
+        model = build(Task(("a", "b")), spec, Config.from_dict({"model": {"name": BASE.name}}).model)
+        load_base(model, BASE, "auto")
+        pictures = np.random.default_rng(0).integers(0, 256, (5, *spec.shape), np.uint8)
+        expected = base_of(model).predict_on_batch(pictures)
+        engine = bundled_engine(BASE.name)
+        assert engine.width == expected.shape[1]
+        np.testing.assert_allclose(engine.compute(pictures), expected, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize("name", [name for name, base in BASES.items() if bundled_file(base).exists()])
+def test_every_base_that_ships_has_the_graph_that_the_tool_writes(name: str) -> None:
+    assert bundled_graph(name).read_bytes() == write_bundled(BASES[name]), "python tools/bundled_graph.py"
 
 
 def test_another_weight_or_spec_is_another_key() -> None:
@@ -204,10 +230,12 @@ def test_a_conversion_that_differs_is_not_used(
     settings = Config.from_dict({"model": {"name": BASE.name}}).model
     model, other = (sensitive(build(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
     load_base(model, BASE, "auto")
-    monkeypatch.setattr(features, "convert_base", lambda _, real=features.convert_base: real(base_of(other)))
+    monkeypatch.setattr(
+        features, "write_graph", lambda _, names, real=features.write_graph: real(base_of(other), names)
+    )
     told = Lines()
     engine = choose_engine(model, "key", lambda: pixels, told)
     assert engine.name == "keras"
     assert "its features differ from Keras'" in told.lines[0]
     np.testing.assert_allclose(engine.compute(pixels), base_of(model).predict_on_batch(pixels), atol=1e-5)
-    assert not list((own_cache / "bases-with-maps").iterdir())
+    assert not list((own_cache / "bases").iterdir())

@@ -48,12 +48,14 @@ def train(
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
     ('efficientnet-lite0-1', True)
     """
+    from tellapart.models.backend import require_keras
     from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
     from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)
     config = config or make_config(**known_options(options))
+    require_keras()
     require_trackers(config)
     if config.model.name != AUTO:
         resolve(config.model)  # what is wrong here is told before any picture is read

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tellapart.files import harmless
 from tellapart.progress import Lines, Progress
@@ -25,7 +25,8 @@ DONE, NEEDS_PERSON, WRONG = 0, 1, 2
 def display() -> Iterator[Progress]:
     """A live display on a terminal, plain lines elsewhere; both on standard error."""
     if not sys.stderr.isatty():
-        yield Lines()
+        with _own_stderr() as stream:
+            yield Lines(stream)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -39,12 +40,16 @@ def display() -> Iterator[Progress]:
         TextColumn("{task.fields[detail]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
-    # A handle of its own: libraries that are silenced while they start do not silence the display.
     with (
-        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+        _own_stderr() as terminal,
         Bar(*columns, console=Console(file=terminal), transient=True) as bar,
     ):
         yield _LiveProgress(bar)
+
+
+def _own_stderr() -> TextIO:
+    """A handle of its own: libraries that are silenced while they start do not silence the display."""
+    return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors)
 
 
 class _LiveProgress(Progress):

@@ -18,7 +18,7 @@ from tellapart.files import replacing
 from tellapart.inference.class_activation import MAP, addition, last_map
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, open_session
-from tellapart.models.answers import CLASS_ACTIVATION, answering, answering_head
+from tellapart.models.answers import CLASS_ACTIVATION, answering
 from tellapart.models.backend import start_keras
 
 if TYPE_CHECKING:
@@ -36,20 +36,19 @@ def export_onnx(
     pictures: NDArray[np.uint8],
     *,
     means: NDArray[np.float32] | None = None,
-    base: Path | None = None,
 ) -> float:
     """Write the file and return its largest difference from Keras, of all that it answers, on `pictures`.
 
     model: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. means: of the features of each
-    class, as models.answers takes them. base: the frozen base of `model` as `convert_base` wrote it, so that only the
-    head is converted. Raises ExportError, and leaves whatever stood at `path`, where the difference is not below BOUND.
+    class, as models.answers takes them. Raises ExportError, and leaves whatever stood at `path`, where the difference
+    is not below BOUND.
     """
     import onnx
 
     whole, names = answering(model, means)
     expected = outputs(whole, pictures)
     adds = CLASS_ACTIVATION not in names
-    graph = _whole(model, whole, names, adds) if base is None else _on_base(onnx.load(str(base)), model, means, adds)
+    graph = _whole(model, whole, names, adds)
     entries = {METADATA_KEY: json.dumps(metadata.to_dict(), ensure_ascii=False)}
     if adds:
         entries[ADDITION_KEY] = addition(model, graph)
@@ -68,12 +67,6 @@ def export_onnx(
     return difference
 
 
-def convert_base(base: keras.Model) -> onnx.ModelProto:
-    """Picture in; out come the pooled features, and then the feature map that they are made of."""
-    both = start_keras().Model(base.input, [base.output, last_map(base)])
-    return write_graph(both, ["features", "feature_map"])
-
-
 def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: bool) -> onnx.ModelProto:
     """with_map: the feature map, where there is one, is a tensor inside, under the name MAP."""
     tensor = last_map(model) if with_map else None
@@ -83,37 +76,12 @@ def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: b
     return _inside(write_graph(more, [*names, MAP]), MAP)
 
 
-def _on_base(
-    base: onnx.ModelProto, model: keras.Model, means: NDArray[np.float32] | None, with_map: bool
-) -> onnx.ModelProto:
-    """One graph: what `base` gives out goes into the head of `model`. with_map: as above."""
-    import onnx
-
-    head, names = answering_head(model, means)
-    inner, outer = base, write_graph(head, names)
-    inner, outer = onnx.compose.add_prefix(inner, "base/"), onnx.compose.add_prefix(outer, "head/")
-    wires = [(given.name, taken.name) for given, taken in zip(inner.graph.output, outer.graph.input, strict=False)]
-    outputs = {f"head/{name}": name for name in names} | ({inner.graph.output[1].name: MAP} if with_map else {})
-    joined = onnx.compose.merge_models(inner, outer, wires, outputs=list(outputs))
-    _rename(joined.graph, outputs)
-    return _inside(joined, MAP)
-
-
 def _inside(graph: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The same, where the output of this name is a tensor inside."""
     given = [output for output in graph.graph.output if output.name != name]
     del graph.graph.output[:]
     graph.graph.output.extend(given)
     return graph
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Edges of a graph, in place."""
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for given in graph.output:
-        given.name = names.get(given.name, given.name)
 
 
 def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -94,16 +94,18 @@ class Metadata:
         )
 
 
-def open_session(path: Path, threads: int | None = None, addition: bytes = b"") -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, threads: int | None = None, addition: bytes = b"", *, ours: bool = False
+) -> onnxruntime.InferenceSession:
     """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use, or
     that would have the runtime read other files.
 
     addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
-    read as one.
+    read as one. ours: the file is the package's own, and may read another of its files.
     """
     import onnxruntime
 
-    model = _checked(path, addition)
+    model = os.fspath(path) if ours else _checked(path, addition)
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cores()

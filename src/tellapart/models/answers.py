@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tellapart.models.backend import start_keras
 from tellapart.models.pretrained import POOLING
-from tellapart.models.transfer import head_of
 
 if TYPE_CHECKING:
     import keras
@@ -55,33 +54,16 @@ def answering(model: keras.Model, means: NDArray[np.float32] | None) -> tuple[ke
 
     means: (classes, width of the features), each of length 1; None: no similarity is given.
     """
-    answers = _answers(model, features_of(model), feature_map_of(model), means)
-    answers = {PROBABILITIES: model.output, **answers}
-    return start_keras().Model(model.input, list(answers.values())), list(answers)
-
-
-def answering_head(model: keras.Model, means: NDArray[np.float32] | None) -> tuple[keras.Model, list[str]]:
-    """The same for a network on a base, from its pooled features on, and its feature map where that is needed."""
-    head = head_of(model)
-    inputs = [head.input]
-    feature_map = feature_map_of(model)
-    if feature_map is not None:
-        inputs.append(start_keras().Input(feature_map.shape[1:], dtype="float32", name="feature_map"))
-        feature_map = inputs[-1]
-    answers = {PROBABILITIES: head.output, **_answers(model, head.input, feature_map, means)}
-    return start_keras().Model(inputs, list(answers.values())), list(answers)
-
-
-def _answers(model: keras.Model, features: Any, feature_map: Any, means: NDArray[np.float32] | None) -> dict[str, Any]:
     layers = start_keras().layers
-    answers = {}
+    answers = {PROBABILITIES: model.output}
     if means is not None:
         compare = layers.Dense(len(means), use_bias=False, name=SIMILARITY)
-        answers[SIMILARITY] = compare(layers.UnitNormalization(name="unit_length")(features))
+        answers[SIMILARITY] = compare(layers.UnitNormalization(name="unit_length")(features_of(model)))
         compare.set_weights([means.T])
+    feature_map = feature_map_of(model)
     if feature_map is not None:
         last = model.layers[-1]
         weigh = layers.Conv2D(last.units, 1, name=CLASS_ACTIVATION)
         answers[CLASS_ACTIVATION] = weigh(feature_map)
         weigh.set_weights([np.asarray(last.kernel)[None, None], np.asarray(last.bias)])
-    return answers
+    return start_keras().Model(model.input, list(answers.values())), list(answers)

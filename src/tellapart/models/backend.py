@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from typing import Any
 
 from tellapart.errors import require_extra
 
+_starting = threading.RLock()
+
 
 def start_keras() -> Any:
     """The keras module, on TensorFlow unless KERAS_BACKEND says otherwise.
@@ -28,9 +31,19 @@ def start_keras() -> Any:
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _starting:
+        return _started()
+
+
+def require_keras() -> None:
+    """Raises MissingExtraError where Keras is not installed, at once."""
+    require_extra("Training", "train", "keras", os.environ.get("KERAS_BACKEND") or "tensorflow")
+
+
+def _started() -> Any:
     if "keras" in sys.modules:
         return sys.modules["keras"]
-    require_extra("Training", "train", "keras", os.environ["KERAS_BACKEND"])
+    require_keras()
     with warnings.catch_warnings(), _quiet(), _without_collecting():
         # Old names inside the libraries are theirs to mend.
         warnings.simplefilter("ignore")
@@ -103,9 +116,14 @@ def _cpu_flags() -> set[str]:
     return set()
 
 
+def _may_have_gpu() -> bool:
+    """Without a device file Linux has no GPU for CUDA; to know it TensorFlow need not be started. dxg: of WSL."""
+    return sys.platform != "linux" or any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()
+
+
 def _gpu_capability() -> tuple[int, int]:
     """CUDA compute capability of the first GPU that TensorFlow sees; (0, 0) for none."""
-    if start_keras().backend.backend() != "tensorflow":
+    if not _may_have_gpu() or start_keras().backend.backend() != "tensorflow":
         return (0, 0)
     tensorflow: ModuleType = importlib.import_module("tensorflow")
     for device in tensorflow.config.list_physical_devices("GPU"):

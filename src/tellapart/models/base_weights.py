@@ -63,6 +63,12 @@ def bundled_file(base: Base) -> Path:
     return BUNDLED / f"{base.name}.safetensors"
 
 
+def bundled_graph(name: str) -> Path:
+    """The graph of a base that ships, picture in and features out, as ONNX that takes its weights from the file beside
+    it; not every base has any. Written by tools/bundled_graph.py."""
+    return BUNDLED / f"{name}.onnx"
+
+
 def described(base: Base) -> str:
     """Where the weights of `auto` come from, in words."""
     if bundled_file(base).exists():

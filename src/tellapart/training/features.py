@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +26,11 @@ from tellapart.data.batches import Pictures
 from tellapart.data.cache import ArrayCache
 from tellapart.errors import ExportError
 from tellapart.files import cache_root, replacing
-from tellapart.inference.export import convert_base, outputs
-from tellapart.inference.onnx_graph import OPSET
+from tellapart.inference.export import outputs
+from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import open_session
 from tellapart.models.backend import has_gpu
+from tellapart.models.base_weights import bundled_graph
 from tellapart.models.transfer import base_of
 from tellapart.parallel import cores, in_order
 from tellapart.progress import Progress
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
 BOUND = 1e-3
 """Largest difference of a feature from Keras that an engine may have, relative to the largest feature."""
 
-BATCH = 4  # More pictures at once leave the processor's cache: EfficientNet-Lite0 was a tenth slower at 8.
+OUTPUT = "features"
+"""Name of what the graph of a base gives."""
+
+BATCH = 2  # More pictures at once leave the cache of a core: EfficientNet-Lite0 was a seventh slower at 4.
 _KEPT_SECONDS = 2.0
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -52,13 +56,13 @@ Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 class Engine:
     """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). width: of the features.
 
-    file: the base as ONNX where ONNX Runtime computes, else None.
+    many: several threads may compute at once, each on a core of its own.
     """
 
     name: str
     compute: Compute
     width: int
-    file: Path | None
+    many: bool = False
 
 
 def base_key(name: str, weights_digest: str, spec: ImageSpec) -> str:
@@ -81,48 +85,50 @@ def choose_engine(
         return np.asarray(base.predict_on_batch(batch), np.float32)
 
     if has_gpu():
-        return Engine("keras", in_keras, width, None)
-    kept = kept_engine(key)
+        return Engine("keras", in_keras, width)
+    file = _kept_file(key)
+    kept = _kept_engine(file)
     if kept is not None:
         return kept
     import onnx
 
-    file = _kept_file(key)
     progress.update("preparing the base", 0, 2)
     compared = pictures()
     try:
         with replacing(file) as neighbour:
             (theirs,) = outputs(base, compared)
-            onnx.save(convert_base(base), str(neighbour))
+            onnx.save(write_graph(base, [OUTPUT]), str(neighbour))
             progress.update("preparing the base", 1, 2)
-            compute = _in_onnxruntime(open_session(neighbour))
-            difference = float(np.abs(compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
+            engine = _in_onnxruntime(open_session(neighbour, threads=1))
+            difference = float(np.abs(engine.compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
             if not difference < BOUND:
                 raise ExportError(f"its features differ from Keras' by {difference:.1e} of the largest")
     except (ExportError, OSError) as error:
         progress.line(f"The base runs in Keras, which is slower: as an ONNX file it cannot be used ({error}).")
-        return Engine("keras", in_keras, width, None)
+        return Engine("keras", in_keras, width)
     finally:
         progress.update("preparing the base", 2, 2)
-    return Engine("onnxruntime", compute, width, file)
+    return engine
 
 
-def kept_engine(key: str) -> Engine | None:
-    """The base as it was converted before, or None; starts no Keras."""
-    file = _kept_file(key)
+def bundled_engine(name: str) -> Engine:
+    """A base that ships, by its graph, which needs no Keras."""
+    return _in_onnxruntime(open_session(bundled_graph(name), threads=1, ours=True))
+
+
+def _kept_engine(file: Path) -> Engine | None:
+    """The base as it was converted before, or None."""
     if not file.exists():
         return None
     try:
-        session = open_session(file)
-        (width,) = (int(found.shape[-1]) for found in session.get_outputs() if found.name == "features")
-        return Engine("onnxruntime", _in_onnxruntime(session), width, file)
+        return _in_onnxruntime(open_session(file, threads=1))
     except ExportError:
         file.unlink(missing_ok=True)
         return None
 
 
 def _kept_file(key: str) -> Path:
-    return cache_root() / "bases" / f"{key}-{OPSET}.onnx"
+    return cache_root() / "bases" / f"{key}.onnx"
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
@@ -188,12 +194,20 @@ def extract(
         views.show(pixels, [digests[row] for row in rows], chunk // count)
         return pixels
 
+    def compute(chunk: NDArray[np.int64]) -> NDArray[np.float32]:
+        return engine.compute(decode(chunk))
+
     chunks = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
     started = kept = time.perf_counter()
     done = 0
-    coming = in_order(decode, chunks, workers=cores(), ahead=4)
-    for chunk, pixels in zip(chunks, coming, strict=True):
-        found = engine.compute(pixels).astype(np.float16)
+    # A core that decodes and computes for itself waits for no other.
+    coming: Iterable[NDArray[np.float32]] = (
+        in_order(compute, chunks, workers=cores(), ahead=4)
+        if engine.many
+        else map(engine.compute, in_order(decode, chunks, workers=cores(), ahead=4))
+    )
+    for chunk, computed in zip(chunks, coming, strict=True):
+        found = computed.astype(np.float16)
         out[chunk] = found
         for place, row in zip(chunk, found, strict=True):
             cache.put(keys[place], row)
@@ -223,10 +237,10 @@ class Features:
         return self._features[rows].astype(np.float32)
 
 
-def _in_onnxruntime(session: onnxruntime.InferenceSession) -> Compute:
-    name = session.get_inputs()[0].name
+def _in_onnxruntime(session: onnxruntime.InferenceSession) -> Engine:
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
 
     def compute(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(session.run(["features"], {name: batch})[0])
+        return np.asarray(session.run([OUTPUT], {taken.name: batch})[0])
 
-    return compute
+    return Engine("onnxruntime", compute, int(given.shape[-1]), many=True)

@@ -6,7 +6,6 @@ In: Fitting, what the phases of a fit share, and Fitted, what came out of them. 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,13 +59,12 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Fitted:
-    """model: with the weights of `best`, a row of history. On a frozen base, base: that as ONNX, if it is at hand;
-    examples: the features of each split, in the order of its pictures, plain views first."""
+    """model: with the weights of `best`, a row of history. examples: on a frozen base, the features of each split, in
+    the order of its pictures, plain views first."""
 
     model: keras.Model
     best: Row
     stopped: str
-    base: Path | None = None
     examples: dict[Split, Examples] | None = None
 
 
@@ -87,7 +85,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     held = state.pictures["validation"]
     pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
     metadata = Metadata(catalog.task, spec, trust.thresholds, trust.temperature)
-    difference = export_onnx(final, metadata, run.onnx_file, pictures, means=trust.means, base=fitted.base)
+    difference = export_onnx(final, metadata, run.onnx_file, pictures, means=trust.means)
     progress.update("saving", 2, 2)
     split = _judged(catalog)
     if fitted.examples is None:
@@ -95,7 +93,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
             Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress
         )
     else:
-        # The base has seen these pictures, through the graph that is in the file now.
+        # The base has seen these pictures.
         features = fitted.examples[split].features.astype(np.float32)
         said = every_class(catalog.task, head_of(final).predict(features, verbose=0))
         evaluation, predictions = measure_rows(metadata, catalog, split, said, trust.distances(features))

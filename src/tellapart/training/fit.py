@@ -7,6 +7,7 @@ computed once; then, where it is wished, the top of the base learns too. Read by
 from __future__ import annotations
 
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,8 @@ from tellapart.data.checks import IMBALANCE
 from tellapart.data.duplicates import groups_of
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
-from tellapart.models.backend import choose_precision, start_keras
-from tellapart.models.base_weights import load_base, weights_digest
+from tellapart.models.backend import choose_precision, has_gpu, require_keras, start_keras
+from tellapart.models.base_weights import BUNDLED_DIGESTS, bundled_graph, load_base, weights_digest
 from tellapart.models.pretrained import Base
 from tellapart.models.registry import resolve
 from tellapart.models.transfer import freeze, head_of, unfreeze
@@ -30,7 +31,16 @@ from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, Row, Watch, best_row, compile_model, go_on, is_better
-from tellapart.training.features import Features, Views, base_key, choose_engine, extract, feature_cache
+from tellapart.training.features import (
+    Engine,
+    Features,
+    Views,
+    base_key,
+    bundled_engine,
+    choose_engine,
+    extract,
+    feature_cache,
+)
 from tellapart.training.finish import Fitted, Fitting, finish
 from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
 from tellapart.training.interruption import TIME_UP, CtrlC
@@ -122,12 +132,9 @@ def _prepare(
     ctrl_c: CtrlC,
     watch: Watch,
 ) -> Fitting:
-    """Everything that the first epoch needs; what was decided on the way goes into run.json."""
-    progress.update("starting TensorFlow", 0, 1)
-    keras = start_keras()
-    progress.update("starting TensorFlow", 1, 1)
+    """Everything that the phases share; what was decided on the way goes into run.json."""
+    require_keras()
     config, catalog, spec = run.config, run.catalog, run.spec
-    keras.utils.set_random_seed(config.seed)
     precision, reason = choose_precision(config.train.precision)
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")
@@ -176,6 +183,7 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
 
 def _from_nothing(state: Fitting) -> Fitted:
     """Epochs over the whole network."""
+    _start(state)
     model = state.build(state.precision)
     state.progress.line(f"{model.count_params():,} parameters, all of them to learn")
     epochs = _epochs_on_pictures(state, model, Checkpoint(state.run.checkpoint))
@@ -231,26 +239,52 @@ def _epochs(
 def _on_base(state: Fitting, base: Base) -> Fitted:
     """The head over the features of the frozen base; then, where it is wished, the top of the base as well."""
     config, progress = state.config, state.progress
+    ships = config.model.weights in ("auto", "imagenet") and bundled_graph(base.name).exists() and not has_gpu()
+    bundled = bundled_engine(base.name) if ships else None
+    examples = None
+    if bundled is not None and not config.train.fine_tune:
+        # Its features need no Keras, whose start takes one core as long as they take two.
+        with ThreadPoolExecutor(1) as beside:
+            started = beside.submit(start_keras)
+            examples = _examples(state, base_key(base.name, BUNDLED_DIGESTS[base.name], state.cache.spec), bundled)
+            started.result()
+    _start(state)
     model = state.build("float32")
     loaded = load_base(model, base, config.model.weights)
     unfreeze(model, config.train.fine_tune)  # more blocks than there are is told now, not after the head
     freeze(model)
     progress.line(f"{model.count_params():,} parameters; {loaded}")
     _note(state.run, f"the base has {loaded}")
-    key = base_key(base.name, weights_digest(model), state.cache.spec)
-    some = state.pictures["train"]
-    engine = choose_engine(model, key, lambda: some.take(np.arange(min(COMPARED_PICTURES, len(some)))), progress)
+    if examples is None:
+        some = state.pictures["train"]
+        compared = np.arange(min(COMPARED_PICTURES, len(some)))
+        key = base_key(base.name, weights_digest(model), state.cache.spec)
+        engine = bundled or choose_engine(model, key, lambda: some.take(compared), progress)
+        examples = _examples(state, key, engine)
+    best, stopped = _fit_head(state, model, examples)
+    fitted = Fitted(model, best, stopped, examples)
+    return _fine_tune(state, fitted) if config.train.fine_tune else fitted
+
+
+def _start(state: Fitting) -> None:
+    """Keras, if it is not there yet, and its random numbers."""
+    state.progress.update("starting TensorFlow", 0, 1)
+    start_keras().utils.set_random_seed(state.config.seed)
+    state.progress.update("starting TensorFlow", 1, 1)
+
+
+def _examples(state: Fitting, key: str, engine: Engine) -> dict[Split, Examples]:
+    """The features of each split; of the training pictures in every view."""
+    config = state.config
+    augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
+    examples: dict[Split, Examples] = {}
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
-        augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
-        examples: dict[Split, Examples] = {}
         for split, pictures in state.pictures.items():
             digests = [picture.digest for picture in state.catalog.split(split).pictures]
             views, stage = augmented if split == "train" else Views(), f"features, {split}"
-            found = extract(engine, pictures, digests, cache, progress, views, stage, state.ctrl_c.check)
+            found = extract(engine, pictures, digests, cache, state.progress, views, stage, state.ctrl_c.check)
             examples[split] = Examples(found, np.tile(state.labels[split], views.count))
-    best, stopped = _fit_head(state, model, examples)
-    fitted = Fitted(model, best, stopped, engine.file, examples)
-    return _fine_tune(state, fitted) if config.train.fine_tune else fitted
+    return examples
 
 
 def _fit_head(state: Fitting, model: keras.Model, examples: dict[Split, Examples]) -> tuple[Row, str]:

@@ -1,4 +1,4 @@
-"""Catalog -> what deep checks find with the base inside the package; TensorFlow is started only where it must be.
+"""Catalog -> what deep checks find with the base inside the package, which needs no Keras.
 
 The features are those that training keeps, under the same keys: whoever comes first computes them for both.
 Read by: api.
@@ -21,16 +21,14 @@ from tellapart.data.deep import Checked, Evidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
-from tellapart.models.base_weights import BUNDLED_DIGESTS, load_base
-from tellapart.models.pretrained import BASES
+from tellapart.models.base_weights import BUNDLED_DIGESTS
 from tellapart.progress import Progress
-from tellapart.task import ImageSpec, Task
+from tellapart.task import ImageSpec
 from tellapart.training.decide import decide
-from tellapart.training.features import Engine, base_key, choose_engine, extract, feature_cache, kept_engine
+from tellapart.training.features import base_key, bundled_engine, extract, feature_cache
 
 BASE = "efficientnet-lite0"
 _AT_ONCE = 64
-_COMPARED = 8
 
 
 def inspection_spec(config: Config, source: Source) -> ImageSpec:
@@ -42,7 +40,7 @@ def inspection_spec(config: Config, source: Source) -> ImageSpec:
 def look_into(catalog: Catalog, config: Config, cache: PixelCache, *, given: bool, progress: Progress) -> Checked:
     """The catalog with the findings of deep checks beside its own. cache: of its pixels, by `inspection_spec`.
 
-    given: whether the pictures came with their splits. Raises MissingExtraError and PictureError as `_inspect`.
+    given: whether the pictures came with their splits. Raises PictureError for a picture that changed or went away.
     """
     rows = tuple(picture for picture in catalog.pictures if not picture.error)
     limit = config.data.max_pixels
@@ -59,13 +57,8 @@ def look_into(catalog: Catalog, config: Config, cache: PixelCache, *, given: boo
 def _inspect(
     pictures: Pictures, rows: Sequence[Picture], cache: PixelCache, progress: Progress
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Features (n, width) and quality (n, 3) of the pictures of these rows. cache: of the pixels, for its limit.
-
-    Raises MissingExtraError where the base was never converted and the extra `train` is not installed, PictureError
-    for a picture that changed or went away.
-    """
-    key = base_key(BASE, BUNDLED_DIGESTS[BASE], cache.spec)
-    engine = kept_engine(key) or _converted(key, pictures, progress)
+    """Features (n, width) and quality (n, 3) of the pictures of these rows. cache: of the pixels, for its limit."""
+    key, engine = base_key(BASE, BUNDLED_DIGESTS[BASE], cache.spec), bundled_engine(BASE)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:
         found = extract(engine, pictures, [row.digest for row in rows], features, progress)
     quality = []
@@ -74,14 +67,3 @@ def _inspect(
         quality.append(measure_quality(pictures.take(some)))
         progress.update("looking at the pictures", int(some[-1]) + 1, len(pictures))
     return found, np.concatenate(quality)
-
-
-def _converted(key: str, pictures: Pictures, progress: Progress) -> Engine:
-    """The base started in Keras and, on a processor, converted once for all."""
-    from tellapart.models.build import build
-
-    progress.update("starting TensorFlow", 0, 1)
-    model = build(Task(("one", "other")), pictures.spec, ModelConfig(name=BASE))
-    progress.update("starting TensorFlow", 1, 1)
-    load_base(model, BASES[BASE], "auto")
-    return choose_engine(model, key, lambda: pictures.take(np.arange(min(_COMPARED, len(pictures)))), progress)

@@ -1,0 +1,114 @@
+"""A base inside the package -> its graph as ONNX, picture in and features out, beside its weights.
+
+    python tools/bundled_graph.py [NAME ...]
+
+The graph holds no large weights: it takes them from the safetensors file beside it, at the offsets where they stand
+there, and turns float16 into float32 and Keras' axes into ONNX'. So features need neither Keras nor a second copy of
+the weights. It is for pictures of any size. A test writes it anew and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import permutations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.inference.onnx_graph import write_graph
+from tellapart.models.backend import start_keras
+from tellapart.models.base_weights import bundled_file, bundled_graph
+from tellapart.models.pretrained import BASES, Base, scaled
+from tellapart.models.registry import ARCHITECTURES
+from tellapart.models.weights_file import load_weights
+from tellapart.training.features import OUTPUT
+
+if TYPE_CHECKING:
+    import onnx
+
+LARGE = 2
+"""Constants with fewer values stay in the graph."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    bundled = [name for name, base in BASES.items() if bundled_file(base).exists()]
+    parser.add_argument("names", nargs="*", default=bundled, metavar="NAME", help=", ".join(bundled))
+    for name in parser.parse_args().names:
+        bundled_graph(name).write_bytes(write(BASES[name]))
+
+
+def write(base: Base) -> bytes:
+    """The ONNX file of a base whose weights ship."""
+    graph = write_graph(_network(base), [OUTPUT])
+    _take_from(bundled_file(base), graph.graph)
+    return graph.SerializeToString(deterministic=True)
+
+
+def _network(base: Base) -> Any:
+    keras = start_keras()
+    row = ARCHITECTURES[base.name]
+    picture = keras.Input((None, None, 3), dtype="uint8", name="picture")
+    model = keras.Model(picture, row.body(scaled(picture, base.scaling), row.options()), name=base.name)
+    load_weights(model, bundled_file(base))
+    return model
+
+
+def _take_from(weights: Path, graph: onnx.GraphProto) -> None:
+    """Every large constant becomes a tensor of the file, as it stands there, and the nodes that make the constant."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    stored = _tensors(weights)
+    nodes, constants = [], []
+    for constant in graph.initializer:
+        value = numpy_helper.to_array(constant)
+        if value.size < LARGE or value.dtype != np.float32:
+            constants.append(constant)
+            continue
+        name, axes = _found(value, stored)
+        kept, offset = stored[name]
+        kind = TensorProto.FLOAT16 if kept.dtype == np.float16 else TensorProto.FLOAT
+        tensor = TensorProto(name=name, data_type=kind, dims=kept.shape, data_location=TensorProto.EXTERNAL)
+        for key, entry in (("location", weights.name), ("offset", offset), ("length", kept.nbytes)):
+            tensor.external_data.add(key=key, value=str(entry))
+        if all(name != other.name for other in constants):
+            constants.append(tensor)
+        wide = f"{constant.name}/wide"
+        nodes.append(helper.make_node("Cast", [name], [wide], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Transpose", [wide], [constant.name], perm=axes))
+    nodes += graph.node
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(constants)
+    graph.node.extend(nodes)
+
+
+def _found(value: NDArray[np.float32], stored: dict[str, tuple[NDArray[Any], int]]) -> tuple[str, tuple[int, ...]]:
+    """The tensor that has these values, and the order of its axes that gives them."""
+    for name, (kept, _) in stored.items():
+        if sorted(kept.shape) == sorted(value.shape):
+            for axes in permutations(range(kept.ndim)):
+                turned = kept.transpose(axes)
+                if turned.shape == value.shape and np.array_equal(turned.astype(np.float32), value):
+                    return name, axes
+    raise ValueError(f"No tensor of the weights has the values of a constant of shape {value.shape}.")
+
+
+def _tensors(path: Path) -> dict[str, tuple[NDArray[Any], int]]:
+    """Each tensor of a safetensors file and where its bytes begin."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    kinds = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+    found = {}
+    for name, entry in json.loads(content[8:start]).items():
+        if name != "__metadata__":
+            offset, end = (start + place for place in entry["data_offsets"])
+            values = np.frombuffer(content[offset:end], kinds[entry["dtype"]])
+            found[name] = values.reshape(entry["shape"]), offset
+    return found
+
+
+if __name__ == "__main__":
+    main()

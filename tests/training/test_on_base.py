@@ -137,7 +137,7 @@ def test_fine_tuning_that_harms_is_told_and_the_frozen_base_is_kept(
     assert "no gain on the validation split" in run.report_file.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("stage", ["features, train", "epoch 2/", "epoch 5/", "epoch 6/"])
+@pytest.mark.parametrize("stage", ["features, train", "epoch 2/", "epoch 6/"])
 def test_a_run_that_was_stopped_resumes_as_if_it_never_was(
     shapes: Path,
     tmp_path: Path,

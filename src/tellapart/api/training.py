@@ -55,8 +55,8 @@ def train(
 
     deadline = _deadline(budget)
     config = config or make_config(**known_options(options))
-    require_keras()
     require_trackers(config)
+    require_keras()
     if config.model.name != AUTO:
         resolve(config.model)  # what is wrong here is told before any picture is read
     require_weights(config.model.weights)

@@ -47,7 +47,8 @@ def test_the_heat_falls_on_the_patch_that_decides_the_class(name: str, trained: 
     assert heat.shape == inside.shape
     assert heat.min() >= 0
     np.testing.assert_allclose(heat.max(axis=(1, 2)), 1)
-    for found in (heat, np.maximum(occlusion(run.predictor(), seen, named), 0)):
+    covered = occlusion(run.predictor(), seen, named, steps=2)  # half the predictions of the usual 3
+    for found in (heat, np.maximum(covered, 0)):
         density, hottest = on_patch(found, inside)
         assert density > 2
         assert hottest > 0.5

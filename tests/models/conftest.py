@@ -27,23 +27,6 @@ def spec_of(base: Base) -> ImageSpec:
 
 
 @pytest.fixture(scope="session")
-def session_binary(base_name: str) -> Any:
-    """As `binary` gives it out."""
-    pytest.importorskip("keras")
-    from tellapart.models.build import build
-
-    return build(Task(("a", "b")), spec_of(BASES[base_name]), ModelConfig(name=base_name))
-
-
-@pytest.fixture
-def binary(session_binary: Any) -> Iterator[Any]:
-    """Two classes on the base; other weights that it is given are taken back."""
-    before = session_binary.get_weights()
-    yield session_binary
-    session_binary.set_weights(before)
-
-
-@pytest.fixture(scope="session")
 def twins(base_name: str) -> tuple[Any, Any]:
     """Three classes on the base in bfloat16, and its twin in float32; to be left as they are."""
     pytest.importorskip("keras")
@@ -52,6 +35,15 @@ def twins(base_name: str) -> tuple[Any, Any]:
     task, spec, config = Task(("a", "b", "c")), spec_of(BASES[base_name]), ModelConfig(name=base_name)
     fast = build(task, spec, config, "bfloat16")
     return fast, in_float32(fast, task, spec, config)
+
+
+@pytest.fixture
+def plain(twins: tuple[Any, Any]) -> Iterator[Any]:
+    """Three classes on the base in float32; other weights that it is given are taken back."""
+    model = twins[1]
+    before = model.get_weights()
+    yield model
+    model.set_weights(before)
 
 
 @pytest.fixture(scope="session")

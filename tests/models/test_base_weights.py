@@ -117,7 +117,7 @@ def test_the_files_of_the_table_are_those_that_keras_would_fetch(
 
 @pytest.mark.parametrize("layout", ["older", "newer"])
 def test_every_base_takes_the_weights_of_its_application_in_both_layouts(
-    base_name: str, layout: str, tmp_path: Path, application: Any, binary: Any
+    base_name: str, layout: str, tmp_path: Path, application: Any, plain: Any
 ) -> None:
     base = BASES[base_name]
     if layout == "older":
@@ -125,8 +125,8 @@ def test_every_base_takes_the_weights_of_its_application_in_both_layouts(
     else:
         path = tmp_path / "given.weights.h5"
         application.save_weights(path)
-    assert load_base(binary, base, str(path)) == f"the weights of {path}"
-    assert_same_weights(binary, application, reshaped=base.rebuild is not None)
+    assert load_base(plain, base, str(path)) == f"the weights of {path}"
+    assert_same_weights(plain, application, reshaped=base.rebuild is not None)
 
 
 def test_the_official_file_is_downloaded_once_and_kept_where_keras_keeps_it(serve, keras_home, tmp_path) -> None:

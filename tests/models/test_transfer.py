@@ -62,14 +62,14 @@ def test_the_parts_of_a_base_are_the_whole(base_name: str, with_head: Any) -> No
     np.testing.assert_allclose(np.asarray(head_of(with_head)(features)), np.asarray(with_head(pictures)), atol=1e-5)
 
 
-def test_every_base_has_the_blocks_that_its_authors_count(base_name: str, binary: Any) -> None:
-    assert len(blocks_of(binary)) == BLOCKS[base_name]
+def test_every_base_has_the_blocks_that_its_authors_count(base_name: str, plain: Any) -> None:
+    assert len(blocks_of(plain)) == BLOCKS[base_name]
 
 
-def test_the_blocks_of_a_base_hold_each_layer_once_in_order(binary: Any) -> None:
-    names = [[layer.name for layer in block] for block in blocks_of(binary)]
+def test_the_blocks_of_a_base_hold_each_layer_once_in_order(plain: Any) -> None:
+    names = [[layer.name for layer in block] for block in blocks_of(plain)]
     flat = [name for block in names for name in block]
-    assert sorted(flat) == sorted(layer.name for layer in base_of(binary).layers)
+    assert sorted(flat) == sorted(layer.name for layer in base_of(plain).layers)
     assert names[0][0] == "picture"
     assert flat[-1] == "pooling"
 

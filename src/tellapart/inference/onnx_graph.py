@@ -78,9 +78,12 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
         else:
             graph.add("Identity", [names[id(tensor)]], output=name)
         answers.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(tensor)))
-    made = helper.make_graph(graph.nodes, model.name, taken, answers, graph.constants)
+    bare = helper.make_graph(graph.nodes, model.name, taken, answers)
     opset = helper.make_opsetid("", OPSET)
-    return helper.make_model(made, opset_imports=[opset], ir_version=IR, producer_name="tellapart")
+    made = helper.make_model(bare, opset_imports=[opset], ir_version=IR, producer_name="tellapart")
+    while graph.constants:  # one by one, as each is copied: the weights stand in memory once
+        made.graph.initializer.append(graph.constants.pop(0))
+    return made
 
 
 def _shape(tensor: Any) -> list[int | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -166,7 +167,11 @@ def send(server: Server, request: bytes, whole: bool) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError), server.raw() as line:
         line.sendall(request)
         if not whole:
-            line.shutdown(socket.SHUT_WR)
+            try:
+                line.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:  # it has answered what came and is gone already
+                    raise
         answer = http.client.HTTPResponse(line)
         try:
             answer.begin()

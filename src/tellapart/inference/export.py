@@ -73,15 +73,11 @@ def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: b
     if tensor is None:
         return write_graph(whole, names)
     more = start_keras().Model(whole.input, [*whole.outputs, tensor])
-    return _inside(write_graph(more, [*names, MAP]), MAP)
-
-
-def _inside(graph: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The same, where the output of this name is a tensor inside."""
-    given = [output for output in graph.graph.output if output.name != name]
-    del graph.graph.output[:]
-    graph.graph.output.extend(given)
-    return graph
+    made = write_graph(more, [*names, MAP])
+    given = [output for output in made.graph.output if output.name != MAP]
+    del made.graph.output[:]
+    made.graph.output.extend(given)
+    return made
 
 
 def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -4,7 +4,8 @@ tf2onnx does the same for any network, by way of TensorFlow's graphs, and takes 
 EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our
 architectures are written here, from whatever Keras computes on. Whoever converts compares the outcome with Keras.
 
-Inside, pictures lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export.
+Inside, pictures lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export,
+formats, training.features, tools.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 In: the pictures of a split and the base. Out: float16 (pictures * views, width). A view is a picture as augmentation
 shows it; the first is the picture itself. What was computed is found by the digest of the picture, the base's weights,
 the ImageSpec and the view, so a changed file, base or augmentation is a miss. Extraction that was killed goes on where
-it stopped. Read by: fit.
+it stopped. Read by: fit, inspection.
 """
 
 from __future__ import annotations

@@ -32,11 +32,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the files out to the workers of pytest-xdist, which are to take their tests in order (--dist worksteal):
-    to each first those that hold slow tests, so that quick ones are left when a worker helps another out at the end."""
+    to each first those that hold slow tests, so that quick ones are left when a worker helps another out at the end.
+    What is asked of every base goes as if it were one file, so that a base is built once."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        files.setdefault(item.path, []).append(item)
+        of_bases = "base_name" in getattr(item, "fixturenames", ())
+        files.setdefault(Path("every base") if of_bases else item.path, []).append(item)
     slow = [path for path in files if any(item.get_closest_marker("slow") for item in files[path])]
     quick = [path for path in files if path not in slow]
     items[:] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,57 +29,67 @@ def spec_of(base: Base) -> ImageSpec:
 
 @pytest.fixture(scope="session")
 def twins(base_name: str) -> tuple[Any, Any]:
-    """Three classes on the base in bfloat16, and its twin in float32; to be left as they are."""
-    pytest.importorskip("keras")
+    """Three classes behind dense layers and dropout on the base in bfloat16, and its twin in float32; to be left as
+    they are. Their random weights are the same each time."""
+    keras = pytest.importorskip("keras")
     from tellapart.models.build import build, in_float32
 
-    task, spec, config = Task(("a", "b", "c")), spec_of(BASES[base_name]), ModelConfig(name=base_name)
+    keras.utils.set_random_seed(0)
+    config = ModelConfig(name=base_name, dense=[8], dropout=0.5)
+    task, spec = Task(("a", "b", "c")), spec_of(BASES[base_name])
     fast = build(task, spec, config, "bfloat16")
     return fast, in_float32(fast, task, spec, config)
 
 
 @pytest.fixture
-def plain(twins: tuple[Any, Any]) -> Iterator[Any]:
-    """Three classes on the base in float32; other weights that it is given are taken back."""
+def on_base(twins: tuple[Any, Any]) -> Iterator[Any]:
+    """The twin in float32; other weights that it is given are taken back."""
     model = twins[1]
     before = model.get_weights()
     yield model
     model.set_weights(before)
 
 
-@pytest.fixture(scope="session")
-def session_with_head(base_name: str) -> Any:
-    """As `with_head` gives it out, with the same random weights each time."""
-    keras = pytest.importorskip("keras")
-    from tellapart.models.build import build
-
-    keras.utils.set_random_seed(0)
-    config = ModelConfig(name=base_name, dense=[8], dropout=0.5)
-    return build(Task(("a", "b", "c")), spec_of(BASES[base_name]), config)
-
-
 @pytest.fixture
-def with_head(session_with_head: Any, sensitive: Any) -> Iterator[Any]:
-    """Three classes behind dense layers and dropout on the base, whose predictions depend on the picture."""
-    before, side = session_with_head.get_weights(), session_with_head.input.shape[1]
-    yield sensitive(session_with_head, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
-    session_with_head.set_weights(before)
+def sensitive_on_base(on_base: Any, sensitive: Any) -> Any:
+    """The same, with predictions that depend on the picture."""
+    side = on_base.input.shape[1]
+    return sensitive(on_base, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
+
+
+@dataclass(frozen=True)
+class Application:
+    model: Any
+    asked: list[tuple[str, str, str]]
+    """Name, address and checksum of the file that Keras would have fetched for its weights."""
 
 
 @pytest.fixture(scope="session")
-def application(base_name: str) -> Any:
+def application(base_name: str) -> Application:
     """The network of Keras Applications, with other weights than it begins with; to be left as it is."""
     if not BASES[base_name].application:
         pytest.skip("has no application in Keras")
-    return official(BASES[base_name])
+    pytest.importorskip("keras")
+    import keras
+    from keras.src.utils import file_utils
+
+    asked = []
+
+    def fetch(name: str, origin: str, **options: Any) -> str:
+        asked.append((name, origin, options.get("file_hash") or ""))
+        return name
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_utils, "get_file", fetch)
+        patch.setattr(keras.Model, "load_weights", lambda *_: None)
+        return Application(official(BASES[base_name], weights="imagenet", side=BASES[base_name].side), asked)
 
 
-def official(base: Base, top: bool = False) -> Any:
+def official(base: Base, top: bool = False, weights: str | None = None, side: int | None = None) -> Any:
     """The same, of any base; top: with the classes of ImageNet."""
     keras = pytest.importorskip("keras")
-    model = getattr(keras.applications, base.application)(
-        include_top=top, weights=None, input_shape=(base.smallest, base.smallest, 3)
-    )
+    side = side or base.smallest
+    model = getattr(keras.applications, base.application)(include_top=top, weights=weights, input_shape=(side, side, 3))
     rng = np.random.default_rng(1)
     model.set_weights([rng.uniform(0.5, 1, value.shape).astype(value.dtype) for value in model.get_weights()])
     return model

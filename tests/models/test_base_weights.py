@@ -28,7 +28,7 @@ from tellapart.models.base_weights import SERVER, load_base, weights_digest  # n
 from tellapart.models.build import build  # noqa: E402
 from tellapart.models.transfer import base_of  # noqa: E402
 from tellapart.models.weights_file import named_variables  # noqa: E402
-from tests.models.conftest import official  # noqa: E402
+from tests.models.conftest import Application, official  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights"
 PETS = Path(pixels.__file__).parent / "builtin" / "pets"
@@ -92,41 +92,29 @@ def assert_same_weights(model: keras.Model, other: keras.Model, reshaped: bool =
         np.testing.assert_array_equal(value, expected.reshape(value.shape) if reshaped else expected, strict=True)
 
 
-def test_the_files_of_the_table_are_those_that_keras_would_fetch(
-    base_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from keras.src.utils import file_utils
-
+def test_the_file_of_the_table_is_the_one_that_keras_would_fetch(base_name: str, application: Application) -> None:
     base = BASES[base_name]
-    asked = []
+    assert application.asked == [(base.file, f"{SERVER}{base.source}", base.checksum)]
 
-    def stop(name: str, origin: str, **options: object) -> None:
-        asked.append((name, origin, options.get("file_hash") or ""))
-        raise InterruptedError
 
-    monkeypatch.setattr(file_utils, "get_file", stop)
-    if base.application:
-        with pytest.raises(InterruptedError):
-            getattr(keras.applications, base.application)(
-                include_top=False, weights="imagenet", input_shape=(base.side, base.side, 3)
-            )
-        assert asked == [(base.file, SERVER + base.source, base.checksum)]
-    else:
-        assert not base.file
+def test_a_base_without_an_application_has_no_file_to_fetch() -> None:
+    assert {name for name, base in BASES.items() if not base.application} == {
+        name for name, base in BASES.items() if not base.file
+    }
 
 
 @pytest.mark.parametrize("layout", ["older", "newer"])
 def test_every_base_takes_the_weights_of_its_application_in_both_layouts(
-    base_name: str, layout: str, tmp_path: Path, application: Any, plain: Any
+    base_name: str, layout: str, tmp_path: Path, application: Application, on_base: Any
 ) -> None:
     base = BASES[base_name]
     if layout == "older":
-        path = write_older(application, tmp_path / base.file)
+        path = write_older(application.model, tmp_path / base.file)
     else:
         path = tmp_path / "given.weights.h5"
-        application.save_weights(path)
-    assert load_base(plain, base, str(path)) == f"the weights of {path}"
-    assert_same_weights(plain, application, reshaped=base.rebuild is not None)
+        application.model.save_weights(path)
+    assert load_base(on_base, base, str(path)) == f"the weights of {path}"
+    assert_same_weights(on_base, application.model, reshaped=base.rebuild is not None)
 
 
 def test_the_official_file_is_downloaded_once_and_kept_where_keras_keeps_it(serve, keras_home, tmp_path) -> None:

@@ -16,6 +16,7 @@ keras = pytest.importorskip("keras")
 
 from tellapart.models.build import build  # noqa: E402
 from tellapart.models.keras_file import open_keras  # noqa: E402
+from tellapart.models.transfer import base_of  # noqa: E402
 
 TWO = Task(("a", "b"))
 # The modules of keras.applications that have a scaling of their own for each application.
@@ -63,14 +64,14 @@ def test_every_base_scales_as_its_weights_were_trained(base_name: str) -> None:
     np.testing.assert_allclose(ours, theirs, atol=2e-6 * np.abs(theirs).max())
 
 
-def test_every_base_gives_probabilities_and_pooled_features(base_name: str, plain: Any) -> None:
-    values = np.asarray(plain(pictures(BASES[base_name].smallest)))
+def test_every_base_gives_probabilities_and_pooled_features(base_name: str, on_base: Any) -> None:
+    values = np.asarray(on_base(pictures(BASES[base_name].smallest)))
     assert values.shape == (3, 3)
     assert values.dtype == np.float32
     assert (values >= 0).all()
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
-    pooling = plain.get_layer("pooling")
-    assert plain.layers[-2] is pooling
+    pooling = on_base.get_layer("pooling")
+    assert base_of(on_base).layers[-1] is pooling
     assert len(pooling.output.shape) == 2
 
 
@@ -80,19 +81,19 @@ def test_two_classes_on_a_base_are_one_probability() -> None:
     assert ((values >= 0) & (values <= 1)).all()
 
 
-def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(plain: Any) -> None:
-    kinds = [type(layer).__name__ for layer in plain.layers]
+def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(on_base: Any) -> None:
+    kinds = [type(layer).__name__ for layer in on_base.layers]
     assert kinds.count("Rescaling") == 1
     assert not {"Normalization", "Lambda"} & set(kinds)
-    assert not any(isinstance(layer, keras.Model) for layer in plain.layers)
-    assert not any(layer.groups > 1 for layer in plain.layers if isinstance(layer, keras.layers.Conv2D))
+    assert not any(isinstance(layer, keras.Model) for layer in on_base.layers)
+    assert not any(layer.groups > 1 for layer in on_base.layers if isinstance(layer, keras.layers.Conv2D))
 
 
-def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, with_head: Any) -> None:
+def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive_on_base: Any) -> None:
     values = pictures(BASES[base_name].smallest)
-    with_head.save(tmp_path / "model.keras")
+    sensitive_on_base.save(tmp_path / "model.keras")
     loaded = open_keras(tmp_path / "model.keras")
-    np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(with_head(values)), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(sensitive_on_base(values)), atol=1e-5)
 
 
 def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str, twins: tuple[Any, Any]) -> None:

@@ -54,22 +54,24 @@ def normalisations(model: keras.Model) -> list[keras.Layer]:
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def test_the_parts_of_a_base_are_the_whole(base_name: str, with_head: Any) -> None:
+def test_the_parts_of_a_base_are_the_whole(base_name: str, sensitive_on_base: Any) -> None:
     side = BASES[base_name].smallest
     pictures = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
-    features = np.asarray(base_of(with_head)(pictures))
-    assert features.shape == (2, with_head.get_layer("pooling").output.shape[-1])
-    np.testing.assert_allclose(np.asarray(head_of(with_head)(features)), np.asarray(with_head(pictures)), atol=1e-5)
+    features = np.asarray(base_of(sensitive_on_base)(pictures))
+    assert features.shape == (2, sensitive_on_base.get_layer("pooling").output.shape[-1])
+    np.testing.assert_allclose(
+        np.asarray(head_of(sensitive_on_base)(features)), np.asarray(sensitive_on_base(pictures)), atol=1e-5
+    )
 
 
-def test_every_base_has_the_blocks_that_its_authors_count(base_name: str, plain: Any) -> None:
-    assert len(blocks_of(plain)) == BLOCKS[base_name]
+def test_every_base_has_the_blocks_that_its_authors_count(base_name: str, on_base: Any) -> None:
+    assert len(blocks_of(on_base)) == BLOCKS[base_name]
 
 
-def test_the_blocks_of_a_base_hold_each_layer_once_in_order(plain: Any) -> None:
-    names = [[layer.name for layer in block] for block in blocks_of(plain)]
+def test_the_blocks_of_a_base_hold_each_layer_once_in_order(on_base: Any) -> None:
+    names = [[layer.name for layer in block] for block in blocks_of(on_base)]
     flat = [name for block in names for name in block]
-    assert sorted(flat) == sorted(layer.name for layer in base_of(plain).layers)
+    assert sorted(flat) == sorted(layer.name for layer in base_of(on_base).layers)
     assert names[0][0] == "picture"
     assert flat[-1] == "pooling"
 

@@ -20,6 +20,7 @@ from tellapart import __version__
 from tellapart.cli.console import WRONG
 from tellapart.errors import TellapartError
 from tellapart.files import harmless
+from tellapart.models import backend
 
 PANELS = {
     "Begin": ("demo", "layouts", "check", "train"),
@@ -84,6 +85,7 @@ def run() -> None:
     """Entry point: an error that a user can mend is one message and exit code 2."""
     # Pictures are worked on side by side; OpenCV's own threads, which wait in a loop, would only take from that.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    backend.process_is_ours = True
     try:
         app()
     except TellapartError as error:

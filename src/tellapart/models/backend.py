@@ -6,7 +6,7 @@ Everything else is written against Keras alone. Read by: models, inference.expor
 from __future__ import annotations
 
 import gc
-import importlib.util
+import importlib
 import logging
 import os
 import sys
@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,12 @@ from typing import Any
 from tellapart.errors import require_extra
 
 _starting = threading.RLock()
+
+process_is_ours = False
+"""Set by the command line: nobody but us uses Keras here, so it may start without what it has for others."""
+
+_FOR_OTHERS = frozenset({"sklearn", "pandas", "matplotlib.pyplot"})
+"""What Keras imports, where it finds it, for wrappers, plots and data frames: a third of its start."""
 
 
 def start_keras() -> Any:
@@ -44,7 +51,7 @@ def _started() -> Any:
     if "keras" in sys.modules:
         return sys.modules["keras"]
     require_keras()
-    with warnings.catch_warnings(), _quiet(), _without_collecting():
+    with warnings.catch_warnings(), _quiet(), _without_collecting(), _without_what_is_for_others():
         # Old names inside the libraries are theirs to mend.
         warnings.simplefilter("ignore")
         import keras
@@ -66,6 +73,28 @@ def _without_collecting() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def _without_what_is_for_others() -> Iterator[None]:
+    """In a process of ours, what this thread imports is not found; other threads import as ever."""
+    finder = _NotFound(threading.get_ident())
+    if process_is_ours:
+        sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        if process_is_ours:
+            sys.meta_path.remove(finder)
+
+
+class _NotFound(MetaPathFinder):
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname in _FOR_OTHERS and threading.get_ident() == self.thread:
+            raise ModuleNotFoundError(f"{fullname} is left out as Keras starts", name=fullname)
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""How Keras starts, each time in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("keras")
+pytest.importorskip("pandas")
+
+
+def said_by(script: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_command_line_starts_keras_without_what_is_for_others_and_leaves_it_to_every_other_import() -> None:
+    script = """
+import sys, threading
+from tellapart.cli import main
+sys.argv = ["tellapart", "--version"]
+try:
+    main.run()
+except SystemExit:
+    pass
+from tellapart.models.backend import start_keras
+starting = threading.Thread(target=start_keras)
+starting.start()
+while "tensorflow" not in sys.modules:
+    pass
+import pandas
+starting.join()
+print(*(name for name in ("keras", "pandas", "sklearn", "matplotlib.pyplot") if name in sys.modules))
+import sklearn, matplotlib.pyplot
+print("found")
+"""
+    assert said_by(script)[-3:] == ["keras", "pandas", "found"]
+
+
+def test_in_a_process_of_somebody_else_keras_is_whole() -> None:
+    script = """
+from tellapart.models.backend import start_keras
+start_keras()
+from keras.src.trainers.data_adapters import array_slicing
+from keras.src.visualization import plot_image_gallery
+from keras.src.wrappers import sklearn_wrapper
+print(array_slicing.pandas.__name__, plot_image_gallery.plt.__name__, sklearn_wrapper.sklearn.__name__)
+"""
+    assert said_by(script) == ["pandas", "matplotlib.pyplot", "sklearn"]

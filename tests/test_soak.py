@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tests.untrusted.conftest import COMMAND
+from tests.command import COMMAND
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITE = """

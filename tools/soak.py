@@ -25,9 +25,9 @@ from pathlib import Path
 
 import tellapart as ta
 from tellapart.runs.versions import versions
+from tests.command import RUN
 from tools.soak_bench import (
     ON_BASE,
-    RUN,
     SMALL,
     Bench,
     Hurt,

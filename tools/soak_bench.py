@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tellapart as ta
+from tests.command import RUN
 from tests.conftest import make_shapes
 from tests.same_run import assert_same_run
 
-RUN = "from tellapart.cli.main import run; run()"
 SMALL = (
     "model.name=cnn", "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]",
     "model.dropout=0.3", "train.batch_size=4", "train.epochs=40", "train.patience=0", "train.learning_rate=0.003",

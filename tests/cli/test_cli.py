@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import tellapart as ta
+from tests.command import COMMAND
 
 # As errors, but for the one that pyproject.toml names.
 WARNINGS = "error,ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
 
 
 def call(*arguments: str | Path, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

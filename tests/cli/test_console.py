@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from tellapart.cli import main, options
-from tellapart.cli.console import show, table, typed
+from tellapart.cli.console import display, show, table, typed
 from tellapart.cli.main import COMMANDS, PANELS, app
 from tellapart.cli.rows import Output, format_by_suffix
 from tellapart.progress import BY_HAND, Lines
@@ -133,3 +134,11 @@ def test_ctrl_c_is_told_and_another_end_is_left_as_it_is(
     stopped = ends is KeyboardInterrupt
     assert ended.value.code == (130 if stopped else 3)
     assert ("stopped by Ctrl-C" in capsys.readouterr().err) is stopped
+
+
+def test_progress_goes_to_a_stream_of_a_host_that_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with display() as progress:
+        progress.line("here")
+    assert sys.stderr.getvalue() == "here\n"
+    assert not sys.stderr.closed

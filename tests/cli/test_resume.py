@@ -8,15 +8,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 import tellapart as ta
+from tests.command import STRICT
 
-COMMAND = [sys.executable, "-W", "error", "-c", "from tellapart.cli.main import run; run()", "predict"]
 SETTINGS = ["model.name=cnn", "image.height=24", "image.width=24", "model.filters=[4]", "model.dense=[4]"]
 
 
@@ -31,7 +30,7 @@ def run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
 
 
 def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, *map(str, arguments)], input=stdin, capture_output=True, check=False)
+    done = subprocess.run([*STRICT, "predict", *map(str, arguments)], input=stdin, capture_output=True, check=False)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
@@ -63,7 +62,7 @@ def test_killed_at_random_moments_it_ends_as_one_never_stopped(
         aim = len(wanted) * (kill + chance.random()) / 8
         with (
             given.open("rb") as paths,
-            subprocess.Popen([*COMMAND, str(run.path), "-", "--resume", str(killed)], stdin=paths) as process,
+            subprocess.Popen([*STRICT, "predict", str(run.path), "-", "--resume", str(killed)], stdin=paths) as process,
         ):
             until = time.monotonic() + 120
             while process.poll() is None and (not killed.exists() or killed.stat().st_size < aim):
@@ -120,7 +119,7 @@ def test_rows_stand_in_the_file_before_the_stream_ends(run: ta.Run, two_shapes: 
     pictures = [str(path) for path in sorted(two_shapes.rglob("*.png"))]
     out = tmp_path / "new" / "rows.jsonl"
     with subprocess.Popen(
-        [*COMMAND, str(run.path), "-", "--resume", str(out)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        [*STRICT, "predict", str(run.path), "-", "--resume", str(out)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         process.stdin.write("".join(f"{path}\n" for path in pictures).encode())

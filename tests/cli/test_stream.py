@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import IO
@@ -12,6 +11,7 @@ import psutil
 import pytest
 
 import tellapart as ta
+from tests.command import COMMAND
 
 COUNT = 20_000
 SETTINGS = ["model.name=cnn", "image.height=24", "image.width=24", "model.filters=[4]", "model.dense=[4]"]
@@ -30,10 +30,9 @@ def test_memory_of_a_stream_of_paths_is_flat_and_broken_files_do_not_end_it(two_
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     paths = [str(path).encode() for path in sorted(two_shapes.rglob("*.png"))]
     paths += [bytes(tmp_path / "broken.jpg"), bytes(tmp_path / "missing.jpg"), bytes(tmp_path), b"a\xffb\0c.jpg"]
-    command = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
     memory, errors, rows = [], 0, 0
     with subprocess.Popen(
-        [*command, "predict", run.path, "-", "--format", "csv"],
+        [*COMMAND, "predict", run.path, "-", "--format", "csv"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

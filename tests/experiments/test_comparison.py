@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tellapart.errors import RunError
 from tellapart.experiments.comparison import RunsComparison, compare_runs
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec, Task
+from tests.command import STRICT
 
 MakeRun = Callable[..., RunFolder]
 
@@ -235,7 +235,7 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(make_run: MakeRun, tmp_p
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", "from tellapart.cli.main import run; run()", *map(str, arguments)],
+        [*STRICT, *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "200"},

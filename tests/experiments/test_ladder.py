@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +28,7 @@ from tellapart.report.ladder import write_ladder
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
 from tellapart.training.interruption import TIME_UP
+from tests.command import COMMAND
 from tests.experiments.killed import kill_once_there
 
 pytest.importorskip("keras")
@@ -326,7 +326,7 @@ SETTINGS = ("train.epochs=6", "train.patience=0", "train.batch_size=4")
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", "from tellapart.cli.main import run; run()", "ladder", *map(str, arguments)],
+        [*COMMAND, "ladder", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tellapart.experiments.space import (
     start_values,
 )
 from tellapart.progress import Progress
+from tests.command import COMMAND
 from tests.experiments.killed import kill_once_there
 
 pytest.importorskip("keras")
@@ -98,7 +98,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_its_page(two_shapes: Pat
     place = tmp_path / "tune"
     options = [part for setting in SETTINGS for part in ("--set", setting)]
     start: Callable[..., subprocess.Popen[str]] = lambda *given: subprocess.Popen(  # noqa: E731
-        [sys.executable, "-c", "from tellapart.cli.main import run; run()", "tune", *map(str, given)],
+        [*COMMAND, "tune", *map(str, given)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     killed = start(two_shapes, "--budget", "30m", "--trials", "4", "--out", place, *options)

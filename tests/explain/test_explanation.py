@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from tellapart.explain import explanation
 from tellapart.explain.explanation import rank_correlation
 from tellapart.explain.figures import filters_figure, maps_figure
 from tellapart.explain.maps import Filters, feature_maps, first_filters
+from tests.command import COMMAND
 
 Trained = Callable[[str], ta.Run]
-
-COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
 
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

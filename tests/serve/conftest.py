@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
+from tests.command import STRICT
 
 httpx = pytest.importorskip("httpx")
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
-COMMAND = [sys.executable, "-W", "error", "-c", "from tellapart.cli.main import run; run()", "serve"]
 PATIENCE = 60.0
 
 
@@ -79,7 +78,7 @@ class Server:
 def start(*arguments: str | Path, environment: dict[str, str] | None = None) -> Server:
     """Start a server on a free port and wait until it says where it answers."""
     process = subprocess.Popen(
-        [*COMMAND, "--port", "0", *map(str, arguments)],
+        [*STRICT, "serve", "--port", "0", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},

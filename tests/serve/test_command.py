@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
+from tests.command import RUN
 
 
 def call(*arguments: str | Path, before: str = "") -> subprocess.CompletedProcess[str]:
-    script = f"{before}\nfrom tellapart.cli.main import run; run()"
+    script = f"{before}\n{RUN}"
     command = [sys.executable, "-c", script, "serve", "--port", "0", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 

@@ -25,6 +25,7 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
+from tests.command import COMMAND
 
 if TYPE_CHECKING:
     from tests.serve.conftest import Server
@@ -99,7 +100,7 @@ def test_a_server_that_is_killed_in_mid_request_starts_again_on_its_port(
 
 
 def test_a_port_that_is_taken_is_an_error_in_words(server: Server, run: ta.Run) -> None:
-    command = [sys.executable, "-c", "from tellapart.cli.main import run; run()", "serve", str(run.path)]
+    command = [*COMMAND, "serve", str(run.path)]
     done = subprocess.run([*command, "--port", str(server.address[1])], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Give another --host or --port" in done.stderr

@@ -6,7 +6,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -15,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
+from tests.command import COMMAND
 
 pytest.importorskip("keras")
 
-COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()", "train"]
 SETTINGS = (
     "model.name=cnn", "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]",
     "model.dropout=0.3",
@@ -27,7 +26,7 @@ SETTINGS = (
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen([*COMMAND, "train", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
+from tests.command import COMMAND
 from tests.conftest import draw
 
 SCRIPT = "<script>document.title='harm'</script>"
@@ -29,7 +30,6 @@ FORMULA = "=1+cmd|'/C calc'!A0"
 TERMINAL = "\x1b[2J\x9b31m\x07 $\\frac{ \u202ecod"
 IMAGE = '"><img src=x onerror="document.title=\'harm\'">{{7*7}}'
 HOSTILE = (SCRIPT, FORMULA, TERMINAL, IMAGE)
-COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
 SETTINGS = (
     "model.name=cnn", "model.filters=[4]", "model.dense=[4]", "image.height=24", "image.width=24", "train.epochs=2",
 )  # fmt: skip

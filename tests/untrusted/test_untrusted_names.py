@@ -21,9 +21,10 @@ from tellapart.api.ladder import ladder
 from tellapart.data.catalog import read_pictures
 from tellapart.errors import ConfigError
 from tellapart.files import harmless
+from tests.command import COMMAND
 from tests.conftest import draw
 from tests.report.browser import CHROMIUM, Browser
-from tests.untrusted.conftest import COMMAND, FORMULA, HOSTILE, SCRIPT, SETTINGS, TERMINAL
+from tests.untrusted.conftest import FORMULA, HOSTILE, SCRIPT, SETTINGS, TERMINAL
 
 pytest.importorskip("keras")
 

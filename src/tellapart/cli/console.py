@@ -47,9 +47,16 @@ def display() -> Iterator[Progress]:
         yield _LiveProgress(bar)
 
 
-def _own_stderr() -> TextIO:
+@contextmanager
+def _own_stderr() -> Iterator[TextIO]:
     """A handle of its own: libraries that are silenced while they start do not silence the display."""
-    return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors)
+    try:
+        handle = os.dup(sys.stderr.fileno())
+    except OSError:  # no file but a host's own stream, which nobody silences
+        yield sys.stderr
+        return
+    with os.fdopen(handle, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors) as stream:
+        yield stream
 
 
 class _LiveProgress(Progress):

@@ -83,6 +83,9 @@ def table() -> dict[str, tuple[bytes, np.ndarray]]:
         "webp": (encoded(rgb, "WEBP", quality=95), PHOTO),
         "gif": (encoded(rgb, "GIF"), PHOTO),
         "bmp": (encoded(rgb, "BMP"), PHOTO),
+        "tga": (encoded(rgb, "TGA"), PHOTO),
+        "ppm": (encoded(rgb, "PPM"), PHOTO),
+        "jpeg-2000": (encoded(rgb, "JPEG2000"), PHOTO),
         "gif-animated": (encoded(rgb, "GIF", save_all=True, append_images=[other]), PHOTO),
         "webp-animated": (encoded(rgb, "WEBP", quality=95, save_all=True, append_images=[other]), PHOTO),
     }

@@ -31,7 +31,19 @@ def test_every_encoding_of_one_photograph_gives_the_same_pixels(name: str, chann
 
 
 @pytest.mark.parametrize(
-    "name", ["png-rgb", "bmp", "tiff-16", "png-16", "tiff-16-big-endian", "tiff-32-integer", "tiff-float"]
+    "name",
+    [
+        "png-rgb",
+        "bmp",
+        "tga",
+        "ppm",
+        "jpeg-2000",
+        "tiff-16",
+        "png-16",
+        "tiff-16-big-endian",
+        "tiff-32-integer",
+        "tiff-float",
+    ],
 )
 def test_lossless_encodings_give_exactly_the_pixels_of_the_array(name: str) -> None:
     data, meant = TABLE[name]

@@ -189,3 +189,11 @@ def test_an_archive_without_pictures_is_named_as_the_user_named_it(tmp_path: Pat
     with pytest.raises(SourceError, match=r"a\.zip is empty") as error:
         read(archive)
     assert "cache" not in str(error.value)
+
+
+def test_what_is_not_read_is_told_of_an_archive_as_of_a_folder(tmp_path: Path) -> None:
+    content = zipped({**PICTURES, "dogs/2.NEF": b"raw", "dogs/1.mp4": b"film", "notes.txt": b"text"})
+    source = read(put(tmp_path / "photos.zip", content))
+    assert finding(source, "picture-not-read").paths == ("dogs/2.NEF",)
+    assert finding(source, "film-not-read").paths == ("dogs/1.mp4",)
+    assert not (source.root / "dogs/2.NEF").read_bytes()

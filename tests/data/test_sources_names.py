@@ -11,6 +11,7 @@ import pytest
 from tellapart.data.sources import open_row
 from tellapart.data.sources.listing import PICTURE_SUFFIXES
 from tellapart.errors import ConfigError, SourceError
+from tellapart.inference.pictures import find_pictures
 from tests.data.folders import fill, finding, read, table
 
 
@@ -41,6 +42,26 @@ def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
     source = read(tmp_path)
     assert [row.path for row in source.rows] == ["a/1.jpg", "b/1.jpg"]
     assert not source.findings
+
+
+def test_camera_raw_drawings_and_films_are_told_and_not_those_beside_the_picture_they_became(tmp_path: Path) -> None:
+    fill(tmp_path, ["a/1.jpg", "a/1.CR2", "a/2.NEF", "b/1.jpg", "b/1.MOV", "b/notes.txt", "b/deep/3.nef", "b/d.svg"])
+    source = read(tmp_path)
+    assert [row.path for row in source.rows] == ["a/1.jpg", "b/1.jpg"]
+    pictures, films = finding(source, "picture-not-read"), finding(source, "film-not-read")
+    assert pictures.paths == ("a/2.NEF", "b/d.svg", "b/deep/3.nef")
+    assert pictures.meaning == "3 pictures of a kind that is not read: 2 .nef, 1 .svg."
+    assert pictures.severity == "warning"
+    assert films.paths == ("b/1.MOV",)
+    assert films.severity == "note"
+
+
+def test_where_all_is_camera_raw_it_says_what_to_do(tmp_path: Path) -> None:
+    fill(tmp_path, ["a/1.CR2", "b/2.CR2"])
+    with pytest.raises(SourceError, match=r"2 other files \(2 \.cr2\)\. Export them as JPEG or PNG"):
+        read(tmp_path)
+    with pytest.raises(SourceError, match=r"holds no picture .* Export them as JPEG or PNG"):
+        list(find_pictures([tmp_path]))
 
 
 def test_odd_names_are_plain_names(tmp_path: Path) -> None:

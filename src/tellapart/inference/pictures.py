@@ -39,8 +39,8 @@ def find_pictures(names: Iterable[str | os.PathLike[str]], stdin: TextIO | None 
 
 
 def _inside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    found = list_folder(folder, name).pictures
-    if not found:
-        raise SourceError(f"{name} holds no picture (.jpg, .png ...).")
-    for relative in found:
+    listing = list_folder(folder, name)
+    if not listing.pictures:
+        raise SourceError(f"{name} holds no picture (.jpg, .png ...). {listing.advice}".rstrip())
+    for relative in listing.pictures:
         yield f"{name.rstrip(os.sep)}{os.sep}{relative}", folder / relative

@@ -4,8 +4,8 @@ Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is 
 ordered table READERS. Pictures are listed, never opened, and nothing of the user is written, moved or deleted.
 Read by: api.read. What is decided here:
 
-- Pictures: jpg jpeg jpe png gif bmp webp tif tiff ppm pgm heic heif avif, in any case (.JPG). One that cannot be
-  decoded becomes a broken row later, not here.
+- Pictures: jpg jpeg jpe jfif png gif bmp webp tif tiff ppm pgm pbm pnm tga jp2 heic heif avif, in any case (.JPG).
+  One that cannot be decoded becomes a broken row later, not here. Camera raw, drawings and films are a finding.
 - Passed over: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
 - Links to files and folders are followed, each real folder is entered once; a link to nothing is a finding.
 - Paths stay as they are on the disk, undecodable bytes included; class names are composed (NFC), so a class written in
@@ -140,11 +140,9 @@ def _read_folder(folder: Path, name: str, config: DataConfig, empty: str = "is e
         reasons.append(f"  {reader.name:<14} {outcome}")
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
         raise SourceError(f"{name} {empty}.\n{LAYOUTS}")
-    advice = (
-        f"\nName the archive to read it: {listing.archives[0]}" if listing.archives and not listing.pictures else ""
-    )
     raise SourceError(
-        f"{name} has no layout that is known. It holds {listing.describe()}.{advice}\n"
+        f"{name} has no layout that is known. It holds {listing.describe()}. {listing.advice}".rstrip()
+        + "\n"
         + "\n".join(reasons)
         + f"\n{LAYOUTS}"
     )

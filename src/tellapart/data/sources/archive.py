@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, ignored, kind_of
+from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, ignored, kind_of, unread
 from tellapart.errors import SourceError
 from tellapart.files import cache_root
 
@@ -154,6 +154,9 @@ class _Unpacking:
                     self._write(member, place)
                     if kind == "archive":
                         nested.append((place, f"{member.name} inside {name}"))
+                elif unread(parts[-1]):  # its name alone, so that it is told as in a folder
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.touch()
         except _DAMAGED as error:
             raise SourceError(_why_not(archive, name, str(error).partition("\n")[0].rstrip(":."))) from None
         except NotImplementedError as error:

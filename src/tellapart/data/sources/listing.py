@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +22,23 @@ from tellapart.errors import SourceError
 Kind = Literal["picture", "table", "idx", "archive", "names", ""]
 
 PICTURE_SUFFIXES = frozenset(
-    ("jpg", "jpeg", "jpe", "png", "gif", "bmp", "webp", "tif", "tiff", "ppm", "pgm", "heic", "heif", "avif")
-)
+    (
+        "jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "webp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga",
+        "jp2", "heic", "heif", "avif",
+    )
+)  # fmt: skip
+UNREAD_SUFFIXES = {
+    **dict.fromkeys(
+        (
+            "cr2", "cr3", "crw", "nef", "nrw", "arw", "sr2", "srf", "dng", "orf", "rw2", "raf", "pef", "srw", "x3f",
+            "3fr", "iiq", "psd", "xcf", "jxl", "svg", "exr", "hdr", "dcm",
+        ),
+        "picture",
+    ),
+    **dict.fromkeys(("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "3gp"), "film"),
+}  # fmt: skip
+"""What shows something all the same: camera raw, drawings, scans; films."""
+_EXPORT = "Export them as JPEG or PNG beside the originals."
 TABLE_SUFFIXES = frozenset(("csv", "tsv", "parquet"))
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 IDX_NAME = re.compile(r"(?P<part>.+)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?", re.IGNORECASE)
@@ -46,6 +62,15 @@ def kind_of(name: str) -> Kind:
     if lower == "labels.txt":
         return "names"
     return "idx" if IDX_NAME.fullmatch(name) else ""
+
+
+def unread(name: str) -> str:
+    """`picture` or `film` for what shows something and is not read, else empty.
+
+    >>> unread("DSC_1.NEF"), unread("clip.mp4"), unread("cat.jpg")
+    ('picture', 'film', '')
+    """
+    return UNREAD_SUFFIXES.get(name.lower().rpartition(".")[2], "")
 
 
 def ignored(name: str) -> bool:
@@ -95,6 +120,15 @@ class Listing:
     others: Counter[str]
     findings: tuple[Finding, ...]
 
+    @property
+    def advice(self) -> str:
+        """What to do where there is no picture; empty where nothing is known to help."""
+        if self.pictures:
+            return ""
+        if self.archives:
+            return f"Name the archive to read it: {self.archives[0]}"
+        return _EXPORT if any(found.kind == "picture-not-read" for found in self.findings) else ""
+
     @cached_property
     def by_folder(self) -> dict[str, tuple[str, ...]]:
         """Pictures by the folder that directly holds them; "" is the root."""
@@ -140,6 +174,7 @@ class _Walk:
     seen_again: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     no_file: list[str] = field(default_factory=list)
+    unread: dict[str, list[str]] = field(default_factory=lambda: {"picture": [], "film": []})
 
     def folder(self, place: str, prefix: str) -> list[tuple[str, str]]:
         """Take in one folder; gives the folders inside. A real folder that was seen before is not entered again."""
@@ -169,6 +204,8 @@ class _Walk:
             (self.found[kind] if _is_file(entry) else self.no_file).append(prefix + entry.name)
         else:
             self.others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122 - likewise
+            if shows := unread(entry.name):
+                self.unread[shows].append(prefix + entry.name)
         return None
 
     def findings(self) -> tuple[Finding, ...]:
@@ -183,11 +220,31 @@ class _Walk:
                 "It is read once.",
             ),
         )
-        return tuple(
+        named = (
             Finding(kind, severity, _ordered(paths), f"{counted(len(paths), 'name')}: each {meaning}.", done)  # type: ignore[arg-type]
             for paths, kind, severity, meaning, done in notes
             if paths
         )
+        return (*named, *self._of_unread())
+
+    def _of_unread(self) -> Iterator[Finding]:
+        # A camera writes IMG_1.JPG beside IMG_1.CR2, a telephone beside IMG_1.MOV: that is one picture, and it is read.
+        read = {path.rpartition(".")[0] for path in self.found["picture"]}
+        alone = [path for path in self.unread["picture"] if path.rpartition(".")[0] not in read]
+        for severity, kind, paths, done in (
+            ("warning", "picture", alone, f"Left out. {_EXPORT}"),
+            ("note", "film", self.unread["film"], "Left out. If they are meant, save single frames as pictures."),
+        ):
+            if paths:
+                suffixes = Counter(path.rpartition(".")[2].lower() for path in paths)
+                which = ", ".join(f"{number} .{suffix}" for suffix, number in suffixes.most_common())
+                yield Finding(
+                    f"{kind}-not-read",
+                    severity,  # type: ignore[arg-type]
+                    _ordered(paths),
+                    f"{counted(len(paths), kind)} of a kind that is not read: {which}.",
+                    done,
+                )
 
 
 def list_folder(root: Path, name: str = "") -> Listing:

@@ -17,11 +17,12 @@ def test_an_option_that_is_mistyped_is_named_with_the_nearest() -> None:
         ta.tune("photos", modle="cnn")
 
 
-def test_a_place_that_is_taken_is_told_before_the_pictures_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["train", "ladder", "tune"])
+def test_a_place_that_is_taken_is_told_before_the_pictures_are_read(command: str, tmp_path: Path) -> None:
     (tmp_path / "my run").mkdir()
     (tmp_path / "my run" / "notes.txt").write_text("x", encoding="utf-8")
     with pytest.raises(RunError, match=r"exists and is not empty.*--resume '.*my run'"):
-        ta.train(tmp_path / "no pictures", out=tmp_path / "my run")
+        getattr(ta, command)(tmp_path / "no pictures", out=tmp_path / "my run")
 
 
 def test_weights_that_are_not_there_are_told_before_the_pictures_are_read(tmp_path: Path) -> None:

@@ -52,10 +52,12 @@ def ladder(
     >>> found.choice.recommended in ("dense", "conv"), found.n
     (True, 18)
     """
-    from tellapart.experiments.ladder import create_ladder
+    from tellapart.experiments.ladder import KIND, create_ladder
 
     started = time.monotonic()
     wanted = chosen(rungs)
+    if out:
+        KIND.require_free(Path(out))
     catalog, image = _shared_catalog(data, config or Config(), settings, cache_limit, progress)
     made = create_ladder(
         Path(out) if out else fresh_path(Path("runs"), "ladder"),

@@ -56,13 +56,15 @@ def tune(
     >>> found.start.name, found.best.name in ("trial-1", "trial-2"), found.tune.best_file.name
     ('trial-1', True, 'best.toml')
     """
-    from tellapart.experiments.tune import create_tune
+    from tellapart.experiments.tune import KIND, create_tune
     from tellapart.training.track import require_trackers
 
     started = time.monotonic()
     require_extra("Searching for a better configuration", "tune", "optuna")
     config = config or make_config(**known_options(options))
     require_trackers(config)
+    if out:
+        KIND.require_free(Path(out))
     start, catalog = _start(data, config, cache_limit, progress)
     made = create_tune(
         Path(out) if out else fresh_path(Path("runs"), "tune"),

@@ -23,9 +23,13 @@ class Kind:
     noun: str
     command: str
 
+    def require_free(self, folder: Path) -> None:
+        """Raises RunError where something is in the place already: to be asked before any picture is read."""
+        require_free(folder, self.noun, self.command)
+
     def create(self, folder: Path, write: Callable[[], None]) -> None:
         """Write the first record. Raises RunError where something is in the place already."""
-        require_free(folder, self.noun, self.command)
+        self.require_free(folder)
         try:
             write()
         except OSError as error:

@@ -13,6 +13,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.errors import RunError, TellapartError, TrainingError
+from tellapart.models.backend import start_keras
 from tellapart.progress import Progress
 from tellapart.training import interruption
 from tellapart.training.epochs import best_row
@@ -64,6 +65,21 @@ def test_a_finished_run_holds_everything_its_design_names(trained: ta.Run) -> No
     assert {p.name for p in trained.figures.iterdir()} == {
         "accuracy.svg", "loss.svg", "confusion.svg", "reliability.svg", "coverage.svg",
     }  # fmt: skip
+
+
+def test_a_step_is_traced_once_for_each_size_of_batch(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras, traced = start_keras(), []
+    step = keras.Model.train_step
+
+    def noted(model: Any, data: Any) -> Any:
+        traced.append(data[0].shape[0])
+        return step(model, data)
+
+    monkeypatch.setattr(keras.Model, "train_step", noted)
+    train(shapes, tmp_path / "run", "train.epochs=2")
+    assert traced == [8, None]
 
 
 def test_a_small_network_learns_three_shapes(trained: ta.Run) -> None:

@@ -56,7 +56,6 @@ class Checkpoint:
         """Put the newest epoch into a compiled model, optimizer included; returns the epoch, 0 if there is none."""
         epoch = self.state["epoch"]
         if epoch:
-            model.optimizer.build(model.trainable_variables)
             _read(self.folder / f"weights-{epoch}.safetensors", model.variables)
             _read(self.folder / f"optimizer-{epoch}.safetensors", model.optimizer.variables)
         return epoch

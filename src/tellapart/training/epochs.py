@@ -154,6 +154,11 @@ def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(made[train.optimizer](), loss, metrics=[accuracy])
+    # Variables that appear as a step is traced would have it traced twice.
+    model.optimizer.build(model.trainable_variables)
+    nothing = np.zeros((1, model.output.shape[-1]), np.float32)
+    model.compute_metrics(None, nothing, nothing)
+    model.reset_metrics()
 
 
 def best_row(history: Sequence[Row], monitor: str) -> Row:

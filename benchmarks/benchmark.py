@@ -18,7 +18,8 @@ Figures = dict[str, float]
 class Setting:
     """What all ways of a benchmark share.
 
-    folder: `all/CLASS/*` holds the pictures, `split/{train,validation,test}/CLASS/*` the same ones again, in splits.
+    folder: `all/CLASS/*` holds the pictures, `split/{train,validation,test}/CLASS/*` the same ones again, in splits;
+    beside them lies what several benchmarks are prepared with.
     work: a folder of the benchmark's own, kept from `prepare` to the last repeat. epochs: of a training; the first is
     the warm-up. smoke: figures of any quality, soon.
     """

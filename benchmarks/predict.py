@@ -17,17 +17,23 @@ ONE_BY_ONE = 100  # the tutorials' loop is slow: its time for each picture does 
 
 
 def train_a_run(setting: Setting) -> None:
-    """The run that is predicted with; its accuracy does not matter here."""
+    """The run that is predicted with, once for all benchmarks that do; its accuracy does not matter here."""
+    if run_of(setting).exists():
+        return
     import tellapart as ta
 
-    ta.train(setting.folder / "split", recipe="cats-dogs-64", epochs=1, out=setting.work / "run")
+    ta.train(setting.folder / "split", recipe="cats-dogs-64", epochs=1, out=run_of(setting))
+
+
+def run_of(setting: Setting) -> Path:
+    return setting.folder / "run"
 
 
 def ours(setting: Setting) -> Figures:
     from tellapart.inference.predictor import Predictor
 
     paths = setting.pictures()
-    predictor = Predictor(setting.work / "run" / "model.onnx")
+    predictor = Predictor(run_of(setting) / "model.onnx")
     list(predictor.predict(paths[:1]))
     started = time.perf_counter()
     predictions = list(predictor.predict(paths))
@@ -72,11 +78,11 @@ def image_dataset(setting: Setting) -> Figures:
 
 
 def from_the_shell(setting: Setting) -> Figures:
-    return {"value": seconds_of([*console_script(), "predict", str(setting.work / "run"), str(setting.pictures()[0])])}
+    return {"value": seconds_of([*console_script(), "predict", str(run_of(setting)), str(setting.pictures()[0])])}
 
 
 def script_from_the_shell(setting: Setting) -> Figures:
-    return {"value": seconds_of([sys.executable, "-c", _SCRIPT, str(setting.work / "run"), str(setting.pictures()[0])])}
+    return {"value": seconds_of([sys.executable, "-c", _SCRIPT, str(run_of(setting)), str(setting.pictures()[0])])}
 
 
 _SCRIPT = f"""

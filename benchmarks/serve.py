@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from benchmarks.benchmark import Figures, Setting
+from benchmarks.predict import run_of
 from benchmarks.start import console_script
 
 CLIENTS = 8
@@ -44,7 +45,7 @@ def bare_engine(setting: Setting) -> Figures:
     from tellapart.inference.predictor import Predictor
 
     pictures = [(path.name, path.read_bytes()) for path in setting.pictures()]
-    predictor = Predictor(setting.work / "run" / "model.onnx")
+    predictor = Predictor(run_of(setting) / "model.onnx")
     list(predictor.predict_named(pictures[:10], batch_size=4))
     started = time.perf_counter()
     # As the server does; on this network quicker than batches of 32.
@@ -107,7 +108,7 @@ def _load(
 def tellapart_server(setting: Setting) -> Iterator[str]:
     """The address of `tellapart serve`."""
     port = _free_port()
-    with _server([*console_script(), "serve", str(setting.work / "run"), "--port", str(port)], port) as url:
+    with _server([*console_script(), "serve", str(run_of(setting)), "--port", str(port)], port) as url:
         yield url
 
 
@@ -115,7 +116,7 @@ def tellapart_server(setting: Setting) -> Iterator[str]:
 def plain_server(setting: Setting) -> Iterator[str]:
     """The address of the plain server."""
     port = _free_port()
-    command = [sys.executable, "-m", "benchmarks.plain_server", str(setting.work / "run"), str(port)]
+    command = [sys.executable, "-m", "benchmarks.plain_server", str(run_of(setting)), str(port)]
     with _server(command, port) as url:
         yield url
 

@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = (
-    "train", "pretrained", "another-head", "scan", "second-start", "predict", "predict-base", "predict-stream",
-    "predict-one", "serve", "serve-waiting", "start", "memory",
+SERVED = ("serve", "serve-waiting")
+TOGETHER = (
+    ("train",), ("pretrained", "another-head"), ("scan", "second-start"), ("predict", "predict-one", *SERVED),
+    ("predict-base",), ("predict-stream",), ("start",), ("memory",),
 )  # fmt: skip
+"""Benchmarks that are prepared alike are run by one command."""
+SLOW = pytest.mark.slow
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,29 +42,32 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name != "start" else name for name in NAMES]
-)
-def test_a_benchmark_gives_a_figure_for_us_and_every_peer(name: str, photos: Path) -> None:
-    if name.startswith("serve") and shutil.which("wrk") is None:
-        pytest.skip("wrk is not installed")
-    done = benchmarks(name, "--smoke", "--json", "--data", str(photos))
+def rows() -> list[object]:
+    return [pytest.param(names, id=" ".join(names), marks=() if names == ("start",) else SLOW) for names in TOGETHER]
+
+
+@pytest.mark.parametrize("names", rows())
+def test_a_benchmark_gives_a_figure_for_us_and_every_peer(names: tuple[str, ...], photos: Path) -> None:
+    if shutil.which("wrk") is None:  # the load generator
+        names = tuple(name for name in names if name not in SERVED)
+    done = benchmarks(*names, "--smoke", "--json", "--data", str(photos))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["pictures"] == 30
-    assert list(told["benchmarks"]) == [name]
-    ours, *peers = told["benchmarks"][name]["rows"]
-    assert ours["ratio"] is None
-    assert peers
-    there = [peer for peer in peers if not peer["missing"]]
-    assert all(peer["ratio"] > 0 for peer in there)
-    assert all(row["median"] > 0 and len(row["values"]) == 1 for row in (ours, *there))
-    assert all("No module named" in peer["missing"] for peer in peers if peer not in there)
+    assert tuple(told["benchmarks"]) == names
+    for name in names:
+        ours, *peers = told["benchmarks"][name]["rows"]
+        assert ours["ratio"] is None
+        assert peers
+        there = [peer for peer in peers if not peer["missing"]]
+        assert all(peer["ratio"] > 0 for peer in there)
+        assert all(row["median"] > 0 and len(row["values"]) == 1 for row in (ours, *there))
+        assert all("No module named" in peer["missing"] for peer in peers if peer not in there)
 
 
 def test_every_benchmark_of_the_table_is_tested_here() -> None:
     listed = " ".join(benchmarks("--help").stdout.split()).partition("all of ")[2].partition(" options:")[0]
-    assert listed == ", ".join(NAMES)
+    assert sorted(listed.split(", ")) == sorted(name for names in TOGETHER for name in names)
 
 
 def test_a_name_that_no_benchmark_has_is_refused_with_the_names_there_are() -> None:

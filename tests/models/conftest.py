@@ -88,8 +88,11 @@ def application(base_name: str) -> Application:
 def official(base: Base, top: bool = False, weights: str | None = None, side: int | None = None) -> Any:
     """The same, of any base; top: with the classes of ImageNet."""
     keras = pytest.importorskip("keras")
-    side = side or base.smallest
-    model = getattr(keras.applications, base.application)(include_top=top, weights=weights, input_shape=(side, side, 3))
+    from tellapart.models.backend import without_collecting
+
+    shape = (side or base.smallest,) * 2 + (3,)
+    with without_collecting():
+        model = getattr(keras.applications, base.application)(include_top=top, weights=weights, input_shape=shape)
     rng = np.random.default_rng(1)
-    model.set_weights([rng.uniform(0.5, 1, value.shape).astype(value.dtype) for value in model.get_weights()])
+    model.set_weights([(1 + rng.random(value.shape, np.float32)) / 2 for value in model.get_weights()])
     return model

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
 from tellapart.models import pretrained
-from tellapart.models.backend import start_keras
+from tellapart.models.backend import start_keras, without_collecting
 from tellapart.models.registry import resolve
 from tellapart.task import ImageSpec, Task
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
+@without_collecting()
 def build(task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "float32") -> keras.Model:
     """A fresh network. precision: `float32`, or `bfloat16` for arithmetic (the weights stay float32).
 

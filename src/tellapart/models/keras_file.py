@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.errors import RunError
-from tellapart.models.backend import start_keras
+from tellapart.models.backend import start_keras, without_collecting
 from tellapart.models.weights_file import elsewhere
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _LONGEST = 1 << 26  # bytes of a configuration: the largest network's has a million
 
 
+@without_collecting()
 def open_keras(path: str | os.PathLike[str]) -> keras.Model:
     """The network of a .keras file, not compiled. Raises RunError for a file that tellapart did not write so."""
     path = Path(path)

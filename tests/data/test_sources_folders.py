@@ -213,3 +213,30 @@ def test_real_collections(name: str, n: int, labels: set[str]) -> None:
     assert len(source.rows) == n
     assert {row.label for row in source.rows} == labels
     assert not source.findings
+
+
+@pytest.mark.parametrize(
+    ("files", "inside", "label"),
+    [
+        (["cats/1.jpg", "cats/2.jpg"], "", "cats"),
+        (["cats/1.jpg", "cats/2.jpg"], "cats", "cats"),
+        (["old/cats/1.jpg"], "old", "cats"),
+        (["1.jpg", "cats/2.jpg"], "", "cats"),
+        (["dogs/young/1.jpg", "dogs/young/2.jpg"], "dogs", "dogs/young"),
+    ],
+)
+def test_one_class_is_enough_where_it_is_known(files: list[str], inside: str, label: str, tmp_path: Path) -> None:
+    fill(tmp_path, files)
+    source = read_source(tmp_path / inside, DataConfig(), known=("cats", "dogs", "young", "dogs/young"))
+    assert {row.label for row in source.rows} == {label}
+    with pytest.raises(SourceError, match="two classes"):
+        read(tmp_path / inside)
+    with pytest.raises(SourceError, match="its name is none of the classes x, y"):
+        read_source(tmp_path / inside, DataConfig(), known=("x", "y"))
+
+
+def test_where_classes_are_known_test_pictures_alone_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label,split\n1.jpg,cats,test\n")
+    fill(tmp_path, ["1.jpg"])
+    source = read_source(tmp_path / "labels.csv", DataConfig(), known=("cats", "dogs"))
+    assert [(row.label, row.split) for row in source.rows] == [("cats", "test")]

@@ -50,7 +50,7 @@ def test_camera_raw_drawings_and_films_are_told_and_not_those_beside_the_picture
     assert [row.path for row in source.rows] == ["a/1.jpg", "b/1.jpg"]
     pictures, films = finding(source, "picture-not-read"), finding(source, "film-not-read")
     assert pictures.paths == ("a/2.NEF", "b/d.svg", "b/deep/3.nef")
-    assert pictures.meaning == "3 pictures of a kind that is not read: 2 .nef, 1 .svg."
+    assert pictures.meaning == "3 pictures in a format that is not read: 2 .nef, 1 .svg."
     assert pictures.severity == "warning"
     assert films.paths == ("b/1.MOV",)
     assert films.severity == "note"

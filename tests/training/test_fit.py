@@ -337,6 +337,16 @@ def test_evaluating_other_pictures_matches_classes_by_name(trained: ta.Run, shap
         trained.evaluate(other)
 
 
+@pytest.mark.parametrize("inside", ["", "square"])
+def test_pictures_of_one_class_are_enough_to_evaluate(
+    inside: str, trained: ta.Run, shapes: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(shapes / "square", tmp_path / "new" / "square")
+    evaluation = trained.evaluate(tmp_path / "new" / inside)
+    assert evaluation.confusion.sum(axis=1).tolist() == [0, 20, 0]
+    assert evaluation.per_class[1].recall.value == evaluation.accuracy.value
+
+
 def test_the_best_epoch_is_the_earliest_of_equals() -> None:
     rows = [{"epoch": i, "val_accuracy": v} for i, v in enumerate((0.5, 0.8, 0.8), start=1)]
     assert best_row(rows, "val_accuracy")["epoch"] == 2

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.api.pictures import task_of
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
@@ -21,6 +20,7 @@ from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
 from tellapart.runs.summary import RunSummary, select, summarize
+from tellapart.task import Task
 
 if TYPE_CHECKING:
     import keras
@@ -106,7 +106,8 @@ def summarize_runs(
 def evaluate(
     run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = BY_HAND
 ) -> Evaluation:
-    """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name.
+    """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name; those of
+    one class are enough.
 
     >>> evaluation = ta.evaluate("runs/pets")
     >>> evaluation.n, evaluation.confusion.shape, evaluation.accuracy.low <= evaluation.accuracy.value
@@ -121,11 +122,13 @@ def evaluate(
         catalog = data
     else:
         config = folder.config
-        source = read_source(data, config.data)
+        source = read_source(data, config.data, known=folder.task.classes)
         pictures = scan(source, max_pixels=config.data.max_pixels, progress=progress)
         if split not in {picture.split for picture in pictures}:
             pictures = tuple(replace(picture, split=split) for picture in pictures)
-        catalog = Catalog(source.root, task_of(pictures), pictures)
+        # The pictures may be of one class alone; a class that the network lacks is told by who measures.
+        unknown = sorted({picture.label for picture in pictures} - set(folder.task.classes))
+        catalog = Catalog(source.root, Task((*folder.task.classes, *unknown)), pictures)
     evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
     seen = seen_before(folder.catalog.pictures, split if data is None else "test")
     return told_of_leaks(evaluation, folder.task, catalog, split, predictions, seen)

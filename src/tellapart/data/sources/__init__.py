@@ -70,22 +70,25 @@ LAYOUTS = "Four layouts work, as a folder, a zip or a tar:\n" + "\n".join(
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
 
-def read_source(data: str | os.PathLike[str] | pandas.DataFrame, config: DataConfig) -> Source:
-    """Understand what was named as data. An archive is unpacked into the cache first, once.
+def read_source(
+    data: str | os.PathLike[str] | pandas.DataFrame, config: DataConfig, known: tuple[str, ...] = ()
+) -> Source:
+    """Understand what was named as data. An archive is unpacked into the cache first, once. known: the classes of a
+    network that the pictures are for; then pictures of one of them are enough, in any split.
 
     Raises SourceError if it is not there or holds no labelled pictures of two classes: the message says what was found
     and shows the layouts that work; ConfigError for a data.label_pattern that is wrong.
     """
     if is_frame(data):
-        return settled(read_frame(data, config), "DataFrame")
+        return settled(read_frame(data, config), "DataFrame", known)
     if not isinstance(data, (str, os.PathLike)):
         raise SourceError(f"Given {type(data).__name__} as data; expected a path, builtin:NAME or a pandas DataFrame.")
     path = _located(os.fspath(data))
     if path.is_dir():
-        return _read_folder(path, str(data), config)
+        return _read_folder(path, str(data), config, known)
     kind = kind_of(path.name)
     if kind == "table":
-        return settled(read_table_file(path, config), str(data))
+        return settled(read_table_file(path, config), str(data), known)
     if kind == "picture":
         raise SourceError(
             f"{data} is a single picture. Name the folder, archive or table that holds pictures of each class."
@@ -93,7 +96,7 @@ def read_source(data: str | os.PathLike[str] | pandas.DataFrame, config: DataCon
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config, "is empty, or holds neither pictures nor tables")
+    source = _read_folder(folder, str(data), config, known, "is empty, or holds neither pictures nor tables")
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -130,13 +133,15 @@ def _looked_in(path: Path) -> str:
     return "" if path.is_absolute() else f" in {Path.cwd()}"
 
 
-def _read_folder(folder: Path, name: str, config: DataConfig, empty: str = "is empty") -> Source:
-    listing = list_folder(folder, name)
+def _read_folder(
+    folder: Path, name: str, config: DataConfig, known: tuple[str, ...], empty: str = "is empty"
+) -> Source:
+    listing = replace(list_folder(folder, name), known=known)
     reasons = []
     for reader in READERS:
         outcome = reader.read(listing, config)
         if isinstance(outcome, Source):
-            return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name)
+            return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name, known)
         reasons.append(f"  {reader.name:<14} {outcome}")
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
         raise SourceError(f"{name} {empty}.\n{LAYOUTS}")

@@ -9,13 +9,14 @@ class called `test` beside others remains a class.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from tellapart.config import DataConfig
 from tellapart.data.catalog import Split
 from tellapart.data.findings import Finding
 from tellapart.data.sources.listing import Listing, counted, label_text
 from tellapart.data.sources.source import Row, Source
-from tellapart.errors import SourceError
+from tellapart.errors import SourceError, some
 
 # test1 is the name in Kaggle's dogs-vs-cats archive.
 SPLIT_NAMES: dict[str, Split] = {
@@ -113,10 +114,16 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
     places: dict[str, tuple[Split | None, str]] = {folder: (None, below(base, folder)) for folder in listing.by_folder}
     labels = {label for _, label in places.values()} - {""}
     if len(labels) < 2:
-        held = labels.pop() if labels else base
         if not listing.pictures:
             return "there are no pictures"
-        return f"pictures lie in one folder only{f', {held!r}' if held else ''}; a classifier needs two classes"
+        held = next(iter(labels), base)
+        known = _known_class(listing, held)
+        if not known:
+            where, needed = f", {held!r}" if held else "", "a classifier needs two classes"
+            if listing.known:
+                needed = f"its name is none of the classes {some(listing.known, 5)}"
+            return f"pictures lie in one folder only{where}; {needed}"
+        places = {folder: (None, label or ("" if labels else known)) for folder, (_, label) in places.items()}
     source = _source(listing, places, "class folders")
     hidden = tuple(sorted(f for f in listing.by_folder if any(map(split_named, below(base, f).split("/")[1:]))))
     if not hidden:
@@ -124,6 +131,12 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
     meaning = f"{counted(len(hidden), 'class')} with the name of a split within the path."
     done = "Taken as classes. If they are splits, name the folder above them, or put the splits above the classes."
     return replace(source, findings=(*source.findings, Finding("split-below-class", "warning", hidden, meaning, done)))
+
+
+def _known_class(listing: Listing, folder: str) -> str:
+    """The class, known already, that the path of a folder ends with, the root's own name included; "" for none."""
+    path = class_name(f"/{Path(listing.name).name}/{folder}".rstrip("/"))
+    return max((name for name in listing.known if path.endswith(f"/{name}")), key=len, default="")
 
 
 def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layout: str) -> Source:

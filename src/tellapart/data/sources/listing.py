@@ -107,7 +107,8 @@ def counted(number: int, word: str) -> str:
 class Listing:
     """What lies below a folder. Paths are relative to root with forward slashes, as on the disk, in natural order.
 
-    name: what the user called it (an archive's name where root is an unpacked one). others: suffix -> count.
+    name: what the user called it (an archive's name where root is an unpacked one). others: suffix -> count. known:
+    classes that somebody knows already, of which one alone is enough.
     """
 
     root: Path
@@ -119,6 +120,7 @@ class Listing:
     archives: tuple[str, ...]
     others: Counter[str]
     findings: tuple[Finding, ...]
+    known: tuple[str, ...] = ()
 
     @property
     def advice(self) -> str:
@@ -233,7 +235,12 @@ class _Walk:
         alone = [path for path in self.unread["picture"] if path.rpartition(".")[0] not in read]
         for severity, kind, paths, done in (
             ("warning", "picture", alone, f"Left out. {_EXPORT}"),
-            ("note", "film", self.unread["film"], "Left out. If they are meant, save single frames as pictures."),
+            (
+                "note",
+                "film",
+                self.unread["film"],
+                "Left out. If they are meant, save frames of them as pictures.",
+            ),
         ):
             if paths:
                 suffixes = Counter(path.rpartition(".")[2].lower() for path in paths)
@@ -242,7 +249,7 @@ class _Walk:
                     f"{kind}-not-read",
                     severity,  # type: ignore[arg-type]
                     _ordered(paths),
-                    f"{counted(len(paths), kind)} of a kind that is not read: {which}.",
+                    f"{counted(len(paths), kind)} in a format that is not read: {which}.",
                     done,
                 )
 

@@ -15,6 +15,10 @@ from tests.command import COMMAND
 
 # As errors, but for the one that pyproject.toml names.
 WARNINGS = "error,ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+NAMES = (
+    "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "tune", "export", "serve",
+    "report", "runs", "models", "recipes", "layouts", "fetch",
+)  # fmt: skip
 
 
 def call(*arguments: str | Path, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -46,44 +50,12 @@ def run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
 def test_help_names_every_command() -> None:
     shown = call("--help")
     assert shown.returncode == 0
-    for name in (
-        "demo",
-        "check",
-        "train",
-        "evaluate",
-        "predict",
-        "explain",
-        "compare",
-        "ladder",
-        "tune",
-        "report",
-        "runs",
-        "models",
-        "recipes",
-        "layouts",
-    ):
+    for name in NAMES:
         assert name in shown.stdout
     assert call("--version").stdout.strip() == f"tellapart {ta.__version__}"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "demo",
-        "check",
-        "train",
-        "evaluate",
-        "predict",
-        "explain",
-        "compare",
-        "ladder",
-        "tune",
-        "report",
-        "runs",
-        "models",
-        "recipes",
-    ],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_explains_itself(name: str) -> None:
     shown = call(name, "--help")
     assert shown.returncode == 0

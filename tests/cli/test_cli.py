@@ -139,6 +139,23 @@ def test_train_prints_progress_to_stderr_and_the_answer_to_stdout(two_shapes: Pa
     assert not lines, "the libraries' start-up reports are kept from the user"
 
 
+def test_predicting_a_folder_tells_what_is_left_out_of_it(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(next(two_shapes.rglob("*.png")).read_bytes())
+    (folder / "film.mp4").touch()
+    shown = call("predict", run.path, folder)
+    assert shown.returncode == 0
+    assert "1 film in a format that is not read: 1 .mp4. Left out." in shown.stderr
+    (folder / "2.NEF").touch()
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    shown = call("predict", run.path, folder)
+    assert shown.returncode == 1
+    assert "1 picture in a format that is not read: 1 .nef. Left out. Export them as JPEG or PNG" in shown.stderr
+    assert "It is left out. (gone.jpg)" in shown.stderr
+    assert len(shown.stdout.splitlines()) == 1
+
+
 def test_evaluate_gives_the_figures_of_the_run(run: ta.Run) -> None:
     shown = call("evaluate", run.path, "--format", "json")
     assert json.loads(shown.stdout)["test"]["accuracy"] == run.metrics["test"]["accuracy"]

@@ -15,6 +15,7 @@ from tellapart.cli.console import NEEDS_PERSON, display
 from tellapart.cli.rows import Output
 
 if TYPE_CHECKING:
+    from tellapart.data.findings import Finding
     from tellapart.inference.predictor import Prediction, Predictor
     from tellapart.progress import Progress
 
@@ -39,12 +40,12 @@ def command(
 ) -> None:
     """Predict pictures, in the order given. A picture that cannot be read is a row with its error.
 
-    Exit code 1: some picture could not be read.
+    Exit code 1: some picture could not be read, or was left out.
     """
     from tellapart.cli.predict_resume import format_of, resumed
     from tellapart.cli.rows import format_by_suffix, write
-    from tellapart.errors import ConfigError
-    from tellapart.files import replacing
+    from tellapart.errors import ConfigError, some
+    from tellapart.files import harmless, replacing
     from tellapart.inference.pictures import find_pictures
 
     if resume is not None and out is not None:
@@ -55,7 +56,8 @@ def command(
     shown = out is None and resume is None and sys.stdout.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
-    given = find_pictures(pictures, sys.stdin)
+    left_out: list[Finding] = []
+    given = find_pictures(pictures, sys.stdin, told=left_out.append)
     classes = predictor.task.classes
     if resume is not None:
         with resumed(Path(resume), predictor, output) as earlier:
@@ -82,6 +84,10 @@ def command(
             else f"{errors:,} pictures could not be read; their rows say"
         )
         print(f"tellapart: {count} why", file=sys.stderr)
+    for finding in left_out:
+        words = f"{finding.meaning} {finding.done} ({some(finding.paths, 3)})"
+        print(f"tellapart: {harmless(words)}", file=sys.stderr)
+    if errors or any(finding.needs_person for finding in left_out):
         raise typer.Exit(NEEDS_PERSON)
 
 

@@ -235,6 +235,12 @@ def test_one_class_is_enough_where_it_is_known(files: list[str], inside: str, la
         read_source(tmp_path / inside, DataConfig(), known=("x", "y"))
 
 
+def test_a_folder_whose_name_ends_like_a_known_class_is_none(tmp_path: Path) -> None:
+    fill(tmp_path, ["bobcats/1.jpg"])
+    with pytest.raises(SourceError, match="'bobcats'; its name is none of the classes cats, dogs"):
+        read_source(tmp_path, DataConfig(), known=("cats", "dogs"))
+
+
 def test_where_classes_are_known_test_pictures_alone_are_enough(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label,split\n1.jpg,cats,test\n")
     fill(tmp_path, ["1.jpg"])

@@ -31,7 +31,7 @@ UNREAD_SUFFIXES = {
     **dict.fromkeys(
         (
             "cr2", "cr3", "crw", "nef", "nrw", "arw", "sr2", "srf", "dng", "orf", "rw2", "raf", "pef", "srw", "x3f",
-            "3fr", "iiq", "psd", "xcf", "jxl", "svg", "exr", "hdr", "dcm",
+            "3fr", "iiq", "psd", "xcf", "jxl", "svg", "exr", "dcm",
         ),
         "picture",
     ),
@@ -235,12 +235,7 @@ class _Walk:
         alone = [path for path in self.unread["picture"] if path.rpartition(".")[0] not in read]
         for severity, kind, paths, done in (
             ("warning", "picture", alone, f"Left out. {_EXPORT}"),
-            (
-                "note",
-                "film",
-                self.unread["film"],
-                "Left out. If they are meant, save frames of them as pictures.",
-            ),
+            ("note", "film", self.unread["film"], "Left out. If they are meant, save frames of them as pictures."),
         ):
             if paths:
                 suffixes = Counter(path.rpartition(".")[2].lower() for path in paths)

@@ -14,6 +14,7 @@ from tellapart.cli import main, options
 from tellapart.cli.console import display, show, table, typed
 from tellapart.cli.main import COMMANDS, PANELS, app
 from tellapart.cli.rows import Output, format_by_suffix
+from tellapart.models import backend
 from tellapart.progress import BY_HAND, Lines
 
 
@@ -128,6 +129,7 @@ def test_ctrl_c_is_told_and_another_end_is_left_as_it_is(
         raise ends
 
     monkeypatch.setattr(main, "app", other)
+    monkeypatch.setattr(backend, "process_is_ours", False)  # put back, as this process is pytest's
     monkeypatch.setattr(sys, "argv", ["tellapart"])
     with pytest.raises(SystemExit) as ended:
         main.run()

@@ -69,8 +69,7 @@ def application(base_name: str) -> Application:
     """The network of Keras Applications, with other weights than it begins with; to be left as it is."""
     if not BASES[base_name].application:
         pytest.skip("has no application in Keras")
-    pytest.importorskip("keras")
-    import keras
+    keras = pytest.importorskip("keras")
     from keras.src.utils import file_utils
 
     asked = []

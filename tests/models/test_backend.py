@@ -29,7 +29,7 @@ except SystemExit:
 from tellapart.models.backend import start_keras
 starting = threading.Thread(target=start_keras)
 starting.start()
-while "tensorflow" not in sys.modules:
+while starting.is_alive() and "tensorflow" not in sys.modules:
     pass
 import pandas
 starting.join()

@@ -81,19 +81,20 @@ def without_collecting() -> Iterator[None]:
 @contextmanager
 def _without_what_is_for_others() -> Iterator[None]:
     """In a process of ours, what this thread imports is not found; other threads import as ever."""
-    finder = _NotFound(threading.get_ident())
-    if process_is_ours:
-        sys.meta_path.insert(0, finder)
+    if not process_is_ours:
+        yield
+        return
+    finder = _NotFound()
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        if process_is_ours:
-            sys.meta_path.remove(finder)
+        sys.meta_path.remove(finder)
 
 
 class _NotFound(MetaPathFinder):
-    def __init__(self, thread: int) -> None:
-        self.thread = thread
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
 
     def find_spec(self, fullname: str, *_: object) -> None:
         if fullname in _FOR_OTHERS and threading.get_ident() == self.thread:

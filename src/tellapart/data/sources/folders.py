@@ -123,7 +123,8 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
             if listing.known:
                 needed = f"its name is none of the classes {some(listing.known, 5)}"
             return f"pictures lie in one folder only{where}; {needed}"
-        places = {folder: (None, label or ("" if labels else known)) for folder, (_, label) in places.items()}
+        if not labels:
+            places = dict.fromkeys(places, (None, known))
     source = _source(listing, places, "class folders")
     hidden = tuple(sorted(f for f in listing.by_folder if any(map(split_named, below(base, f).split("/")[1:]))))
     if not hidden:

@@ -10,13 +10,12 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from tellapart.data.findings import Finding
+from tellapart.data.findings import Finding, Severity
 from tellapart.errors import SourceError
 
 Kind = Literal["picture", "table", "idx", "archive", "names", ""]
@@ -211,42 +210,31 @@ class _Walk:
         return None
 
     def findings(self) -> tuple[Finding, ...]:
-        notes = (
-            (self.unreadable, "unreadable-folder", "error", "cannot be read", "What is in it is left out."),
-            (self.no_file, "not-a-file", "error", "is a link to nothing, or no regular file", "It is left out."),
-            (
-                self.seen_again,
-                "seen-again",
-                "note",
-                "leads to a folder that was read under another name",
-                "It is read once.",
-            ),
+        pictures, films = self._unread_alone(), self.unread["film"]
+        closed = ": each cannot be read"
+        no_file = ": each is a link to nothing, or no regular file"
+        again = ": each leads to a folder that was read under another name"
+        odd = " in a format that is not read: "
+        frames = "Left out. If they are meant, save frames of them as pictures."
+        notes: tuple[tuple[list[str], str, Severity, str, str, str], ...] = (
+            (self.unreadable, "unreadable-folder", "error", "name", closed, "What is in it is left out."),
+            (self.no_file, "not-a-file", "error", "name", no_file, "It is left out."),
+            (self.seen_again, "seen-again", "note", "name", again, "It is read once."),
+            (pictures, "picture-not-read", "warning", "picture", odd + _suffixes(pictures), f"Left out. {_EXPORT}"),
+            (films, "film-not-read", "note", "film", odd + _suffixes(films), frames),
         )
-        named = (
-            Finding(kind, severity, _ordered(paths), f"{counted(len(paths), 'name')}: each {meaning}.", done)  # type: ignore[arg-type]
-            for paths, kind, severity, meaning, done in notes
+        return tuple(
+            Finding(kind, severity, _ordered(paths), f"{counted(len(paths), noun)}{meaning}.", done)
+            for paths, kind, severity, noun, meaning, done in notes
             if paths
         )
-        return (*named, *self._of_unread())
 
-    def _of_unread(self) -> Iterator[Finding]:
-        # A camera writes IMG_1.JPG beside IMG_1.CR2, a telephone beside IMG_1.MOV: that is one picture, and it is read.
+    def _unread_alone(self) -> list[str]:
+        """A camera writes IMG_1.JPG beside IMG_1.CR2: that is one picture, and it is read."""
+        if not self.unread["picture"]:
+            return []
         read = {path.rpartition(".")[0] for path in self.found["picture"]}
-        alone = [path for path in self.unread["picture"] if path.rpartition(".")[0] not in read]
-        for severity, kind, paths, done in (
-            ("warning", "picture", alone, f"Left out. {_EXPORT}"),
-            ("note", "film", self.unread["film"], "Left out. If they are meant, save frames of them as pictures."),
-        ):
-            if paths:
-                suffixes = Counter(path.rpartition(".")[2].lower() for path in paths)
-                which = ", ".join(f"{number} .{suffix}" for suffix, number in suffixes.most_common())
-                yield Finding(
-                    f"{kind}-not-read",
-                    severity,  # type: ignore[arg-type]
-                    _ordered(paths),
-                    f"{counted(len(paths), kind)} in a format that is not read: {which}.",
-                    done,
-                )
+        return [path for path in self.unread["picture"] if path.rpartition(".")[0] not in read]
 
 
 def list_folder(root: Path, name: str = "") -> Listing:
@@ -271,6 +259,12 @@ def list_folder(root: Path, name: str = "") -> Listing:
 
 def _ordered(paths: list[str]) -> tuple[str, ...]:
     return tuple(sorted(paths, key=natural_key))
+
+
+def _suffixes(paths: list[str]) -> str:
+    """How many there are of each suffix, most first."""
+    counts = Counter(path.rpartition(".")[2].lower() for path in paths)
+    return ", ".join(f"{number} .{suffix}" for suffix, number in counts.most_common())
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -11,26 +10,12 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tests.command import COMMAND
+from tests.command import COMMAND, call
 
-# As errors, but for the one that pyproject.toml names.
-WARNINGS = "error,ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 NAMES = (
     "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "tune", "export", "serve",
     "report", "runs", "models", "recipes", "layouts", "fetch",
 )  # fmt: skip
-
-
-def call(*arguments: str | Path, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=stdin,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", "PYTHONWARNINGS": WARNINGS},
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tellapart.data.corrections import corrected, read_corrections
 from tellapart.data.deep import Checked
 from tellapart.data.fetch import fetch as fetch_data
 from tellapart.data.scan import scan
-from tellapart.data.sources import read_source
+from tellapart.data.sources import read_source, refuse_unused
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.splits import assign_splits
@@ -99,6 +99,7 @@ def check(
 def source_of(data: Any, config: Config) -> Source:
     """The labelled pictures, with the corrections of the configuration."""
     source = read_source(data, config.data)
+    refuse_unused(source, config.data, data)
     if config.data.corrections is None:
         return source
     path = Path(config.data.corrections)

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tellapart.api.options import make_config
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
-from tellapart.data.sources import read_source
-from tellapart.errors import RunError
+from tellapart.data.sources import read_source, refuse_unused
+from tellapart.errors import ConfigError, PictureError, RunError, SourceError
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.progress import BY_HAND, Progress
+from tellapart.runs.relocate import relocate
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
@@ -51,9 +53,11 @@ class Run(RunFolder):
         """The network in ONNX Runtime; imports no TensorFlow."""
         return Predictor(self.require(self.onnx_file, "exported network"), threads=threads)
 
-    def evaluate(self, data: Any = None, *, split: Split = "test", progress: Progress = BY_HAND) -> Evaluation:
-        """Figures with intervals on a split of the run's own pictures, or on all pictures of `data`."""
-        return evaluate(self.path, data, split=split, progress=progress)
+    def evaluate(
+        self, data: Any = None, *, split: Split | None = None, progress: Progress = BY_HAND, **options: Any
+    ) -> Evaluation:
+        """The same as `tellapart.evaluate`."""
+        return evaluate(self.path, data, split=split, progress=progress, **options)
 
     def predict(self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Prediction]:
         """The same as `tellapart.predict`."""
@@ -74,13 +78,21 @@ class Run(RunFolder):
         return explain(self, picture, label=label, out=out, progress=progress)
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+def open_run(
+    path: str | os.PathLike[str], *, data: str | os.PathLike[str] | None = None, progress: Progress = BY_HAND
+) -> Run:
     """A run that is there. Raises RunError for a missing, foreign or damaged folder.
 
-    >>> ta.open_run("runs/pets").evaluate().n
+    data: where its pictures are now, if they were moved: a folder or an archive. They are checked by their digests, and
+    the run keeps the place; RunError where they are others.
+
+    >>> ta.open_run("runs/pets", data="photos").evaluate().n
     18
     """
-    return Run(open_folder(path).path)
+    folder = open_folder(path)
+    if data is not None:
+        relocate(folder, data, progress=progress)
+    return Run(folder.path)
 
 
 def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
@@ -104,34 +116,76 @@ def summarize_runs(
 
 
 def evaluate(
-    run: str | os.PathLike[str], data: Any = None, *, split: Split = "test", progress: Progress = BY_HAND
+    run: str | os.PathLike[str],
+    data: Any = None,
+    *,
+    split: Split | None = None,
+    progress: Progress = BY_HAND,
+    **options: Any,
 ) -> Evaluation:
-    """Evaluate a run on a split of its own pictures, or on every usable picture of other data, by class name; those of
-    one class are enough.
+    """Evaluate a run on a split of its own pictures (default: test), or on other data, by class name.
+
+    data: as in `read`, or a Catalog; pictures of one class are enough. Every usable picture counts, unless `split`
+    names one of its splits or the source itself has a test split; `notes` then says how many of all. options: fields of
+    config.data that say how the labels of `data` are found, such as label_column; without any, the
+    run's own. Raises SourceError for a class that the run does not know or a split without a picture.
 
     >>> evaluation = ta.evaluate("runs/pets")
     >>> evaluation.n, evaluation.confusion.shape, evaluation.accuracy.low <= evaluation.accuracy.value
     (18, (3, 3), True)
+    >>> ta.evaluate("runs/pets", ta.read("photos")).n
+    90
     """
     from tellapart.inference.measure import measure, told_of_leaks
 
     folder = open_run(run)
+    limit = int(options.get("max_pixels", folder.config.data.max_pixels))
     if data is None:
-        catalog = folder.catalog
-    elif isinstance(data, Catalog):
-        catalog = data
+        if options:
+            raise ConfigError(f"{', '.join(options)} says how the labels of other pictures are found: name those too.")
+        split, catalog = split or "test", folder.catalog
     else:
-        config = folder.config
-        source = read_source(data, config.data, known=folder.task.classes)
-        pictures = scan(source, max_pixels=config.data.max_pixels, progress=progress)
-        if split not in {picture.split for picture in pictures}:
-            pictures = tuple(replace(picture, split=split) for picture in pictures)
-        # The pictures may be of one class alone; a class that the network lacks is told by who measures.
-        unknown = sorted({picture.label for picture in pictures} - set(folder.task.classes))
-        catalog = Catalog(source.root, Task((*folder.task.classes, *unknown)), pictures)
-    evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
+        catalog, split = _chosen(folder, data, split, options, progress)
+    try:
+        evaluation, predictions = measure(folder.predictor(), catalog, split, max_pixels=limit, progress=progress)
+    except PictureError as error:
+        moved = "" if data is not None else " Where the pictures were moved, say where to with --data PLACE."
+        raise SourceError(f"{error}.{moved}") from None
+    usable = sum(not picture.error for picture in catalog.pictures)
+    if data is not None and evaluation.n < usable:
+        note = f"{evaluation.n:,} of the {usable:,} pictures: those of the {split} split."
+        evaluation = replace(evaluation, notes=(note, *evaluation.notes))
     seen = seen_before(folder.catalog.pictures, split if data is None else "test")
     return told_of_leaks(evaluation, folder.task, catalog, split, predictions, seen)
+
+
+def _chosen(
+    folder: Run, data: Any, split: Split | None, options: dict[str, Any], progress: Progress
+) -> tuple[Catalog, Split]:
+    """Other pictures to evaluate on, and the split of them that counts: where none is meant, all are."""
+    if isinstance(data, Catalog):
+        if options:
+            raise ConfigError(f"A Catalog has its labels: give {', '.join(options)} to read() instead.")
+        root, pictures, given = data.root, data.pictures, split
+    else:
+        own = folder.config
+        found_by = {"label_pattern": None, "path_column": None, "label_column": None} if options else {}
+        config = make_config(
+            config=own.model_copy(update={"data": own.data.model_copy(update={"root": None, **found_by})}), data=options
+        )
+        source = read_source(data, config.data, known=folder.task.classes)
+        if options:
+            refuse_unused(source, config.data, data)
+        root, pictures = source.root, scan(source, max_pixels=config.data.max_pixels, progress=progress)
+        splits = {picture.split for picture in pictures} - {""}
+        if split and not splits:
+            raise ConfigError(f"{data} has no splits. Leave out the {split} split: all its pictures are taken.")
+        given = split or ("test" if "test" in splits else None)
+    if given is None:
+        pictures = tuple(replace(picture, split="test") for picture in pictures)
+    # The pictures may be of one class alone; a class that the network lacks is told by who measures.
+    unknown = sorted({picture.label for picture in pictures} - set(folder.task.classes))
+    return Catalog(root, Task((*folder.task.classes, *unknown)), pictures), given or "test"
 
 
 def predict(

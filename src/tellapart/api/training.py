@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
+from tellapart.runs.relocate import relocate
 from tellapart.runs.run import create_run, fresh_path, require_free
 from tellapart.runs.run import open_run as open_folder
 
@@ -50,6 +52,7 @@ def train(
     """
     from tellapart.models.backend import require_keras
     from tellapart.training.decide import decide
+    from tellapart.training.effects import without_effect
     from tellapart.training.fit import fit, require_trainable
     from tellapart.training.track import require_trackers, tracked
 
@@ -65,7 +68,11 @@ def train(
     if isinstance(data, Catalog) and config.data.corrections is not None:
         raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
-    config, spec, decided = decide(config, source)
+    given = config
+    config, spec, decided = decide(given, source)
+    ignored = without_effect(given, config, None if isinstance(data, Catalog) else source)
+    for text in ignored:
+        progress.line(text)
     place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         if isinstance(data, Catalog):
@@ -75,7 +82,7 @@ def train(
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
         progress.line(_what_is_learnt(catalog))
-        run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
+        run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided + ignored)
         with tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run.path, progress=progress)
@@ -97,12 +104,13 @@ def _deadline(budget: float | None) -> float | None:
 def resume(
     run: str | os.PathLike[str],
     *,
+    data: str | os.PathLike[str] | None = None,
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
     progress: Progress = BY_HAND,
 ) -> Run:
-    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. Raises
-    RunError where the pictures changed.
+    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. data:
+    where its pictures are now, if they were moved. Raises RunError where the pictures changed.
 
     >>> ta.resume("runs/pets")
     Traceback (most recent call last):
@@ -115,14 +123,20 @@ def resume(
     folder = open_folder(run)
     require_trackers(folder.config)
     folder.clear_unfinished()
+    if data is not None:
+        relocate(folder, data, progress=progress)
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         catalog = folder.catalog
         source = source_of_catalog(catalog)
         found = scan(source, max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
         changed = [p.path for p, now in zip(catalog.pictures, found, strict=True) if p.digest != now.digest]
         if changed:
+            gone = all(now.error for now in found)
             raise RunError(
-                f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
+                f"None of the {len(found):,} pictures of {folder.path} is in {source.root} any more. Say where they "
+                f"are: tellapart train --resume {shlex.quote(str(folder.path))} --data PLACE"
+                if gone
+                else f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
                 "Put them back, or train a new run."
             )
         with tracked(folder, progress) as watch:

@@ -108,11 +108,15 @@ def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> t
     """The configuration with everything decided, and the pictures of all trials, decoded for the first on the way."""
     from tellapart.data.sources import read_source
     from tellapart.training.decide import decide
+    from tellapart.training.effects import without_effect
     from tellapart.training.fit import require_trainable
 
     if config.model.name != AUTO:
         resolve(config.model)  # before any picture is read
-    decided, spec, _ = decide(config, read_source(data, config.data))
+    source = read_source(data, config.data)
+    decided, spec, _ = decide(config, source)
+    for text in without_effect(config, decided, source):
+        progress.line(text)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         catalog = read(data, config=decided, cache=cache, progress=progress)
     require_trainable(catalog)

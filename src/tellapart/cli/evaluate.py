@@ -19,22 +19,35 @@ def command(
     data: Annotated[
         str | None, typer.Argument(help="Other labelled pictures; without it, the run's own.", show_default=False)
     ] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="train, validation or test.", show_default="test; all of other pictures")
+    ] = None,
+    moved: options.Moved = None,
+    label_pattern: options.LabelPattern = None,
+    path_column: options.PathColumn = None,
+    label_column: options.LabelColumn = None,
+    root: options.Root = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Evaluate a run on its test split, another split, or other pictures, each figure with its 95 % interval."""
     from tellapart.data.catalog import SPLITS
+    from tellapart.data.sources.folders import split_named
     from tellapart.errors import ConfigError, unknown
 
     chosen = next((name for name in SPLITS if name == split), None)
-    if chosen is None:
-        raise ConfigError(unknown("split", split, SPLITS))
+    if split is not None and chosen is None:
+        meant = split_named(split)
+        raise ConfigError(unknown("split", split, SPLITS) + (f" You mean --split {meant}." if meant else ""))
+    given = options.data_options(label_pattern, path_column, label_column, root)
+    found_by = {name: value for name, value in given.items() if value is not None}
     with display() as progress:
-        evaluation = ta.evaluate(run, data, split=chosen, progress=progress)
+        if moved is not None:
+            ta.open_run(run, data=moved, progress=progress)
+        evaluation = ta.evaluate(run, data, split=chosen, progress=progress, **found_by)
     if format is options.Format.json:
-        show_json({split: evaluation.to_dict()})
+        show_json({evaluation.split: evaluation.to_dict()})
         return
-    show(f"{evaluation.n:,} pictures of {data or 'the ' + split + ' split'}; value (95 % interval)")
+    show(f"{evaluation.n:,} pictures of {data or 'the ' + evaluation.split + ' split'}; value (95 % interval)")
     figures = table("metric", ">value (interval)")
     for name, estimate in evaluation.metrics.items():
         figures.add_row(name, str(estimate))

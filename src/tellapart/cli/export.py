@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import tellapart as ta
+from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json
 
 
@@ -36,6 +37,7 @@ def command(
     out: Annotated[
         str | None, typer.Option(help="The file, or folder of a saved-model.", show_default="in RUN/exports")
     ] = None,
+    moved: options.Moved = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Export a run's network with its class names, calibration and thresholds, and say how near it is to Keras.
@@ -44,6 +46,8 @@ def command(
     """
 
     with display() as progress:
+        if moved is not None:
+            ta.open_run(run, data=moved, progress=progress)
         made = ta.export(run, format.value, out=out, quantize=quantize.value if quantize else None, progress=progress)
     if json:
         show_json(made.to_dict())

@@ -52,7 +52,8 @@ def command(
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     if resume is not None:
-        options.resume_alone("ladder", data, rung, image_size, seed, out, settings, besides="at most --budget")
+        begun = (data, rung, image_size, seed, out, settings, label_pattern, path_column, label_column, root)
+        options.resume_alone("ladder", *begun, besides="at most --budget")
         with live(progress_table) as (progress, watch):
             found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
     elif data is None:

@@ -39,6 +39,12 @@ Corrections = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="A csv of what to relabel, drop and regroup.", rich_help_panel=DATA_PANEL),
 ]
+Moved = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="PLACE", help="Where the run's own pictures are now: a folder or archive; checked by digest."
+    ),
+]
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
 
 

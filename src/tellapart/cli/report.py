@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import tellapart as ta
+from tellapart.cli import options
 from tellapart.cli.console import display, show
 
 
@@ -18,6 +19,7 @@ def command(
             "--all", metavar="FOLDER", help="Write index.html there: all its runs, with links to their reports."
         ),
     ] = None,
+    moved: options.Moved = None,
 ) -> None:
     """Write the report and the figures of a run again, from what its folder holds.
 
@@ -29,6 +31,8 @@ def command(
         raise ConfigError("Give a run, such as: tellapart report runs/demo-1   or a folder of runs: --all runs")
     with display() as progress:
         if run is not None:
+            if moved is not None:
+                ta.open_run(run, data=moved, progress=progress)
             show(str(ta.write_report(run, progress=progress)))
         elif all_of is not None:
             show(str(ta.write_index(all_of, progress=progress)))

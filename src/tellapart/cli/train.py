@@ -37,6 +37,7 @@ def command(
     ] = None,
     out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/NAME-N")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    moved: options.Moved = None,
     settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
@@ -53,9 +54,12 @@ def command(
     limit = options.parse_bytes(cache_limit)
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
-        options.resume_alone("run", *begun, settings, corrections)
+        found_by = (label_pattern, path_column, label_column, root, corrections)
+        options.resume_alone("run", *begun, settings, *found_by)
         with display() as progress:
-            run = ta.resume(resume, cache_limit=limit, progress=progress)
+            run = ta.resume(resume, data=moved, cache_limit=limit, progress=progress)
+    elif moved is not None:
+        raise ConfigError("--data says where the pictures of --resume RUN are now; name new pictures without it.")
     elif data is None:
         raise ConfigError("Give the pictures to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:

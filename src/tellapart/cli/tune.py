@@ -61,8 +61,9 @@ def command(
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     if resume is not None:
-        begun = (data, recipe, model, weights, fine_tune, config, image_size, seed, out, settings, corrections)
-        options.resume_alone("search", *begun, besides="at most --budget and --trials")
+        begun = (data, recipe, model, weights, fine_tune, config, image_size, seed, out, settings)
+        found_by = (label_pattern, path_column, label_column, root, corrections)
+        options.resume_alone("search", *begun, *found_by, besides="at most --budget and --trials")
         with live(progress_table) as (progress, watch):
             found = ta.resume_tune(
                 resume, budget=seconds, trials=trials, cache_limit=limit, progress=progress, watch=watch

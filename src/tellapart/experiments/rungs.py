@@ -37,12 +37,16 @@ class Rung:
         return ARCHITECTURES[self.model["name"]].base is None
 
     def config(self, common: Config, image: dict[str, Any], settings: Sequence[str]) -> Config:
-        """common: seed and data for all. image: what a network from nothing sees. settings: `section.key=value`, which
-        win over the row."""
+        """common: seed and data for all. image: what a network from nothing sees; a base sees pictures of its own size.
+        settings: `section.key=value`, which win over the row."""
         values = common.to_dict() | {"model": self.model, "augment": self.augment}
         values["train"] = {**values["train"], **self.train}
         if self.from_nothing:
             values["image"] = values["image"] | image
+        else:
+            values["image"] = {
+                name: value for name, value in values["image"].items() if name not in ("height", "width")
+            }
         return Config.from_dict(values).with_values(settings)
 
 

@@ -15,6 +15,7 @@ from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.duplicates import leaks
+from tellapart.data.pixels import MAX_PIXELS
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
@@ -33,11 +34,12 @@ def measure(
     split: Split,
     *,
     cache: PixelCache | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = SILENT,
 ) -> tuple[Evaluation, list[Prediction]]:
     """Predict every picture of a split and compare with its label; classes are matched by name.
 
-    cache: of the predictor's spec; pictures that it holds are not decoded again.
+    cache: of the predictor's spec; pictures that it holds are not decoded again. max_pixels: of a picture.
     Raises SourceError where the split is empty, or where a picture cannot be read any more.
     """
     chosen = _chosen(catalog, split)
@@ -47,7 +49,8 @@ def measure(
             f"The model knows {some(predictor.task.classes, 10)}; the pictures are also labelled {some(unknown, 10)}. "
             "A class must have one name in both: rename the folders, or the labels of the table."
         )
-    store = Pictures(chosen.root, chosen.pictures, predictor.spec, open_row=open_row, cache=cache)
+    spec = predictor.spec
+    store = Pictures(chosen.root, chosen.pictures, spec, open_row=open_row, cache=cache, max_pixels=max_pixels)
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
     predictions = []
     for found in predictor.predict_named(named, batch_size=BATCH):

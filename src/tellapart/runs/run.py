@@ -166,7 +166,15 @@ class RunFolder:
         foreign = {picture.label for picture in pictures if picture.split} - set(task.classes)
         if foreign:
             raise _damaged(self.catalog_file, ValueError(f"it names {min(foreign)!r}, a class that run.json does not"))
-        return Catalog(Path(record["data"]), task, pictures, findings, str(record.get("layout", "")))
+        return Catalog(self._root(record["data"]), task, pictures, findings, str(record.get("layout", "")))
+
+    def _root(self, data: str) -> Path:
+        """Where the pictures are. Runs before 0.2 named it as it was typed, relative to a folder above the run."""
+        given = Path(data)
+        places = (
+            [given] if given.is_absolute() else [above / given for above in (Path.cwd(), *self.path.absolute().parents)]
+        )
+        return next((place for place in places if place.exists()), places[0])
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -276,7 +284,7 @@ def create_run(
         "seed": config.seed,
         "task": catalog.task.to_dict(),
         "image": spec.to_dict(),
-        "data": str(catalog.root),
+        "data": str(catalog.root.absolute()),
         "layout": catalog.layout,
         "config_digest": config.digest,
         "catalog_digest": catalog.digest,

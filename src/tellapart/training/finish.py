@@ -90,7 +90,12 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     split = _judged(catalog)
     if fitted.examples is None:
         evaluation, predictions = measure(
-            Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress
+            Predictor(run.onnx_file),
+            catalog,
+            split,
+            cache=state.cache,
+            max_pixels=state.config.data.max_pixels,
+            progress=progress,
         )
     else:
         # The base has seen these pictures.

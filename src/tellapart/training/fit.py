@@ -215,6 +215,8 @@ def _epochs_on_pictures(
     held, size, steps = state.pictures["validation"], train.batch_size, train.validation_steps
     if steps is None or steps * size >= len(held):
         # Going over the same pictures again would tell nothing more.
+        if steps is not None:
+            _note(state.run, f"train.validation_steps has no effect: {steps} batches hold all validation pictures")
         size, steps = EVALUATION_BATCH, None
     validation = Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
     return _epochs(state, train, model, (training, validation), checkpoint, phase, before)

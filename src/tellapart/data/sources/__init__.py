@@ -39,12 +39,12 @@ from tellapart.data.sources.names import read_names
 from tellapart.data.sources.settle import settled
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.sources.table import is_frame, read_frame, read_table_beside, read_table_file
-from tellapart.errors import SourceError, unknown
+from tellapart.errors import ConfigError, SourceError, unknown
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["LAYOUTS", "READERS", "Row", "Source", "open_row", "read_source"]
+__all__ = ["LAYOUTS", "READERS", "Row", "Source", "folder_of", "open_row", "read_source", "refuse_unused"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,30 @@ def read_source(
     return replace(source, layout=f"{source.layout}; unpacked from {path.name}", findings=findings)
 
 
+def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
+    """Raise ConfigError for settings that say how labels are found where the layout of `data` has no use for them."""
+    names = ("label_pattern", "path_column", "label_column", "root")
+    unused = [f"data.{name}" for name in names if getattr(config, name) is not None and name not in source.taken]
+    if unused:
+        of = data if isinstance(data, str | os.PathLike) else f"a {type(data).__name__}"
+        raise ConfigError(
+            f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect on {of}, read as "
+            f"{source.layout}. Leave {'it' if len(unused) == 1 else 'them'} out, or name the table that lists the "
+            "pictures or the folder whose file names hold the labels."
+        )
+
+
+def folder_of(data: str | os.PathLike[str]) -> Path:
+    """The folder that rows of this data are relative to: a folder itself, an archive unpacked, a table's own.
+
+    Raises SourceError where there is none.
+    """
+    path = _located(os.fspath(data))
+    if path.is_dir():
+        return path
+    return unpacked(path)[0] if kind_of(path.name) == "archive" else path.parent
+
+
 def _located(name: str) -> Path:
     """Raises SourceError for a path where nothing is, with the nearest names beside it."""
     if name.startswith("builtin:"):
@@ -117,7 +141,7 @@ def _located(name: str) -> Path:
         return _BUILTIN / wanted
     path = Path(name).expanduser()
     if name and path.exists():
-        return path
+        return path.absolute()  # a run finds its pictures again from any working directory
     near: list[str] = []
     if path.parent.is_dir():
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=2)  # noqa: PTH208 - names only

@@ -83,7 +83,7 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
     require_train(listing, splits)
     where = f" in the split folders {', '.join(sorted(splits))}" if splits else ""
     findings = unlabelled_finding(unlabelled, "whose file name says no class")
-    return Source(listing.root, tuple(rows), f"labels in {how}{where}", tuple(findings))
+    return Source(listing.root, tuple(rows), f"labels in {how}{where}", tuple(findings), ("label_pattern",))
 
 
 def _why_not(rows: list[Row], unlabelled: int) -> str:

@@ -21,9 +21,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Source:
-    """root: the folder (or idx folder) that the rows' paths are relative to. layout: what was understood, in words."""
+    """root: the folder (or idx folder) that the rows' paths are relative to. layout: what was understood, in words.
+    taken: the settings of config.data that said how it was read; others of their kind had no effect."""
 
     root: Path
     rows: tuple[Row, ...]
     layout: str
     findings: tuple[Finding, ...] = ()
+    taken: tuple[str, ...] = ()

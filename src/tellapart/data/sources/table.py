@@ -16,7 +16,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -133,7 +133,7 @@ def read_table_beside(listing: Listing, config: DataConfig) -> Source | str:
         if whole.startswith(inside) and whole not in named:
             beside.append(path)
     findings = (*source.findings, *unlabelled_finding(beside, f"not named in {relative}"))
-    return Source(source.root, source.rows, source.layout, findings)
+    return replace(source, findings=findings)
 
 
 def _named_paths(source: Source) -> Iterator[str]:
@@ -180,7 +180,8 @@ def read_table(table: Table, config: DataConfig) -> Source:
     findings.extend(unlabelled_finding([row.path for row in there if not row.label], "in the table"))
     rows = _once(there, findings)
     told = ", ".join(f"{role} {name!r}" for role, name in names.items())
-    return Source(root, rows, f"table {Path(table.name).name}: columns {told}", tuple(findings))
+    layout = f"table {Path(table.name).name}: columns {told}"
+    return Source(root, rows, layout, tuple(findings), ("path_column", "label_column", "root"))
 
 
 def _root(table: Table, config: DataConfig) -> Path:

@@ -1,0 +1,152 @@
+"""No setting is without effect in silence: each changes the run, or is told, or is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tellapart as ta
+from tellapart.api.options import make_config
+from tellapart.config import Config
+from tellapart.errors import TellapartError
+from tellapart.models.backend import choose_precision
+from tellapart.models.registry import ARCHITECTURES
+from tests.conftest import draw
+from tests.same_run import without_clock
+
+OTHER: dict[str, Any] = {
+    "seed": 5,
+    "data.label_pattern": "(?P<label>[a-z]+)-",
+    "data.path_column": "file",
+    "data.label_column": "species",
+    "data.root": ".",
+    "data.corrections": "corrections.csv",
+    "data.test_fraction": 0.4,
+    "data.validation_fraction": 0.4,
+    "data.max_pixels": 1500,
+    "image.height": 40,
+    "image.width": 44,
+    "image.channels": 1,
+    "image.fit": "pad",
+    "image.interpolation": "nearest",
+    "augment.rotation": 40,
+    "augment.width_shift": 0.3,
+    "augment.height_shift": 0.3,
+    "augment.shear": 30,
+    "augment.zoom": 0.4,
+    "augment.horizontal_flip": True,
+    "augment.vertical_flip": True,
+    "augment.brightness": 0.4,
+    "augment.fill": "constant",
+    "augment.fill_value": 200,
+    "model.name": "resnet-small",
+    "model.weights": "none",
+    "train.optimizer": "sgd",
+    "train.learning_rate": 0.03,
+    "train.schedule": "cosine",
+    "train.weight_decay": 0.1,
+    "train.batch_size": 5,
+    "train.epochs": 1,
+    "train.steps_per_epoch": 1,
+    "train.validation_steps": 1,
+    "train.monitor": "val_accuracy",
+    "train.patience": 3,
+    "train.class_weights": "none",
+    "train.label_smoothing": 0.2,
+    "train.precision": "bfloat16" if choose_precision("auto")[0] == "float32" else "float32",
+    "train.views": 2,
+    "train.fine_tune": 1,
+    "train.fine_tune_learning_rate": 0.01,
+    "train.sure_accuracy": 0.6,
+}
+"""A value that is not the default, for each setting that decides a run."""
+WORDS = ("title", "published", "train.track")
+"""They say what a run is, or who else is told of it."""
+
+
+def settings_of(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from settings_of(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_every_setting_has_another_value_to_try() -> None:
+    whole = Config.from_dict({"augment": {}}).model_dump()
+    assert set(settings_of(whole)) - set(WORDS) == set(OTHER)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noisy, oblong pictures of two sizes and unlike numbers a class, so that everything has something to act on."""
+    place = tmp_path_factory.mktemp("effects") / "photos"
+    for kind, count in (("disc", 20), ("square", 11)):
+        (place / kind).mkdir(parents=True)
+        for number in range(count):
+            image = draw(kind, number, 48).crop((0, 0, 48, 30 if number % 5 else 36))
+            image.save(place / kind / f"{number}.png")
+    return place
+
+
+def outcome(data: Path, settings: list[str], out: Path) -> tuple[str, list[str]]:
+    """All that a run decided and reached, and what it told of itself."""
+    run = ta.train(data, config=make_config(settings=settings), out=out)
+    record = run.record
+    parts = {
+        "catalog": run.catalog.digest,
+        "broken": [picture.path for picture in run.catalog.broken],
+        "history": without_clock(run),
+        "predictions": run.predictions_file.read_text(),
+        "metrics": run.metrics,
+        "image": record["image"],
+        "calibration": record["calibration"],
+        "precision": record["precision"] if not ARCHITECTURES[run.config.model.name].base else "",
+    }
+    return json.dumps(parts, sort_keys=True), record["decided"]
+
+
+FAST = "train.learning_rate=0.2"
+"""So fast that some epoch is worse than the one before, and patience counts."""
+WAYS = {
+    "from nothing": [
+        "model.name=cnn",
+        "model.filters=[4]",
+        "model.dense=[4]",
+        "train.epochs=8",
+        "train.patience=1",
+        FAST,
+    ],
+    "a linear head": ["model.name=efficientnet-lite0", "train.patience=1"],
+    "a head in epochs": [
+        "model.name=efficientnet-lite0",
+        "model.dense=[4]",
+        "train.epochs=8",
+        "train.patience=1",
+        FAST,
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_each_setting_changes_the_run_or_is_told(way: str, folder: Path, tmp_path: Path) -> None:
+    plain = ["image.height=32", "image.width=32", *WAYS[way]]
+    reached, _ = outcome(folder, plain, tmp_path / "plain")
+    silent = []
+    for number, (name, value) in enumerate(OTHER.items()):
+        # How the pictures are read and split is asked once: it knows no network.
+        if name == "model.name" or (name.startswith("data.") and way != "from nothing"):
+            continue
+        setting = f"{name}={json.dumps(value)}"
+        try:
+            other, told = outcome(folder, [*plain, setting], tmp_path / f"run-{number}")
+        except TellapartError:
+            continue  # refused, in words
+        if other == reached and not any(name in text for text in told):
+            silent.append(setting)
+    assert not silent, silent

@@ -132,6 +132,17 @@ def two_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shapes_run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a small network; only to be read."""
+    import tellapart as ta
+
+    settings = ["model.filters=[4]", "model.dense=[4]", "train.epochs=1", "image.height=24", "image.width=24"]
+    out = tmp_path_factory.mktemp("shapes-run") / "run"
+    ta.train(two_shapes, config=ta.make_config(model="cnn", settings=settings), out=out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def cats_dogs() -> Path:
     """The 1,200 real photographs, where they are beside the checkout."""
     folder = SHARED / "cats-dogs"

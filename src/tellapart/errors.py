@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 
 class TellapartError(Exception):
@@ -91,13 +92,16 @@ def some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """The message for a name that is in no table, with the nearest names.
+def unknown(kind: str, given: str, known: Iterable[str], aliases: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The message for a name that is in no table, with the nearest names. aliases: what others call a known name.
 
     >>> unknown("model", "cnm", ["cnn", "dense"])
     "There is no model 'cnm'. Did you mean 'cnn'? Known: cnn, dense."
+    >>> unknown("format", "tflite", ["litert", "onnx"], {"tflite": "litert"})
+    "There is no format 'tflite'. Did you mean 'litert'? Known: litert, onnx."
     """
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=2)
+    meant = aliases.get(given.strip().lower())
+    near = [meant] if meant else difflib.get_close_matches(given, names, n=2)
     hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
     return f"There is no {kind} {given!r}.{hint} Known: {', '.join(names)}."

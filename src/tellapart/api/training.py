@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from pathlib import Path
@@ -42,13 +43,13 @@ def train(
     """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
 
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead, such as model, epochs,
-    image_size, augment and seed. out: the run's folder (default: runs/NAME-N). cache_limit: bytes of decoded pictures
-    kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept, and
-    `resume` goes on. Raises SourceError, ConfigError, and RunError where `out` holds something.
+    image_size, augment and seed. out: the run's folder (default: runs/PICTURES-MODEL-N). cache_limit: bytes of decoded
+    pictures kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept,
+    and `resume` goes on. Raises SourceError, ConfigError, and RunError where `out` holds something.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
-    ('efficientnet-lite0-1', True)
+    ('photos-efficientnet-lite0-1', True)
     """
     from tellapart.models.backend import require_keras
     from tellapart.training.decide import decide
@@ -73,7 +74,8 @@ def train(
     ignored = without_effect(given, config, None if isinstance(data, Catalog) else source)
     for text in ignored:
         progress.line(text)
-    place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
+    named = name or options.get("recipe") or f"{_name_of(data)}-{config.model.name}"
+    place = Path(out) if out else fresh_path(Path("runs"), named)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         if isinstance(data, Catalog):
             scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
@@ -87,6 +89,21 @@ def train(
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run.path, progress=progress)
     return Run(run.path)
+
+
+def _name_of(data: Any) -> str:
+    """What a run of these pictures is called by: their folder, archive or table, in letters that any shell takes.
+
+    >>> _name_of("my photos/2024 Blätter.tar.gz"), _name_of("builtin:pets"), _name_of(".")[:0]
+    ('2024-Blätter', 'pets', '')
+    """
+    if isinstance(data, Catalog):
+        data = data.root
+    if not isinstance(data, str | os.PathLike):
+        return "table"
+    path = Path(os.fspath(data).removeprefix("builtin:")).expanduser().absolute()
+    stem = path.name if path.is_dir() else path.name.partition(".")[0] or path.name
+    return re.sub(r"[^\w-]+", "-", stem).strip("-")[:40] or "pictures"
 
 
 def _what_is_learnt(catalog: Catalog) -> str:

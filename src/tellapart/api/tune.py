@@ -18,6 +18,7 @@ from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.errors import require_extra
+from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import RunFolder, create_run, fresh_path
@@ -113,6 +114,7 @@ def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> t
 
     if config.model.name != AUTO:
         resolve(config.model)  # before any picture is read
+    require_weights(config.model.weights)
     source = read_source(data, config.data)
     decided, spec, _ = decide(config, source)
     for text in without_effect(config, decided, source):

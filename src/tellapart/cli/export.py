@@ -30,7 +30,9 @@ class Quantize(StrEnum):
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
-    format: Annotated[FileFormat, typer.Option("--format", help="The runtime it is for.")] = FileFormat.onnx,
+    format: Annotated[
+        str, typer.Option("--format", metavar="|".join(FileFormat), help="The runtime it is for.")
+    ] = FileFormat.onnx.value,
     quantize: Annotated[
         Quantize | None, typer.Option(help="Smaller and faster, a little less exact: onnx and litert.")
     ] = None,
@@ -48,7 +50,7 @@ def command(
     with display() as progress:
         if moved is not None:
             ta.open_run(run, data=moved, progress=progress)
-        made = ta.export(run, format.value, out=out, quantize=quantize.value if quantize else None, progress=progress)
+        made = ta.export(run, format, out=out, quantize=quantize.value if quantize else None, progress=progress)
     if json:
         show_json(made.to_dict())
         return

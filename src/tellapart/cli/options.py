@@ -98,11 +98,13 @@ def parse_bytes(text: str, option: str = "--cache-limit") -> int:
     >>> parse_bytes("1.5 GB")
     1500000000
     """
-    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)(i?)(b?)\s*", text, re.IGNORECASE)
     try:
         number = float(found[1]) if found else float("nan")
     except ValueError:
         number = float("nan")
+    if found is not None and number and not (found[2] or found[4]):
+        raise typer.BadParameter(f"{text!r} has no unit; do you mean {text.strip()}GB or MB?", param_hint=option)
     if found is None or number != number:
         raise typer.BadParameter(f"{text!r} is no size; expected such as 500MB or 20GB.", param_hint=option)
     base = 1024 if found[3] else 1000

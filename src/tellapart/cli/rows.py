@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tellapart.cli.console import json_text
+from tellapart.errors import ConfigError
 from tellapart.files import as_cell, harmless, printable
 
 if TYPE_CHECKING:
@@ -25,11 +26,28 @@ class Output(StrEnum):
     jsonl = "jsonl"
 
 
+BY_SUFFIX = {
+    ".csv": Output.csv,
+    ".json": Output.json,
+    ".jsonl": Output.jsonl,
+    ".txt": Output.table,
+    ".log": Output.table,
+    ".md": Output.table,
+    "": Output.table,
+}
+
+
 def format_by_suffix(path: str | None) -> Output:
-    """The format that the name of a file asks for; a table where it asks for none."""
-    return {".csv": Output.csv, ".json": Output.json, ".jsonl": Output.jsonl}.get(
-        PurePath(path or "").suffix.lower(), Output.table
-    )
+    """The format that the name of a file asks for; a table for text, and where there is no file. Raises ConfigError for
+    the name of another kind of file, which would hold what its name denies."""
+    suffix = PurePath(path or "").suffix.lower()
+    if suffix not in BY_SUFFIX:
+        excel = " Excel opens a .csv." if suffix in (".xlsx", ".xls", ".ods") else ""
+        raise ConfigError(
+            f"Predictions are not written as {suffix}; name the file .csv, .json, .jsonl or .txt.{excel} "
+            "--format says how any file is written."
+        )
+    return BY_SUFFIX[suffix]
 
 
 def write(

@@ -241,6 +241,13 @@ FORMATS = {
         Format("keras", ".keras", "Keras", _write_keras, _run_keras),
     )
 }  # fmt: skip
+OTHER_NAMES = {
+    **dict.fromkeys(("tflite", "tensorflow-lite", "tf-lite"), "litert"),
+    **dict.fromkeys(("savedmodel", "saved_model", "tensorflow", "tf"), "saved-model"),
+    **dict.fromkeys(("vino", "ir"), "openvino"),
+    **dict.fromkeys(("h5", "hdf5", ".keras"), "keras"),
+}
+"""What a format is called elsewhere."""
 
 
 def require_quantizable(row: Format) -> None:

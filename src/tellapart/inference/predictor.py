@@ -80,6 +80,8 @@ class Metadata:
             "image": self.spec.to_dict(),
             "thresholds": self.thresholds and self.thresholds.to_dict(),
             "temperature": self.temperature,
+            "input": _input_in_words(self.spec),
+            "outputs": _outputs_in_words(self.task),
         }
 
     @classmethod
@@ -92,6 +94,36 @@ class Metadata:
             thresholds and Thresholds.from_dict(thresholds),
             float(values.get("temperature", 1.0)),
         )
+
+
+def _input_in_words(spec: ImageSpec) -> str:
+    """How a picture is made ready, for whoever uses the file without tellapart."""
+    size = f"{spec.height} x {spec.width} (height x width)"
+    fits = {
+        "crop": f"scaled to cover {size}, the middle cut out",
+        "pad": f"scaled to fit inside {size}, centred on black",
+        "squash": f"stretched to {size}",
+    }
+    colours = "RGB, 3 channels last" if spec.channels == 3 else "grey, 1 channel"
+    return (
+        f"uint8, 0..255, shape (n, {spec.height}, {spec.width}, {spec.channels}): {colours}; scaling to the network's "
+        "range is inside the file. Of a picture file: turn it upright by its EXIF orientation, lay transparency over "
+        f"white, then {fits[spec.fit]}, with {spec.interpolation} interpolation, antialiased."
+    )
+
+
+def _outputs_in_words(task: Task) -> dict[str, str]:
+    """What each output of the file holds; those that it lacks are told too, as they depend on the network."""
+    columns = ", ".join(f"{number}: {name}" for number, name in enumerate(task.classes))
+    if task.kind == "binary":
+        said = f"float32 (n, 1): calibrated probability of {task.classes[1]}; that of {task.classes[0]} is 1 minus it"
+    else:
+        said = f"float32 (n, {len(task.classes)}): calibrated probabilities, which sum to 1; columns {columns}"
+    return {
+        "probabilities": said,
+        "similarity": f"float32 (n, {len(task.classes)}), where there is one: cosine of the picture's features to the "
+        f"mean of each class; columns {columns}; 1 - the largest is the distance that thresholds.unlike bounds",
+    }
 
 
 def open_session(

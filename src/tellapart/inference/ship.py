@@ -26,7 +26,7 @@ from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
 from tellapart.files import write_text
 from tellapart.inference.export import BOUND, differences
-from tellapart.inference.formats import FORMATS, Answers, Format, Run, Shipment, require_quantizable
+from tellapart.inference.formats import FORMATS, OTHER_NAMES, Answers, Format, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.answers import PROBABILITIES, SIMILARITY, answering
 from tellapart.models.backend import start_keras
@@ -101,7 +101,7 @@ def ship_run(
 ) -> Export:
     """Ship the network of a finished run: see api.runs.export."""
     if format not in FORMATS:
-        raise ExportError(unknown("format", format, FORMATS))
+        raise ExportError(unknown("format", format, FORMATS, OTHER_NAMES))
     if quantize not in (None, "int8"):
         raise ExportError(unknown("quantization", quantize, ["int8"]))
     row = FORMATS[format]

@@ -67,6 +67,21 @@ READERS = (
 LAYOUTS = "Four layouts work, as a folder, a zip or a tar:\n" + "\n".join(
     f"  {reader.name:<14} {reader.example}" for reader in READERS if reader.example
 )
+_EXCEL = "an Excel or OpenDocument table, which is not read. Save it as csv (UTF-8), and name that."
+_RECORDS = "a file of TensorFlow records, which are not read. Write its pictures into a folder for each class."
+_LIST = "JSON, which is not read. Write a csv with the columns path and label, and name that."
+_NUMBERS = "an array without names. Read it in Python, and save its pictures into a folder for each class."
+_UNREAD = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), _EXCEL),
+    **dict.fromkeys((".tfrecord", ".tfrecords"), _RECORDS),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), _LIST),
+    **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pickle", ".mat"), _NUMBERS),
+    ".rar": "a RAR archive, which is not read. Unpack it, and name the folder, or pack it as a zip.",
+    ".7z": "a 7-Zip archive, which is not read. Unpack it, and name the folder, or pack it as a zip.",
+    ".onnx": "a network. Name the pictures to learn from; predict and evaluate take a network first.",
+    ".keras": "a network. Name the pictures to learn from; predict and evaluate take a run first.",
+}
+"""What people name as data and is none, by suffix: what it is and what to do."""
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
 
@@ -95,6 +110,8 @@ def read_source(
         )
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
+    if words := _UNREAD.get(path.suffix.lower()):
+        raise SourceError(f"{data} is {words}")
     folder, left_out = unpacked(path)
     source = _read_folder(folder, str(data), config, known, "is empty, or holds neither pictures nor tables")
     findings = source.findings

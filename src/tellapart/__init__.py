@@ -17,9 +17,12 @@ _HOMES = {
     "Explanation": "tellapart.explain.explanation",
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
+    "Lines": "tellapart.progress",
     "Prediction": "tellapart.inference.predictor",
     "Predictor": "tellapart.inference.predictor",
+    "Progress": "tellapart.progress",
     "Run": "tellapart.api.runs",
+    "SILENT": "tellapart.progress",
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
     "check": "tellapart.api.pictures",
@@ -45,14 +48,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "SILENT",
     "Catalog",
     "Config",
     "Evaluation",
     "Explanation",
     "Finding",
     "ImageSpec",
+    "Lines",
     "Prediction",
     "Predictor",
+    "Progress",
     "Run",
     "Task",
     "TellapartError",
@@ -105,6 +111,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.predictor import Prediction, Predictor
+    from tellapart.progress import SILENT, Lines, Progress
     from tellapart.task import ImageSpec, Task
 
 

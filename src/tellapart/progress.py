@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from typing import TextIO
+from html import escape
+from typing import Any, TextIO
 
 from tellapart.files import harmless
 
 
 class Progress:
-    """Takes reports and drops them. A display overrides the two methods."""
+    """Takes reports of how far work is, and drops them. A display of your own overrides the two methods, and is given
+    as `progress=`; without it a bar is shown in a notebook and on a terminal, and nothing elsewhere.
+
+    >>> class Told(Progress):
+    ...     def line(self, text: str) -> None:
+    ...         print(text.partition(":")[0])
+    >>> Told().line("6 pictures of 2 classes: cats, dogs")
+    6 pictures of 2 classes
+    """
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
         """`done` of `total` units of a stage are finished; done == total ends the stage. total 0: nobody knows yet."""
@@ -20,7 +30,12 @@ class Progress:
 
 
 class Lines(Progress):
-    """A line when a stage ends, once, and every ten seconds of a long one. stream: standard error if none is given."""
+    """A line when a stage ends, once, and every ten seconds of a long one, for a log. stream: standard error if none is
+    given.
+
+    >>> Lines(sys.stdout).update("reading pictures", 6, 6)
+    reading pictures: 6 of 6
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
@@ -32,31 +47,108 @@ class Lines(Progress):
         ended = 0 < total <= done and not stage.startswith("epoch ")
         if (ended and self._ended != (stage, done)) or now - self._last > 10:
             self._last, self._ended = now, (stage, done) if ended else ("", 0)
-            count = f"{done:,} of {total:,}" if total else f"{done:,}"
-            self.line("  ".join(part for part in (f"{stage}: {count}", detail) if part))
+            self.line(_in_words(stage, done, total, detail))
 
     def line(self, text: str) -> None:
         print(harmless(text), file=self._stream or sys.stderr, flush=True)
 
 
-class _ByHand(Progress):
-    """Lines where Python is used by hand, in a terminal or a notebook; else nothing."""
+class Rewritten(Progress):
+    """One line of a terminal, written again as work goes on; what ended stays. stream: standard error if none is given.
 
-    def __init__(self) -> None:
-        self._lines = Lines()
+    No thread and nothing to close, unlike a live display, as whoever is told of progress is not told of its end.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._shown = 0.0
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        if hasattr(sys, "ps1"):
-            self._lines.update(stage, done, total, detail)
+        ended, now = 0 < total <= done, time.monotonic()
+        if ended or now - self._shown > 0.1:
+            self._shown = now
+            self._write(_in_words(stage, done, total, detail), last=ended and not stage.startswith("epoch "))
 
     def line(self, text: str) -> None:
-        if hasattr(sys, "ps1"):
-            self._lines.line(text)
+        self._write(text, last=True)
+
+    def _write(self, text: str, *, last: bool) -> None:
+        stream = self._stream or sys.stderr
+        room = shutil.get_terminal_size().columns - 1
+        text = harmless(text).replace("\n", " ") if not last else harmless(text)
+        stream.write(f"\r\x1b[K{text}\n" if last else f"\r\x1b[K{text[:room]}")
+        stream.flush()
+
+
+class Notebook(Progress):
+    """A bar in the output of a notebook's cell, with the finished lines above it; by IPython alone, as the bars of rich
+    and tqdm need ipywidgets there."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._shown = 0.0
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        ended, now = 0 < total <= done, time.monotonic()
+        if not ended and now - self._shown < 0.2:
+            return
+        self._shown = now
+        place = f' value="{done}" max="{total}"' if total else ""
+        self._show(f"<progress{place}></progress> {escape(_in_words(stage, done, total, detail))}")
+
+    def line(self, text: str) -> None:
+        print(text)
+
+    def _show(self, html: str) -> None:
+        from IPython.display import HTML, display
+
+        if self._bar is None:
+            self._bar = display(HTML(html), display_id=True)
+        else:
+            self._bar.update(HTML(html))
+
+
+def _in_words(stage: str, done: int, total: int, detail: str) -> str:
+    count = f"{done:,} of {total:,}" if total else f"{done:,}"
+    return "  ".join(part for part in (f"{stage}: {count}", detail) if part)
+
+
+class _ByHand(Progress):
+    """Shown where a person looks: in a notebook, on a terminal, in an interactive session; else nothing."""
+
+    def __init__(self) -> None:
+        self._showing: tuple[str, Progress] = ("", SILENT)
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        self._chosen().update(stage, done, total, detail)
+
+    def line(self, text: str) -> None:
+        self._chosen().line(text)
+
+    def _chosen(self) -> Progress:
+        """Asked each time: a program may turn its output elsewhere, and each cell of a notebook has its own bar."""
+        where, kind = "", Progress
+        if shell := _notebook():
+            where, kind = f"cell {shell.execution_count}", Notebook
+        elif sys.stderr.isatty():
+            where, kind = "terminal", Rewritten
+        elif hasattr(sys, "ps1"):
+            where, kind = "session", Lines
+        if where != self._showing[0]:
+            self._showing = (where, kind())
+        return self._showing[1]
 
     def __repr__(self) -> str:
         return "BY_HAND"
 
 
+def _notebook() -> Any:
+    """IPython's shell where it is a notebook's, else None; IPython is not imported to know it."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return shell if shell is not None and hasattr(shell, "kernel") else None
+
+
 SILENT = Progress()
 BY_HAND = _ByHand()
-"""What the functions of the package take where none is given: shown to a person, silent in a program."""
+"""What the functions of the package take where none is given: a bar where a person looks, nothing in a program."""

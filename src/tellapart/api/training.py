@@ -45,7 +45,8 @@ def train(
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead, such as model, epochs,
     image_size, augment and seed. out: the run's folder (default: runs/PICTURES-MODEL-N). cache_limit: bytes of decoded
     pictures kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept,
-    and `resume` goes on. Raises SourceError, ConfigError, and RunError where `out` holds something.
+    and `resume` goes on. progress: who is told how far it is, as `tellapart.Progress` says. Raises SourceError,
+    ConfigError, and RunError where `out` holds something.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9

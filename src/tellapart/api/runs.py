@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tellapart.errors import RunError
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.progress import BY_HAND, Progress
+from tellapart.runs.lock import one_writer
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
@@ -176,7 +178,8 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = BY_HAND) -
     from tellapart.report.write import write_report
 
     folder = open_folder(run)
-    write_report(folder, progress=progress)
+    with one_writer(folder, beside_others=True):
+        write_report(folder, progress=progress)
     return folder.report_file
 
 
@@ -218,4 +221,6 @@ def export(
     """
     from tellapart.inference.ship import ship_run
 
-    return ship_run(open_folder(run), format, Path(out) if out else None, quantize=quantize, progress=progress)
+    folder = open_folder(run)
+    with nullcontext() if out else one_writer(folder, beside_others=True):
+        return ship_run(folder, format, Path(out) if out else None, quantize=quantize, progress=progress)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tellapart.api.options import known_options, make_config
 from tellapart.api.pictures import catalog_of, source_of, source_of_catalog
-from tellapart.api.runs import Run, write_report
+from tellapart.api.runs import Run
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
@@ -18,7 +18,9 @@ from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
-from tellapart.runs.run import create_run, fresh_path, require_free
+from tellapart.runs.lock import one_writer
+from tellapart.runs.place import new_place, require_free
+from tellapart.runs.run import create_run
 from tellapart.runs.run import open_run as open_folder
 
 SHOWN_CLASSES = 10
@@ -49,6 +51,7 @@ def train(
     ('efficientnet-lite0-1', True)
     """
     from tellapart.models.backend import require_keras
+    from tellapart.report.write import write_report
     from tellapart.training.decide import decide
     from tellapart.training.fit import fit, require_trainable
     from tellapart.training.track import require_trackers, tracked
@@ -66,7 +69,6 @@ def train(
         raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
     config, spec, decided = decide(config, source)
-    place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         if isinstance(data, Catalog):
             scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
@@ -75,10 +77,12 @@ def train(
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
         progress.line(_what_is_learnt(catalog))
-        run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
-        with tracked(run, progress) as watch:
+        name = name or options.get("recipe") or config.model.name
+        with new_place(out, name) as place:
+            run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
+        with one_writer(run), tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
-            write_report(run.path, progress=progress)
+            write_report(run, progress=progress)
     return Run(run.path)
 
 
@@ -108,14 +112,18 @@ def resume(
     Traceback (most recent call last):
     tellapart.errors.RunError: runs/pets is done: there is nothing to go on with. Train again with another --out.
     """
+    from tellapart.report.write import write_report
     from tellapart.training.fit import fit
     from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)
     folder = open_folder(run)
     require_trackers(folder.config)
-    folder.clear_unfinished()
-    with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
+    with one_writer(folder), PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
+        if folder.lacks_report:
+            progress.line(f"{folder.path} was finished; its report is written now, as by: {folder.report_command}")
+            write_report(folder, progress=progress)
+            return Run(folder.path)
         catalog = folder.catalog
         source = source_of_catalog(catalog)
         found = scan(source, max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
@@ -127,5 +135,5 @@ def resume(
             )
         with tracked(folder, progress) as watch:
             fit(folder, cache, deadline=deadline, progress=progress, watch=watch)
-            write_report(folder.path, progress=progress)
+            write_report(folder, progress=progress)
     return Run(folder.path)

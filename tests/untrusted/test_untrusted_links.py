@@ -14,7 +14,9 @@ import pytest
 import tellapart as ta
 from tellapart.errors import RunError, TellapartError
 from tellapart.files import _FORGOTTEN, machine
+from tellapart.progress import Progress
 from tellapart.runs.inside import Inside
+from tellapart.runs.run import FIGURES
 from tests.untrusted.conftest import SETTINGS
 
 pytest.importorskip("keras")
@@ -36,7 +38,7 @@ MINE = ("weights-9.safetensors", "state.json", "letter.txt", ".profile", "events
 def interrupted_run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stopped after its first epoch, so that its checkpoint is there; only to be read."""
 
-    class Stopped(ta.Progress):
+    class Stopped(Progress):
         def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002
             if stage.startswith("epoch 2/"):
                 raise KeyboardInterrupt
@@ -76,7 +78,7 @@ def uses(run: Path) -> list[Callable[[], object]]:
 def harm(run: Path, name: str, target: Path) -> list[str]:
     """Make the name a link, do all that is done with a run, and tell what refused."""
     place = run / name
-    place.parent.mkdir(exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir():
         shutil.rmtree(place)
     place.unlink(missing_ok=True)
@@ -122,8 +124,8 @@ def test_a_link_deep_in_a_run_that_is_resumed_ends_with_exit_code_2(
 def test_what_is_yours_inside_a_run_stays_whatever_is_done_with_it(run: ta.Run) -> None:
     yours = [
         ".gitignore", ".env", "notes.txt", ".model-backup.keras", "checkpoint/.keep", "checkpoint/weights-best.h5",
-        "checkpoint/head/weights-1.txt", "figures/mine.svg", "exports/.export-mine/x", "tensorboard/events.out.tfevents.1.me",
-        "explain/.gitignore", ".tellapart", ".tellapart-mine",
+        "checkpoint/head/weights-1.txt", "figures/mine.svg", "exports/.export-mine/x",
+        "tensorboard/events.out.tfevents.1.me", "explain/.gitignore", ".tellapart", ".tellapart-mine",
     ]  # fmt: skip
     for name in yours:
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -143,16 +145,10 @@ def test_a_finished_run_leaves_no_checkpoint_and_a_discarded_one_nothing(run: ta
     left.write_text("half")
     ta.resume(run.path)
     assert not run.checkpoint.exists()
-    assert {path.name for path in run.figures.iterdir()} == {f"{name}.svg" for name in ta_figures()}
+    assert {path.name for path in run.figures.iterdir()} == {f"{name}.svg" for name in FIGURES}
     shutil.rmtree(run.tensorboard)
     run.discard()
     assert not run.path.exists()
-
-
-def ta_figures() -> tuple[str, ...]:
-    from tellapart.runs.run import FIGURES
-
-    return FIGURES
 
 
 def test_an_export_removes_no_folder_that_holds_more_than_it_writes_itself(run: ta.Run, home: Path) -> None:
@@ -173,10 +169,24 @@ def test_an_export_removes_no_folder_that_holds_more_than_it_writes_itself(run: 
     assert (made.path / "notes.txt").read_text() == "mine"
 
 
+@pytest.fixture(scope="session")
+def ladder(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ladders") / "ladder"
+    ta.ladder(two_shapes, out=out, rungs=["dense", "conv"], settings=["train.epochs=1"], budget=300)
+    return out
+
+
+@pytest.fixture(scope="session")
+def search(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("optuna")
+    out = tmp_path_factory.mktemp("searches") / "tune"
+    ta.tune(two_shapes, out=out, trials=1, budget=300, config=ta.make_config(settings=SETTINGS))
+    return out
+
+
 @pytest.mark.parametrize("name", ["ladder.json", "ladder.html", "dense", ".tellapart.lock"])
-def test_nothing_goes_through_a_link_in_a_ladder(name: str, plain_run: ta.Run, home: Path, two_shapes: Path) -> None:
-    place = home.parent / "ladder"
-    ta.ladder(two_shapes, out=place, rungs=["dense"], settings=["train.epochs=1"], budget=300)
+def test_nothing_goes_through_a_link_in_a_ladder(name: str, plain_run: ta.Run, home: Path, ladder: Path) -> None:
+    place = shutil.copytree(ladder, home.parent / "ladder")
     target = shutil.copytree(plain_run.path, home.parent / "my run") if name == "dense" else home / "letter.txt"
     before = {path: path.stat().st_mtime_ns for path in target.rglob("*")}
     if name == "ladder.json":
@@ -191,10 +201,8 @@ def test_nothing_goes_through_a_link_in_a_ladder(name: str, plain_run: ta.Run, h
 
 
 @pytest.mark.parametrize("name", ["tune.json", "tune.html", "best.toml", "study.db", "study.db-journal", "trial-1"])
-def test_nothing_goes_through_a_link_in_a_search(name: str, home: Path, two_shapes: Path) -> None:
-    pytest.importorskip("optuna")
-    place = home.parent / "tune"
-    ta.tune(two_shapes, out=place, trials=1, budget=300, config=ta.make_config(settings=SETTINGS))
+def test_nothing_goes_through_a_link_in_a_search(name: str, home: Path, search: Path) -> None:
+    place = shutil.copytree(search, home.parent / "tune")
     target = home / "letter.txt"
     if name == "trial-1":
         target = shutil.copytree(place / name, home.parent / "my run")
@@ -233,9 +241,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(name: str, 
 def test_what_is_written_read_and_removed_below_a_folder_stays_below_it(
     handles: bool, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "tellapart.runs.inside.HANDLES", handles and Inside.__module__ and os.open in os.supports_dir_fd
-    )
+    monkeypatch.setattr("tellapart.runs.inside.HANDLES", handles and os.open in os.supports_dir_fd)
     folder = Inside()
     folder.path = tmp_path / "new"
     path = folder.place("a", "b", "x.txt")

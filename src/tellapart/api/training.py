@@ -120,8 +120,8 @@ def resume(
     folder = open_folder(run)
     require_trackers(folder.config)
     with one_writer(folder), PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
-        if folder.lacks_report:
-            progress.line(f"{folder.path} was finished; its report is written now, as by: {folder.report_command}")
+        if folder.missing_report and folder.status == "done":
+            progress.line(folder.missing_report)
             write_report(folder, progress=progress)
             return Run(folder.path)
         catalog = folder.catalog

@@ -118,7 +118,6 @@ def _open(path: Path) -> Predictor:
             raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the pictures.")
         return Predictor(path)
     folder = open_run(path)
-    if folder.lacks_report:
-        words = f"{folder.path} was stopped before its report was written. Write it with: {folder.report_command}"
-        print(harmless(f"tellapart: {words}"), file=sys.stderr)
+    if folder.missing_report:
+        print(harmless(f"tellapart: {folder.missing_report}"), file=sys.stderr)
     return Predictor(folder.require(folder.onnx_file, "exported network"))

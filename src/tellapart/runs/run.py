@@ -244,13 +244,13 @@ class RunFolder(Inside):
         self.write_text(self.metrics_file, _json(metrics))
 
     @property
-    def lacks_report(self) -> bool:
-        """Whether it was stopped between its end and its report; a report that was there and is gone lacks nobody."""
-        return self.record.get("reported") is False and not self.report_file.exists()
-
-    @property
-    def report_command(self) -> str:
-        return f"tellapart report {shlex.quote(str(self.path))}"
+    def missing_report(self) -> str:
+        """In words, where the run was stopped between its end and its report; a report that was there and is gone is
+        nobody's loss."""
+        if self.record.get("reported") is not False or self.report_file.exists():
+            return ""
+        command = f"tellapart report {shlex.quote(str(self.path))}"
+        return f"{self.path} was stopped before its report was written. Write it with: {command}"
 
     def clear_checkpoint(self, phase: str, keep: Collection[str] = ()) -> None:
         """Remove the files of a checkpoint but those of these names, and its folder once nothing is left in it."""

@@ -80,6 +80,25 @@ def test_reports_and_exports_stand_beside_each_other_and_keep_training_away(tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_that_its_owner_takes_away_meanwhile_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, take, asked = tmp_path / LOCK, lock.take, []
+
+    def take_late(file: int, *, shared: bool = False) -> bool:
+        if not asked:
+            path.unlink()  # its owner ended between our opening and locking
+        asked.append(file)
+        return take(file, shared=shared)
+
+    monkeypatch.setattr(lock, "take", take_late)
+    with one_writer(inside(tmp_path)):
+        assert path.exists()
+        with pytest.raises(RunError, match="being written"), one_writer(inside(tmp_path)):
+            pytest.fail("two writers")
+    assert len(asked) == 3
+
+
 def test_an_owner_on_another_machine_is_called_by_its_name(tmp_path: Path) -> None:
     with one_writer(inside(tmp_path)):
         path = tmp_path / LOCK

@@ -17,12 +17,13 @@ WRITE = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from tellapart.training.checkpoint import _write
+from tellapart.runs.run import RunFolder
+from tellapart.training.checkpoint import Checkpoint
 class Variable:
     def numpy(self): return np.zeros(100_000, np.float32)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    _write(Path(sys.argv[1]), [Variable()])
+    Checkpoint(RunFolder(Path(sys.argv[1])))._write("weights-1.safetensors", [Variable()])
 except OSError as error:
     print(type(error).__name__, error.errno)
 """
@@ -53,10 +54,10 @@ def test_a_full_disk_is_one_line_and_exit_code_2(
 def test_a_checkpoint_that_does_not_fit_raises_what_any_file_raises_and_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     pytest.importorskip("resource")
-    words = [sys.executable, "-c", WRITE, str(tmp_path / "weights-1.safetensors")]
+    words = [sys.executable, "-c", WRITE, str(tmp_path)]
     found = subprocess.run(words, capture_output=True, text=True, check=False)
     assert found.stdout == "OSError 27\n", found.stderr
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]
 
 
 @pytest.fixture

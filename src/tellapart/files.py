@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import shutil
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 # What a spreadsheet takes for a formula, which a file's or a class's name can be. A number is none.
@@ -15,26 +18,107 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 # Controls but for line breaks and tabs: a terminal obeys them. And the marks that turn the direction of what follows.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# What `_draft_name` makes: the machine and the process that it belongs to, then what tells it from others of theirs.
+_DRAFT = re.compile(r"\.tellapart-([0-9a-f]{8})-([0-9]{1,9})-[0-9a-f]{8}(-.*)?", re.DOTALL)
+_LONGEST = 40  # characters of a name that a draft's name repeats
+_FORGOTTEN = 24 * 3600  # seconds after which a draft of a process that cannot be looked for belongs to nobody
+_NOT_THROUGH_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, handle: int | None = None) -> Iterator[Path]:
     """Give a neighbour to write; put it in the place of `path` once it is whole and on the disk.
 
-    On an error the neighbour is removed and `path` keeps what it had.
+    On an error the neighbour is removed and `path` keeps what it had; a link there is replaced, and not followed.
+    Neighbours that a killed process left in the folder are removed first. handle: of the folder, where it was opened
+    already; what the folder's path has come to mean since then does not matter.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    neighbour = Path(name)
+    if handle is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    clear_drafts(path.parent, handle)
+    name = _draft_name(path.name)
+    neighbour = path.parent / name
+    ours, place = (neighbour, path) if handle is None else (name, path.name)
+    # No other program holds a file of that name, and links are not made by chance.
+    os.close(os.open(ours, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOT_THROUGH_LINKS, 0o666, dir_fd=handle))
     try:
         yield neighbour
-        with neighbour.open("rb+") as file:
-            os.fsync(file.fileno())
-        neighbour.chmod(0o666 & ~_umask())
-        neighbour.replace(path)
+        written = os.open(ours, os.O_RDWR | _NOT_THROUGH_LINKS, dir_fd=handle)
+        try:
+            os.fsync(written)
+        finally:
+            os.close(written)
+        os.replace(ours, place, src_dir_fd=handle, dst_dir_fd=handle)
     finally:
-        neighbour.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(ours, dir_fd=handle)
+
+
+@contextmanager
+def drafting(folder: Path, name: str) -> Iterator[Path]:
+    """A new folder inside `folder`, to put together there what `name` shall be; what is left in it at the end is
+    removed, and so is what killed processes left beside it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clear_drafts(folder)
+    draft = folder / _draft_name(name)
+    draft.mkdir()
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def clear_drafts(folder: Path, handle: int | None = None) -> None:
+    """Remove what `replacing` and `drafting` of processes that live no more left in a folder, and nothing else."""
+    with suppress(OSError), os.scandir(folder if handle is None else handle) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if is_draft(entry.name) and _abandoned(entry):
+                    _remove(entry, handle)
+
+
+def is_draft(name: str) -> bool:
+    """Whether tellapart gave this name to what is not finished yet."""
+    return _DRAFT.fullmatch(name) is not None
+
+
+def _draft_name(name: str) -> str:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name alone; libraries go by its suffix
+    return f".tellapart-{machine()}-{os.getpid()}-{os.urandom(4).hex()}-{stem[:_LONGEST]}{suffix}"
+
+
+def _abandoned(entry: os.DirEntry[str]) -> bool:
+    """Whether its process ended: asked of the system where it is this one's, else told by its age."""
+    found = _DRAFT.fullmatch(entry.name)
+    assert found is not None
+    if os.name == "posix" and found[1] == machine():
+        try:
+            os.kill(int(found[2]), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        return False
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _FORGOTTEN
+
+
+def _remove(entry: os.DirEntry[str], handle: int | None) -> None:
+    name = entry.path if handle is None else entry.name
+    if entry.is_dir(follow_symlinks=False):
+        shutil.rmtree(name, dir_fd=handle)
+    else:
+        os.unlink(name, dir_fd=handle)
+
+
+@cache
+def machine() -> str:
+    """8 hexadecimal digits for the system that numbers our processes, since it was started; a container has its own."""
+    import socket
+
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # where there is no Linux
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return f"{zlib.crc32(' '.join(parts).encode()):08x}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,12 +148,6 @@ def from_cell(cell: str) -> str:
     ('=1+1', "'tis")
     """
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def cache_root() -> Path:

@@ -94,7 +94,7 @@ def test_what_a_run_said_of_any_pictures_is_read_again(
     ]
     with tempfile.TemporaryDirectory() as folder:
         run = create_run(Path(folder, "run"), config=Config(), catalog=catalog, spec=spec, command="", decided=[])
-        write_predictions(run.predictions_file, catalog, rows)
+        write_predictions(run, catalog, rows)
         found = common_pictures([run, run], ["one", "other"])
     assert {p.path: p.answers[0] for p in found.pictures} == {
         p.path: Answer(known[best], 1.0) for p, best in zip(pictures, said, strict=True)

@@ -10,7 +10,8 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
-from tellapart.runs.run import RunFolder, create_run, fresh_path, list_runs, open_run
+from tellapart.runs.place import new_place
+from tellapart.runs.run import RunFolder, create_run, list_runs, open_run
 from tellapart.task import ImageSpec, Task
 
 CATALOG = Catalog(
@@ -108,10 +109,16 @@ def test_runs_are_listed_oldest_first_and_other_folders_are_passed_over(tmp_path
     assert [run.path.name for run in list_runs(tmp_path)] == ["first", "second"]
 
 
-def test_a_fresh_path_is_one_that_nothing_has(tmp_path: Path) -> None:
-    assert fresh_path(tmp_path, "cnn").name == "cnn-1"
-    (tmp_path / "cnn-1").mkdir()
-    assert fresh_path(tmp_path, "cnn").name == "cnn-2"
+def test_a_new_place_is_one_that_nobody_else_has_and_goes_again_where_nothing_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new_place(None, "cnn") as first, new_place(None, "cnn") as second, new_place("mine", "cnn") as named:
+        assert (first, second, named) == (Path("runs/cnn-1"), Path("runs/cnn-2"), Path("mine"))
+        create(second)
+    assert [path.name for path in Path("runs").iterdir()] == ["cnn-2"]
+    with new_place(None, "cnn") as third:
+        assert third.name == "cnn-1"
 
 
 def test_a_run_holds_no_pickle(tmp_path: Path) -> None:

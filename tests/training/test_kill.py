@@ -69,10 +69,10 @@ def test_a_run_killed_at_five_moments_ends_as_one_never_stopped(
     history = killed / "history.jsonl"
     moments: list[Callable[[], bool]] = [
         (killed / "run.json").exists,
-        lambda: any((killed / "checkpoint").glob(".weights-1-*")) or history.exists(),
+        lambda: any((killed / "checkpoint").glob(".tellapart-*-weights-1.*")) or history.exists(),
         lambda: history.exists() and len(history.read_text().splitlines()) >= 3,
         lambda: history.exists() and len(history.read_text().splitlines()) >= 5,
-        lambda: any(killed.glob(".model*")) or (killed / "model.keras").exists(),
+        lambda: any(killed.glob(".tellapart-*-model.keras")) or (killed / "model.keras").exists(),
     ]
     arguments = [str(shapes), "--out", str(killed), *settings]
     for moment in moments:

@@ -165,35 +165,6 @@ def test_a_state_of_training_that_lies_is_refused(state: str, run: ta.Run) -> No
         ta.resume(run.path)
 
 
-@pytest.mark.parametrize("folder", ["checkpoint", "figures", "exports", "explain"])
-def test_a_folder_of_a_run_that_is_a_link_is_refused_and_where_it_leads_nothing_changes(
-    folder: str, run: ta.Run, tmp_path: Path
-) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    for name in ("letter.txt", "weights-9.safetensors", ".profile"):
-        (home / name).write_text("mine")
-    shutil.rmtree(run.path / folder, ignore_errors=True)
-    (run.path / folder).symlink_to(home)
-    run.update(status="interrupted")
-    for use in (ta.resume, ta.write_report, ta.export):
-        with pytest.raises(RunError, match="is a link, and what a run writes or clears there"):
-            use(run.path)
-    assert sorted((p.name, p.read_text()) for p in home.iterdir()) == [
-        (".profile", "mine"), ("letter.txt", "mine"), ("weights-9.safetensors", "mine"),
-    ]  # fmt: skip
-
-
-def test_a_file_of_a_run_that_is_a_link_is_replaced_and_not_written_through(run: ta.Run, tmp_path: Path) -> None:
-    mine = tmp_path / "mine.html"
-    mine.write_text("mine")
-    run.report_file.unlink()
-    run.report_file.symlink_to(mine)
-    ta.write_report(run.path)
-    assert mine.read_text() == "mine"
-    assert run.report_file.read_text().startswith("<!DOCTYPE html>")
-
-
 def point_at(run: ta.Run, secret: Path, place: str, digest: Callable[[str], str]) -> None:
     """Every picture of the catalog becomes that file, and the predictions name it as wrong."""
     root = {"absolute": "/nowhere", "climbing": str(run.path), "root": str(secret.parent), "link": str(run.path)}[place]

@@ -18,7 +18,8 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.sources import read_source
 from tellapart.experiments.rungs import chosen
 from tellapart.progress import BY_HAND, Progress
-from tellapart.runs.run import fresh_path, list_runs
+from tellapart.runs.lock import one_writer
+from tellapart.runs.place import new_place
 
 if TYPE_CHECKING:
     from tellapart.experiments.ladder import LadderFolder
@@ -59,18 +60,20 @@ def ladder(
     if out:
         KIND.require_free(Path(out))
     catalog, image = _shared_catalog(data, config or Config(), settings, cache_limit, progress)
-    made = create_ladder(
-        Path(out) if out else fresh_path(Path("runs"), "ladder"),
-        wanted,
-        data=str(data),
-        budget_seconds=budget,
-        config=(config or Config()).to_dict(),
-        settings=list(settings),
-        image=image,
-        command=command,
-        spent_seconds=time.monotonic() - started,
-    )
-    return _climb(made, catalog, cache_limit, progress, watch)
+    with new_place(out, "ladder") as place:
+        made = create_ladder(
+            place,
+            wanted,
+            data=str(data),
+            budget_seconds=budget,
+            config=(config or Config()).to_dict(),
+            settings=list(settings),
+            image=image,
+            command=command,
+            spent_seconds=time.monotonic() - started,
+        )
+    with one_writer(made):
+        return _climb(made, catalog, cache_limit, progress, watch)
 
 
 def resume_ladder(
@@ -88,14 +91,15 @@ def resume_ladder(
     """
     from tellapart.experiments.ladder import open_ladder
 
-    found = open_ladder(Path(path))
-    if budget is not None:
-        found.record["budget_seconds"] = budget
-    catalog = found.catalog
-    if catalog is None:
-        settings = found.record["settings"]
-        catalog, _ = _shared_catalog(found.record["data"], found.config, settings, cache_limit, progress)
-    return _climb(found, catalog, cache_limit, progress, watch)
+    with one_writer(open_ladder(Path(path))):
+        found = open_ladder(Path(path))  # as it is once nobody else writes it
+        if budget is not None:
+            found.record["budget_seconds"] = budget
+        catalog = found.catalog
+        if catalog is None:
+            settings = found.record["settings"]
+            catalog, _ = _shared_catalog(found.record["data"], found.config, settings, cache_limit, progress)
+        return _climb(found, catalog, cache_limit, progress, watch)
 
 
 def _shared_catalog(
@@ -132,8 +136,10 @@ def _climb(ladder: LadderFolder, catalog: Catalog, cache_limit: int, progress: P
         )
 
     climb(ladder, catalog, train=learn, progress=progress, watch=watch)
-    for run in list_runs(ladder.path):
-        if run.metrics and not run.report_file.exists():  # a kill came between a run and its report
+    for rung in ladder.rungs:
+        run = ladder.run(rung.name)
+        # A kill came between a run and its report.
+        if ladder.begun(rung.name) and run.metrics and not run.report_file.exists():
             write_report(run.path, progress=progress)
     found = stand(ladder, catalog)
     write_ladder(found)

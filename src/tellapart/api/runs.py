@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tellapart.errors import ConfigError, PictureError, RunError, SourceError
 from tellapart.inference.pictures import find_pictures
 from tellapart.inference.predictor import Prediction, Predictor
 from tellapart.progress import BY_HAND, Progress
+from tellapart.runs.lock import one_writer
 from tellapart.runs.relocate import relocate
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
@@ -91,7 +93,8 @@ def open_run(
     """
     folder = open_folder(path)
     if data is not None:
-        relocate(folder, data, progress=progress)
+        with one_writer(folder):
+            relocate(folder, data, progress=progress)
     return Run(folder.path)
 
 
@@ -230,7 +233,8 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = BY_HAND) -
     from tellapart.report.write import write_report
 
     folder = open_folder(run)
-    write_report(folder, progress=progress)
+    with one_writer(folder, beside_others=True):
+        write_report(folder, progress=progress)
     return folder.report_file
 
 
@@ -272,4 +276,6 @@ def export(
     """
     from tellapart.inference.ship import ship_run
 
-    return ship_run(open_folder(run), format, Path(out) if out else None, quantize=quantize, progress=progress)
+    folder = open_folder(run)
+    with nullcontext() if out else one_writer(folder, beside_others=True):
+        return ship_run(folder, format, Path(out) if out else None, quantize=quantize, progress=progress)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tellapart.api.options import known_options, make_config
 from tellapart.api.pictures import catalog_of, source_of, source_of_catalog
-from tellapart.api.runs import Run, write_report
+from tellapart.api.runs import Run
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
@@ -20,8 +20,10 @@ from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
+from tellapart.runs.lock import one_writer
+from tellapart.runs.place import new_place, require_free
 from tellapart.runs.relocate import relocate
-from tellapart.runs.run import create_run, fresh_path, require_free
+from tellapart.runs.run import create_run
 from tellapart.runs.run import open_run as open_folder
 
 SHOWN_CLASSES = 10
@@ -53,6 +55,7 @@ def train(
     ('photos-efficientnet-lite0-1', True)
     """
     from tellapart.models.backend import require_keras
+    from tellapart.report.write import write_report
     from tellapart.training.decide import decide
     from tellapart.training.effects import without_effect
     from tellapart.training.fit import fit, require_trainable
@@ -75,8 +78,6 @@ def train(
     ignored = without_effect(given, config, None if isinstance(data, Catalog) else source)
     for text in ignored:
         progress.line(text)
-    named = name or options.get("recipe") or f"{_name_of(data)}-{config.model.name}"
-    place = Path(out) if out else fresh_path(Path("runs"), named)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         if isinstance(data, Catalog):
             scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
@@ -85,10 +86,13 @@ def train(
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
         progress.line(_what_is_learnt(catalog))
-        run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided + ignored)
-        with tracked(run, progress) as watch:
+        name = name or options.get("recipe") or f"{_name_of(data)}-{config.model.name}"
+        with new_place(out, name) as place:
+            decided += ignored
+            run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
+        with one_writer(run), tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
-            write_report(run.path, progress=progress)
+            write_report(run, progress=progress)
     return Run(run.path)
 
 
@@ -134,16 +138,20 @@ def resume(
     Traceback (most recent call last):
     tellapart.errors.RunError: runs/pets is done: there is nothing to go on with. Train again with another --out.
     """
+    from tellapart.report.write import write_report
     from tellapart.training.fit import fit
     from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)
     folder = open_folder(run)
     require_trackers(folder.config)
-    folder.clear_unfinished()
-    if data is not None:
-        relocate(folder, data, progress=progress)
-    with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
+    with one_writer(folder), PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
+        if folder.missing_report and folder.status == "done":
+            progress.line(folder.missing_report)
+            write_report(folder, progress=progress)
+            return Run(folder.path)
+        if data is not None:
+            relocate(folder, data, progress=progress)
         catalog = folder.catalog
         source = source_of_catalog(catalog)
         found = scan(source, max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
@@ -159,5 +167,5 @@ def resume(
             )
         with tracked(folder, progress) as watch:
             fit(folder, cache, deadline=deadline, progress=progress, watch=watch)
-            write_report(folder.path, progress=progress)
+            write_report(folder, progress=progress)
     return Run(folder.path)

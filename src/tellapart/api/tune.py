@@ -21,7 +21,9 @@ from tellapart.errors import require_extra
 from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
-from tellapart.runs.run import RunFolder, create_run, fresh_path
+from tellapart.runs.lock import one_writer
+from tellapart.runs.place import new_place
+from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
@@ -67,16 +69,18 @@ def tune(
     if out:
         KIND.require_free(Path(out))
     start, catalog = _start(data, config, cache_limit, progress)
-    made = create_tune(
-        Path(out) if out else fresh_path(Path("runs"), "tune"),
-        start,
-        data=str(data),
-        budget_seconds=budget,
-        trials=trials,
-        command=command,
-        spent_seconds=time.monotonic() - started,
-    )
-    return _search(made, catalog, cache_limit, progress, watch)
+    with new_place(out, "tune") as place:
+        made = create_tune(
+            place,
+            start,
+            data=str(data),
+            budget_seconds=budget,
+            trials=trials,
+            command=command,
+            spent_seconds=time.monotonic() - started,
+        )
+    with one_writer(made):
+        return _search(made, catalog, cache_limit, progress, watch)
 
 
 def resume_tune(
@@ -96,13 +100,14 @@ def resume_tune(
     from tellapart.experiments.tune import open_tune
 
     require_extra("Searching for a better configuration", "tune", "optuna")
-    found = open_tune(Path(path))
-    given = {"budget_seconds": budget, "trials": trials}
-    found.record |= {name: value for name, value in given.items() if value is not None}
-    catalog = found.catalog
-    if catalog is None:
-        _, catalog = _start(found.record["data"], found.start, cache_limit, progress)
-    return _search(found, catalog, cache_limit, progress, watch)
+    with one_writer(open_tune(Path(path))):
+        found = open_tune(Path(path))  # as it is once nobody else writes it
+        given = {"budget_seconds": budget, "trials": trials}
+        found.record |= {name: value for name, value in given.items() if value is not None}
+        catalog = found.catalog
+        if catalog is None:
+            _, catalog = _start(found.record["data"], found.start, cache_limit, progress)
+        return _search(found, catalog, cache_limit, progress, watch)
 
 
 def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> tuple[Config, Catalog]:
@@ -137,17 +142,15 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
         start_keras().utils.clear_session()  # networks of earlier trials are in their files
         deadline, run = time.monotonic() + budget, RunFolder(out)
         spec = ImageSpec.from_dict(config.image.model_dump())
-        if run.run_file.exists():
-            run.clear_unfinished()
-        else:
+        if not run.run_file.exists():
             command = tune.record["command"]
             run = create_run(out, config=config, catalog=catalog, spec=spec, command=command, decided=[])
-        with PixelCache(spec, limit_bytes=cache_limit) as cache:
+        with one_writer(run), PixelCache(spec, limit_bytes=cache_limit) as cache:
             return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
 
     search(tune, catalog, learn=learn, progress=progress, watch=watch)
     for number in sorted({1, chosen_of(tune).number}):
-        run = tune.run(number)
+        run = tune.trial(number)
         if run.status != "done":
             progress.line(f"finishing {run.path.name}: the test pictures, once")
             resume(run.path, cache_limit=cache_limit, progress=progress)

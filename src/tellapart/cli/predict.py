@@ -109,6 +109,7 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
 
 def _open(path: Path) -> Predictor:
     from tellapart.errors import ConfigError
+    from tellapart.files import harmless
     from tellapart.inference.predictor import Predictor
     from tellapart.runs.run import open_run
 
@@ -117,4 +118,6 @@ def _open(path: Path) -> Predictor:
             raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the pictures.")
         return Predictor(path)
     folder = open_run(path)
+    if folder.missing_report:
+        print(harmless(f"tellapart: {folder.missing_report}"), file=sys.stderr)
     return Predictor(folder.require(folder.onnx_file, "exported network"))

@@ -20,11 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from tellapart.cli.rows import Output, columns, write_row
 from tellapart.errors import ConfigError
 from tellapart.files import from_cell, printable, read_text, write_text
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
+from tellapart.runs.lock import take
 
 if TYPE_CHECKING:
     from tellapart.data.pixels import Source
@@ -165,11 +161,8 @@ def _require_same(path: Path, beside: Path, record: dict[str, Any]) -> None:
 
 def _lock(binary: BinaryIO, path: Path) -> None:
     """Until the file is closed."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(binary, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"Another process is writing {path}. Wait for it, or name another file.") from None
+    if not take(binary.fileno()):
+        raise ConfigError(f"Another process is writing {path}. Wait for it, or name another file.")
 
 
 def _digest(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +27,9 @@ def command(
 ) -> None:
     """List the runs of a folder, oldest first, with what each reached. `tellapart compare` tells which is better."""
 
+    from tellapart.files import harmless
+    from tellapart.runs.run import RunFolder
+
     rows = ta.summarize_runs(folder, where=where or (), sort=sort)
     if format is options.Format.json:
         show_json([row.to_dict() for row in rows])
@@ -43,3 +48,6 @@ def command(
         created = row.created[:16].replace("T", " ")
         found.add_row(row.run, row.status, created, row.model, str(row.epochs), f"{row.time:,.0f} s", judged, words)
     show(found)
+    for row in rows:
+        if missing := RunFolder(Path(row.run)).missing_report:
+            print(harmless(f"tellapart: {missing}"), file=sys.stderr)

@@ -8,7 +8,6 @@ ones'. A rung whose time is up keeps its best epoch. A ladder that was killed go
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.errors import TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
-from tellapart.experiments.record import Kind
+from tellapart.experiments.record import FolderOfRuns, Kind
 from tellapart.experiments.rungs import Rung, chosen
 from tellapart.inference.measure import measure
 from tellapart.inference.predictor import Predictor
@@ -70,20 +69,15 @@ class Train(Protocol):
 
 
 @dataclass
-class LadderFolder:
+class LadderFolder(FolderOfRuns):
     """LADDER/ on disk. record: all of ladder.json but the rungs: data, budget_seconds, spent_seconds, config ..."""
 
-    path: Path
-    record: dict[str, Any]
     rungs: tuple[Rung, ...]
     states: dict[str, State]
 
     @property
     def page_file(self) -> Path:
-        return self.path / "ladder.html"
-
-    def run(self, name: str) -> RunFolder:
-        return RunFolder(self.path / name)
+        return self.place("ladder.html")
 
     def begun(self, name: str) -> bool:
         return self.run(name).run_file.exists()
@@ -103,13 +97,13 @@ class LadderFolder:
 
     def write(self) -> None:
         rungs = {name: asdict(state) for name, state in self.states.items()}
-        KIND.write(self.path, {**self.record, "rungs": rungs})
+        KIND.write(self, {**self.record, "rungs": rungs})
 
 
 def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFolder:
     """A new ladder. Raises RunError where something is in the place already."""
     made = LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), {rung.name: State() for rung in rungs})
-    KIND.create(path, made.write)
+    KIND.create(made, made.write)
     return made
 
 
@@ -133,8 +127,6 @@ def climb(
 
     A rung that fails says why and stops no other. Raises KeyboardInterrupt for Ctrl-C, with everything kept.
     """
-    for stale in ladder.path.glob(".*-*"):  # a kill left what was never put in its place
-        shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
     clock = _Clock(ladder, progress, watch)
     finished = [("done",), ("done", "failed")]
     for statuses in finished:

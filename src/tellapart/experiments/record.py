@@ -1,4 +1,4 @@
-"""The JSON file that says what a folder of several runs is, and how far it came. Read by: ladder, tune."""
+"""A folder of several runs, and the JSON file that says what it is and how far it came. Read by: ladder, tune."""
 
 from __future__ import annotations
 
@@ -10,10 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.errors import RunError
-from tellapart.files import read_text, write_text
-from tellapart.runs.run import require_free
+from tellapart.runs.inside import Inside
+from tellapart.runs.lock import one_writer
+from tellapart.runs.place import require_free, writing_into
+from tellapart.runs.run import RunFolder
 
 FORMAT = 1
+
+
+@dataclass
+class FolderOfRuns(Inside):
+    """On disk. record: what its JSON file holds."""
+
+    path: Path
+    record: dict[str, Any]
+
+    def run(self, name: str) -> RunFolder:
+        return RunFolder(self.place(name))
 
 
 @dataclass(frozen=True)
@@ -27,37 +40,40 @@ class Kind:
         """Raises RunError where something is in the place already: to be asked before any picture is read."""
         require_free(folder, self.noun, self.command)
 
-    def create(self, folder: Path, write: Callable[[], None]) -> None:
+    def create(self, folder: FolderOfRuns, write: Callable[[], None]) -> None:
         """Write the first record. Raises RunError where something is in the place already."""
-        self.require_free(folder)
-        try:
-            write()
-        except OSError as error:
-            raise RunError(f"Cannot write into {folder}: {error.strerror}. Give another --out.") from None
+        self.require_free(folder.path)
+        with writing_into(folder.path):
+            folder.path.mkdir(parents=True, exist_ok=True)
+            with one_writer(folder):
+                self.require_free(folder.path)  # of two that begin at once one comes first
+                write()
 
-    def write(self, folder: Path, record: dict[str, Any]) -> None:
+    def write(self, folder: FolderOfRuns, record: dict[str, Any]) -> None:
         text = json.dumps({self._mark: FORMAT, **record}, indent=1, ensure_ascii=False)
-        write_text(self._file(folder), text + "\n")
+        folder.write_text(self._file(folder), text + "\n")
 
     @contextmanager
-    def reading(self, folder: Path) -> Iterator[dict[str, Any]]:
-        """The record; what goes wrong with it inside the block is told as damage. Raises RunError."""
+    def reading(self, path: Path) -> Iterator[dict[str, Any]]:
+        """The record of the folder at this path; what goes wrong with it inside the block is told as damage. Raises
+        RunError."""
+        folder = FolderOfRuns(path, {})
         try:
-            record = json.loads(read_text(self._file(folder)))
+            record = json.loads(folder.read_text(self._file(folder)))
             if record.pop(self._mark) != FORMAT:
-                raise RunError(f"{folder} was written by another version of tellapart. Begin a new {self.noun}.")
+                raise RunError(f"{path} was written by another version of tellapart. Begin a new {self.noun}.")
             yield record
         except FileNotFoundError:
             raise RunError(
-                f"{folder} is no {self.noun}: it has no {self._file(folder).name}. "
+                f"{path} is no {self.noun}: it has no {self._file(folder).name}. "
                 f"A {self.noun} is a folder that `tellapart {self.command}` wrote."
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{self._file(folder)} is damaged or not from tellapart ({error!r}).") from None
 
     @property
     def _mark(self) -> str:
         return f"tellapart_{self.command}"
 
-    def _file(self, folder: Path) -> Path:
-        return folder / f"{self.command}.json"
+    def _file(self, folder: FolderOfRuns) -> Path:
+        return folder.place(f"{self.command}.json")

@@ -9,7 +9,6 @@ Only the runs of the start and of the best trial are kept. Read by: api, tuned. 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from tellapart.config import Config, TrainConfig
 from tellapart.data.catalog import Catalog
 from tellapart.errors import TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
-from tellapart.experiments.record import Kind
+from tellapart.experiments.record import FolderOfRuns, Kind
 from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
@@ -69,36 +68,33 @@ class Learn(Protocol):
 
 
 @dataclass
-class TuneFolder:
+class TuneFolder(FolderOfRuns):
     """TUNE/ on disk. record: tune.json: data, start, budget_seconds, spent_seconds, trials (at most; None: no bound),
     command."""
 
-    path: Path
-    record: dict[str, Any]
-
     @property
     def page_file(self) -> Path:
-        return self.path / "tune.html"
+        return self.place("tune.html")
 
     @property
     def best_file(self) -> Path:
-        return self.path / "best.toml"
+        return self.place("best.toml")
 
     @property
     def start(self) -> Config:
         """The configuration that the search begins from, with everything decided."""
         return Config.from_dict(self.record["start"])
 
-    def run(self, number: int) -> RunFolder:
-        return RunFolder(self.path / f"trial-{number}")
+    def trial(self, number: int) -> RunFolder:
+        return self.run(f"trial-{number}")
 
     @property
     def catalog(self) -> Catalog | None:
         """That of the start, which all trials share; None before it was begun."""
-        return self.run(1).catalog if self.run(1).run_file.exists() else None
+        return self.trial(1).catalog if self.trial(1).run_file.exists() else None
 
     def write(self) -> None:
-        KIND.write(self.path, self.record)
+        KIND.write(self, self.record)
 
     def study(self) -> optuna.Study:
         """What was tried, in Optuna's SQLite storage; made where it is not there yet."""
@@ -106,7 +102,8 @@ class TuneFolder:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # As a URI, for Optuna and SQLite read braces, question marks and percent signs of a plain path.
-        place = quote(os.fsencode((self.path / "study.db").absolute()))
+        files = [self.place(f"study.db{what}") for what in ("", "-journal", "-wal", "-shm")]  # SQLite follows links
+        place = quote(os.fsencode(files[0].absolute()))
         return optuna.create_study(
             storage=f"sqlite:///file:{place}?uri=true",
             study_name="tune",
@@ -119,7 +116,7 @@ class TuneFolder:
 def create_tune(path: Path, start: Config, **record: Any) -> TuneFolder:
     """A new search. Raises RunError where something is in the place already."""
     made = TuneFolder(path, {"spent_seconds": 0.0, **record, "start": start.to_dict()})
-    KIND.create(path, made.write)
+    KIND.create(made, made.write)
     return made
 
 
@@ -173,8 +170,6 @@ def search(
 
     Raises what training raises where the start itself fails, and KeyboardInterrupt for Ctrl-C, with everything kept.
     """
-    for stale in tune.path.glob(".*-*"):  # a kill left what was never put in its place
-        shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
     found = _Search(tune, catalog, learn, progress, watch)
     try:
         found.go()
@@ -241,7 +236,7 @@ class _Search:
         number = trial.user_attrs.get("number", number)
         trial.set_user_attr("number", number)
         values = {each.name: each.suggest(trial) for each in self.dimensions}
-        run = self.tune.run(number)
+        run = self.tune.trial(number)
         self.clock.line(f"trial {number}: {_words(values)}")
         try:
             config = first_config(self.start) if number == 1 else trial_config(self.start, values)
@@ -286,7 +281,7 @@ class _Search:
         kept = {1, *(each.number for each in ranked(trials, self.start.train.monitor)[:1])}
         for each in trials:
             if each.status != "unfinished" and each.number not in kept:
-                shutil.rmtree(self.tune.run(each.number).path, ignore_errors=True)
+                self.tune.trial(each.number).discard()
 
 
 class _Told:

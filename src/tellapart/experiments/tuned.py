@@ -17,7 +17,6 @@ from tellapart.evaluation.intervals import Estimate, independent_difference, pro
 from tellapart.experiments.comparison import RunsComparison, compare_runs
 from tellapart.experiments.space import Dimension, Value, dimensions
 from tellapart.experiments.tune import Trial, TuneFolder, ranked, trials_of
-from tellapart.files import write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -124,7 +123,7 @@ def judge(tune: TuneFolder) -> TuneResult:
     """What a search came to, once the runs of its start and of its best trial are finished; writes best.toml."""
     study, best = tune.study(), chosen_of(tune)
     trials = trials_of(study)
-    write_text(tune.best_file, tune.run(best.number).config.to_toml())
+    tune.write_text(tune.best_file, tune.trial(best.number).config.to_toml())
     both = [trials[0]] if best.number == trials[0].number else [trials[0], best]
     return TuneResult(
         tune,
@@ -132,13 +131,13 @@ def judge(tune: TuneFolder) -> TuneResult:
         best,
         dimensions(tune.start),
         tuple(gap for each in both if (gap := _gap(tune, each)) is not None),
-        compare_runs([tune.run(each.number) for each in both]) if len(both) == 2 else None,
+        compare_runs([tune.trial(each.number) for each in both]) if len(both) == 2 else None,
         _importance(study, trials),
     )
 
 
 def _gap(tune: TuneFolder, trial: Trial) -> Gap | None:
-    run = tune.run(trial.number)
+    run = tune.trial(trial.number)
     metrics = run.metrics
     if "test" not in metrics:
         return None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +101,8 @@ def explain(
     if label is not None and label not in predictor.task.classes:
         raise ConfigError(unknown("class", label, predictor.task.classes))
     chosen = predictor.task.index(label or said.label)
-    folder = Path(out) if out is not None else run.explanations / Path(picture).name
+    folder = Path(out) if out is not None else run.place("explain", Path(picture).name)
+    placed = replacing if out is not None else run.replacing
 
     maker, one = HeatMaker(predictor), seen[None]
     own = maker.shares(one, np.array([chosen]))
@@ -124,7 +127,7 @@ def explain(
         agreement,
         covered,
         words,
-        tuple(_save(folder / f"{title}.png", figure) for title, figure in figures.items()),
+        tuple(_save(folder / f"{title}.png", figure, placed) for title, figure in figures.items()),
     )
 
 
@@ -245,8 +248,8 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     return figures | {"filters": filters_figure(first_filters(model))}
 
 
-def _save(path: Path, figure: Figure) -> Path:
-    with replacing(path) as neighbour, warnings.catch_warnings():
+def _save(path: Path, figure: Figure, placed: Callable[[Path], AbstractContextManager[Path]]) -> Path:
+    with placed(path) as neighbour, warnings.catch_warnings():
         # A class name in a script that no font here has is drawn as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(neighbour, dpi=110)

@@ -6,7 +6,8 @@ Read by: training, api. Needs the extra `train`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,12 +37,13 @@ def export_onnx(
     pictures: NDArray[np.uint8],
     *,
     means: NDArray[np.float32] | None = None,
+    replacing: Callable[[Path], AbstractContextManager[Path]] = replacing,
 ) -> float:
     """Write the file and return its largest difference from Keras, of all that it answers, on `pictures`.
 
     model: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. means: of the features of each
-    class, as models.answers takes them. Raises ExportError, and leaves whatever stood at `path`, where the difference
-    is not below BOUND.
+    class, as models.answers takes them. replacing: files.replacing, or a run's. Raises
+    ExportError, and leaves whatever stood at `path`, where the difference is not below BOUND.
     """
     import onnx
 

@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,10 @@ from tellapart.data.pixels import MAX_PIXELS
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
-from tellapart.files import as_cell, replacing
+from tellapart.files import as_cell
 from tellapart.inference.predictor import Metadata, Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
+from tellapart.runs.run import RunFolder
 from tellapart.task import Task
 
 # Small: it runs beside a training library, whose memory is not free yet.
@@ -119,12 +119,12 @@ def told_of_leaks(
     return replace(evaluation, notes=(*evaluation.notes, note))
 
 
-def write_predictions(path: Path, catalog: Catalog, predictions: list[Prediction]) -> None:
+def write_predictions(run: RunFolder, catalog: Catalog, predictions: list[Prediction]) -> None:
     """predictions.csv: path, true label, predicted label, its probability, verdict, distance from the nearest class,
     then each class's probability; names as files.as_cell writes them."""
     truth = {p.path: p.label for p in catalog.pictures}
     with (
-        replacing(path) as neighbour,
+        run.replacing(run.predictions_file) as neighbour,
         neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)

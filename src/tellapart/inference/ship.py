@@ -7,8 +7,6 @@ name.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +19,10 @@ from tellapart.data import pixels
 from tellapart.data.batches import Pictures
 from tellapart.data.catalog import Split
 from tellapart.data.sources import open_row, read_source
-from tellapart.errors import ExportError, TellapartError, unknown
+from tellapart.errors import ExportError, TellapartError, some, unknown
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
-from tellapart.files import write_text
+from tellapart.files import drafting, write_text
 from tellapart.inference.export import BOUND, differences
 from tellapart.inference.formats import FORMATS, OTHER_NAMES, Answers, Format, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
@@ -109,7 +107,7 @@ def ship_run(
     if quantize:
         require_quantizable(row)
     name = f"model-{quantize}" if quantize else "model"
-    place = out or run.exports / (f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
+    place = out or run.place("exports", f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
     if row.suffix and place.suffix != row.suffix:
         raise ExportError(f"A file of the format {format} ends with {row.suffix}; given {place}.")
     progress.update("exporting", 0, 2)
@@ -127,6 +125,10 @@ def ship_run(
         held = compared_pictures(run)
     progress.update("exporting", 1, 2)
     model = open_keras(run.require(run.model_file, "trained network"))
+    if out is None:
+        for name in (f"{place.name}.json", f"{place.stem}.bin"):  # which stand beside it
+            run.place("exports", name)
+        run.make_folder(run.exports)
     made = ship(model, metadata, row, place, means=run.means, held=held, examples=examples)
     progress.update("exporting", 2, 2)
     return made
@@ -154,9 +156,8 @@ def ship(
     whole, names = answering(model, means)
     named = start_keras().Model(whole.input, dict(zip(names, whole.outputs, strict=True)))
     shipment = Shipment(named, tuple(names), examples)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        draft = Path(folder) / path.name
+    with drafting(path.parent, path.name) as folder:
+        draft = folder / path.name
         theirs = _answers(_in_keras(named), held.pictures)
         (row.write if examples is None or row.quantize is None else row.quantize)(shipment, draft)
         ours = _answered(row, draft, held)
@@ -224,9 +225,19 @@ def _size(path: Path) -> int:
 
 
 def _place(draft: Path, path: Path) -> None:
-    """The weights before what refers to them; a folder takes the place of one that was there."""
+    """The weights before what refers to them; a folder takes the place of one that was there, which goes with the
+    drafts. Raises ExportError where more would go than another export is there for."""
     for part in reversed(_parts(draft)):
         target = path.with_name(part.name)
         if target.is_dir():
-            shutil.rmtree(target)
+            lost = sorted(_names(target) - _names(part))
+            if lost or target.is_symlink() or part.is_file():
+                held = f"with {some(lost, 3)} in it, " if lost else ""
+                raise ExportError(f"{target} is a folder, {held}that no export made. Give another --out.")
+            target.replace(draft.with_name(f"{draft.name} before"))
         part.replace(target)
+
+
+def _names(folder: Path) -> set[str]:
+    """The files in a folder, by their names within it."""
+    return {found.relative_to(folder).as_posix() for found in folder.rglob("*") if not found.is_dir()}

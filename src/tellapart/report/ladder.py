@@ -10,7 +10,6 @@ from urllib.parse import quote
 from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import p_text, points, share
 from tellapart.experiments.standings import AS_FAST, LadderResult, Standing
-from tellapart.files import write_text
 from tellapart.report.page import floor_tenth, render_page
 
 STATUSES = {"done": "", "time up": "time was up", "not reached": "not reached", "failed": "failed"}
@@ -40,7 +39,7 @@ def write_ladder(found: LadderResult) -> Path:
         as_fast=f"{100 * (AS_FAST - 1):.0f}",
         command=record["command"],
     )
-    write_text(found.ladder.page_file, text)
+    found.ladder.write_text(found.ladder.page_file, text)
     return found.ladder.page_file
 
 

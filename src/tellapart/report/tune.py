@@ -11,7 +11,7 @@ from tellapart.experiments.comparison import p_text, points, share
 from tellapart.experiments.space import Value
 from tellapart.experiments.tune import Trial
 from tellapart.experiments.tuned import Gap, TuneResult
-from tellapart.files import read_text, write_text
+from tellapart.files import read_text
 from tellapart.report.charts import Chart, nice_axis
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.report.words import duration
@@ -51,7 +51,7 @@ def write_tune(found: TuneResult) -> Path:
         seed=found.tune.start.seed,
         command=record["command"],
     )
-    write_text(found.tune.page_file, text)
+    found.tune.write_text(found.tune.page_file, text)
     return found.tune.page_file
 
 

@@ -18,7 +18,6 @@ from tellapart.errors import ExportError, PictureError, RunError, TellapartError
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.verdicts import Thresholds
 from tellapart.explain.heat import HeatMaker, overlay
-from tellapart.files import write_text
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Progress
 from tellapart.report.certainty import coverage_chart, reliability_chart
@@ -52,8 +51,10 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
         ) from error
     progress.update(stage, 2, steps)
     for name, svg in figures.items():
-        write_text(run.figures / f"{name}.svg", svg)
-    write_text(run.report_file, page)
+        run.write_text(run.figures / f"{name}.svg", svg)
+    run.write_text(run.report_file, page)
+    if run.record.get("reported") is False:
+        run.update(reported=True)
     progress.update(stage, steps, steps)
 
 

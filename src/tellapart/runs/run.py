@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,10 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, read_pictures
 from tellapart.data.findings import Finding
 from tellapart.errors import ConfigError, RunError
-from tellapart.files import read_text, replacing, write_text
+from tellapart.files import clear_drafts, drafting
+from tellapart.runs.inside import Inside
+from tellapart.runs.lock import LOCK
+from tellapart.runs.place import require_free, writing_into
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 
@@ -33,7 +36,15 @@ FORMAT = 1
 CLEAN_PART = "_without_leaks"
 """Ends the name of a split in metrics.json: its pictures that have no copy among those that were learned from."""
 STATUSES = ("training", "interrupted", "failed", "done")
-
+PHASES = ("", "head", "fine-tune")
+"""Of training, each with a checkpoint of its own: of a network from nothing, or on a base of its head and its top."""
+FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
+_FILES = (
+    "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
+    "class_means.npy", "metrics.json", "predictions.csv", "report.html",
+)  # fmt: skip
+_FOLDERS = ("checkpoint", "figures", "exports", "explain", "tensorboard")
+_CHECKPOINT = re.compile(r"(weights|optimizer)-[0-9]+\.safetensors|state\.json")
 
 _DAMAGE = (
     OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError, ConfigError,
@@ -42,8 +53,9 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """A run on disk. Properties read the files anew; nothing is cached, so two processes see the same."""
+class RunFolder(Inside):
+    """A run on disk. Properties read the files anew; nothing is cached, so two processes see the same. Its paths have
+    been looked at: RunError for one that is a link."""
 
     path: Path
 
@@ -53,70 +65,74 @@ class RunFolder:
 
     @property
     def run_file(self) -> Path:
-        return self.path / "run.json"
+        return self.place("run.json")
 
     @property
     def config_file(self) -> Path:
-        return self.path / "config.toml"
+        return self.place("config.toml")
 
     @property
     def catalog_file(self) -> Path:
-        return self.path / "catalog.csv"
+        return self.place("catalog.csv")
 
     @property
     def corrections_file(self) -> Path:
         """What the pictures were corrected by, where they were; the catalog holds the outcome."""
-        return self.path / "corrections.csv"
+        return self.place("corrections.csv")
 
     @property
     def history_file(self) -> Path:
-        return self.path / "history.jsonl"
+        return self.place("history.jsonl")
 
     @property
     def model_file(self) -> Path:
-        return self.path / "model.keras"
+        return self.place("model.keras")
 
     @property
     def onnx_file(self) -> Path:
-        return self.path / "model.onnx"
+        return self.place("model.onnx")
 
     @property
     def means_file(self) -> Path:
         """Class means of the features, which another export needs."""
-        return self.path / "class_means.npy"
+        return self.place("class_means.npy")
 
     @property
     def metrics_file(self) -> Path:
-        return self.path / "metrics.json"
+        return self.place("metrics.json")
 
     @property
     def predictions_file(self) -> Path:
-        return self.path / "predictions.csv"
+        return self.place("predictions.csv")
 
     @property
     def exports(self) -> Path:
-        return self.path / "exports"
+        return self.place("exports")
 
     @property
     def figures(self) -> Path:
-        return self.path / "figures"
+        return self.place("figures")
 
     @property
     def report_file(self) -> Path:
-        return self.path / "report.html"
+        return self.place("report.html")
 
     @property
     def explanations(self) -> Path:
         """A folder of figures for each picture that was explained."""
-        return self.path / "explain"
+        return self.place("explain")
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "checkpoint"
+        return self.place("checkpoint")
+
+    def checkpoint_of(self, phase: str, *names: str) -> Path:
+        """Of a phase of training, one of PHASES, or a file of it."""
+        return self.place("checkpoint", *([phase] if phase else []), *names)
 
     @property
     def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
+        return self.place("tensorboard")
 
     @property
     def record(self) -> dict[str, Any]:
@@ -124,7 +140,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise RunError(f"There is no run {self.path}. `tellapart runs` lists the runs of a folder.")
         try:
-            record = json.loads(read_text(self.run_file))
+            record = json.loads(self.read_text(self.run_file))
             if record["tellapart_run"] != FORMAT:
                 raise RunError(
                     f"{self.path} was written by another version of tellapart (format {record['tellapart_run']}, "
@@ -182,7 +198,7 @@ class RunFolder:
         if not self.history_file.exists():
             return []
         rows = []
-        for line in read_text(self.history_file).splitlines():
+        for line in self.read_text(self.history_file).splitlines():
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
@@ -198,14 +214,14 @@ class RunFolder:
         if not self.metrics_file.exists():
             return {}
         with self._reading(self.metrics_file):
-            found = json.loads(read_text(self.metrics_file))
+            found = json.loads(self.read_text(self.metrics_file))
             if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
                 raise TypeError("it holds no object a split")
             return found
 
     def write_means(self, means: NDArray[np.float32]) -> None:
         """(classes, width of the features)."""
-        with replacing(self.means_file) as neighbour, neighbour.open("wb") as file:
+        with self.replacing(self.means_file) as neighbour, neighbour.open("wb") as file:
             np.save(file, means, allow_pickle=False)
 
     @property
@@ -227,19 +243,45 @@ class RunFolder:
 
     def update(self, **values: Any) -> None:
         """Change fields of run.json, whole or not at all."""
-        write_text(self.run_file, _json({**self.record, **values, "updated": _now()}))
+        self.write_text(self.run_file, _json({**self.record, **values, "updated": _now()}))
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
-        write_text(self.history_file, "".join(json.dumps(row) + "\n" for row in rows))
+        self.write_text(self.history_file, "".join(json.dumps(row) + "\n" for row in rows))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        write_text(self.metrics_file, _json(metrics))
+        self.write_text(self.metrics_file, _json(metrics))
 
-    def clear_unfinished(self) -> None:
-        """Remove what a killed process had begun to write and never put in its place."""
-        for path in self.path.rglob(".*"):
-            if path.is_file():
-                path.unlink(missing_ok=True)
+    @property
+    def missing_report(self) -> str:
+        """In words, where the run was stopped between its end and its report; a report that was there and is gone is
+        nobody's loss."""
+        if self.record.get("reported") is not False or self.report_file.exists():
+            return ""
+        command = f"tellapart report {shlex.quote(str(self.path))}"
+        return f"{self.path} was stopped before its report was written. Write it with: {command}"
+
+    def clear_checkpoint(self, phase: str, keep: Collection[str] = ()) -> None:
+        """Remove the files of a checkpoint but those of these names, and its folder once nothing is left in it."""
+        folder = self.checkpoint_of(phase)
+        found = list(folder.iterdir()) if folder.is_dir() else []
+        self.remove(path for path in found if _CHECKPOINT.fullmatch(path.name) and path.name not in keep)
+        if not keep:
+            self.remove_folder(folder)
+
+    def clear_checkpoints(self) -> None:
+        """Of all phases, once the run is finished."""
+        for phase in reversed(PHASES):
+            self.clear_checkpoint(phase)
+
+    def discard(self) -> None:
+        """Remove the run, but for what tellapart did not write into it, or wrote on demand: exports, explanations."""
+        self.clear_checkpoints()
+        self.remove(self.place("figures", f"{name}.svg") for name in FIGURES)
+        self.remove_folder(self.figures)
+        self.remove(self.place(name) for name in (*_FILES, LOCK))
+        clear_drafts(self.path)
+        with suppress(OSError):  # something of somebody's is left
+            self.path.rmdir()
 
     def require(self, file: Path, what: str) -> Path:
         """The file, or a RunError that says why it is not there yet."""
@@ -255,15 +297,13 @@ class RunFolder:
 
 
 def open_run(path: str | os.PathLike[str]) -> RunFolder:
-    """A run that is there. Raises RunError for a missing, foreign or damaged folder, or one that leads elsewhere."""
+    """A run that is there. Raises RunError for a missing, foreign or damaged folder, or one with a link in it."""
     run = RunFolder(Path(path))
     _ = run.record
-    for folder in (run.checkpoint, run.figures, run.exports, run.explanations):
-        if folder.is_symlink():
-            raise RunError(
-                f"{folder} is a link, and what a run writes or clears there would be written or cleared elsewhere. "
-                "Put a folder of its own in its place."
-            )
+    for name in (*_FILES, *_FOLDERS, LOCK):
+        run.place(name)
+    for phase in PHASES:
+        run.checkpoint_of(phase)
     return run
 
 
@@ -292,40 +332,21 @@ def create_run(
         "findings": [finding.to_dict() for finding in catalog.findings],
         "versions": versions(),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise RunError(f"Cannot write into {path.parent}: {error.strerror}. Give another --out.") from None
-    try:
-        draft.chmod(0o755)
+    with ExitStack() as stack:
+        with writing_into(path.parent):
+            draft = stack.enter_context(drafting(path.parent, path.name))
         run = RunFolder(draft)
-        write_text(run.config_file, config.to_toml())
+        run.write_text(run.config_file, config.to_toml())
         catalog.write(run.catalog_file)
         if config.data.corrections is not None:
             shutil.copyfile(config.data.corrections, run.corrections_file)
-        write_text(run.run_file, _json(record))
-        draft.replace(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        run.write_text(run.run_file, _json(record))
+        try:
+            draft.replace(path)
+        except OSError as error:
+            require_free(path)  # another process may have been quicker
+            raise RunError(f"{path} cannot be made: {error.strerror}. Give another --out.") from None
     return RunFolder(path)
-
-
-def require_free(path: Path, noun: str = "run", command: str = "train") -> None:
-    """Raise RunError where something is in the place of a new run, or of what else `tellapart COMMAND` writes."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(
-            f"{path} exists and is not empty. Give another --out, remove it, or, where it is a {noun} that was "
-            f"interrupted, go on with it: tellapart {command} --resume {shlex.quote(str(path))}"
-        )
-
-
-def fresh_path(folder: Path, name: str) -> Path:
-    """A path in `folder` that nothing has yet: name-1, name-2 ..."""
-    number = 1
-    while (folder / f"{name}-{number}").exists():
-        number += 1
-    return folder / f"{name}-{number}"
 
 
 def list_runs(folder: Path) -> Iterator[RunFolder]:

@@ -9,34 +9,33 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellapart.errors import RunError
-from tellapart.files import read_text, replacing, write_text
+from tellapart.runs.run import RunFolder
 
 if TYPE_CHECKING:
     import keras
 
 
 class Checkpoint:
-    """The folder `checkpoint/` of a run."""
+    """That of a phase of training, one of runs.run.PHASES."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, run: RunFolder, phase: str = "") -> None:
+        self.run, self.phase = run, phase
 
     @property
     def state(self) -> dict[str, int]:
         """{"epoch": newest, "best": best}, counted from 1; both 0 before the first epoch ended. Raises RunError for a
         file that says something else."""
-        path = self.folder / "state.json"
+        path = self._file("state.json")
         if not path.exists():
             return {"epoch": 0, "best": 0}
         try:
-            found = json.loads(read_text(path))
+            found = json.loads(self.run.read_text(path))
             if not all(type(found[name]) is int for name in ("epoch", "best")):
                 raise TypeError("epoch and best are whole numbers")
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -44,46 +43,43 @@ class Checkpoint:
         return dict(found)
 
     def save(self, model: keras.Model, epoch: int, best: int) -> None:
-        _write(self.folder / f"weights-{epoch}.safetensors", model.variables)
-        _write(self.folder / f"optimizer-{epoch}.safetensors", model.optimizer.variables)
-        write_text(self.folder / "state.json", json.dumps({"epoch": epoch, "best": best}))
-        needed = {f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors"}
-        for path in self.folder.iterdir():
-            if path.name not in needed | {"state.json"}:
-                path.unlink(missing_ok=True)
+        self._write(f"weights-{epoch}.safetensors", model.variables)
+        self._write(f"optimizer-{epoch}.safetensors", model.optimizer.variables)
+        self.run.write_text(self._file("state.json"), json.dumps({"epoch": epoch, "best": best}))
+        needed = (f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors")
+        self.run.clear_checkpoint(self.phase, keep=(*needed, "state.json"))
 
     def restore(self, model: keras.Model) -> int:
         """Put the newest epoch into a compiled model, optimizer included; returns the epoch, 0 if there is none."""
         epoch = self.state["epoch"]
         if epoch:
-            _read(self.folder / f"weights-{epoch}.safetensors", model.variables)
-            _read(self.folder / f"optimizer-{epoch}.safetensors", model.optimizer.variables)
+            _read(self._file(f"weights-{epoch}.safetensors"), model.variables)
+            _read(self._file(f"optimizer-{epoch}.safetensors"), model.optimizer.variables)
         return epoch
 
     def restore_best(self, model: keras.Model) -> int:
         """Put the best epoch's weights into the model; returns the epoch."""
         best = self.state["best"]
-        _read(self.folder / f"weights-{best}.safetensors", model.variables)
+        _read(self._file(f"weights-{best}.safetensors"), model.variables)
         return best
 
-    def remove(self) -> None:
-        """Once the run is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _file(self, name: str) -> Path:
+        return self.run.checkpoint_of(self.phase, name)
 
+    def _write(self, name: str, variables: list[Any]) -> None:
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
 
-def _write(path: Path, variables: list[Any]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    with replacing(path) as neighbour:
-        try:
-            save_file({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)}, neighbour)
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            # As any other file tells it: whoever has the disk can mend it.
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        path = self._file(name)
+        with self.run.replacing(path) as neighbour:
+            try:
+                save_file({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)}, neighbour)
+            except SafetensorError as error:
+                number = re.search(r"os error (\d+)", str(error))
+                if number is None:
+                    raise
+                # As any other file tells it: whoever has the disk can mend it.
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _read(path: Path, variables: list[Any]) -> None:

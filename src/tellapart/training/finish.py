@@ -17,7 +17,6 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.duplicates import leaks, seen_before
 from tellapart.evaluation.calibration import reliability, sharpened
-from tellapart.files import replacing
 from tellapart.inference.export import export_onnx
 from tellapart.inference.measure import measure, measure_rows, without_leaks, write_predictions
 from tellapart.inference.predictor import Metadata, Predictor, every_class
@@ -25,7 +24,6 @@ from tellapart.models.build import build, in_float32, summary
 from tellapart.models.transfer import head_of
 from tellapart.progress import Progress
 from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
-from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Row, Watch
 from tellapart.training.head import Examples
 from tellapart.training.interruption import CtrlC
@@ -77,7 +75,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     trust = _trust(state, final, fitted)
     progress.line(f"{fitted.stopped}; keeping {unit_of(run.history)} {fitted.best['epoch']}")
     progress.update("saving", 0, 2)
-    with replacing(run.model_file) as neighbour:
+    with run.replacing(run.model_file) as neighbour:
         final.save(neighbour)
     if trust.means is not None:
         run.write_means(trust.means)
@@ -85,7 +83,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     held = state.pictures["validation"]
     pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
     metadata = Metadata(catalog.task, spec, trust.thresholds, trust.temperature)
-    difference = export_onnx(final, metadata, run.onnx_file, pictures, means=trust.means)
+    difference = export_onnx(final, metadata, run.onnx_file, pictures, means=trust.means, replacing=run.replacing)
     progress.update("saving", 2, 2)
     split = _judged(catalog)
     if fitted.examples is None:
@@ -108,10 +106,11 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
     run.write_metrics({split: evaluation.to_dict(), **clean_part})
-    write_predictions(run.predictions_file, catalog, predictions)
+    write_predictions(run, catalog, predictions)
     interrupted = fitted.stopped.startswith("interrupted")
     run.update(
         status="interrupted" if interrupted else "done",
+        reported=False,
         stopped=fitted.stopped,
         best_epoch=fitted.best["epoch"],
         parameters=final.count_params(),
@@ -122,7 +121,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         network=summary(final),
     )
     if not interrupted:
-        Checkpoint(run.checkpoint).remove()
+        run.clear_checkpoints()
 
 
 def _judged(catalog: Catalog) -> Split:

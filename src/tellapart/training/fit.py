@@ -186,7 +186,7 @@ def _from_nothing(state: Fitting) -> Fitted:
     _start(state)
     model = state.build(state.precision)
     state.progress.line(f"{model.count_params():,} parameters, all of them to learn")
-    epochs = _epochs_on_pictures(state, model, Checkpoint(state.run.checkpoint))
+    epochs = _epochs_on_pictures(state, model, Checkpoint(state.run))
     stopped = epochs.go()
     return Fitted(model, best_row(state.run.history, state.config.train.monitor), stopped)
 
@@ -312,7 +312,7 @@ def _fit_head(state: Fitting, model: keras.Model, examples: dict[Split, Examples
             (examples["validation"], FEATURES_AT_ONCE, False),
         )
     )
-    checkpoint = Checkpoint(run.checkpoint / "head")
+    checkpoint = Checkpoint(run, "head")
     epochs = _epochs(state, train, head, (training, validation), checkpoint, "head")
     stopped = epochs.go()
     rows = [row for row in run.history if row["phase"] == "head"]
@@ -363,7 +363,7 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     epochs = _epochs_on_pictures(
         state,
         model,
-        Checkpoint(run.checkpoint / "fine-tune"),
+        Checkpoint(run, "fine-tune"),
         phase="fine-tune",
         before=before,
         learning_rate=train.fine_tune_learning_rate,

@@ -7,7 +7,6 @@ and a run that is resumed tells what is missing. Read by: api. Needs the extra `
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from tellapart.training.epochs import Row, Watch
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+_OURS = ".tellapart"  # ends the names of the event files that are told of a run, and of no others
 _LONGEST = 6000  # characters of a parameter that MLflow takes
 
 
@@ -53,8 +53,9 @@ class TensorBoard:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        shutil.rmtree(run.tensorboard, ignore_errors=True)
-        self._writer = EventFileWriter(str(run.tensorboard))
+        folder = run.make_folder(run.tensorboard)
+        run.remove(folder.glob(f"events.out.tfevents.*{_OURS}"))
+        self._writer = EventFileWriter(str(folder), filename_suffix=_OURS)
         self._last = 0
         self._add(hparams_pb(settings_of(run.config)), 0)
         for row in run.history:

@@ -1,0 +1,99 @@
+"""One writer of a folder: whoever writes a run, ladder or search holds its lock, which the system lets go when the
+process ends, however it ends.
+
+Our own and not the library filelock: the lock lies in a folder that a stranger may have filled, so that it is opened as
+everything there is, without following a link; it says who holds it; and on a file system without locks work goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from tellapart.errors import RunError
+from tellapart.files import machine
+from tellapart.runs.inside import Inside
+from tellapart.runs.versions import command_line
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".tellapart.lock"
+_TAKEN = (BlockingIOError, PermissionError)
+_FAR = 1 << 30  # Windows locks bytes, which nobody reads meanwhile: some that the file does not have
+_LONGEST = 4096
+
+
+def take(file: int, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; whether that could be done. A file system without locks counts as done."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        elif sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file, _FAR, os.SEEK_SET)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    except _TAKEN:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextmanager
+def one_writer(folder: Inside, *, beside_others: bool = False) -> Iterator[None]:
+    """Hold the lock of a folder that is there. beside_others: of those that say so too, any number may write at once,
+    as each has files of its own. Raises RunError, which names the owner, where another process holds it."""
+    path, held = folder.place(LOCK), False
+    while not held:
+        with folder.opening(path, os.O_RDWR | os.O_CREAT) as (file, handle):
+            if not take(file, shared=beside_others):
+                raise RunError(f"{folder.path} is being written by {_owner(file)}. Wait until it ends, or stop it.")
+            name = os.fspath(path) if handle is None else path.name
+            held = _is_there(file, name, handle)
+            if not held:
+                continue  # its owner took it away as it ended
+            _sign(file, "" if beside_others else json.dumps(_signature()))
+            try:
+                yield
+            finally:
+                # Those that write beside this process hold the file still; the last of them takes it away.
+                if not beside_others or take(file):
+                    with suppress(OSError):  # Windows keeps what is open; it is in nobody's way
+                        os.unlink(name, dir_fd=handle)
+
+
+def _is_there(file: int, name: str, handle: int | None) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(name, dir_fd=handle, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _signature() -> dict[str, Any]:
+    return {"process": os.getpid(), "host": socket.gethostname(), "boot": machine(), "command": command_line()}
+
+
+def _sign(file: int, text: str) -> None:
+    os.ftruncate(file, 0)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, text.encode("utf-8", "surrogateescape")[:_LONGEST])
+
+
+def _owner(file: int) -> str:
+    """In words, as far as it signed."""
+    try:
+        os.lseek(file, 0, os.SEEK_SET)
+        found = json.loads(os.read(file, _LONGEST))
+        where = "of this machine" if found["boot"] == machine() else f"on {found['host']}"
+        return f"process {found['process']} {where} ({found['command']})"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return "another process, which reports on it or exports it"

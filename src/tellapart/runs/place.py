@@ -1,0 +1,62 @@
+"""Where a run, a ladder or a search is made: a place that nothing is in and no other process takes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from tellapart.errors import RunError
+from tellapart.files import is_draft
+from tellapart.runs.lock import LOCK
+
+
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """What a folder that cannot be written means is told as a RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"Cannot write into {folder}: {error.strerror}. Give another --out.") from None
+
+
+def require_free(path: Path, noun: str = "run", command: str = "train") -> None:
+    """Raise RunError where something is in the place of a new run, or of what else `tellapart COMMAND` writes. What a
+    process that was killed as it began there left is nothing."""
+    if path.exists() and (not path.is_dir() or any(map(_counts, path.iterdir()))):
+        raise RunError(
+            f"{path} exists and is not empty. Give another --out, remove it, or, where it is a {noun} that was "
+            f"interrupted, go on with it: tellapart {command} --resume {shlex.quote(str(path))}"
+        )
+
+
+def _counts(found: Path) -> bool:
+    return found.name != LOCK and not is_draft(found.name)
+
+
+@contextmanager
+def new_place(out: str | os.PathLike[str] | None, name: str) -> Iterator[Path]:
+    """Where something is to be made: `out`, else an empty folder that no other process takes, of runs/NAME-1,
+    runs/NAME-2 ..., which goes again if nothing is made."""
+    if out:
+        yield Path(out)
+        return
+    place = _fresh_folder(Path("runs"), name)
+    try:
+        yield place
+    finally:
+        with suppress(OSError):
+            place.rmdir()
+
+
+def _fresh_folder(folder: Path, name: str) -> Path:
+    with writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            with suppress(FileExistsError):
+                (folder / f"{name}-{number}").mkdir()
+                break
+    return folder / f"{name}-{number}"

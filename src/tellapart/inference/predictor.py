@@ -241,7 +241,7 @@ class Predictor:
             for answers in answered:
                 yield from answers
         finally:
-            answered.close()  # type: ignore[attr-defined]
+            answered.close()
 
     def _predict_group(
         self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Source]]

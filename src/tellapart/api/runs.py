@@ -14,7 +14,7 @@ from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.errors import RunError
 from tellapart.inference.pictures import find_pictures
-from tellapart.inference.predictor import Prediction, Predictor
+from tellapart.inference.predictor import Device, Prediction, Predictor
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
@@ -47,9 +47,9 @@ class Run(RunFolder):
 
         return open_keras(self.require(self.model_file, "trained network"))
 
-    def predictor(self, threads: int | None = None) -> Predictor:
-        """The network in ONNX Runtime; imports no TensorFlow."""
-        return Predictor(self.require(self.onnx_file, "exported network"), threads=threads)
+    def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
+        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`."""
+        return Predictor(self.require(self.onnx_file, "exported network"), threads=threads, device=device)
 
     def evaluate(self, data: Any = None, *, split: Split = "test", progress: Progress = BY_HAND) -> Evaluation:
         """Figures with intervals on a split of the run's own pictures, or on all pictures of `data`."""

@@ -90,7 +90,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     split = _judged(catalog)
     if fitted.examples is None:
         evaluation, predictions = measure(
-            Predictor(run.onnx_file), catalog, split, cache=state.cache, progress=progress
+            Predictor(run.onnx_file, device="cpu"), catalog, split, cache=state.cache, progress=progress
         )
     else:
         # The base has seen these pictures.

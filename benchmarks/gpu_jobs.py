@@ -28,6 +28,8 @@ import numpy as np
 COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
 BASE = "efficientnet-lite0"
 EPOCHS = 4
+STEPS = 200
+"""Of an epoch."""
 LEAST_SECONDS = 2.0
 CLIENTS = 32
 
@@ -94,10 +96,10 @@ def _training(order: Order, settings: list[str]) -> None:
     from tellapart.data.sources import read_source
     from tellapart.training.decide import decide
 
-    batch, epochs = (8, 2) if order.smoke else (64, EPOCHS)
+    batch, steps, epochs = (8, 4, 2) if order.smoke else (64, STEPS, EPOCHS)
     shared = (
         f"train.precision={order.precision}", f"train.batch_size={batch}", f"train.epochs={epochs}",
-        "train.patience=0", "augment=medium",
+        f"train.steps_per_epoch={steps}", "train.patience=0", "augment=medium",
     )  # fmt: skip
     config = ta.make_config(settings=[*settings, *shared])
     config, _, _ = decide(config, read_source(order.work / "pictures", config.data))
@@ -130,7 +132,7 @@ def _step_alone(order: Order, config: Any) -> float:
     from tellapart.training.epochs import BEHIND
 
     seed(0)
-    model = _network(config, order.precision, 100)
+    model = _network(config, order.precision, config.train.steps_per_epoch)
     rng, size = np.random.default_rng(0), config.train.batch_size
     pictures = rng.integers(0, 256, (size, *model.input.shape[1:]), np.uint8)
     batch = to_device((pictures, rng.integers(0, 2, (size, 1)).astype(np.float32), None))
@@ -179,24 +181,26 @@ def _keras_fit(order: Order, config: Any) -> tuple[float, str]:
     from benchmarks.train import _fit
 
     pixels, labels = _in_memory(order, config)
-    size, count, epochs = config.train.batch_size, len(labels), config.train.epochs
-    model = _network(config, order.precision, -(-count // size))
+    size, steps, epochs = config.train.batch_size, config.train.steps_per_epoch, config.train.epochs
+    model = _network(config, order.precision, steps)
     if order.backend == "tensorflow":
         import tensorflow
 
         from benchmarks.train import _random_layers
 
         augmentation, auto = _random_layers(), tensorflow.data.AUTOTUNE
-        data = tensorflow.data.Dataset.from_tensor_slices((pixels, labels)).shuffle(1024).batch(size)
-        data = data.map(lambda x, y: (augmentation(x, training=True), y), num_parallel_calls=auto).prefetch(auto)
-        return _fit(model, data, count, epochs)["value"], "Keras' fit, tf.data, Random* layers in map()"
+        data = tensorflow.data.Dataset.from_tensor_slices((pixels, labels)).shuffle(1024).repeat().batch(size)
+        data = data.map(lambda x, y: (augmentation(x, training=True), y), num_parallel_calls=auto)
+        return _fit(model, data.prefetch(auto).take(steps), steps * size, epochs)[
+            "value"
+        ], "Keras' fit, tf.data, Random* layers in map()"
     import keras
 
     from tellapart.config import AUGMENTATIONS
     from tellapart.data.batches import Batches
     from tellapart.parallel import cores
 
-    batches = Batches(_Pixels(pixels), labels, size, shuffle=True, augment=AUGMENTATIONS["medium"])
+    batches = Batches(_Pixels(pixels), labels, size, shuffle=True, augment=AUGMENTATIONS["medium"], steps=steps)
 
     class Data(keras.utils.PyDataset):
         def __len__(self) -> int:
@@ -205,7 +209,7 @@ def _keras_fit(order: Order, config: Any) -> tuple[float, str]:
         def __getitem__(self, index: int) -> Any:
             return batches.batch(index)
 
-    found = _fit(model, Data(workers=cores(), max_queue_size=2 * cores()), count, epochs)["value"]
+    found = _fit(model, Data(workers=cores(), max_queue_size=2 * cores()), steps * size, epochs)["value"]
     return found, "Keras' fit, PyDataset in a thread a core over our warps (no tf.data here)"
 
 
@@ -235,11 +239,14 @@ def _in_memory(order: Order, config: Any) -> tuple[np.ndarray, np.ndarray]:
 def features(order: Order) -> None:
     """By Keras, as on a GPU, whatever the machine: one batch again and again, then files."""
     from tellapart.config import ModelConfig
+    from tellapart.models.backend import choose_precision
     from tellapart.models.build import build
     from tellapart.models.transfer import base_of
     from tellapart.task import ImageSpec, Task
     from tellapart.training.features import _in_keras
 
+    precision, why = choose_precision("auto")
+    tell(order, "chooses for training", None, "", f"{precision}: {why}")
     model = build(Task(("even", "odd")), ImageSpec(order.side, order.side), ModelConfig(name=BASE))
     engine = _in_keras(base_of(model))
     _features(order, engine, "float32")
@@ -307,7 +314,7 @@ def predict(order: Order) -> None:
             input=listing, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            tell(order, f"--device {device}", None, "", f"exit code {done.returncode}: {_last(done.stderr)}")
+            tell(order, f"--device {device}", None, "", f"exit code {done.returncode}: {done.stderr.strip()[-400:]}")
         else:
             pace = len(files) / (time.perf_counter() - started)
             tell(order, f"--device {device}", pace, "pictures/s", "from the shell")
@@ -334,7 +341,7 @@ def _server(order: Order, device: str) -> Iterator[int]:
             if "http://" in line:
                 break
         if "http://" not in said:
-            raise RuntimeError(f"exit code {process.wait()}: {_last(said)}")
+            raise RuntimeError(f"exit code {process.wait()}: {said.strip()[-400:]}")
         try:
             yield int(said.rpartition("http://")[2].split()[0].rpartition(":")[2])
         finally:
@@ -372,17 +379,13 @@ def _seconds(arguments: list[str], environment: dict[str, str]) -> float:
     started = time.perf_counter()
     done = subprocess.run([*COMMAND, *arguments], env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode not in (0, 1):  # 1: something needs a person
-        raise RuntimeError(f"exit code {done.returncode}: {_last(done.stderr)}")
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr.strip()[-400:]}")
     return time.perf_counter() - started
 
 
 def _accuracy(run: Path) -> str:
     found = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
     return f"test accuracy {found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
-
-
-def _last(text: str) -> str:
-    return (text.strip().splitlines() or ["nothing was said"])[-1]
 
 
 DOES: dict[str, Callable[[Order], None]] = {

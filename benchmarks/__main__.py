@@ -25,6 +25,12 @@ SMOKE_PICTURES = 30
 
 
 def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["gpu"]:  # it has rows of its own, and must do with half of the libraries
+        from benchmarks import gpu
+
+        gpu.main(arguments[1:])
+        return
     given = _parser().parse_args(arguments)
     wrong = set(given.names) - {row.name for row in BENCHMARKS}
     if wrong:
@@ -59,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory beside the peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {_names()}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {_names()}; alone: gpu")
     parser.add_argument("--data", default=default_data(ROOT), help="what `tellapart train` takes  [%(default)s]")
     parser.add_argument("--repeats", type=int, default=3, help="the figures are medians of these  [%(default)s]")
     parser.add_argument("--epochs", type=int, default=3, help="of a training, the first being warm-up  [%(default)s]")

@@ -152,7 +152,7 @@ def bare_groups(setting: Setting) -> Figures:
     from tellapart.parallel import cores, in_order
 
     predictor, pixels = Predictor(setting.work / "run" / "model.onnx", threads=1), _pixels(setting, None)
-    groups = [pixels[first : first + FEW] for first in range(0, len(pixels), FEW)]
+    groups = [pixels[first : first + FEW["cpu"]] for first in range(0, len(pixels), FEW["cpu"])]
 
     def predict() -> int:
         return sum(len(rows) for rows in in_order(predictor.probabilities, groups, workers=cores(), ahead=2 * cores()))

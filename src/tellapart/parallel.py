@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -23,7 +23,7 @@ def cores() -> int:
 
 def in_order(
     work: Callable[[Input], Output], inputs: Iterable[Input], *, workers: int | None = None, ahead: int = 64
-) -> Iterator[Output]:
+) -> Generator[Output, None, None]:
     """work(input) for each input, in order; `inputs` is read at most `ahead` further than what was taken.
 
     An error of `work` is raised where its result would stand. Leaving the iterator early stops the threads.

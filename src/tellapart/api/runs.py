@@ -16,7 +16,7 @@ from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
 from tellapart.errors import ConfigError, PictureError, RunError, SourceError
 from tellapart.inference.pictures import find_pictures
-from tellapart.inference.predictor import Prediction, Predictor
+from tellapart.inference.predictor import Device, Prediction, Predictor
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.relocate import relocate
@@ -51,9 +51,9 @@ class Run(RunFolder):
 
         return open_keras(self.require(self.model_file, "trained network"))
 
-    def predictor(self, threads: int | None = None) -> Predictor:
-        """The network in ONNX Runtime; imports no TensorFlow."""
-        return Predictor(self.require(self.onnx_file, "exported network"), threads=threads)
+    def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
+        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`."""
+        return Predictor(self.require(self.onnx_file, "exported network"), threads=threads, device=device)
 
     def evaluate(
         self, data: Any = None, *, split: Split | None = None, progress: Progress = BY_HAND, **options: Any

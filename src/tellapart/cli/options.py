@@ -48,6 +48,19 @@ Moved = Annotated[
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
 
 
+class Device(StrEnum):
+    """Where ONNX Runtime computes: a value of inference.predictor.Device."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+DeviceOption = Annotated[
+    Device, typer.Option(help="What the network runs on; auto: a GPU of NVIDIA, where ONNX Runtime has it.")
+]
+
+
 class Format(StrEnum):
     """How an answer is printed."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tellapart.cli import options
 from tellapart.cli.console import NEEDS_PERSON, display
 from tellapart.cli.rows import Output
 
@@ -36,7 +37,11 @@ def command(
         str | None,
         typer.Option(help="Write to this .csv or .jsonl row by row; after a kill, the same command goes on."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures that each core takes at a time.")] = 4,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures that each core takes at a time.", show_default="4; for a GPU 32"),
+    ] = None,
+    device: options.DeviceOption = options.Device.auto,
 ) -> None:
     """Predict pictures, in the order given. A picture that cannot be read is a row with its error.
 
@@ -51,7 +56,7 @@ def command(
     if resume is not None and out is not None:
         raise ConfigError("--resume and --out each name the file of the answer; give one of them.")
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
-    predictor = _open(Path(run))
+    predictor = _open(Path(run), device)
     # Rows that come on the terminal tell how far it is.
     shown = out is None and resume is None and sys.stdout.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
@@ -107,7 +112,7 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
         yield told(progress)
 
 
-def _open(path: Path) -> Predictor:
+def _open(path: Path, device: options.Device) -> Predictor:
     from tellapart.errors import ConfigError
     from tellapart.files import harmless
     from tellapart.inference.predictor import Predictor
@@ -116,8 +121,8 @@ def _open(path: Path) -> Predictor:
     if path.is_file():
         if path.suffix.lower() != ".onnx":
             raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the pictures.")
-        return Predictor(path)
+        return Predictor(path, device=device.value)
     folder = open_run(path)
     if folder.missing_report:
         print(harmless(f"tellapart: {folder.missing_report}"), file=sys.stderr)
-    return Predictor(folder.require(folder.onnx_file, "exported network"))
+    return Predictor(folder.require(folder.onnx_file, "exported network"), device=device.value)

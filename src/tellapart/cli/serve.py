@@ -31,6 +31,7 @@ def command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor cores that work at a time.", show_default="all")
     ] = None,
+    device: options.DeviceOption = options.Device.auto,
     max_body: Annotated[str, typer.Option(help="Size of a request.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Pixels of a picture.", rich_help_panel=BOUNDS_PANEL)
@@ -64,7 +65,7 @@ def command(
         raise ConfigError(f"The token cannot be read from {token_file}: {reason}.") from None
     access = Access(host, token, tuple(origin or ()))
     place = listen(host, port)
-    predictors = open_predictors(runs)
+    predictors = open_predictors(runs, device.value)
 
     def started(address: str) -> None:
         print(f"Serving {', '.join(predictors)} on {address}  (Ctrl-C ends)", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ is resumed goes on with what it would have seen. Read by: training. Never import
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -160,10 +160,13 @@ class Batches:
         return pixels, self.labels[rows]
 
     def epoch(
-        self, epoch: int = 0, *, workers: int = 1, ahead: int = 4
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.float32]]]:
-        """The batches of an epoch in order, made in threads up to `ahead` of their use. Leaving early ends them."""
-        return in_order(lambda index: self.batch(index, epoch), range(len(self)), workers=workers, ahead=ahead)
+        self, epoch: int = 0, *, workers: int = 1, ahead: int = 4, then: Callable[..., Any] = lambda batch: batch
+    ) -> Generator[Any, None, None]:
+        """The batches of an epoch in order, made in threads up to `ahead` of their use. Leaving early ends them.
+
+        then: what the threads do with each batch before it is given out.
+        """
+        return in_order(lambda index: then(self.batch(index, epoch)), range(len(self)), workers=workers, ahead=ahead)
 
     def rows(self, index: int, epoch: int = 0) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Which pictures a batch holds, (n,), and in which pass over all pictures each comes, (n,)."""

@@ -236,9 +236,9 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     from tellapart.models.backend import start_keras
     from tellapart.models.keras_file import open_keras
 
-    progress.update("starting TensorFlow", 0, 1)
+    progress.update("starting Keras", 0, 1)
     start_keras()
-    progress.update("starting TensorFlow", 1, 1)
+    progress.update("starting Keras", 1, 1)
     model = open_keras(run.require(run.model_file, "trained network"))
     maps = feature_maps(model, seen, SHOWN)
     figures: dict[str, Figure] = {}

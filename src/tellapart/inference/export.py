@@ -20,7 +20,8 @@ from tellapart.inference.class_activation import MAP, addition, last_map
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, open_session
 from tellapart.models.answers import CLASS_ACTIVATION, answering
-from tellapart.models.backend import start_keras
+from tellapart.models.backend import start_keras, whole_float32
+from tellapart.models.compute import inferring_soon
 
 if TYPE_CHECKING:
     import keras
@@ -83,10 +84,11 @@ def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: b
 
 
 def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """What a Keras network gives for a few pictures: called, as tracing a deep network would take longer."""
-    called = [model(batch, training=False) for batch in _batches(pictures)]
-    rows = [given if isinstance(given, list) else [given] for given in called]
-    return [np.concatenate([np.asarray(part, np.float32) for part in parts]) for parts in zip(*rows, strict=True)]
+    """What a Keras network gives for a few pictures."""
+    with whole_float32():
+        infer = inferring_soon(model)
+        rows = [infer(batch) for batch in _batches(pictures)]
+    return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
 
 def largest_difference(path: Path, pictures: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:

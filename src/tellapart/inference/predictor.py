@@ -35,8 +35,16 @@ if TYPE_CHECKING:
 METADATA_KEY = "tellapart"
 ADDITION_KEY = "tellapart_class_activation"
 """Where inference.class_activation puts what a file adds to itself to tell places."""
-BATCH = 4
-"""Pictures that a thread decodes and predicts at a time: what a network makes of more falls out of a core's cache."""
+BATCH = {"cpu": 4, "cuda": 32}
+"""Pictures that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
+cache."""
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where ONNX Runtime computes. auto: on a GPU of NVIDIA where its runtime for CUDA is installed and starts."""
+
+_CUDA = "CUDAExecutionProvider"
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+"""The same answers as a processor's, and no search for the fastest way at each new number of pictures."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +135,17 @@ def _outputs_in_words(task: Task) -> dict[str, str]:
 
 
 def open_session(
-    path: Path, threads: int | None = None, addition: bytes = b"", *, ours: bool = False
+    path: Path,
+    threads: int | None = None,
+    addition: bytes = b"",
+    *,
+    ours: bool = False,
+    device: Device = "cpu",
 ) -> onnxruntime.InferenceSession:
-    """An ONNX file in ONNX Runtime, on all cores or as many as given. Raises ExportError for one that is no use, or
-    that would have the runtime read other files.
+    """An ONNX file in ONNX Runtime, on all cores or as many as given, or on a GPU.
+
+    Raises ExportError for one that is no use, or that would have the runtime read other files, and ConfigError for the
+    device `cuda` where it cannot be had.
 
     addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
     read as one. ours: the file is the package's own, and may read another of its files.
@@ -146,10 +161,40 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Its other format, which the first bytes of a file would choose, is not what was looked through.
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    if device != "cpu":
+        session = _on_cuda(model, options, device)
+        if session is not None:
+            return session
     try:
-        return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
         raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
+
+
+def _on_cuda(
+    model: bytes | str, options: onnxruntime.SessionOptions, device: Device
+) -> onnxruntime.InferenceSession | None:
+    """The file on the GPU; None, for the device `auto`, where that cannot be."""
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    reason = f"the ONNX Runtime that is installed computes with {', '.join(there)} alone"
+    if _CUDA in there:
+        if hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA's libraries, where they were installed as Python packages
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=[(_CUDA, _CUDA_OPTIONS)])
+            if _CUDA in session.get_providers():
+                return session
+            reason = "its runtime for CUDA does not start: a GPU of NVIDIA, its driver, CUDA or cuDNN is missing"
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
+            reason = str(error)
+    if device == "auto":
+        return None
+    raise ConfigError(
+        f"The device cuda cannot be had: {reason}. Install it with: pip uninstall -y onnxruntime && "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'. Or compute on the processor: --device cpu"
+    )
 
 
 def _checked(path: Path, addition: bytes) -> bytes | str:
@@ -167,17 +212,20 @@ def _checked(path: Path, addition: bytes) -> bytes | str:
 class Predictor:
     """A model.onnx, ready to predict.
 
-    threads: processor cores it may use; None takes all. Raises ExportError for a file that tellapart did not write.
+    threads: processor cores it may use; None takes all. device: `auto`, `cpu` or `cuda`; the attribute `device` says
+    which of the two it is. Raises ExportError for a file that tellapart did not write, ConfigError for the device
+    `cuda` where there is none.
 
     >>> predictor = Predictor("runs/pets/model.onnx", threads=1)
     >>> predictor.probabilities(np.zeros((2, *predictor.spec.shape), np.uint8)).shape
     (2, 3)
     """
 
-    def __init__(self, model: str | os.PathLike[str], *, threads: int | None = None) -> None:
+    def __init__(self, model: str | os.PathLike[str], *, threads: int | None = None, device: Device = "auto") -> None:
         self.path = Path(model)
         self._threads = threads or cores()
-        self._session, self._opened = open_session(self.path, self._threads), self._threads
+        self._session, self._opened = open_session(self.path, self._threads, device=device), self._threads
+        self.device: Literal["cpu", "cuda"] = "cuda" if _CUDA in self._session.get_providers() else "cpu"
         self._opening = threading.Lock()
         entries = self._session.get_modelmeta().custom_metadata_map
         entry = entries.get(METADATA_KEY)
@@ -208,7 +256,7 @@ class Predictor:
     def _engine(self, threads: int) -> onnxruntime.InferenceSession:
         """The network on so many threads. One is kept open, as a large network would be twice in memory."""
         with self._opening:
-            if self._opened != threads:
+            if self._opened != threads and self.device == "cpu":
                 self._session, self._opened = open_session(self.path, threads), threads
             return self._session
 
@@ -252,18 +300,22 @@ class Predictor:
                     raise ExportError(
                         f"{self.path} is damaged: what it adds to tell places is none ({error})."
                     ) from None
-                self._explaining = open_session(self.path, self._threads, addition)
+                self._explaining = open_session(self.path, self._threads, addition, device=self.device)
             return self._explaining
 
-    def predict(self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
+    def predict(
+        self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int | None = None
+    ) -> Iterator[Prediction]:
         """One Prediction a path, in the order given; `pictures` may be endless, memory stays bounded."""
         named: Iterable[tuple[str, Source]] = ((os.fspath(p), Path(p)) for p in pictures)
         return self.predict_named(named, batch_size=batch_size)
 
-    def predict_named(self, pictures: Iterable[tuple[str, Source]], *, batch_size: int = BATCH) -> Iterator[Prediction]:
-        """The same for (name, what pixels.read takes) pairs."""
-        given = iter(pictures)
-        groups = iter(lambda: list(islice(given, batch_size)), [])
+    def predict_named(
+        self, pictures: Iterable[tuple[str, Source]], *, batch_size: int | None = None
+    ) -> Iterator[Prediction]:
+        """The same for (name, what pixels.read takes) pairs. batch_size: that each thread takes; None: BATCH."""
+        given, size = iter(pictures), batch_size or BATCH[self.device]
+        groups = iter(lambda: list(islice(given, size)), [])
         first = list(islice(groups, 2))
         # A core that decodes and predicts for itself waits for no other; a single group is shared by all.
         engine = self._engine(1 if len(first) > 1 else self._threads)
@@ -273,7 +325,7 @@ class Predictor:
             for answers in answered:
                 yield from answers
         finally:
-            answered.close()  # type: ignore[attr-defined]
+            answered.close()
 
     def _predict_group(
         self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Source]]

@@ -6,7 +6,9 @@ Everything else is written against Keras alone. Read by: models, inference.expor
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib
+import importlib.util
 import logging
 import os
 import sys
@@ -20,7 +22,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tellapart.errors import require_extra
+from tellapart.errors import ConfigError, require_extra
+from tellapart.files import cache_root
+
+BACKENDS = {"tensorflow": "train", "jax": "jax"}
+"""What Keras may compute with here, with the extra that brings it. Unless KERAS_BACKEND names one, the first that is
+installed is taken."""
 
 _starting = threading.RLock()
 
@@ -30,28 +37,67 @@ process_is_ours = False
 _FOR_OTHERS = frozenset({"sklearn", "pandas", "matplotlib.pyplot"})
 """What Keras imports, where it finds it, for wrappers, plots and data frames: a third of its start."""
 
+_COMPILED_BYTES = 500_000_000
+"""Of what JAX compiled and keeps on the disk; a network is a few megabytes of it."""
+
 
 def start_keras() -> Any:
-    """The keras module, on TensorFlow unless KERAS_BACKEND says otherwise.
+    """The keras module, on the backend that backend_name says.
 
-    Raises MissingExtraError where it is not installed; a broken installation raises its own error.
+    Raises MissingExtraError where it is not installed, ConfigError for a backend that is not one of BACKENDS; a broken
+    installation raises its own error.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _starting:
         return _started()
 
 
 def require_keras() -> None:
-    """Raises MissingExtraError where Keras is not installed, at once."""
-    require_extra("Training", "train", "keras", os.environ.get("KERAS_BACKEND") or "tensorflow")
+    """Raises MissingExtraError where Keras is not installed, and ConfigError for another backend, at once."""
+    name = backend_name()
+    require_extra("Training", BACKENDS[name], "keras", name)
+
+
+def backend_name() -> str:
+    """Which row of BACKENDS Keras computes with, or will. Raises ConfigError for one that is none."""
+    with _starting:
+        if "keras" in sys.modules:
+            name, given = str(sys.modules["keras"].backend.backend()), "Keras was imported with the backend"
+        else:
+            name, given = os.environ.get("KERAS_BACKEND") or _installed(), "KERAS_BACKEND is"
+    if name not in BACKENDS:
+        raise ConfigError(f"{given} {name!r}, which tellapart does not train with; expected {' or '.join(BACKENDS)}.")
+    return name
+
+
+def _installed() -> str:
+    there = [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
+    return there[0] if there else next(iter(BACKENDS))
+
+
+def library() -> ModuleType:
+    """The module that Keras computes with, started: tensorflow or jax."""
+    start_keras()
+    return importlib.import_module(backend_name())
+
+
+def seed(number: int) -> None:
+    """Repeats what Keras draws. Under JAX a process of ours does without TensorFlow, which Keras would import here."""
+    keras = start_keras()
+    without = {"tensorflow"} if backend_name() == "jax" else set()
+    with _without(frozenset(without)), _quiet():
+        keras.utils.set_random_seed(number)
 
 
 def _started() -> Any:
     if "keras" in sys.modules:
+        backend_name()
         return sys.modules["keras"]
     require_keras()
-    with warnings.catch_warnings(), _quiet(), without_collecting(), _without_what_is_for_others():
+    os.environ["KERAS_BACKEND"] = backend_name()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if backend_name() == "jax":
+        _keep_what_is_compiled()
+    with warnings.catch_warnings(), _quiet(), without_collecting(), _without(_FOR_OTHERS):
         # Old names inside the libraries are theirs to mend.
         warnings.simplefilter("ignore")
         import keras
@@ -78,13 +124,23 @@ def without_collecting() -> Iterator[None]:
             gc.enable()
 
 
+def _keep_what_is_compiled() -> None:
+    """JAX compiles each operation of a network as it is built, and each step, for every process anew: most of the time
+    of a short run. What it keeps is for one kind of processor, which its files do not say."""
+    flags = hashlib.blake2b(" ".join(sorted(_cpu_flags())).encode(), digest_size=8).hexdigest()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled" / flags))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    if importlib.util.find_spec("filelock") is not None:  # without which JAX bounds nothing
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_COMPILED_BYTES))
+
+
 @contextmanager
-def _without_what_is_for_others() -> Iterator[None]:
-    """In a process of ours, what this thread imports is not found; other threads import as ever."""
-    if not process_is_ours:
+def _without(names: frozenset[str]) -> Iterator[None]:
+    """In a process of ours, these are not found by what this thread imports; other threads import as ever."""
+    if not process_is_ours or not names:
         yield
         return
-    finder = _NotFound()
+    finder = _NotFound(names)
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -93,11 +149,12 @@ def _without_what_is_for_others() -> Iterator[None]:
 
 
 class _NotFound(MetaPathFinder):
-    def __init__(self) -> None:
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
         self.thread = threading.get_ident()
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname in _FOR_OTHERS and threading.get_ident() == self.thread:
+        if fullname in self.names and threading.get_ident() == self.thread:
             raise ModuleNotFoundError(f"{fullname} is left out as Keras starts", name=fullname)
 
 
@@ -155,11 +212,42 @@ def _may_have_gpu() -> bool:
 
 
 def _gpu_capability() -> tuple[int, int]:
-    """CUDA compute capability of the first GPU that TensorFlow sees; (0, 0) for none."""
-    if not _may_have_gpu() or start_keras().backend.backend() != "tensorflow":
+    """CUDA compute capability of the first GPU that Keras computes on; (0, 0) for none, (1, 0) for one without."""
+    if not _may_have_gpu():
         return (0, 0)
-    tensorflow: ModuleType = importlib.import_module("tensorflow")
+    found = _jax_capability() if backend_name() == "jax" else _tensorflow_capability()
+    return (0, 0) if found is None else found
+
+
+def _jax_capability() -> tuple[int, int] | None:
+    for device in library().local_devices():
+        if device.platform == "gpu":
+            parts = str(getattr(device, "compute_capability", "")).split(".")
+            return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(map(str.isdecimal, parts)) else (1, 0)
+    return None
+
+
+def _tensorflow_capability() -> tuple[int, int] | None:
+    tensorflow = library()
     for device in tensorflow.config.list_physical_devices("GPU"):
-        major, minor = tensorflow.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        major, minor = tensorflow.config.experimental.get_device_details(device).get("compute_capability", (1, 0))
         return int(major), int(minor)
-    return (0, 0)
+    return None
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Products of float32 in float32: a GPU rounds their factors to 10 bits (TF32) unless it is told."""
+    if not has_gpu():
+        yield
+    elif backend_name() == "jax":
+        with library().default_matmul_precision("float32"):
+            yield
+    else:
+        switch = library().config.experimental
+        before = switch.tensor_float_32_execution_enabled()
+        switch.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            switch.enable_tensor_float_32_execution(before)

@@ -12,7 +12,7 @@ from pathlib import Path
 def versions() -> dict[str, str]:
     """What a run was made with: tellapart, Python, the machine and the libraries that decide its numbers."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    for name in ("tellapart", "tensorflow", "keras", "numpy", "pillow", "opencv-python-headless", "onnxruntime"):
+    for name in ("tellapart", "tensorflow", "jax", "keras", "numpy", "pillow", "opencv-python-headless", "onnxruntime"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

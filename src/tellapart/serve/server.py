@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from tellapart.errors import ConfigError
-from tellapart.inference.predictor import Predictor
+from tellapart.inference.predictor import Device, Predictor
 from tellapart.runs.run import open_run
 from tellapart.serve.app import Application
 from tellapart.serve.bounds import CONNECTIONS, Bounds
@@ -23,11 +23,12 @@ from tellapart.serve.guard import Access
 from tellapart.serve.protocol import BoundedProtocol
 
 
-def open_predictors(runs: Sequence[str]) -> dict[str, Predictor]:
+def open_predictors(runs: Sequence[str], device: Device = "auto") -> dict[str, Predictor]:
     """The runs by name, in order, for one thread: the server's threads each run the network for themselves. Each is a
     run's folder or a model.onnx, or NAME=PATH; without a name, the folder's.
 
-    Raises ConfigError for two of one name, RunError or ExportError for one that cannot be served.
+    Raises ConfigError for two of one name and for a device that cannot be had, RunError or ExportError for one that
+    cannot be served.
     """
     found: dict[str, Predictor] = {}
     for given in runs:
@@ -35,10 +36,10 @@ def open_predictors(runs: Sequence[str]) -> dict[str, Predictor]:
         if name in found:
             raise ConfigError(f"Two runs are called {name!r}. Name them: tellapart serve first={path} second=...")
         if path.is_file():
-            found[name] = Predictor(path, threads=1)
+            found[name] = Predictor(path, threads=1, device=device)
         else:
             folder = open_run(path)
-            found[name] = Predictor(folder.require(folder.onnx_file, "exported network"), threads=1)
+            found[name] = Predictor(folder.require(folder.onnx_file, "exported network"), threads=1, device=device)
     return found
 
 

@@ -7,7 +7,9 @@ stopped. Read by: fit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from tellapart.config import TrainConfig
 from tellapart.data.batches import Batches
 from tellapart.errors import TrainingError
 from tellapart.models.backend import start_keras
+from tellapart.models.compute import Batch, feeders, stepping, to_device
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
 from tellapart.task import Task
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 """One row of history: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, pictures_per_second, seconds."""
+
+BEHIND = 2
+"""Steps that are asked for before the figures of an earlier one are read, so that no step waits for the host."""
 
 Watch = Callable[[Row], str]
 """Told of each new row of history once it is on the disk; says why training should stop here, or nothing."""
@@ -110,29 +116,50 @@ class Epochs:
         stage = f"epoch {epoch + offset}/{self.train.epochs + offset}"
         rate = float(np.asarray(model.optimizer.learning_rate))
         started = time.perf_counter()
-        training, validation = _Means(), _Means()
-        for step, (inputs, labels) in enumerate(self.training.epoch(epoch - 1), start=1):
-            weights = _weights(labels, self.class_weights)
-            logs = model.train_on_batch(inputs, labels, sample_weight=weights, return_dict=True)
-            if not np.isfinite(logs["loss"]):
-                raise FloatingPointError(f"The loss became not-a-number in epoch {epoch + offset}, step {step}.")
-            self.ctrl_c.check()
-            training.add(logs, len(inputs))
-            pace = training.pictures / (time.perf_counter() - started)
-            figures = "  ".join(f"{name} {value:.3f}" for name, value in training.values().items())
-            self.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
-        for step, (inputs, labels) in enumerate(self.validation.epoch(), start=1):
-            validation.add(model.test_on_batch(inputs, labels, return_dict=True), len(inputs))
-            self.progress.update(f"{stage}, validation", step, len(self.validation))
+        with closing(self._steps(self.training, epoch - 1, learn=True)) as steps:
+            for step, learned, training in steps:
+                if not np.isfinite(training["loss"]):
+                    raise FloatingPointError(f"The loss became not-a-number in epoch {epoch + offset}, step {step}.")
+                self.ctrl_c.check()
+                figures = "  ".join(f"{name} {value:.3f}" for name, value in training.items())
+                pace = learned / (time.perf_counter() - started)
+                self.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
+        with closing(self._steps(self.validation, 0, learn=False)) as steps:
+            for step, _, judged in steps:
+                validation = judged
+                self.progress.update(f"{stage}, validation", step, len(self.validation))
         return {
             "epoch": epoch + offset,
             **({"phase": self.phase} if self.phase else {}),
-            **training.values(),
-            **{f"val_{name}": value for name, value in validation.values().items()},
+            **training,
+            **{f"val_{name}": value for name, value in validation.items()},
             "learning_rate": rate,
             "pictures_per_second": round(pace, 1),
             "seconds": round(time.perf_counter() - started, 2),
         }
+
+    def _steps(
+        self, batches: Batches, epoch: int, *, learn: bool
+    ) -> Generator[tuple[int, int, dict[str, float]], None, None]:
+        """Each step of a pass over the batches once it is over, a few behind the one that was asked for last: its
+        number, the pictures so far, and loss and accuracy over them."""
+
+        def ready(batch: tuple[NDArray[Any], NDArray[np.float32]]) -> tuple[int, Batch]:
+            inputs, labels = batch
+            weights = _weights(labels, self.class_weights) if learn else None
+            return len(inputs), to_device((inputs, labels, weights))
+
+        asked: deque[tuple[int, int, dict[str, Any]]] = deque()
+        count = 0
+        with stepping(self.model, learn=learn) as step:
+            coming = batches.epoch(epoch, workers=feeders(), ahead=feeders() + 3, then=ready)
+            with closing(coming):
+                for number, (pictures, batch) in enumerate(coming, start=1):
+                    count += pictures
+                    asked.append((number, count, step(batch)))
+                    if len(asked) > BEHIND:
+                        yield _read(asked.popleft())
+            yield from map(_read, asked)
 
 
 def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int) -> None:
@@ -204,21 +231,9 @@ def _require_finite(model: keras.Model, epoch: int) -> None:
             raise FloatingPointError(f"The weights became not-a-number in epoch {epoch}.")
 
 
-@dataclass
-class _Means:
-    """Loss and accuracy over the pictures seen so far, from the means of the batches."""
-
-    pictures: int = 0
-    loss: float = 0.0
-    accuracy: float = 0.0
-
-    def add(self, logs: dict[str, Any], pictures: int) -> None:
-        self.pictures += pictures
-        self.loss += pictures * float(logs["loss"])
-        self.accuracy += pictures * float(logs["accuracy"])
-
-    def values(self) -> dict[str, float]:
-        return {"loss": self.loss / self.pictures, "accuracy": self.accuracy / self.pictures}
+def _read(step: tuple[int, int, dict[str, Any]]) -> tuple[int, int, dict[str, float]]:
+    number, pictures, figures = step
+    return number, pictures, {name: float(figures[name]) for name in ("loss", "accuracy")}
 
 
 def _weights(labels: NDArray[np.float32], weights: NDArray[np.float32] | None) -> NDArray[np.float32] | None:

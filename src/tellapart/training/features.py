@@ -31,6 +31,7 @@ from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import open_session
 from tellapart.models.backend import has_gpu
 from tellapart.models.base_weights import bundled_graph
+from tellapart.models.compute import inferring
 from tellapart.models.transfer import base_of
 from tellapart.parallel import cores, in_order
 from tellapart.progress import Progress
@@ -47,6 +48,7 @@ OUTPUT = "features"
 """Name of what the graph of a base gives."""
 
 BATCH = 2  # More pictures at once leave the cache of a core: EfficientNet-Lite0 was a seventh slower at 4.
+GPU_BATCH = 64
 _KEPT_SECONDS = 2.0
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -56,13 +58,14 @@ Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 class Engine:
     """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). width: of the features.
 
-    many: several threads may compute at once, each on a core of its own.
+    many: several threads may compute at once, each on a core of its own. batch: pictures at a time.
     """
 
     name: str
     compute: Compute
     width: int
     many: bool = False
+    batch: int = BATCH
 
 
 def base_key(name: str, weights_digest: str, spec: ImageSpec) -> str:
@@ -79,13 +82,8 @@ def choose_engine(
     for the first time; a base whose features differ by BOUND or more runs in Keras.
     """
     base = base_of(model)
-    width = int(base.output.shape[-1])
-
-    def in_keras(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(base.predict_on_batch(batch), np.float32)
-
     if has_gpu():
-        return Engine("keras", in_keras, width)
+        return _in_keras(base)
     file = _kept_file(key)
     kept = _kept_engine(file)
     if kept is not None:
@@ -105,7 +103,7 @@ def choose_engine(
                 raise ExportError(f"its features differ from Keras' by {difference:.1e} of the largest")
     except (ExportError, OSError) as error:
         progress.line(f"The base runs in Keras, which is slower: as an ONNX file it cannot be used ({error}).")
-        return Engine("keras", in_keras, width)
+        return _in_keras(base)
     finally:
         progress.update("preparing the base", 2, 2)
     return engine
@@ -114,6 +112,12 @@ def choose_engine(
 def bundled_engine(name: str) -> Engine:
     """A base that ships, by its graph, which needs no Keras."""
     return _in_onnxruntime(open_session(bundled_graph(name), threads=1, ours=True))
+
+
+def _in_keras(base: keras.Model) -> Engine:
+    """Several threads at once, so that a GPU computes while what it gave before is fetched."""
+    infer, batch = inferring(base), GPU_BATCH if has_gpu() else BATCH
+    return Engine("keras", lambda pictures: infer(pictures)[0], int(base.output.shape[-1]), many=has_gpu(), batch=batch)
 
 
 def _kept_engine(file: Path) -> Engine | None:
@@ -197,14 +201,14 @@ def extract(
     def compute(chunk: NDArray[np.int64]) -> NDArray[np.float32]:
         return engine.compute(decode(chunk))
 
-    chunks = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
+    chunks = [places[start : start + engine.batch] for start in range(0, len(places), engine.batch)]
     started = kept = time.perf_counter()
     done = 0
     # A core that decodes and computes for itself waits for no other.
     coming: Iterable[NDArray[np.float32]] = (
-        in_order(compute, chunks, workers=cores(), ahead=4)
+        in_order(compute, chunks, workers=cores(), ahead=cores() + 2)
         if engine.many
-        else map(engine.compute, in_order(decode, chunks, workers=cores(), ahead=4))
+        else map(engine.compute, in_order(decode, chunks, workers=cores(), ahead=cores() + 2))
     )
     for chunk, computed in zip(chunks, coming, strict=True):
         found = computed.astype(np.float16)

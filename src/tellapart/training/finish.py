@@ -88,7 +88,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     split = _judged(catalog)
     if fitted.examples is None:
         evaluation, predictions = measure(
-            Predictor(run.onnx_file),
+            Predictor(run.onnx_file, device="cpu"),
             catalog,
             split,
             cache=state.cache,

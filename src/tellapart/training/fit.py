@@ -22,7 +22,7 @@ from tellapart.data.checks import IMBALANCE
 from tellapart.data.duplicates import groups_of
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
-from tellapart.models.backend import choose_precision, has_gpu, require_keras, start_keras
+from tellapart.models.backend import backend_name, choose_precision, has_gpu, require_keras, seed, start_keras
 from tellapart.models.base_weights import BUNDLED_DIGESTS, bundled_graph, load_base, weights_digest
 from tellapart.models.pretrained import Base
 from tellapart.models.registry import resolve
@@ -270,9 +270,10 @@ def _on_base(state: Fitting, base: Base) -> Fitted:
 
 def _start(state: Fitting) -> None:
     """Keras, if it is not there yet, and its random numbers."""
-    state.progress.update("starting TensorFlow", 0, 1)
-    start_keras().utils.set_random_seed(state.config.seed)
-    state.progress.update("starting TensorFlow", 1, 1)
+    stage = f"starting Keras with {backend_name()}"
+    state.progress.update(stage, 0, 1)
+    seed(state.config.seed)
+    state.progress.update(stage, 1, 1)
 
 
 def _examples(state: Fitting, key: str, engine: Engine) -> dict[Split, Examples]:

@@ -18,7 +18,9 @@ from tellapart.data.catalog import Split
 from tellapart.evaluation.calibration import Reliability, fit_temperature, reliability, softmax
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
 from tellapart.models.answers import features_of, probe
+from tellapart.models.compute import Infer, feeders, inferring
 from tellapart.models.transfer import head_of
+from tellapart.parallel import in_order
 from tellapart.training.head import Examples
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def calibrate(
 
     pictures, labels: of `train` and `validation`. target: share of sure answers that should be right.
     """
-    look = probe(model)
+    look = inferring(probe(model))
     taught = _some(labels["train"])
     features = None
     if features_of(model).shape[-1] <= WIDEST:
@@ -131,8 +133,9 @@ def _some(labels: NDArray[np.int64]) -> NDArray[np.intp]:
 
 
 def _seen(
-    look: keras.Model, pictures: Pictures, rows: NDArray[np.intp]
+    look: Infer, pictures: Pictures, rows: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    for start in range(0, len(rows), _BATCH):
-        features, read = look.predict_on_batch(pictures.take(rows[start : start + _BATCH]))
-        yield np.asarray(features, np.float32), np.asarray(read, np.float32)
+    parts = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    for batch in in_order(pictures.take, parts, workers=feeders(), ahead=feeders() + 1):
+        features, read = look(batch)
+        yield features, read

@@ -41,7 +41,15 @@ class FetchError(TellapartError):
 class PictureError(TellapartError):
     """One picture cannot be decoded."""
 
-    REASONS = ("empty", "not a picture", "truncated", "too many pixels", "unreadable")
+    REASONS = (
+        "empty",
+        "not a picture",
+        "truncated",
+        "too many pixels",
+        "too slow",
+        "too much memory",
+        "unreadable",
+    )
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason

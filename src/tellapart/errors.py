@@ -48,6 +48,9 @@ class PictureError(TellapartError):
         "too many pixels",
         "too slow",
         "too much memory",
+        "too many bytes",
+        "too many scans",
+        "too many segments",
         "unreadable",
     )
 

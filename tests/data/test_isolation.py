@@ -22,7 +22,7 @@ from tellapart.data import pixels
 from tellapart.data.isolation import IsolatedDecoder, _checked
 from tellapart.errors import PictureError
 from tellapart.task import ImageSpec
-from tests.data.hostile import large_png, slow_webp
+from tests.data.hostile import SLOW_SIDE, large_png, slow_jp2
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such processes there")
 
@@ -38,9 +38,16 @@ def decoder() -> Iterator[IsolatedDecoder]:
         yield found
 
 
-def children() -> list[psutil.Process]:
-    """Processes of ours that decode."""
-    return [each for each in psutil.Process().children() if "tellapart.data.confined" in each.cmdline()]
+def processes(decoder: IsolatedDecoder) -> list[psutil.Process]:
+    """Those that decode for it, or wait."""
+    return [psutil.Process(each.pid) for each in (*decoder._idle, *decoder._busy)]
+
+
+def wait_until_it_works(process: psutil.Process) -> None:
+    """Until it has taken some processor time since now."""
+    begun = process.cpu_times().user
+    while process.cpu_times().user < begun + 0.1:
+        time.sleep(0.01)
 
 
 def reason(decoder: IsolatedDecoder, content: bytes, **options: float) -> str:
@@ -89,7 +96,7 @@ def test_an_image_that_takes_too_long_is_told_and_the_next_is_decoded() -> None:
     with IsolatedDecoder(seconds=0.4, memory=MEMORY * 4, ready=1) as decoder:
         decoder.wait_until_ready()
         began = time.monotonic()
-        assert reason(decoder, slow_webp()) == "too slow"
+        assert reason(decoder, slow_jp2()) == "too slow"
         assert time.monotonic() - began < 3
         assert decoder.decode(PHOTOGRAPHS[0].read_bytes(), SPEC, seconds=20).width
 
@@ -102,22 +109,22 @@ def test_an_image_that_takes_too_much_memory_is_told_and_the_next_is_decoded(dec
 def test_a_process_that_is_killed_is_replaced_and_its_image_decoded_by_the_next() -> None:
     with IsolatedDecoder(seconds=20, memory=MEMORY * 4, ready=1) as decoder, ThreadPoolExecutor(1) as pool:
         decoder.wait_until_ready()
-        (idle,) = children()
+        (idle,) = processes(decoder)
         idle.kill()
         assert decoder.decode(PHOTOGRAPHS[0].read_bytes(), SPEC).width
-        waiting = pool.submit(decoder.decode, slow_webp(), SPEC)
-        (busy,) = children()
-        time.sleep(0.1)
-        assert not waiting.done()
+        waiting = pool.submit(decoder.decode, slow_jp2(), SPEC)
+        (busy,) = processes(decoder)
+        wait_until_it_works(busy)
         busy.kill()
-        assert waiting.result().width == 6000
-    assert not children()
+        assert waiting.result().width == SLOW_SIDE
+        (last,) = processes(decoder)
+    assert not last.is_running()
 
 
 def test_no_process_outlives_a_parent_that_is_killed() -> None:
     program = (
         "import sys; from tellapart.data.isolation import IsolatedDecoder; from tellapart.task import ImageSpec\n"
-        "from tests.data.hostile import slow_webp; slow = slow_webp()\n"
+        "from tests.data.hostile import slow_jp2; slow = slow_jp2()\n"
         "decoder = IsolatedDecoder(seconds=60, ready=1); decoder.wait_until_ready(); print('ready', flush=True)\n"
         "decoder.decode(slow, ImageSpec(8, 8)); print('decoded', flush=True)"
     )
@@ -125,8 +132,7 @@ def test_no_process_outlives_a_parent_that_is_killed() -> None:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"
         (child,) = psutil.Process(parent.pid).children()
-        while child.cpu_times().user < 0.3 and parent.poll() is None:  # it has begun to decode
-            time.sleep(0.01)
+        wait_until_it_works(child)
         parent.kill()
         gone, _ = psutil.wait_procs([child], timeout=2)
         assert gone
@@ -172,19 +178,19 @@ def test_a_process_is_told_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DATABASE_PASSWORD", "a secret")
     with IsolatedDecoder(ready=1) as decoder:
         decoder.wait_until_ready()
-        (child,) = children()
+        (child,) = processes(decoder)
         assert "a secret" not in Path(f"/proc/{child.pid}/environ").read_text(encoding="utf-8")
 
 
 def test_signals_for_the_whole_group_leave_the_processes_to_the_parent() -> None:
     with IsolatedDecoder(ready=1) as decoder:
         decoder.wait_until_ready()
-        (child,) = children()
+        (child,) = processes(decoder)
         assert os.getpgid(child.pid) != os.getpgrp()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             child.send_signal(number)
         assert decoder.decode(PHOTOGRAPHS[0].read_bytes(), SPEC).width
-        assert children() == [child]
+        assert processes(decoder) == [child]
 
 
 @pytest.mark.parametrize(

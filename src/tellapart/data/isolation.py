@@ -200,6 +200,10 @@ class _Process:
         """Whether it can make no system call beside those that decoding needs; None: it has not started yet."""
         self.used = False
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait_until_ready(self) -> None:
         """Raises RuntimeError where it cannot start; standard error then says why. EOFError: it was killed."""
         if self.confined is not None:

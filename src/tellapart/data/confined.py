@@ -49,25 +49,24 @@ def main(lifeline: int, memory: int) -> None:
     orders, replies = _take_over_standard_streams()
     _end_with_parent(lifeline)
     _load_every_decoder()
-    _send(replies, {"confined": _confine(memory)})
+    _send(replies, [{"confined": _confine(memory)}])
     while head := orders.read(FRAME.size):
-        order_length, length = FRAME.unpack(head)
-        order = json.loads(orders.read(order_length))
-        _send(replies, *_answer(order, orders.read(length), memory))
+        order = json.loads(orders.read(FRAME.unpack(head)[0]))
+        _limit_processor(order["seconds"])
+        answers = [_answer(order, orders.read(size), memory) for size in order["sizes"]]
+        _send(replies, [said for said, *_ in answers], *(part for _, *parts in answers for part in parts))
 
 
 def _answer(order: dict[str, Any], content: bytes, memory: int) -> tuple[Any, ...]:
+    """What is to be said of an image, and its arrays."""
     spec = order["spec"] and ImageSpec.from_dict(order["spec"])
-    _limit_processor(order["seconds"])
     try:
         found = pixels.decode(content, spec, order["max_pixels"], thumbnail=order["thumbnail"])
-    except (PictureError, MemoryError, cv2.error) as error:
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError) or _lacks_memory(error):
             return ({"reason": "too much memory", "detail": f"decoding it takes over {memory:,} bytes"},)
         if isinstance(error, PictureError):
             return ({"reason": error.reason, "detail": error.detail},)
-        return ({"failed": f"{type(error).__name__}: {error}"},)
-    except Exception as error:  # noqa: BLE001 - the parent raises it
         return ({"failed": f"{type(error).__name__}: {error}"},)
     said = {"width": found.width, "height": found.height, "mode": found.mode}
     return said, *(part.tobytes() for part in (found.pixels, found.thumbnail) if part is not None)
@@ -77,7 +76,7 @@ def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, cv2.error) and getattr(error, "code", None) == -4  # StsNoMem
 
 
-def _send(replies: int, said: dict[str, Any], *parts: bytes) -> None:
+def _send(replies: int, said: list[dict[str, Any]], *parts: bytes) -> None:
     text = json.dumps(said).encode()
     whole = memoryview(b"".join((FRAME.pack(len(text), sum(map(len, parts))), text, *parts)))
     while whole:

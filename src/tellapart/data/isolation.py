@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -41,8 +42,8 @@ _START_SECONDS = 60.0
 _LAST_WORDS = 1.0  # seconds for a process that closed its pipes to end
 _THUMBNAIL = (32, 32)
 _PIPE_BYTES = 1 << 20  # an image and its pixels fit in, so that neither side waits in the middle
-_LONGEST = 100_000  # bytes of what a process says of an image
-_ENDED, _MEMORY = "ended", "too much memory"
+_LONGEST = 1_000_000  # bytes of what a process says of images
+_ENDED, _MEMORY, _SLOW = "ended", "too much memory", "too slow"
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONWARNINGS", "TMPDIR")
 """What a process is told of ours; a token or password may stand in the rest."""
 
@@ -87,26 +88,38 @@ class IsolatedDecoder:
         seconds: float | None = None,
     ) -> Decoded:
         """As pixels.decode; its PictureError may also be `too slow` or `too much memory`. seconds: for this image."""
+        (found,) = self.decode_all([content], spec, max_pixels, thumbnail=thumbnail, seconds=seconds)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def decode_all(
+        self,
+        contents: Sequence[bytes],
+        spec: ImageSpec | None,
+        max_pixels: int = MAX_PIXELS,
+        *,
+        thumbnail: bool = False,
+        seconds: float | None = None,
+    ) -> list[Decoded | Exception]:
+        """The same of several images, in one message to one process; for each, what decode returns or raises.
+
+        seconds: for all of them. Where these are over, or the process ends, each is decoded once more, alone.
+        """
         if fcntl is None:
-            return pixels.decode(content, spec, max_pixels, thumbnail=thumbnail)
-        allowed = seconds or self._seconds
-        order = {
-            "spec": spec and spec.to_dict(),
-            "max_pixels": max_pixels,
-            "thumbnail": thumbnail,
-            "seconds": allowed,
-        }
+            return [_tried(pixels.decode, content, spec, max_pixels, thumbnail=thumbnail) for content in contents]
+        order = {"spec": spec and spec.to_dict(), "max_pixels": max_pixels, "thumbnail": thumbnail}
         shapes = [*([spec.shape] if spec else []), *([_THUMBNAIL] if thumbnail else [])]
-        said, parts = self._ask(order, content, shapes, fresh=False)
-        if said.get("reason") in (_ENDED, _MEMORY):
-            # What a process took for images before, or who killed it, is not this image's fault: a new one judges.
-            said, parts = self._ask(order, content, shapes, fresh=True)
-        if "failed" in said:
-            raise RuntimeError(f"Decoding an image failed: {said['failed']}")
-        if "reason" in said:
-            raise PictureError("unreadable" if said["reason"] == _ENDED else said["reason"], said["detail"])
-        small = parts.pop() if thumbnail else None
-        return Decoded(parts.pop() if spec else None, said["width"], said["height"], said["mode"], small)
+        allowed = seconds or self._seconds
+        # What a process took for images before, or who killed it, is not this image's fault: a new one judges.
+        again = {_ENDED, _MEMORY, *([_SLOW] if len(contents) > 1 else [])}
+        found: list[Decoded | Exception] = []
+        for content, reply in zip(contents, self._ask(order, contents, shapes, allowed), strict=True):
+            last = reply
+            if reply[0].get("reason") in again:
+                (last,) = self._ask(order, [content], shapes, allowed, fresh=True)
+            found.append(_result(*last, whole=spec is not None, thumbnail=thumbnail))
+        return found
 
     def close(self) -> None:
         """End the processes. An image that is being decoded is given up, with a PictureError."""
@@ -118,22 +131,32 @@ class IsolatedDecoder:
             for process in self._busy:
                 process.kill()
 
-    def _ask(self, order: dict[str, Any], content: bytes, shapes: list[tuple[int, ...]], *, fresh: bool) -> _Reply:
+    def _ask(
+        self,
+        order: dict[str, Any],
+        contents: Sequence[bytes],
+        shapes: list[tuple[int, ...]],
+        seconds: float,
+        *,
+        fresh: bool = False,
+    ) -> list[_Reply]:
         process = self._take(fresh)
-        reply: _Reply | None = None
+        replies: list[_Reply] = []
         try:
             process.wait_until_ready()
-            reply = process.ask(order, content, shapes)
-            return reply
+            replies = process.ask({**order, "seconds": seconds}, contents, shapes)
+            return replies
         except TimeoutError:
             how = signal.SIGXCPU.name
         except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
             how = process.end(_LAST_WORDS if isinstance(error, (EOFError, BrokenPipeError)) else 0)
         finally:
-            self._put(process, whole=reply is not None and reply[0].get("reason") != _MEMORY)
+            self._put(process, whole=bool(replies) and all(said.get("reason") != _MEMORY for said, _ in replies))
         if how == signal.SIGXCPU.name:
-            return {"reason": "too slow", "detail": f"decoding it takes over {order['seconds']:g} s"}, []
-        return {"reason": _ENDED, "detail": f"the process that decoded it ended with {how}"}, []
+            failure = {"reason": _SLOW, "detail": f"decoding it takes over {seconds:g} s"}
+        else:
+            failure = {"reason": _ENDED, "detail": f"the process that decoded it ended with {how}"}
+        return [(failure, [])] * len(contents)
 
     def _take(self, fresh: bool) -> _Process:
         with self._lock:
@@ -199,6 +222,7 @@ class _Process:
         self.confined: bool | None = None
         """Whether it can make no system call beside those that decoding needs; None: it has not started yet."""
         self.used = False
+        self._unread = bytearray()
 
     @property
     def pid(self) -> int:
@@ -209,7 +233,7 @@ class _Process:
         if self.confined is not None:
             return
         try:
-            self.confined = self._receive([], time.monotonic() + _START_SECONDS)[0]["confined"]
+            self.confined = self._receive([], time.monotonic() + _START_SECONDS)[0][0]["confined"]
         except EOFError:
             how = self.end(_LAST_WORDS)
             if how.startswith("SIG"):
@@ -218,15 +242,15 @@ class _Process:
         except TimeoutError:
             raise RuntimeError(f"The process that decodes images did not start in {_START_SECONDS:g} s.") from None
 
-    def ask(self, order: dict[str, Any], content: bytes, shapes: list[tuple[int, ...]]) -> _Reply:
+    def ask(self, order: dict[str, Any], contents: Sequence[bytes], shapes: list[tuple[int, ...]]) -> list[_Reply]:
         """Raises TimeoutError where its seconds are over; EOFError, OSError or another where it ended or lies."""
         deadline = time.monotonic() + order["seconds"]
-        text = json.dumps(order).encode()
-        head = FRAME.pack(len(text), len(content)) + text
-        self._give(head + content if len(content) < _PIPE_BYTES else head, deadline)
-        if len(content) >= _PIPE_BYTES:
-            self._give(content, deadline)
-        return self._receive(shapes, deadline)
+        text = json.dumps({**order, "sizes": [len(content) for content in contents]}).encode()
+        self._give(b"".join((FRAME.pack(len(text), 0), text, *contents)), deadline)
+        replies = self._receive(shapes, deadline)
+        if len(replies) != len(contents):
+            raise ValueError("it replied to another number of images")
+        return replies
 
     def _give(self, data: bytes, deadline: float) -> None:
         left = memoryview(data)
@@ -236,30 +260,33 @@ class _Process:
             except BlockingIOError:
                 self._wait(self._writable, deadline)
 
-    def _receive(self, shapes: list[tuple[int, ...]], deadline: float) -> _Reply:
+    def _receive(self, shapes: list[tuple[int, ...]], deadline: float) -> list[_Reply]:
         # What the process says is a stranger's: taken apart by lengths that we know, and never unpickled.
         length, extra = FRAME.unpack(self._read(FRAME.size, deadline))
-        if length > _LONGEST or extra not in (0, sum(map(prod, shapes))):
+        if length > _LONGEST:
+            raise ValueError("its reply is too long")
+        said = [_checked(each) for each in json.loads(self._read(length, deadline))]
+        if extra != sum(map(prod, shapes)) * sum("width" in each for each in said):
             raise ValueError("its reply has another length than was asked for")
-        said = _checked(json.loads(bytes(self._read(length, deadline))))
         data = np.frombuffer(self._read(extra, deadline), np.uint8)
-        parts = []
-        for shape in shapes if extra else []:
-            parts.append(data[: prod(shape)].reshape(shape))
-            data = data[prod(shape) :]
-        if len(parts) != len(shapes) and "width" in said:
-            raise ValueError("its reply lacks the pixels")
-        return said, parts
+        replies = []
+        for each in said:
+            parts = []
+            for shape in shapes if "width" in each else []:
+                parts.append(data[: prod(shape)].reshape(shape))
+                data = data[prod(shape) :]
+            replies.append((each, parts))
+        return replies
 
     def _read(self, count: int, deadline: float) -> bytearray:
-        data = bytearray(count)
-        left = memoryview(data)
-        while left:
+        while len(self._unread) < count:
             self._wait(self._readable, deadline)
-            got = os.readv(self._replies, [left])
+            got = os.read(self._replies, _PIPE_BYTES)
             if not got:
-                raise EOFError("no answer")
-            left = left[got:]
+                raise EOFError
+            self._unread += got
+        data = self._unread[:count]
+        del self._unread[:count]
         return data
 
     def _wait(self, which: select.poll, deadline: float) -> None:
@@ -280,6 +307,24 @@ class _Process:
             os.close(descriptor)
         self._ours = ()
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _tried(decode: Callable[..., Decoded], *arguments: Any, **options: Any) -> Decoded | Exception:
+    try:
+        return decode(*arguments, **options)
+    except PictureError as error:
+        return error
+
+
+def _result(
+    said: dict[str, Any], parts: list[NDArray[np.uint8]], *, whole: bool, thumbnail: bool
+) -> Decoded | Exception:
+    if "failed" in said:
+        return RuntimeError(f"Decoding an image failed: {said['failed']}")
+    if "reason" in said:
+        return PictureError("unreadable" if said["reason"] == _ENDED else said["reason"], said["detail"])
+    small = parts[-1] if thumbnail else None
+    return Decoded(parts[0] if whole else None, said["width"], said["height"], said["mode"], small)
 
 
 def _checked(said: Any) -> dict[str, Any]:

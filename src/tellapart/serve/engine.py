@@ -145,54 +145,59 @@ class Engine:
     def _work(self) -> None:
         """What a core does until the end."""
         while taken := self._desk.take():
-            jobs = [job for job in taken if job.decoded or self._decode(job)]
-            jobs = [job for job in jobs if not job.given_up]
+            self._decode([job for job in taken if not job.decoded and not job.given_up])
+            jobs = [job for job in taken if job.decoded and not job.given_up]
             if jobs:
                 self._predict(jobs)
 
-    def _decode(self, job: _Job) -> bool:
-        """Whether the image is ready for the network; otherwise it was answered, or goes on in the slow lane."""
-        if job.given_up:
-            return False
-        if (cost(job.upload.data) or LARGE + 1) > LARGE:
-            self._send_to_slow_lane(job)
-            return False
-        error = self._decode_with(self._decoder, job, min(SOON, self._bounds.image_seconds))
-        if error is not None and error.reason == "too slow":
-            self._send_to_slow_lane(job)
-        elif error is not None:
-            self._settle([job], [Answer(Prediction(job.upload.name, error=str(error)))])
-        return job.decoded is not None
-
-    def _send_to_slow_lane(self, job: _Job) -> None:
-        if not self._large.acquire(blocking=False):
-            self._fail([job], self._ledger.busy(f"{self._bounds.large} images that may take long wait already"))
-            return
-        self._slow.submit(self._decode_large, job)
+    def _decode(self, jobs: list[_Job]) -> None:
+        """Fill `decoded` of those that take little; the others are answered, or go on in the slow lane."""
+        slow = [job for job in jobs if (cost(job.upload.data) or LARGE + 1) > LARGE]
+        soon = [job for job in jobs if job not in slow]
+        if soon:
+            slow += self._decode_with(self._decoder, soon, min(SOON, self._bounds.image_seconds))
+        for job in slow:
+            if self._large.acquire(blocking=False):
+                self._slow.submit(self._decode_large, job)
+            else:
+                many = f"{self._bounds.large} images that may take long wait already"
+                self._fail([job], self._ledger.busy(many))
 
     def _decode_large(self, job: _Job) -> None:
         try:
-            error = None if job.given_up else self._decode_with(self._slow_decoder, job, self._bounds.image_seconds)
+            if not job.given_up:
+                self._decode_with(self._slow_decoder, [job], self._bounds.image_seconds, last=True)
         finally:
             self._large.release()
-        if error is not None:
-            self._settle([job], [Answer(Prediction(job.upload.name, error=str(error)))])
-        elif job.decoded is not None:
+        if job.decoded is not None:
             self._desk.put([job])
 
-    def _decode_with(self, decoder: IsolatedDecoder, job: _Job, seconds: float) -> PictureError | None:
-        """Fill job.decoded, or tell why not; whatever else happens, its client gets an answer."""
+    def _decode_with(
+        self, decoder: IsolatedDecoder, jobs: list[_Job], seconds: float, *, last: bool = False
+    ) -> list[_Job]:
+        """Fill `decoded`, or answer why not; returns those that were too slow, unless this was their last chance."""
         started = time.perf_counter()
+        slow = []
         try:
-            spec = self._predictors[job.run].spec
-            job.decoded = decoder.decode(job.upload.data, spec, self._bounds.pixels, seconds=seconds)
-        except PictureError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
-            self._fail([job], error)
-        finally:
-            self._metrics.decode_seconds.observe(time.perf_counter() - started)
-        return None
+            spec = self._predictors[jobs[0].run].spec
+            contents = [job.upload.data for job in jobs]
+            for job, found in zip(
+                jobs, decoder.decode_all(contents, spec, self._bounds.pixels, seconds=seconds), strict=True
+            ):
+                if not isinstance(found, Exception):
+                    job.decoded = found
+                elif not isinstance(found, PictureError):
+                    self._fail([job], found)
+                elif found.reason == "too slow" and not last:
+                    slow.append(job)
+                else:
+                    self._settle([job], [Answer(Prediction(job.upload.name, error=str(found)))])
+        except Exception as error:  # noqa: BLE001 - whatever it is, the clients wait for an answer
+            self._fail(jobs, error)
+        each = (time.perf_counter() - started) / len(jobs)
+        for _ in jobs:
+            self._metrics.decode_seconds.observe(each)
+        return slow
 
     def _predict(self, jobs: list[_Job]) -> None:
         run = jobs[0].run

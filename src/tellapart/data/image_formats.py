@@ -37,7 +37,7 @@ class ImageFormat:
         module, _, name = self.opener.partition(":")
         opener = getattr(importlib.import_module(module), name)
         file.seek(0)
-        return cast("ImageFile.ImageFile", opener(file, *(() if self.extra else ("",))))
+        return cast("ImageFile.ImageFile", opener(file, ""))
 
 
 def _with(*marks: bytes) -> Callable[[bytes], bool]:
@@ -100,7 +100,7 @@ FORMATS = (
         ("jp2", "j2k", "jpc", "jpf", "jpx", "j2c"),
     ),
     ImageFormat("AVIF", _is_avif, "PIL.AvifImagePlugin:AvifImageFile", ("avif",)),
-    ImageFormat("HEIF", _is_heic, "pillow_heif:HeifImageFile", ("heic", "heif", "hif"), extra="heif"),
+    ImageFormat("HEIF", _is_heic, "pillow_heif.as_plugin:HeifImageFile", ("heic", "heif", "hif"), extra="heif"),
     ImageFormat("ICO", _with(b"\0\0\1\0"), "PIL.IcoImagePlugin:IcoImageFile", ("ico",)),
     ImageFormat("TGA", _is_tga, "PIL.TgaImagePlugin:TgaImageFile", ("tga",)),
 )

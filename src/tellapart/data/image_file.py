@@ -31,7 +31,7 @@ def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> tuple[bytes, os.s
         with open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, _FLAGS)) as file:
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
-                raise PictureError("unreadable", f"{path} is {_kind(state.st_mode)}, not a file; save it as one first")
+                raise PictureError("unreadable", f"it is {_kind(state.st_mode)}, not a file; save it as one first")
             if state.st_size > min(LARGE, max_bytes):
                 first = file.read(PREFIX)
                 if format_of(first) is None:
@@ -42,7 +42,7 @@ def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> tuple[bytes, os.s
             content = file.readall()
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
-        raise PictureError("unreadable", f"{path} cannot be opened: {reason}") from error
+        raise PictureError("unreadable", f"it cannot be opened: {reason}") from error
     if not content:
         raise PictureError("empty", "the file holds no bytes")
     return content, state

@@ -71,12 +71,14 @@ def _is_tga(prefix: bytes) -> bool:
     )
 
 
+# MPO is JPEG with more images behind the first, which counts.
+JPEG = ImageFormat(
+    "JPEG", _with(b"\xff\xd8\xff"), "PIL.JpegImagePlugin:JpegImageFile", ("jpg", "jpeg", "jpe", "jfif", "mpo")
+)
+
 # The first row that a file begins like is its format.
 FORMATS = (
-    # MPO is JPEG with more images behind the first, which counts.
-    ImageFormat(
-        "JPEG", _with(b"\xff\xd8\xff"), "PIL.JpegImagePlugin:JpegImageFile", ("jpg", "jpeg", "jpe", "jfif", "mpo")
-    ),
+    JPEG,
     ImageFormat("PNG", _with(b"\x89PNG\r\n\x1a\n"), "PIL.PngImagePlugin:PngImageFile", ("png", "apng")),
     ImageFormat("GIF", _with(b"GIF87a", b"GIF89a"), "PIL.GifImagePlugin:GifImageFile", ("gif",)),
     ImageFormat("WEBP", _is_webp, "PIL.WebPImagePlugin:WebPImageFile", ("webp",)),

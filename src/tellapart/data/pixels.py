@@ -24,14 +24,14 @@ from PIL import ExifTags, Image
 from tellapart.data import jpeg, png
 from tellapart.data.cost import cost
 from tellapart.data.image_file import MAX_BYTES, read_file
-from tellapart.data.image_formats import PREFIX, ImageFormat, foreign, format_of
+from tellapart.data.image_formats import JPEG, PREFIX, ImageFormat, foreign, format_of
 from tellapart.data.pillow import DAMAGE, load, quiet, refuse_bomb
 from tellapart.data.raster import Raster
 from tellapart.data.resize import bilinear, geometry
 from tellapart.errors import PictureError
 from tellapart.task import ImageSpec
 
-__all__ = ["MAX_PIXELS", "ROAD", "Decoded", "Source", "cost", "decode", "read"]
+__all__ = ["MAX_PIXELS", "ROAD", "Decoded", "Source", "cost", "decode", "look", "read"]
 
 ROAD = 3
 """Raised when the same bytes would give other pixels than before; part of every cache key."""
@@ -114,6 +114,17 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS,
     return Decoded(pixels, width, height, loaded.mode, small, loaded.warning)
 
 
+def look(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Size and mode as `decode` tells them; of a JPEG from its header alone, so that damage behind it is not seen."""
+    content = source if isinstance(source, np.ndarray) else _content(source)
+    if isinstance(content, np.ndarray) or format_of(content[:PREFIX]) is not JPEG:
+        return decode(content, None, max_pixels)
+    header = jpeg.read_header(content)
+    refuse_bomb((header.width, header.height), max_pixels)
+    upright = (header.height, header.width) if _jpeg_orientation(header) >= 5 else (header.width, header.height)
+    return Decoded(None, *upright, _JPEG_MODES.get(header.components, ("",))[0])
+
+
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     """A decoded picture, not yet turned. mode, size: what the file holds. extent: where in the raster that lies: size,
@@ -129,7 +140,10 @@ class _Loaded:
 
 def _content(source: str | Path | bytes | BinaryIO) -> bytes:
     if isinstance(source, (str, Path)):
-        return read_file(source)[0]
+        try:
+            return read_file(source)[0]
+        except PictureError as error:
+            raise PictureError(error.reason, f"{source}: {error.detail}") from error
     content = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise PictureError("too many bytes", f"at most {MAX_BYTES:,} are read")
@@ -144,7 +158,7 @@ def _load(content: bytes, spec: ImageSpec | None, max_pixels: int) -> _Loaded:
     form = format_of(prefix)
     if form is None:
         raise PictureError("not a picture", foreign(prefix))
-    if form.name == "JPEG":
+    if form is JPEG:
         return _load_jpeg(content, form, spec, max_pixels)
     warning = png.damage(content) if form.name == "PNG" else ""
     image = load(content, form, max_pixels)
@@ -158,6 +172,9 @@ def _load_jpeg(content: bytes, form: ImageFormat, spec: ImageSpec | None, max_pi
     header = jpeg.read_header(content)
     size = (header.width, header.height)
     refuse_bomb(size, max_pixels)
+    if header.precision != 8:
+        advice = "8 are read; save it as a PNG or TIFF of 16 bits"
+        raise PictureError("unreadable", f"a JPEG of {header.precision} bits a sample; {advice}")
     turn = _jpeg_orientation(header)
     mode, colours = _JPEG_MODES.get(header.components, ("", "GRAY"))
     if not mode:

@@ -47,10 +47,10 @@ class DataConfig(_Section):
     max_memory: int = Field(
         2_000_000_000, ge=10_000_000, description="bytes; a picture that takes more to decode is left out"
     )
-
-    def decoding(self) -> dict[str, Any]:
-        """The bounds for decoding one picture, as scan takes them."""
-        return {name: getattr(self, name) for name in ("max_pixels", "max_seconds", "max_memory")}
+    max_bytes: int = Field(2**30, gt=0, description="a larger file is left out, and never read whole")
+    damaged: Literal["keep", "leave-out"] = Field(
+        "keep", description="of pictures that decode though a part of them is damaged; they are told either way"
+    )
 
 
 class ImageConfig(_Section):

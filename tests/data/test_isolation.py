@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such process
 
 SPEC = ImageSpec(48, 64)
 PHOTOGRAPHS = sorted((Path(ta.__file__).parent / "data" / "builtin" / "pets").glob("*/*_1?.jpg"))
-MEMORY = 300_000_000
+MEMORY = 150_000_000
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "TGA", "ICO", "AVIF", "HEIF")
 
 
@@ -93,7 +93,7 @@ def test_errors_are_those_of_the_one_road(decoder: IsolatedDecoder) -> None:
 
 
 def test_an_image_that_takes_too_long_is_told_and_the_next_is_decoded() -> None:
-    with IsolatedDecoder(seconds=0.4, memory=MEMORY * 4, ready=1) as decoder:
+    with IsolatedDecoder(seconds=0.4, memory=MEMORY * 8, ready=1) as decoder:
         decoder.wait_until_ready()
         began = time.monotonic()
         assert reason(decoder, slow_jp2()) == "too slow"
@@ -107,7 +107,7 @@ def test_an_image_that_takes_too_much_memory_is_told_and_the_next_is_decoded(dec
 
 
 def test_a_process_that_is_killed_is_replaced_and_its_image_decoded_by_the_next() -> None:
-    with IsolatedDecoder(seconds=20, memory=MEMORY * 4, ready=1) as decoder, ThreadPoolExecutor(1) as pool:
+    with IsolatedDecoder(seconds=20, memory=MEMORY * 8, ready=1) as decoder, ThreadPoolExecutor(1) as pool:
         decoder.wait_until_ready()
         (idle,) = processes(decoder)
         idle.kill()

@@ -68,7 +68,7 @@ def _answer(order: dict[str, Any], content: bytes, memory: int) -> tuple[Any, ..
         if isinstance(error, PictureError):
             return ({"reason": error.reason, "detail": error.detail},)
         return ({"failed": f"{type(error).__name__}: {error}"},)
-    said = {"width": found.width, "height": found.height, "mode": found.mode}
+    said = {"width": found.width, "height": found.height, "mode": found.mode, "warning": found.warning}
     return said, *(part.tobytes() for part in (found.pixels, found.thumbnail) if part is not None)
 
 

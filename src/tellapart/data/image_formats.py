@@ -37,7 +37,7 @@ class ImageFormat:
         module, _, name = self.opener.partition(":")
         opener = getattr(importlib.import_module(module), name)
         file.seek(0)
-        return cast("ImageFile.ImageFile", opener(file, *(() if self.extra else ("",))))
+        return cast("ImageFile.ImageFile", opener(file, ""))
 
 
 def _with(*marks: bytes) -> Callable[[bytes], bool]:
@@ -71,12 +71,14 @@ def _is_tga(prefix: bytes) -> bool:
     )
 
 
+# MPO is JPEG with more images behind the first, which counts.
+JPEG = ImageFormat(
+    "JPEG", _with(b"\xff\xd8\xff"), "PIL.JpegImagePlugin:JpegImageFile", ("jpg", "jpeg", "jpe", "jfif", "mpo")
+)
+
 # The first row that a file begins like is its format.
 FORMATS = (
-    # MPO is JPEG with more images behind the first, which counts.
-    ImageFormat(
-        "JPEG", _with(b"\xff\xd8\xff"), "PIL.JpegImagePlugin:JpegImageFile", ("jpg", "jpeg", "jpe", "jfif", "mpo")
-    ),
+    JPEG,
     ImageFormat("PNG", _with(b"\x89PNG\r\n\x1a\n"), "PIL.PngImagePlugin:PngImageFile", ("png", "apng")),
     ImageFormat("GIF", _with(b"GIF87a", b"GIF89a"), "PIL.GifImagePlugin:GifImageFile", ("gif",)),
     ImageFormat("WEBP", _is_webp, "PIL.WebPImagePlugin:WebPImageFile", ("webp",)),
@@ -100,7 +102,7 @@ FORMATS = (
         ("jp2", "j2k", "jpc", "jpf", "jpx", "j2c"),
     ),
     ImageFormat("AVIF", _is_avif, "PIL.AvifImagePlugin:AvifImageFile", ("avif",)),
-    ImageFormat("HEIF", _is_heic, "pillow_heif:HeifImageFile", ("heic", "heif", "hif"), extra="heif"),
+    ImageFormat("HEIF", _is_heic, "pillow_heif.as_plugin:HeifImageFile", ("heic", "heif", "hif"), extra="heif"),
     ImageFormat("ICO", _with(b"\0\0\1\0"), "PIL.IcoImagePlugin:IcoImageFile", ("ico",)),
     ImageFormat("TGA", _is_tga, "PIL.TgaImagePlugin:TgaImageFile", ("tga",)),
 )

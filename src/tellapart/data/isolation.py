@@ -97,13 +97,22 @@ class IsolatedDecoder:
         return found
 
     def decode_where_due(
-        self, content: bytes, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS, *, thumbnail: bool = False
+        self,
+        content: bytes | NDArray[np.uint8],
+        spec: ImageSpec | None,
+        max_pixels: int = MAX_PIXELS,
+        *,
+        thumbnail: bool = False,
     ) -> Decoded:
         """The same, in the caller's thread where the header shows that the bounds will hold, as most images' do."""
+        if isinstance(content, bytes) and not self.surely_holds(content):
+            return self.decode(content, spec, max_pixels, thumbnail=thumbnail)
+        return pixels.decode(content, spec, max_pixels, thumbnail=thumbnail)
+
+    def surely_holds(self, content: bytes) -> bool:
+        """Whether the header shows that decoding stays within the bounds."""
         known = cost(content)
-        if known is not None and known <= min(self._seconds / SECONDS_EACH, self._memory / BYTES_EACH):
-            return pixels.decode(content, spec, max_pixels, thumbnail=thumbnail)
-        return self.decode(content, spec, max_pixels, thumbnail=thumbnail)
+        return known is not None and known <= min(self._seconds / SECONDS_EACH, self._memory / BYTES_EACH)
 
     def decode_all(
         self,
@@ -336,14 +345,23 @@ def _result(
     if "reason" in said:
         return PictureError("unreadable" if said["reason"] == _ENDED else said["reason"], said["detail"])
     small = parts[-1] if thumbnail else None
-    return Decoded(parts[0] if whole else None, said["width"], said["height"], said["mode"], small)
+    return Decoded(parts[0] if whole else None, said["width"], said["height"], said["mode"], small, said["warning"])
 
 
 def _checked(said: Any) -> dict[str, Any]:
     """What a process said, if it is what one says that was not taken over."""
     if not isinstance(said, dict):
         raise TypeError("its reply is no object")
-    kinds = {"width": int, "height": int, "mode": str, "detail": str, "reason": str, "failed": str, "confined": bool}
+    kinds = {
+        "width": int,
+        "height": int,
+        "mode": str,
+        "warning": str,
+        "detail": str,
+        "reason": str,
+        "failed": str,
+        "confined": bool,
+    }
     for name, value in said.items():
         if not isinstance(value, kinds[name]):
             raise TypeError(f"its reply has a wrong {name}")

@@ -113,12 +113,10 @@ def _header(
 
 
 def decode(content: bytes, header: JpegHeader, colours: Colours, scale: int = 1) -> tuple[NDArray[np.uint8], str]:
-    """Pixels (ceil(height / scale), ceil(width / scale), 1, 3 or 4) and what the decoder found wrong, empty for nothing.
+    """Pixels, shape (ceil(height / scale), ceil(width / scale), 1, 3 or 4), and what is damaged, in libjpeg's words.
 
-    scale: 1, 2, 4 or 8. CMYK is as it is stored, inverted as Adobe does. Raises PictureError: `too many scans`,
-    `truncated` where the file does not end as a JPEG does, `unreadable`.
-
-    Damage is told in libjpeg's words. Its decoder goes on where it can: what it makes of the lost part is grey or noise.
+    scale: 1, 2, 4 or 8. CMYK is as it is stored, inverted as Adobe does. Of a damaged part the decoder makes grey or
+    noise. Raises PictureError: `too many scans`, `truncated` where the end is missing, or `unreadable`.
     """
     if header.scans > MOST_SCANS:
         raise PictureError("too many scans", f"a JPEG of {header.scans:,}; at most {MOST_SCANS} are decoded")

@@ -208,7 +208,12 @@ class Engine:
             taken = [found.pixels for found in decoded if found.pixels is not None]
             rows = zip(jobs, decoded, *predictor.answer(np.stack(taken)), strict=True)
             answers = [
-                Answer(prediction(predictor.metadata, job.upload.name, *row), found.pixels, found.width, found.height)
+                Answer(
+                    prediction(predictor.metadata, job.upload.name, *row, found.warning),
+                    found.pixels,
+                    found.width,
+                    found.height,
+                )
                 for job, found, *row in rows
             ]
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones

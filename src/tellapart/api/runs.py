@@ -179,7 +179,7 @@ def _chosen(
         source = read_source(data, config.data, known=folder.task.classes)
         if options:
             refuse_unused(source, config.data, data)
-        root, pictures = source.root, scan(source, max_pixels=config.data.max_pixels, progress=progress)
+        root, pictures = source.root, scan(source, config.data, progress=progress)
         splits = {picture.split for picture in pictures} - {""}
         if split and not splits:
             raise ConfigError(f"{data} has no splits. Leave out the {split} split: all its pictures are taken.")

@@ -41,6 +41,12 @@ def command(
         int, typer.Option(min=1, help="Pictures that may wait, of all clients.", rich_help_panel=BOUNDS_PANEL)
     ] = 128,
     timeout: Annotated[float, typer.Option(help="Seconds for a request.", rich_help_panel=BOUNDS_PANEL)] = 30.0,
+    image_timeout: Annotated[
+        float, typer.Option(help="Seconds for decoding a picture.", rich_help_panel=BOUNDS_PANEL)
+    ] = 10.0,
+    per_client: Annotated[
+        int, typer.Option(min=1, help="Connections of one address.", rich_help_panel=BOUNDS_PANEL)
+    ] = 128,
 ) -> None:
     """Serve runs to browsers and programs until Ctrl-C or SIGTERM; what is begun is finished first.
 
@@ -56,7 +62,14 @@ def command(
     from tellapart.serve.server import listen, open_predictors, serve
 
     bounds = Bounds(
-        options.parse_bytes(max_body, "--max-body"), max_pixels, max_files, queue, timeout, threads or cores()
+        options.parse_bytes(max_body, "--max-body"),
+        max_pixels,
+        max_files,
+        queue,
+        timeout,
+        threads or cores(),
+        per_client,
+        image_timeout,
     )
     try:
         token = None if token_file is None else Path(token_file).read_text(encoding="ascii").strip()

@@ -45,6 +45,18 @@ def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
         )
 
 
+def damaged(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    rows = [p for p in pictures if p.warning and not p.error]
+    if rows:
+        yield Finding(
+            "damaged",
+            "warning",
+            tuple(f"{p.path} ({p.warning})" for p in rows),
+            f"{_pictures(len(rows), 'is', 'are')} damaged and can be decoded all the same: parts may be grey or noise.",
+            "Kept. Look at them; data.damaged=leave-out leaves them out.",
+        )
+
+
 def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
     """The same bytes under several names: in one class, under two labels, in two splits."""
     same: dict[str, list[Picture]] = defaultdict(list)
@@ -229,5 +241,5 @@ def _pictures(count: int, one: str, many: str) -> str:
 
 
 CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (
-    broken, duplicates, near_duplicates, alike, balance, few, odd
+    broken, damaged, duplicates, near_duplicates, alike, balance, few, odd
 )  # fmt: skip

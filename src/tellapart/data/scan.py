@@ -11,18 +11,21 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import ImageConfig
+from tellapart.config import DataConfig, ImageConfig
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
 from tellapart.data.fingerprint import fingerprint
+from tellapart.data.image_file import read_file
+from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Row, Source
 from tellapart.errors import PictureError
@@ -44,24 +47,27 @@ QUERY = 500
 
 def scan(
     source: Source,
+    config: DataConfig,
     *,
-    max_pixels: int,
     cache: PixelCache | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Picture, ...]:
-    """One Picture a row, in the source's order; one that cannot be decoded carries its error.
+    """One Picture a row, in the source's order; one that cannot be decoded carries its error, as does a damaged one
+    where the configuration leaves those out.
 
     Files are only read. A file whose size and times are as remembered is not opened, unless the cache lacks its pixels.
     """
-    with _Memory() as memory:
+    with _Memory() as memory, _decoder(config) as decoder:
         stamps = _stamps(source)
-        pictures = memory.recall(source, stamps, max_pixels)
+        pictures = memory.recall(source, stamps, config.max_pixels)
         lacking: set[str] = set()
         if cache is not None:
             lacking = cache.missing(p.digest for p in pictures if p is not None and not p.error)
         fresh = [i for i, p in enumerate(pictures) if p is None or (not p.error and p.digest in lacking)]
         stage, done = "reading pictures", len(source.rows) - len(fresh)
-        for group in _decoded(source, _groups(fresh, stamps), max_pixels, None if cache is None else cache.spec):
+        spec = None if cache is None else cache.spec
+        decode = partial(decoder.decode_where_due, spec=spec, max_pixels=config.max_pixels, thumbnail=True)
+        for group in _decoded(source, _groups(fresh, stamps), config, decode):
             memory.keep(group)
             for found in group:
                 pictures[found.index] = found.picture
@@ -73,7 +79,13 @@ def scan(
             cache.flush()
         if not fresh:
             progress.update(stage, done, len(source.rows), "unchanged since the last scan")
-    return tuple(p for p in pictures if p is not None)
+    return tuple(_judged(p, config) for p in pictures if p is not None)
+
+
+def _judged(picture: Picture, config: DataConfig) -> Picture:
+    if config.damaged == "keep" or not picture.warning or picture.error:
+        return picture
+    return replace(picture, error=f"damaged: {picture.warning}")
 
 
 Stamp = tuple[bytes, int, int, int]
@@ -123,9 +135,12 @@ def _groups(indices: list[int], stamps: list[Stamp | None]) -> list[list[int]]:
 
 
 def _decoded(
-    source: Source, groups: list[list[int]], max_pixels: int, spec: ImageSpec | None
+    source: Source,
+    groups: list[list[int]],
+    config: DataConfig,
+    decode: Callable[[bytes | NDArray[np.uint8]], pixels.Decoded],
 ) -> Iterator[list[_Found]]:
-    """Decode in threads (Pillow and OpenCV let go of the interpreter), in order, with few results waiting."""
+    """Decode in threads (the decoders let go of the interpreter), in order, with few results waiting."""
     root = os.fspath(source.root.absolute())
 
     def work(group: list[int]) -> list[_Found]:
@@ -138,26 +153,20 @@ def _decoded(
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
                 name = os.path.join(root, row.path)  # noqa: PTH118 - speed
-                if not os.path.isfile(name) and os.path.exists(name):  # noqa: PTH110, PTH113 - speed
-                    raise PictureError("unreadable", "it is no file")  # a pipe would be waited for, a device has no end
-                with open(name, "rb", buffering=0) as file:  # noqa: PTH123 - speed
-                    stamp = _stamp(name, os.fstat(file.fileno()))
-                    content: bytes | NDArray[np.uint8] = file.read()
+                content: bytes | NDArray[np.uint8]
+                content, state = read_file(name, config.max_bytes)
+                stamp = _stamp(name, state)
             else:
                 content = opened
             digest = content_digest(content)
-            decoded = pixels.decode(content, spec, max_pixels=max_pixels, thumbnail=True)
+            decoded = decode(content)
         except PictureError as problem:
             error = str(problem)
-        except OSError as problem:
-            error = f"unreadable: {problem.strerror or problem}"
-        except ValueError as problem:  # a zero byte in the path
-            error = f"unreadable: {problem}"
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
         if decoded.thumbnail is not None and min(decoded.width, decoded.height) >= TINY:
             looks = fingerprint(decoded.thumbnail)
-        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks)
+        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, decoded.warning)
         return _Found(index, picture, stamp, decoded.pixels)
 
     yield from in_order(work, groups, ahead=2 * cores())
@@ -171,7 +180,7 @@ class _Memory:
         self._last = time.monotonic()
 
     def __enter__(self) -> _Memory:
-        path = cache_root() / "scan-2.sqlite"
+        path = cache_root() / "scan-3.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _open_memory(path)
@@ -199,11 +208,11 @@ class _Memory:
             if stamp is None or entry is None or entry[:3] != stamp[1:]:
                 pictures.append(None)
                 continue
-            digest, width, height, mode, error, looks = entry[3:]
+            digest, width, height, mode, error, looks, warning = entry[3:]
             if not error and width * height > max_pixels:
                 error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {max_pixels}"))
             size = (width, height, mode)
-            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks))
+            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, warning))
         return pictures
 
     def _known(self, names: list[bytes]) -> dict[bytes, tuple[Any, ...]]:
@@ -215,7 +224,7 @@ class _Memory:
             for start in range(0, len(names), QUERY):
                 some = names[start : start + QUERY]
                 marks = ",".join("?" * len(some))
-                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint"
+                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint, warning"
                 rows = self._connection.execute(f"SELECT {columns} FROM pictures WHERE path IN ({marks})", some)
                 known.update((row[0], row[1:]) for row in rows)
         return known
@@ -231,9 +240,10 @@ class _Memory:
                 picture.mode,
                 picture.error,
                 picture.fingerprint,
+                picture.warning,
             )
             for found in group
-            if found.stamp is not None and not (picture := found.picture).error.startswith(("too many", "unreadable"))
+            if found.stamp is not None and not (picture := found.picture).error.startswith(("too ", "unreadable"))
         ]
         if self._connection is None or not rows:
             return
@@ -251,21 +261,32 @@ def _open_memory(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(
         "CREATE TABLE IF NOT EXISTS pictures (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
-        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT) WITHOUT ROWID"
+        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT, warning TEXT)"
+        " WITHOUT ROWID"
     )
     return connection
 
 
-def sample(source: Source, max_pixels: int) -> list[pixels.Decoded]:
-    """Size and mode of up to SAMPLE pictures, evenly spread; those that cannot be decoded are left out."""
+def sample(source: Source, config: DataConfig) -> list[pixels.Decoded]:
+    """Size and mode of up to SAMPLE pictures, evenly spread; those that cannot be read are left out."""
 
     def look(row: Row) -> pixels.Decoded | None:
         with suppress(PictureError, OSError):
-            return pixels.decode(open_row(source.root, row.path), None, max_pixels=max_pixels)
+            opened = open_row(source.root, row.path)
+            content = read_file(opened, config.max_bytes)[0] if isinstance(opened, Path) else opened
+            if isinstance(content, bytes) and not decoder.surely_holds(content):
+                return decoder.decode(content, None, config.max_pixels)
+            return pixels.look(content, config.max_pixels)
         return None
 
     step = max(1, len(source.rows) // SAMPLE)
-    return [found for found in in_order(look, source.rows[::step][:SAMPLE]) if found is not None]
+    with _decoder(config) as decoder:
+        return [found for found in in_order(look, source.rows[::step][:SAMPLE]) if found is not None]
+
+
+def _decoder(config: DataConfig) -> IsolatedDecoder:
+    """Of images whose header does not promise to stay within the bounds; its processes start with the first of them."""
+    return IsolatedDecoder(seconds=config.max_seconds, memory=config.max_memory)
 
 
 def decide_spec(

@@ -106,11 +106,13 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="Whether the server takes requests", responses={503: {"description": "It is ending."}})
+    unready: dict[int | str, dict[str, Any]] = {
+        503: {"description": "It is ending, or answers no image though some wait."}
+    }
+
+    @app.get("/readyz", summary="Whether the server takes requests", responses=unready)
     async def readyz() -> Response:
-        if service.ready:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "ending"}, 503)
+        return JSONResponse({"status": service.state}, 200 if service.state == "ready" else 503)
 
     @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def metrics() -> Response:

@@ -5,6 +5,7 @@ Read by: bodies, engine, guard, app.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,16 +17,19 @@ from tellapart.parallel import cores
 HEADER_BYTES = 32_768
 """More than this of request line and headers is refused, as most servers do."""
 CONNECTIONS = 512
-"""More open connections than this are answered 503; below the usual limit of open files."""
+"""More open connections than this are refused; below the usual limit of open files."""
 PATIENCE = 10.0
-"""Seconds that a connection may take to send the headers of a request."""
+"""Seconds that a connection may take to send the headers of a request, or to take an answer."""
+STALLED = 15.0
+"""Seconds without an answer to any image, while some wait, after which the server is not ready."""
 
 
 @dataclass(frozen=True)
 class Bounds:
     """body: bytes of a request. pixels: of a picture, seen in its header. files: pictures of a request. queue: pictures
     that wait or are worked on, of all clients. seconds: for a request, from its headers to its answer. threads:
-    processor cores that work at a time.
+    processor cores that work at a time. per_client: connections of one address. image_seconds, image_memory: for
+    decoding one image, by the clock and in bytes.
 
     Raises ConfigError where one is not positive, or where a full request would not fit into the queue.
     """
@@ -36,6 +40,9 @@ class Bounds:
     queue: int = 128
     seconds: float = 30.0
     threads: int = field(default_factory=cores)
+    per_client: int = CONNECTIONS // 4
+    image_seconds: float = 10.0
+    image_memory: int = 1_000_000_000
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -51,6 +58,11 @@ class Bounds:
     def memory(self) -> int:
         """Bytes of bodies that are in memory at one time, of all clients: eight of the largest."""
         return 8 * self.body
+
+    @property
+    def large(self) -> int:
+        """Images that may wait for the lane of those that may take long; the rest of the queue is for the others."""
+        return min(self.queue, max(self.files, self.queue // 2))
 
 
 class RequestError(TellapartError):
@@ -69,6 +81,7 @@ class Ledger:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._seconds_each = 0.05
+        self._moved = 0.0
         self.pictures = 0
         self.bytes = 0
 
@@ -76,7 +89,9 @@ class Ledger:
     def hold(self, pictures: int) -> Iterator[None]:
         """Keep so many places while the block runs. Raises RequestError 503 where the queue has not as many left."""
         if self.pictures + pictures > self._bounds.queue:
-            raise self._busy(f"{self.pictures} pictures wait already, of {self._bounds.queue} that may")
+            raise self.busy(f"{self.pictures} pictures wait already, of {self._bounds.queue} that may")
+        if not self.pictures:
+            self._moved = time.monotonic()
         self.pictures += pictures
         try:
             yield
@@ -99,14 +114,24 @@ class Ledger:
 
     def add(self, count: int) -> None:
         if self.bytes + count > self._bounds.memory:
-            raise self._busy(f"{self.bytes:,} bytes of pictures are being received already")
+            raise self.busy(f"{self.bytes:,} bytes of pictures are being received already")
         self.bytes += count
+
+    @property
+    def stalled(self) -> bool:
+        """Whether images wait and none has been answered for long."""
+        return self.pictures > 0 and time.monotonic() - self._moved > STALLED
+
+    def answered(self) -> None:
+        """Tell that some image has its answer, whatever it is."""
+        self._moved = time.monotonic()
 
     def served(self, pictures: int, seconds: float) -> None:
         """Tell how long a batch took, for Retry-After: a moving mean over the last dozens of pictures."""
         self._seconds_each += 0.1 * (seconds / pictures - self._seconds_each)
 
-    def _busy(self, why: str) -> RequestError:
+    def busy(self, why: str) -> RequestError:
+        """What to raise where there is no place now."""
         wait = max(1, ceil(self.pictures * self._seconds_each))
         return RequestError(503, f"The server is busy: {why}. Send it again in {wait} s.", wait)
 

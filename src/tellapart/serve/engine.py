@@ -1,8 +1,9 @@
-"""Pictures of all clients -> predictions: each core takes what waits, decodes it and runs the network on it together.
+"""Images of all clients -> predictions: each core takes what waits, has it decoded and runs the network on it together.
 
-A picture goes event loop -> a core's thread -> event loop. A thread takes its share of what waits, at most BATCH of one
-run and from whichever clients, and never waits for more. Pictures of many pixels are decoded in a lane of their own
-first, so that slow ones do not stall the others. Read by: app.
+An image goes event loop -> a core's thread -> event loop. A thread takes its share of what waits, at most BATCH of one
+run and from whichever clients, and never waits for more. It decodes nothing itself: a process does, which can be killed
+(data.isolation). Images that may take long by their header are decoded in a lane of their own first, so that they do
+not stall the others; one that takes longer than its header says is moved there. Read by: app.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data import pixels
+from tellapart.data.cost import cost
+from tellapart.data.isolation import IsolatedDecoder
+from tellapart.data.pixels import Decoded
 from tellapart.errors import PictureError
 from tellapart.explain.heat import HeatMaker
 from tellapart.inference.predictor import Prediction, Predictor, prediction
@@ -30,8 +33,13 @@ from tellapart.serve.metrics import Metrics
 
 BATCH = 4
 """On processors, more at a time is no faster a picture, and the first of them would wait for the last."""
-MANY_PIXELS = 4_000_000
-"""A picture with more takes the slow lane: it takes about ten times as long as one of a common data set."""
+LARGE = 4_000_000
+"""An image that costs more, or who knows how much (data.cost), takes the slow lane: it takes about ten times as long as
+one of a common data set, or may be made to."""
+SOON = 2.0
+"""Seconds after which an image of little cost is moved to the slow lane all the same."""
+SLOW_LANES = 4
+"""At most: so many times the memory for one image may be taken at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class _Job:
     run: str
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Answer]
-    decoded: pixels.Decoded | None = None
+    decoded: Decoded | None = None
 
     @property
     def given_up(self) -> bool:
@@ -70,12 +78,17 @@ class Engine:
         self._ledger = ledger
         self._metrics = metrics
         self._desk = _Desk(bounds.threads)
-        self._slow = ThreadPoolExecutor(bounds.threads, "decode-large")
+        # One more than there are cores stands ready, for when one has to be killed.
+        self._decoder = IsolatedDecoder(memory=bounds.image_memory, ready=bounds.threads + 1)
+        self._slow_decoder = IsolatedDecoder(memory=bounds.image_memory)
+        self._slow = ThreadPoolExecutor(min(bounds.threads, SLOW_LANES), "decode-large")
+        self._large = threading.BoundedSemaphore(bounds.large)
         # One at a time: heat may take a hundred times as long as a prediction, which goes on beside it.
         self._heat = ThreadPoolExecutor(1, "heat")
         self._makers = {name: HeatMaker(predictor) for name, predictor in predictors.items()}
         for predictor in predictors.values():
             predictor.probabilities(np.zeros((1, *predictor.spec.shape), np.uint8))  # the first time is slower
+        self._decoder.wait_until_ready()
         self._cores = [
             threading.Thread(target=self._work, name=f"core-{number}", daemon=True) for number in range(bounds.threads)
         ]
@@ -120,43 +133,71 @@ class Engine:
         return self._makers[run].method
 
     def close(self) -> None:
-        """Wait for the threads to end; what has not begun is given up."""
+        """End the processes, and wait a little for the threads; what has not begun is given up."""
         self._desk.close()
-        for core in self._cores:
-            core.join()
+        self._decoder.close()
+        self._slow_decoder.close()
         for pool in (self._slow, self._heat):
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+        for core in self._cores:
+            core.join(1.0)
 
     def _work(self) -> None:
         """What a core does until the end."""
         while taken := self._desk.take():
-            limit = min(MANY_PIXELS, self._bounds.pixels)
-            jobs = [job for job in taken if job.decoded or self._decode(job, limit)]
-            jobs = [job for job in jobs if not job.given_up]
+            self._decode([job for job in taken if not job.decoded and not job.given_up])
+            jobs = [job for job in taken if job.decoded and not job.given_up]
             if jobs:
                 self._predict(jobs)
 
-    def _decode(self, job: _Job, max_pixels: int) -> bool:
-        """Whether the picture is ready for the network; otherwise it was answered, or goes on in the slow lane."""
-        if job.given_up:
-            return False
-        started = time.perf_counter()
-        try:
-            job.decoded = pixels.decode(job.upload.data, self._predictors[job.run].spec, max_pixels)
-        except PictureError as error:
-            # Seen in the header, before anything is decoded.
-            if error.reason == "too many pixels" and max_pixels < self._bounds.pixels:
+    def _decode(self, jobs: list[_Job]) -> None:
+        """Fill `decoded` of those that take little; the others are answered, or go on in the slow lane."""
+        slow = [job for job in jobs if (cost(job.upload.data) or LARGE + 1) > LARGE]
+        soon = [job for job in jobs if job not in slow]
+        if soon:
+            slow += self._decode_with(self._decoder, soon, min(SOON, self._bounds.image_seconds))
+        for job in slow:
+            if self._large.acquire(blocking=False):
                 self._slow.submit(self._decode_large, job)
-                return False
-            _settle([job], [Answer(Prediction(job.upload.name, error=str(error)))])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
-            _fail([job], error)
-        self._metrics.decode_seconds.observe(time.perf_counter() - started)
-        return job.decoded is not None
+            else:
+                many = f"{self._bounds.large} images that may take long wait already"
+                self._fail([job], self._ledger.busy(many))
 
     def _decode_large(self, job: _Job) -> None:
-        if self._decode(job, self._bounds.pixels):
+        try:
+            if not job.given_up:
+                self._decode_with(self._slow_decoder, [job], self._bounds.image_seconds, last=True)
+        finally:
+            self._large.release()
+        if job.decoded is not None:
             self._desk.put([job])
+
+    def _decode_with(
+        self, decoder: IsolatedDecoder, jobs: list[_Job], seconds: float, *, last: bool = False
+    ) -> list[_Job]:
+        """Fill `decoded`, or answer why not; returns those that were too slow, unless this was their last chance."""
+        started = time.perf_counter()
+        slow = []
+        try:
+            spec = self._predictors[jobs[0].run].spec
+            contents = [job.upload.data for job in jobs]
+            for job, found in zip(
+                jobs, decoder.decode_all(contents, spec, self._bounds.pixels, seconds=seconds), strict=True
+            ):
+                if not isinstance(found, Exception):
+                    job.decoded = found
+                elif not isinstance(found, PictureError):
+                    self._fail([job], found)
+                elif found.reason == "too slow" and not last:
+                    slow.append(job)
+                else:
+                    self._settle([job], [Answer(Prediction(job.upload.name, error=str(found)))])
+        except Exception as error:  # noqa: BLE001 - whatever it is, the clients wait for an answer
+            self._fail(jobs, error)
+        each = (time.perf_counter() - started) / len(jobs)
+        for _ in jobs:
+            self._metrics.decode_seconds.observe(each)
+        return slow
 
     def _predict(self, jobs: list[_Job]) -> None:
         run = jobs[0].run
@@ -167,17 +208,42 @@ class Engine:
             taken = [found.pixels for found in decoded if found.pixels is not None]
             rows = zip(jobs, decoded, *predictor.answer(np.stack(taken)), strict=True)
             answers = [
-                Answer(prediction(predictor.metadata, job.upload.name, *row), found.pixels, found.width, found.height)
-                for job, found, *row in rows
+                Answer(
+                    prediction(predictor.metadata, job.upload.name, row, distance, found.warning),
+                    found.pixels,
+                    found.width,
+                    found.height,
+                )
+                for job, found, row, distance in rows
             ]
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
-            _fail(jobs, error)
+            self._fail(jobs, error)
             return
         seconds = time.perf_counter() - started
-        _settle(jobs, answers)
+        self._settle(jobs, answers)
         self._metrics.batch_seconds.labels(run).observe(seconds)
         self._metrics.batch_pictures.labels(run).observe(len(jobs))
         _tell(jobs, lambda: self._ledger.served(len(jobs), seconds))
+
+    def _settle(self, jobs: list[_Job], answers: list[Answer]) -> None:
+        """Hand answers to the event loop, all in one wake-up."""
+
+        def settle() -> None:
+            self._ledger.answered()
+            for job, answer in zip(jobs, answers, strict=True):
+                if not job.answer.done():
+                    job.answer.set_result(answer)
+
+        _tell(jobs, settle)
+
+    def _fail(self, jobs: list[_Job], error: Exception) -> None:
+        def fail() -> None:
+            self._ledger.answered()
+            for job in jobs:
+                if not job.answer.done():
+                    job.answer.set_exception(error)
+
+        _tell(jobs, fail)
 
 
 class _Desk:
@@ -211,26 +277,6 @@ class _Desk:
         with self._come:
             self._closed = True
             self._come.notify_all()
-
-
-def _settle(jobs: list[_Job], answers: list[Answer]) -> None:
-    """Hand answers to the event loop, all in one wake-up."""
-
-    def settle() -> None:
-        for job, answer in zip(jobs, answers, strict=True):
-            if not job.answer.done():
-                job.answer.set_result(answer)
-
-    _tell(jobs, settle)
-
-
-def _fail(jobs: list[_Job], error: Exception) -> None:
-    def fail() -> None:
-        for job in jobs:
-            if not job.answer.done():
-                job.answer.set_exception(error)
-
-    _tell(jobs, fail)
 
 
 def _tell(jobs: list[_Job], callback: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 with the bounds that it lacks: the size of headers and of everything around a body, and patience.
+"""uvicorn's HTTP/1.1 with the bounds that it lacks: what may be sent, what may stay untaken, connections, patience.
 
 Read by: server.
 """
@@ -6,46 +6,87 @@ Read by: server.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tellapart.serve.bounds import HEADER_BYTES, PATIENCE
+from tellapart.serve.bounds import CONNECTIONS, HEADER_BYTES, PATIENCE
 
 # Headers, chunk sizes, trailers: so much for each byte of the body, and HEADER_BYTES. A chunk of one byte needs five.
 _FRAMING = 8
-_REFUSAL = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def bounded_protocol(per_client: int) -> type[BoundedProtocol]:
+    """For one server. per_client: connections of one address at a time."""
+
+    class Protocol(BoundedProtocol):
+        most = per_client
+        clients: Counter[str] = Counter()  # noqa: RUF012 - of all connections
+
+    return Protocol
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection that sends headers without end, or none within PATIENCE seconds."""
+    """A connection has one request at a time, and PATIENCE seconds to send its headers and to take each answer."""
 
+    most: int
+    clients: Counter[str]
+
+    _client = ""
     _received = 0
     _body = 0
     _patience: asyncio.TimerHandle | None = None
+    _unsent: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._be_patient()
+        # Whatever the system's own buffer does not take is waited for, and told by pause_writing.
+        transport.set_write_buffer_limits(0)
+        self._client = _network(self.client[0] if self.client else "")
+        self.clients[self._client] += 1
+        if len(self.connections) > CONNECTIONS or self.clients[self._client] > self.most:
+            transport.write(_TOO_MANY)
+            transport.close()
+        else:
+            self._patience = self.loop.call_later(PATIENCE, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._calm()
+        self.clients[self._client] -= 1
+        if not self.clients[self._client]:
+            del self.clients[self._client]
+        self._patience = _cancelled(self._patience)
+        self._unsent = _cancelled(self._unsent)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._received += len(data)
-        idle = self.cycle is None or self.cycle.response_complete
-        super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._received - self._body > HEADER_BYTES + _FRAMING * self._body:
-            self.transport.write(_REFUSAL)
+        self._received += len(data)
+        super().data_received(data)
+        if not self.transport.is_closing() and self._received - self._body > HEADER_BYTES + _FRAMING * self._body:
+            self.transport.write(_TOO_LARGE)
             self.transport.close()
-        elif idle and self._patience is None and (self.cycle is None or self.cycle.response_complete):
-            self._be_patient()
+
+    def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Requests that do not wait for their answers could be sent without end: the first gets its answer, and the
+            # connection ends. Clients send none so, and must bear that.
+            raise OverlappingRequestError
+        super().on_message_begin()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            super().send_400_response(msg)
+        else:
+            self.cycle.keep_alive = False
+            self.transport.pause_reading()
 
     def on_headers_complete(self) -> None:
-        self._calm()
+        self._patience = _cancelled(self._patience)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -56,17 +97,43 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received = self._body = 0
         super().on_message_complete()
 
-    def _be_patient(self) -> None:
-        self._patience = self.loop.call_later(PATIENCE, self._lose_patience)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._patience = self.loop.call_later(PATIENCE, self.transport.close)
 
-    def _calm(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unsent is None:
+            self._unsent = self.loop.call_later(PATIENCE, self.transport.abort)
 
-    def _lose_patience(self) -> None:
-        self._patience = None
-        self.transport.close()
+    def resume_writing(self) -> None:
+        self._unsent = _cancelled(self._unsent)
+        super().resume_writing()
 
     def _unsupported_upgrade_warning(self) -> Any:
         """Said to nobody: a log that any client can fill is no use."""
+
+
+class OverlappingRequestError(Exception):
+    """A request came before the answer to the one before."""
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """What stands in the timer's place afterwards."""
+    if timer is not None:
+        timer.cancel()
+    return None
+
+
+def _network(address: str) -> str:
+    """Whose connections count together: an address; of IPv6 the 64 bits that a customer gets.
+
+    >>> _network("192.0.2.7"), _network("2001:db8:1:2:3::4")
+    ('192.0.2.7', '2001:db8:1:2::')
+    """
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(IPv6Address(int(found) >> 64 << 64)) if isinstance(found, IPv6Address) else str(found)

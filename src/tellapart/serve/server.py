@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from types import FrameType
 
@@ -18,9 +20,14 @@ from tellapart.errors import ConfigError
 from tellapart.inference.predictor import Device, Predictor
 from tellapart.runs.run import open_run
 from tellapart.serve.app import Application
-from tellapart.serve.bounds import CONNECTIONS, Bounds
+from tellapart.serve.bounds import Bounds
 from tellapart.serve.guard import Access
-from tellapart.serve.protocol import BoundedProtocol
+from tellapart.serve.protocol import bounded_protocol
+
+FORCE = 1.5
+"""Seconds after the time for what is begun, which the end itself may take."""
+FORCED = 1
+"""Exit code where something that was begun had to be given up."""
 
 
 def open_predictors(runs: Sequence[str], device: Device = "auto") -> dict[str, Predictor]:
@@ -85,7 +92,7 @@ def serve(
     application = Application(predictors, bounds, access)
     config = uvicorn.Config(
         application.asgi,
-        http=BoundedProtocol,
+        http=bounded_protocol(bounds.per_client),
         loop="auto",
         ws="none",
         lifespan="on",
@@ -95,8 +102,7 @@ def serve(
         server_header=False,
         # Who the client is, is no question here; a header cannot say otherwise.
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=max(1, round(bounds.seconds)),
+        timeout_graceful_shutdown=ceil(bounds.seconds),
     )
     _Server(config, application, started).run(sockets=[place])
 
@@ -115,6 +121,11 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """Ends in order and with exit code 0; uvicorn would raise the signal once more afterwards."""
-        self._application.service.ready = False
+        self._application.service.ending = True
         self.force_exit = self.should_exit
         self.should_exit = True
+        grace = 0 if self.force_exit else self.config.timeout_graceful_shutdown or 0
+        # A thread that is stuck would keep this process alive; those that decode end with it.
+        last = threading.Timer(grace + FORCE, os._exit, (FORCED,))
+        last.daemon = True
+        last.start()

@@ -31,7 +31,7 @@ class Service:
     def __init__(self, predictors: Mapping[str, Predictor], bounds: Bounds, metrics: Metrics) -> None:
         self.bounds = bounds
         self.metrics = metrics
-        self.ready = True
+        self.ending = False
         self._predictors = dict(predictors)
         self._ledger = Ledger(bounds)
         self._engine = Engine(self._predictors, bounds, self._ledger, metrics)
@@ -39,6 +39,11 @@ class Service:
 
     def close(self) -> None:
         self._engine.close()
+
+    @property
+    def state(self) -> str:
+        """`ready`; `ending`; or `stalled`: images wait, and none has been answered for long."""
+        return "ending" if self.ending else "stalled" if self._ledger.stalled else "ready"
 
     def served(self) -> answers.Served:
         """The runs and the bounds."""

@@ -4,8 +4,8 @@ Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is 
 ordered table READERS. Pictures are listed, never opened, and nothing of the user is written, moved or deleted.
 Read by: api.read. What is decided here:
 
-- Pictures: jpg jpeg jpe jfif png gif bmp webp tif tiff ppm pgm pbm pnm tga jp2 heic heif avif, in any case (.JPG).
-  One that cannot be decoded becomes a broken row later, not here. Camera raw, drawings and films are a finding.
+- Pictures: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
+  later, not here. Camera raw, drawings and films are a finding; so is, as a note, every other file passed over.
 - Passed over: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
 - Links to files and folders are followed, each real folder is entered once; a link to nothing is a finding.
 - Paths stay as they are on the disk, undecodable bytes included; class names are composed (NFC), so a class written in

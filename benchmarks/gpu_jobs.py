@@ -1,7 +1,6 @@
 """`python -m benchmarks.gpu_jobs JOB ORDER`: one job of the GPU's benchmark; a line of JSON for each of its rows.
 
-The step alone repeats one batch that lies on the device; the road is `tellapart train` without its end. Both read the
-figures of a step as late as training does. Started by: benchmarks.gpu.
+Started by: benchmarks.gpu.
 """
 
 from __future__ import annotations
@@ -9,57 +8,24 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu_order import Order, tell
+from benchmarks.gpu_training import training
+
 COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
 BASE = "efficientnet-lite0"
-EPOCHS = 4
-STEPS = 200
-"""Of an epoch."""
-LEAST_SECONDS = 2.0
 CLIENTS = 32
-
-
-@dataclass(frozen=True)
-class Order:
-    """work: a folder that all jobs share; its pictures/ holds the files, in splits. precision: of training."""
-
-    work: Path
-    backend: str
-    precision: str
-    smoke: bool
-
-    @property
-    def run(self) -> Path:
-        """What the first job leaves for predict and serve."""
-        return self.work / "run"
-
-    @property
-    def side(self) -> int:
-        return 64 if self.smoke else 224
-
-    def files(self) -> list[Path]:
-        return sorted(self.work.glob("pictures/*/*/*.jpg"))
-
-
-def tell(order: Order, way: str, value: float | None, unit: str, note: str = "") -> None:
-    """One row, at once, so that a job that is stopped later has told it."""
-    named = " ".join(part for part in (order.backend, order.precision, way) if part)
-    print(json.dumps({"row": named, "value": value, "unit": unit, "note": note}), flush=True)
 
 
 def frozen(order: Order) -> None:
@@ -82,158 +48,12 @@ def demo(order: Order) -> None:
 
 def scratch(order: Order) -> None:
     size = 32 if order.smoke else 128
-    _training(order, ["model.name=resnet-small", f"image.height={size}", f"image.width={size}"])
+    training(order, ["model.name=resnet-small", f"image.height={size}", f"image.width={size}"])
 
 
 def fine_tuned(order: Order) -> None:
     size = (f"image.height={order.side}", f"image.width={order.side}")
-    _training(order, [f"model.name={BASE}", *size, "train.fine_tune=4"])
-
-
-def _training(order: Order, settings: list[str]) -> None:
-    """The step alone, then the road, then Keras' own fit."""
-    import tellapart as ta
-    from tellapart.data.sources import read_source
-    from tellapart.training.decide import decide
-
-    batch, steps, epochs = (8, 4, 2) if order.smoke else (64, STEPS, EPOCHS)
-    shared = (
-        f"train.precision={order.precision}", f"train.batch_size={batch}", f"train.epochs={epochs}",
-        f"train.steps_per_epoch={steps}", "train.patience=0", "augment=medium",
-    )  # fmt: skip
-    config = ta.make_config(settings=[*settings, *shared])
-    config, _, _ = decide(config, read_source(order.work / "pictures", config.data))
-    alone = _step_alone(order, config)
-    tell(order, "the step alone, on one batch in the GPU's memory", alone, "pictures/s")
-    road = _road(order, config)
-    tell(order, "tellapart's road", road, "pictures/s", f"{100 * road / alone:.0f} % of the step alone")
-    fit, how = _keras_fit(order, config)
-    tell(order, how, fit, "pictures/s", f"the road is {road / fit:.2f} x")
-
-
-def _network(config: Any, precision: str, steps: int) -> Any:
-    """Compiled, and as much of it free to learn as in training; its weights are by chance."""
-    from tellapart.models.build import build
-    from tellapart.models.transfer import unfreeze
-    from tellapart.task import ImageSpec, Task
-    from tellapart.training.epochs import compile_model
-
-    task = Task(("even", "odd"))
-    model = build(task, ImageSpec.from_dict(config.image.model_dump()), config.model, precision)
-    if config.train.fine_tune:
-        unfreeze(model, config.train.fine_tune)
-    compile_model(model, task, config.train, steps)
-    return model
-
-
-def _step_alone(order: Order, config: Any) -> float:
-    from tellapart.models.backend import seed
-    from tellapart.models.compute import stepping, to_device
-    from tellapart.training.epochs import BEHIND
-
-    seed(0)
-    model = _network(config, order.precision, config.train.steps_per_epoch)
-    rng, size = np.random.default_rng(0), config.train.batch_size
-    pictures = rng.integers(0, 256, (size, *model.input.shape[1:]), np.uint8)
-    batch = to_device((pictures, rng.integers(0, 2, (size, 1)).astype(np.float32), None))
-    asked: deque[Any] = deque()
-    with stepping(model, learn=True) as step:
-        for _ in range(3):
-            float(step(batch)["loss"])
-        started, count = time.perf_counter(), 0
-        while time.perf_counter() - started < LEAST_SECONDS:
-            asked.append(step(batch))
-            count += size
-            if len(asked) > BEHIND:
-                float(asked.popleft()["loss"])
-        for figures in asked:
-            float(figures["loss"])
-        return count / (time.perf_counter() - started)
-
-
-def _road(order: Order, config: Any) -> float:
-    """Pictures a second of the epochs after the first, in which everything is compiled."""
-    from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
-    from tellapart.runs.run import create_run
-    from tellapart.training.fit import learn
-
-    catalog, spec = _read(order, config)
-    with tempfile.TemporaryDirectory(dir=order.work) as folder, PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
-        run = create_run(Path(folder) / "run", config=config, catalog=catalog, spec=spec, command="", decided=[])
-        learn(run, cache)
-        rows = [row for row in run.history if row.get("phase", "") != "head"]
-    return statistics.median(row["pictures_per_second"] for row in rows[1:])
-
-
-def _read(order: Order, config: Any) -> tuple[Any, Any]:
-    """Every picture decoded and kept, as the scan of a training leaves it."""
-    import tellapart as ta
-    from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
-    from tellapart.task import ImageSpec
-
-    spec = ImageSpec.from_dict(config.image.model_dump())
-    with PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
-        return ta.read(order.work / "pictures", config=config, cache=cache), spec
-
-
-def _keras_fit(order: Order, config: Any) -> tuple[float, str]:
-    """Keras' best practice over the same pictures, decoded before: tf.data where TensorFlow is, else a PyDataset."""
-    from benchmarks.train import _fit
-
-    pixels, labels = _in_memory(order, config)
-    size, steps, epochs = config.train.batch_size, config.train.steps_per_epoch, config.train.epochs
-    model = _network(config, order.precision, steps)
-    if order.backend == "tensorflow":
-        import tensorflow
-
-        from benchmarks.train import _random_layers
-
-        augmentation, auto = _random_layers(), tensorflow.data.AUTOTUNE
-        data = tensorflow.data.Dataset.from_tensor_slices((pixels, labels)).shuffle(1024).repeat().batch(size)
-        data = data.map(lambda x, y: (augmentation(x, training=True), y), num_parallel_calls=auto)
-        return _fit(model, data.prefetch(auto).take(steps), steps * size, epochs)[
-            "value"
-        ], "Keras' fit, tf.data, Random* layers in map()"
-    import keras
-
-    from tellapart.config import AUGMENTATIONS
-    from tellapart.data.batches import Batches
-    from tellapart.parallel import cores
-
-    batches = Batches(_Pixels(pixels), labels, size, shuffle=True, augment=AUGMENTATIONS["medium"], steps=steps)
-
-    class Data(keras.utils.PyDataset):
-        def __len__(self) -> int:
-            return len(batches)
-
-        def __getitem__(self, index: int) -> Any:
-            return batches.batch(index)
-
-    found = _fit(model, Data(workers=cores(), max_queue_size=2 * cores()), steps * size, epochs)["value"]
-    return found, "Keras' fit, PyDataset in a thread a core over our warps (no tf.data here)"
-
-
-class _Pixels:
-    def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels = pixels
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        return self._pixels[rows]
-
-
-def _in_memory(order: Order, config: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The training pictures, uint8 (n, h, w, 3), and their labels (n, 1)."""
-    from tellapart.data import pixels
-    from tellapart.parallel import in_order
-    from tellapart.task import ImageSpec
-
-    spec = ImageSpec.from_dict(config.image.model_dump())
-    files = [path for path in order.files() if path.parts[-3] == "train"]
-    read = np.stack(list(in_order(partial(pixels.read, spec=spec), files)))
-    return read, np.array([[path.parent.name == "odd"] for path in files], np.float32)
+    training(order, [f"model.name={BASE}", *size, "train.fine_tune=4"])
 
 
 def features(order: Order) -> None:

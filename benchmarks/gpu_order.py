@@ -1,0 +1,35 @@
+"""What a job of the GPU's benchmark is given, and how it tells a row. Read by: gpu_jobs, gpu_training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Order:
+    """work: a folder that all jobs share; its pictures/ holds the files, in splits. precision: of training."""
+
+    work: Path
+    backend: str
+    precision: str
+    smoke: bool
+
+    @property
+    def run(self) -> Path:
+        """What the first job leaves for predict and serve."""
+        return self.work / "run"
+
+    @property
+    def side(self) -> int:
+        return 64 if self.smoke else 224
+
+    def files(self) -> list[Path]:
+        return sorted(self.work.glob("pictures/*/*/*.jpg"))
+
+
+def tell(order: Order, way: str, value: float | None, unit: str, note: str = "") -> None:
+    """One row, at once, so that a job that is stopped later has told it."""
+    named = " ".join(part for part in (order.backend, order.precision, way) if part)
+    print(json.dumps({"row": named, "value": value, "unit": unit, "note": note}), flush=True)

@@ -1,0 +1,193 @@
+"""The training jobs of the GPU's benchmark: the step alone, tellapart's road, Keras' fit, on the same network.
+
+The step alone repeats one batch that lies on the device; the road is `tellapart train` without its end. Both read the
+figures of a step as late as training does. Read by: gpu_jobs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu_order import Order, tell
+
+EPOCHS = 4
+STEPS = 200
+"""Of an epoch."""
+LEAST_SECONDS = 2.0
+
+
+def training(order: Order, settings: list[str]) -> None:
+    """The step alone, then the road, then Keras' own fit."""
+    import tellapart as ta
+    from tellapart.data.sources import read_source
+    from tellapart.models.compute import feeders
+    from tellapart.training.decide import decide
+
+    batch, steps, epochs = (8, 4, 2) if order.smoke else (64, STEPS, EPOCHS)
+    shared = (
+        f"train.precision={order.precision}", f"train.batch_size={batch}", f"train.epochs={epochs}",
+        f"train.steps_per_epoch={steps}", "train.patience=0", "augment=medium",
+    )  # fmt: skip
+    config = ta.make_config(settings=[*settings, *shared])
+    config, _, _ = decide(config, read_source(order.work / "pictures", config.data))
+    alone = _step_alone(order, config)
+    tell(order, "the step alone, on one batch in the GPU's memory", alone, "pictures/s")
+    road = _road(order, config)
+    tell(order, "tellapart's road", road, "pictures/s", f"{100 * road / alone:.0f} % of the step alone")
+    made = _batches_alone(order, config)
+    tell(order, "the road without a network", made, "pictures/s", f"batches made in {feeders()} threads")
+    fit, how = _keras_fit(order, config)
+    tell(order, how, fit, "pictures/s", f"the road is {road / fit:.2f} x")
+
+
+def _network(config: Any, precision: str, steps: int) -> Any:
+    """Compiled, and as much of it free to learn as in training; its weights are by chance."""
+    from tellapart.models.build import build
+    from tellapart.models.transfer import unfreeze
+    from tellapart.task import ImageSpec, Task
+    from tellapart.training.epochs import compile_model
+
+    task = Task(("even", "odd"))
+    model = build(task, ImageSpec.from_dict(config.image.model_dump()), config.model, precision)
+    if config.train.fine_tune:
+        unfreeze(model, config.train.fine_tune)
+    compile_model(model, task, config.train, steps)
+    return model
+
+
+def _step_alone(order: Order, config: Any) -> float:
+    from tellapart.models.backend import seed
+    from tellapart.models.compute import stepping, to_device
+    from tellapart.training.epochs import BEHIND
+
+    seed(0)
+    model = _network(config, order.precision, config.train.steps_per_epoch)
+    rng, size = np.random.default_rng(0), config.train.batch_size
+    pictures = rng.integers(0, 256, (size, *model.input.shape[1:]), np.uint8)
+    batch = to_device((pictures, rng.integers(0, 2, (size, 1)).astype(np.float32), None))
+    asked: deque[Any] = deque()
+    with stepping(model, learn=True) as step:
+        for _ in range(3):
+            float(step(batch)["loss"])
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() - started < LEAST_SECONDS:
+            asked.append(step(batch))
+            count += size
+            if len(asked) > BEHIND:
+                float(asked.popleft()["loss"])
+        for figures in asked:
+            float(figures["loss"])
+        return count / (time.perf_counter() - started)
+
+
+def _road(order: Order, config: Any) -> float:
+    """Pictures a second of the epochs after the first, in which everything is compiled."""
+    from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+    from tellapart.runs.run import create_run
+    from tellapart.training.fit import learn
+
+    catalog, spec = _read(order, config)
+    with tempfile.TemporaryDirectory(dir=order.work) as folder, PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
+        run = create_run(Path(folder) / "run", config=config, catalog=catalog, spec=spec, command="", decided=[])
+        learn(run, cache)
+        rows = [row for row in run.history if row.get("phase", "") != "head"]
+    return statistics.median(row["pictures_per_second"] for row in rows[1:])
+
+
+def _read(order: Order, config: Any) -> tuple[Any, Any]:
+    """Every picture decoded and kept, as the scan of a training leaves it."""
+    import tellapart as ta
+    from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+    from tellapart.task import ImageSpec
+
+    spec = ImageSpec.from_dict(config.image.model_dump())
+    with PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
+        return ta.read(order.work / "pictures", config=config, cache=cache), spec
+
+
+def _batches_alone(order: Order, config: Any) -> float:
+    """The batches of an epoch, augmented and brought to the device, which does nothing else."""
+    from tellapart.data.batches import Batches, Pictures
+    from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+    from tellapart.data.sources import open_row
+    from tellapart.models.compute import feeders, to_device
+
+    catalog, spec = _read(order, config)
+    chosen, size = catalog.split("train"), config.train.batch_size
+    with PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
+        pictures = Pictures(chosen.root, chosen.pictures, spec, open_row=open_row, cache=cache)
+        labels = np.zeros((len(pictures), 1), np.float32)
+        steps = config.train.steps_per_epoch
+        batches = Batches(pictures, labels, size, shuffle=True, augment=config.augment, steps=steps)
+        started = time.perf_counter()
+        threads = {"workers": feeders(), "ahead": feeders() + 3}
+        count = sum(len(batch[0]) for batch in batches.epoch(**threads, then=lambda batch: to_device((*batch, None))))
+    return count / (time.perf_counter() - started)
+
+
+def _keras_fit(order: Order, config: Any) -> tuple[float, str]:
+    """Keras' best practice over the same pictures, decoded before: tf.data where TensorFlow is, else a PyDataset."""
+    from benchmarks.train import _fit
+
+    pixels, labels = _in_memory(order, config)
+    size, steps, epochs = config.train.batch_size, config.train.steps_per_epoch, config.train.epochs
+    model = _network(config, order.precision, steps)
+    if order.backend == "tensorflow":
+        import tensorflow
+
+        from benchmarks.train import _random_layers
+
+        augmentation, auto = _random_layers(), tensorflow.data.AUTOTUNE
+        data = tensorflow.data.Dataset.from_tensor_slices((pixels, labels)).shuffle(1024).repeat().batch(size)
+        data = data.map(lambda x, y: (augmentation(x, training=True), y), num_parallel_calls=auto)
+        return _fit(model, data.prefetch(auto).take(steps), steps * size, epochs)[
+            "value"
+        ], "Keras' fit, tf.data, Random* layers in map()"
+    import keras
+
+    from tellapart.config import AUGMENTATIONS
+    from tellapart.data.batches import Batches
+    from tellapart.parallel import cores
+
+    batches = Batches(_Pixels(pixels), labels, size, shuffle=True, augment=AUGMENTATIONS["medium"], steps=steps)
+
+    class Data(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return len(batches)
+
+        def __getitem__(self, index: int) -> Any:
+            return batches.batch(index)
+
+    found = _fit(model, Data(workers=cores(), max_queue_size=2 * cores()), steps * size, epochs)["value"]
+    return found, "Keras' fit, PyDataset in a thread a core over our warps (no tf.data here)"
+
+
+class _Pixels:
+    def __init__(self, pixels: np.ndarray) -> None:
+        self._pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return self._pixels[rows]
+
+
+def _in_memory(order: Order, config: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The training pictures, uint8 (n, h, w, 3), and their labels (n, 1)."""
+    from tellapart.data import pixels
+    from tellapart.parallel import in_order
+    from tellapart.task import ImageSpec
+
+    spec = ImageSpec.from_dict(config.image.model_dump())
+    files = [path for path in order.files() if path.parts[-3] == "train"]
+    read = np.stack(list(in_order(partial(pixels.read, spec=spec), files)))
+    return read, np.array([[path.parent.name == "odd"] for path in files], np.float32)

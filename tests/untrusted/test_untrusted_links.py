@@ -249,6 +249,11 @@ def test_what_is_written_read_and_removed_below_a_folder_stays_below_it(
     folder.write_text(path, "two")
     assert folder.read_text(path) == "two"
     assert [found.name for found in path.parent.iterdir()] == ["x.txt"]
+    long = folder.place("a", "b", "x" * 300)
+    for fails in (folder.read_text, lambda it: folder.write_text(it, "too long a name")):
+        with pytest.raises(OSError, match="File name too long") as error:
+            fails(long)
+        assert str(tmp_path) in str(error.value)
     (tmp_path / "new" / "link").symlink_to(home)
     (path.parent / "letter.txt").symlink_to(home / "letter.txt")
     for beyond in (tmp_path / "new" / "link" / "letter.txt", path.parent / "letter.txt"):

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tellapart.errors import RunError
-from tellapart.files import clear_drafts, replacing
+from tellapart.files import clear_drafts, is_draft, replacing
 
 HANDLES = {os.open, os.mkdir, os.rmdir, os.unlink, os.stat, os.rename} <= os.supports_dir_fd
 """Whether this system opens relative to the handle of a folder; elsewhere each level is looked at before its use."""
@@ -119,6 +119,10 @@ class Inside:
                 os.close(handle)
                 handle = below
             yield handle
+        except OSError as error:
+            if isinstance(error.filename, str) and (error.filename == path.name or is_draft(error.filename)):
+                error.filename = os.fspath(path)  # a name alone says nothing to who has no handle
+            raise
         finally:
             os.close(handle)
 

@@ -206,16 +206,10 @@ class Engine:
         try:
             decoded = [job.decoded for job in jobs if job.decoded is not None]
             taken = [found.pixels for found in decoded if found.pixels is not None]
-            rows = zip(jobs, decoded, *predictor.answer(np.stack(taken)), strict=True)
-            answers = [
-                Answer(
-                    prediction(predictor.metadata, job.upload.name, row, distance, found.warning),
-                    found.pixels,
-                    found.width,
-                    found.height,
-                )
-                for job, found, row, distance in rows
-            ]
+            answers = []
+            for job, found, row, distance in zip(jobs, decoded, *predictor.answer(np.stack(taken)), strict=True):
+                said = prediction(predictor.metadata, job.upload.name, row, distance, found.warning)
+                answers.append(Answer(said, found.pixels, found.width, found.height))
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
             self._fail(jobs, error)
             return

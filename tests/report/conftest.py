@@ -12,7 +12,7 @@ from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.report.input import ReportInput
-from tellapart.report.predictions import Predictions
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
 PETS = ("Abyssinian", "Bengal", "american_bulldog")

@@ -8,8 +8,8 @@ import pytest
 from tellapart.evaluation.evaluate import evaluate
 from tellapart.evaluation.verdicts import Thresholds
 from tellapart.report.certainty import certainty, coverage_chart, reliability_chart
-from tellapart.report.predictions import Predictions
-from tellapart.report.words import NARROW
+from tellapart.runs.predictions import Predictions
+from tellapart.words import NARROW
 from tellapart.task import Task
 
 

@@ -22,8 +22,8 @@ from tellapart.report.confusion import (
     with_pictures,
     worst_pairs,
 )
-from tellapart.report.predictions import Predictions, read_predictions
-from tellapart.report.suspects import find_suspects
+from tellapart.runs.predictions import Predictions, read_predictions
+from tellapart.evaluation.suspects import find_suspects
 from tests.report.conftest import evaluated, make_predictions
 
 

@@ -10,7 +10,7 @@ import pytest
 from tellapart.api.pictures import read
 from tellapart.config import Config
 from tellapart.errors import RunError
-from tellapart.report.predictions import Predictions
+from tellapart.runs.predictions import Predictions
 from tellapart.report.write import write_report
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec

@@ -113,7 +113,7 @@ def evaluate(
     >>> evaluation.n, evaluation.confusion.shape, evaluation.accuracy.low <= evaluation.accuracy.value
     (18, (3, 3), True)
     """
-    from tellapart.inference.measure import measure, told_of_leaks
+    from tellapart.inference.measure import measure, with_verdict
 
     folder = open_run(run)
     if data is None:
@@ -131,7 +131,7 @@ def evaluate(
         catalog = Catalog(source.root, Task((*folder.task.classes, *unknown)), pictures)
     evaluation, predictions = measure(folder.predictor(), catalog, split, progress=progress)
     seen = seen_before(folder.catalog.pictures, split if data is None else "test")
-    return told_of_leaks(evaluation, folder.task, catalog, split, predictions, seen)
+    return with_verdict(folder, evaluation, catalog, split, predictions, seen, own=data is None)
 
 
 def predict(

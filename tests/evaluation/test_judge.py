@@ -7,9 +7,9 @@ import pytest
 
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation, evaluate
-from tellapart.report.overfitting import Learning
+from tellapart.evaluation.overfitting import Learning
 from tellapart.report.verdict import Verdict, judge
-from tellapart.report.words import percent
+from tellapart.words import percent
 from tellapart.task import Task
 
 LEVEL = Learning("level", "It does not overfit.")

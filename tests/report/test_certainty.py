@@ -9,8 +9,8 @@ from tellapart.evaluation.evaluate import evaluate
 from tellapart.evaluation.verdicts import Thresholds
 from tellapart.report.certainty import certainty, coverage_chart, reliability_chart
 from tellapart.runs.predictions import Predictions
-from tellapart.words import NARROW
 from tellapart.task import Task
+from tellapart.words import NARROW
 
 
 def graded(n: int = 1000) -> Predictions:

@@ -16,8 +16,8 @@ from tellapart.data.findings import Finding
 from tellapart.errors import PictureError
 from tellapart.evaluation.evaluate import evaluate
 from tellapart.report.input import ReportInput
-from tellapart.runs.predictions import Predictions
 from tellapart.report.report import render
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 from tests.report.conftest import evaluated, make_predictions, read_made_up
 

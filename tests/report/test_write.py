@@ -10,8 +10,8 @@ import pytest
 from tellapart.api.pictures import read
 from tellapart.config import Config
 from tellapart.errors import RunError
-from tellapart.runs.predictions import Predictions
 from tellapart.report.write import write_report
+from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec
 from tests.report.conftest import evaluated, make_history

@@ -43,15 +43,6 @@ def command(
         words = measured(Estimate.from_dict(accuracy)) if accuracy else "-"
         judged = f"{row.pictures:,} {row.split}" if row.pictures else "-"
         created = row.created[:16].replace("T", " ")
-        found.add_row(
-            row.run,
-            words,
-            row.use or "-",
-            row.status,
-            created,
-            row.model,
-            str(row.epochs),
-            f"{row.time:,.0f} s",
-            judged,
-        )
+        time, use = f"{row.time:,.0f} s", row.use or "-"
+        found.add_row(row.run, row.status, created, row.model, str(row.epochs), time, judged, words, use)
     show(found)

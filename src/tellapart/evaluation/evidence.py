@@ -120,8 +120,10 @@ def named(entry: str) -> list[str]:
     >>> named("a.jpg [cat] ~ b.jpg [dog]"), named("c.jpg (12x9)")
     (['a.jpg [cat]', 'a.jpg', 'b.jpg [dog]', 'b.jpg'], ['c.jpg (12x9)', 'c.jpg'])
     """
-    parts = re.split(r" ~ | = ", entry)
-    return [path for part in parts for path in dict.fromkeys((part, re.sub(r" (\[[^\[]*\]|\([^(]*\))$", "", part)))]
+    found = []
+    for part in re.split(r" ~ | = ", entry):
+        found += [part, *(part[: told.start()] for told in re.finditer(r" [\[(]", part))]
+    return found
 
 
 def evidence_of(

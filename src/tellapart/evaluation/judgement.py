@@ -57,7 +57,7 @@ class Verdict:
     @property
     def lines(self) -> tuple[str, ...]:
         """The verdict in short, from whether to use it to what to do next."""
-        step = f"Next: {self.next.text} {self.next.reason}"
+        step = f"Next: {self.next.text[0].lower()}{self.next.text[1:]} {self.next.reason}"
         return tuple(line for line in (self.conclusion, self.alone, self.weakest, step) if line)
 
     def to_dict(self) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_a_verdict_is_read_back_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("known", "step"),
     [
-        ({"interrupted": True, "training": 0.2}, "resume"),
+        ({"interrupted": "interrupted in epoch 3", "training": 0.2}, "resume"),
         ({"training": 0.7, "backbone": "frozen"}, "fine-tune"),
         ({"training": 0.7, "backbone": "tuned"}, "larger-backbone"),
         ({"training": 0.7, "backbone": "none"}, "pretrained-backbone"),
@@ -259,7 +259,7 @@ def test_copies_weigh_by_what_the_figure_is_without_them() -> None:
     assert verdict.next.name == "drop-copies"
     same = of(found, findings=leak[:1], clean=evaluation((179,) * 3, 199))
     assert marks(same)["Copies change little"] == "good"
-    assert marks(same)["Nothing odd in the images"] == "good"
+    assert "Nothing odd in the images" not in marks(same)
 
 
 def test_a_class_without_a_test_image_is_told_to_be_unknown() -> None:
@@ -292,7 +292,8 @@ def test_training_is_judged_by_its_state(state: Any, mark: str) -> None:
 
 
 def test_an_interrupted_run_is_the_first_thing_told() -> None:
-    verdict = of(evaluation((180,) * 3), interrupted=True)
+    verdict = of(evaluation((180,) * 3), interrupted="interrupted in epoch 3")
     assert verdict.points[0].mark == "stop"
     assert verdict.conclusion == "Do not use it yet: training was interrupted."
+    assert verdict.points[0].sentence == "Interrupted in epoch 3. Go on with: tellapart train --resume RUN"
     assert verdict.next.name == "resume"

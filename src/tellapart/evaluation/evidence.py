@@ -36,7 +36,7 @@ class Evidence:
 
     training: accuracy on the training images; validation: (right, images); None where they are not known. suspects:
     probability of the suggested class for each judged image whose label looks wrong. tested: paths of the judged
-    images. learning: what the history tells. interrupted: the training was stopped early.
+    images. learning: what the history tells. interrupted: why the training was stopped early, or "".
     """
 
     evaluation: Evaluation
@@ -50,7 +50,7 @@ class Evidence:
     tested: Sequence[str] = ()
     suspects: Sequence[float] = ()
     backbone: Literal["none", "frozen", "tuned"] = "frozen"
-    interrupted: bool = False
+    interrupted: str = ""
 
     @property
     def split(self) -> str:
@@ -158,7 +158,7 @@ def evidence_of(
         tested=said.paths if said is not None else (),
         suspects=[wanted for wanted in suspects if wanted > _MAJORITY],
         backbone=("tuned" if config.train.fine_tune else "frozen") if pretrained else "none",
-        interrupted=own and record["status"] == "interrupted",
+        interrupted=str(record["stopped"]) if own and record["status"] == "interrupted" else "",
     )
 
 

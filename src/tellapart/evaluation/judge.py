@@ -150,7 +150,7 @@ def _weakest(found: Evidence) -> str:
 
 def _interrupted(found: Evidence) -> Iterator[Point]:
     if found.interrupted:
-        go_on = "It was stopped early. Go on with: tellapart train --resume RUN"
+        go_on = f"{found.interrupted.capitalize()}. Go on with: tellapart train --resume RUN"
         yield Point("stop", "Training was interrupted", go_on, "training", blocks=True)
 
 

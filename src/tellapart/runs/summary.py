@@ -46,8 +46,8 @@ class RunSummary:
     split: str | None
     pictures: int | None
     accuracy: dict[str, float] | None
-    use: str | None
-    verdict: str | None
+    use: str | None = None
+    verdict: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

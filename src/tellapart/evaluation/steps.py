@@ -43,8 +43,8 @@ def regroup(found: Evidence) -> Step | None:
     if found.shift is None or found.shift.high >= 0:
         return None
     text = (
-        "Group the images by person, place or session (a column `group` of a table), so that the validation images are "
-        "as new to the network as the test images are, and train on more of such groups."
+        f"Train and validate on images like those of the {found.split} split; where they are of other people, places "
+        "or sessions, group the images by these (a column `group` of a table)."
     )
     lost = -found.shift.value
     return Step("regroup", text, lost, f"From validation to {found.split} it loses {points(lost)}.")

@@ -23,6 +23,7 @@ from tellapart.runs.run import RunFolder
 from tellapart.task import Task
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.interruption import CtrlC
+from tellapart.words import percent
 
 if TYPE_CHECKING:
     import keras
@@ -119,7 +120,7 @@ class Epochs:
             self.ctrl_c.check()
             training.add(logs, len(inputs))
             pace = training.pictures / (time.perf_counter() - started)
-            figures = "  ".join(f"{name} {value:.3f}" for name, value in training.values().items())
+            figures = "  ".join(_figure(name, value) for name, value in training.values().items())
             self.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
         for step, (inputs, labels) in enumerate(self.validation.epoch(), start=1):
             validation.add(model.test_on_batch(inputs, labels, return_dict=True), len(inputs))
@@ -181,12 +182,16 @@ def is_better(row: Row, other: Row, monitor: str) -> bool:
 
 def words(row: Row, epochs: int, best: int) -> str:
     """A row of history as a line, with how long the rest of the epochs may take: patience often ends them earlier."""
-    figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
+    figures = "  ".join(_figure(name, row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
     mark = "  best" if row["epoch"] == best else ""
     pace = f"{row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s"
     minutes = row["seconds"] * (epochs - row["epoch"]) / 60
     left = f"  at most {minutes:.0f} min more" if minutes >= 1 else ""
     return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}{left}"
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{name} {percent(value) if name.endswith('accuracy') else f'{value:.4f}'}"
 
 
 def enough(history: list[Row], monitor: str, patience: int) -> str:

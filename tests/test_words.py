@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tellapart
@@ -16,6 +16,9 @@ ROOT = Path(tellapart.__file__).parent
 
 
 @given(st.floats(0, 1), st.integers(0, 3))
+@example(0.99997, 1)
+@example(0.0002, 1)
+@example(0.996, 0)
 def test_rounding_never_says_all_or_none(share: float, digits: int) -> None:
     said = percent(share, digits)
     assert (said == "100 %") == (share == 1)

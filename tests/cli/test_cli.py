@@ -62,13 +62,6 @@ def test_every_command_explains_itself(name: str) -> None:
     assert "Usage" in shown.stdout
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_help_of_every_command_says_what_it_ends_with(name: str) -> None:
-    from tellapart.cli.exit_codes import exit_codes
-
-    assert exit_codes(name) in " ".join(call(name, "--help").stdout.split())
-
-
 def test_check_prints_what_is_there_and_changes_nothing(two_shapes: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in two_shapes.rglob("*")}
     shown = call("check", two_shapes)
@@ -267,29 +260,6 @@ def test_the_answer_of_training_says_whether_to_rely_on_it(run: ta.Run, capsys: 
     conclusion = verdict_of(run).conclusion
     assert conclusion in said
     assert conclusion.replace("&", "&amp;") in run.report_file.read_text(encoding="utf-8")
-
-
-def test_findings_end_training_with_1_where_strict_asks_for_it_and_with_0_otherwise(run: ta.Run) -> None:
-    import typer
-
-    from tellapart.cli.train import end_with
-
-    assert any(finding.needs_person for finding in run.catalog.findings) is False
-    end_with(run, strict=False)
-    record = run.record
-    odd = {"kind": "odd", "severity": "warning", "meaning": "Some are odd.", "done": "", "paths": []}
-    try:
-        run.update(findings=[odd])
-        end_with(run, strict=False)
-        with pytest.raises(typer.Exit) as ended:
-            end_with(run, strict=True)
-        assert ended.value.exit_code == 1
-        run.update(status="interrupted")
-        with pytest.raises(typer.Exit) as ended:
-            end_with(run, strict=False)
-        assert ended.value.exit_code == 130
-    finally:
-        run.update(**record)
 
 
 def test_check_says_what_to_type_next(two_shapes: Path, tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def summarize(run: RunFolder) -> RunSummary:
             split=split,
             pictures=int(values["n"]) if values else None,
             accuracy=_accuracy(values["accuracy"]) if values else None,
-            use=verdict.get("use"),
-            verdict=verdict.get("conclusion"),
+            use=str(verdict["use"]) if verdict else None,
+            verdict=str(verdict["conclusion"]) if verdict else None,
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"The figures of {run.path} are damaged or not from tellapart ({error!r}).") from None

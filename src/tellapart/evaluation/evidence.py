@@ -136,30 +136,38 @@ def evidence_of(
     clean: Evaluation | None = None,
 ) -> Evidence:
     """From the files of a run. record: its run.json, or what it will hold. said: what was predicted of the images that
-    are judged. own: whether these are of the run's own catalog, to which findings and learning curves belong."""
-    config, catalog, history = run.config, run.catalog, run.history
-    best = next((row for row in history if row["epoch"] == record["best_epoch"]), {})
-    seen = len(catalog.split("validation"))
-    if config.train.validation_steps is not None:
-        seen = min(seen, config.train.validation_steps * config.train.batch_size)
-    accuracy = best.get("val_accuracy")
-    calibration = record.get("calibration")
-    suspects = [] if said is None else [row.wanted for row in find_suspects(said)]
-    pretrained = any(row.get("phase") == "head" for row in history)
-    return Evidence(
-        evaluation,
-        own=own,
-        clean=clean,
-        target=float(calibration["thresholds"]["target"]) if calibration else None,
-        training=best.get("accuracy"),
-        validation=None if accuracy is None or not seen else (round(accuracy * seen), seen),
-        learning=learning(history, config.train.monitor, record["best_epoch"]) if own else None,
-        findings=catalog.findings if own else (),
-        tested=said.paths if said is not None else (),
-        suspects=[wanted for wanted in suspects if wanted > _MAJORITY],
-        backbone=("tuned" if config.train.fine_tune else "frozen") if pretrained else "none",
-        interrupted=str(record["stopped"]) if own and record["status"] == "interrupted" else "",
-    )
+    are judged. own: whether these are of the run's own catalog, to which findings and learning curves belong.
+
+    Raises RunError for a run that is damaged."""
+    try:
+        config, catalog, history = run.config, run.catalog, run.history
+        best = next((row for row in history if row["epoch"] == record["best_epoch"]), {})
+        seen = len(catalog.split("validation"))
+        if config.train.validation_steps is not None:
+            seen = min(seen, config.train.validation_steps * config.train.batch_size)
+        accuracy = best.get("val_accuracy")
+        calibration = record.get("calibration")
+        suspects = [] if said is None else [row.wanted for row in find_suspects(said)]
+        pretrained = any(row.get("phase") == "head" for row in history)
+        return Evidence(
+            evaluation,
+            own=own,
+            clean=clean,
+            target=float(calibration["thresholds"]["target"]) if calibration else None,
+            training=best.get("accuracy"),
+            validation=None if accuracy is None or not seen else (round(accuracy * seen), seen),
+            learning=learning(history, config.train.monitor, record["best_epoch"]) if own else None,
+            findings=catalog.findings if own else (),
+            tested=said.paths if said is not None else (),
+            suspects=[wanted for wanted in suspects if wanted > _MAJORITY],
+            backbone=("tuned" if config.train.fine_tune else "frozen") if pretrained else "none",
+            interrupted=str(record["stopped"]) if own and record["status"] == "interrupted" else "",
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RunError(
+            f"{run.path} does not hold what a verdict is made of ({error!r}): it is damaged, or from another version "
+            "of tellapart. Train the run again."
+        ) from None
 
 
 def evaluations_of(run: RunFolder) -> tuple[Evaluation, Evaluation | None]:

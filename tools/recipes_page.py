@@ -134,9 +134,9 @@ def _trained(row: Row, given: dict[str, Any]) -> ta.Run | None:
 
 
 def _tellapart(*arguments: str | Path) -> None:
-    """A command of its own, as the page shows it; exit code 1 says that findings need a person."""
+    """A command of its own, as the page shows it."""
     done = subprocess.run([sys.executable, "-m", "tellapart.cli.main", *map(str, arguments)], check=False)
-    if done.returncode not in (0, 1):
+    if done.returncode:
         raise SystemExit(f"tellapart {' '.join(map(str, arguments))} ended with {done.returncode}.")
 
 

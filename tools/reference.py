@@ -21,14 +21,14 @@ from tellapart.config import Config
 def commands_page() -> str:
     """Every command with its arguments and options, as `--help` says them."""
     group: Any = typer.main.get_command(app)
-    parts = ["# Commands", "Answers go to standard output, progress to standard error. Exit codes: 0 done; 1 done, and "
-             "something needs a person; 2 the request was wrong."]  # fmt: skip
+    parts = ["# Commands", "Answers go to standard output, progress to standard error."]
     for name, command in group.commands.items():
         arguments = [_placeholder(each) for each in command.params if each.param_type_name == "argument"]
         usage = " ".join(["tellapart", name, *arguments, "[OPTIONS]"])
         parts += [
             f"## tellapart {name}",
             _cell(command.help or "", "\n\n"),
+            _cell(command.epilog or ""),
             f"```\n{usage}\n```",
         ]
         rows = [f"| {_names(each)} | {_cell(_said(each)[0])} | {_said(each)[1]} |" for each in command.params]

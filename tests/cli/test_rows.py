@@ -52,6 +52,15 @@ def figure(value: float) -> str:
     return "" if value != value else f"{value:.6f}"
 
 
+def test_unlike_heads_the_row_and_the_object_before_any_class() -> None:
+    values = {"disc": 0.99999, "stripes": 0.00001}
+    found = Prediction("a.png", "disc", values["disc"], values, "unlike", 0.8)
+    row = printed(("disc", "stripes"), [found], Output.table)
+    assert row.split() == ["unlike", "disc", ">", "99.9", "%", "a.png"]
+    keys = list(json.loads(printed(("disc", "stripes"), [found], Output.jsonl)))
+    assert keys.index("verdict") < keys.index("label")
+
+
 @given(predictions())
 @example((("a\rb", "c"), [Prediction("1.jpg", "a\rb", 0.5, {"a\rb": 0.5, "c": 0.5}, "sure", 0.5)]))
 @settings(max_examples=80)

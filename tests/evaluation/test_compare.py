@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from tellapart.evaluation.compare import Comparison, compare, compare_all, holm, mcnemar
+from tellapart.evaluation.compare import Comparison, compare, compare_all, fisher, holm, mcnemar
 from tellapart.evaluation.intervals import Estimate, paired_difference
 
 CLASSES = ("cat", "dog", "fox")
@@ -197,3 +197,23 @@ def test_the_best_of_equal_networks_is_seldom_called_better_than_any() -> None:
         naive += min(holm(alone)) <= 0.05
     assert alarms / rounds <= 0.05
     assert naive / rounds > 0.08
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((383, 500), (205, 205)),
+        ((673, 734), (540, 585)),
+        ((0, 5), (5, 5)),
+        ((3, 7), (3, 7)),
+        ((9_700, 10_000), (49, 50)),
+    ],
+)
+def test_fishers_test_is_that_of_scipy(first: tuple[int, int], second: tuple[int, int]) -> None:
+    table = [[hits, n - hits] for hits, n in (first, second)]
+    assert fisher(first, second) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-6)
+
+
+def test_fishers_test_of_no_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="n > 0"):
+        fisher((0, 0), (1, 2))

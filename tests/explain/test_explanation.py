@@ -56,6 +56,19 @@ def test_a_picture_is_explained_in_figures_and_sentences(trained: Trained, pictu
     assert found.words[0].startswith(f"Named {predicted.label}")
 
 
+def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
+    from tellapart.explain.explanation import _words
+    from tellapart.inference.predictor import Prediction
+
+    heat = np.ones((4, 4), np.float32)
+    words = {}
+    for verdict in ("sure", "unlike"):
+        said = Prediction("a.png", "disc", 0.9, {"disc": 0.9, "stripes": 0.1}, verdict, 0.8)
+        words[verdict] = _words(said, "disc", "occlusion", None, heat, 0.4)[0]
+    assert words["sure"] == "Named disc, 90.0 %."
+    assert words["unlike"] == "Unlike anything it was taught; of the classes disc is the nearest, 90.0 %."
+
+
 def test_another_class_can_be_explained_and_a_wrong_one_is_told(
     trained: Trained, picture: Path, tmp_path: Path
 ) -> None:

@@ -11,8 +11,11 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation, evaluate
+from tellapart.evaluation.evidence import Evidence
+from tellapart.evaluation.judge import judge
+from tellapart.evaluation.overfitting import learning
 from tellapart.report.input import ReportInput
-from tellapart.report.predictions import Predictions
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
 PETS = ("Abyssinian", "Bengal", "american_bulldog")
@@ -69,6 +72,7 @@ def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -
         "catalog": Catalog(Path("pets"), Task(classes), pictures, (), "labels in file names such as Bengal_1.jpg"),
         "history": make_history(),
         "best_epoch": 4,
+        "kept": "Kept: epoch 4 of 12; all epochs done.",
         "evaluation": evaluated(classes, predictions),
         "predictions": predictions,
         "read_thumbnail": read_made_up,
@@ -88,7 +92,14 @@ def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -
     }
     if "evaluation" in changes:
         values["predictions"] = None  # those above are of other pictures
-    return ReportInput(**{**values, **changes})
+    values |= changes
+    if "verdict" not in values:
+        learned = learning(values["history"], "val_loss", values["best_epoch"])
+        found = Evidence(
+            values["evaluation"], clean=values.get("clean"), findings=values["findings"], learning=learned, target=0.99
+        )
+        values["verdict"] = judge(found)
+    return ReportInput(**values)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 from tellapart.evaluation.evaluate import evaluate
 from tellapart.evaluation.verdicts import Thresholds
 from tellapart.report.certainty import certainty, coverage_chart, reliability_chart
-from tellapart.report.predictions import Predictions
-from tellapart.report.words import NARROW
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
 
@@ -60,18 +59,18 @@ def test_coverage_falls_to_the_accuracy_of_all_and_marks_the_sure_answers() -> N
     assert points[-1][1] == pytest.approx(274 - place * 224, abs=0.5)
     dot = next(node for node in root.iter("circle") if len(node))
     answered = int((np.linspace(0.99, 0.51, 1000) >= 0.7).sum())
-    assert str(dot[0].text).startswith(f"from 70.0{NARROW}% on: {answered / 10:.1f}{NARROW}% answered, 100")
+    assert str(dot[0].text).startswith(f"from 70.0 % on: {answered / 10:.1f} % answered, 100")
 
 
 def test_the_table_says_how_many_can_be_answered_for_an_accuracy() -> None:
     found = graded()
     rows = {row["target"]: row for row in certainty(evaluation_of(found), found, None, 0.95).targets}
-    assert f"90.0{NARROW}%" not in rows, "all answers together reach it"
+    assert "90.0 %" not in rows, "all answers together reach it"
     for target, row in rows.items():
-        share = float(row["share"].split(NARROW)[0]) / 100
+        share = float(row["share"].split(" ")[0]) / 100
         right = found.named[: round(1000 * share)] == found.truth[: round(1000 * share)]
-        assert right.mean() >= float(target.split(NARROW)[0]) / 100
-    assert rows[f"99.9{NARROW}%"]["share"] >= f"80.0{NARROW}%"
+        assert right.mean() >= float(target.split(" ")[0]) / 100
+    assert rows["99.9 %"]["share"] >= "80.0 %"
 
 
 def test_an_accuracy_that_no_share_reaches_is_said_once() -> None:
@@ -92,7 +91,7 @@ def test_calibration_is_told_with_what_it_changed() -> None:
     found = certainty(evaluation_of(graded()), graded(), CALIBRATION, 0.95)
     assert "softened on the validation split by a temperature of 1.50" in found.notes[0]
     assert "on the test split from 8.0 to 2.0 points" in found.notes[0]
-    assert f"sure from 70.0{NARROW}% on" in found.notes[1]
+    assert "sure from 70.0 % on" in found.notes[1]
     never = CALIBRATION | {"thresholds": {"target": 0.99, "sure": 1.0000000000000002, "unlike": None}}
     assert "no answer is called sure" in certainty(evaluation_of(graded()), None, never, 0.95).notes[1]
 
@@ -101,5 +100,5 @@ def test_verdicts_have_their_counts_and_accuracies() -> None:
     verdicts = ["sure"] * 700 + ["unsure"] * 300
     rows = certainty(evaluation_of(graded(), verdicts=verdicts), None, None, 0.95).verdicts
     assert [(row["name"], row["count"]) for row in rows] == [("sure", "700"), ("unsure", "300"), ("unlike", "0")]
-    assert rows[0]["accuracy"] == f"100{NARROW}%"
+    assert rows[0]["accuracy"] == "100 %"
     assert rows[2]["accuracy"] == ""

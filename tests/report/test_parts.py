@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tellapart.errors import PictureError, SourceError
+from tellapart.evaluation.suspects import find_suspects
 from tellapart.report.album import Album
 from tellapart.report.confusion import (
     MOST_IN_CELL,
@@ -22,8 +23,7 @@ from tellapart.report.confusion import (
     with_pictures,
     worst_pairs,
 )
-from tellapart.report.predictions import Predictions, read_predictions
-from tellapart.report.suspects import find_suspects
+from tellapart.runs.predictions import Predictions, read_predictions
 from tests.report.conftest import evaluated, make_predictions
 
 

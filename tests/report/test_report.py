@@ -15,9 +15,11 @@ from tellapart.config import Config
 from tellapart.data.findings import Finding
 from tellapart.errors import PictureError
 from tellapart.evaluation.evaluate import evaluate
+from tellapart.evaluation.evidence import Evidence
+from tellapart.evaluation.judge import judge
 from tellapart.report.input import ReportInput
-from tellapart.report.predictions import Predictions
 from tellapart.report.report import render
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 from tests.report.conftest import evaluated, make_predictions, read_made_up
 
@@ -67,7 +69,7 @@ def test_the_verdict_stands_first_with_its_interval_and_the_points_it_rests_on(r
     accuracy, page = report.evaluation.accuracy, Page(render(report))
     right = round(300 * accuracy.value)
     assert (
-        f"Of 300 test pictures it had never seen, {right} were named right: {100 * accuracy.value:.1f}{NARROW}% "
+        f"Of 300 test images it had never seen, {right} were named right: {100 * accuracy.value:.1f}{NARROW}% "
         f"(95{NARROW}% interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})."
     ) in page.text
     for words in (
@@ -77,7 +79,7 @@ def test_the_verdict_stands_first_with_its_interval_and_the_points_it_rests_on(r
         "Two pictures are the same.",
     ):
         assert words in page.text, words
-    assert page.text.index("Of 300 test pictures") < page.text.index("Balanced accuracy")
+    assert page.text.index("Of 300 test images") < page.text.index("Balanced accuracy")
 
 
 def test_every_section_has_its_heading_its_link_and_its_content(report_of: ReportOf) -> None:
@@ -92,7 +94,7 @@ def test_every_section_has_its_heading_its_link_and_its_content(report_of: Repor
         "Balanced accuracy",
         "Read as labels in file names such as Bengal_1.jpg.",
         "Two pictures are the same. Kept together.",
-        "12 epochs in 1 min 54 s, 412 pictures a second. Kept: epoch 4.",
+        "12 epochs in 1 min 54 s, 412 pictures a second. Kept: epoch 4 of 12; all epochs done.",
         "tellapart train pets --model efficientnet-lite0 --set train.epochs=12",
         "8 cores, no GPU",
         "64 of 64",
@@ -271,10 +273,10 @@ def test_a_flawless_split_says_that_it_proves_little(report_of: ReportOf) -> Non
     found = evaluate(Task(("cats", "dogs")), np.array([0, 1]), np.eye(2), paths=["a", "b"], split="test")
     text = Page(render(report_of(("cats", "dogs"), 40, evaluation=found))).text
     assert "None among 2 pictures." in text
-    assert f"Of 2 test pictures it had never seen, 2 were named right: 100{NARROW}%" in text
+    assert f"Of 2 test images it had never seen, 2 were named right: 100{NARROW}%" in text
     assert "interval 34.2 to 100" in text
     assert "The weakest class" not in text
-    assert "Do not rely on this figure yet: no better than guessing and few test pictures." in text
+    assert "Do not use it yet: no better than guessing and few test images." in text
 
 
 def test_one_picture_one_epoch_no_findings_and_nothing_optional_still_make_a_report(report_of: ReportOf) -> None:
@@ -362,11 +364,20 @@ def test_the_same_run_gives_the_same_page(report_of: ReportOf) -> None:
 def test_leaks_put_the_accuracy_without_them_beside_the_full_one(report_of: ReportOf) -> None:
     clean = evaluated(("a", "b"), wrong_answers(12))
     text = Page(render(report_of(clean=clean))).text
-    assert "On the 12 test pictures without a likeness in training it is right for 0.0" in text
+    assert "Of the other images, 12, it names 0" in text
     assert "Accuracy without leaks" in text
 
 
 def test_an_interrupted_run_says_first_how_to_go_on(report_of: ReportOf) -> None:
-    text = Page(render(report_of(interrupted="Interrupted in epoch 3. Go on with: tellapart train --resume run"))).text
-    assert "Do not rely on this figure yet: training was interrupted." in text
-    assert "Go on with: tellapart train --resume run" in text
+    report = report_of()
+    stopped = judge(Evidence(report.evaluation, interrupted="interrupted in epoch 3"))
+    text = Page(render(report_of(verdict=stopped))).text
+    assert "Do not use it yet: training was interrupted." in text
+    assert text.index("Interrupted in epoch 3. Go on with: tellapart train") < text.index("Better than guessing")
+
+
+def test_the_first_screen_says_what_it_answers_alone_where_it_is_weak_and_what_next(report_of: ReportOf) -> None:
+    report = report_of()
+    text = Page(render(report)).text
+    for line in report.verdict.lines:
+        assert line.replace(" %", f"{NARROW}%") in text[: text.index("Measured on 300 pictures")]

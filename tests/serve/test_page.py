@@ -12,7 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import tellapart as ta
 
@@ -102,17 +104,46 @@ def test_chosen_files_are_named_with_bars_and_a_broken_one_says_why(
     done(page, 4)
     expected = run.predict(photographs[:3])
     found = rows(page)
-    assert found[:3] == [{"name": p.name, "label": e.label} for p, e in zip(photographs, expected, strict=False)]
+    assert found[:3] == [
+        {"name": p.name, "label": "Unlike anything it was taught" if e.verdict == "unlike" else e.label}
+        for p, e in zip(photographs, expected, strict=False)
+    ]
     assert found[3]["name"] == "broken <b>.jpg"
     assert "truncated" in found[3]["label"]
     first = page.locator("#list > li").first
-    words = {"sure": "sure", "unsure": "not sure", "unlike": "unlike anything it was taught", "": ""}
+    words = {"sure": "sure", "unsure": "not sure", "unlike": f"nearest: {expected[0].label}", "": ""}
     assert first.locator(".verdict").inner_text() == words[expected[0].verdict]
     assert first.locator(".bars li").count() == 2
     share = first.locator(".bars .figure").first.inner_text()
     assert share == "> 99.9 %" or float(share.removesuffix(" %")) == pytest.approx(
         100 * expected[0].probability, abs=0.06
     )
+
+
+def test_no_class_heads_the_card_of_an_image_that_is_unlike(
+    visit: Callable[..., Page], run: ta.Run, tmp_path: Path
+) -> None:
+    unlike = next(
+        path
+        for path in (noise(tmp_path / f"{seed}.png", seed) for seed in range(200))
+        if run.predict(path)[0].verdict == "unlike"
+    )
+    page = visit()
+    page.get_by_text("Tells apart").wait_for()
+    page.set_input_files("#files", [unlike])
+    done(page, 1)
+    (expected,) = run.predict(unlike)
+    card = page.locator("#list > li").first
+    assert card.locator(".label").inner_text() == "Unlike anything it was taught"
+    assert card.locator(".verdict").inner_text() == f"nearest: {expected.label}"
+
+
+def noise(path: Path, seed: int) -> Path:
+    generator = np.random.default_rng(seed)
+    side = int(generator.integers(1, 40))
+    pixels = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(path)
+    return path
 
 
 def test_the_button_opens_the_browsers_own_choice(visit: Callable[..., Page], photographs: list[Path]) -> None:

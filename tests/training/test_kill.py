@@ -52,7 +52,7 @@ def test_ctrl_c_at_the_terminal_ends_cleanly_with_a_run_that_evaluates(shapes: P
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=120)[1].decode()
-    assert process.returncode == 0, errors
+    assert process.returncode == 130, errors
     run = ta.open_run(tmp_path / "run")
     assert run.status == "interrupted"
     assert run.record["stopped"].startswith("interrupted in epoch")

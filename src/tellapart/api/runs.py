@@ -139,7 +139,7 @@ def evaluate(
     >>> ta.evaluate("runs/pets", ta.read("photos")).n
     90
     """
-    from tellapart.inference.measure import measure, told_of_leaks
+    from tellapart.inference.measure import measure, with_verdict
 
     folder = open_run(run)
     limit = int(options.get("max_pixels", folder.config.data.max_pixels))
@@ -159,7 +159,7 @@ def evaluate(
         note = f"{evaluation.n:,} of the {usable:,} pictures: those of the {split} split."
         evaluation = replace(evaluation, notes=(note, *evaluation.notes))
     seen = seen_before(folder.catalog.pictures, split if data is None else "test")
-    return told_of_leaks(evaluation, folder.task, catalog, split, predictions, seen)
+    return with_verdict(folder, evaluation, catalog, split, predictions, seen, own=data is None)
 
 
 def _chosen(

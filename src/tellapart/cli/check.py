@@ -10,7 +10,8 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import NEEDS_PERSON, display, show, show_json, table, typed
+from tellapart.cli.console import display, show, show_json, table, typed
+from tellapart.cli.exit_codes import NEEDS_PERSON
 
 if TYPE_CHECKING:
     from tellapart.data.findings import Finding
@@ -35,10 +36,7 @@ def command(
     corrections: options.Corrections = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Say what pictures are there and what is wrong with them. No picture is changed.
-
-    Exit code 1: something needs a person.
-    """
+    """Say what pictures are there and what is wrong with them. No picture is changed."""
     from tellapart.data.catalog import SPLITS
     from tellapart.errors import ConfigError
 

@@ -10,6 +10,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
 from tellapart.files import printable
+from tellapart.words import percent, probability
 
 if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison
@@ -102,7 +103,7 @@ def _show_classes(found: RunsComparison) -> None:
     if len(classes) > MOST_CLASSES:
         classes = tuple(sorted(classes, key=lambda row: -abs(row.difference.value))[:MOST_CLASSES])
     for row in classes:
-        recalls = (f"{100 * recall.value:.1f} %" for recall in (row.first, row.second))
+        recalls = (percent(recall.value) for recall in (row.first, row.second))
         rows.add_row(row.label, f"{row.support:,}", *recalls, points(row.difference, row.support))
     show(rows)
     if len(classes) < len(pair.comparison.per_class):
@@ -123,7 +124,7 @@ def _show_pictures(found: RunsComparison, most: int) -> None:
 
 
 def _answers(picture: CommonPicture) -> list[str]:
-    return [f"{answer.label} {100 * answer.probability:.0f} %" for answer in picture.answers]
+    return [f"{answer.label} {probability(answer.probability)}" for answer in picture.answers]
 
 
 def _sides(found: RunsComparison, picture: CommonPicture) -> tuple[str, str]:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-DONE, NEEDS_PERSON, WRONG = 0, 1, 2
-
 
 @contextmanager
 def display() -> Iterator[Progress]:

@@ -13,7 +13,8 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show
-from tellapart.cli.train import show_run
+from tellapart.cli.train import end_with, show_run
+from tellapart.words import probability
 
 
 def command(
@@ -42,10 +43,11 @@ def command(
     width = max(map(len, run.catalog.task.classes))
     show("A few pictures of the test split:")
     for picture, prediction in zip(some, run.predict([root / p.path for p in some]), strict=True):
-        named = f"{prediction.label:{width}}{100 * prediction.probability:6.1f} %"
+        named = f"{prediction.verdict:8}{prediction.label:{width}}{probability(prediction.probability):>8}"
         show(f"  {named}   is {picture.label:{width}}   {Path(picture.path).name}")
     show("")
     show_run(run, options.Format.table)
     screen = sys.stdout.isatty() and (os.name == "nt" or sys.platform == "darwin" or "DISPLAY" in os.environ)
     if screen if open_report is None else open_report:
         webbrowser.open(run.report_file.absolute().as_uri())
+    end_with(run, strict=False)

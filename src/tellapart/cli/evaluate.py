@@ -9,6 +9,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
+from tellapart.words import counted, measured, percent
 
 if TYPE_CHECKING:
     from tellapart.evaluation.evaluate import Evaluation
@@ -33,6 +34,7 @@ def command(
     from tellapart.data.catalog import SPLITS
     from tellapart.data.sources.folders import split_named
     from tellapart.errors import ConfigError, unknown
+    from tellapart.evaluation.judge import meaning
 
     chosen = next((name for name in SPLITS if name == split), None)
     if split is not None and chosen is None:
@@ -47,37 +49,32 @@ def command(
     if format is options.Format.json:
         show_json({evaluation.split: evaluation.to_dict()})
         return
-    show(f"{evaluation.n:,} pictures of {data or 'the ' + evaluation.split + ' split'}; value (95 % interval)")
-    figures = table("metric", ">value (interval)")
+    show_figures(evaluation, data)
+    figures = table("metric", ">value (95 % interval)")
     for name, estimate in evaluation.metrics.items():
-        figures.add_row(name, str(estimate))
+        figures.add_row(name, str(estimate) if name == "log_loss" else measured(estimate))
     show(figures)
     for note in evaluation.notes:
         show(note)
     classes = table("class", ">pictures", ">precision", ">recall", ">f1")
     for row in evaluation.per_class:
-        values = ("-" if value is None else str(value) for value in (row.precision, row.recall, row.f1))
-        classes.add_row(row.label, str(row.support), *values)
+        values = ("-" if value is None else measured(value) for value in (row.precision, row.recall, row.f1))
+        classes.add_row(row.label, f"{row.support:,}", *values)
     show(classes)
-    calibration = evaluation.calibration
-    show(
-        f"expected calibration error {calibration.error:.3f}; probabilities that are exactly right stay below "
-        f"{calibration.by_chance:.3f} on so many pictures"
-    )
-    for line in verdict_lines(evaluation):
+    show(meaning(evaluation.calibration)[1])
+    verdicts = table("verdict", ">pictures", ">share", ">right (95 % interval)")
+    for name, found in evaluation.verdicts.items():
+        share = percent(found.n / evaluation.n)
+        verdicts.add_row(name, f"{found.n:,}", share, measured(found.accuracy) if found.accuracy else "-")
+    if evaluation.verdicts:
+        show(verdicts)
+    for line in evaluation.verdict.lines if evaluation.verdict else ():
         show(line)
 
 
-def verdict_lines(evaluation: Evaluation) -> list[str]:
-    """How many pictures have each verdict, and how many of them are right."""
-    lines = [
-        f"{name}: {found.n:,} of {evaluation.n:,} pictures"
-        + (f", {found.accuracy} of them right" if found.accuracy else "")
-        for name, found in evaluation.verdicts.items()
-    ]
-    if "sure" in evaluation.verdicts and not evaluation.verdicts["sure"].n:
-        lines.append(
-            "None is sure: the validation split shows of no probability that it is right often enough "
-            "(train.sure_accuracy). More pictures help most."
-        )
-    return lines
+def show_figures(evaluation: Evaluation, data: str | None = None) -> None:
+    """The accuracy, and of what."""
+    show(
+        f"accuracy {measured(evaluation.accuracy)} on {counted(evaluation.n, 'picture')} of "
+        f"{data or f'the {evaluation.split} split'}, 95 % interval"
+    )

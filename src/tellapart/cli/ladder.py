@@ -10,6 +10,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
 from tellapart.cli.console import short, show, show_json, table, typed
+from tellapart.words import percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -132,7 +133,7 @@ def progress_table(ladder: LadderFolder) -> Table:
             rung.name,
             state.status,
             str(epochs or ""),
-            f"{100 * best['val_accuracy']:.1f} %" if best else "",
+            percent(best["val_accuracy"]) if best else "",
             f"{state.wall_seconds:,.0f}" if state.wall_seconds else "",
             f"{state.processor_seconds:,.0f}" if state.processor_seconds else "",
         )

@@ -1,7 +1,6 @@
 """The command line: one file a command; each parses, calls one function of the API, prints.
 
-Answers go to standard output, progress to standard error. Exit codes: 0 done, 1 done and something needs a person,
-2 the request was wrong.
+Answers go to standard output, progress to standard error. Exit codes: cli/exit_codes.py.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Annotated
 import typer
 
 from tellapart import __version__
-from tellapart.cli.console import WRONG
+from tellapart.cli.exit_codes import STOPPED, WRONG, exit_codes
 from tellapart.errors import TellapartError
 from tellapart.files import harmless
 from tellapart.models import backend
@@ -37,9 +36,6 @@ DISK = {
     errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: _RIGHTS, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS,
 }  # fmt: skip
 """What a person can mend about a disk, in whatever part it is met."""
-
-STOPPED = 130
-"""Exit code of what Ctrl-C ended, as shells have it."""
 
 app = typer.Typer(
     name="tellapart",
@@ -78,7 +74,9 @@ def _paragraphs(text: str) -> str:
 for _panel, _names in PANELS.items():
     for _name in _names:
         _command = importlib.import_module(f"tellapart.cli.{_name}").command
-        app.command(name=_name, help=_paragraphs(_command.__doc__), rich_help_panel=_panel)(_command)
+        app.command(name=_name, help=_paragraphs(_command.__doc__), epilog=exit_codes(_name), rich_help_panel=_panel)(
+            _command
+        )
 
 
 def run() -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tellapart.cli import options
-from tellapart.cli.console import NEEDS_PERSON, display
+from tellapart.cli.console import display
+from tellapart.cli.exit_codes import NEEDS_PERSON
 from tellapart.cli.rows import Output
 
 if TYPE_CHECKING:
@@ -43,10 +44,7 @@ def command(
     ] = None,
     device: options.DeviceOption = options.Device.auto,
 ) -> None:
-    """Predict pictures, in the order given. A picture that cannot be read is a row with its error.
-
-    Exit code 1: some picture could not be read, or was left out.
-    """
+    """Predict pictures, in the order given. A picture that cannot be read is a row with its error."""
     from tellapart.cli.predict_resume import format_of, resumed
     from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError, some

@@ -8,6 +8,7 @@ import typer
 
 from tellapart.cli import options
 from tellapart.cli.console import show, show_json, table
+from tellapart.words import measured
 
 
 def command(
@@ -44,11 +45,10 @@ def command(
 
 def _said(outcome: dict[str, Any] | None) -> str:
     """In which words a table says what was reached."""
+    from tellapart.evaluation.intervals import Estimate
+
     if outcome is None:
         return "not run"
-    found = {key: 100 * value for key, value in outcome["accuracy"].items()}
+    found = Estimate.from_dict(outcome["accuracy"])
     weights = f"; {outcome['weights']} weights" if outcome["weights"] else ""
-    return (
-        f"{found['value']:.1f} % ({found['low']:.1f} to {found['high']:.1f}), "
-        f"{outcome['training_pictures']:,} of {outcome['pictures']}{weights}"
-    )
+    return f"{measured(found)}, {outcome['training_pictures']:,} of {outcome['pictures']}{weights}"

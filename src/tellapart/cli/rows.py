@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tellapart.cli.console import json_text
 from tellapart.errors import ConfigError
 from tellapart.files import as_cell, harmless, printable
+from tellapart.words import probability
 
 if TYPE_CHECKING:
     from tellapart.inference.predictor import Prediction
@@ -103,8 +104,9 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
         if p.error:
             answer = f"error: {_on_a_line(p.error)}"
         else:
-            answer = "   ".join(f"{_on_a_line(label):{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
-            answer += f"   {p.verdict:6}" if p.verdict else ""
+            named = (f"{_on_a_line(label):{width}}  {probability(value):>8}" for label, value in p.top(top))
+            # First: of an image that is unlike, the class says little.
+            answer = "   ".join([f"{p.verdict:6}"] * bool(p.verdict) + list(named))
         damage = f"   damaged: {_on_a_line(p.warning)}" if p.warning else ""
         file.write(f"{answer:{width + 9}}   {_on_a_line(p.path)}{damage}\n")
 
@@ -145,10 +147,10 @@ def _plain(p: Prediction) -> dict[str, Any]:
     values = {label: round(value, 6) for label, value in p.probabilities.items()}
     return {
         "path": printable(p.path),
+        "verdict": p.verdict or None,
         "label": p.label,
         "probability": round(p.probability, 6),
         "probabilities": values,
-        "verdict": p.verdict or None,
         "distance": None if math.isnan(p.distance) else round(p.distance, 6),
         "warning": p.warning or None,
     }

@@ -11,6 +11,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import show, show_json, table
+from tellapart.words import measured
 
 
 def command(
@@ -26,7 +27,7 @@ def command(
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """List the runs of a folder, oldest first, with what each reached. `tellapart compare` tells which is better."""
-
+    from tellapart.evaluation.intervals import Estimate
     from tellapart.files import harmless
     from tellapart.runs.run import RunFolder
 
@@ -39,14 +40,15 @@ def command(
         show(f"No runs in {folder}" + (f" with {', '.join(where)}." if where else ".") + begin)
         return
     found = table(
-        "run", "?status", "?created", "?model", "?>epochs", "?>time", "?judged on", ">accuracy (95 % interval)"
+        "run", "?status", "?created", "?model", "?>epochs", "?>time", "?judged on", ">accuracy (95 % interval)", "use"
     )
     for row in rows:
         accuracy = row.accuracy
-        words = f"{accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f})" if accuracy else "-"
+        words = measured(Estimate.from_dict(accuracy)) if accuracy else "-"
         judged = f"{row.pictures:,} {row.split}" if row.pictures else "-"
         created = row.created[:16].replace("T", " ")
-        found.add_row(row.run, row.status, created, row.model, str(row.epochs), f"{row.time:,.0f} s", judged, words)
+        time, use = f"{row.time:,.0f} s", row.use or "-"
+        found.add_row(row.run, row.status, created, row.model, str(row.epochs), time, judged, words, use)
     show(found)
     for row in rows:
         if missing := RunFolder(Path(row.run)).missing_report:

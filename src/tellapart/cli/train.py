@@ -8,8 +8,10 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import NEEDS_PERSON, display, short, show, show_json, typed
-from tellapart.cli.evaluate import verdict_lines
+from tellapart.cli.console import display, short, show, show_json, typed
+from tellapart.cli.evaluate import show_figures
+from tellapart.cli.exit_codes import NEEDS_PERSON, STOPPED
+from tellapart.words import counted, measured
 
 if TYPE_CHECKING:
     from tellapart.api.runs import Run
@@ -45,6 +47,9 @@ def command(
     root: options.Root = None,
     corrections: options.Corrections = None,
     cache_limit: options.CacheLimit = "20GB",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 1 where findings or the verdict need a person.")
+    ] = False,
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Train a classifier, evaluate it on the test split, and write the run with its report."""
@@ -82,39 +87,44 @@ def command(
                 data, config=made, out=out, name=recipe, command=command_line(), cache_limit=limit, progress=progress
             )
     show_run(run, format)
+    end_with(run, strict)
 
 
 def show_run(run: Run, format: options.Format) -> None:
-    """What a run reached, what to read and what to do next. Exit code 1 where something needs a person."""
-    from tellapart.evaluation.evaluate import Evaluation
-    from tellapart.report.write import verdict_of
-    from tellapart.runs.run import CLEAN_PART, unit_of
+    """What a run reached, what to read and what to do next."""
+    from tellapart.evaluation.evidence import evaluations_of
+    from tellapart.evaluation.judge import verdict_of
+    from tellapart.evaluation.overfitting import kept
 
     record, metrics = run.record, run.metrics
     if format is options.Format.json:
         show_json({"run": str(run.path), **record, "metrics": metrics})
-    else:
-        for finding in record["findings"]:
-            if finding["severity"] != "note":
-                show(f"{finding['severity']}: {finding['meaning']} {finding['done']}".rstrip())
-        for split, values in metrics.items():
-            accuracy = values["accuracy"]
-            clean = " that have no copy in training" if split.endswith(CLEAN_PART) else ""
-            show(
-                f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f}-{accuracy['high']:.3f}) "
-                f"on {values['n']:,} pictures of the {values['split']} split{clean}, 95 % interval"
-            )
-            for line in verdict_lines(Evaluation.from_dict(values)):
-                show(line)
-        if metrics:
-            show(verdict_of(run).conclusion)
-        for text in record["decided"]:
-            show(f"{text[0].upper()}{text[1:]}.")
-        show(f"Kept: {unit_of(run.history)} {record['best_epoch']} of {len(run.history)}; {record['stopped']}.")
-        show(f"run     {short(run.path)}")
-        show(f"report  {short(run.report_file)}")
-        if record["status"] == "interrupted":
-            show(f"go on   tellapart train --resume {typed(run.path)}")
-        show(f"next    tellapart predict {typed(run.path)} PICTURES")
-    if "not-a-number" in record["stopped"] or any(finding.needs_person for finding in run.catalog.findings):
+        return
+    for finding in record["findings"]:
+        if finding["severity"] != "note":
+            show(f"{finding['severity']}: {finding['meaning']} {finding['done']}".rstrip())
+    for text in record["decided"]:
+        show(f"{text[0].upper()}{text[1:]}.")
+    show(kept(run.history, record))
+    if metrics:
+        evaluation, clean = evaluations_of(run)
+        show_figures(evaluation)
+        if clean is not None:
+            show(f"Without copies of training images: {measured(clean.accuracy)} of {counted(clean.n, 'image')}.")
+        for line in verdict_of(run).lines:
+            show(line)
+    show(f"run     {short(run.path)}")
+    show(f"report  {short(run.report_file)}")
+    if record["status"] == "interrupted":
+        show(f"go on   tellapart train --resume {typed(run.path)}")
+    show(f"next    tellapart predict {typed(run.path)} PICTURES")
+
+
+def end_with(run: Run, strict: bool) -> None:
+    """The exit code of a run that was made: of Ctrl-C, or with `strict` of what needs a person."""
+    from tellapart.evaluation.judge import verdict_of
+
+    if run.status == "interrupted":
+        raise typer.Exit(STOPPED)
+    if strict and (any(finding.needs_person for finding in run.catalog.findings) or verdict_of(run).mark == "stop"):
         raise typer.Exit(NEEDS_PERSON)

@@ -11,6 +11,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
 from tellapart.cli.console import short, show, show_json, table, typed
+from tellapart.words import percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ def _show(found: TuneResult, format: options.Format) -> None:
         rows = table("setting", ">importance", "start", "best")
         for name, share in found.importance.items():
             start, value = found.start.values[name], found.best.values[name]
-            rows.add_row(name, f"{100 * share:.0f} %", figure(start), "" if value == start else figure(value))
+            rows.add_row(name, percent(share, 0), figure(start), "" if value == start else figure(value))
         show(rows)
     if found.gaps:
         rows = table("run", ">validation", ">test (95 % interval)", ">points from validation to test")
@@ -143,7 +144,7 @@ def trial_table(found: TuneResult, trials: Sequence[Trial]) -> Table:
     )
     for each in trials:
         told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
-        figures = (f"{each.value:.4f}", f"{100 * (each.accuracy or 0):.1f} %")
+        figures = (f"{each.value:.4f}", percent(each.accuracy or 0.0))
         spent = (f"{each.epochs}", f"{each.seconds:.0f}")
         rows.add_row(each.name + told, *figures, *(figure(each.values[name]) for name in names), *spent)
     return rows
@@ -163,7 +164,7 @@ def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
             each.name + (" (the best)" if each is best else ""),
             each.status,
             "" if each.value is None else f"{each.value:.4f}",
-            "" if each.accuracy is None else f"{100 * each.accuracy:.1f} %",
+            "" if each.accuracy is None else percent(each.accuracy),
             str(each.epochs or ""),
             f"{each.seconds:,.0f}" if each.seconds else "",
         )

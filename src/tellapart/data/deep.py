@@ -24,6 +24,7 @@ from tellapart.data.fingerprint import BITS, close_pairs, distances, unpacked
 from tellapart.data.labels import Suspect, held_out_probabilities, overlaps, suspect_labels
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
 from tellapart.data.quality import FAULTS, Fault, faults
+from tellapart.words import percent
 
 SAME = 0.55
 """Similarity of features less the share of fingerprint bits that differ, from which two pictures are copies."""
@@ -182,7 +183,7 @@ def _label_findings(
             "warning",
             tuple(
                 f"{pictures[s.index].path} [{pictures[s.index].label}; looks like {classes[s.suggested]}, "
-                f"{s.probability:.0%}]"
+                f"{percent(s.probability, 0)}]"
                 for s in suspects
             ),
             f"{_are(len(suspects), 'has a label that looks', 'have labels that look')} wrong, the likeliest first.",
@@ -254,7 +255,7 @@ def _drops(evidence: Evidence, pairs: NDArray[np.int64], blank: NDArray[np.intp]
 def _relabels(pictures: Sequence[Picture], classes: Sequence[str], suspects: Sequence[Suspect]) -> Iterator[Correction]:
     for s in suspects:
         label, given = classes[s.suggested], pictures[s.index].label
-        reason = f"labelled {given}, looks like {label} ({s.probability:.0%})"
+        reason = f"labelled {given}, looks like {label} ({percent(s.probability, 0)})"
         yield Correction(pictures[s.index].path, "relabel", label=label, reason=reason)
 
 

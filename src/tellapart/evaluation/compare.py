@@ -115,6 +115,31 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
+def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
+    """Chance of shares (hits, n) of two sets of other pictures that are at least this uneven, if both have the same
+    true share: the exact test of Fisher, J. R. Stat. Soc. 85 (1922) 87, two-sided. Raises ValueError for n of 0.
+
+    >>> round(fisher((8, 10), (3, 10)), 4)
+    0.0698
+    """
+    # scipy.stats has it too, and takes half a second to import.
+    from scipy.special import gammaln
+
+    (a, n), (b, m) = first, second
+    if not 0 <= a <= n or not 0 <= b <= m or not n or not m:
+        raise ValueError(f"Given {a} hits of {n} and {b} of {m}; expected 0 <= hits <= n and n > 0.")
+    hits = a + b
+    possible = np.arange(max(0, hits - m), min(hits, n) + 1)
+
+    def ways(total: int, chosen: Any) -> Any:
+        return gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
+
+    chances = np.exp(ways(n, possible) + ways(m, hits - possible) - ways(n + m, hits))
+    seen = chances[a - possible[0]]
+    # Equal chances may differ in their last digits.
+    return min(1.0, float(chances[chances <= seen * (1 + 1e-7)].sum()))
+
+
 def compare_all(truth: Ints, answers: Sequence[Ints]) -> dict[tuple[int, int], float]:
     """Holm-corrected p of every pair (i, j), i < j, of `answers`, each (n,).
 

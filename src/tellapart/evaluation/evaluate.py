@@ -23,6 +23,7 @@ from tellapart.evaluation.intervals import (
     mean_loss_estimate,
     proportion,
 )
+from tellapart.evaluation.judgement import Verdict
 from tellapart.evaluation.metrics import Ints
 from tellapart.evaluation.mistakes import Mistake, find_mistakes
 from tellapart.evaluation.verdicts import VERDICTS
@@ -79,7 +80,8 @@ class Evaluation:
     n: pictures. level: chance that an interval holds the true value. metrics: by name, those of METRICS that are
     defined here. per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
     calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given.
-    notes: what is not defined here and why.
+    notes: what is not defined here and why. verdict: whether to use the run, and what
+    next; None where it is not judged.
 
     >>> evaluation = ta.evaluate("runs/pets", split="validation")
     >>> evaluation.n, [one.label for one in evaluation.per_class]
@@ -96,6 +98,7 @@ class Evaluation:
     calibration: Reliability
     verdicts: dict[str, VerdictMetrics]
     notes: tuple[str, ...] = ()
+    verdict: Verdict | None = None
 
     @property
     def accuracy(self) -> Estimate:
@@ -120,6 +123,7 @@ class Evaluation:
             "calibration": self.calibration.to_dict(),
             "verdicts": {name: found.to_dict() for name, found in self.verdicts.items()},
             "notes": list(self.notes),
+            "verdict": self.verdict and self.verdict.to_dict(),
         }
 
     @classmethod
@@ -137,6 +141,7 @@ class Evaluation:
                 calibration=Reliability.from_dict(values["calibration"]),
                 verdicts={name: VerdictMetrics.from_dict(found) for name, found in values["verdicts"].items()},
                 notes=tuple(values["notes"]),
+                verdict=Verdict.from_dict(values["verdict"]) if values.get("verdict") else None,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(

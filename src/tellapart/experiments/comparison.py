@@ -17,6 +17,8 @@ from tellapart.evaluation.compare import LEVEL, Comparison, compare, compare_all
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.runs.common import Common, CommonPicture, LeftOut, common_pictures
 from tellapart.runs.run import RunFolder
+from tellapart.words import percent
+from tellapart.words import points as points_of
 
 FEWEST_UNEVEN = 6  # pictures on which only one is right: with fewer the exact test shows nothing at 0.05
 
@@ -154,7 +156,7 @@ def share(value: float, n: int) -> str:
     >>> share(0.9625, 400), share(0.96254, 10_000)
     ('96.2 %', '96.25 %')
     """
-    return f"{100 * value:.{_decimals(n)}f} %"
+    return percent(value, _decimals(n))
 
 
 def points(estimate: Estimate, n: int) -> str:
@@ -251,7 +253,7 @@ def _reach(found: Comparison) -> str:
         digits = _decimals(found.n)
         text = (
             f"With {together:,} pictures on which only one is right, it takes a difference of "
-            f"{100 * found.smallest_difference:.{digits}f} points."
+            f"{points_of(found.smallest_difference, digits)}."
         )
     if found.pictures_needed is not None:
         text += f" If the true difference is as seen, about {found.pictures_needed:,} pictures would likely show it."

@@ -28,6 +28,7 @@ from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
 from tellapart.runs.common import common_pictures
 from tellapart.runs.run import RunFolder
+from tellapart.words import points as points_of
 
 AS_FAST = 1.25
 """Times of one picture that differ by no more than this factor count as equal."""
@@ -215,7 +216,7 @@ def _advice(found: LadderResult) -> str:
         difference = choice.against[taken.name].difference
         text += (
             f" {best.name} is the best on the {found.validation_n:,} validation pictures, by "
-            f"{100 * difference.value:.1f} points (95 % interval {100 * difference.low:+.1f} to "
+            f"{points_of(difference.value)} (95 % interval {100 * difference.low:+.1f} to "
             f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
         )
     elif not choice.against:

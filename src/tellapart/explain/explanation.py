@@ -26,6 +26,8 @@ from tellapart.files import replacing
 from tellapart.inference.predictor import Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
+from tellapart.words import percent
+from tellapart.words import probability as shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +70,7 @@ class Explanation:
         """For JSON."""
         return {
             "picture": self.picture,
+            "verdict": self.prediction.verdict or None,
             "named": self.prediction.label,
             "label": self.label,
             "probability": round(self.probability, 6),
@@ -171,19 +174,21 @@ def _words(
     said: Prediction, label: str, method: str, agreement: float | None, heat: NDArray[np.float32], covered: float
 ) -> tuple[str, ...]:
     probability = said.probabilities[label]
-    first = f"Named {said.label}, {_percent(said.probability)}."
+    first = f"Named {said.label}, {shown(said.probability)}."
+    if said.verdict == "unlike":
+        first = f"Unlike anything it was taught; of the classes {said.label} is the nearest, {shown(said.probability)}."
     if label != said.label:
-        first += f" Explained: {label}, {_percent(probability)}."
+        first += f" Explained: {label}, {shown(probability)}."
     if not heat.any():
         return first, f"No place of the picture speaks for {label}."
     words = [first, f"With the hottest tenth of the picture covered, the probability of {label} "]
-    if _percent(covered) == _percent(probability):
-        words[1] += f"stays at {_percent(probability)}."
+    if shown(covered) == shown(probability):
+        words[1] += f"stays at {shown(probability)}."
     else:
-        words[1] += f"{'falls' if covered < probability else 'rises'} to {_percent(covered)}."
+        words[1] += f"{'falls' if covered < probability else 'rises'} to {shown(covered)}."
     ranked = np.sort(heat, axis=None)[::-1].cumsum()
     area = (int(np.searchsorted(ranked, ranked[-1] / 2)) + 1) / heat.size
-    words.append(f"Half of the heat lies on {100 * area:.0f} % of the picture.")
+    words.append(f"Half of the heat lies on {percent(area, 0)} of the picture.")
     if method == "occlusion":
         words.append("The exported network does not tell its places: the heat is by occlusion.")
     elif agreement is None:
@@ -195,10 +200,6 @@ def _words(
     else:
         words.append(f"The network's own heat and occlusion do not agree ({agreement:.2f}): rather believe occlusion.")
     return tuple(words)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _heat_figure(
@@ -223,7 +224,7 @@ def _heat_figure(
     else:
         found = maker.heat(np.repeat(seen[None], len(own), axis=0), np.array(own))
         for number, heat in zip(own, found, strict=True):
-            title = f"speaks for {classes[number]}, {_percent(said.probabilities[classes[number]])}"
+            title = f"speaks for {classes[number]}, {shown(said.probabilities[classes[number]])}"
             panels.append((title, overlay(seen, heat)))
         panels.insert(2, occluded)
     return heat_figure(panels, words)

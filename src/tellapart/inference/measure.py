@@ -18,11 +18,15 @@ from tellapart.data.pixels import MAX_PIXELS
 from tellapart.data.sources import open_row
 from tellapart.errors import SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
+from tellapart.evaluation.evidence import evidence_of
+from tellapart.evaluation.judge import judged
 from tellapart.files import as_cell
 from tellapart.inference.predictor import Metadata, Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
+from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
 from tellapart.task import Task
+from tellapart.words import measured
 
 # Small: it runs beside a training library, whose memory is not free yet.
 BATCH = 8
@@ -80,11 +84,16 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
     return chosen
 
 
-def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:
+def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predictions:
+    """What was predicted of these images, in order, as arrays."""
     truth = np.array([task.index(p.label) for p in chosen.pictures])
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
-    paths, verdicts = [p.path for p in chosen.pictures], [p.verdict for p in predictions]
-    return evaluate(task, truth, rows, paths=paths, split=split, verdicts=verdicts)
+    return Predictions(tuple(p.path for p in chosen.pictures), truth, rows)
+
+
+def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:
+    said, verdicts = said_of(task, chosen, predictions), [p.verdict for p in predictions]
+    return evaluate(task, said.truth, said.probabilities, paths=said.paths, split=split, verdicts=verdicts)
 
 
 def without_leaks(
@@ -100,23 +109,30 @@ def without_leaks(
     return _compared(task, part, split, [predictions[row] for row in clean])
 
 
-def told_of_leaks(
+def with_verdict(
+    run: RunFolder,
     evaluation: Evaluation,
-    task: Task,
     catalog: Catalog,
     split: Split,
     predictions: list[Prediction],
     seen: Sequence[Picture],
+    *,
+    own: bool,
 ) -> Evaluation:
-    """The evaluation with a note on how many of its pictures have a copy among the seen ones, and on the others."""
-    leaking = leaks(catalog.split(split).pictures, seen)
-    if not leaking:
+    """The evaluation with a note on how many of its pictures have a copy among the seen ones, and on the others; and
+    with its verdict, where it is not of what was learned. own: whether the catalog is the run's."""
+    chosen = catalog.split(split)
+    leaking = leaks(chosen.pictures, seen)
+    clean = without_leaks(run.task, catalog, split, predictions, leaking)
+    if leaking:
+        others = "" if clean is None else f"; the accuracy on the other {clean.n:,} is {measured(clean.accuracy)}"
+        whose = "have a copy among those that the run learned or was chosen by"
+        note = f"{len(leaking)} of the {evaluation.n} pictures {whose}{others}."
+        evaluation = replace(evaluation, notes=(*evaluation.notes, note))
+    if own and split == "train":
         return evaluation
-    clean = without_leaks(task, catalog, split, predictions, leaking)
-    others = "" if clean is None else f"; the accuracy on the other {clean.n} is {clean.accuracy}"
-    whose = "have a copy among those that the run learned or was chosen by"
-    note = f"{len(leaking)} of the {evaluation.n} pictures {whose}{others}."
-    return replace(evaluation, notes=(*evaluation.notes, note))
+    said = said_of(run.task, chosen, predictions)
+    return judged(evidence_of(run, run.record, evaluation, said, own=own, clean=clean))
 
 
 def write_predictions(run: RunFolder, catalog: Catalog, predictions: list[Prediction]) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 from tellapart.evaluation.calibration import Reliability
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.intervals import Estimate, proportion
+from tellapart.evaluation.judge import meaning
 from tellapart.evaluation.verdicts import Thresholds, coverage
 from tellapart.report.charts import Axis, Chart, nice_axis
-from tellapart.report.predictions import Predictions
-from tellapart.report.words import NARROW, between, counted, percent
+from tellapart.runs.predictions import Predictions
+from tellapart.words import between, counted, percent, probability
 
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _MOST_POINTS = 160
@@ -33,7 +34,7 @@ _VERDICTS = {
 
 def reliability_chart(found: Reliability) -> Chart:
     """Accuracy against probability; a dot's size grows with its pictures, the line through the corner is the ideal."""
-    share = Axis(0, 1, [(tick / 4, f"{25 * tick} %") for tick in range(5)], "probability of the answer")
+    share = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "probability of the answer")
     chart = Chart("Reliability", share, Axis(0, 1, share.ticks, "share that is right"))
     chart.line([(0, 0), (1, 1)], "muted")
     most = max(part.n for part in found.bins)
@@ -41,7 +42,7 @@ def reliability_chart(found: Reliability) -> Chart:
         chart.interval(part.confidence, part.accuracy.low, part.accuracy.high, "validation")
     for part in found.bins:
         tip = (
-            f"{counted(part.n, 'answer')} given with {percent(part.confidence)} on average: "
+            f"{counted(part.n, 'answer')} given with {probability(part.confidence)} on average: "
             f"{percent(part.accuracy.value)} right ({between(part.accuracy)})"
         )
         chart.dot(part.confidence, part.accuracy.value, "validation", tip, radius=2.5 + 4 * (part.n / most) ** 0.5)
@@ -57,8 +58,8 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
     points = [(float(shares[i]), proportion(round(accuracies[i] * (i + 1)), i + 1, level)) for i in chosen]
     # Of the first few answers nothing is known: they must not set the scale.
     low = min(estimate.low for share, estimate in points if share >= _TOLD)
-    x = Axis(0, 1, [(tick / 4, f"{25 * tick} %") for tick in range(5)], "share of pictures that get an answer")
-    y = nice_axis(low, 1, lambda value: f"{100 * value:g} %", "share of the answers that is right")
+    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "share of pictures that get an answer")
+    y = nice_axis(low, 1, lambda value: percent(value, None), "share of the answers that is right")
     chart = Chart("Answering only the surest", x, y)
     chart.band([(s, e.low) for s, e in points], [(s, e.high) for s, e in points], "validation")
     chart.line([(s, e.value) for s, e in points], "validation")
@@ -66,7 +67,7 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
     if thresholds and answered:
         share, right = float(shares[answered - 1]), float(accuracies[answered - 1])
         chart.rule(share)
-        tip = f"from {percent(thresholds.sure)} on: {percent(share)} answered, {percent(right)} of them right"
+        tip = f"from {probability(thresholds.sure)} on: {percent(share)} answered, {percent(right)} of them right"
         chart.dot(share, right, "training", tip, "sure answers")
     return chart
 
@@ -91,24 +92,13 @@ def certainty(
     if predictions is not None:
         charts.append(coverage_chart(predictions, level, thresholds))
     return Certainty(
-        f"{meaning(found.calibration)[1]} Dots on the line would be perfect; bars are {100 * level:g}{NARROW}% "
+        f"{meaning(found.calibration)[1]} Dots on the line would be perfect; bars are {percent(level, None)} "
         "intervals.",
         tuple(charts),
         _verdict_rows(found),
         _target_rows(predictions, level) if predictions is not None else [],
         _notes(calibration, thresholds),
     )
-
-
-def meaning(found: Reliability) -> tuple[bool, str]:
-    """Whether probabilities can be taken at their word, and that in a sentence."""
-    off = f"Its probabilities are off by {100 * found.error:.1f} points on average"
-    if found.error <= found.by_chance:
-        return True, f"{off}, no more than chance explains on so many pictures."
-    n = sum(part.n for part in found.bins)
-    surplus = sum(part.n * (part.confidence - part.accuracy.value) for part in found.bins) / n
-    way = "it is surer than it should be" if surplus > 0 else "it is right more often than it says"
-    return found.error <= 0.02, f"{off}, where chance explains {100 * found.by_chance:.1f}: {way}."
 
 
 def _verdict_rows(found: Evaluation) -> list[dict[str, str]]:
@@ -137,12 +127,12 @@ def _target_rows(found: Predictions, level: float) -> list[dict[str, str]]:
         if len(reached):
             last = int(reached[-1])
             right: Estimate = proportion(round(accuracies[last] * (last + 1)), last + 1, level)
-            share, least = percent(float(shares[last])), percent(float(confidences[last]))
+            share, least = percent(float(shares[last])), probability(float(confidences[last]))
             if rows and rows[-1]["share"] == share:
                 rows.pop()  # the higher target is reached at no further cost
-            rows.append({"target": percent(target), "share": share, "least": least, "between": between(right)})
+            rows.append({"target": percent(target, None), "share": share, "least": least, "between": between(right)})
         else:
-            rows.append({"target": percent(target), "share": "none", "least": "", "between": ""})
+            rows.append({"target": percent(target, None), "share": "none", "least": "", "between": ""})
             break
     return rows
 
@@ -159,12 +149,12 @@ def _notes(calibration: Mapping[str, Any] | None, thresholds: Thresholds | None)
     ]
     if thresholds.sure <= 1:
         notes.append(
-            f"An answer is sure from {percent(thresholds.sure)} on, chosen on the validation split so that "
-            f"{percent(thresholds.target)} of the sure answers should be right."
+            f"An answer is sure from {probability(thresholds.sure)} on, chosen on the validation split so that "
+            f"{percent(thresholds.target, None)} of the sure answers should be right."
         )
     else:
         notes.append(
-            f"No threshold reached {percent(thresholds.target)} right answers on the validation split: no answer is "
-            "called sure."
+            f"No threshold reached {percent(thresholds.target, None)} right answers on the validation split: no answer "
+            "is called sure."
         )
     return notes

@@ -22,6 +22,7 @@ from tellapart.report.figures import inline_svg
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.runs.common import CommonPicture
 from tellapart.task import ImageSpec
+from tellapart.words import between, probability
 
 PICTURES = 24
 THUMBNAIL_SIDE = 176
@@ -101,7 +102,7 @@ def _runs(found: RunsComparison) -> list[dict[str, Any]]:
                 "colour": colour(index),
                 "accuracy": accuracy,
                 "value": share(accuracy.value, found.n),
-                "between": f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}",
+                "between": between(accuracy),
                 "difference": pair and pair.comparison.difference,
                 "points": points(pair.comparison.difference, found.n) if pair else "",
                 "alone": "" if two else "the best",
@@ -133,7 +134,7 @@ def _pictures(found: RunsComparison, shown: tuple[CommonPicture, ...]) -> list[d
                     "colour": colour(index),
                     "label": answer.label,
                     "wrong": answer.label != picture.truth,
-                    "sure": f"{100 * answer.probability:.0f}\N{NO-BREAK SPACE}%",
+                    "sure": probability(answer.probability),
                 }
                 for index, (name, answer) in enumerate(zip(found.names, picture.answers, strict=True))
                 if few or answer.label != picture.truth

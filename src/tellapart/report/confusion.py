@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.report.album import Album, Thumbnail
-from tellapart.report.predictions import Predictions
-from tellapart.report.words import counted, percent
+from tellapart.runs.predictions import Predictions
+from tellapart.words import counted, percent, probability
 
 MOST_TABLE_CLASSES = 20
 MOST_PAIRS = 24
@@ -95,7 +95,7 @@ def with_pictures(cells: Sequence[Cell], predictions: Predictions, album: Album)
     confidence = predictions.confidence
     shown: dict[tuple[int, int], list[tuple[Thumbnail, str]]] = {place: [] for place in behind}
     for (place, row), thumbnail in zip(turns, taken, strict=False):
-        shown[place].append((thumbnail, percent(float(confidence[row]))))
+        shown[place].append((thumbnail, probability(float(confidence[row]))))
     return [
         Cell(
             **{name: getattr(cell, name) for name in ("truth", "named", "count", "share", "shade", "kind")},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tellapart.report.figures import INK, MUTED, PAPER, RULE
+from tellapart.words import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +94,7 @@ def _finish(axes: Axes, title: str, curves: Sequence[Curve]) -> None:
 
     axes.set_title(title, loc="left", fontsize=11, color=INK, pad=8)
     if title.endswith("accuracy"):
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value, None)))
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -_MARGIN), min(high, 1 + _MARGIN))  # a grid line at 102 % would mean nothing
     else:

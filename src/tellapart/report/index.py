@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tellapart.evaluation.intervals import Estimate
 from tellapart.files import write_text
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.runs.run import RunFolder
 from tellapart.runs.summary import RunSummary
+from tellapart.words import between, percent
 
 COLUMNS = (
     ("run", "text"),
@@ -48,8 +50,8 @@ def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
     return {
         **row.to_dict(),
         "report": quote(os.fsencode(report.relative_to(folder).as_posix())) if report.exists() else "",
-        "value": f"{100 * accuracy['value']:.1f} %" if accuracy else "",
-        "between": f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}" if accuracy else "",
+        "value": percent(accuracy["value"]) if accuracy else "",
+        "between": between(Estimate.from_dict(accuracy)) if accuracy else "",
         "judged": f"{row.pictures:,} {row.split}" if row.pictures else "",
         "data": Path(row.data).name or row.data,
         "duration": f"{row.time:,.0f} s",

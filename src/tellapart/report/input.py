@@ -13,7 +13,8 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation
-from tellapart.report.predictions import Predictions
+from tellapart.evaluation.judgement import Verdict
+from tellapart.runs.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class ReportInput:
     are. network: the summary of the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n
     labels. predictions: of the pictures of `evaluation`. clean: the evaluation without the test pictures that training
     has seen. calibration: as run.json holds it. heat: paths and the name of a class for each to pictures with what
-    speaks for that class laid over, None for one that cannot be read. interrupted: what to do about a run that was
-    stopped early.
+    speaks for that class laid over, None for one that cannot be read. verdict: of the run. kept: which
+    weights it ended with.
     """
 
     title: str
@@ -42,10 +43,11 @@ class ReportInput:
     findings: Sequence[Finding]
     network: str
     onnx_check: Mapping[str, Any]
+    verdict: Verdict
+    kept: str
     notes: Sequence[str] = ()
     batch: tuple[NDArray[np.uint8], Sequence[str]] | None = None
     predictions: Predictions | None = None
     clean: Evaluation | None = None
     calibration: Mapping[str, Any] | None = None
     heat: Callable[[Sequence[str], Sequence[str]], Sequence[NDArray[np.uint8] | None]] | None = None
-    interrupted: str = ""

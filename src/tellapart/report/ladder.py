@@ -11,6 +11,7 @@ from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import p_text, points, share
 from tellapart.experiments.standings import AS_FAST, LadderResult, Standing
 from tellapart.report.page import floor_tenth, render_page
+from tellapart.words import between
 
 STATUSES = {"done": "", "time up": "time was up", "not reached": "not reached", "failed": "failed"}
 
@@ -77,7 +78,7 @@ def _rung(found: LadderResult, each: Standing) -> dict[str, Any]:
         "report": quote(os.fsencode(report.relative_to(found.ladder.path).as_posix())) if report.exists() else "",
         "accuracy": each.accuracy,
         "value": share(each.accuracy.value, found.n) if each.accuracy else "",
-        "between": f"{100 * each.accuracy.low:.1f} to {100 * each.accuracy.high:.1f}" if each.accuracy else "",
+        "between": between(each.accuracy) if each.accuracy else "",
         "validation": share(each.validation.value, found.validation_n) if each.validation else "",
         "below": points(against.difference, found.validation_n) if against else "",
         "below_difference": against and against.difference,

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tellapart.report.charts import Axis, Chart, nice_axis
-from tellapart.report.words import percent
 from tellapart.runs.run import unit_of
+from tellapart.words import percent
 
 Quantity = Literal["accuracy", "loss"]
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -26,7 +26,7 @@ def learning_chart(history: Sequence[Mapping[str, Any]], quantity: Quantity, bes
         row[key] for row in history for key in (quantity, f"val_{quantity}") if key in row and math.isfinite(row[key])
     ] or [0.0, 1.0]
     if quantity == "accuracy":
-        y = nice_axis(min(values), max(values), lambda value: f"{100 * value:g} %")
+        y = nice_axis(min(values), max(values), lambda value: percent(value, None))
     else:
         y = nice_axis(0, max(values), lambda value: f"{value:g}")
     chart = Chart(quantity.capitalize(), _strengths(history) if linear else _epochs(history), y)

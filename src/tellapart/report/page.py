@@ -5,10 +5,14 @@ Read by: report, index, comparison. The two small pages extend page.html.jinja, 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from tellapart.report.words import between, counted, percent
+from tellapart.words import between, counted, percent, probability
+
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+_SPACED_PERCENT = re.compile(r"(\d) %")
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -25,9 +29,12 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     pages.filters.update(percent=percent, between=between, counted=counted, breakable=_breakable)
+    pages.filters["probability"] = probability
     pages.filters["thousands"] = lambda count: f"{count:,}"
     pages.globals["place"] = place
     text = pages.get_template(template).render(version=__version__, **values)
+    # Where a line of a page ends, a figure and its sign stay together.
+    text = _SPACED_PERCENT.sub(f"\\1{NARROW}%", text)
     # A file name that is not UTF-8 is held with lone surrogates, which no file can store.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

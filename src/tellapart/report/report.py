@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from tellapart.data.catalog import SPLITS
 from tellapart.evaluation.evaluate import Evaluation
+from tellapart.evaluation.overfitting import learning
+from tellapart.evaluation.suspects import find_suspects
 from tellapart.report.album import Album, Thumbnail
 from tellapart.report.certainty import certainty
 from tellapart.report.confusion import (
@@ -28,12 +30,9 @@ from tellapart.report.confusion import (
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.origin import origin
-from tellapart.report.overfitting import learning
 from tellapart.report.page import render_page
-from tellapart.report.suspects import find_suspects
-from tellapart.report.verdict import judge
-from tellapart.report.words import between, counted, duration, percent
 from tellapart.runs.run import unit_of
+from tellapart.words import between, counted, duration, percent, probability
 
 MISTAKE_SIDE = 184  # pixels
 MOST_MISTAKES = 18
@@ -81,15 +80,14 @@ def render(report: ReportInput) -> str:
 
 def _verdict(report: ReportInput) -> dict[str, Any]:
     found = report.evaluation
-    learned = learning(report.history, report.config.train.monitor, report.best_epoch)
     image = report.config.image
     size = [f"pictures of {image.height} × {image.width} pixels"] if image.height and image.width else []
     return {
         "title": report.title,
         "subtitle": ", ".join([report.config.model.name, *size]),
         "accuracy": found.accuracy,
-        "verdict": judge(found, report.findings, learned, report.clean, report.interrupted),
-        "level": percent(found.level).replace(".0", ""),
+        "verdict": report.verdict,
+        "level": percent(found.level, None),
         "n": counted(found.n, "picture"),
         "split": found.split,
         "figures": _figure_rows(found, report.catalog.task.classes),
@@ -166,7 +164,7 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
             batch += [thumbnail] if thumbnail else []
     return {
         "training": f"{counted(len(history), unit)} in {duration(seconds)}, {speed:,.0f} pictures a second. "
-        f"Kept: {unit} {best}.",
+        f"{report.kept}",
         "learning": learning(history, report.config.train.monitor, best).sentence,
         "curves": curves,
         "batch": batch,
@@ -263,9 +261,9 @@ def _suspects(report: ReportInput, album: Album) -> dict[str, Any]:
             {
                 "thumbnail": thumbnail,
                 "label": classes[suspect.label],
-                "given": percent(suspect.given),
+                "given": probability(suspect.given),
                 "suggested": classes[suspect.suggested],
-                "wanted": percent(suspect.wanted),
+                "wanted": probability(suspect.wanted),
             }
             for suspect, thumbnail in zip(chosen, thumbnails, strict=False)
         ],

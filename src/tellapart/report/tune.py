@@ -14,7 +14,7 @@ from tellapart.experiments.tuned import Gap, TuneResult
 from tellapart.files import read_text
 from tellapart.report.charts import Chart, nice_axis
 from tellapart.report.page import floor_tenth, render_page
-from tellapart.report.words import duration
+from tellapart.words import duration
 
 WORDS = {"done": "", "pruned": "ended early", "failed": "failed", "unfinished": "time was up"}
 

@@ -15,7 +15,9 @@ from tellapart.data.batches import Batches, Pictures, catalogued, labels_of
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.errors import ExportError, PictureError, RunError, TellapartError
-from tellapart.evaluation.evaluate import Evaluation
+from tellapart.evaluation.evidence import evaluations_of, predictions_of
+from tellapart.evaluation.judge import verdict_of
+from tellapart.evaluation.overfitting import kept
 from tellapart.evaluation.verdicts import Thresholds
 from tellapart.explain.heat import HeatMaker, overlay
 from tellapart.inference.predictor import Predictor
@@ -25,13 +27,10 @@ from tellapart.report.charts import standalone
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
-from tellapart.report.overfitting import learning
-from tellapart.report.predictions import Predictions, read_predictions
 from tellapart.report.report import render
-from tellapart.report.verdict import Verdict, judge
-from tellapart.report.words import listed
-from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
+from tellapart.runs.run import RunFolder
 from tellapart.task import ImageSpec
+from tellapart.words import listed
 
 BATCH_PICTURES = 16
 
@@ -60,13 +59,8 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
 
 def _input(run: RunFolder) -> ReportInput:
     """What the report is made of, from the files of the run."""
-    metrics = run.metrics
-    if not metrics:
-        run.require(run.metrics_file, "evaluation")
-        raise RunError(f"{run.metrics_file} holds no evaluation. Evaluate the run again.")
+    evaluation, clean = evaluations_of(run)
     record, config, catalog = run.record, run.config, run.catalog
-    split = next(name for name in metrics if not name.endswith(CLEAN_PART))
-    evaluation = _evaluation(run, metrics[split])
     batch = _training_batch(run, catalog)
     heat, no_heat = _heat(run, catalog)
     return ReportInput(
@@ -85,56 +79,23 @@ def _input(run: RunFolder) -> ReportInput:
             "largest difference in probability": f"{record['onnx_difference']:.1e}",
             "pictures compared": record["verified_pictures"],
         },
-        notes=[*_notes(run, record, batch is not None), *no_heat],
+        notes=[*_notes(record, batch is not None), *no_heat],
         batch=batch,
-        predictions=_predictions(run, catalog, evaluation),
-        clean=_evaluation(run, metrics[split + CLEAN_PART]) if split + CLEAN_PART in metrics else None,
+        predictions=predictions_of(run, evaluation),
+        clean=clean,
         calibration=record.get("calibration"),
         heat=heat,
-        interrupted=_interrupted(run, record),
+        verdict=verdict_of(run),
+        kept=kept(run.history, record),
     )
-
-
-def verdict_of(run: RunFolder) -> Verdict:
-    """Whether to rely on the figures of a finished run, as its report says it. Raises RunError as `write_report`."""
-    metrics, record = run.metrics, run.record
-    split = next(name for name in metrics if not name.endswith(CLEAN_PART))
-    clean = _evaluation(run, metrics[split + CLEAN_PART]) if split + CLEAN_PART in metrics else None
-    learned = learning(run.history, run.config.train.monitor, record["best_epoch"])
-    return judge(_evaluation(run, metrics[split]), run.catalog.findings, learned, clean, _interrupted(run, record))
-
-
-def _interrupted(run: RunFolder, record: dict[str, Any]) -> str:
-    """What to do about a run that was stopped early, or nothing."""
-    if record["status"] != "interrupted":
-        return ""
-    return f"{record['stopped'].capitalize()}. Go on with: tellapart train --resume {run.path}"
 
 
 def _title(classes: Sequence[str]) -> str:
     return f"Telling apart {listed(classes)}"
 
 
-def _evaluation(run: RunFolder, values: dict[str, Any]) -> Evaluation:
-    try:
-        return Evaluation.from_dict(values)
-    except ValueError as error:
-        raise RunError(
-            f"{run.metrics_file} was written by another version of tellapart, or is damaged ({error}). "
-            "Train the run again."
-        ) from None
-
-
-def _predictions(run: RunFolder, catalog: Catalog, evaluation: Evaluation) -> Predictions | None:
-    """None where they are not of the pictures that were evaluated."""
-    found = read_predictions(run.predictions_file, catalog.task.classes)
-    return found if found is not None and len(found.paths) == evaluation.n else None
-
-
-def _notes(run: RunFolder, record: dict[str, Any], has_batch: bool) -> list[str]:
-    stopped = record["stopped"]
-    notes = [f"{stopped[0].upper()}{stopped[1:]}; {unit_of(run.history)} {record['best_epoch']} is kept."]
-    notes += [text[0].upper() + text[1:] + "." for text in record["decided"]]
+def _notes(record: dict[str, Any], has_batch: bool) -> list[str]:
+    notes = [text[0].upper() + text[1:] + "." for text in record["decided"]]
     if not has_batch:
         notes.append("The training pictures could not be read any more, so no batch is shown.")
     return notes

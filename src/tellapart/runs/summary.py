@@ -30,7 +30,8 @@ class RunSummary:
     """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the pictures lay.
 
     time: seconds of training. split, pictures, accuracy: what the run was judged on and reached there; accuracy has
-    value, low and high, in 0..1. None where the run is not that far.
+    value, low and high, in 0..1. use: whether the run may be used, by its verdict: alone, with a person, or not yet;
+    verdict: that in a sentence. None where the run is not that far.
     """
 
     run: str
@@ -45,6 +46,8 @@ class RunSummary:
     split: str | None
     pictures: int | None
     accuracy: dict[str, float] | None
+    use: str | None = None
+    verdict: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,6 +71,7 @@ def summarize(run: RunFolder) -> RunSummary:
     record, history = run.record, run.history
     split, values = next(iter(run.metrics.items()), (None, None))
     try:
+        verdict = (values and values.get("verdict")) or {}
         return RunSummary(
             run=str(run.path),
             name=run.path.resolve().name,
@@ -81,8 +85,10 @@ def summarize(run: RunFolder) -> RunSummary:
             split=split,
             pictures=int(values["n"]) if values else None,
             accuracy=_accuracy(values["accuracy"]) if values else None,
+            use=str(verdict["use"]) if verdict else None,
+            verdict=str(verdict["conclusion"]) if verdict else None,
         )
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"The figures of {run.path} are damaged or not from tellapart ({error!r}).") from None
 
 

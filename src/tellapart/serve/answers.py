@@ -33,10 +33,10 @@ class PredictedPicture(BaseModel):
     """What the run says of one picture. Where it could not be read: `name` and `error` alone."""
 
     name: str = Field(description="As it was sent.")
-    label: str = Field("", description="The likeliest class.")
+    verdict: str | None = Field(None, description="sure, unsure, or unlike what was taught; none: it cannot be told.")
+    label: str = Field("", description="The likeliest class; of an image that is unlike, merely the nearest.")
     probability: float = Field(0.0, description="Of the label, calibrated, 0 to 1.")
     probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
-    verdict: str | None = Field(None, description="sure, unsure, or unlike what was taught; none: it cannot be told.")
     distance: float | None = Field(None, description="From what was taught, 0 to 2; none: it cannot be told.")
     warning: str | None = Field(None, description="What is damaged in the picture, though it could be read.")
     heat: HeatMap | None = Field(None, description="With explain=1.")
@@ -81,10 +81,10 @@ def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
         return {"name": prediction.path, "error": prediction.error}
     found: dict[str, Any] = {
         "name": prediction.path,
+        "verdict": prediction.verdict or None,
         "label": prediction.label,
         "probability": round(prediction.probability, DIGITS),
         "probabilities": {label: round(value, DIGITS) for label, value in prediction.probabilities.items()},
-        "verdict": prediction.verdict or None,
         "distance": None if isnan(prediction.distance) else round(prediction.distance, DIGITS),
         "warning": prediction.warning or None,
     }

@@ -26,6 +26,7 @@ from tellapart.runs.run import RunFolder
 from tellapart.task import Task
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.interruption import CtrlC
+from tellapart.words import percent
 
 if TYPE_CHECKING:
     import keras
@@ -121,7 +122,7 @@ class Epochs:
                 if not np.isfinite(training["loss"]):
                     raise FloatingPointError(f"The loss became not-a-number in epoch {epoch + offset}, step {step}.")
                 self.ctrl_c.check()
-                figures = "  ".join(f"{name} {value:.3f}" for name, value in training.items())
+                figures = "  ".join(_figure(name, value) for name, value in training.items())
                 pace = learned / (time.perf_counter() - started)
                 self.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
         with closing(self._steps(self.validation, 0, learn=False)) as steps:
@@ -208,12 +209,16 @@ def is_better(row: Row, other: Row, monitor: str) -> bool:
 
 def words(row: Row, epochs: int, best: int) -> str:
     """A row of history as a line, with how long the rest of the epochs may take: patience often ends them earlier."""
-    figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
+    figures = "  ".join(_figure(name, row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
     mark = "  best" if row["epoch"] == best else ""
     pace = f"{row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s"
     minutes = row["seconds"] * (epochs - row["epoch"]) / 60
     left = f"  at most {minutes:.0f} min more" if minutes >= 1 else ""
     return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}{left}"
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{name} {percent(value) if name.endswith('accuracy') else f'{value:.4f}'}"
 
 
 def enough(history: list[Row], monitor: str, patience: int) -> str:

@@ -17,13 +17,16 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.duplicates import leaks, seen_before
 from tellapart.evaluation.calibration import reliability, sharpened
+from tellapart.evaluation.evidence import evidence_of
+from tellapart.evaluation.judge import judged
+from tellapart.evaluation.overfitting import kept
 from tellapart.inference.export import export_onnx
-from tellapart.inference.measure import measure, measure_rows, without_leaks, write_predictions
+from tellapart.inference.measure import measure, measure_rows, said_of, without_leaks, write_predictions
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.build import build, in_float32, summary
 from tellapart.models.transfer import head_of
 from tellapart.progress import Progress
-from tellapart.runs.run import CLEAN_PART, RunFolder, unit_of
+from tellapart.runs.run import CLEAN_PART, RunFolder
 from tellapart.training.epochs import Row, Watch
 from tellapart.training.head import Examples
 from tellapart.training.interruption import CtrlC
@@ -73,7 +76,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     if final.dtype_policy.name != "float32":
         final = in_float32(final, catalog.task, spec, state.config.model)
     trust = _trust(state, final, fitted)
-    progress.line(f"{fitted.stopped}; keeping {unit_of(run.history)} {fitted.best['epoch']}")
+    progress.line(kept(run.history, {"best_epoch": fitted.best["epoch"], "stopped": fitted.stopped}))
     progress.update("saving", 0, 2)
     with run.replacing(run.model_file) as neighbour:
         final.save(neighbour)
@@ -98,28 +101,29 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     else:
         # The base has seen these pictures.
         features = fitted.examples[split].features.astype(np.float32)
-        said = every_class(catalog.task, head_of(final).predict(features, verbose=0))
-        evaluation, predictions = measure_rows(metadata, catalog, split, said, trust.distances(features))
-    truth, rows = state.labels[split], np.array([list(found.probabilities.values()) for found in predictions])
-    before = reliability(truth, sharpened(rows, trust.temperature)).error
+        rows = every_class(catalog.task, head_of(final).predict(features, verbose=0))
+        evaluation, predictions = measure_rows(metadata, catalog, split, rows, trust.distances(features))
+    said = said_of(catalog.task, catalog.split(split), predictions)
+    before = reliability(said.truth, sharpened(said.probabilities, trust.temperature)).error
     leaking = leaks(catalog.split(split).pictures, seen_before(catalog.pictures, split))
     clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
+    interrupted = fitted.stopped.startswith("interrupted")
+    ended = {
+        "status": "interrupted" if interrupted else "done",
+        "stopped": fitted.stopped,
+        "best_epoch": fitted.best["epoch"],
+        "parameters": final.count_params(),
+        "calibration": trust.to_dict()
+        | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
+        "onnx_difference": difference,
+        "verified_pictures": len(pictures),
+        "network": summary(final),
+    }
+    evaluation = judged(evidence_of(run, run.record | ended, evaluation, said, clean=clean))
     run.write_metrics({split: evaluation.to_dict(), **clean_part})
     write_predictions(run, catalog, predictions)
-    interrupted = fitted.stopped.startswith("interrupted")
-    run.update(
-        status="interrupted" if interrupted else "done",
-        reported=False,
-        stopped=fitted.stopped,
-        best_epoch=fitted.best["epoch"],
-        parameters=final.count_params(),
-        calibration=trust.to_dict()
-        | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
-        onnx_difference=difference,
-        verified_pictures=len(pictures),
-        network=summary(final),
-    )
+    run.update(reported=False, **ended)
     if not interrupted:
         run.clear_checkpoints()
 

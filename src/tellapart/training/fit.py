@@ -44,6 +44,7 @@ from tellapart.training.features import (
 from tellapart.training.finish import Fitted, Fitting, finish
 from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
 from tellapart.training.interruption import TIME_UP, CtrlC
+from tellapart.words import measured
 
 if TYPE_CHECKING:
     import keras
@@ -340,7 +341,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) ->
         return
     note = (
         f"{REPEATS} times {FOLDS} stratified folds over the {len(rows)} training and validation pictures: "
-        f"accuracy {found}, 95 % interval"
+        f"accuracy {measured(found)}, 95 % interval"
     )
     run.update(folds=asdict(found) | {"n": len(rows)})
     _note(run, note)
@@ -373,7 +374,5 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     rows = run.history[len(before) :]
     best = best_row(rows, train.monitor) if rows else frozen.best
     if is_better(best, frozen.best, train.monitor) and best["val_accuracy"] >= frozen.best["val_accuracy"]:
-        _note(run, f"fine-tuning of {train.fine_tune} blocks was a gain on the validation split and is kept")
         return Fitted(model, best, stopped)
-    _note(run, "fine-tuning was no gain on the validation split: the frozen base with its head is kept")
     return replace(frozen, stopped=stopped)

@@ -20,6 +20,7 @@ from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.progress import Progress
 from tellapart.training.epochs import Row, best_row, enough, is_better
+from tellapart.words import percent
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -83,7 +84,7 @@ def fit_linear(
         history.append(row)
         heads.append(_unscaled(model, centre, spread))
         errors.append(float(judged[value].std() / np.sqrt(len(validation.labels))))
-        progress.update("fitting the head", epoch, len(STRENGTHS), f"val_accuracy {row['val_accuracy']:.3f}")
+        progress.update("fitting the head", epoch, len(STRENGTHS), f"val_accuracy {percent(row['val_accuracy'])}")
         if enough(history, train.monitor, train.patience):
             break
     progress.update("fitting the head", len(STRENGTHS), len(STRENGTHS))

@@ -3,7 +3,7 @@
 const AT_ONCE = 3;
 const TRIES = 8;
 const BARS = 5;
-const VERDICTS = { sure: "sure", unsure: "not sure", unlike: "unlike anything it was taught" };
+const VERDICTS = { sure: "sure", unsure: "not sure", unlike: "Unlike anything it was taught" };
 // Inferno, from dark to bright: rises in lightness evenly, and is told apart by eyes of every kind.
 const COLOURS = [[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]];
 
@@ -151,9 +151,12 @@ function show(entry, answer) {
     part(".failed").textContent = `Could not be predicted: ${answer.error}`;
     return;
   }
-  part(".label").textContent = answer.label;
-  part(".verdict").textContent = VERDICTS[answer.verdict] ?? "";
-  part(".verdict").classList.toggle(answer.verdict || "none", true);
+  // Of an image unlike any that was taught, the class says little: it does not head the card.
+  const unlike = answer.verdict === "unlike";
+  part(".label").textContent = unlike ? VERDICTS.unlike : answer.label;
+  part(".label").classList.toggle("unlike", unlike);
+  part(".verdict").textContent = unlike ? `nearest: ${answer.label}` : (VERDICTS[answer.verdict] ?? "");
+  part(".verdict").classList.toggle(unlike ? "none" : answer.verdict || "none", true);
   const sorted = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
   part(".bars").replaceChildren(...sorted.slice(0, BARS).map(([name, value]) => bar(name, value)));
   if (sorted.length > BARS) {
@@ -183,8 +186,8 @@ function bar(name, value) {
 
 /** Never says that something is certain, or impossible, because of rounding. */
 function percent(value) {
-  if (value > 0.999) return "> 99.9 %";
-  return value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`;
+  const figure = (100 * value).toFixed(1);
+  return { "100.0": "> 99.9 %", "0.0": "< 0.1 %" }[figure] ?? `${figure} %`;
 }
 
 /** Fetches the heat map once, when it is first looked for. */

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tellapart.report.overfitting import overfitting_sentence
+from tellapart.evaluation.overfitting import overfitting_sentence
 
 
 def rows(losses: list[float], validation: list[float], accuracy: list[float] | None = None) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Predictions -> the pictures whose label is likelier wrong than the network. Read by: report.
+"""Predictions -> the pictures whose label is likelier wrong than the network. Read by: evidence, report.
 
 The rule is confident learning's (Northcutt, Jiang and Chuang, JAIR 70 (2021) 1373): a picture counts as one of another
 class if it is given that class with at least the mean probability that pictures labelled so have.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tellapart.report.predictions import Predictions
+from tellapart.runs.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""predictions.csv -> what was said of every picture that was judged, as arrays. Read by: all of the report."""
+"""predictions.csv -> what was said of every picture that was judged, as arrays. Read by: evaluation, report."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """History -> one plain sentence: whether the network overfits, and from which epoch.
 
-Reads: rows of history.jsonl. Read by: report, command line.
+Reads: rows of history.jsonl. Read by: evidence, report, command line.
 
 The rule, on validation and training loss smoothed over three epochs:
 - the turn is the epoch of the lowest smoothed validation loss;
@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tellapart.runs.run import unit_of
 
 _FEWEST_EPOCHS = 4
 _RISE = 0.03
@@ -88,6 +90,26 @@ def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", ke
         )
     level = history[_level_from(smooth)]["epoch"]
     return Learning("level", f"It does not overfit: the validation loss stays level after epoch {level}.")
+
+
+def kept(history: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
+    """Which weights a run ended with, and why it ended, in one sentence. record: run.json.
+
+    >>> rows = [{"epoch": 1, "phase": "head", "regularization": 9}, {"epoch": 2, "phase": "fine-tune"}]
+    >>> kept(rows, {"best_epoch": 1, "stopped": "all epochs done"})
+    'Kept: fit 1 of 1, on the frozen base, as fine-tuning was no gain on the validation split; all epochs done.'
+    >>> kept(rows, {"best_epoch": 2, "stopped": "all epochs done"})
+    'Kept: epoch 2 of 2, fine-tuned, a gain on the validation split; all epochs done.'
+    """
+    best, head = record["best_epoch"], [row for row in history if row.get("phase") != "fine-tune"]
+    if len(head) == len(history):
+        which = f"{unit_of(head)} {best} of {len(head)}"
+    elif best > len(head):
+        which = f"epoch {best} of {len(history)}, fine-tuned, a gain on the validation split"
+    else:
+        frozen = "on the frozen base, as fine-tuning was no gain on the validation split"
+        which = f"{unit_of(head)} {best} of {len(head)}, {frozen}"
+    return f"Kept: {which}; {record['stopped']}."
 
 
 def _linear(history: Sequence[Mapping[str, Any]], monitor: str, epoch: int | None) -> str:

@@ -1,0 +1,34 @@
+"""What a command ends with: one table, which `--help` of each command and the reference show."""
+
+from __future__ import annotations
+
+DONE, NEEDS_PERSON, WRONG, STOPPED = 0, 1, 2, 130
+"""STOPPED: what Ctrl-C ended, as shells have it."""
+
+ALL = {DONE: "done", WRONG: "the request was wrong", STOPPED: "stopped by Ctrl-C"}
+
+OWN: dict[str, dict[int, str]] = {
+    "check": {NEEDS_PERSON: "something needs a person"},
+    "train": {
+        DONE: "a run was made",
+        NEEDS_PERSON: "with --strict, a run was made, and a finding needs a person or the verdict stops",
+        STOPPED: "stopped by Ctrl-C; --resume goes on",
+    },
+    "ladder": {STOPPED: "stopped by Ctrl-C; --resume goes on"},
+    "tune": {STOPPED: "stopped by Ctrl-C; --resume goes on"},
+    "predict": {NEEDS_PERSON: "an image could not be read, or was left out"},
+    "serve": {DONE: "stopped by Ctrl-C or SIGTERM, with what was begun finished"},
+}
+"""What is particular to a command."""
+
+
+def exit_codes(command: str) -> str:
+    """The sentence that ends the help of a command.
+
+    >>> exit_codes("check")
+    'Exit codes: 0 done; 1 something needs a person; 2 the request was wrong; 130 stopped by Ctrl-C.'
+    """
+    codes = ALL | OWN.get(command, {})
+    if command == "serve":
+        del codes[STOPPED]
+    return f"Exit codes: {'; '.join(f'{code} {codes[code]}' for code in sorted(codes))}."

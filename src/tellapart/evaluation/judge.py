@@ -1,0 +1,339 @@
+"""Evidence of a run -> Verdict: may I use this, for what, and what next.
+
+In: Evidence, plain values. Out: Verdict, the same words for terminal, report, page and JSON. The rules, in short:
+
+- **May it answer alone?** Where its sure answers are as right as was asked (train.sure_accuracy): the 95 % interval of
+  their accuracy reaches what was asked, and there are enough of them to say so. Otherwise a person looks at every
+  answer.
+- **Not yet** at all where the figure means nothing: guessing, a training that was stopped or broke off, so few test
+  images that anything may be true, copies of training images that make the test easy.
+- **Validation against test is told first**, where the difference is beyond chance (Fisher's exact test): the test
+  images are of another kind than those that the network and its thresholds were chosen on.
+- **A finding weighs as much as it can change**: of the test answers those whose images it names, and no others. What
+  can change less than the interval says anyway is told, and asks for nothing.
+- Points are sorted by their mark, the worst first; within a mark they stand in the order of POINTS.
+
+Rules, not taste: docs/trust.md says the same to those who read a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tellapart.data.findings import Finding
+from tellapart.errors import some
+from tellapart.evaluation.calibration import Reliability
+from tellapart.evaluation.evaluate import Evaluation
+from tellapart.evaluation.evidence import Evidence, evaluations_of, evidence_of, predictions_of
+from tellapart.evaluation.judgement import MARKS, Mark, Point, Use, Verdict
+from tellapart.evaluation.overfitting import State
+from tellapart.evaluation.steps import next_step
+from tellapart.runs.run import RunFolder
+from tellapart.words import between, counted, listed, measured, percent, points
+
+_WIDE, _VAGUE = 0.05, 0.25
+"""Width of the interval of accuracy: up to the first it says enough, beyond the second nothing."""
+_UNPROVEN = 0.05
+"""How far below the asked accuracy the interval of sure answers may reach: beyond that they are too few to tell."""
+_WORSE = 0.05
+"""A loss from validation to test that is surely larger than this stops; a smaller one asks for care."""
+_FAULTY = 0.1
+"""Share of the test answers that an error among the images can change, from which the figure says nothing."""
+_TOLD = 0.05
+"""Calibration error: where chance alone explains more, little can be told of probabilities."""
+_LONGEST_MEANING = 160
+
+
+def judge(found: Evidence) -> Verdict:
+    """The verdict on a run, or on what it says of other images."""
+    made = [point for rule in POINTS for point in rule(found)]
+    ordered = tuple(sorted(made, key=lambda point: -MARKS.index(point.mark)))
+    use = _use(found, ordered)
+    return Verdict(
+        use=use,
+        mark=ordered[0].mark,
+        headline=headline(found.evaluation, found.own),
+        conclusion=_conclusion(found.evaluation, use, ordered),
+        alone=_alone(found),
+        weakest=_weakest(found),
+        next=next_step(found),
+        points=ordered,
+    )
+
+
+def judged(found: Evidence) -> Evaluation:
+    """The evaluation with its verdict."""
+    return replace(found.evaluation, verdict=judge(found))
+
+
+def verdict_of(run: RunFolder) -> Verdict:
+    """As metrics.json holds it; made now of a run that a version without verdicts wrote. Raises RunError where there is
+    no evaluation."""
+    evaluation, clean = evaluations_of(run)
+    said = predictions_of(run, evaluation)
+    return evaluation.verdict or judge(evidence_of(run, run.record, evaluation, said, clean=clean))
+
+
+def headline(found: Evaluation, own: bool = True) -> str:
+    """How many were named right, with the interval, in one sentence."""
+    hits, n = round(found.accuracy.value * found.n), found.n
+    of = counted(n, f"{found.split} image" if own else "image")
+    unseen = " it had never seen" if found.split == "test" and own else ""
+    return (
+        f"Of {of}{unseen}, {hits:,} {'was' if hits == 1 else 'were'} named right: "
+        f"{percent(found.accuracy.value)} ({percent(found.level, None)} interval {between(found.accuracy)})."
+    )
+
+
+def _use(found: Evidence, made: Sequence[Point]) -> Use:
+    if any(point.blocks for point in made):
+        return "not yet"
+    return "alone" if _holds(found) else "with a person"
+
+
+def _holds(found: Evidence) -> bool:
+    """Whether sure answers are shown to be as right as was asked."""
+    sure, target = found.evaluation.verdicts.get("sure"), found.target
+    if sure is None or sure.accuracy is None or target is None:
+        return False
+    return sure.accuracy.high >= target and sure.accuracy.low >= target - _UNPROVEN
+
+
+def _conclusion(found: Evaluation, use: Use, made: Sequence[Point]) -> str:
+    def because(mark: Mark) -> str:
+        titles = [point.title[0].lower() + point.title[1:] for point in made if point.mark == mark]
+        return listed(titles)
+
+    if use == "not yet":
+        return f"Do not use it yet: {because('stop')}."
+    care = f" Mind: {because('care')}." if because("care") else ""
+    if use == "with a person":
+        why = because("stop")
+        return f"Use it only with a person who looks at every answer{': ' + why if why else ''}.{care}"
+    share = percent(found.verdicts["sure"].n / found.n)
+    return f"Use it: for images like these its sure answers, {share} of all, need no second look.{care}"
+
+
+def _alone(found: Evidence) -> str:
+    """How much it answers without a person, and how right it is there."""
+    sure = found.evaluation.verdicts.get("sure")
+    if sure is None or found.target is None:
+        return ""
+    if sure.accuracy is None:
+        return "It is sure of no answer: every one is for a person."
+    share = percent(sure.n / found.evaluation.n)
+    return (
+        f"Sure of {share} of the images; {measured(sure.accuracy)} of those answers are right, "
+        f"{percent(found.target, None)} was asked. The others are for a person."
+    )
+
+
+def _weakest(found: Evidence) -> str:
+    """The class that is recognised worst, and what it is taken for."""
+    row = found.weakest
+    if row is None or row.recall is None:
+        return f"Weakest: no class; none of {counted(found.evaluation.n, 'image')} was named wrong." * (
+            not found.evaluation.mistakes
+        )
+    place = next(i for i, other in enumerate(found.evaluation.per_class) if other is row)
+    counts = found.evaluation.confusion[place].copy()
+    counts[place] = 0
+    other = found.evaluation.per_class[int(counts.argmax())].label
+    return (
+        f"Weakest: {row.label}, {measured(row.recall)} of {counted(row.support, 'image')} named right; "
+        f"{counts.max():,} taken for {other}."
+    )
+
+
+def _interrupted(found: Evidence) -> Iterator[Point]:
+    if found.interrupted:
+        go_on = f"{found.interrupted.capitalize()}. Go on with: tellapart train --resume RUN"
+        yield Point("stop", "Training was interrupted", go_on, "training", blocks=True)
+
+
+def _shift(found: Evidence) -> Iterator[Point]:
+    if found.shift is None or found.validation is None:
+        return
+    these = "The test images" if found.own else "These images"
+    hits, n = found.validation
+    away = f"{points(found.shift.value)} (95 % interval {100 * abs(found.shift.high):.1f} to "
+    if found.shift.value > 0:
+        away = f"{points(found.shift.value)} (95 % interval {100 * found.shift.low:.1f} to "
+    far = max(abs(found.shift.low), abs(found.shift.high))
+    figures = (
+        f"Of the validation images {percent(hits / n)} are named right, of these "
+        f"{percent(found.evaluation.accuracy.value)}: {away}{100 * far:.1f}), which chance does not explain."
+    )
+    if found.shift.value > 0:
+        sentence = f"{figures} What is met in use may be harder."
+        yield Point("care", f"{these} are easier than the validation images", sentence, "figures")
+        return
+    # Where sure answers are right even so, they may be used.
+    mark: Mark = "stop" if found.shift.high <= -_WORSE and not _holds(found) else "care"
+    sentence = f"{figures} Thresholds and probabilities were chosen on the validation images, and hold for such alone."
+    yield Point(mark, f"{these} differ from those it was trained on", sentence, "figures")
+
+
+def _guessing(found: Evidence) -> Iterator[Point]:
+    evaluation = found.evaluation
+    largest = max(evaluation.per_class, key=lambda row: row.support)
+    share = largest.support / evaluation.n
+    if not found.own and share == 1:
+        return  # images of one class alone: always to name it is no yardstick
+    always = f"Always answering {largest.label} would be right for {percent(share)}."
+    if evaluation.accuracy.low > share:
+        yield Point("good", "Better than guessing", always, "figures")
+    else:
+        sentence = f"{always} It may have learned nothing."
+        yield Point("stop", "No better than guessing", sentence, "figures", blocks=True)
+
+
+def _sure(found: Evidence) -> Iterator[Point]:
+    """What was promised of sure answers against what came of it."""
+    sure, n = found.evaluation.verdicts.get("sure"), found.evaluation.n
+    if sure is None or found.target is None:
+        return
+    asked = f"{percent(found.target, None)} was asked"
+    if sure.accuracy is None:
+        yield Point("care", "Never sure", f"No answer reached the probability from which {asked}.", "certainty")
+        return
+    figures = f"Of {counted(sure.n, 'sure answer')} {measured(sure.accuracy)} are right; {asked}."
+    if sure.accuracy.high < found.target:
+        sentence = f"{figures} Do not let them pass without a look."
+        yield Point("stop", "Sure answers are wrong too often", sentence, "certainty")
+    elif sure.accuracy.low < found.target - _UNPROVEN:
+        yield Point("care", "Too few sure answers to trust them alone", figures, "certainty")
+    elif sure.n < n / 2:
+        sentence = f"{figures} They are {percent(sure.n / n)} of all; the others are for a person."
+        yield Point("care", "Often unsure", sentence, "certainty")
+    else:
+        yield Point("good", "Sure answers are as right as was asked", figures, "certainty")
+
+
+def _copies(found: Evidence) -> Iterator[Point]:
+    clean = found.clean
+    if clean is None or clean.n >= found.evaluation.n:
+        return
+    count = found.evaluation.n - clean.n
+    sentence = (
+        f"{counted(count, f'{found.split} image')} {'has' if count == 1 else 'have'} a copy among those that were "
+        f"learned from. Of the other images, {clean.n:,}, it names {measured(clean.accuracy)} right."
+    )
+    if found.flattered > 0:
+        title = "Copies of training images flatter the figure"
+        yield Point("stop", title, sentence, "pictures", blocks=True)
+    else:
+        yield Point("good", "Copies change little", sentence, "pictures")
+
+
+def _findings(found: Evidence) -> Iterator[Point]:
+    """The findings that a person should see, by the number of test answers that they can change."""
+    told = [finding for finding in found.findings if finding.needs_person]
+    if found.clean is not None:
+        # Measured, by the figures without them.
+        told = [finding for finding in told if "leaking" not in finding.kind]
+    if not found.own or not (told or found.clean is None):
+        return
+    if not told:
+        yield Point("good", "Nothing odd in the images", "No finding needs a person.", "pictures")
+        return
+    first = max(told, key=found.touched)
+    count, n = found.touched(first), found.evaluation.n
+    most = count / n
+    meaning = first.meaning if len(first.meaning) <= _LONGEST_MEANING else first.meaning[: _LONGEST_MEANING - 1] + "…"
+    more = f" And {counted(len(told) - 1, 'more finding')}, which can change no more." if told[1:] else ""
+    if not count:
+        sentence = f"{meaning} No {found.split} answer hangs on it.{more}"
+    else:
+        hang = f"{count:,} of {n:,} {found.split} answers {'hangs' if count == 1 else 'hang'} on it"
+        sentence = f"{meaning} {hang}: it can change the accuracy by {points(most)} at most.{more}"
+    yield _weighed(first, most, found, sentence)
+
+
+def _weighed(finding: Finding, most: float, found: Evidence, sentence: str) -> Point:
+    if most <= found.vagueness:
+        return Point("good", "Findings that change little", sentence, "pictures")
+    if finding.severity == "error" and most >= _FAULTY:
+        return Point("stop", "Faults in the images", sentence, "pictures", blocks=True)
+    return Point("care", "Findings that can change the figure", sentence, "pictures")
+
+
+def _precision(found: Evidence) -> Iterator[Point]:
+    accuracy, split = found.evaluation.accuracy, found.split
+    low, high = (round(1000 * (1 - limit)) for limit in (accuracy.high, accuracy.low))
+    expect = f"In use, expect {low} to {high} mistakes in 1,000 images like these."
+    width = accuracy.high - accuracy.low
+    if split != "test" and found.own:
+        sentence = f"These {split} images also chose what was kept, so expect somewhat less. {expect}"
+        yield Point("care", "No test split", sentence, "figures")
+    elif width <= _WIDE:
+        yield Point("good", "Enough test images", expect, "figures")
+    else:
+        more = f"{expect} Four times as many test images halve that range."
+        vague = width > _VAGUE
+        yield Point("stop" if vague else "care", "Few test images", more, "figures", blocks=vague)
+
+
+def _untested(found: Evidence) -> Iterator[Point]:
+    absent = [row.label for row in found.evaluation.per_class if not row.support]
+    if absent and found.own:
+        sentence = f"The {found.split} split has no image of {some(absent, 5)}: nothing is known of them."
+        yield Point("care", "Classes that were not tested", sentence, "classes")
+
+
+def _evenness(found: Evidence) -> Iterator[Point]:
+    row = found.weakest
+    if row is None or row.recall is None:
+        return
+    if row.recall.high < found.evaluation.accuracy.low:
+        yield Point("care", "Uneven classes", _weakest(found), "classes")
+    else:
+        chance = "By chance alone it could be as good as the rest."
+        yield Point("good", "Even classes", f"{_weakest(found)} {chance}", "classes")
+
+
+def _honesty(found: Evidence) -> Iterator[Point]:
+    honest, sentence = meaning(found.evaluation.calibration)
+    told = found.evaluation.calibration.by_chance <= _TOLD
+    title = "Honest probabilities" if told else "No sign of dishonest probabilities"
+    yield Point("good" if honest else "care", title if honest else "Misleading probabilities", sentence, "certainty")
+
+
+def meaning(found: Reliability) -> tuple[bool, str]:
+    """Whether probabilities can be taken at their word, and that in a sentence."""
+    off = f"Its probabilities are off by {points(found.error)} on average"
+    if found.error <= found.by_chance:
+        return True, f"{off}, no more than chance explains on so many images."
+    n = sum(part.n for part in found.bins)
+    surplus = float(np.sum([part.n * (part.confidence - part.accuracy.value) for part in found.bins])) / n
+    way = "it is surer than it should be" if surplus > 0 else "it is right more often than it says"
+    return found.error <= 0.02, f"{off}, where chance explains {100 * found.by_chance:.1f}: {way}."
+
+
+_LEARNING: dict[State, tuple[Mark, str]] = {
+    "unknown": ("good", "Short training"),
+    "broken": ("stop", "Training broke off"),
+    "overfits": ("good", "Kept before it overfits"),
+    "overfits-kept": ("care", "Kept while it overfits"),
+    "worse": ("care", "Unsteady training"),
+    "learning": ("care", "Still learning"),
+    "level": ("good", "No overfitting"),
+    "linear": ("good", "A linear head, fitted to convergence"),
+}
+
+
+def _learned(found: Evidence) -> Iterator[Point]:
+    if found.learning is None:
+        return
+    mark, title = _LEARNING[found.learning.state]
+    more = " More epochs may bring more." if found.learning.state == "learning" else ""
+    yield Point(mark, title, found.learning.sentence + more, "training", blocks=mark == "stop")
+
+
+POINTS: tuple[Callable[[Evidence], Iterator[Point]], ...] = (
+    _shift, _interrupted, _guessing, _sure, _copies, _findings, _precision, _untested, _evenness, _honesty, _learned,
+)  # fmt: skip
+"""What the verdict rests on; what matters more stands first."""

@@ -1,0 +1,103 @@
+"""Verdict: may this run be used, for what, and what to do next. Made by judge; kept in metrics.json; shown everywhere.
+
+What terminal, report, page and JSON show are these sentences as they stand; none of them makes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Mark = Literal["good", "care", "stop"]
+Use = Literal["alone", "with a person", "not yet"]
+MARKS: tuple[Mark, ...] = get_args(Mark)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing that the verdict rests on. section: the id of the part of the report that shows more. blocks: whether
+    the run is not to be used at all before that is mended."""
+
+    mark: Mark
+    title: str
+    sentence: str
+    section: str
+    blocks: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next. gain: the most that it can bring, as a share of the answers, 0..1. reason: what of the run's
+    figures says so."""
+
+    name: str
+    text: str
+    gain: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """use: `alone` where sure answers may pass without a look, `with a person` who looks at every answer, `not yet`.
+    mark: that of the worst point. headline: the accuracy. conclusion: what it may be used for. alone: how much it
+    answers alone, and how right it is there. weakest: the class and the confusion where it is weakest. next: the step
+    that can bring most. points: the worst first.
+    """
+
+    use: Use
+    mark: Mark
+    headline: str
+    conclusion: str
+    alone: str
+    weakest: str
+    next: Step
+    points: tuple[Point, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The verdict in short, from whether to use it to what to do next."""
+        step = f"Next: {self.next.text[0].lower()}{self.next.text[1:]} {self.next.reason}"
+        return tuple(line for line in (self.conclusion, self.alone, self.weakest, step) if line)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "points": [asdict(point) for point in self.points]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
+        """What `to_dict` gave. Raises LookupError, TypeError or ValueError for anything else."""
+        texts = {name: _text(values[name]) for name in ("headline", "conclusion", "alone", "weakest")}
+        if values["use"] not in get_args(Use):
+            raise ValueError(f"use is one of {', '.join(get_args(Use))}; given {values['use']!r}")
+        step = values["next"]
+        points = tuple(
+            Point(
+                _mark(row["mark"]),
+                _text(row["title"]),
+                _text(row["sentence"]),
+                _text(row["section"]),
+                bool(row["blocks"]),
+            )
+            for row in values["points"]
+        )
+        return cls(
+            use=values["use"],
+            mark=_mark(values["mark"]),
+            **texts,
+            next=Step(_text(step["name"]), _text(step["text"]), float(step["gain"]), _text(step["reason"])),
+            points=points,
+        )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, given {value!r}")
+    return value
+
+
+def _mark(value: Any) -> Mark:
+    for mark in MARKS:
+        if value == mark:
+            return mark
+    raise ValueError(f"mark is one of {', '.join(MARKS)}; given {value!r}")

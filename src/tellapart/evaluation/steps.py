@@ -1,0 +1,122 @@
+"""What a run's figures show -> the one step that can help most: CANDIDATES is the table of all.
+
+The answers that are wrong are split by where they come from, as in A. Ng, Machine Learning Yearning (2018), chapters 20
+to 41: what the network does not even name right in training (it cannot tell them apart: bias), what it names right
+there and not on new images of the same kind (it has seen too few: variance), what it names right on those and not on
+the test images (these are of another kind: mismatch), and labels that are wrong. Each part is the most that mending it
+can bring, and has the step that mends it. An interval is weighed likewise, by what the true figure may be lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tellapart.evaluation.evidence import Evidence
+from tellapart.evaluation.judgement import Step
+from tellapart.words import counted, percent, points
+
+
+def next_step(found: Evidence) -> Step:
+    """The candidate with the largest gain; of equal ones the first of the table, which costs less."""
+    steps = [step for candidate in CANDIDATES if (step := candidate(found)) is not None]
+    return max(steps, key=lambda step: step.gain)
+
+
+def resume(found: Evidence) -> Step | None:
+    """Nothing is known of a training before it has ended."""
+    if not found.interrupted:
+        return None
+    return Step("resume", "Go on with the training: tellapart train --resume RUN.", 1.0, "It was stopped early.")
+
+
+def copies(found: Evidence) -> Step | None:
+    """Without them the figure is known; the answers stay as they are."""
+    if found.flattered <= 0:
+        return None
+    reason = f"They flatter the accuracy by {points(found.flattered)}."
+    text = "Drop what stands in training and in test alike: tellapart check DATA --deep --write proposes it."
+    return Step("drop-copies", text, found.flattered, reason)
+
+
+def regroup(found: Evidence) -> Step | None:
+    """The test images are of other people, places or days than the validation images, which chose the thresholds."""
+    if found.shift is None or found.shift.high >= 0:
+        return None
+    text = (
+        f"Train and validate on images like those of the {found.split} split; where they are of other people, places "
+        "or sessions, group the images by these (a column `group` of a table)."
+    )
+    lost = -found.shift.value
+    return Step("regroup", text, lost, f"From validation to {found.split} it loses {points(lost)}.")
+
+
+def settle(found: Evidence) -> Step | None:
+    """A label against which the network is surer than of all else together; weighed by how much surer."""
+    if not found.suspects:
+        return None
+    gain = sum(max(0.0, 2 * wanted - 1) for wanted in found.suspects) / found.evaluation.n
+    many = len(found.suspects) > 1
+    text = (
+        f"Settle {counted(len(found.suspects), 'label')} that {'look' if many else 'looks'} wrong (Suspect labels in "
+        "the report; tellapart check DATA --deep finds those of training)."
+    )
+    return Step("settle-labels", text, gain, f"They can change {points(gain)} of the accuracy.")
+
+
+def begin_pretrained(found: Evidence) -> Step | None:
+    if found.backbone != "none":
+        return None
+    missed = found.bias + found.variance
+    text = "Begin from a pretrained backbone: --model auto."
+    return Step("pretrained-backbone", text, missed, f"Trained from nothing, it misses {points(missed)}.")
+
+
+def train_longer(found: Evidence) -> Step | None:
+    if found.learning is None or found.learning.state != "learning":
+        return None
+    return Step("more-epochs", "Train longer: more --epochs.", found.bias, "The validation loss was still falling.")
+
+
+def fine_tune(found: Evidence) -> Step | None:
+    if found.backbone != "frozen":
+        return None
+    text = "Let the top of the backbone learn too: --fine-tune 2."
+    return Step("fine-tune", text, found.bias, _unlearned(found))
+
+
+def larger(found: Evidence) -> Step | None:
+    if found.backbone == "none":
+        return None
+    text = "Try a larger backbone or larger images: tellapart models, --image-size."
+    return Step("larger-backbone", text, found.bias, _unlearned(found))
+
+
+def more_images(found: Evidence) -> Step | None:
+    weakest = found.weakest
+    first = f", first of {weakest.label}" if weakest is not None else ""
+    reason = f"It names {points(found.variance)} more right in training than on new images."
+    return Step("more-images", f"Train on more images{first}.", found.variance, reason)
+
+
+def more_test_images(found: Evidence) -> Step | None:
+    """Four times as many halve the interval."""
+    if found.split != "test" and found.own:
+        return Step("test-split", "Keep some images for a test split.", found.vagueness, "These chose what was kept.")
+    text = "Test on more images: four times as many halve the interval."
+    low = percent(found.evaluation.accuracy.low)
+    return Step("more-test-images", text, found.vagueness / 2, f"The true accuracy may be as low as {low}.")
+
+
+def ship(_: Evidence) -> Step | None:
+    return Step("use", "Use it: tellapart predict, serve or export.", 0.0, "No step stands out.")
+
+
+def _unlearned(found: Evidence) -> str:
+    return f"Of its own training images it names {percent(found.bias)} wrong."
+
+
+CANDIDATES: tuple[Callable[[Evidence], Step | None], ...] = (
+    resume, copies, regroup, settle, begin_pretrained, train_longer, fine_tune, larger, more_images, more_test_images,
+    ship,
+)  # fmt: skip
+"""The cheap ones first."""

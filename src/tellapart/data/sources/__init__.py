@@ -113,7 +113,7 @@ def read_source(
     if words := _UNREAD.get(path.suffix.lower()):
         raise SourceError(f"{data} is {words}")
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config, known, "is empty, or holds neither pictures nor tables")
+    source = _read_folder(folder, str(data), config, known)
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -174,9 +174,7 @@ def _looked_in(path: Path) -> str:
     return "" if path.is_absolute() else f" in {Path.cwd()}"
 
 
-def _read_folder(
-    folder: Path, name: str, config: DataConfig, known: tuple[str, ...], empty: str = "is empty"
-) -> Source:
+def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, ...]) -> Source:
     listing = replace(list_folder(folder, name), known=known)
     reasons = []
     for reader in READERS:
@@ -185,7 +183,7 @@ def _read_folder(
             return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name, known)
         reasons.append(f"  {reader.name:<14} {outcome}")
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
-        raise SourceError(f"{name} {empty}.\n{LAYOUTS}")
+        raise SourceError(f"{name} is empty.\n{LAYOUTS}")
     raise SourceError(
         f"{name} has no layout that is known. It holds {listing.describe()}. {listing.advice}".rstrip()
         + "\n"

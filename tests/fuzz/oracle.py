@@ -1,9 +1,9 @@
 """One input from a stranger -> whether what came of it is allowed: the verdict that every fuzz target shares.
 
 Allowed are an answer and the project's own errors. Not allowed are any other exception, and whatever a reader of files
-has no business with: writing outside the folder of the case, starting a process, looking a name up or connecting. Python
-tells of these through its audit hooks (PEP 578), so a library in between is seen as well. Time, memory and crashes of
-native code are watched from outside, by worker.py.
+has no business with: writing outside the folder of the case, starting a process, looking a name up or connecting.
+Python tells of these through its audit hooks (PEP 578), so a library in between is seen as well. Time, memory and
+crashes of native code are watched from outside, by worker.py.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _outside(path: Any, below: int = -1) -> bool:
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False  # a file descriptor, which was opened under our eyes
     named = os.fsdecode(path)
-    # The event of opening tells no descriptor: a relative path counts from the folder of the case, where the process is.
+    # The event of opening tells no descriptor: a relative path counts from the folder of the case, where we stand.
     whole = os.path.realpath(named if below < 0 else f"/proc/self/fd/{below}/{named}")
     inside = f"{whole}{os.sep}".startswith(f"{_Watch.folder}{os.sep}")
     return not (inside or whole == os.devnull or "__pycache__" in whole)

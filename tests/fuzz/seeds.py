@@ -52,7 +52,6 @@ _MODES: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "SPIDER": (("F", {}),),
     "ICNS": (("RGBA", {}),),
     "QOI": (("RGB", {}),),
-    "IM": (("RGB", {}),),
     "MSP": (("1", {}),),
     "XBM": (("1", {}),),
 }
@@ -103,7 +102,7 @@ def archives(_: Path | None = None) -> Mapping[str, bytes]:
     tabled = {"labels.csv": table, "x/0.png": _png(0), "x/1.png": _png(1)}
     packings = {"stored": 0, "deflated": 8, "bzip2": 12, "lzma": 14}
     made = {f"zip, {name}": _zip(members, packing) for name, packing in packings.items()}
-    made |= {f"tar {kind}": _tar(members, kind) for kind in ("", "gz", "bz2", "xz")}
+    made |= {f"tar {kind}".strip(): _tar(members, kind) for kind in ("", "gz", "bz2", "xz")}
     made["zip with a table"] = _zip(tabled, 8)
     made["zip in zips"] = _zip({"inside.zip": _zip({"train.tar.gz": _tar(members, "gz")}, 0)}, 8)
     made["zip with odd names"] = _zip({"a\\b/1.png": _png(0), "\u732b/1.png": _png(1), "__MACOSX/x": b""}, 8)
@@ -266,7 +265,9 @@ def requests(_: Path | None = None) -> Mapping[str, bytes]:
     for path in (b"/healthz", b"/readyz", b"/metrics", b"/v1/runs", b"/", b"/openapi.json"):
         made[f"get {path.decode()}"] = get % path
     made["several"] = get % b"/healthz" + get % b"/nothing"
-    chunked = b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = (
+        b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     made["in chunks"] = chunked + b"4\r\nabcd\r\n0\r\nX-Trailer: y\r\n\r\n"
     made["expecting"] = made["picture"].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 1)
     made["to be upgraded"] = (get % b"/").replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", 1)

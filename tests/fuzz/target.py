@@ -24,10 +24,10 @@ class Promise:
 
 @dataclass(frozen=True)
 class Target:
-    """seeds: inputs to begin with, by what they are; given a run that may be copied. run: takes one input in, in a folder
-    of its own, or raises. told: the exceptions that it may raise. guided: modules whose branches guide the search; none
-    is imported before. prepare: done once before the first input, given the run. promised: the most seconds and megabytes
-    that an input may take; None where SECURITY.md says that neither is promised. connects: it is a client itself."""
+    """seeds: inputs to begin with, by what they are, given a run. run: takes one input in, in a folder of its own, or
+    raises. told: the exceptions that it may raise. guided: modules whose branches guide the search; none is imported
+    before. prepare: done once before the first input, given the run. promised: the most seconds and megabytes that an
+    input may take; None where SECURITY.md promises neither. connects: it is a client itself."""
 
     name: str
     seeds: Callable[[Path], Mapping[str, bytes]]

@@ -32,20 +32,7 @@ def made() -> dict[str, Any]:
     command = ["environment", "--pyproject", "pyproject.toml", "--output-reproducible", "--spec-version", "1.6"]
     command += ["--output-format", "JSON", "--output-file", "-", sys.executable]
     said = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "cyclonedx_py",
-            *command,
-            "--output-format",
-            "JSON",
-            "--output-file",
-            "-",
-            sys.executable,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        check=True,
+        [sys.executable, "-m", "cyclonedx_py", *command], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     bill: dict[str, Any] = json.loads(said.stdout)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -12,14 +12,14 @@ from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.checks import find_all
-from tellapart.data.corrections import corrected, read_corrections
+from tellapart.data.corrections import Correction, corrected, read_corrections
 from tellapart.data.deep import Checked
 from tellapart.data.fetch import fetch as fetch_data
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
-from tellapart.data.splits import assign_splits
+from tellapart.data.splits import assign_splits, drawn_splits
 from tellapart.errors import SourceError
 from tellapart.progress import BY_HAND, Progress
 from tellapart.task import Task
@@ -93,7 +93,8 @@ def check(
     require_cleanlab()
     with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:
         catalog = catalog_of(source, config, cache, progress)
-        return look_into(catalog, config, cache, given=any(row.split for row in source.rows), progress=progress)
+        drawn = drawn_splits(row.split for row in source.rows)
+        return look_into(catalog, config, cache, drawn=drawn, corrected=_corrections_of(config), progress=progress)
 
 
 def source_of(data: Any, config: Config) -> Source:
@@ -101,8 +102,11 @@ def source_of(data: Any, config: Config) -> Source:
     source = read_source(data, config.data)
     if config.data.corrections is None:
         return source
-    path = Path(config.data.corrections)
-    return corrected(source, read_corrections(path), str(path))
+    return corrected(source, _corrections_of(config), config.data.corrections)
+
+
+def _corrections_of(config: Config) -> tuple[Correction, ...]:
+    return () if config.data.corrections is None else read_corrections(Path(config.data.corrections))
 
 
 def catalog_of(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:

@@ -79,7 +79,8 @@ def command(
         if write is not None:
             number = len(checked.corrections)
             look = "; look at each, remove those that are wrong" if number else ": nothing to relabel, drop or regroup"
-            show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{look}")
+            beside = f", beside the {len(checked.corrected)} of {corrections}" if corrections else ""
+            show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{beside}{look}")
         if write is not None and checked.corrections:
             given["corrections"] = write
         if given["corrections"] or not any(finding.severity == "error" for finding in catalog.findings):

@@ -15,6 +15,7 @@ from tellapart.data.checks import find_all
 from tellapart.data.corrections import Correction, corrected, read_corrections
 from tellapart.data.deep import Checked
 from tellapart.data.fetch import fetch as fetch_data
+from tellapart.data.groups import group_findings, grouped, method_of
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.listing import natural_key
@@ -99,6 +100,8 @@ def check(
 
 def source_of(data: Any, config: Config) -> Source:
     """The labelled pictures, with the corrections of the configuration."""
+    if config.data.group_by is not None:
+        method_of(config.data.group_by)  # what is wrong here is told before any picture is read
     source = read_source(data, config.data)
     if config.data.corrections is None:
         return source
@@ -116,13 +119,17 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
             f"None of the {len(pictures)} pictures of {source.root} can be decoded; the first: "
             f"{pictures[0].path} ({pictures[0].error})."
         )
+    pictures, told = grouped(pictures, config.data.group_by)
     split = assign_splits(
         pictures,
         seed=config.seed,
         test_fraction=config.data.test_fraction,
         validation_fraction=config.data.validation_fraction,
     )
-    return Catalog(source.root, task_of(pictures), split, find_all(split, source.findings), source.layout)
+    drawn = drawn_splits(row.split for row in source.rows)
+    about_groups = group_findings(split, drawn=drawn, asked=config.data.group_by is not None)
+    findings = find_all(split, [*source.findings, *told, *about_groups])
+    return Catalog(source.root, task_of(pictures), split, findings, source.layout)
 
 
 def task_of(pictures: Iterable[Picture]) -> Task:

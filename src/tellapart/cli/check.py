@@ -33,6 +33,7 @@ def command(
     label_column: options.LabelColumn = None,
     root: options.Root = None,
     corrections: options.Corrections = None,
+    group_by: options.GroupBy = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Say what pictures are there and what is wrong with them. No picture is changed.
@@ -40,11 +41,12 @@ def command(
     Exit code 1: something needs a person.
     """
     from tellapart.data.catalog import SPLITS
+    from tellapart.data.groups import SEEMING
     from tellapart.errors import ConfigError
 
     if write is not None and not deep:
         raise ConfigError("--write writes what --deep proposes: give both.")
-    given = options.data_options(label_pattern, path_column, label_column, root, corrections)
+    given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by)
     with display() as progress:
         checked = ta.check(data, deep=deep, config=ta.make_config(data=given), progress=progress)
     catalog = checked.catalog
@@ -83,6 +85,8 @@ def command(
             show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{beside}{look}")
         if write is not None and checked.corrections:
             given["corrections"] = write
+        seeming = (f.kind.removeprefix(SEEMING) for f in catalog.findings if f.kind.startswith(SEEMING))
+        given["group_by"] = group_by or next(seeming, None)
         if given["corrections"] or not any(finding.severity == "error" for finding in catalog.findings):
             show(f"next    tellapart train {_typed_again(data, given)}")
         else:

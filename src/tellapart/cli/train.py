@@ -43,6 +43,7 @@ def command(
     label_column: options.LabelColumn = None,
     root: options.Root = None,
     corrections: options.Corrections = None,
+    group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
@@ -53,7 +54,7 @@ def command(
     limit = options.parse_bytes(cache_limit)
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
-        options.resume_alone("run", *begun, settings, corrections)
+        options.resume_alone("run", *begun, settings, corrections, group_by)
         with display() as progress:
             run = ta.resume(resume, cache_limit=limit, progress=progress)
     elif data is None:
@@ -70,7 +71,7 @@ def command(
             epochs=epochs,
             seed=seed,
             track=track or (),
-            data=options.data_options(label_pattern, path_column, label_column, root, corrections),
+            data=options.data_options(label_pattern, path_column, label_column, root, corrections, group_by),
             settings=settings or (),
         )
         with display() as progress:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tellapart.data.catalog import SPLITS, Picture, Split
-from tellapart.data.duplicates import Pair, near_copies
-from tellapart.data.findings import Finding, Severity
+from tellapart.data.catalog import SPLITS, Picture
+from tellapart.data.findings import Finding
+from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
 
 FEW = 20
@@ -43,145 +43,6 @@ def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
             f"{_pictures(len(rows), 'cannot', 'cannot')} be decoded: {why}.",
             "Left out of training and evaluation; the files are untouched.",
         )
-
-
-def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    """The same bytes under several names: in one class, under two labels, in two splits."""
-    same: dict[str, list[Picture]] = defaultdict(list)
-    for p in pictures:
-        if not p.error:
-            same[p.digest].append(p)
-    sets = [rows for rows in same.values() if len(rows) > 1]
-    contradicting = [rows for rows in sets if len({p.label for p in rows}) > 1]
-    across = [rows for rows in sets if len({p.split for p in rows}) > 1]
-    plain = [rows for rows in sets if rows not in contradicting and rows not in across]
-    if contradicting:
-        yield Finding(
-            "contradicting-labels",
-            "error",
-            tuple(" = ".join(f"{p.path} [{p.label}]" for p in rows) for rows in contradicting),
-            f"{_pictures(len(contradicting), 'stands', 'stand')} under two labels, so one of each is wrong.",
-            "Kept, on one side of the split. Remove or move the wrong copy.",
-        )
-    yield from _leaks("leaking", across, " = ", "byte for byte")
-    if plain:
-        yield Finding(
-            "duplicate",
-            "note",
-            tuple(" = ".join(p.path for p in rows) for rows in plain),
-            f"{_pictures(len(plain), 'is', 'are')} there more than once, byte for byte.",
-            "Kept on one side of the split.",
-        )
-
-
-def near_duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    """Copies that were recompressed, resized, brightened or mirrored, as far as looks alone tell."""
-    yield from near_findings(near_copies(pictures))
-
-
-def near_findings(
-    pairs: Iterable[Pair], by_features: Collection[Pair] = (), drawn: Collection[str] = ()
-) -> Iterator[Finding]:
-    """What is to be said of pictures that look the same: under two labels, in two splits, or neither.
-
-    by_features: those of the pairs that fingerprints do not show. drawn: the splits that were drawn here, among which
-    fingerprints are never parted, and the others only until they are regrouped.
-    """
-    contradicting: list[str] = []
-    plain: list[str] = []
-    across: list[Pair] = []
-    separated: list[Pair] = []
-    hidden = 0
-    for pair in pairs:
-        one, other = pair
-        if one.label != other.label:
-            contradicting.append(f"{one.path} [{one.label}] ~ {other.path} [{other.label}]")
-        if one.split != other.split:
-            (separated if {one.split, other.split} <= set(drawn) else across).append(pair)
-        elif one.label == other.label:
-            plain.append(f"{one.path} ~ {other.path}")
-            hidden += pair in by_features
-    if contradicting:
-        yield Finding(
-            "near-contradicting-labels",
-            "warning",
-            tuple(contradicting),
-            f"{_pairs(len(contradicting))} under two labels, so one of each may be wrong.",
-            "Kept. Look at them, and relabel or drop the wrong one.",
-        )
-    yield from _leaks("near-leaking", across, " ~ ", "to the eye")
-    if separated:
-        yield Finding(
-            "near-separated",
-            "warning",
-            tuple(" ~ ".join(f"{p.path} [{p.split}]" for p in pair) for pair in separated),
-            f"{_pairs(len(separated))} by their features alone, and the split that is drawn here parts them: accuracy "
-            "is optimistic (leakage).",
-            "check --deep --write FILE groups them, and train --corrections FILE then keeps them together.",
-        )
-    if plain:
-        alone = f", {hidden} of them by their features alone" if hidden else ""
-        yield Finding(
-            "near-duplicate",
-            "note",
-            tuple(plain),
-            f"{_pairs(len(plain))} on one side of the split{alone}.",
-            "Kept there.",
-        )
-
-
-def _leaks(kind: str, copies: Sequence[Sequence[Picture]], sign: str, how: str) -> Iterator[Finding]:
-    """Of copies across splits: what leaks into test makes accuracy optimistic, what leaks into validation only the
-    choice of the model. Splits that are drawn here part no copies, so these were given."""
-    into: dict[bool, list[Sequence[Picture]]] = defaultdict(list)
-    for rows in copies:
-        into[any(p.split == "test" for p in rows)].append(rows)
-    kinds: tuple[tuple[str, Severity, list[Sequence[Picture]], str, str], ...] = (
-        (
-            kind,
-            "error",
-            into[True],
-            f"{_with_copies(into[True], 'test')}, {how}: test accuracy is optimistic (leakage).",
-            "Evaluation also reports the accuracy without them. ",
-        ),
-        (
-            f"{kind}-validation",
-            "warning",
-            into[False],
-            f"{_with_copies(into[False], 'validation')}, {how}: the choice of the model is optimistic (leakage), test "
-            "accuracy is not.",
-            "",
-        ),
-    )
-    for name, severity, found, meaning, also in kinds:
-        if found:
-            paths = tuple(sign.join(f"{p.path} [{p.split}]" for p in rows) for rows in found)
-            done = f"The given splits are kept. {also}Drop one of each: check --deep --write FILE proposes which."
-            yield Finding(name, severity, paths, meaning, done)
-
-
-def _with_copies(copies: Sequence[Sequence[Picture]], split: Split) -> str:
-    """How many images of a split have copies, and where."""
-    where: dict[str, str] = {}
-    for rows in copies:
-        place = "training" if any(p.split == "train" for p in rows) else "validation"
-        for p in rows:
-            if p.split == split and where.get(p.path) != "training":
-                where[p.path] = place
-    counts = Counter(where.values())
-    if len(counts) > 1:
-        places = " and ".join(f"in {name} ({count})" for name, count in counts.most_common())
-    else:
-        places = f"in {next(iter(counts), '')}"
-    return (
-        f"1 {split} image has a copy {places}"
-        if len(where) == 1
-        else f"{len(where)} {split} images have copies {places}"
-    )
-
-
-def _pairs(count: int) -> str:
-    return "1 pair looks the same" if count == 1 else f"{count} pairs look the same"
 
 
 def balance(pictures: Sequence[Picture]) -> Iterator[Finding]:

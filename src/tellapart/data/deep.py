@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.catalog import SPLITS, Catalog, Picture, Split
-from tellapart.data.checks import near_findings
 from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
 from tellapart.data.findings import Finding
 from tellapart.data.fingerprint import BITS, close_pairs, distances, unpacked
 from tellapart.data.labels import Suspect, held_out_probabilities, overlaps, suspect_labels
+from tellapart.data.leakage import near_findings
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
 from tellapart.data.quality import FAULTS, Fault, faults
 

@@ -22,6 +22,7 @@ from tellapart.config import ImageConfig
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
+from tellapart.data.exif import shot_of
 from tellapart.data.fingerprint import fingerprint
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Row, Source
@@ -133,7 +134,7 @@ def _decoded(
 
     def look(index: int) -> _Found:
         row = source.rows[index]
-        stamp, digest, decoded, error = None, "", pixels.Decoded(None, 0, 0, ""), ""
+        stamp, digest, shot, decoded, error = None, "", "", pixels.Decoded(None, 0, 0, ""), ""
         try:
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
@@ -146,6 +147,7 @@ def _decoded(
             else:
                 content = opened
             digest = content_digest(content)
+            shot = shot_of(content) if isinstance(content, bytes) else ""
             decoded = pixels.decode(content, spec, max_pixels=max_pixels, thumbnail=True)
         except PictureError as problem:
             error = str(problem)
@@ -157,7 +159,7 @@ def _decoded(
         looks = ""
         if decoded.thumbnail is not None and min(decoded.width, decoded.height) >= TINY:
             looks = fingerprint(decoded.thumbnail)
-        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks)
+        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, shot)
         return _Found(index, picture, stamp, decoded.pixels)
 
     yield from in_order(work, groups, ahead=2 * cores())
@@ -171,7 +173,7 @@ class _Memory:
         self._last = time.monotonic()
 
     def __enter__(self) -> _Memory:
-        path = cache_root() / "scan-2.sqlite"
+        path = cache_root() / "scan-3.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _open_memory(path)
@@ -199,11 +201,11 @@ class _Memory:
             if stamp is None or entry is None or entry[:3] != stamp[1:]:
                 pictures.append(None)
                 continue
-            digest, width, height, mode, error, looks = entry[3:]
+            digest, width, height, mode, error, looks, shot = entry[3:]
             if not error and width * height > max_pixels:
                 error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {max_pixels}"))
             size = (width, height, mode)
-            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks))
+            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, shot))
         return pictures
 
     def _known(self, names: list[bytes]) -> dict[bytes, tuple[Any, ...]]:
@@ -215,7 +217,7 @@ class _Memory:
             for start in range(0, len(names), QUERY):
                 some = names[start : start + QUERY]
                 marks = ",".join("?" * len(some))
-                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint"
+                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint, shot"
                 rows = self._connection.execute(f"SELECT {columns} FROM pictures WHERE path IN ({marks})", some)
                 known.update((row[0], row[1:]) for row in rows)
         return known
@@ -231,6 +233,7 @@ class _Memory:
                 picture.mode,
                 picture.error,
                 picture.fingerprint,
+                picture.shot,
             )
             for found in group
             if found.stamp is not None and not (picture := found.picture).error.startswith(("too many", "unreadable"))
@@ -251,7 +254,7 @@ def _open_memory(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(
         "CREATE TABLE IF NOT EXISTS pictures (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
-        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT) WITHOUT ROWID"
+        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT, shot TEXT) WITHOUT ROWID"
     )
     return connection
 

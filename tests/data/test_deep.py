@@ -9,8 +9,8 @@ import pytest
 
 from tellapart.data.catalog import SPLITS, Picture, Split
 from tellapart.data.deep import Deep, Evidence, look_deeper
-from tellapart.data.duplicates import SURELY
 from tellapart.data.findings import Finding
+from tellapart.data.fingerprint import SURELY
 from tellapart.data.splits import drawn_splits
 
 pytest.importorskip("cleanlab")
@@ -111,7 +111,7 @@ def test_only_the_split_that_is_drawn_is_drawn_otherwise_and_from_a_given_one_co
 
 def test_neither_a_like_composition_nor_the_same_subject_alone_is_a_copy() -> None:
     looks = evidence()
-    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY + 2))
+    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY[32] + 2))
     assert not len(look_deeper(looks, CLASSES).pairs)
     subject = evidence()
     subject.features[10] = subject.features[4] + np.random.default_rng(1).normal(0, 0.5, 100)
@@ -120,7 +120,7 @@ def test_neither_a_like_composition_nor_the_same_subject_alone_is_a_copy() -> No
 
 def test_what_a_check_by_looks_alone_names_a_copy_is_one_with_features_too() -> None:
     looks = evidence()
-    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY))
+    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY[32]))
     assert look_deeper(looks, CLASSES).pairs.tolist() == [[4, 10]]
 
 

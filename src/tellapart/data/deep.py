@@ -134,16 +134,16 @@ def near_duplicates(pictures: Sequence[Picture], features: NDArray[np.floating],
     Candidates have close fingerprints, or are among each other's nearest neighbours by features. Of each the two are
     weighed together: the similarity of the features about their mean, 1 for equal ones, less the share of fingerprint
     bits that differ, must reach SAME. Either alone would take two pictures of one scene, or of one composition, for
-    copies. A picture without a fingerprint is in no pair.
+    copies. A picture without a fingerprint, or so small that features see little of it, is in no pair.
     """
     prints = tuple(picture.fingerprint for picture in pictures)
     by_looks = np.array([pair[:2] for pair in close_pairs(prints)], np.int64).reshape(-1, 2)
     rows, columns = np.nonzero(near.places >= 0)
     by_features = np.stack([rows, near.places[rows, columns]], axis=1)
     candidates = np.unique(np.sort(np.concatenate([by_looks, by_features]), axis=1), axis=0)
-    whole = np.array([bool(text) for text in prints])
+    whole = np.array([len(text) == BITS // 4 for text in prints])
     candidates = candidates[whole[candidates].all(axis=1)]
-    packed = unpacked([text or "0" * (BITS // 4) for text in prints])
+    packed = unpacked(prints)
     centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     found = [np.empty((0, 2), np.int64)]
     for start in range(0, len(candidates), _AT_ONCE):

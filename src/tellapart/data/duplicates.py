@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tellapart.data.catalog import SPLITS, Picture, Split
-from tellapart.data.fingerprint import close_pairs
-
-SURELY = 18
-"""Bits: pictures whose fingerprints differ by at most so many are called copies without a look at their features."""
+from tellapart.data.fingerprint import SURELY, close_pairs
 
 Pair = tuple[Picture, Picture]
 
@@ -53,7 +50,7 @@ def near_copies(pictures: Sequence[Picture]) -> list[Pair]:
 def sure_pairs(usable: Sequence[Picture]) -> list[tuple[int, int]]:
     """Positions of pictures that look the same, as sure as fingerprints alone can be; byte for byte ones too."""
     found = close_pairs(tuple(picture.fingerprint for picture in usable))
-    return [(one, other) for one, other, bits in found if bits <= SURELY]
+    return [(one, other) for one, other, bits in found if bits <= SURELY[len(usable[one].fingerprint)]]
 
 
 def parted(pictures: Sequence[Picture]) -> list[Pair]:

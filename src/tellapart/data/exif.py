@@ -1,7 +1,7 @@
 """An image's bytes -> the camera and the second it was taken, as its EXIF block says. Read by: scan, groups.
 
-Five tags are wanted of blocks that hold hundreds, of every image of a scan: Pillow reads all of them, in ten times the
-time, and warns the whole process of damage. What is read is bounded, and damage says nothing.
+Five tags are wanted of blocks that hold hundreds, of every image of a scan: Pillow reads all of them, and warns the
+whole process of damage. What is read is bounded, and damage says nothing.
 """
 
 from __future__ import annotations

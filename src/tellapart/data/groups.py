@@ -245,7 +245,7 @@ def _by_looks(pictures: Sequence[Picture]) -> Keys:
     for place, picture in enumerate(pictures):
         if picture.fingerprint:
             rows[picture.path.rpartition("/")[0], picture.label].append(place)
-    packed = unpacked([picture.fingerprint or "00" * 16 for picture in pictures])
+    packed = unpacked([picture.fingerprint for picture in pictures])
     generator = np.random.default_rng(0)
     pairs = _pairs([(p.label, "") if p.fingerprint else None for p in pictures], generator)
     if not len(pairs):

@@ -33,8 +33,6 @@ from tellapart.progress import SILENT, Progress
 from tellapart.task import Fit, ImageSpec
 
 SAMPLE = 32
-TINY = 32
-"""Pixels of a side: pictures of fewer tell too little to know a copy by, as all of a collection look alike."""
 SMALL_SIDE = 96
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 COMMIT_SECONDS = 2.0
@@ -157,8 +155,8 @@ def _decoded(
             error = f"unreadable: {problem}"
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
-        if decoded.thumbnail is not None and min(decoded.width, decoded.height) >= TINY:
-            looks = fingerprint(decoded.thumbnail)
+        if decoded.thumbnail is not None:
+            looks = fingerprint(decoded.thumbnail, min(decoded.width, decoded.height))
         picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, shot)
         return _Found(index, picture, stamp, decoded.pixels)
 

@@ -55,7 +55,7 @@ def _ours(setting: Setting, cache_folder: str) -> Figures:
     started, used = time.perf_counter(), time.process_time()
     source = read_source(setting.folder / "all", config)
     with PixelCache(spec) as cache:
-        found = scan.scan(source, max_pixels=config.max_pixels, cache=cache)
+        found = scan.scan(source, config, cache=cache)
         pictures = batches.Pictures(
             source.root, found, spec, open_row=open_row, cache=cache, max_pixels=pixels.MAX_PIXELS
         )

@@ -46,6 +46,10 @@ class DataConfig(_Section):
     test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all pictures kept for the test split")
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures to validate")
     max_pixels: int = Field(100_000_000, gt=0, description="a larger picture is left out as a possible bomb")
+    max_bytes: int = Field(2**30, gt=0, description="a larger file is left out, and never read whole")
+    damaged: Literal["keep", "leave-out"] = Field(
+        "keep", description="of pictures that decode though a part of them is damaged; they are told either way"
+    )
 
 
 class ImageConfig(_Section):

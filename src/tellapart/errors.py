@@ -41,7 +41,16 @@ class FetchError(TellapartError):
 class PictureError(TellapartError):
     """One picture cannot be decoded."""
 
-    REASONS = ("empty", "not a picture", "truncated", "too many pixels", "unreadable")
+    REASONS = (
+        "empty",
+        "not a picture",
+        "truncated",
+        "too many pixels",
+        "too many bytes",
+        "too many scans",
+        "too many segments",
+        "unreadable",
+    )
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason

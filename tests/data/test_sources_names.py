@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tellapart.data.image_formats import SUFFIXES
 from tellapart.data.sources import open_row
-from tellapart.data.sources.listing import PICTURE_SUFFIXES
 from tellapart.errors import ConfigError, SourceError
 from tellapart.inference.pictures import find_pictures
 from tests.data.folders import fill, finding, read, table
@@ -22,10 +22,10 @@ def test_rows_come_in_natural_order(tmp_path: Path) -> None:
 
 
 def test_every_suffix_counts_in_any_case(tmp_path: Path) -> None:
-    names = [f"{kind}/x.{case}" for kind in "ab" for s in sorted(PICTURE_SUFFIXES) for case in (s, s.upper())]
+    names = [f"{kind}/x.{case}" for kind in "ab" for s in sorted(SUFFIXES) for case in (s, s.upper())]
     fill(tmp_path, [*names, "a/x.txt", "a/jpg", "a/x.jpg.part"])
     assert {row.path for row in read(tmp_path).rows} == set(names)
-    assert {"jpg", "jpeg", "png", "heic", "avif", "pgm", "tif"} <= PICTURE_SUFFIXES
+    assert {"jpg", "jpeg", "png", "heic", "avif", "pgm", "tif"} <= SUFFIXES
 
 
 def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def _corrections_of(config: Config) -> tuple[Correction, ...]:
 
 
 def catalog_of(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:
-    pictures = scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
+    pictures = scan(source, config.data, cache=cache, progress=progress)
     if all(picture.error for picture in pictures):
         raise SourceError(
             f"None of the {len(pictures)} pictures of {source.root} can be decoded; the first: "

@@ -123,7 +123,7 @@ def evaluate(
     else:
         config = folder.config
         source = read_source(data, config.data, known=folder.task.classes)
-        pictures = scan(source, max_pixels=config.data.max_pixels, progress=progress)
+        pictures = scan(source, config.data, progress=progress)
         if split not in {picture.split for picture in pictures}:
             pictures = tuple(replace(picture, split=split) for picture in pictures)
         # The pictures may be of one class alone; a class that the network lacks is told by who measures.

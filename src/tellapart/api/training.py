@@ -71,7 +71,7 @@ def train(
     place = Path(out) if out else fresh_path(Path("runs"), name or options.get("recipe") or config.model.name)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         if isinstance(data, Catalog):
-            scan(source, max_pixels=config.data.max_pixels, cache=cache, progress=progress)
+            scan(source, config.data, cache=cache, progress=progress)
             catalog = data
         else:
             catalog = catalog_of(source, config, cache, progress)
@@ -120,7 +120,7 @@ def resume(
     with PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         catalog = folder.catalog
         source = source_of_catalog(catalog)
-        found = scan(source, max_pixels=folder.config.data.max_pixels, cache=cache, progress=progress)
+        found = scan(source, folder.config.data, cache=cache, progress=progress)
         changed = [p.path for p, now in zip(catalog.pictures, found, strict=True) if p.digest != now.digest]
         if changed:
             raise RunError(

@@ -65,7 +65,7 @@ def write(
 
 def columns(classes: tuple[str, ...]) -> list[str]:
     """The header of csv. Names in it, as in all cells, are written as files.as_cell does."""
-    return ["path", "label", "probability", "verdict", "distance", *map(as_cell, classes), "error"]
+    return ["path", "label", "probability", "verdict", "distance", *map(as_cell, classes), "warning", "error"]
 
 
 def write_row(file: TextIO, cells: Sequence[str]) -> None:
@@ -87,7 +87,8 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
         else:
             answer = "   ".join(f"{_on_a_line(label):{width}}  {100 * value:5.1f} %" for label, value in p.top(top))
             answer += f"   {p.verdict:6}" if p.verdict else ""
-        file.write(f"{answer:{width + 9}}   {_on_a_line(p.path)}\n")
+        damage = f"   damaged: {_on_a_line(p.warning)}" if p.warning else ""
+        file.write(f"{answer:{width + 9}}   {_on_a_line(p.path)}{damage}\n")
 
 
 def _on_a_line(text: str) -> str:
@@ -102,7 +103,7 @@ def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[s
     for p in predictions:
         values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
         said = [as_cell(text(p.label)), _figure(p.probability), p.verdict, _figure(p.distance)]
-        write_row(file, [as_cell(text(p.path)), *said, *values, as_cell(text(p.error))])
+        write_row(file, [as_cell(text(p.path)), *said, *values, as_cell(text(p.warning)), as_cell(text(p.error))])
 
 
 def _figure(value: float) -> str:
@@ -131,4 +132,5 @@ def _plain(p: Prediction) -> dict[str, Any]:
         "probabilities": values,
         "verdict": p.verdict or None,
         "distance": None if math.isnan(p.distance) else round(p.distance, 6),
+        "warning": p.warning or None,
     }

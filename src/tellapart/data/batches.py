@@ -21,6 +21,7 @@ from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
+from tellapart.data.image_file import read_file
 from tellapart.errors import ConfigError, PictureError, TellapartError
 from tellapart.parallel import in_order
 from tellapart.task import ImageSpec, Task
@@ -39,20 +40,10 @@ def catalogued(root: Path, picture: Picture, open_row: OpenRow) -> bytes | NDArr
     opened or is no file, SourceError for a damaged idx file.
     """
     opened = open_row(root, picture.path)
-    content = _whole(opened) if isinstance(opened, Path) else opened
+    content = read_file(opened)[0] if isinstance(opened, Path) else opened
     if picture.digest and content_digest(content) != picture.digest:
         raise PictureError("unreadable", "it changed since the catalog was made; read the pictures again")
     return content
-
-
-def _whole(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():
-            raise PictureError("unreadable", "it is no file")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise PictureError("unreadable", f"{path} cannot be opened: {reason}") from error
 
 
 class Pictures:

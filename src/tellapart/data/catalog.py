@@ -21,17 +21,17 @@ from tellapart.task import Task
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-COLUMNS = ("path", "label", "split", "group", "digest", "width", "height", "mode", "error", "fingerprint")
-OLDER_COLUMNS = COLUMNS[:-1]
-"""Of runs before 0.2, which had no fingerprints."""
+COLUMNS = ("path", "label", "split", "group", "digest", "width", "height", "mode", "error", "fingerprint", "warning")
+OLDER_COLUMNS = (COLUMNS[:-1], COLUMNS[:-2])
+"""Of runs that knew no warnings, and before 0.2 no fingerprints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes;
     error is empty for a picture that decodes; fingerprint is what it looks like (data.fingerprint), empty for one that
-    looks like nothing; shot is when and with which camera it was taken (data.exif), which only a scan knows: a catalog
-    says it as the group, if it is asked to."""
+    looks like nothing; warning says what is damaged in a picture that decodes all the same; shot is when and with which
+    camera it was taken (data.exif), which only a scan knows: a catalog says it as the group, if it is asked to."""
 
     path: str
     label: str
@@ -43,6 +43,7 @@ class Picture:
     mode: str = ""
     error: str = ""
     fingerprint: str = ""
+    warning: str = ""
     shot: str = ""
 
 
@@ -125,7 +126,7 @@ def read_pictures(path: Path) -> tuple[Picture, ...]:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = csv.DictReader(file)
-            if tuple(rows.fieldnames or ()) not in (COLUMNS, OLDER_COLUMNS):
+            if tuple(rows.fieldnames or ()) not in (COLUMNS, *OLDER_COLUMNS):
                 raise RunError(
                     f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}."
                 )

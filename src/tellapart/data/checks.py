@@ -45,6 +45,18 @@ def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
         )
 
 
+def damaged(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    rows = [p for p in pictures if p.warning and not p.error]
+    if rows:
+        yield Finding(
+            "damaged",
+            "warning",
+            tuple(f"{p.path} ({p.warning})" for p in rows),
+            f"{_pictures(len(rows), 'is', 'are')} damaged and can be decoded all the same: parts may be grey or noise.",
+            "Kept. Look at them; data.damaged=leave-out leaves them out.",
+        )
+
+
 def balance(pictures: Sequence[Picture]) -> Iterator[Finding]:
     counts = Counter(p.label for p in pictures if not p.error)
     if not counts:
@@ -147,5 +159,5 @@ def _pictures(count: int, one: str, many: str) -> str:
 
 
 CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (
-    broken, duplicates, near_duplicates, alike, balance, few, odd
+    broken, damaged, duplicates, near_duplicates, alike, balance, few, odd
 )  # fmt: skip

@@ -11,8 +11,8 @@ from typing import cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from tellapart.data.raster import Raster
 from tellapart.task import ImageSpec
 
 _EDGE = cv2.BORDER_REPLICATE
@@ -36,19 +36,15 @@ def geometry(
     return (0, 0, width, height), target
 
 
-def bilinear(image: Image.Image, box: tuple[float, float, float, float], inner: tuple[int, int]) -> NDArray[np.uint8]:
+def bilinear(raster: Raster, box: tuple[float, float, float, float], inner: tuple[int, int]) -> NDArray[np.uint8]:
     """The box of the image at the inner size: what Pillow's bilinear filter, antialiased, gives but for about one
     grey level, in half the time. Shrink by whole numbers while more than halved, blur by what is left, sample once."""
-    if box == (0, 0, *image.size) and inner == image.size:
-        return np.asarray(image)
+    if box == (0, 0, *raster.size) and inner == raster.size:
+        return raster.reduced((1, 1), (0, 0, *raster.size))
     steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
     factors = (ceil(steps[0] / 2), ceil(steps[1] / 2))
     outer = (floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3]))
-    if factors != (1, 1):
-        image = image.reduce(factors, outer)
-    elif outer != (0, 0, *image.size):
-        image = image.crop(outer)
-    pixels = np.asarray(image)
+    pixels = raster.reduced(factors, outer)
     across, down = steps[0] / factors[0], steps[1] / factors[1]
     if across > 1 or down > 1:
         pixels = cast(NDArray[np.uint8], cv2.sepFilter2D(pixels, -1, _blur(across), _blur(down), borderType=_EDGE))

@@ -11,19 +11,20 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import ImageConfig
+from tellapart.config import DataConfig, ImageConfig
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
 from tellapart.data.exif import shot_of
 from tellapart.data.fingerprint import fingerprint
+from tellapart.data.image_file import read_file
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Row, Source
 from tellapart.errors import PictureError
@@ -43,24 +44,25 @@ QUERY = 500
 
 def scan(
     source: Source,
+    config: DataConfig,
     *,
-    max_pixels: int,
     cache: PixelCache | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Picture, ...]:
-    """One Picture a row, in the source's order; one that cannot be decoded carries its error.
+    """One Picture a row, in the source's order; one that cannot be decoded carries its error, as does a damaged one
+    where the configuration leaves those out.
 
     Files are only read. A file whose size and times are as remembered is not opened, unless the cache lacks its pixels.
     """
     with _Memory() as memory:
         stamps = _stamps(source)
-        pictures = memory.recall(source, stamps, max_pixels)
+        pictures = memory.recall(source, stamps, config.max_pixels)
         lacking: set[str] = set()
         if cache is not None:
             lacking = cache.missing(p.digest for p in pictures if p is not None and not p.error)
         fresh = [i for i, p in enumerate(pictures) if p is None or (not p.error and p.digest in lacking)]
         stage, done = "reading pictures", len(source.rows) - len(fresh)
-        for group in _decoded(source, _groups(fresh, stamps), max_pixels, None if cache is None else cache.spec):
+        for group in _decoded(source, _groups(fresh, stamps), config, None if cache is None else cache.spec):
             memory.keep(group)
             for found in group:
                 pictures[found.index] = found.picture
@@ -72,7 +74,13 @@ def scan(
             cache.flush()
         if not fresh:
             progress.update(stage, done, len(source.rows), "unchanged since the last scan")
-    return tuple(p for p in pictures if p is not None)
+    return tuple(_judged(p, config) for p in pictures if p is not None)
+
+
+def _judged(picture: Picture, config: DataConfig) -> Picture:
+    if config.damaged == "keep" or not picture.warning or picture.error:
+        return picture
+    return replace(picture, error=f"damaged: {picture.warning}")
 
 
 Stamp = tuple[bytes, int, int, int]
@@ -122,7 +130,7 @@ def _groups(indices: list[int], stamps: list[Stamp | None]) -> list[list[int]]:
 
 
 def _decoded(
-    source: Source, groups: list[list[int]], max_pixels: int, spec: ImageSpec | None
+    source: Source, groups: list[list[int]], config: DataConfig, spec: ImageSpec | None
 ) -> Iterator[list[_Found]]:
     """Decode in threads (Pillow and OpenCV let go of the interpreter), in order, with few results waiting."""
     root = os.fspath(source.root.absolute())
@@ -137,27 +145,21 @@ def _decoded(
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
                 name = os.path.join(root, row.path)  # noqa: PTH118 - speed
-                if not os.path.isfile(name) and os.path.exists(name):  # noqa: PTH110, PTH113 - speed
-                    raise PictureError("unreadable", "it is no file")  # a pipe would be waited for, a device has no end
-                with open(name, "rb", buffering=0) as file:  # noqa: PTH123 - speed
-                    stamp = _stamp(name, os.fstat(file.fileno()))
-                    content: bytes | NDArray[np.uint8] = file.read()
+                content: bytes | NDArray[np.uint8]
+                content, state = read_file(name, config.max_bytes)
+                stamp = _stamp(name, state)
             else:
                 content = opened
             digest = content_digest(content)
             shot = shot_of(content) if isinstance(content, bytes) else ""
-            decoded = pixels.decode(content, spec, max_pixels=max_pixels, thumbnail=True)
+            decoded = pixels.decode(content, spec, max_pixels=config.max_pixels, thumbnail=True)
         except PictureError as problem:
             error = str(problem)
-        except OSError as problem:
-            error = f"unreadable: {problem.strerror or problem}"
-        except ValueError as problem:  # a zero byte in the path
-            error = f"unreadable: {problem}"
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
         if decoded.thumbnail is not None:
             looks = fingerprint(decoded.thumbnail, min(decoded.width, decoded.height))
-        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, shot)
+        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, decoded.warning, shot)
         return _Found(index, picture, stamp, decoded.pixels)
 
     yield from in_order(work, groups, ahead=2 * cores())
@@ -199,11 +201,11 @@ class _Memory:
             if stamp is None or entry is None or entry[:3] != stamp[1:]:
                 pictures.append(None)
                 continue
-            digest, width, height, mode, error, looks, shot = entry[3:]
+            digest, width, height, mode, error, looks, warning, shot = entry[3:]
             if not error and width * height > max_pixels:
                 error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {max_pixels}"))
-            size = (width, height, mode)
-            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, shot))
+            found = (digest, width, height, mode, error, looks, warning, shot)
+            pictures.append(Picture(row.path, row.label, row.split, row.group, *found))
         return pictures
 
     def _known(self, names: list[bytes]) -> dict[bytes, tuple[Any, ...]]:
@@ -215,7 +217,7 @@ class _Memory:
             for start in range(0, len(names), QUERY):
                 some = names[start : start + QUERY]
                 marks = ",".join("?" * len(some))
-                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint, shot"
+                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint, warning, shot"
                 rows = self._connection.execute(f"SELECT {columns} FROM pictures WHERE path IN ({marks})", some)
                 known.update((row[0], row[1:]) for row in rows)
         return known
@@ -231,6 +233,7 @@ class _Memory:
                 picture.mode,
                 picture.error,
                 picture.fingerprint,
+                picture.warning,
                 picture.shot,
             )
             for found in group
@@ -252,17 +255,20 @@ def _open_memory(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(
         "CREATE TABLE IF NOT EXISTS pictures (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
-        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT, shot TEXT) WITHOUT ROWID"
+        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT, warning TEXT, shot TEXT)"
+        " WITHOUT ROWID"
     )
     return connection
 
 
-def sample(source: Source, max_pixels: int) -> list[pixels.Decoded]:
-    """Size and mode of up to SAMPLE pictures, evenly spread; those that cannot be decoded are left out."""
+def sample(source: Source, config: DataConfig) -> list[pixels.Decoded]:
+    """Size and mode of up to SAMPLE pictures, evenly spread; those that cannot be read are left out."""
 
     def look(row: Row) -> pixels.Decoded | None:
         with suppress(PictureError, OSError):
-            return pixels.decode(open_row(source.root, row.path), None, max_pixels=max_pixels)
+            opened = open_row(source.root, row.path)
+            content = read_file(opened, config.max_bytes)[0] if isinstance(opened, Path) else opened
+            return pixels.look(content, config.max_pixels)
         return None
 
     step = max(1, len(source.rows) // SAMPLE)

@@ -44,7 +44,8 @@ class Prediction:
     """What the model says of one picture. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
     verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
-    nan where the file cannot tell. Of a picture that could not be read, `error` says why and the rest is empty.
+    nan where the file cannot tell. Of a picture that could not be read, `error` says why and the rest is empty;
+    `warning` says what is damaged in one that could be read all the same.
 
     >>> made = Prediction("a.jpg", "dog", 0.75, {"cat": 0.25, "dog": 0.75})
     >>> made.top(1)
@@ -58,6 +59,7 @@ class Prediction:
     verdict: Verdict | Literal[""] = ""
     distance: float = float("nan")
     error: str = ""
+    warning: str = ""
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """The k likeliest classes with their probabilities, likeliest first."""
@@ -247,17 +249,19 @@ class Predictor:
         self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Source]]
     ) -> list[Prediction]:
         found = [self._read(picture) for picture in pictures]
-        good = [taken for taken in found if not isinstance(taken, str)]
+        good = [taken.pixels for taken in found if not isinstance(taken, str) and taken.pixels is not None]
         rows = zip(*self._run(engine, np.stack(good)), strict=True) if good else iter(())
         return [
-            Prediction(name, error=taken) if isinstance(taken, str) else prediction(self.metadata, name, *next(rows))
+            Prediction(name, error=taken)
+            if isinstance(taken, str)
+            else prediction(self.metadata, name, *next(rows), taken.warning)
             for (name, _), taken in zip(pictures, found, strict=True)
         ]
 
-    def _read(self, picture: tuple[str, Source]) -> NDArray[np.uint8] | str:
-        """Its pixels, or why it has none."""
+    def _read(self, picture: tuple[str, Source]) -> pixels.Decoded | str:
+        """It with its pixels, or why it has none."""
         try:
-            return pixels.read(picture[1], self.spec)
+            return pixels.decode(picture[1], self.spec)
         except PictureError as error:
             return str(error)
         except OSError as error:
@@ -291,10 +295,14 @@ def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]
     return np.asarray(values / values.sum(axis=1, keepdims=True))
 
 
-def prediction(metadata: Metadata, name: str, row: NDArray[np.float64], distance: float) -> Prediction:
-    """Of one picture, from its probabilities (classes,) and its distance from the nearest class."""
+def prediction(
+    metadata: Metadata, name: str, row: NDArray[np.float64], distance: float, warning: str = ""
+) -> Prediction:
+    """Of one picture, from its probabilities (classes,) and its distance from the nearest class. warning: what is
+    damaged in it."""
     best = int(row.argmax())
     values = {label: float(value) for label, value in zip(metadata.task.classes, row, strict=True)}
     thresholds = metadata.thresholds
     verdict: Verdict | Literal[""] = thresholds.verdict(float(row[best]), distance) if thresholds else ""
-    return Prediction(name, metadata.task.classes[best], float(row[best]), values, verdict, float(distance))
+    label, probability = metadata.task.classes[best], float(row[best])
+    return Prediction(name, label, probability, values, verdict, float(distance), warning=warning)

@@ -38,6 +38,7 @@ class PredictedPicture(BaseModel):
     probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
     verdict: str | None = Field(None, description="sure, unsure, or unlike what was taught; none: it cannot be told.")
     distance: float | None = Field(None, description="From what was taught, 0 to 2; none: it cannot be told.")
+    warning: str | None = Field(None, description="What is damaged in the picture, though it could be read.")
     heat: HeatMap | None = Field(None, description="With explain=1.")
     error: str = Field("", description="Why the picture could not be read.")
 
@@ -85,6 +86,7 @@ def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
         "probabilities": {label: round(value, DIGITS) for label, value in prediction.probabilities.items()},
         "verdict": prediction.verdict or None,
         "distance": None if isnan(prediction.distance) else round(prediction.distance, DIGITS),
+        "warning": prediction.warning or None,
     }
     if heat is not None:
         places = {side: round(getattr(heat, side), DIGITS) for side in ("left", "top", "right", "bottom")}

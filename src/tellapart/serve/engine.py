@@ -165,10 +165,16 @@ class Engine:
         try:
             decoded = [job.decoded for job in jobs if job.decoded is not None]
             taken = [found.pixels for found in decoded if found.pixels is not None]
-            rows = zip(jobs, decoded, *predictor.answer(np.stack(taken)), strict=True)
+            said, distances = predictor.answer(np.stack(taken))
+            rows = zip(jobs, decoded, said, distances, strict=True)
             answers = [
-                Answer(prediction(predictor.metadata, job.upload.name, *row), found.pixels, found.width, found.height)
-                for job, found, *row in rows
+                Answer(
+                    prediction(predictor.metadata, job.upload.name, values, distance, found.warning),
+                    found.pixels,
+                    found.width,
+                    found.height,
+                )
+                for job, found, values, distance in rows
             ]
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
             _fail(jobs, error)

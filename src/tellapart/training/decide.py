@@ -25,7 +25,7 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
     Raises ModelError for an unknown model or option, for one that only a pretrained base has, or for a picture that the
     base cannot take.
     """
-    seen = cache(lambda: sample(source, config.data.max_pixels))
+    seen = cache(lambda: sample(source, config.data))
     model, reasons = config.model.model_dump(), []
     if config.model.name == AUTO:
         model["name"], reason = choose([(found.height, found.width) for found in seen()], len(source.rows))

@@ -4,8 +4,8 @@ Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is 
 ordered table READERS. Pictures are listed, never opened, and nothing of the user is written, moved or deleted.
 Read by: api.read. What is decided here:
 
-- Pictures: jpg jpeg jpe jfif png gif bmp webp tif tiff ppm pgm pbm pnm tga jp2 heic heif avif, in any case (.JPG).
-  One that cannot be decoded becomes a broken row later, not here. Camera raw, drawings and films are a finding.
+- Pictures: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
+  later, not here. Camera raw, drawings and films are a finding; so is, as a note, every other file passed over.
 - Passed over: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
 - Links to files and folders are followed, each real folder is entered once; a link to nothing is a finding.
 - Paths stay as they are on the disk, undecodable bytes included; class names are composed (NFC), so a class written in
@@ -96,7 +96,7 @@ def read_source(
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config, known, "is empty, or holds neither pictures nor tables")
+    source = _read_folder(folder, str(data), config, known)
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -133,9 +133,7 @@ def _looked_in(path: Path) -> str:
     return "" if path.is_absolute() else f" in {Path.cwd()}"
 
 
-def _read_folder(
-    folder: Path, name: str, config: DataConfig, known: tuple[str, ...], empty: str = "is empty"
-) -> Source:
+def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, ...]) -> Source:
     listing = replace(list_folder(folder, name), known=known)
     reasons = []
     for reader in READERS:
@@ -144,7 +142,7 @@ def _read_folder(
             return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name, known)
         reasons.append(f"  {reader.name:<14} {outcome}")
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
-        raise SourceError(f"{name} {empty}.\n{LAYOUTS}")
+        raise SourceError(f"{name} is empty.\n{LAYOUTS}")
     raise SourceError(
         f"{name} has no layout that is known. It holds {listing.describe()}. {listing.advice}".rstrip()
         + "\n"

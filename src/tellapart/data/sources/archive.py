@@ -20,11 +20,12 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, ignored, kind_of, unread
+from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, ignored, kind_of
 from tellapart.errors import SourceError
 from tellapart.files import cache_root
 
@@ -139,6 +140,7 @@ class _Unpacking:
     def into(self, archive: Path, folder: Path, name: str, depth: int) -> None:
         """Unpack one archive; name is how messages call it."""
         nested: list[tuple[Path, str]] = []
+        passed: list[Path] = []
         try:
             for member in _members_of(archive, name):
                 self._count_member()
@@ -154,9 +156,12 @@ class _Unpacking:
                     self._write(member, place)
                     if kind == "archive":
                         nested.append((place, f"{member.name} inside {name}"))
-                elif unread(parts[-1]):  # its name alone, so that it is told as in a folder
+                else:
+                    passed.append(place)
+            for place in passed:  # its name alone, so that it is told as in a folder; but in no member's way
+                with suppress(FileExistsError, NotADirectoryError):
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    place.touch()
+                    place.touch(exist_ok=False)
         except _DAMAGED as error:
             raise SourceError(_why_not(archive, name, str(error).partition("\n")[0].rstrip(":."))) from None
         except NotImplementedError as error:

@@ -16,21 +16,17 @@ from pathlib import Path
 from typing import Literal
 
 from tellapart.data.findings import Finding, Severity
-from tellapart.errors import SourceError
+from tellapart.data.image_formats import SUFFIXES
+from tellapart.errors import SourceError, some
 
 Kind = Literal["picture", "table", "idx", "archive", "names", ""]
 
-PICTURE_SUFFIXES = frozenset(
-    (
-        "jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "webp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga",
-        "jp2", "heic", "heif", "avif",
-    )
-)  # fmt: skip
 UNREAD_SUFFIXES = {
     **dict.fromkeys(
         (
             "cr2", "cr3", "crw", "nef", "nrw", "arw", "sr2", "srf", "dng", "orf", "rw2", "raf", "pef", "srw", "x3f",
-            "3fr", "iiq", "psd", "xcf", "jxl", "svg", "exr", "dcm",
+            "3fr", "iiq", "psd", "xcf", "jxl", "svg", "exr", "dcm", "dds", "dib", "cur", "icns", "pcx", "sgi", "ras",
+            "qoi", "xbm", "xpm", "eps", "fits", "hdr", "nii", "czi", "lsm", "svs", "ndpi",
         ),
         "picture",
     ),
@@ -52,7 +48,7 @@ def kind_of(name: str) -> Kind:
     """
     lower = name.lower()
     suffix = lower.rpartition(".")[2] if "." in lower else ""
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in SUFFIXES:
         return "picture"
     if suffix in TABLE_SUFFIXES:
         return "table"
@@ -175,7 +171,7 @@ class _Walk:
     seen_again: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     no_file: list[str] = field(default_factory=list)
-    unread: dict[str, list[str]] = field(default_factory=lambda: {"picture": [], "film": []})
+    unread: dict[str, list[str]] = field(default_factory=lambda: {"picture": [], "film": [], "": []})
 
     def folder(self, place: str, prefix: str) -> list[tuple[str, str]]:
         """Take in one folder; gives the folders inside. A real folder that was seen before is not entered again."""
@@ -205,23 +201,26 @@ class _Walk:
             (self.found[kind] if _is_file(entry) else self.no_file).append(prefix + entry.name)
         else:
             self.others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1  # noqa: PTH122 - likewise
-            if shows := unread(entry.name):
-                self.unread[shows].append(prefix + entry.name)
+            if kind != "names":
+                self.unread[unread(entry.name)].append(prefix + entry.name)
         return None
 
     def findings(self) -> tuple[Finding, ...]:
-        pictures, films = self._unread_alone(), self.unread["film"]
+        pictures, films, others = self._unread_alone(), self.unread["film"], self.unread[""]
         closed = ": each cannot be read"
         no_file = ": each is a link to nothing, or no regular file"
         again = ": each leads to a folder that was read under another name"
         odd = " in a format that is not read: "
         frames = "Left out. If they are meant, save frames of them as pictures."
+        strange = ", by their names no pictures: "
+        named = "Passed over. If some are pictures, give them the suffix of their format."
         notes: tuple[tuple[list[str], str, Severity, str, str, str], ...] = (
             (self.unreadable, "unreadable-folder", "error", "name", closed, "What is in it is left out."),
             (self.no_file, "not-a-file", "error", "name", no_file, "It is left out."),
             (self.seen_again, "seen-again", "note", "name", again, "It is read once."),
             (pictures, "picture-not-read", "warning", "picture", odd + _suffixes(pictures), f"Left out. {_EXPORT}"),
             (films, "film-not-read", "note", "film", odd + _suffixes(films), frames),
+            (others, "passed-over", "note", "other file", strange + _suffixes(others), named),
         )
         return tuple(
             Finding(kind, severity, _ordered(paths), f"{counted(len(paths), noun)}{meaning}.", done)
@@ -263,8 +262,8 @@ def _ordered(paths: list[str]) -> tuple[str, ...]:
 
 def _suffixes(paths: list[str]) -> str:
     """How many there are of each suffix, most first."""
-    counts = Counter(path.rpartition(".")[2].lower() for path in paths)
-    return ", ".join(f"{number} .{suffix}" for suffix, number in counts.most_common())
+    counts = Counter(os.path.splitext(path)[1].lower() or "without suffix" for path in paths)  # noqa: PTH122 - speed
+    return some([f"{number} {suffix}" for suffix, number in counts.most_common()], 12)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,0 +1,146 @@
+"""A JPEG's bytes -> its header, and its pixels with what the decoder found wrong.
+
+libjpeg-turbo through simplejpeg decodes straight from the bytes, at 1/2, 1/4 or 1/8 where asked, with the pixels that
+Pillow gives (measured equal on 779 photographs at every scale, in colour and grey), and tells of damage that Pillow
+passes over.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal, cast
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from tellapart.errors import PictureError
+
+MOST_SEGMENTS = 4096
+"""Before the pixels. A colour profile takes up to 255; each costs a step of Python."""
+MOST_SCANS = 200
+"""Passes over the whole image. Encoders write about ten; each costs its time whatever it holds, and takes 16 bytes."""
+
+Colours = Literal["GRAY", "RGB", "CMYK"]
+
+# Between segments libjpeg skips what is no marker, and so does this.
+_MARKER = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
+_START_OF_SCAN = b"\xff\xda"
+_END_OF_IMAGE = b"\xff\xd9"
+_NO_FRAME = (0xC4, 0xC8, 0xCC)
+_ALONE = (0x01, *range(0xD0, 0xD9))
+_LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """What stands before the pixels. precision: bits of a sample. scans: passes over the image, at most (an upper bound
+    counted from the bytes). exif, xmp: their blocks without their marks, empty where there are none."""
+
+    width: int
+    height: int
+    components: int
+    precision: int
+    progressive: bool
+    lossless: bool
+    arithmetic: bool
+    scans: int
+    exif: bytes = b""
+    xmp: bytes = b""
+
+
+def read_header(content: bytes) -> JpegHeader:
+    """Walk the segments up to the first scan; nothing is decoded.
+
+    Raises PictureError: `truncated` where the file ends before, `too many segments`, or `unreadable`.
+    """
+    at, frame, exif, xmp = 2, None, b"", b""
+    for _ in range(MOST_SEGMENTS):
+        found = _MARKER.search(content, at)
+        if found is None:
+            break
+        marker, at = found[1][0], found.end()
+        if marker in _ALONE:
+            continue
+        if marker == 0xD9:
+            raise PictureError("unreadable", "begins like JPEG, but ends before any pixel")
+        length = int.from_bytes(content[at : at + 2])
+        segment = content[at + 2 : at + length]
+        if len(segment) != length - 2:
+            break
+        if marker == 0xDA and frame is not None:
+            return _header(content, found.start(), frame, segment[:1], exif, xmp)
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME and frame is None:
+            frame = (marker, segment)
+        elif marker == 0xE1 and segment.startswith(_EXIF):
+            exif += segment[len(_EXIF) :]
+        elif marker == 0xE1 and segment.startswith(_XMP):
+            xmp = segment[len(_XMP) :]
+        at += length
+    else:
+        raise PictureError("too many segments", f"a JPEG of more than {MOST_SEGMENTS:,} segments before its pixels")
+    raise PictureError("truncated", "begins like JPEG, but ends within its header")
+
+
+def _header(
+    content: bytes, start: int, frame: tuple[int, bytes], in_scan: bytes, exif: bytes, xmp: bytes
+) -> JpegHeader:
+    """start: where the first scan begins. in_scan: how many components it holds, in a byte."""
+    marker, segment = frame
+    if len(segment) < 6:
+        raise PictureError("unreadable", "begins like JPEG, but its header is damaged")
+    height, width = int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5])
+    components, progressive = segment[5], marker in _PROGRESSIVE
+    # A sequential first scan of all components is the only one: behind it libjpeg takes no other.
+    alone = not progressive and in_scan[0:1] == segment[5:6]
+    return JpegHeader(
+        width,
+        height,
+        components,
+        precision=segment[0],
+        progressive=progressive,
+        lossless=marker in _LOSSLESS,
+        arithmetic=marker > 0xC8,
+        scans=1 if alone else content.count(_START_OF_SCAN, start),
+        exif=exif,
+        xmp=xmp,
+    )
+
+
+def decode(content: bytes, header: JpegHeader, colours: Colours, scale: int = 1) -> tuple[NDArray[np.uint8], str]:
+    """Pixels, shape (ceil(height / scale), ceil(width / scale), 1, 3 or 4), and what is damaged, in libjpeg's words.
+
+    scale: 1, 2, 4 or 8. CMYK is as it is stored, inverted as Adobe does. Of a damaged part the decoder makes grey or
+    noise. Raises PictureError: `too many scans`, `truncated` where the end is missing, or `unreadable`.
+    """
+    if header.scans > MOST_SCANS:
+        raise PictureError("too many scans", f"a JPEG of {header.scans:,}; at most {MOST_SCANS} are decoded")
+    sides = (ceil(header.height / scale), ceil(header.width / scale))
+    warning = ""
+    try:
+        try:
+            pixels = _decoded(content, colours, sides, scale, strict=True)
+        except ValueError as problem:
+            if content.rfind(_END_OF_IMAGE) < content.rfind(_START_OF_SCAN):
+                raise PictureError("truncated", f"its end is missing ({problem})") from problem
+            warning = str(problem)
+            pixels = _decoded(content, colours, sides, scale, strict=False)
+    except (ValueError, RuntimeError, MemoryError) as problem:
+        raise PictureError("unreadable", str(problem)) from problem
+    if pixels.shape[:2] != sides:
+        raise PictureError("unreadable", f"its header says {sides}, and {pixels.shape[:2]} came of it")
+    return pixels, warning
+
+
+def _decoded(
+    content: bytes, colours: Colours, sides: tuple[int, int], scale: int, *, strict: bool
+) -> NDArray[np.uint8]:
+    found = simplejpeg.decode_jpeg(
+        content, colours, min_height=sides[0], min_width=sides[1], min_factor=scale, strict=strict
+    )
+    return cast(NDArray[np.uint8], found)

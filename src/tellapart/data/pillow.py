@@ -1,0 +1,129 @@
+"""An image's bytes -> Pillow's image, decoded: by one reader, quietly, and under our own bounds."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from PIL import Image
+
+from tellapart.data.image_formats import ImageFormat
+from tellapart.errors import PictureError
+
+# What Pillow's decoders raise on damaged files: their parsers index, unpack and convert without checking.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+def load(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
+    """The image, wholly decoded, in the mode that the file holds.
+
+    Raises PictureError with the reason `too many pixels`, `truncated` or `unreadable`.
+    """
+    with quiet(), damage_told():
+        try:
+            try:
+                return _loaded(content, form, max_pixels)
+            except Image.DecompressionBombError:
+                # TIFF and WebP obey a limit that the whole process shares: once more, briefly under our own.
+                with _limit_lock:
+                    theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+                    try:
+                        return _loaded(content, form, max_pixels)
+                    finally:
+                        Image.MAX_IMAGE_PIXELS = theirs
+        except Image.DecompressionBombError as error:
+            raise PictureError("too many pixels", f"at most {max_pixels:,} are decoded; {error}") from error
+
+
+@contextmanager
+def damage_told() -> Iterator[None]:
+    """What Pillow raises inside for a damaged image becomes a PictureError, `truncated` or `unreadable`."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise PictureError(_reason(error), str(error) or type(error).__name__) from error
+
+
+def _loaded(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
+    file = io.BytesIO(content)
+    try:
+        image: Any = form.open(file)
+        if form.name == "ICO":  # its directory may say less than the image inside
+            refuse_bomb(image.ico.frame(image.ico.getentryindex(image.size)).size, max_pixels)
+    except ModuleNotFoundError as error:
+        if not form.extra:
+            raise
+        advice = f"install what reads it with pip install 'tellapart[{form.extra}]', or save it as JPEG"
+        raise PictureError("unreadable", f"it is a {form.name} image: {advice}") from error
+    except (SyntaxError, LookupError, TypeError, struct.error) as error:
+        reason = "truncated" if not file.read(1) else _reason(error)
+        raise PictureError(reason, f"begins like {form.name}, but its header is damaged: {error}") from error
+    refuse_bomb(image.size, max_pixels)
+    image.load()
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise ValueError("its palette is missing")
+    return cast(Image.Image, image)
+
+
+def refuse_bomb(size: tuple[int, ...], max_pixels: int) -> None:
+    """Raises PictureError for an image (width, height) of more pixels."""
+    if size[0] * size[1] > max_pixels:
+        raise PictureError("too many pixels", f"{size[0]}x{size[1]}; at most {max_pixels:,} are decoded")
+
+
+def _reason(error: BaseException) -> str:
+    """truncated where the decoder ran out of bytes, else unreadable."""
+    ran_out = isinstance(error, (EOFError, IndexError, struct.error))
+    return "truncated" if ran_out or re.search("(?i)truncat|end of file|eof", str(error)) else "unreadable"
+
+
+_WarningFilter = tuple[str, "re.Pattern[str] | None", type[Warning], "re.Pattern[str] | None", int]
+_PILLOW_IS_QUIET: _WarningFilter = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_quiet_lock = threading.Lock()
+_limit_lock = threading.Lock()
+_quiet_depth = 0
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Pillow's own warnings (sizes, corrupt EXIF, palettes) from the caller while any thread decodes.
+
+    warnings.catch_warnings restores a whole list, which loses what other threads set meanwhile; this adds one filter
+    when the first thread comes and takes that one away when the last leaves.
+    """
+    global _quiet_depth
+    with _quiet_lock:
+        _quiet_depth += 1
+        filters = cast("list[_WarningFilter]", warnings.filters)
+        if _PILLOW_IS_QUIET not in filters:
+            filters.insert(0, _PILLOW_IS_QUIET)
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            filters = cast("list[_WarningFilter]", warnings.filters)
+            if _quiet_depth == 0:
+                while _PILLOW_IS_QUIET in filters:
+                    filters.remove(_PILLOW_IS_QUIET)

@@ -1,0 +1,145 @@
+"""A decoded image of any mode -> 8-bit grey or colour: reduced, picked from or whole, a strip at a time.
+
+So an immense image of wide values or with transparency never lies in memory in several copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tellapart.data.pillow import damage_told
+
+STRIP = 2**20
+"""Pixels that are converted at a time."""
+
+Box = tuple[int, int, int, int]
+
+
+class Raster:
+    """image: of Pillow, in any mode; or uint8 (h, w), (h, w, 3) or, CMYK as Adobe stores it, (h, w, 4).
+
+    Transparency lies over white. Values of more than 8 bits are scaled as data.pixels.decode says.
+    """
+
+    def __init__(self, image: Image.Image | NDArray[np.uint8]) -> None:
+        self._image = image
+        self.size: tuple[int, int]
+        self.size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+
+    def reduced(self, factors: tuple[int, int], box: Box) -> NDArray[np.uint8]:
+        """Means over blocks of `factors` pixels (across, down) of the box (left, top, right, bottom)."""
+        with damage_told():
+            return self._reduced(factors, box)
+
+    def _reduced(self, factors: tuple[int, int], box: Box) -> NDArray[np.uint8]:
+        image, shrinks = self._image, factors != (1, 1)
+        if isinstance(image, Image.Image) and image.mode in ("L", "RGB") and not _transparent(image):
+            if shrinks:
+                return np.asarray(image.reduce(factors, box))
+            return np.asarray(image if box == (0, 0, *image.size) else image.crop(box))
+        if isinstance(image, np.ndarray) and not shrinks and not _is_cmyk(image):
+            return image[box[1] : box[3], box[0] : box[2]]
+        out, top = None, 0
+        for part in self._parts(box, factors[1]):
+            some = np.asarray(Image.fromarray(part).reduce(factors)) if shrinks else part
+            if out is None:
+                height = -(-(box[3] - box[1]) // factors[1])
+                out = some if len(some) == height else np.empty((height, *some.shape[1:]), np.uint8)
+            if out is not some:
+                out[top : top + len(some)] = some
+            top += len(some)
+        assert out is not None
+        return out
+
+    def nearest(self, size: tuple[int, int], box: tuple[float, float, float, float]) -> NDArray[np.uint8]:
+        """`size` (width, height) of the pixels in the box themselves, those nearest to the middles of equal cells."""
+        image = self._image
+        if isinstance(image, Image.Image):
+            with damage_told():
+                return self._plain(image.resize(size, Image.Resampling.NEAREST, box))
+        across, down = (_middles(box[at], box[at + 2], size[at], self.size[at]) for at in (0, 1))
+        picked = image[down[:, None], across]
+        return _colours(picked) if _is_cmyk(image) else picked
+
+    def resized(
+        self, size: tuple[int, int], kind: Image.Resampling, box: tuple[float, float, float, float]
+    ) -> NDArray[np.uint8]:
+        """The box at this size by a filter of Pillow. Where it shrinks by 6 or more, first reduced by whole numbers:
+        which cannot be told from one step (Pillow's words), and is quicker."""
+        across, down = (max(1, int((box[at + 2] - box[at]) / size[at] / 3)) for at in (0, 1))
+        image = Image.fromarray(self.reduced((across, down), (0, 0, *self.size)))
+        return np.asarray(image.resize(size, kind, (box[0] / across, box[1] / down, box[2] / across, box[3] / down)))
+
+    def _parts(self, box: Box, step: int) -> Iterator[NDArray[np.uint8]]:
+        """The box in strips of a multiple of `step` rows."""
+        left, top, right, bottom = box
+        rows = max(1, STRIP // (right - left) // step) * step
+        for start in range(top, bottom, rows):
+            stop = min(start + rows, bottom)
+            if isinstance(self._image, Image.Image):
+                yield self._plain(self._image.crop((left, start, right, stop)))
+            else:
+                part = self._image[start:stop, left:right]
+                yield _colours(part) if _is_cmyk(part) else part
+
+    def _plain(self, part: Image.Image) -> NDArray[np.uint8]:
+        """A part of the image, whatever its mode."""
+        if part.mode.startswith("I;16"):
+            return np.asarray((np.asarray(part).astype(np.uint32) + 128) // 257, np.uint8)
+        if part.mode in ("I", "F"):
+            return _narrow(np.asarray(part), *self._range)
+        if _transparent(part):
+            # Premultiplied grey converts to nothing but grey with transparency.
+            coloured = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), coloured).convert("RGB")
+        elif part.mode not in ("L", "RGB"):
+            part = part.convert("L" if part.mode == "1" else "RGB")
+        return np.asarray(part)
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        """The values that become 0 and 255, of 32-bit integers or floats."""
+        assert isinstance(self._image, Image.Image)
+        low, high = np.inf, -np.inf
+        width, height = self.size
+        rows = max(1, STRIP // width)
+        for top in range(0, height, rows):
+            values = np.asarray(self._image.crop((0, top, width, min(top + rows, height))))
+            finite = values[np.isfinite(values)]
+            if finite.size:
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        natural = 1.0 if self._image.mode == "F" else 65535.0
+        return (low, high) if low < 0 or natural < high else (0.0, natural)
+
+
+def _narrow(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    wide = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return np.rint((wide - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+
+
+def _transparent(image: Image.Image) -> bool:
+    return image.mode == "La" or image.has_transparency_data
+
+
+def _is_cmyk(pixels: NDArray[np.uint8]) -> bool:
+    return pixels.ndim == 3 and pixels.shape[2] == 4
+
+
+def _colours(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """CMYK -> RGB as Pillow does."""
+    height, width = stored.shape[:2]
+    image = Image.frombuffer("CMYK", (width, height), np.ascontiguousarray(255 - stored), "raw", "CMYK", 0, 1)
+    return np.asarray(image.convert("RGB"))
+
+
+def _middles(start: float, stop: float, count: int, most: int) -> NDArray[np.intp]:
+    """The pixels at the middles of equal cells; in Pillow's precision and summed up as it does: ties fall alike."""
+    first, last = np.float32(start), np.float32(stop)
+    step = float(last - first) / count
+    places = np.cumsum([float(first) + step * 0.5, *[step] * (count - 1)])
+    return np.minimum(places.astype(np.intp), most - 1)

@@ -83,8 +83,9 @@ def _by_looks(data: str) -> Iterator[str]:
     from PIL import Image
 
     from tellapart.config import DataConfig
-    from tellapart.data.duplicates import SURELY
-    from tellapart.data.fingerprint import ALIKE, distances, fingerprint, unpacked
+    from tellapart.data.fingerprint import ALIKE, BITS, SURELY, distances, fingerprint, unpacked
+
+    surely = SURELY[BITS // 4]
     from tellapart.data.pixels import decode
     from tellapart.data.sources import read_source
     from tellapart.evaluation.intervals import proportion
@@ -100,11 +101,11 @@ def _by_looks(data: str) -> Iterator[str]:
     own = unpacked([looks(image) for image in images])
     yield f"Fingerprints alone, {len(images)} pictures of {Path(data).name}, a copy of each kind:"
     yield ""
-    yield f"| copy | kept on one side ({ALIKE} bits) | reported ({SURELY} bits) |"
+    yield f"| copy | kept on one side ({ALIKE} bits) | reported ({surely} bits) |"
     yield "|---|---|---|"
     for kind, change in COPYING.items():
         found = distances(own, unpacked([looks(change(image, generator)) for image in images]))
-        shares = [proportion(int((found <= bound).sum()), len(found)) for bound in (ALIKE, SURELY)]
+        shares = [proportion(int((found <= bound).sum()), len(found)) for bound in (ALIKE, surely)]
         cells = " | ".join(f"{100 * s.value:.0f} % ({100 * s.low:.0f} to {100 * s.high:.0f})" for s in shares)
         yield f"| {kind} | {cells} |"
     yield ""

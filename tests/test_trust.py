@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
+from tellapart.data.corrections import read_corrections
 from tellapart.data.deep import Checked
 from tellapart.errors import ConfigError
 from tellapart.progress import Progress
@@ -103,6 +104,7 @@ def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_cha
     assert not dropped & labels.keys()
     assert run.corrections_file.read_bytes() == (tmp_path / "corrections.csv").read_bytes()
     assert {path: path.stat().st_mtime_ns for path in case.folder.rglob("*")} == before
+    assert not any("leaking" in finding.kind for finding in run.catalog.findings)
     # Where the copies were dropped nothing leaks any more; where they stay, accuracy is told without them as well.
     assert list(run.metrics) == ["test"]
     assert list(faulty.metrics) == ["test", "test_without_leaks"]
@@ -115,6 +117,40 @@ def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_cha
     assert ta.open_run(run.path).evaluate().n == run.metrics["test"]["n"]
     learned = ta.evaluate(faulty.path, case.folder / "train")
     assert learned.notes[-1].startswith(f"{learned.n} of the {learned.n} pictures have a copy among those")
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["splits given", "splits drawn"])
+def test_corrections_that_a_check_proposed_settle_what_they_claim_to_and_are_not_proposed_again(
+    case: Case, tmp_path: Path, given: bool
+) -> None:
+    folder, checked = case.folder, case.checked
+    if not given:
+        folder = tmp_path / "classes"
+        for path in sorted(case.folder.glob("*/*/*.jpg")):
+            place = folder / path.parent.name / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+        checked = ta.check(folder, deep=True)
+    found = {finding.kind for finding in checked.catalog.findings}
+    assert "near-leaking" in found if given else "near-separated" in found
+    proposed = {(row.path, row.action) for row in checked.corrections}
+    assert {"relabel", "drop"} <= {action for _, action in proposed}
+    assert given or "regroup" in {action for _, action in proposed}
+    file, again = tmp_path / "c.csv", tmp_path / "again.csv"
+    checked.write_corrections(file)
+    trained_on = ta.read(folder, corrections=str(file))
+    second = ta.check(folder, deep=True, corrections=str(file))
+    for catalog in (trained_on, second.catalog):
+        kinds = {finding.kind for finding in catalog.findings}
+        assert not kinds & {"near-separated", "blank", "contradicting-labels"}
+        assert not any("leaking" in kind for kind in kinds)
+    assert not proposed & {(row.path, row.action) for row in second.corrections}
+    doubted = [f.paths for f in second.catalog.findings if f.kind == "suspect-label"]
+    corrected = {row.path for row in checked.corrections if row.action == "relabel"}
+    assert not corrected & {line.partition(" [")[0] for lines in doubted for line in lines}
+    # A second look adds to the first: who trains with its file has both.
+    second.write_corrections(again)
+    assert set(read_corrections(file)) <= set(read_corrections(again))
 
 
 def test_a_base_that_was_converted_before_needs_no_tensorflow(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

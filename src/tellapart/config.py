@@ -40,6 +40,9 @@ class DataConfig(_Section):
     label_column: str | None = Field(None, description="column of a table that names the class")
     root: str | None = Field(None, description="folder that the paths of a table are relative to")
     corrections: str | None = Field(None, description="a csv of what to relabel, drop and regroup: check --write")
+    group_by: str | None = Field(
+        None, description="what tells images that stay together: exif, name, looks, or a pattern with (?P<group>...)"
+    )
     test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all pictures kept for the test split")
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures to validate")
     max_pixels: int = Field(100_000_000, gt=0, description="a larger picture is left out as a possible bomb")

@@ -47,10 +47,34 @@ def test_a_picture_under_two_labels_is_an_error() -> None:
     assert "duplicate" not in found(rows)
 
 
-def test_a_picture_in_two_splits_is_an_error() -> None:
-    rows = [*good(), Picture("a/copy.jpg", "a", "test", digest="atrain0", width=100, height=80)]
-    finding = found(rows)["leaking"]
-    assert finding.paths == ("a/train0.jpg [train] = a/copy.jpg [test]",)
+def copy(of: str, split: str, label: str = "a") -> Picture:
+    return Picture(f"{label}/copy of {of} in {split}.jpg", label, split, digest=of, width=100, height=80)
+
+
+def test_a_copy_of_a_training_picture_in_test_is_said_to_make_test_accuracy_optimistic() -> None:
+    finding = found([*good(), copy("atrain0", "test")])["leaking"]
+    assert finding.severity == "error"
+    assert finding.paths == ("a/train0.jpg [train] = a/copy of atrain0 in test.jpg [test]",)
+    assert finding.meaning == (
+        "1 test image has a copy in training, byte for byte: test accuracy is optimistic (leakage)."
+    )
+    assert "check --deep --write" in finding.done
+
+
+def test_leaks_into_test_from_training_and_from_validation_are_counted_by_test_pictures() -> None:
+    rows = [*good(), copy("atrain0", "test"), copy("avalidation1", "test"), copy("avalidation2", "test")]
+    meaning = found([*rows, copy("avalidation2", "train")])["leaking"].meaning
+    assert meaning.startswith("3 test images have copies in training (2) and in validation (1), byte for byte:")
+
+
+def test_a_copy_in_training_and_validation_makes_the_choice_of_the_model_optimistic_and_not_the_test() -> None:
+    told = found([*good(), copy("atrain0", "validation")])
+    assert "leaking" not in told
+    assert told["leaking-validation"].severity == "warning"
+    assert told["leaking-validation"].meaning == (
+        "1 validation image has a copy in training, byte for byte: the choice of the model is optimistic (leakage),"
+        " test accuracy is not."
+    )
 
 
 def test_classes_whose_names_differ_in_capitals_or_blanks_are_told() -> None:

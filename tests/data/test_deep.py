@@ -7,16 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import SPLITS, Picture, Split
 from tellapart.data.deep import Deep, Evidence, look_deeper
 from tellapart.data.findings import Finding
+from tellapart.data.fingerprint import SURELY
+from tellapart.data.splits import drawn_splits
 
 pytest.importorskip("cleanlab")
 
 CLASSES = ("cats", "dogs")
 
 
-def evidence(count: int = 200, *, given: bool = False, seed: int = 0) -> Evidence:
+DRAWN = frozenset(SPLITS)
+
+
+def evidence(count: int = 200, *, drawn: frozenset[Split] = DRAWN, seed: int = 0) -> Evidence:
     """Sound pictures of two kinds, well apart."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 2
@@ -28,7 +33,7 @@ def evidence(count: int = 200, *, given: bool = False, seed: int = 0) -> Evidenc
                 fingerprint=looks[i].tobytes().hex(), width=100, height=100)
         for i in range(count)
     )  # fmt: skip
-    return Evidence(pictures, features, np.tile(np.array([50, 200, 0.4], np.float32), (count, 1)), given)
+    return Evidence(pictures, features, np.tile(np.array([50, 200, 0.4], np.float32), (count, 1)), drawn)
 
 
 def changed(sound: Evidence, place: int, **values: str) -> Evidence:
@@ -41,6 +46,19 @@ def copied(sound: Evidence, one: int, other: int) -> Evidence:
     """The other picture is a copy to the eye of the one."""
     sound.features[other] = sound.features[one] + np.float16(0.01)
     return changed(sound, other, fingerprint=sound.pictures[one].fingerprint)
+
+
+def turned(fingerprint: str, count: int) -> str:
+    """With so many other bits."""
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(fingerprint), np.uint8))
+    bits[:count] ^= 1
+    return np.packbits(bits).tobytes().hex()
+
+
+def features_alone(sound: Evidence, one: int, other: int) -> Evidence:
+    """The other picture is a copy of the one, which its fingerprint does not show."""
+    sound.features[other] = sound.features[one]
+    return changed(sound, other, fingerprint=turned(sound.pictures[one].fingerprint, 35))
 
 
 def told(found: Deep) -> dict[str, Finding]:
@@ -65,33 +83,73 @@ def test_a_wrong_label_is_named_with_what_the_picture_looks_like_and_relabelled(
 
 def test_copies_are_regrouped_only_where_their_looks_alone_do_not_keep_them_together() -> None:
     assert rows(look_deeper(copied(evidence(), 4, 10), CLASSES)) == []
-    near = evidence()
-    near.features[10] = near.features[4]
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(near.pictures[4].fingerprint), np.uint8))
-    bits[:35] ^= 1
-    near = changed(near, 10, fingerprint=np.packbits(bits).tobytes().hex())
-    found = look_deeper(near, CLASSES)
+    found = look_deeper(features_alone(evidence(), 4, 10), CLASSES)
     assert found.pairs.tolist() == [[4, 10]]
     assert rows(found) == [("4.jpg", "regroup", "", "copies-1"), ("10.jpg", "regroup", "", "copies-1")]
 
 
-def test_neither_the_same_composition_nor_the_same_subject_alone_is_a_copy() -> None:
-    looks = changed(evidence(), 10, fingerprint=evidence().pictures[4].fingerprint)
+def test_copies_that_only_features_show_are_told_where_the_drawn_split_parts_them_and_how_to_keep_them() -> None:
+    apart = features_alone(evidence(), 4, 12)
+    found = told(look_deeper(apart, CLASSES))
+    assert found["near-separated"].paths == ("4.jpg [validation] ~ 12.jpg [train]",)
+    assert "by their features alone" in found["near-separated"].meaning
+    assert "train --corrections FILE" in found["near-separated"].done
+    assert not any(kind.startswith("near-leaking") for kind in found), "nobody gave these splits"
+    together = told(look_deeper(features_alone(evidence(), 4, 10), CLASSES))
+    assert together.keys() == {"near-duplicate"}
+    assert "1 of them by their features alone" in together["near-duplicate"].meaning
+
+
+def test_only_the_split_that_is_drawn_is_drawn_otherwise_and_from_a_given_one_copies_are_dropped() -> None:
+    drawn = drawn_splits(["train", "test"])
+    assert rows(look_deeper(features_alone(evidence(drawn=drawn), 4, 12), CLASSES)) == [
+        ("4.jpg", "regroup", "", "copies-1"),
+        ("12.jpg", "regroup", "", "copies-1"),
+    ]
+    assert ("4.jpg", "drop", "", "") in rows(look_deeper(features_alone(evidence(drawn=drawn), 4, 8), CLASSES))
+
+
+def test_neither_a_like_composition_nor_the_same_subject_alone_is_a_copy() -> None:
+    looks = evidence()
+    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY[32] + 2))
     assert not len(look_deeper(looks, CLASSES).pairs)
     subject = evidence()
     subject.features[10] = subject.features[4] + np.random.default_rng(1).normal(0, 0.5, 100)
     assert not len(look_deeper(subject, CLASSES).pairs)
 
 
+def test_what_a_check_by_looks_alone_names_a_copy_is_one_with_features_too() -> None:
+    looks = evidence()
+    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY[32]))
+    assert look_deeper(looks, CLASSES).pairs.tolist() == [[4, 10]]
+
+
+def test_copies_with_the_same_wrong_label_are_relabelled_alike() -> None:
+    wrong = changed(changed(copied(evidence(), 6, 12), 6, label="dogs"), 12, label="dogs")
+    assert rows(look_deeper(wrong, CLASSES)) == [("6.jpg", "relabel", "cats", ""), ("12.jpg", "relabel", "cats", "")]
+
+
+def test_a_label_that_a_person_settled_is_not_doubted_again() -> None:
+    settled = replace(changed(evidence(), 6, label="dogs"), decided=frozenset({"6.jpg"}))
+    found = look_deeper(settled, CLASSES)
+    assert "suspect-label" not in told(found)
+    assert found.corrections == ()
+
+
+def test_one_of_three_copies_in_three_given_splits_stays_and_it_is_the_test_picture() -> None:
+    three = copied(copied(evidence(drawn=frozenset()), 8, 12), 8, 13)
+    assert sorted(rows(look_deeper(three, CLASSES))) == [("12.jpg", "drop", "", ""), ("13.jpg", "drop", "", "")]
+
+
 def test_a_copy_across_given_splits_is_an_error_and_the_one_in_training_is_dropped() -> None:
-    found = look_deeper(copied(evidence(given=True), 8, 12), CLASSES)
+    found = look_deeper(copied(evidence(drawn=frozenset()), 8, 12), CLASSES)
     assert told(found)["near-leaking"].severity == "error"
     assert told(found)["near-leaking"].paths == ("8.jpg [test] ~ 12.jpg [train]",)
     assert rows(found) == [("12.jpg", "drop", "", "")]
 
 
 def test_the_same_bytes_across_given_splits_are_dropped_too_and_not_told_twice() -> None:
-    found = look_deeper(changed(copied(evidence(given=True), 8, 12), 12, digest="8"), CLASSES)
+    found = look_deeper(changed(copied(evidence(drawn=frozenset()), 8, 12), 12, digest="8"), CLASSES)
     assert "near-leaking" not in told(found)
     assert rows(found) == [("12.jpg", "drop", "", "")]
 

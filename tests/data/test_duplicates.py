@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 import tellapart as ta
@@ -11,7 +14,7 @@ from tellapart.config import DataConfig
 from tellapart.data.catalog import Picture
 from tellapart.data.duplicates import groups_of, leaks, near_copies, seen_before
 from tellapart.data.sources import read_source
-from tests.faults import COPYING
+from tests.faults import COPYING, FASHION
 
 
 def picture(name: str, bits: Iterable[int] = (), *, seed: int = 0, **values: str) -> Picture:
@@ -99,10 +102,54 @@ def test_a_copy_in_a_split_that_was_given_is_reported(tmp_path: Path) -> None:
     assert "4.jpg [test]" in finding.paths[0]
 
 
-def test_pictures_too_small_to_tell_apart_have_no_fingerprint(tmp_path: Path) -> None:
-    for label in "ab":
-        (tmp_path / label).mkdir()
-        for number in range(4):
-            noise = np.random.default_rng(number).integers(0, 255, (28, 28, 3), np.uint8)
-            Image.fromarray(noise).save(tmp_path / label / f"{number}.png")
-    assert {picture.fingerprint for picture in ta.read(tmp_path).pictures} == {""}
+def small_pictures(folder: Path, images: Iterable[NDArray[np.uint8]]) -> Path:
+    for number, pixels in enumerate(images):
+        place = folder / "ab"[number % 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    return folder
+
+
+def clothes(count: int) -> NDArray[np.uint8]:
+    if not FASHION.exists():
+        pytest.skip("Debian's package dataset-fashion-mnist is not installed")
+    return np.frombuffer(gzip.decompress(FASHION.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)[:count]
+
+
+def pairs_of(folder: Path) -> set[frozenset[str]]:
+    return {frozenset((one.path, other.path)) for one, other in near_copies(ta.read(folder).pictures)}
+
+
+def test_copies_of_pictures_of_28_pixels_are_found_and_of_many_alike_hardly_another(tmp_path: Path) -> None:
+    folder = small_pictures(tmp_path, clothes(3000))
+    made = set()
+    for number in range(0, 300, 3):
+        original = f"{'ab'[number % 2]}/{number}.png"
+        copy = original.replace(".png", (" saved again.jpg", " in colour.bmp", " larger by two.png")[number % 9 // 3])
+        image = Image.open(folder / original)
+        if copy.endswith(".jpg"):
+            image.save(folder / copy, quality=90)
+        elif copy.endswith(".bmp"):
+            image.convert("RGB").save(folder / copy)
+        else:
+            image.resize((30, 30), Image.Resampling.BICUBIC).save(folder / copy)
+        made.add(frozenset((original, copy)))
+    found = pairs_of(folder)
+    assert len(found & made) >= 0.9 * len(made)
+    assert len(found - made) <= 2
+    catalog = ta.read(folder)
+    split = {picture.path: picture.split for picture in catalog.pictures}
+    assert all(len({split[path] for path in pair}) == 1 for pair in found)
+
+
+@pytest.mark.parametrize("side", [8, 20])
+def test_of_the_smallest_pictures_the_same_pixels_are_found_in_any_file_format(tmp_path: Path, side: int) -> None:
+    folder = small_pictures(tmp_path, np.random.default_rng(0).integers(0, 255, (60, side, side), np.uint8))
+    Image.open(folder / "a/4.png").convert("RGB").save(folder / "a/in colour.bmp")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(folder / "b/5.png").rotate(180).save(folder / "b/turned.png", exif=exif)
+    assert pairs_of(folder) == {
+        frozenset(("a/4.png", "a/in colour.bmp")),
+        frozenset(("b/5.png", "b/turned.png")),
+    }

@@ -6,8 +6,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tellapart.data.catalog import Picture
-from tellapart.data.splits import assign_splits
+from tellapart.data.catalog import SPLITS, Picture
+from tellapart.data.checks import find_all
+from tellapart.data.duplicates import parted
+from tellapart.data.splits import assign_splits, drawn_splits
 
 
 def pictures(counts: dict[str, int], **values: str) -> list[Picture]:
@@ -124,6 +126,32 @@ def test_a_class_too_small_to_split_stays_in_train() -> None:
 
 def test_no_test_split_is_made_where_none_is_wanted() -> None:
     assert {p.split for p in assign(pictures({"a": 20, "b": 20}), test=0.0)} == {"train", "validation"}
+
+
+@st.composite
+def with_copies(draw: st.DrawFn) -> list[Picture]:
+    """Few contents and few looks, so that many are copies; any of the splits may have come with them."""
+    splits = draw(st.sampled_from([[""], ["", "test"], ["train", "test"], ["train", "validation"], list(SPLITS)]))
+    one = st.builds(
+        Picture,
+        path=st.uuids().map(str),
+        label=st.sampled_from("ab"),
+        split=st.sampled_from(splits),
+        group=st.sampled_from(["", "", "g", "h"]),
+        digest=st.sampled_from("uvwxyz"),
+        fingerprint=st.integers(0, 1 << 40).map(lambda bits: f"{bits:032x}"),
+    )
+    return draw(st.lists(one, min_size=1, max_size=60))
+
+
+@given(with_copies(), st.integers(0, 1000))
+def test_copies_stand_in_two_splits_only_where_the_splits_were_given(rows: list[Picture], seed: int) -> None:
+    drawn = drawn_splits(picture.split for picture in rows)
+    apart = parted(assign(rows, seed))
+    assert not [pair for pair in apart if {picture.split for picture in pair} <= drawn]
+    if {picture.split for picture in rows} == {""}:
+        kinds = {finding.kind for finding in find_all(assign(rows, seed))}
+        assert not any("leaking" in kind for kind in kinds)
 
 
 @given(

@@ -12,14 +12,15 @@ from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Picture
 from tellapart.data.checks import find_all
-from tellapart.data.corrections import corrected, read_corrections
+from tellapart.data.corrections import Correction, corrected, read_corrections
 from tellapart.data.deep import Checked
 from tellapart.data.fetch import fetch as fetch_data
+from tellapart.data.groups import group_findings, grouped, method_of
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Row, Source
-from tellapart.data.splits import assign_splits
+from tellapart.data.splits import assign_splits, drawn_splits
 from tellapart.errors import SourceError
 from tellapart.progress import BY_HAND, Progress
 from tellapart.task import Task
@@ -93,17 +94,23 @@ def check(
     require_cleanlab()
     with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:
         catalog = catalog_of(source, config, cache, progress)
-        return look_into(catalog, config, cache, given=any(row.split for row in source.rows), progress=progress)
+        drawn = drawn_splits(row.split for row in source.rows)
+        return look_into(catalog, config, cache, drawn=drawn, corrected=_corrections_of(config), progress=progress)
 
 
 def source_of(data: Any, config: Config) -> Source:
     """The labelled pictures, with the corrections of the configuration."""
+    if config.data.group_by is not None:
+        method_of(config.data.group_by)  # what is wrong here is told before any picture is read
     source = read_source(data, config.data)
     refuse_unused(source, config.data, data)
     if config.data.corrections is None:
         return source
-    path = Path(config.data.corrections)
-    return corrected(source, read_corrections(path), str(path))
+    return corrected(source, _corrections_of(config), config.data.corrections)
+
+
+def _corrections_of(config: Config) -> tuple[Correction, ...]:
+    return () if config.data.corrections is None else read_corrections(Path(config.data.corrections))
 
 
 def catalog_of(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:
@@ -113,13 +120,17 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
             f"None of the {len(pictures)} pictures of {source.root} can be decoded; the first: "
             f"{pictures[0].path} ({pictures[0].error})."
         )
+    pictures, told = grouped(pictures, config.data.group_by)
     split = assign_splits(
         pictures,
         seed=config.seed,
         test_fraction=config.data.test_fraction,
         validation_fraction=config.data.validation_fraction,
     )
-    return Catalog(source.root, task_of(pictures), split, find_all(split, source.findings), source.layout)
+    drawn = drawn_splits(row.split for row in source.rows)
+    about_groups = group_findings(split, drawn=drawn, asked=config.data.group_by is not None)
+    findings = find_all(split, [*source.findings, *told, *about_groups])
+    return Catalog(source.root, task_of(pictures), split, findings, source.layout)
 
 
 def task_of(pictures: Iterable[Picture]) -> Task:

@@ -72,6 +72,8 @@ def train(
         require_free(Path(out))
     if isinstance(data, Catalog) and config.data.corrections is not None:
         raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
+    if isinstance(data, Catalog) and config.data.group_by is not None and not any(p.group for p in data.pictures):
+        raise ConfigError("A Catalog is grouped when it is read: give group_by to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
     given = config
     config, spec, decided = decide(given, source)

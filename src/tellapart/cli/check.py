@@ -34,15 +34,17 @@ def command(
     label_column: options.LabelColumn = None,
     root: options.Root = None,
     corrections: options.Corrections = None,
+    group_by: options.GroupBy = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Say what pictures are there and what is wrong with them. No picture is changed."""
     from tellapart.data.catalog import SPLITS
+    from tellapart.data.groups import SEEMING
     from tellapart.errors import ConfigError
 
     if write is not None and not deep:
         raise ConfigError("--write writes what --deep proposes: give both.")
-    given = options.data_options(label_pattern, path_column, label_column, root, corrections)
+    given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by)
     with display() as progress:
         checked = ta.check(data, deep=deep, config=ta.make_config(data=given), progress=progress)
     catalog = checked.catalog
@@ -77,9 +79,12 @@ def command(
         if write is not None:
             number = len(checked.corrections)
             look = "; look at each, remove those that are wrong" if number else ": nothing to relabel, drop or regroup"
-            show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{look}")
+            beside = f", beside the {len(checked.corrected)} of {corrections}" if corrections else ""
+            show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{beside}{look}")
         if write is not None and checked.corrections:
             given["corrections"] = write
+        seeming = (f.kind.removeprefix(SEEMING) for f in catalog.findings if f.kind.startswith(SEEMING))
+        given["group_by"] = group_by or next(seeming, None)
         if given["corrections"] or not any(finding.severity == "error" for finding in catalog.findings):
             show(f"next    tellapart train {_typed_again(data, given)}")
         else:

@@ -38,6 +38,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
@@ -60,7 +61,7 @@ def command(
     elif data is None:
         raise ConfigError("Give the pictures, such as: tellapart ladder photos/   (or --resume LADDER)")
     else:
-        found_by = options.data_options(label_pattern, path_column, label_column, root)
+        found_by = options.data_options(label_pattern, path_column, label_column, root, group_by=group_by)
         with live(progress_table) as (progress, watch):
             found = ta.ladder(
                 data,

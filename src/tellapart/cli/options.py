@@ -45,6 +45,15 @@ Moved = Annotated[
         "--data", metavar="PLACE", help="Where the run's own pictures are now: a folder or archive; checked by digest."
     ),
 ]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="exif|name|looks|PATTERN",
+        help="Keep images of one person, session or thing together: by camera and time, by names before the last "
+        "number, by runs that look alike, or by a regular expression over paths with (?P<group>...).",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
 
 
@@ -77,6 +86,7 @@ def data_options(
     label_column: str | None,
     root: str | None,
     corrections: str | None = None,
+    group_by: str | None = None,
 ) -> dict[str, Any]:
     return {
         "label_pattern": label_pattern,
@@ -84,6 +94,7 @@ def data_options(
         "label_column": label_column,
         "root": root,
         "corrections": corrections,
+        "group_by": group_by,
     }
 
 

@@ -46,6 +46,7 @@ def command(
     label_column: options.LabelColumn = None,
     root: options.Root = None,
     corrections: options.Corrections = None,
+    group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit code 1 where findings or the verdict need a person.")
@@ -59,7 +60,7 @@ def command(
     limit = options.parse_bytes(cache_limit)
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
-        found_by = (label_pattern, path_column, label_column, root, corrections)
+        found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
         options.resume_alone("run", *begun, settings, *found_by)
         with display() as progress:
             run = ta.resume(resume, data=moved, cache_limit=limit, progress=progress)
@@ -79,7 +80,7 @@ def command(
             epochs=epochs,
             seed=seed,
             track=track or (),
-            data=options.data_options(label_pattern, path_column, label_column, root, corrections),
+            data=options.data_options(label_pattern, path_column, label_column, root, corrections, group_by),
             settings=settings or (),
         )
         with display() as progress:

@@ -47,6 +47,7 @@ def command(
     label_column: options.LabelColumn = None,
     root: options.Root = None,
     corrections: options.Corrections = None,
+    group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
@@ -80,7 +81,7 @@ def command(
             fine_tune=fine_tune,
             image_size=image_size,
             seed=seed,
-            data=options.data_options(label_pattern, path_column, label_column, root, corrections),
+            data=options.data_options(label_pattern, path_column, label_column, root, corrections, group_by),
             settings=settings or (),
         )
         with live(progress_table) as (progress, watch):

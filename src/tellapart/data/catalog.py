@@ -30,7 +30,8 @@ OLDER_COLUMNS = (COLUMNS[:-1], COLUMNS[:-2])
 class Picture:
     """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes;
     error is empty for a picture that decodes; fingerprint is what it looks like (data.fingerprint), empty for one that
-    looks like nothing; warning says what is damaged in a picture that decodes all the same."""
+    looks like nothing; warning says what is damaged in a picture that decodes all the same; shot is when and with which
+    camera it was taken (data.exif), which only a scan knows: a catalog says it as the group, if it is asked to."""
 
     path: str
     label: str
@@ -43,6 +44,7 @@ class Picture:
     error: str = ""
     fingerprint: str = ""
     warning: str = ""
+    shot: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tellapart.data.catalog import SPLITS, Picture
-from tellapart.data.duplicates import Pair, near_copies
 from tellapart.data.findings import Finding
+from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
 
 FEW = 20
@@ -55,88 +55,6 @@ def damaged(pictures: Sequence[Picture]) -> Iterator[Finding]:
             f"{_pictures(len(rows), 'is', 'are')} damaged and can be decoded all the same: parts may be grey or noise.",
             "Kept. Look at them; data.damaged=leave-out leaves them out.",
         )
-
-
-def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    """The same bytes under several names: in one class, under two labels, in two splits."""
-    same: dict[str, list[Picture]] = defaultdict(list)
-    for p in pictures:
-        if not p.error:
-            same[p.digest].append(p)
-    sets = [rows for rows in same.values() if len(rows) > 1]
-    contradicting = [rows for rows in sets if len({p.label for p in rows}) > 1]
-    leaking = [rows for rows in sets if len({p.split for p in rows}) > 1]
-    plain = [rows for rows in sets if rows not in contradicting and rows not in leaking]
-    if contradicting:
-        yield Finding(
-            "contradicting-labels",
-            "error",
-            tuple(" = ".join(f"{p.path} [{p.label}]" for p in rows) for rows in contradicting),
-            f"{_pictures(len(contradicting), 'stands', 'stand')} under two labels, so one of each is wrong.",
-            "Kept, on one side of the split. Remove or move the wrong copy.",
-        )
-    if leaking:
-        yield Finding(
-            "leaking",
-            "error",
-            tuple(" = ".join(f"{p.path} [{p.split}]" for p in rows) for rows in leaking),
-            f"{_pictures(len(leaking), 'stands', 'stand')} in two splits, so the test is easier than life.",
-            "The given splits are kept. Remove the copy from one of them.",
-        )
-    if plain:
-        yield Finding(
-            "duplicate",
-            "note",
-            tuple(" = ".join(p.path for p in rows) for rows in plain),
-            f"{_pictures(len(plain), 'is', 'are')} there more than once, byte for byte.",
-            "Kept on one side of the split.",
-        )
-
-
-def near_duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    """Copies that were recompressed, resized, brightened or mirrored, as far as looks alone tell."""
-    yield from near_findings(near_copies(pictures))
-
-
-def near_findings(pairs: Iterable[Pair]) -> Iterator[Finding]:
-    """What is to be said of pictures that look the same: under two labels, in two splits, or neither."""
-    contradicting, leaking, plain = [], [], []
-    for one, other in pairs:
-        if one.label != other.label:
-            contradicting.append(f"{one.path} [{one.label}] ~ {other.path} [{other.label}]")
-        if one.split != other.split:
-            leaking.append(f"{one.path} [{one.split}] ~ {other.path} [{other.split}]")
-        if one.label == other.label and one.split == other.split:
-            plain.append(f"{one.path} ~ {other.path}")
-    if contradicting:
-        yield Finding(
-            "near-contradicting-labels",
-            "warning",
-            tuple(contradicting),
-            f"{_pairs(len(contradicting))} under two labels, so one of each may be wrong.",
-            "Kept. Look at them, and relabel or drop the wrong one.",
-        )
-    if leaking:
-        yield Finding(
-            "near-leaking",
-            "error",
-            tuple(leaking),
-            f"{_pairs(len(leaking))} in two splits, so the test is easier than life.",
-            "Kept there. Where the splits were given, evaluation also tells the accuracy on the pictures without a "
-            "copy; drop one of each pair. Where they are drawn, regroup the pairs: check --deep --write proposes both.",
-        )
-    if plain:
-        yield Finding(
-            "near-duplicate",
-            "note",
-            tuple(plain),
-            f"{_pairs(len(plain))} on one side of the split.",
-            "Kept there.",
-        )
-
-
-def _pairs(count: int) -> str:
-    return "1 pair looks the same" if count == 1 else f"{count} pairs look the same"
 
 
 def balance(pictures: Sequence[Picture]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ classes that overlap; and the corrections that are worth proposing. Never import
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.catalog import Catalog, Picture
-from tellapart.data.checks import near_findings
+from tellapart.data.catalog import SPLITS, Catalog, Picture, Split
 from tellapart.data.corrections import Correction, write_corrections
-from tellapart.data.duplicates import groups_of
+from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
 from tellapart.data.findings import Finding
 from tellapart.data.fingerprint import BITS, close_pairs, distances, unpacked
 from tellapart.data.labels import Suspect, held_out_probabilities, overlaps, suspect_labels
+from tellapart.data.leakage import near_findings
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
 from tellapart.data.quality import FAULTS, Fault, faults
 from tellapart.words import percent
@@ -42,13 +43,14 @@ _FAULT_WORDS: dict[Fault, str] = {
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Of n usable pictures: features (n, width) of a frozen base, quality (n, 3) by `measure_quality`. given: whether
-    the pictures came with their splits."""
+    """Of n usable pictures: features (n, width) of a frozen base, quality (n, 3) by `measure_quality`. drawn: the
+    splits that were drawn here (splits.drawn_splits). decided: paths whose label a person has settled."""
 
     pictures: tuple[Picture, ...]
     features: NDArray[np.floating]
     quality: NDArray[np.float32]
-    given: bool
+    drawn: frozenset[Split] = frozenset()
+    decided: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +68,12 @@ class Deep:
 
 @dataclass(frozen=True)
 class Checked:
-    """A catalog with its findings; deep: what a look into the pictures gave, None without one."""
+    """A catalog with its findings; deep: what a look into the pictures gave, None without one; corrected: the
+    corrections that the catalog was read with."""
 
     catalog: Catalog
     deep: Deep | None = None
+    corrected: tuple[Correction, ...] = ()
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
@@ -77,8 +81,10 @@ class Checked:
         return () if self.deep is None else self.deep.corrections
 
     def write_corrections(self, path: str | os.PathLike[str]) -> None:
-        """For a person to edit and for `train` to apply."""
-        write_corrections(Path(path), self.corrections)
+        """For a person to edit and for `train` to apply: those that the catalog was read with, and what is proposed
+        beside them, which has the later word."""
+        rows = {(row.path, row.action): row for row in (*self.corrected, *self.corrections)}
+        write_corrections(Path(path), rows.values())
 
 
 def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> Deep:
@@ -89,7 +95,10 @@ def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> De
     seen = np.setdiff1d(np.arange(len(pictures)), faulty["blank"])
     values = reduced(evidence.features[seen], seed)
     near = neighbours(values, seed=seed)
-    pairs = seen[near_duplicates([pictures[i] for i in seen], evidence.features[seen], near)]
+    by_features = seen[near_duplicates([pictures[i] for i in seen], evidence.features[seen], near)]
+    # What fingerprints are sure of is a copy whatever features say: a training, which asks none, names it too.
+    sure = np.array(sure_pairs(pictures), np.int64).reshape(-1, 2)
+    pairs = np.unique(np.concatenate([by_features, sure]), axis=0)
     groups = _joined(groups_of(pictures, range(len(pictures))), pairs)
     far = np.full(len(pictures), np.nan)
     far[seen] = farness(near)
@@ -100,18 +109,20 @@ def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> De
     if len(np.unique(labels[seen[judged]])) > 1:
         rows = seen[judged]
         probabilities[rows] = held_out_probabilities(values[judged], labels[rows], groups[rows], len(classes), seed)
-    suspects = _suspects(labels, probabilities)
+    suspects = _suspects(labels, probabilities, [picture.path in evidence.decided for picture in pictures])
+    same: list[Pair] = [(pictures[i], pictures[j]) for i, j in pairs if pictures[i].digest != pictures[j].digest]
+    hidden = set(same) - set(near_copies(pictures))
     findings = (
         *_label_findings(pictures, classes, suspects),
-        *near_findings((pictures[i], pictures[j]) for i, j in pairs if pictures[i].digest != pictures[j].digest),
+        *near_findings(same, hidden, evidence.drawn),
         *_outlier_findings(pictures, far),
         *_quality_findings(pictures, faulty),
         *_overlap_findings(classes, labels, probabilities),
     )
     corrections = (
-        *_drops(evidence, pairs, faulty["blank"]),
-        *_relabels(pictures, classes, suspects),
-        *(() if evidence.given else _regroups(pictures, groups)),
+        *_drops(evidence, same, faulty["blank"]),
+        *_relabels(evidence, classes, suspects, pairs),
+        *(_regroups(pictures, groups) if evidence.drawn else ()),
     )
     dropped = {row.path for row in corrections if row.action == "drop"}
     kept = tuple(row for row in corrections if row.action == "drop" or row.path not in dropped)
@@ -124,16 +135,16 @@ def near_duplicates(pictures: Sequence[Picture], features: NDArray[np.floating],
     Candidates have close fingerprints, or are among each other's nearest neighbours by features. Of each the two are
     weighed together: the similarity of the features about their mean, 1 for equal ones, less the share of fingerprint
     bits that differ, must reach SAME. Either alone would take two pictures of one scene, or of one composition, for
-    copies. A picture without a fingerprint is in no pair.
+    copies. A picture without a fingerprint, or so small that features see little of it, is in no pair.
     """
     prints = tuple(picture.fingerprint for picture in pictures)
     by_looks = np.array([pair[:2] for pair in close_pairs(prints)], np.int64).reshape(-1, 2)
     rows, columns = np.nonzero(near.places >= 0)
     by_features = np.stack([rows, near.places[rows, columns]], axis=1)
     candidates = np.unique(np.sort(np.concatenate([by_looks, by_features]), axis=1), axis=0)
-    whole = np.array([bool(text) for text in prints])
+    whole = np.array([len(text) == BITS // 4 for text in prints])
     candidates = candidates[whole[candidates].all(axis=1)]
-    packed = unpacked([text or "0" * (BITS // 4) for text in prints])
+    packed = unpacked(prints)
     centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     found = [np.empty((0, 2), np.int64)]
     for start in range(0, len(candidates), _AT_ONCE):
@@ -166,12 +177,13 @@ def _judged(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.
     return np.flatnonzero([label in enough for label in labels])
 
 
-def _suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[Suspect]:
+def _suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64], decided: Sequence[bool]) -> list[Suspect]:
     rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
     if not len(rows):
         return []
     found = suspect_labels(labels[rows], probabilities[rows])
-    return [Suspect(int(rows[s.index]), s.score, s.suggested, s.probability) for s in found]
+    placed = (Suspect(int(rows[s.index]), s.score, s.suggested, s.probability) for s in found)
+    return [s for s in placed if not decided[s.index]]
 
 
 def _label_findings(
@@ -236,27 +248,50 @@ def _overlap_findings(
         )
 
 
-def _drops(evidence: Evidence, pairs: NDArray[np.int64], blank: NDArray[np.intp]) -> Iterator[Correction]:
-    """Blank pictures; and, where splits came with the pictures, the copy that is not in the later of two splits, so
-    that what is judged stays as it is."""
+def _drops(evidence: Evidence, same: Sequence[Pair], blank: NDArray[np.intp]) -> Iterator[Correction]:
+    """Blank pictures; and, of copies across splits that came with the pictures, those that are not in the latest split,
+    so that what is judged stays as it is. What remains has no copies across splits for training to name."""
+    dropped = set()
     for i in blank:
+        dropped.add(evidence.pictures[i].path)
         yield Correction(evidence.pictures[i].path, "drop", reason="blank: it shows nothing")
-    if not evidence.given:
-        return
-    later = {"train": 0, "validation": 1, "test": 2}
+    pairs = [*(in_order_of_splits(pair) for pair in same), *parted(evidence.pictures)]
+    while pairs:
+        before = len(dropped)
+        for one, other in sorted(pairs, key=lambda pair: -SPLITS.index(pair[1].split)):
+            kept = one.split == other.split or {one.split, other.split} <= evidence.drawn
+            if not kept and not dropped & {one.path, other.path}:
+                dropped.add(one.path)
+                yield Correction(one.path, "drop", reason=f"the same picture as {other.path} in {other.split}")
+        # Of fewer pictures fingerprints may call others copies.
+        rest = [picture for picture in evidence.pictures if picture.path not in dropped]
+        pairs = parted(rest) if len(dropped) > before else []
+
+
+def _relabels(
+    evidence: Evidence, classes: Sequence[str], suspects: Sequence[Suspect], pairs: NDArray[np.int64]
+) -> Iterator[Correction]:
+    """Each suspect as what it looks like; copies alike, as the likeliest suspect among them says: of two that bear the
+    same wrong label one may pass, and two that are told apart would contradict each other afterwards."""
+    pictures = evidence.pictures
+    _, digests = np.unique([picture.digest for picture in pictures], return_inverse=True)
+    _, first = np.unique(digests, return_index=True)
+    copies = _joined(first[digests].tolist(), pairs)
+    suspected = {s.index for s in suspects}
     done = set()
-    for pair in pairs:
-        one, other = sorted((evidence.pictures[i] for i in pair), key=lambda p: later[p.split])
-        if one.split != other.split and one.path not in done:
-            done.add(one.path)
-            yield Correction(one.path, "drop", reason=f"the same picture as {other.path} in {other.split}")
-
-
-def _relabels(pictures: Sequence[Picture], classes: Sequence[str], suspects: Sequence[Suspect]) -> Iterator[Correction]:
     for s in suspects:
-        label, given = classes[s.suggested], pictures[s.index].label
-        reason = f"labelled {given}, looks like {label} ({percent(s.probability, 0)})"
-        yield Correction(pictures[s.index].path, "relabel", label=label, reason=reason)
+        if copies[s.index] in done:
+            continue
+        done.add(copies[s.index])
+        label, wrong = classes[s.suggested], pictures[s.index].label
+        for i in np.flatnonzero(copies == copies[s.index]).tolist():
+            given, path = pictures[i].label, pictures[i].path
+            if given == label or path in evidence.decided or not (given == wrong or i in suspected):
+                continue
+            reason = f"labelled {given}, looks like {label} ({percent(s.probability, 0)})"
+            if i != s.index:
+                reason = f"the same picture as {pictures[s.index].path}: {reason}"
+            yield Correction(path, "relabel", label=label, reason=reason)
 
 
 def _regroups(pictures: Sequence[Picture], groups: NDArray[np.int64]) -> Iterator[Correction]:
@@ -265,11 +300,12 @@ def _regroups(pictures: Sequence[Picture], groups: NDArray[np.int64]) -> Iterato
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups.tolist()):
         members[group].append(index)
-    number = 0
+    taken = {picture.group for picture in pictures}
+    numbers = (number for number in itertools.count(1) if f"copies-{number}" not in taken)
     for indices in members.values():
         if len({before[i] for i in indices}) < 2:
             continue
-        number += 1
+        number = next(numbers)
         for i in indices:
             other = pictures[indices[0] if i != indices[0] else indices[1]].path
             yield Correction(pictures[i].path, "regroup", group=f"copies-{number}", reason=f"looks the same as {other}")

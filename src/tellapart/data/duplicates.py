@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tellapart.data.catalog import Picture, Split
-from tellapart.data.fingerprint import close_pairs
-
-SURELY = 18
-"""Bits: pictures whose fingerprints differ by at most so many are called copies without a look at their features."""
+from tellapart.data.catalog import SPLITS, Picture, Split
+from tellapart.data.fingerprint import SURELY, close_pairs
 
 Pair = tuple[Picture, Picture]
 
@@ -46,9 +43,33 @@ def groups_of(rows: Sequence[Picture], usable: Iterable[int]) -> list[int]:
 def near_copies(pictures: Sequence[Picture]) -> list[Pair]:
     """Pairs that look the same and are not the same bytes, as sure as fingerprints alone can be."""
     usable = [picture for picture in pictures if not picture.error]
-    found = close_pairs(tuple(picture.fingerprint for picture in usable))
-    pairs = [(usable[one], usable[other]) for one, other, bits in found if bits <= SURELY]
+    pairs = ((usable[one], usable[other]) for one, other in sure_pairs(usable))
     return [pair for pair in pairs if pair[0].digest != pair[1].digest]
+
+
+def sure_pairs(usable: Sequence[Picture]) -> list[tuple[int, int]]:
+    """Positions of pictures that look the same, as sure as fingerprints alone can be; byte for byte ones too."""
+    found = close_pairs(tuple(picture.fingerprint for picture in usable))
+    return [(one, other) for one, other, bits in found if bits <= SURELY[len(usable[one].fingerprint)]]
+
+
+def parted(pictures: Sequence[Picture]) -> list[Pair]:
+    """Copies, of the same bytes or to the eye, that stand in two splits: pairs, the one of the earlier split first.
+
+    Of many with the same bytes each is paired with one of the latest split that has them.
+    """
+    usable = [picture for picture in pictures if not picture.error]
+    latest: dict[str, Picture] = {}
+    for picture in sorted(usable, key=lambda picture: SPLITS.index(picture.split)):
+        latest[picture.digest] = picture
+    pairs = [*((picture, latest[picture.digest]) for picture in usable), *near_copies(usable)]
+    return [in_order_of_splits(pair) for pair in pairs if pair[0].split != pair[1].split]
+
+
+def in_order_of_splits(pair: Pair) -> Pair:
+    """train before validation before test."""
+    one, other = sorted(pair, key=lambda picture: SPLITS.index(picture.split))
+    return one, other
 
 
 def leaks(judged: Sequence[Picture], seen: Sequence[Picture]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from tellapart.config import DataConfig, ImageConfig
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
+from tellapart.data.exif import shot_of
 from tellapart.data.fingerprint import fingerprint
 from tellapart.data.image_file import read_file
 from tellapart.data.isolation import IsolatedDecoder
@@ -35,8 +36,6 @@ from tellapart.progress import SILENT, Progress
 from tellapart.task import Fit, ImageSpec
 
 SAMPLE = 32
-TINY = 32
-"""Pixels of a side: pictures of fewer tell too little to know a copy by, as all of a collection look alike."""
 SMALL_SIDE = 96
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 COMMIT_SECONDS = 2.0
@@ -148,7 +147,7 @@ def _decoded(
 
     def look(index: int) -> _Found:
         row = source.rows[index]
-        stamp, digest, decoded, error = None, "", pixels.Decoded(None, 0, 0, ""), ""
+        stamp, digest, shot, decoded, error = None, "", "", pixels.Decoded(None, 0, 0, ""), ""
         try:
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
@@ -159,14 +158,15 @@ def _decoded(
             else:
                 content = opened
             digest = content_digest(content)
+            shot = shot_of(content) if isinstance(content, bytes) else ""
             decoded = decode(content)
         except PictureError as problem:
             error = str(problem)
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
-        if decoded.thumbnail is not None and min(decoded.width, decoded.height) >= TINY:
-            looks = fingerprint(decoded.thumbnail)
-        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, decoded.warning)
+        if decoded.thumbnail is not None:
+            looks = fingerprint(decoded.thumbnail, min(decoded.width, decoded.height))
+        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, decoded.warning, shot)
         return _Found(index, picture, stamp, decoded.pixels)
 
     yield from in_order(work, groups, ahead=2 * cores())
@@ -208,11 +208,11 @@ class _Memory:
             if stamp is None or entry is None or entry[:3] != stamp[1:]:
                 pictures.append(None)
                 continue
-            digest, width, height, mode, error, looks, warning = entry[3:]
+            digest, width, height, mode, error, looks, warning, shot = entry[3:]
             if not error and width * height > max_pixels:
                 error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {max_pixels}"))
-            size = (width, height, mode)
-            pictures.append(Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, warning))
+            found = (digest, width, height, mode, error, looks, warning, shot)
+            pictures.append(Picture(row.path, row.label, row.split, row.group, *found))
         return pictures
 
     def _known(self, names: list[bytes]) -> dict[bytes, tuple[Any, ...]]:
@@ -224,7 +224,7 @@ class _Memory:
             for start in range(0, len(names), QUERY):
                 some = names[start : start + QUERY]
                 marks = ",".join("?" * len(some))
-                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint, warning"
+                columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint, warning, shot"
                 rows = self._connection.execute(f"SELECT {columns} FROM pictures WHERE path IN ({marks})", some)
                 known.update((row[0], row[1:]) for row in rows)
         return known
@@ -241,6 +241,7 @@ class _Memory:
                 picture.error,
                 picture.fingerprint,
                 picture.warning,
+                picture.shot,
             )
             for found in group
             if found.stamp is not None and not (picture := found.picture).error.startswith(("too ", "unreadable"))
@@ -261,7 +262,7 @@ def _open_memory(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(
         "CREATE TABLE IF NOT EXISTS pictures (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
-        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT, warning TEXT)"
+        " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT, warning TEXT, shot TEXT)"
         " WITHOUT ROWID"
     )
     return connection

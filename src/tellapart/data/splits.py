@@ -12,11 +12,22 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import SPLITS, Picture, Split
 from tellapart.data.duplicates import groups_of
 
 MINIMUM = 3
 """Pictures of the smallest class that can stand in all three splits."""
+
+
+def drawn_splits(given: Iterable[str]) -> frozenset[Split]:
+    """The splits between which images move when they are regrouped: those that no image comes with, and train, out of
+    which they are drawn. given: the split of each image as its source names it, empty where it names none.
+
+    >>> sorted(drawn_splits(["train", "test"])), sorted(drawn_splits(["train", "test", "validation"]))
+    (['train', 'validation'], [])
+    """
+    drawn = frozenset(SPLITS) - (set(given) - {"train"})
+    return drawn if len(drawn) > 1 else frozenset()
 
 
 def assign_splits(

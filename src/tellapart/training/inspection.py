@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tellapart.config import Config, ModelConfig
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.checks import in_order_of_gravity
+from tellapart.data.corrections import Correction
 from tellapart.data.deep import Checked, Evidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
@@ -37,21 +38,32 @@ def inspection_spec(config: Config, source: Source) -> ImageSpec:
     return decide(config.model_copy(update={"model": model}), source)[1]
 
 
-def look_into(catalog: Catalog, config: Config, cache: PixelCache, *, given: bool, progress: Progress) -> Checked:
+def look_into(
+    catalog: Catalog,
+    config: Config,
+    cache: PixelCache,
+    *,
+    drawn: frozenset[Split],
+    corrected: Sequence[Correction],
+    progress: Progress,
+) -> Checked:
     """The catalog with the findings of deep checks beside its own. cache: of its pixels, by `inspection_spec`.
 
-    given: whether the pictures came with their splits. Raises PictureError for a picture that changed or went away.
+    drawn: the splits that were drawn (splits.drawn_splits). corrected: the corrections that the catalog has already.
+    Raises PictureError for a picture that changed or went away.
     """
     rows = tuple(picture for picture in catalog.pictures if not picture.error)
     limit = config.data.max_pixels
     pictures = Pictures(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, max_pixels=limit)
     features, quality = _inspect(pictures, rows, cache, progress)
     progress.update("comparing", 0, 1)
-    found = look_deeper(Evidence(rows, features, quality, given), catalog.task.classes, config.seed)
+    decided = frozenset(row.path for row in corrected if row.action == "relabel")
+    found = look_deeper(Evidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
     progress.update("comparing", 1, 1)
-    # What looks alone said of copies, features say better.
+    # Said again with the copies that only features show.
     shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
-    return Checked(replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings])), found)
+    whole = replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings]))
+    return Checked(whole, found, tuple(corrected))
 
 
 def _inspect(

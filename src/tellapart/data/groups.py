@@ -1,0 +1,288 @@
+"""Pictures -> which of them belong together (one person, session or thing), as asked for, or as it seems.
+
+Where a group stands in two splits, accuracy is partly that of knowing its person or place again. Groups are kept
+together where splits are drawn (splits); those that seem to be there and that nobody asked for are a finding.
+In: pictures after the scan. Read by: api.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.catalog import Picture, Split
+from tellapart.data.duplicates import Pair
+from tellapart.data.findings import Finding
+from tellapart.data.fingerprint import distances, unpacked
+from tellapart.data.leakage import GROUP, leak_findings, tied
+from tellapart.data.sources.listing import natural_key
+from tellapart.errors import ConfigError, unknown
+
+SESSION = timedelta(minutes=5)
+"""A session ends where its camera rests for longer."""
+
+FEWEST = 5
+"""Groups that must be there before they are believed without being asked for."""
+
+COVERED = 0.2
+"""Share of the images that they then hold at least."""
+
+LIKER = 0.5
+"""Spreads by which two images of one class differ less, on average, where they are of one group."""
+
+SURE = 4.0
+"""Standard errors by which they do."""
+
+RUN = 3.0
+"""Spreads below what two images of one class differ by: nearer ones next to each other are a run."""
+
+SEEMING = "groups-by-"
+"""Begins the kind of a finding of groups that nobody asked for; the method follows."""
+
+_PAIRS = 20_000
+_SHOWN = 3
+_COUNTED = re.compile(r"(?P<stem>.*[^\W_])[\s._(-]+\d+\)?")
+
+Keys = list[str]
+"""Of each picture the name of its group; empty for one that is alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to tell groups. find: of n pictures their n keys. tells: what the images have that it reads, in words.
+    sure: whether what it reads says of itself that images belong together."""
+
+    find: Callable[[Sequence[Picture]], Keys]
+    tells: str
+    sure: bool = False
+
+
+def grouped(pictures: Sequence[Picture], group_by: str | None) -> tuple[tuple[Picture, ...], tuple[Finding, ...]]:
+    """The pictures with their groups, joined to those that they have already, and a finding that counts them.
+
+    group_by: as `method_of` takes it, or None. Raises ConfigError as it does, and where no two images belong together.
+    """
+    if group_by is None:
+        return tuple(pictures), ()
+    method = method_of(group_by)
+    keys = _several(method.find(pictures))
+    sizes = Counter(key for key in keys if key)
+    if not sizes:
+        raise ConfigError(
+            f"data.group_by {group_by!r} finds no two of the {len(pictures)} images that belong together by "
+            f"{method.tells}. Leave it out, or give another: {', '.join(METHODS)}, or a pattern with (?P<group>...)."
+        )
+    alone = len(pictures) - sizes.total()
+    meaning = f"{len(sizes)} groups of {sizes.total()} images by {method.tells}; {alone} images are in none."
+    named = tuple(f"{key} ({size})" for key, size in sizes.most_common())
+    return _joined(pictures, keys), (
+        Finding("grouped", "note", named, meaning, "Splits that are drawn keep each whole."),
+    )
+
+
+def group_findings(pictures: Sequence[Picture], *, drawn: Collection[Split], asked: bool) -> Iterator[Finding]:
+    """Known groups that given splits part; and, where nobody asked for groups, those that seem to be there and are
+    parted, by the first method that shows some. drawn: the splits that were drawn here."""
+    usable = [picture for picture in pictures if not picture.error]
+    yield from leak_findings("leaking-groups", _parted(usable, [p.group for p in usable]), " ~ ", GROUP)
+    if asked:
+        return
+    for name, method in METHODS.items():
+        keys = seeming(usable, method)
+        apart = _parted(usable, keys)
+        if apart:
+            yield _seeming(name, method, keys, apart, drawn)
+            return
+
+
+def seeming(pictures: Sequence[Picture], method: Method) -> Keys:
+    """The groups by this method, if they are believed: several, of a good part of the images, and, where the method is
+    not sure, more alike within than their class is, so that a year in the names is not taken for a person. Groups that
+    are known are left out."""
+    found = method.find(pictures)
+    keys = _several(["" if picture.group else key for picture, key in zip(pictures, found, strict=True)])
+    several = len(set(keys) - {""}) >= FEWEST and sum(map(bool, keys)) >= COVERED * len(pictures)
+    return keys if several and (method.sure or _more_alike(pictures, keys)) else [""] * len(keys)
+
+
+def _seeming(name: str, method: Method, keys: Keys, apart: Sequence[Pair], drawn: Collection[Split]) -> Finding:
+    sizes = Counter(key for key in keys if key)
+    first = ", ".join(f"{key} with {size}" for key, size in sizes.most_common(_SHOWN))
+    split: Split = "test" if any(other.split == "test" for _, other in apart) else "validation"
+    return Finding(
+        f"{SEEMING}{name}",
+        "warning",
+        tuple(" ~ ".join(f"{p.path} [{p.split}]" for p in pair) for pair in apart),
+        f"{sizes.total()} images seem to be of {len(sizes)} groups by {method.tells} ({first})"
+        f"{'' if method.sure else ', which are more alike than others'}. {tied(apart, split, GROUP)}: if a group is "
+        "one person, session or thing, accuracy on new ones is lower.",
+        f"Keep them together: --group-by {name}."
+        if any({one.split, other.split} <= set(drawn) for one, other in apart)
+        else "The given splits are kept. If these are groups, give the images without splits and with "
+        f"--group-by {name}.",
+    )
+
+
+def _several(keys: Keys) -> Keys:
+    """Without those that one picture alone has."""
+    sizes = Counter(keys)
+    return [key if sizes[key] > 1 else "" for key in keys]
+
+
+def _parted(pictures: Sequence[Picture], keys: Keys) -> list[Pair]:
+    """Each image that has one of its group in an earlier split, behind that one."""
+    first: dict[tuple[str, str], Picture] = {}
+    for picture, key in zip(pictures, keys, strict=True):
+        first.setdefault((key, picture.split), picture)
+    pairs = []
+    for picture, key in zip(pictures, keys, strict=True):
+        mate = first.get((key, "train")) or first.get((key, "validation"))
+        if key and mate is not None and mate.split != picture.split:
+            pairs.append((mate, picture))
+    return pairs
+
+
+def _joined(pictures: Sequence[Picture], keys: Keys) -> tuple[Picture, ...]:
+    """The pictures with these groups; groups that share a picture with one that is there already become one."""
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def find(name: tuple[str, str]) -> tuple[str, str]:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for picture, key in zip(pictures, keys, strict=True):
+        if picture.group and key:
+            parent[find(("there", picture.group))] = find(("found", key))
+    names = [
+        find(("found", key) if key else ("there", picture.group)) if key or picture.group else ("", "")
+        for picture, key in zip(pictures, keys, strict=True)
+    ]
+    return tuple(replace(picture, group=name) for picture, (_, name) in zip(pictures, names, strict=True))
+
+
+def _more_alike(pictures: Sequence[Picture], keys: Keys) -> bool:
+    """Whether the fingerprints of two images of one class differ less where both are of one group."""
+    shown = [place for place, picture in enumerate(pictures) if picture.fingerprint]
+    packed = unpacked([pictures[place].fingerprint for place in shown])
+    groups = np.array([keys[place] for place in shown])
+    generator = np.random.default_rng(0)
+    within = _pairs([(pictures[place].label, keys[place]) if keys[place] else None for place in shown], generator)
+    others = _pairs([(pictures[place].label, "") for place in shown], generator)
+    others = others[(groups[others[:, 0]] != groups[others[:, 1]]) | (groups[others[:, 0]] == "")]
+    if not len(within) or not len(others):
+        return False
+    inside, usual = (distances(packed[pairs[:, 0]], packed[pairs[:, 1]]) for pairs in (within, others))
+    gain, spread = usual.mean() - inside.mean(), usual.std()
+    return bool(gain >= max(LIKER, SURE / np.sqrt(len(inside))) * spread)
+
+
+def _pairs(kinds: Sequence[tuple[str, str] | None], generator: np.random.Generator) -> NDArray[np.int64]:
+    """Two positions (m, 2) of one kind, drawn at random, about _PAIRS at most; None is no kind."""
+    members: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, kind in enumerate(kinds):
+        if kind is not None:
+            members[kind].append(place)
+    sets = [np.array(places) for places in members.values() if len(places) > 1]
+    total = sum(len(places) for places in sets)
+    found = [np.empty((0, 2), np.int64)]
+    for places in sets:
+        wanted = min(len(places) * (len(places) - 1) // 2, -(-_PAIRS * len(places) // total))
+        pairs = generator.integers(0, len(places), (2 * wanted, 2))
+        found.append(places[pairs[pairs[:, 0] != pairs[:, 1]][:wanted]])
+    return np.concatenate(found)
+
+
+def _by_name(pictures: Sequence[Picture]) -> Keys:
+    """What stands before the last counter of a file name (human07 of human07-03.png), or of a name that is a counter
+    alone the folder. What over half of a class has is the name of the class, or of the camera."""
+    keys = []
+    for picture in pictures:
+        folder, _, name = picture.path.rpartition("/")
+        name = name.rpartition(".")[0] or name
+        counted = _COUNTED.fullmatch(name)
+        keys.append(counted["stem"] if counted else folder if name.isdecimal() else "")
+    classes = Counter(picture.label for picture in pictures)
+    shares = Counter((picture.label, key) for picture, key in zip(pictures, keys, strict=True))
+    common = {key for (label, key), count in shares.items() if count > 1 and 2 * count > classes[label]}
+    return ["" if key in common else key for key in keys]
+
+
+def _by_exif(pictures: Sequence[Picture]) -> Keys:
+    """Sessions: photographs of one camera with no rest between them, named by their first."""
+    shots = []
+    for place, picture in enumerate(pictures):
+        time, _, camera = picture.shot.partition(" ")
+        try:
+            shots.append((camera, datetime.fromisoformat(time), place))
+        except ValueError:  # no shot, or a clock that was never set
+            continue
+    keys = [""] * len(pictures)
+    last: tuple[str, datetime] | None = None
+    session = ""
+    for maker, moment, place in sorted(shots):
+        if last is None or maker != last[0] or moment - last[1] > SESSION:
+            session = f"{maker} {moment}"
+        keys[place] = session
+        last = maker, moment
+    return keys
+
+
+def _by_looks(pictures: Sequence[Picture]) -> Keys:
+    """Runs: images in the order of their names, each of which is nearly like the one before, as those of a film are.
+
+    Nearly: nearer than two of the collection by RUN spreads. Files whose content tells nothing break a run.
+    """
+    keys = [""] * len(pictures)
+    rows: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, picture in enumerate(pictures):
+        if picture.fingerprint:
+            rows[picture.path.rpartition("/")[0], picture.label].append(place)
+    packed = unpacked([picture.fingerprint for picture in pictures])
+    generator = np.random.default_rng(0)
+    pairs = _pairs([(p.label, "") if p.fingerprint else None for p in pictures], generator)
+    if not len(pairs):
+        return keys
+    usual = distances(packed[pairs[:, 0]], packed[pairs[:, 1]])
+    bound = np.median(usual) - RUN * (np.median(usual) - np.quantile(usual, 0.25)) / 0.6745
+    for places in rows.values():
+        places.sort(key=lambda place: natural_key(pictures[place].path))
+        apart = distances(packed[places[:-1]], packed[places[1:]])
+        for before, place, bits in zip(places, places[1:], apart.tolist(), strict=False):
+            if bits <= bound:
+                keys[before] = keys[before] or pictures[before].path
+                keys[place] = keys[before]
+    return keys
+
+
+METHODS = {
+    "exif": Method(_by_exif, "camera and time (EXIF)", sure=True),
+    "name": Method(_by_name, "their names before the last number"),
+    "looks": Method(_by_looks, "runs of images that look alike"),
+}
+
+
+def method_of(text: str) -> Method:
+    """The method of this name, or by this regular expression over paths, which has a group named `group`. Raises
+    ConfigError for anything else."""
+    if text in METHODS:
+        return METHODS[text]
+    try:
+        compiled = re.compile(text)
+    except re.error as error:
+        raise ConfigError(f"data.group_by {text!r} is not a regular expression: {error}.") from None
+    if "group" not in compiled.groupindex:
+        pattern = "a regular expression over paths with a group named group, such as (?P<group>[^/-]+)-"
+        raise ConfigError(f"{unknown('data.group_by', text, METHODS)} Or give {pattern}.")
+
+    def find(pictures: Sequence[Picture]) -> Keys:
+        return [(match["group"] or "") if (match := compiled.search(p.path)) else "" for p in pictures]
+
+    return Method(find, f"the pattern {text}")

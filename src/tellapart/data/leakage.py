@@ -1,0 +1,161 @@
+"""Copies and groups of pictures -> findings: under two labels, in two splits, or only there more than once.
+
+Read by: checks, deep, groups.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tellapart.data.catalog import Picture, Split
+from tellapart.data.duplicates import Pair, near_copies
+from tellapart.data.findings import Finding, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """What ties images together: its words for one image and for several, and what to do where splits part them."""
+
+    one: str
+    many: str
+    advice: str
+
+
+COPY = Tie("a copy", "copies", "Drop one of each: check --deep --write FILE proposes which.")
+GROUP = Tie(
+    "others of its group",
+    "others of their groups",
+    "Give the images without splits: those that are drawn keep groups together.",
+)
+
+
+def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    """The same bytes under several names: in one class, under two labels, in two splits."""
+    same: dict[str, list[Picture]] = defaultdict(list)
+    for p in pictures:
+        if not p.error:
+            same[p.digest].append(p)
+    sets = [rows for rows in same.values() if len(rows) > 1]
+    contradicting = [rows for rows in sets if len({p.label for p in rows}) > 1]
+    across = [rows for rows in sets if len({p.split for p in rows}) > 1]
+    plain = [rows for rows in sets if rows not in contradicting and rows not in across]
+    if contradicting:
+        yield Finding(
+            "contradicting-labels",
+            "error",
+            tuple(" = ".join(f"{p.path} [{p.label}]" for p in rows) for rows in contradicting),
+            f"{_images(len(contradicting), 'stands', 'stand')} under two labels, so one of each is wrong.",
+            "Kept, on one side of the split. Remove or move the wrong copy.",
+        )
+    yield from leak_findings("leaking", across, " = ", COPY, ", byte for byte")
+    if plain:
+        yield Finding(
+            "duplicate",
+            "note",
+            tuple(" = ".join(p.path for p in rows) for rows in plain),
+            f"{_images(len(plain), 'is', 'are')} there more than once, byte for byte.",
+            "Kept on one side of the split.",
+        )
+
+
+def near_duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    """Copies that were recompressed, resized, brightened or mirrored, as far as looks alone tell."""
+    yield from near_findings(near_copies(pictures))
+
+
+def near_findings(
+    pairs: Iterable[Pair], by_features: Collection[Pair] = (), drawn: Collection[str] = ()
+) -> Iterator[Finding]:
+    """What is to be said of pictures that look the same: under two labels, in two splits, or neither.
+
+    by_features: those of the pairs that fingerprints do not show. drawn: the splits that were drawn here, among which
+    fingerprints are never parted, and the others only until they are regrouped.
+    """
+    contradicting: list[str] = []
+    plain: list[str] = []
+    across: list[Pair] = []
+    separated: list[Pair] = []
+    hidden = 0
+    for pair in pairs:
+        one, other = pair
+        if one.label != other.label:
+            contradicting.append(f"{one.path} [{one.label}] ~ {other.path} [{other.label}]")
+        if one.split != other.split:
+            (separated if {one.split, other.split} <= set(drawn) else across).append(pair)
+        elif one.label == other.label:
+            plain.append(f"{one.path} ~ {other.path}")
+            hidden += pair in by_features
+    if contradicting:
+        yield Finding(
+            "near-contradicting-labels",
+            "warning",
+            tuple(contradicting),
+            f"{_pairs(len(contradicting))} under two labels, so one of each may be wrong.",
+            "Kept. Look at them, and relabel or drop the wrong one.",
+        )
+    yield from leak_findings("near-leaking", across, " ~ ", COPY, ", to the eye")
+    if separated:
+        yield Finding(
+            "near-separated",
+            "warning",
+            tuple(" ~ ".join(f"{p.path} [{p.split}]" for p in pair) for pair in separated),
+            f"{_pairs(len(separated))} by their features alone, and the split that is drawn here parts them: accuracy "
+            "is optimistic (leakage).",
+            "check --deep --write FILE groups them, and train --corrections FILE then keeps them together.",
+        )
+    if plain:
+        alone = f", {hidden} of them by their features alone" if hidden else ""
+        yield Finding(
+            "near-duplicate",
+            "note",
+            tuple(plain),
+            f"{_pairs(len(plain))} on one side of the split{alone}.",
+            "Kept there.",
+        )
+
+
+def leak_findings(
+    kind: str, parted: Sequence[Sequence[Picture]], sign: str, tie: Tie, how: str = ""
+) -> Iterator[Finding]:
+    """Of images that are tied together and stand in two splits: what leaks into test makes test accuracy optimistic,
+    what leaks into validation only the choice of the model.
+
+    Splits that are drawn here part none, so these were given. sign: between their paths. how: they are tied.
+    """
+    into: dict[bool, list[Sequence[Picture]]] = defaultdict(list)
+    for rows in parted:
+        into[any(p.split == "test" for p in rows)].append(rows)
+    chosen = "the choice of the model is optimistic (leakage), test accuracy is not"
+    kinds: tuple[tuple[str, Severity, Split, str, str], ...] = (
+        (kind, "error", "test", "test accuracy is optimistic (leakage)", "Evaluation also reports it without them. "),
+        (f"{kind}-validation", "warning", "validation", chosen, ""),
+    )
+    for name, severity, split, harm, also in kinds:
+        if found := into[split == "test"]:
+            paths = tuple(sign.join(f"{p.path} [{p.split}]" for p in rows) for rows in found)
+            done = f"The given splits are kept. {also}{tie.advice}"
+            yield Finding(name, severity, paths, f"{tied(found, split, tie)}{how}: {harm}.", done)
+
+
+def tied(parted: Iterable[Sequence[Picture]], split: Split, tie: Tie) -> str:
+    """How many images of a split have such others, and in which splits."""
+    where: dict[str, str] = {}
+    for rows in parted:
+        place = "training" if any(p.split == "train" for p in rows) else "validation"
+        for p in rows:
+            if p.split == split and where.get(p.path) != "training":
+                where[p.path] = place
+    counts = Counter(where.values()).most_common()
+    named = " and ".join(f"in {place} ({count})" if len(counts) > 1 else f"in {place}" for place, count in counts)
+    one = len(where) == 1
+    return f"1 {split} image has {tie.one} {named}" if one else f"{len(where)} {split} images have {tie.many} {named}"
+
+
+def _images(count: int, one: str, many: str) -> str:
+    return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
+
+
+def _pairs(count: int) -> str:
+    return "1 pair looks the same" if count == 1 else f"{count} pairs look the same"

@@ -43,6 +43,7 @@ class Lines(Progress):
         self._ended = ("", 0)
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """A line where the stage ended, or the last line was written ten seconds ago."""
         now = time.monotonic()
         ended = 0 < total <= done and not stage.startswith("epoch ")
         if (ended and self._ended != (stage, done)) or now - self._last > 10:
@@ -50,6 +51,7 @@ class Lines(Progress):
             self.line(_in_words(stage, done, total, detail))
 
     def line(self, text: str) -> None:
+        """The text, at once."""
         print(harmless(text), file=self._stream or sys.stderr, flush=True)
 
 

@@ -54,7 +54,7 @@ def command(
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     if resume is not None:
-        begun = (data, rung, image_size, seed, out, settings, label_pattern, path_column, label_column, root)
+        begun = (data, rung, image_size, seed, out, settings, label_pattern, path_column, label_column, root, group_by)
         options.resume_alone("ladder", *begun, besides="at most --budget")
         with live(progress_table) as (progress, watch):
             found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)

@@ -64,7 +64,7 @@ def command(
     seconds = None if budget is None else options.parse_duration(budget)
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, seed, out, settings)
-        found_by = (label_pattern, path_column, label_column, root, corrections)
+        found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
         options.resume_alone("search", *begun, *found_by, besides="at most --budget and --trials")
         with live(progress_table) as (progress, watch):
             found = ta.resume_tune(

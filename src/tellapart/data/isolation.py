@@ -183,6 +183,9 @@ class IsolatedDecoder:
         with self._lock:
             if self._closed:
                 raise PictureError("unreadable", "what decodes images has ended")
+            for dead in [each for each in self._idle if each.has_ended]:
+                self._idle.remove(dead)
+                dead.end()
             process = next((each for each in reversed(self._idle) if not (fresh and each.used)), None)
             if process is None:
                 process = _Process(self._memory)
@@ -248,6 +251,10 @@ class _Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def wait_until_ready(self) -> None:
         """Raises RuntimeError where it cannot start; standard error then says why. EOFError: it was killed."""

@@ -39,7 +39,7 @@ def replacing(path: Path, handle: int | None = None) -> Iterator[Path]:
     name = _draft_name(path.name)
     neighbour = path.parent / name
     ours, place = (neighbour, path) if handle is None else (name, path.name)
-    # No other program holds a file of that name, and links are not made by chance.
+    # Made by this call, so that nothing laid there before, a link above all, is written through.
     os.close(os.open(ours, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOT_THROUGH_LINKS, 0o666, dir_fd=handle))
     try:
         yield neighbour

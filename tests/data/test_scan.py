@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tellapart as ta
 from tellapart.config import DataConfig, ImageConfig
-from tellapart.data import pixels
+from tellapart.data import fingerprint, pixels
 from tellapart.data import scan as scanning
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Picture
@@ -191,7 +192,7 @@ def test_pictures_whose_pixels_left_the_cache_are_decoded_again(
 
 @pytest.mark.parametrize("damage", ["garbage", "foreign", "folder"])
 def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: str) -> None:
-    path = own_cache / "scan-2.sqlite"
+    path = own_cache / f"scan-3-{fingerprint.VERSION}.sqlite"
     if damage == "garbage":
         path.write_bytes(b"nothing of ours" * 1000)
     elif damage == "foreign":
@@ -203,6 +204,44 @@ def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: s
         path.mkdir()
     assert len(look(folder)) == 60
     assert len([p for p in look(folder) if not p.error]) == 60
+
+
+def written(folder: Path, place: Path, spec: ImageSpec | None) -> bytes:
+    """The catalog as a training at this size would write it."""
+    if spec is None:
+        catalog = ta.read(folder)
+    else:
+        with PixelCache(spec) as cache:
+            catalog = ta.read(folder, cache=cache)
+    catalog.write(place)
+    return place.read_bytes()
+
+
+def test_the_catalog_is_the_same_whatever_size_is_trained_at_and_whatever_ran_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    source = read_source("builtin:pets", DataConfig())
+    for row in source.rows[::6]:
+        (folder / row.label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(source.root / row.path, folder / row.path)
+    sizes = [None, ImageSpec(64, 64), ImageSpec(224, 224, fit="crop"), ImageSpec(90, 90, 1)]
+    orders = [(0, 1, 2, 3), (1, 2, 0), (2, 1), (3, 0, 1)]
+    found = set()
+    for number, order in enumerate(orders):
+        monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / f"cache {number}"))
+        found |= {written(folder, tmp_path / "catalog.csv", sizes[place]) for place in order}
+    assert len(found) == 1
+
+
+def test_what_a_file_looked_like_to_another_version_is_forgotten(
+    folder: Path, decodings: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(folder)
+    decodings.clear()
+    monkeypatch.setattr(fingerprint, "VERSION", fingerprint.VERSION + 1)
+    look(folder)
+    assert len(decodings) == 60
 
 
 def test_a_file_that_vanished_is_an_unreadable_row(folder: Path) -> None:

@@ -22,6 +22,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+VERSION = 2
+"""Raised when a file would get another fingerprint than before; what is remembered of another version is forgotten."""
+
 BITS = 128
 FLAT = 3.0
 """Grey levels: where the small picture deviates less from its mean, its frequencies are noise."""

@@ -55,15 +55,17 @@ _TURNS: dict[int, _Turn] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-_SMALL = ImageSpec(32, 32, channels=1)
+# What a picture is looked at as, whatever is asked for: what the default base sees, so that its pixels cost no second
+# decoding. What follows from it (fingerprints) has fingerprint.VERSION.
+_LOOKS = ImageSpec(224, 224, channels=3, fit="crop")
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """pixels: uint8 (h, w, c), None where no spec was given. width, height: the picture's own, after its EXIF
     orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...). thumbnail: the whole picture in
-    grey, uint8 (32, 32), where it was asked for. warning: what the decoder found damaged, though it went on; empty for
-    a picture that is whole."""
+    grey, uint8 (32, 32), where it was asked for; it follows from the file alone. warning: what the decoder found
+    damaged, though it went on; empty for a picture that is whole."""
 
     pixels: NDArray[np.uint8] | None
     width: int
@@ -92,7 +94,8 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS,
     0..65535, else by their own minimum..maximum; floats by 0..1 where all lie there, else by minimum..maximum.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 where that is still at least as large as wanted. Measured on 300 photographs at
-    128x128 against full decoding: 0.2 grey levels of mean difference, 1.5 times the speed.
+    128x128 against full decoding: 0.2 grey levels of mean difference, 1.5 times the speed. A thumbnail is of the scale
+    that suits 224x224; beside pixels of another scale it takes a decoding of its own.
 
     Raises PictureError with the reason `empty`, `not a picture` (of no format in data.image_formats), `truncated`, `too
     many pixels` (more than max_pixels, seen in the header), `too many bytes` (image_file.MAX_BYTES), `too many scans`
@@ -105,11 +108,14 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS,
         array = _checked(source)
         refuse_bomb(array.shape[1::-1], max_pixels)
         size = (array.shape[1], array.shape[0])
-        loaded = _Loaded(Raster(array), "L" if array.ndim == 2 else "RGB", size, size, 1)
+        loaded = seen = _Loaded(Raster(array), "L" if array.ndim == 2 else "RGB", size, size, 1)
     else:
-        loaded = _load(_content(source), spec or (_SMALL if thumbnail else None), max_pixels)
+        content = _content(source)
+        loaded = seen = _load(content, spec or (_LOOKS if thumbnail else None), max_pixels)
+        if thumbnail and not loaded.as_looked_at:
+            seen = _load(content, _LOOKS, max_pixels)
     width, height = loaded.size[::-1] if loaded.turn >= 5 else loaded.size
-    small = _thumbnail(loaded) if thumbnail else None
+    small = _thumbnail(seen) if thumbnail else None
     pixels = None if spec is None else _fit(loaded, spec)
     return Decoded(pixels, width, height, loaded.mode, small, loaded.warning)
 
@@ -128,7 +134,8 @@ def look(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     """A decoded picture, not yet turned. mode, size: what the file holds. extent: where in the raster that lies: size,
-    or a fraction of it (not whole pixels) where the JPEG decoder shrank. turn: the EXIF orientation, 1..8."""
+    or a fraction of it (not whole pixels) where the JPEG decoder shrank. turn: the EXIF orientation, 1..8.
+    as_looked_at: whether _LOOKS gives the same raster."""
 
     raster: Raster
     mode: str
@@ -136,6 +143,7 @@ class _Loaded:
     extent: tuple[float, float]
     turn: int
     warning: str = ""
+    as_looked_at: bool = True
 
 
 def _content(source: str | Path | bytes | BinaryIO) -> bytes:
@@ -180,12 +188,16 @@ def _load_jpeg(content: bytes, form: ImageFormat, spec: ImageSpec | None, max_pi
     if not mode:
         image = load(content, form, max_pixels)
         return _Loaded(Raster(image), image.mode, size, size, turn)
-    if mode == "RGB" and (spec is None or spec.channels == 1) and not header.lossless:
-        colours = "GRAY"
-    scale = 1 if header.lossless else _scale(size, spec, turn)
+    scale: Literal[1, 2, 4, 8] = 1
+    as_looked_at = True
+    if not header.lossless:
+        grey = mode == "RGB" and (spec is None or spec.channels == 1)
+        scale = _scale(size, spec, turn)
+        as_looked_at = not grey and scale == _scale(size, _LOOKS, turn)
+        colours = "GRAY" if grey else colours
     pixels, warning = jpeg.decode(content, header, colours, scale)
     raster = Raster(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return _Loaded(raster, mode, size, (size[0] / scale, size[1] / scale), turn, warning)
+    return _Loaded(raster, mode, size, (size[0] / scale, size[1] / scale), turn, warning, as_looked_at)
 
 
 def _orientation(image: Image.Image) -> int:

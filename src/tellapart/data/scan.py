@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import DataConfig, ImageConfig
+from tellapart.data import fingerprint as fingerprints
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
 from tellapart.data.exif import shot_of
-from tellapart.data.fingerprint import fingerprint
 from tellapart.data.image_file import read_file
 from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.sources import open_row
@@ -65,8 +65,8 @@ def scan(
         fresh = [i for i, p in enumerate(pictures) if p is None or (not p.error and p.digest in lacking)]
         stage, done = "reading pictures", len(source.rows) - len(fresh)
         spec = None if cache is None else cache.spec
-        decode = partial(decoder.decode_where_due, spec=spec, max_pixels=config.max_pixels, thumbnail=True)
-        for group in _decoded(source, _groups(fresh, stamps), config, decode):
+        decode = partial(decoder.decode_where_due, spec=spec, max_pixels=config.max_pixels)
+        for group in _decoded(source, _groups(fresh, stamps), config, decode, pictures):
             memory.keep(group)
             for found in group:
                 pictures[found.index] = found.picture
@@ -137,9 +137,11 @@ def _decoded(
     source: Source,
     groups: list[list[int]],
     config: DataConfig,
-    decode: Callable[[bytes | NDArray[np.uint8]], pixels.Decoded],
+    decode: Callable[..., pixels.Decoded],
+    known: Sequence[Picture | None],
 ) -> Iterator[list[_Found]]:
-    """Decode in threads (the decoders let go of the interpreter), in order, with few results waiting."""
+    """Decode in threads (the decoders let go of the interpreter), in order, with few results waiting. known: what is
+    remembered of each row, of which pixels alone are wanted."""
     root = os.fspath(source.root.absolute())
 
     def work(group: list[int]) -> list[_Found]:
@@ -159,13 +161,16 @@ def _decoded(
                 content = opened
             digest = content_digest(content)
             shot = shot_of(content) if isinstance(content, bytes) else ""
-            decoded = decode(content)
+            before = known[index]
+            if before is not None and before.digest == digest:
+                return _Found(index, before, stamp, decode(content).pixels)
+            decoded = decode(content, thumbnail=True)
         except PictureError as problem:
             error = str(problem)
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
         if decoded.thumbnail is not None:
-            looks = fingerprint(decoded.thumbnail, min(decoded.width, decoded.height))
+            looks = fingerprints.fingerprint(decoded.thumbnail, min(decoded.width, decoded.height))
         picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, decoded.warning, shot)
         return _Found(index, picture, stamp, decoded.pixels)
 
@@ -180,7 +185,7 @@ class _Memory:
         self._last = time.monotonic()
 
     def __enter__(self) -> _Memory:
-        path = cache_root() / "scan-3.sqlite"
+        path = cache_root() / f"scan-3-{fingerprints.VERSION}.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _open_memory(path)

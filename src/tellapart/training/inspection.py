@@ -33,9 +33,9 @@ _AT_ONCE = 64
 
 
 def inspection_spec(config: Config, source: Source) -> ImageSpec:
-    """The picture that the base sees when training takes it on this source."""
-    model = ModelConfig(name=BASE)
-    return decide(config.model_copy(update={"model": model}), source)[1]
+    """The picture that the base sees when training takes it on this source as it is by default: what is found follows
+    from the files, not from the size that one trains at."""
+    return decide(Config(model=ModelConfig(name=BASE), data=config.data), source)[1]
 
 
 def look_into(

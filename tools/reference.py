@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel
 
 import tellapart
+from tellapart.cli.console import EXIT_CODES
 from tellapart.cli.main import app
 from tellapart.config import Config
 
@@ -21,8 +22,8 @@ from tellapart.config import Config
 def commands_page() -> str:
     """Every command with its arguments and options, as `--help` says them."""
     group: Any = typer.main.get_command(app)
-    parts = ["# Commands", "Answers go to standard output, progress to standard error. Exit codes: 0 done; 1 done, and "
-             "something needs a person; 2 the request was wrong."]  # fmt: skip
+    codes = "\n".join(["| exit code | |", "|---|---|", *(f"| {code} | {said} |" for code, said in EXIT_CODES.items())])
+    parts = ["# Commands", "Answers go to standard output, progress to standard error.", codes]
     for name, command in group.commands.items():
         arguments = [_placeholder(each) for each in command.params if each.param_type_name == "argument"]
         usage = " ".join(["tellapart", name, *arguments, "[OPTIONS]"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.errors import RunError
-from tellapart.files import read_text, write_text
+from tellapart.files import from_json, read_text, to_json, write_text
 from tellapart.runs.run import require_free
 
 FORMAT = 1
@@ -36,14 +35,14 @@ class Kind:
             raise RunError(f"Cannot write into {folder}: {error.strerror}. Give another --out.") from None
 
     def write(self, folder: Path, record: dict[str, Any]) -> None:
-        text = json.dumps({self._mark: FORMAT, **record}, indent=1, ensure_ascii=False)
+        text = to_json({self._mark: FORMAT, **record}, indent=1)
         write_text(self._file(folder), text + "\n")
 
     @contextmanager
     def reading(self, folder: Path) -> Iterator[dict[str, Any]]:
         """The record; what goes wrong with it inside the block is told as damage. Raises RunError."""
         try:
-            record = json.loads(read_text(self._file(folder)))
+            record = from_json(read_text(self._file(folder)))
             if record.pop(self._mark) != FORMAT:
                 raise RunError(f"{folder} was written by another version of tellapart. Begin a new {self.noun}.")
             yield record

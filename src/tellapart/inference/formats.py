@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError, require_extra
 from tellapart.inference.onnx_graph import write_graph
-from tellapart.inference.predictor import METADATA_KEY, open_session
+from tellapart.inference.predictor import METADATA_KEY
+from tellapart.inference.runtime import onnx_runtime, open_session
 from tellapart.models.backend import start_keras
 from tellapart.models.keras_file import open_keras
 
@@ -100,8 +101,7 @@ def _embed_onnx(path: Path, metadata: str) -> None:
 
 
 def _quantize_onnx(shipment: Shipment, path: Path) -> None:
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    quantization = onnx_runtime(".quantization")
 
     class Reader:
         """Training pictures, one after the other, as the quantizer asks for them."""
@@ -116,17 +116,17 @@ def _quantize_onnx(shipment: Shipment, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         _write_onnx(shipment, plain)
-        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        quantization.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         name = open_session(plain).get_inputs()[0].name
-        quantize_static(
+        quantization.quantize_static(
             str(prepared),
             str(path),
             Reader(name, shipment.examples),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
         )
 
 
@@ -199,7 +199,8 @@ def _write_openvino(shipment: Shipment, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain = Path(folder) / "model.onnx"
         _write_onnx(shipment, plain)
-        openvino.save_model(openvino.convert_model(str(plain)), str(path), compress_to_fp16=False)
+        # Not by convert_model, which tells its maker of each conversion without being asked.
+        openvino.save_model(openvino.Core().read_model(str(plain)), str(path), compress_to_fp16=False)
 
 
 def _embed_openvino(path: Path, metadata: str) -> None:

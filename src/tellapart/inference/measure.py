@@ -16,10 +16,10 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.duplicates import leaks
 from tellapart.data.sources import open_row
-from tellapart.errors import SourceError, some
+from tellapart.errors import ExportError, SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.files import as_cell, replacing
-from tellapart.inference.predictor import Metadata, Prediction, Predictor, prediction
+from tellapart.inference.predictor import NO_NUMBER, Metadata, Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
 from tellapart.task import Task
 
@@ -38,7 +38,8 @@ def measure(
     """Predict every picture of a split and compare with its label; classes are matched by name.
 
     cache: of the predictor's spec; pictures that it holds are not decoded again.
-    Raises SourceError where the split is empty, or where a picture cannot be read any more.
+    Raises SourceError where the split is empty, or where a picture cannot be read any more; ExportError where the
+    network gives no number for a picture, as figures on the others alone would flatter it.
     """
     chosen = _chosen(catalog, split)
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
@@ -51,7 +52,7 @@ def measure(
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
     predictions = []
     for found in predictor.predict_named(named, batch_size=BATCH):
-        if found.error:
+        if found.error and found.error != NO_NUMBER:
             raise SourceError(f"{found.path} could be read before and cannot now: {found.error}.")
         predictions.append(found)
         progress.update(f"evaluating {split}", len(predictions), len(chosen))
@@ -78,6 +79,12 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
 
 
 def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:
+    without = [p.path for p in predictions if p.error]
+    if without:
+        raise ExportError(
+            f"For {len(without)} of {len(predictions)} pictures {NO_NUMBER} ({some(without, 3)}), so it cannot be "
+            "evaluated. Its training failed or the file is damaged; train it again."
+        )
     truth = np.array([task.index(p.label) for p in chosen.pictures])
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
     paths, verdicts = [p.path for p in chosen.pictures], [p.verdict for p in predictions]

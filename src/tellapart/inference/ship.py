@@ -6,7 +6,6 @@ name.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +23,7 @@ from tellapart.data.sources import open_row, read_source
 from tellapart.errors import ExportError, TellapartError, unknown
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
-from tellapart.files import write_text
+from tellapart.files import to_json, write_text
 from tellapart.inference.export import BOUND, differences
 from tellapart.inference.formats import FORMATS, Answers, Format, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
@@ -171,10 +170,10 @@ def ship(
                 f"{export.pictures} pictures; the bound is {export.bound:g}. It was not written."
             )
         if row.embed is not None:
-            row.embed(draft, json.dumps(metadata.to_dict(), ensure_ascii=False))
+            row.embed(draft, to_json(metadata.to_dict()))
         _place(draft, path)
     record = export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
-    write_text(path.with_name(f"{path.name}.json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(path.with_name(f"{path.name}.json"), to_json(record, indent=2) + "\n")
     return export
 
 

@@ -6,7 +6,6 @@ run.json of ours; the status in it says how far it came. JSON, TOML, CSV, safete
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -25,7 +24,7 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, read_pictures
 from tellapart.data.findings import Finding
 from tellapart.errors import ConfigError, RunError
-from tellapart.files import read_text, replacing, write_text
+from tellapart.files import from_json, read_text, replacing, to_json, write_text
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 
@@ -124,7 +123,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise RunError(f"There is no run {self.path}. `tellapart runs` lists the runs of a folder.")
         try:
-            record = json.loads(read_text(self.run_file))
+            record = from_json(read_text(self.run_file))
             if record["tellapart_run"] != FORMAT:
                 raise RunError(
                     f"{self.path} was written by another version of tellapart (format {record['tellapart_run']}, "
@@ -176,7 +175,7 @@ class RunFolder:
         rows = []
         for line in read_text(self.history_file).splitlines():
             try:
-                row = json.loads(line)
+                row = from_json(line)
             except (ValueError, RecursionError):
                 break
             if not isinstance(row, dict):
@@ -190,7 +189,7 @@ class RunFolder:
         if not self.metrics_file.exists():
             return {}
         with self._reading(self.metrics_file):
-            found = json.loads(read_text(self.metrics_file))
+            found = from_json(read_text(self.metrics_file))
             if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
                 raise TypeError("it holds no object a split")
             return found
@@ -222,7 +221,7 @@ class RunFolder:
         write_text(self.run_file, _json({**self.record, **values, "updated": _now()}))
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
-        write_text(self.history_file, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.history_file, "".join(to_json(row, ascii=True) + "\n" for row in rows))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         write_text(self.metrics_file, _json(metrics))
@@ -349,4 +348,4 @@ def _now() -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return to_json(value, indent=2) + "\n"

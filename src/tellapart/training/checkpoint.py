@@ -6,7 +6,6 @@ the best. A kill at any moment leaves the state of the epoch before or after, ne
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.errors import RunError
-from tellapart.files import read_text, replacing, write_text
+from tellapart.files import from_json, read_text, replacing, to_json, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +35,7 @@ class Checkpoint:
         if not path.exists():
             return {"epoch": 0, "best": 0}
         try:
-            found = json.loads(read_text(path))
+            found = from_json(read_text(path))
             if not all(type(found[name]) is int for name in ("epoch", "best")):
                 raise TypeError("epoch and best are whole numbers")
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -46,7 +45,7 @@ class Checkpoint:
     def save(self, model: keras.Model, epoch: int, best: int) -> None:
         _write(self.folder / f"weights-{epoch}.safetensors", model.variables)
         _write(self.folder / f"optimizer-{epoch}.safetensors", model.optimizer.variables)
-        write_text(self.folder / "state.json", json.dumps({"epoch": epoch, "best": best}))
+        write_text(self.folder / "state.json", to_json({"epoch": epoch, "best": best}))
         needed = {f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors"}
         for path in self.folder.iterdir():
             if path.name not in needed | {"state.json"}:

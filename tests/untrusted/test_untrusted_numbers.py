@@ -16,7 +16,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.errors import ExportError, RunError
-from tellapart.inference.predictor import METADATA_KEY, NO_NUMBER, Metadata, Predictor
+from tellapart.inference.predictor import METADATA_KEY, NO_NUMBER, Metadata, Predictor, every_class, require_numbers
 from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
@@ -89,8 +89,6 @@ def test_a_picture_without_a_number_has_an_error_and_others_sum_to_1(
 
 @pytest.mark.parametrize("values", [[1, np.nan, 1], [0, 0, 0], [np.inf, 1, 1], [-1, 1, 1], [-1, -1, -1]])
 def test_what_sums_to_no_number_is_no_row_of_several_classes(values: list[float]) -> None:
-    from tellapart.inference.predictor import every_class
-
     rows = every_class(Task(("a", "b", "c")), np.array([values, [1, 2, 1]], np.float32))
     assert np.isnan(rows[0]).all()
     assert rows[1].tolist() == [0.25, 0.5, 0.25]
@@ -158,8 +156,7 @@ def test_a_table_of_predictions_with_nan_is_not_compared_and_not_shown(plain_run
         ta.compare(*runs)
 
 
-def test_probabilities_are_told_for_a_run_that_gives_numbers(plain_run: ta.Run) -> None:
-    predictor = plain_run.predictor()
+def test_who_needs_every_number_is_told_of_one_that_is_none() -> None:
     with pytest.raises(ExportError, match=NO_NUMBER):
-        predictor.numbers(np.array([np.nan]))
-    assert predictor.numbers(np.array([0.5])) == [0.5]
+        require_numbers(np.array([0.5, np.inf]))
+    assert require_numbers(np.array([0.5])) == [0.5]

@@ -23,9 +23,7 @@ def tell(error: Exception, *, whole: bool) -> None:
         lines += [text.rstrip(), "To report it, send all of this."]
     else:
         lines.append(_kept(text))
-    lines.append(
-        "Report it as an issue of the repository, or, where a file from a stranger brought it about, as SECURITY.md says."
-    )
+    lines.append("Open an issue of the repository; where a stranger's file brought it about, do as SECURITY.md says.")
     print(harmless("\n".join(lines)), file=sys.stderr)
 
 

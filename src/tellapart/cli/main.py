@@ -86,8 +86,8 @@ def _paragraphs(text: str) -> str:
 for _panel, _names in PANELS.items():
     for _name in _names:
         _command = importlib.import_module(f"tellapart.cli.{_name}").command
-        _said = {"help": _paragraphs(_command.__doc__), "epilog": _EXIT_CODES}
-        app.command(name=_name, rich_help_panel=_panel, **_said)(_command)
+        _said = _paragraphs(_command.__doc__)
+        app.command(name=_name, help=_said, epilog=_EXIT_CODES, rich_help_panel=_panel)(_command)
 
 
 def run() -> None:

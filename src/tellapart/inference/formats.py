@@ -11,6 +11,7 @@ import importlib.util
 import io
 import logging
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -194,17 +195,22 @@ def _run_keras(path: Path) -> Run:
     return lambda pictures: _arrays(model(pictures, training=False))
 
 
+def _openvino() -> Any:
+    """OpenVINO, which tells its maker of each conversion unless the package that does so is missing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
 def _write_openvino(shipment: Shipment, path: Path) -> None:
-    openvino = importlib.import_module("openvino")
+    openvino = _openvino()
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain = Path(folder) / "model.onnx"
         _write_onnx(shipment, plain)
-        # Not by convert_model, which tells its maker of each conversion without being asked.
-        openvino.save_model(openvino.Core().read_model(str(plain)), str(path), compress_to_fp16=False)
+        openvino.save_model(openvino.convert_model(str(plain)), str(path), compress_to_fp16=False)
 
 
 def _embed_openvino(path: Path, metadata: str) -> None:
-    openvino = importlib.import_module("openvino")
+    openvino = _openvino()
     model = openvino.Core().read_model(str(path))
     model.set_rt_info(metadata, METADATA_KEY)
     with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +222,7 @@ def _embed_openvino(path: Path, metadata: str) -> None:
 
 
 def _run_openvino(path: Path) -> Run:
-    openvino = importlib.import_module("openvino")
+    openvino = _openvino()
     # Where the processor has bfloat16, it would compute in it without being asked.
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda pictures: {port.any_name: np.asarray(given) for port, given in model(pictures).items()}

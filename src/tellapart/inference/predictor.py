@@ -189,13 +189,7 @@ class Predictor:
             raise ExportError(f"{self.path} does not tell which places of a picture speak for a class.")
         engine = self._engine(self._threads) if self._gives_places else self._with_addition()
         said, shares = self._ask(engine, [self._asked[0], "class_activation"], batch)
-        return self.numbers(every_class(self.task, said)), self.numbers(shares)
-
-    def numbers(self, values: NDArray[_Float]) -> NDArray[_Float]:
-        """The same. Raises ExportError where the network gave one that is none, for who can do without no row."""
-        if not np.isfinite(values).all():
-            raise ExportError(f"{self.path}: {NO_NUMBER}. Its training failed or the file is damaged; train it again.")
-        return values
+        return require_numbers(every_class(self.task, said)), require_numbers(shares)
 
     def _with_addition(self) -> onnxruntime.InferenceSession:
         with self._opening:
@@ -282,6 +276,13 @@ def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) ->
             f"classes apart; its graph takes {given.type} {given.shape} and answers {answer.shape}. Export it again."
         )
     return metadata
+
+
+def require_numbers(values: NDArray[_Float]) -> NDArray[_Float]:
+    """The same, of what a network gave, for who can do without no row. Raises ExportError where one is no number."""
+    if not np.isfinite(values).all():
+        raise ExportError(f"There is no answer: {NO_NUMBER}. Its training failed or its file is damaged; train again.")
+    return values
 
 
 def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]:

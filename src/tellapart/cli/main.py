@@ -111,7 +111,7 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except MemoryError as error:
-        print(harmless(f"tellapart: the memory ran out ({error or 'MemoryError'}). {_MEMORY}"), file=sys.stderr)
+        print(harmless(f"tellapart: the memory ran out ({str(error) or 'MemoryError'}). {_MEMORY}"), file=sys.stderr)
         sys.exit(WRONG)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is never exit code 1
         if isinstance(error, OSError) and error.errno in DISK:

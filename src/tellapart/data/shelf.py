@@ -285,7 +285,7 @@ def _keep_whole(connection: sqlite3.Connection) -> None:
             break
         except sqlite3.OperationalError as error:
             # The change waits for nobody, whatever the timeout: another process begins the same index.
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
             time.sleep(0.01)
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")

@@ -85,6 +85,22 @@ def test_keras_is_written_against_and_not_tensorflow() -> None:
     assert not named, "only models/backend.py may reach the backend, and it does so late"
 
 
+def test_what_tells_its_maker_of_us_and_json_that_is_not_strict_have_one_place() -> None:
+    places = {
+        r"(import|from) (onnxruntime)\b|import_module\(f?\"onnxruntime": ("inference/runtime.py",),
+        r"(import|from) (mlflow)\b": ("training/track.py",),
+        r"import_module\(\"openvino": ("inference/formats.py",),
+        r"json\.(dumps?|loads?)\(": ("files.py", "models/keras_file.py", "serve/guard.py", "serve/service.py"),
+    }
+    for pattern, allowed in places.items():
+        found = [
+            str(path.relative_to(ROOT))
+            for path in modules()
+            if re.search(pattern, re.sub(r"if TYPE_CHECKING:\n(    .*\n|\n)+", "", path.read_text("utf-8")))
+        ]
+        assert set(found) <= set(allowed), pattern
+
+
 HOME = ROOT.parents[1]
 WRITTEN = [
     path

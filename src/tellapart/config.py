@@ -7,7 +7,6 @@ model; the run stores the decided value.
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tellapart.errors import ConfigError, unknown
+from tellapart.files import to_json
 from tellapart.task import Fit, Interpolation
 
 AUTO = "auto"
@@ -240,7 +240,7 @@ class Config(_Section):
         """Equal for configurations that decide the same run; words about it (title, published) do not count, nor who is
         told of it."""
         values = self.model_dump(exclude={"title": True, "published": True, "train": {"track"}})
-        return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(to_json(values, ascii=True, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def augmentation(name: str) -> AugmentConfig:

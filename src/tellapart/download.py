@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from tellapart.errors import FetchError
-from tellapart.files import cache_root, replacing, write_text
+from tellapart.files import cache_root, from_json, replacing, to_json, write_text
 from tellapart.progress import SILENT, Progress
 
 try:
@@ -78,7 +77,7 @@ class _Part:
         self.file = file
         self._notes = path.with_suffix(".json")
         try:
-            notes = json.loads(self._notes.read_text("utf-8"))
+            notes = from_json(self._notes.read_text("utf-8"))
             self.version, self.total = str(notes["version"]), int(notes["total"])
         except (OSError, ValueError, KeyError, TypeError):
             self.version, self.total = "", 0
@@ -89,7 +88,7 @@ class _Part:
 
     def note(self, version: str, total: int) -> None:
         self.version, self.total = version, total
-        write_text(self._notes, json.dumps({"version": version, "total": total}))
+        write_text(self._notes, to_json({"version": version, "total": total}))
 
     def clear(self) -> None:
         self.file.truncate(0)

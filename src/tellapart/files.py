@@ -1,17 +1,23 @@
-"""Files written whole or not at all, cells that no spreadsheet computes, text that no terminal obeys, and where the
-caches of this user lie."""
+"""Files written whole or not at all, JSON that every reader takes, cells that no spreadsheet computes, text that no
+terminal obeys, and where the caches of this user lie."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 import shutil
+import stat
+import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # What a spreadsheet takes for a formula, which a file's or a class's name can be. A number is none.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -132,6 +138,26 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
+def to_json(value: Any, *, indent: int | None = None, ascii: bool = False, sort_keys: bool = False) -> str:
+    """JSON as RFC 8259 has it. Raises ValueError for nan and infinity, which Python alone would write and read.
+
+    >>> to_json({"é": 0.5}), to_json("é", ascii=True)
+    ('{"é": 0.5}', '"\\\\u00e9"')
+    """
+    return json.dumps(value, indent=indent, ensure_ascii=ascii, sort_keys=sort_keys, allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Any:
+    """What `to_json` wrote. Raises ValueError for anything else: nan, infinity, numbers larger than a float."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no number that JSON has")
+    return value
+
+
 def as_cell(text: str) -> str:
     """A cell of a csv that a spreadsheet does not compute: what begins like a formula gets an apostrophe before it.
 
@@ -151,12 +177,43 @@ def from_cell(cell: str) -> str:
 
 
 def cache_root() -> Path:
-    """Folder of all caches: $TELLAPART_CACHE, else the user's cache folder. Safe to delete at any time."""
+    """Folder of all caches: $TELLAPART_CACHE, else the user's cache folder, else one in the temporary folder, which is
+    told. Safe to delete at any time."""
     given = os.environ.get("TELLAPART_CACHE")
     if given:
-        return Path(given).expanduser()
+        return expanded(given)
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "tellapart"
+    if base:
+        return Path(base) / "tellapart"
+    root = expanded("~/.cache/tellapart")
+    there = next((folder for folder in (root, *root.parents) if folder.exists()), root)
+    # Containers run as users that have no home, or / for one.
+    return root if root.is_absolute() and os.access(there, os.W_OK | os.X_OK) else _temporary_root()
+
+
+@cache
+def _temporary_root() -> Path:
+    """A folder of this user's alone, the same for each process; a new one where somebody else was there before."""
+    root = Path(tempfile.gettempdir()) / f"tellapart-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    try:
+        root.mkdir(mode=0o700, exist_ok=True)
+        found = root.lstat()
+        mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    except OSError:
+        mine = False
+    if not mine or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+        root = Path(tempfile.mkdtemp(prefix="tellapart-"))
+    print(
+        f"tellapart: this user has no home folder that can be written, so caches lie in {root}. "
+        "TELLAPART_CACHE names another folder.",
+        file=sys.stderr,
+    )
+    return root
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with a home in the place of ~; as it is where nobody has that home, where Path.expanduser raises."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def harmless(text: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 from tellapart.config import ModelConfig
 from tellapart.explain.heat import HeatMaker
 from tellapart.explain.occlusion import log_odds
-from tellapart.inference.predictor import Metadata, Predictor, open_session
+from tellapart.inference.predictor import Metadata, Predictor
+from tellapart.inference.runtime import open_session
 from tellapart.models.pretrained import BASES
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.task import ImageSpec, Task

@@ -12,7 +12,8 @@ from tellapart.data import pixels
 from tellapart.errors import ExportError, SourceError
 from tellapart.evaluation.verdicts import Thresholds
 from tellapart.inference.pictures import find_pictures
-from tellapart.inference.predictor import Metadata, Predictor, open_session
+from tellapart.inference.predictor import Metadata, Predictor
+from tellapart.inference.runtime import open_session
 from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")

@@ -10,7 +10,7 @@ import pytest
 
 from tellapart.errors import ExportError
 from tellapart.inference.onnx_graph import write_graph
-from tellapart.inference.predictor import open_session
+from tellapart.inference.runtime import open_session
 
 keras = pytest.importorskip("keras")
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer  # noqa: E402

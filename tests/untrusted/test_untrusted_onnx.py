@@ -15,6 +15,7 @@ import pytest
 import tellapart as ta
 from tellapart.errors import ExportError
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, Predictor
+from tellapart.inference.runtime import open_session
 from tellapart.task import ImageSpec, Task
 from tests.untrusted.conftest import SECRET
 
@@ -224,3 +225,12 @@ def test_bytes_that_are_no_model_are_no_model(content: bytes, tmp_path: Path, ev
         (tmp_path / "model.onnx").write_bytes(given)
         with pytest.raises(ExportError):
             Predictor(tmp_path / "model.onnx")
+
+
+def test_no_runtime_that_sends_pictures_away_is_used(plain_run: ta.Run) -> None:
+    """It would ask the address that a node of the file names."""
+    import onnxruntime
+
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has none")
+    assert "AzureExecutionProvider" not in open_session(plain_run.onnx_file).get_providers()

@@ -10,6 +10,7 @@ from typing import Any
 
 from tellapart.config import Config, augmentation
 from tellapart.errors import ConfigError, unknown
+from tellapart.files import expanded
 from tellapart.recipes import load_recipe
 
 
@@ -58,7 +59,7 @@ def make_config(
     if weights is not None:
         # A file is found again from wherever the run is resumed.
         known = weights in ("auto", "imagenet", "none")
-        values["model"]["weights"] = weights if known else str(Path(weights).expanduser().absolute())
+        values["model"]["weights"] = weights if known else str(expanded(weights).absolute())
     if fine_tune is not None:
         values["train"]["fine_tune"] = fine_tune
     if image_size is not None:
@@ -73,5 +74,5 @@ def make_config(
         values["train"]["track"] = tuple(track)
     values["data"] |= {name: value for name, value in (data or {}).items() if value is not None}
     if values["data"].get("corrections"):
-        values["data"]["corrections"] = str(Path(values["data"]["corrections"]).expanduser().absolute())
+        values["data"]["corrections"] = str(expanded(values["data"]["corrections"]).absolute())
     return Config.from_dict(values).with_values(settings)

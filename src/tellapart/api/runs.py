@@ -16,7 +16,8 @@ from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
 from tellapart.errors import ConfigError, PictureError, RunError, SourceError
 from tellapart.inference.pictures import find_pictures
-from tellapart.inference.predictor import Device, Prediction, Predictor
+from tellapart.inference.predictor import Prediction, Predictor
+from tellapart.inference.runtime import Device
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.relocate import relocate

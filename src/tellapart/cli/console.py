@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tellapart.files import harmless
+from tellapart.files import harmless, to_json
 from tellapart.progress import Lines, Progress
 
 if TYPE_CHECKING:
@@ -154,5 +153,5 @@ def show_json(value: Any) -> None:
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """JSON with the letters of all scripts as they are, unless it holds what is not `harmless`: then all in ASCII."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return text if harmless(text) == text else json.dumps(value, indent=indent)
+    text = to_json(value, indent=indent)
+    return text if harmless(text) == text else to_json(value, indent=indent, ascii=True)

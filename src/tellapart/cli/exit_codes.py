@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-DONE, NEEDS_PERSON, WRONG, STOPPED = 0, 1, 2, 130
-"""STOPPED: what Ctrl-C ended, as shells have it."""
+DONE, NEEDS_PERSON, WRONG, FAULT, STOPPED = 0, 1, 2, 70, 130
+"""FAULT as sysexits.h has it, STOPPED as shells do."""
 
-ALL = {DONE: "done", WRONG: "the request was wrong", STOPPED: "stopped by Ctrl-C"}
+ALL = {
+    DONE: "done",
+    WRONG: "the request cannot be done, and the message says why",
+    FAULT: "a fault of tellapart, and the message says how to report it",
+    STOPPED: "stopped by Ctrl-C",
+}
 
 OWN: dict[str, dict[int, str]] = {
     "check": {NEEDS_PERSON: "something needs a person"},
@@ -26,7 +31,8 @@ def exit_codes(command: str) -> str:
     """The sentence that ends the help of a command.
 
     >>> exit_codes("check")
-    'Exit codes: 0 done; 1 something needs a person; 2 the request was wrong; 130 stopped by Ctrl-C.'
+    'Exit codes: 0 done; 1 something needs a person; 2 the request cannot be done, and the message says why; 70 a fault
+    of tellapart, and the message says how to report it; 130 stopped by Ctrl-C.'
     """
     codes = ALL | OWN.get(command, {})
     if command == "serve":

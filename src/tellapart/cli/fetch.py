@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table, typed
+from tellapart.files import expanded
 
 
 def command(
@@ -35,7 +35,7 @@ def command(
         _show_collections(format)
         return
     with display() as progress:
-        path = ta.fetch(name, sha256=sha256, out=Path(out).expanduser() if out else None, progress=progress)
+        path = ta.fetch(name, sha256=sha256, out=expanded(out) if out else None, progress=progress)
     if format is options.Format.json:
         show_json({"name": name, "path": str(path)})
         return

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from tellapart import __version__
-from tellapart.cli.exit_codes import STOPPED, WRONG, exit_codes
+from tellapart.cli.exit_codes import FAULT, STOPPED, WRONG, exit_codes
 from tellapart.errors import TellapartError
 from tellapart.files import harmless
 from tellapart.models import backend
@@ -31,11 +31,16 @@ PANELS = {
 COMMANDS = tuple(name for names in PANELS.values() for name in names)
 
 _ROOM = "Make room there, or name another place; a run goes on with: tellapart train --resume RUN"
+_MEMORY = "Lower the size of the pictures, --batch-size or train.batch_size, or end what else takes memory."
 _RIGHTS = "Name another place, or let yourself write there."
 DISK = {
     errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: _RIGHTS, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS,
+    errno.ENOMEM: _MEMORY,
 }  # fmt: skip
-"""What a person can mend about a disk, in whatever part it is met."""
+"""What a person can mend about a disk or memory, in whatever part it is met."""
+
+_debug = False
+"""Whether a fault shows its whole traceback."""
 
 app = typer.Typer(
     name="tellapart",
@@ -55,11 +60,16 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback answers
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="TELLAPART_DEBUG", help="Show the traceback of a fault of tellapart.")
     ] = False,
 ) -> None:
     """Options before the command."""
+    global _debug
+    _debug = debug
 
 
 def _paragraphs(text: str) -> str:
@@ -80,7 +90,7 @@ for _panel, _names in PANELS.items():
 
 
 def run() -> None:
-    """Entry point: an error that a user can mend is one message and exit code 2."""
+    """Entry point: an error that a user can mend is one message and exit code 2, a fault of ours one and 70."""
     # Pictures are worked on side by side; OpenCV's own threads, which wait in a loop, would only take from that.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     backend.process_is_ours = True
@@ -99,12 +109,18 @@ def run() -> None:
         # The reader of the answer went away, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        if error.errno not in DISK:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(harmless(f"tellapart: {where}{os.strerror(error.errno or 0)}. {DISK[error.errno]}"), file=sys.stderr)
+    except MemoryError as error:
+        print(harmless(f"tellapart: the memory ran out ({str(error) or 'MemoryError'}). {_MEMORY}"), file=sys.stderr)
         sys.exit(WRONG)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is never exit code 1
+        if isinstance(error, OSError) and error.errno in DISK:
+            where = f"{error.filename}: " if error.filename else ""
+            print(harmless(f"tellapart: {where}{os.strerror(error.errno)}. {DISK[error.errno]}"), file=sys.stderr)
+            sys.exit(WRONG)
+        from tellapart.cli.faults import tell
+
+        tell(error, whole=_debug)
+        sys.exit(FAULT)
     finally:
         # Python looks through every object once more as it ends: a second, where TensorFlow is loaded.
         gc.freeze()

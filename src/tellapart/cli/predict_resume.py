@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from tellapart.cli.rows import Output, columns, write_row
 from tellapart.errors import ConfigError
-from tellapart.files import from_cell, printable, read_text, write_text
+from tellapart.files import from_cell, from_json, printable, read_text, to_json, write_text
 from tellapart.runs.lock import take
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def resumed(path: Path, predictor: Predictor, output: Output) -> Iterator[Resume
         if end:
             _require_same(path, beside, record)
         else:
-            write_text(beside, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            write_text(beside, to_json(record, indent=2) + "\n")
         binary.truncate(end)
         with path.open("a", encoding="utf-8", newline="", buffering=1) as file:
             if output is Output.csv and not end:
@@ -136,7 +135,7 @@ def _csv_row(text: str, header: list[str], number: int) -> tuple[str, str] | Non
 
 def _json_row(text: str, classes: tuple[str, ...]) -> tuple[str, str] | None:
     try:
-        row = json.loads(text)
+        row = from_json(text)
         name, error = row["path"], row.get("error", "")
         fits = bool(error) or list(row["probabilities"]) == list(classes)
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -146,7 +145,7 @@ def _json_row(text: str, classes: tuple[str, ...]) -> tuple[str, str] | None:
 
 def _require_same(path: Path, beside: Path, record: dict[str, Any]) -> None:
     try:
-        found = json.loads(read_text(beside))
+        found = from_json(read_text(beside))
     except (OSError, ValueError):
         raise ConfigError(
             f"{path} has rows, but {beside.name}, which says what network they are from, is missing or not whole. "

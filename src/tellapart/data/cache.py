@@ -1,15 +1,16 @@
-"""What was made from pictures, on the disk: arrays of one shape, memory-mapped, found by digest. Safe to delete.
+"""What was made from pictures, on the disk: arrays of one shape, found by digest. Safe to delete.
 
-In: digests and arrays: pixels from scan and batches, features from training. Out: rows of arrays for batches, at the
-speed of copying memory.
+In: digests and arrays: pixels from scan and batches, features from training. Out: rows of arrays for batches, nearly at
+the speed of copying memory.
 
     <root>/<name>/lock               held shared by every process that has the folder open
                   index.sqlite       digest -> slot, checksum; its user_version names the data file
                   data-<version>.bin records of one array each
 
-Arrays are written before the index names them, so a kill at any moment leaves at most records that nothing names. A
-record is checked by its sum when this process first reads it. Nothing here raises for a disk that is full, read-only
-or damaged: `problem` says what is the matter, and what is lacking is made anew.
+Arrays are written before the index names them, so a kill at any moment leaves at most records that nothing names. Every
+record is checked by its sum, which its digest goes into, where it was read to. Nothing here raises for a disk that is
+full, read-only or damaged, or a file that another process cuts: `problem` says what is the matter, and what is lacking
+is made anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tellapart.data import pixels as road
-from tellapart.data.shelf import FAILURES, Record, Shelf, bytes_left, checksums, evict_least_used
+from tellapart.data.shelf import FAILURES, Record, Shelf, bytes_left, checksum, evict_least_used, seed
 from tellapart.files import cache_root
 from tellapart.task import ImageSpec
 
@@ -33,7 +35,8 @@ DEFAULT_LIMIT = 20 * 2**30
 """Bytes that all decoded pictures of this user may take; and all features."""
 
 _COMMIT_BYTES = 16 * 2**20
-_CHECKED_AT_ONCE = 64
+_READ_AT_ONCE = 32
+_HELD_BYTES = 64 * 2**20
 
 
 def content_digest(content: bytes | NDArray[np.uint8]) -> str:
@@ -114,7 +117,7 @@ class ArrayCache:
         if values.shape != self.shape or values.dtype != self.dtype:
             raise ValueError(f"Given {values.dtype}, {values.shape}; expected {self.dtype}, {self.shape}.")
         data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        record = Record(digest, data, int(checksums(data[None])[0]))
+        record = Record(digest, data, checksum(data.data, seed(digest)))
         with self._lock:
             if self._shelf is None or self._full:
                 return False
@@ -210,54 +213,90 @@ class Store:
         self._digests = tuple(digests)
         self._slots = np.full(len(self._digests), -1, np.int64)
         self._sums = np.zeros(len(self._digests), np.int64)
-        self._checked = np.zeros(len(self._digests), bool)
+        self._seeds = np.array([seed(digest) for digest in self._digests], np.uint64)
         self._version = -1
+        # A few small records are read once: a call of the system for each would take longer than their bytes. Pages of
+        # an array that nothing was written to take no memory.
+        few = len(self._digests) * cache._record_bytes <= _HELD_BYTES
+        self._held = np.empty((len(self._digests) if few else 0, cache._record_bytes), np.uint8)
+        self._is_held = np.zeros(len(self._digests), bool)
 
     def take(self, rows: NDArray[np.intp], out: NDArray[np.generic]) -> NDArray[np.intp]:
-        """Copy rows (n,) into out (n, *shape), contiguous. Returns the positions in `rows` that are not here; out keeps
-        those."""
-        with self._cache._lock:
-            records = self._locate(rows)
-            slots = self._slots[rows]
+        """Copy rows (n,) into out (n, *shape), contiguous. Returns the positions in `rows` that are not here; what out
+        holds there has no meaning."""
         flat = out.reshape(len(rows), int(np.prod(out.shape[1:]))).view(np.uint8)
-        held = slots >= 0
-        if held.all():
-            np.take(records, slots, axis=0, out=flat, mode="clip")  # clip: any other mode takes a detour over a buffer
-        else:
-            flat[held] = records[slots[held]]
-        return np.flatnonzero(~held)
+        if self._is_held[rows].all():
+            # clip: any other mode takes a detour over a buffer.
+            np.take(self._held, rows, axis=0, out=flat, mode="clip")
+            return np.empty(0, np.intp)
+        absent = self._read(rows, flat.reshape(-1).data)
+        if len(self._held):
+            sound = np.delete(np.arange(len(rows)), absent)
+            self._held[rows[sound]] = flat[sound]
+            self._is_held[rows[sound]] = True
+        return absent
 
-    def _locate(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Find and check those of the rows that were not before; the records that their slots point into."""
+    def _read(self, rows: NDArray[np.intp], flat: memoryview) -> NDArray[np.intp]:
+        """Fill flat with the records of the rows, one behind the other; the positions of those that are not here."""
+        size = self._cache._record_bytes
+        with self._cache._lock:
+            shelf = self._locate(rows)
+            slots, sums, seeds = self._slots[rows], self._sums[rows].tolist(), self._seeds[rows].tolist()
+        absent = slots < 0
+        if shelf is None:
+            return np.flatnonzero(absent)
+        for first, last in _runs(slots):
+            whole = self._read_some(shelf, int(slots[first]), flat[first * size : last * size]) // size
+            for place in range(first, last):
+                record = flat[place * size : (place + 1) * size]
+                if place >= first + whole or checksum(record, seeds[place]) != sums[place]:
+                    absent[place] = True
+        self._forget(rows[absent & (slots >= 0)])
+        return np.flatnonzero(absent)
+
+    def _read_some(self, shelf: Shelf, slot: int, out: memoryview) -> int:
+        try:
+            return shelf.read(slot, out)
+        except ValueError:  # closed meanwhile
+            return 0
+        except FAILURES as error:
+            with self._cache._lock:
+                self._cache._give_up(error)
+            return 0
+
+    def _forget(self, rows: NDArray[np.intp]) -> None:
+        """These were damaged where they lie."""
+        with self._cache._lock:
+            self._slots[rows] = -1
+            self._cache._damaged.update(self._digests[row] for row in rows)
+
+    def _locate(self, rows: NDArray[np.intp]) -> Shelf | None:
+        """Find those of the rows that were not found before, in what their slots count from."""
         shelf = self._cache._shelf
         if shelf is None:
             self._slots[:] = -1
-            return np.empty((0, self._cache._record_bytes), np.uint8)
-        if shelf.version != self._version:
+        elif shelf.version != self._version:
             self._version = shelf.version
-            self._slots[:], self._checked[:] = -1, False
+            self._slots[:] = -1
             self._look_up(np.arange(len(self._digests)))
         else:
             self._look_up(rows[self._slots[rows] < 0])
-        records = shelf.records()
-        unchecked = rows[~self._checked[rows] & (self._slots[rows] >= 0)]
-        for first in range(0, len(unchecked), _CHECKED_AT_ONCE):
-            self._check(unchecked[first : first + _CHECKED_AT_ONCE], records)
-        return records
-
-    def _check(self, rows: NDArray[np.intp], records: NDArray[np.uint8]) -> None:
-        slots = self._slots[rows]
-        # Records that follow each other are summed where they lie, others from a copy.
-        together = bool((np.diff(slots) == 1).all())
-        sound = checksums(records[slots[0] : slots[-1] + 1] if together else records[slots]) == self._sums[rows]
-        self._checked[rows[sound]] = True
-        for row in rows[~sound]:
-            self._slots[row] = -1
-            self._cache._damaged.add(self._digests[row])
+        return shelf
 
     def _look_up(self, rows: NDArray[np.intp]) -> None:
         found = self._cache._find([self._digests[row] for row in rows]) if len(rows) else {}
         for row in rows:
             if self._digests[row] in found:
                 self._slots[row], self._sums[row] = found[self._digests[row]]
-                self._checked[row] = False
+
+
+def _runs(slots: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """First and last + 1 of the places whose records follow each other in the file, of few enough to be checked while
+    the processor has them at hand; none of those without a slot.
+
+    >>> _runs(np.array([7, 8, -1, 3]))
+    [(0, 2), (3, 4)]
+    """
+    apart = (np.diff(slots) != 1) | (slots[:-1] < 0) | (np.arange(1, len(slots)) % _READ_AT_ONCE == 0)
+    edges = [0, *(np.flatnonzero(apart) + 1).tolist(), len(slots)]
+    return [(first, last) for first, last in pairwise(edges) if first < last and slots[first] >= 0]

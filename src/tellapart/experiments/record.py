@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.errors import RunError
+from tellapart.files import from_json, to_json
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import one_writer
 from tellapart.runs.place import require_free, writing_into
@@ -50,8 +50,7 @@ class Kind:
                 write()
 
     def write(self, folder: FolderOfRuns, record: dict[str, Any]) -> None:
-        text = json.dumps({self._mark: FORMAT, **record}, indent=1, ensure_ascii=False)
-        folder.write_text(self._file(folder), text + "\n")
+        folder.write_text(self._file(folder), to_json({self._mark: FORMAT, **record}, indent=1) + "\n")
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[dict[str, Any]]:
@@ -59,7 +58,7 @@ class Kind:
         RunError."""
         folder = FolderOfRuns(path, {})
         try:
-            record = json.loads(folder.read_text(self._file(folder)))
+            record = from_json(folder.read_text(self._file(folder)))
             if record.pop(self._mark) != FORMAT:
                 raise RunError(f"{path} was written by another version of tellapart. Begin a new {self.noun}.")
             yield record

@@ -6,12 +6,12 @@ range is widened to what the start has, so the start is always one of the points
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tellapart.config import AUGMENTATIONS, Config
+from tellapart.files import to_json
 from tellapart.models.registry import resolve
 from tellapart.models.scratch import CnnOptions
 
@@ -145,7 +145,7 @@ def _fits(stages: int, side: int, options: Any) -> bool:
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:g}" if isinstance(value, int | float) else json.dumps(list(value))  # type: ignore[call-overload]
+    return f"{value:g}" if isinstance(value, int | float) else to_json(list(value))  # type: ignore[call-overload]
 
 
 def _choice(name: str, start: object, others: Iterable[object]) -> Dimension:

@@ -23,7 +23,7 @@ from tellapart.errors import ConfigError, MissingExtraError, PictureError, Sourc
 from tellapart.explain.heat import HeatMaker, normalised, overlay
 from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
-from tellapart.inference.predictor import Prediction, Predictor, prediction
+from tellapart.inference.predictor import Prediction, Predictor, prediction, require_numbers
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.words import percent
@@ -94,13 +94,13 @@ def explain(
 
     label: the class to explain (default: the one the network names). out: the folder (default: explain/PICTURE-NAME
     inside the run). Raises RunError for an unfinished run, SourceError for what is no picture, ConfigError for a class
-    that the run does not know.
+    that the run does not know, ExportError where the network gives no number.
     """
     predictor = Predictor(run.require(run.onnx_file, "exported network"))
     name = os.fspath(picture)
     seen = _read(Path(picture), predictor)
     (row,), (distance,) = predictor.answer(seen[None])
-    said = prediction(predictor.metadata, name, row, float(distance))
+    said = prediction(predictor.metadata, name, require_numbers(row), float(distance))
     if label is not None and label not in predictor.task.classes:
         raise ConfigError(unknown("class", label, predictor.task.classes))
     chosen = predictor.task.index(label or said.label)
@@ -114,7 +114,7 @@ def explain(
     )[0]
     agreement = None if own is None else rank_correlation(own[0], losses)
     heat = normalised(losses if own is None else own[0], losses.shape)
-    covered = float(predictor.probabilities(_cover(seen, heat)[None])[0, chosen])
+    covered = float(require_numbers(predictor.probabilities(_cover(seen, heat)[None]))[0, chosen])
     words = _words(said, predictor.task.classes[chosen], maker.method, agreement, heat, covered)
     figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, words[1:])}
     try:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.inference.predictor import Predictor
+from tellapart.inference.predictor import Predictor, require_numbers
 
 SHARE = 0.25
 """Side of the patch as a share of the picture's."""
@@ -47,13 +47,13 @@ def occlusion(
     total = n * (len(boxes) + 1)
     for number, (picture, label) in enumerate(zip(pictures, classes, strict=True)):
         colour = np.round(picture.mean(axis=(0, 1))).astype(np.uint8)
-        whole = log_odds(predictor.probabilities(picture[None]), label)[0]
+        whole = log_odds(require_numbers(predictor.probabilities(picture[None])), label)[0]
         for start in range(0, len(boxes), BATCH):
             some = boxes[start : start + BATCH]
             batch = np.repeat(picture[None], len(some), axis=0)
             for row, (top, bottom, left, right) in zip(batch, some, strict=True):
                 row[top:bottom, left:right] = colour
-            losses = whole - log_odds(predictor.probabilities(batch), label)
+            losses = whole - log_odds(require_numbers(predictor.probabilities(batch)), label)
             for loss, (top, bottom, left, right) in zip(losses, some, strict=True):
                 out[number, top:bottom, left:right] += loss
             done(number * (len(boxes) + 1) + 1 + start + len(some), total)

@@ -5,7 +5,6 @@ Read by: training, api. Needs the extra `train`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
-from tellapart.files import replacing
+from tellapart.files import replacing, to_json
 from tellapart.inference.class_activation import MAP, addition, last_map
 from tellapart.inference.onnx_graph import write_graph
-from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, open_session
+from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata
+from tellapart.inference.runtime import open_session
 from tellapart.models.answers import CLASS_ACTIVATION, answering
 from tellapart.models.backend import start_keras, whole_float32
 from tellapart.models.compute import inferring_soon
@@ -52,7 +52,7 @@ def export_onnx(
     expected = outputs(whole, pictures)
     adds = CLASS_ACTIVATION not in names
     graph = _whole(model, whole, names, adds)
-    entries = {METADATA_KEY: json.dumps(metadata.to_dict(), ensure_ascii=False)}
+    entries = {METADATA_KEY: to_json(metadata.to_dict())}
     if adds:
         entries[ADDITION_KEY] = addition(model, graph)
     for key, value in entries.items():

@@ -11,6 +11,7 @@ import importlib.util
 import io
 import logging
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError, require_extra
 from tellapart.inference.onnx_graph import write_graph
-from tellapart.inference.predictor import METADATA_KEY, open_session
+from tellapart.inference.predictor import METADATA_KEY
+from tellapart.inference.runtime import onnx_runtime, open_session
 from tellapart.models.backend import start_keras
 from tellapart.models.keras_file import open_keras
 
@@ -100,8 +102,7 @@ def _embed_onnx(path: Path, metadata: str) -> None:
 
 
 def _quantize_onnx(shipment: Shipment, path: Path) -> None:
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    quantization = onnx_runtime(".quantization")
 
     class Reader:
         """Training pictures, one after the other, as the quantizer asks for them."""
@@ -116,17 +117,17 @@ def _quantize_onnx(shipment: Shipment, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         _write_onnx(shipment, plain)
-        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        quantization.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         name = open_session(plain).get_inputs()[0].name
-        quantize_static(
+        quantization.quantize_static(
             str(prepared),
             str(path),
             Reader(name, shipment.examples),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
         )
 
 
@@ -194,8 +195,14 @@ def _run_keras(path: Path) -> Run:
     return lambda pictures: _arrays(model(pictures, training=False))
 
 
+def _openvino() -> Any:
+    """OpenVINO, which tells its maker of each conversion unless the package that does so is missing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
 def _write_openvino(shipment: Shipment, path: Path) -> None:
-    openvino = importlib.import_module("openvino")
+    openvino = _openvino()
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain = Path(folder) / "model.onnx"
         _write_onnx(shipment, plain)
@@ -203,7 +210,7 @@ def _write_openvino(shipment: Shipment, path: Path) -> None:
 
 
 def _embed_openvino(path: Path, metadata: str) -> None:
-    openvino = importlib.import_module("openvino")
+    openvino = _openvino()
     model = openvino.Core().read_model(str(path))
     model.set_rt_info(metadata, METADATA_KEY)
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +222,7 @@ def _embed_openvino(path: Path, metadata: str) -> None:
 
 
 def _run_openvino(path: Path) -> Run:
-    openvino = importlib.import_module("openvino")
+    openvino = _openvino()
     # Where the processor has bfloat16, it would compute in it without being asked.
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda pictures: {port.any_name: np.asarray(given) for port, given in model(pictures).items()}

@@ -16,12 +16,12 @@ from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.duplicates import leaks
 from tellapart.data.pixels import MAX_PIXELS
 from tellapart.data.sources import open_row
-from tellapart.errors import SourceError, some
+from tellapart.errors import ExportError, SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
 from tellapart.files import as_cell
-from tellapart.inference.predictor import Metadata, Prediction, Predictor, prediction
+from tellapart.inference.predictor import NO_NUMBER, Metadata, Prediction, Predictor, prediction
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
@@ -44,7 +44,8 @@ def measure(
     """Predict every picture of a split and compare with its label; classes are matched by name.
 
     cache: of the predictor's spec; pictures that it holds are not decoded again. max_pixels: of a picture.
-    Raises SourceError where the split is empty, or where a picture cannot be read any more.
+    Raises SourceError where the split is empty, or where a picture cannot be read any more; ExportError where the
+    network gives no number for a picture, as figures on the others alone would flatter it.
     """
     chosen = _chosen(catalog, split)
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
@@ -58,7 +59,7 @@ def measure(
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
     predictions = []
     for found in predictor.predict_named(named, batch_size=BATCH):
-        if found.error:
+        if found.error and found.error != NO_NUMBER:
             raise SourceError(f"{found.path} could be read before and cannot now: {found.error}.")
         predictions.append(found)
         progress.update(f"evaluating {split}", len(predictions), len(chosen))
@@ -86,6 +87,12 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
 
 def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predictions:
     """What was predicted of these images, in order, as arrays."""
+    without = [p.path for p in predictions if p.error]
+    if without:
+        raise ExportError(
+            f"For {len(without)} of {len(predictions)} pictures {NO_NUMBER} ({some(without, 3)}), so it cannot be "
+            "evaluated. Its training failed or the file is damaged; train it again."
+        )
     truth = np.array([task.index(p.label) for p in chosen.pictures])
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
     return Predictions(tuple(p.path for p in chosen.pictures), truth, rows)

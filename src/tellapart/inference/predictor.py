@@ -7,8 +7,6 @@ pictures and predicts them, in order, with a bounded number in memory. Read by: 
 from __future__ import annotations
 
 import base64
-import json
-import mmap
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,26 +23,24 @@ from tellapart.data import pixels
 from tellapart.data.pixels import Source
 from tellapart.errors import ConfigError, ExportError, PictureError
 from tellapart.evaluation.verdicts import Thresholds, Verdict
-from tellapart.inference.onnx_file import refuse_other_files
+from tellapart.files import from_json
+from tellapart.inference.runtime import CUDA, Device, open_session
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec, Task
 
 if TYPE_CHECKING:
     import onnxruntime
 
+_Float = TypeVar("_Float", bound=np.floating)
+
 METADATA_KEY = "tellapart"
 ADDITION_KEY = "tellapart_class_activation"
 """Where inference.class_activation puts what a file adds to itself to tell places."""
+NO_NUMBER = "the network gave no number"
+"""Why a picture has no prediction though it could be read."""
 BATCH = {"cpu": 4, "cuda": 32}
 """Pictures that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
 cache."""
-
-Device = Literal["auto", "cpu", "cuda"]
-"""Where ONNX Runtime computes. auto: on a GPU of NVIDIA where its runtime for CUDA is installed and starts."""
-
-_CUDA = "CUDAExecutionProvider"
-_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-"""The same answers as a processor's, and no search for the fastest way at each new number of pictures."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +48,8 @@ class Prediction:
     """What the model says of one picture. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
     verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
-    nan where the file cannot tell. Of a picture that could not be read, `error` says why and the rest is empty;
-    `warning` says what is damaged in one that could be read all the same.
+    nan where the file cannot tell. Of a picture that could not be read, or for which the network gave no number,
+    `error` says so and the rest is empty; `warning` says what is damaged in one that could be read all the same.
 
     >>> made = Prediction("a.jpg", "dog", 0.75, {"cat": 0.25, "dog": 0.75})
     >>> made.top(1)
@@ -136,81 +132,6 @@ def _outputs_in_words(task: Task) -> dict[str, str]:
     }
 
 
-def open_session(
-    path: Path,
-    threads: int | None = None,
-    addition: bytes = b"",
-    *,
-    ours: bool = False,
-    device: Device = "cpu",
-) -> onnxruntime.InferenceSession:
-    """An ONNX file in ONNX Runtime, on all cores or as many as given, or on a GPU.
-
-    Raises ExportError for one that is no use, or that would have the runtime read other files, and ConfigError for the
-    device `cuda` where it cannot be had.
-
-    addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
-    read as one. ours: the file is the package's own, and may read another of its files.
-    """
-    import onnxruntime
-
-    model = os.fspath(path) if ours else _checked(path, addition)
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or cores()
-    options.log_severity_level = 3
-    # Threads that wait in a loop take the processor from those that decode.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Its other format, which the first bytes of a file would choose, is not what was looked through.
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    if device != "cpu":
-        session = _on_cuda(model, options, device)
-        if session is not None:
-            return session
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
-        raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
-
-
-def _on_cuda(
-    model: bytes | str, options: onnxruntime.SessionOptions, device: Device
-) -> onnxruntime.InferenceSession | None:
-    """The file on the GPU; None, for the device `auto`, where that cannot be."""
-    import onnxruntime
-
-    there = onnxruntime.get_available_providers()
-    reason = f"the ONNX Runtime that is installed computes with {', '.join(there)} alone"
-    if _CUDA in there:
-        if hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()  # CUDA's libraries, where they were installed as Python packages
-        try:
-            session = onnxruntime.InferenceSession(model, options, providers=[(_CUDA, _CUDA_OPTIONS)])
-            if _CUDA in session.get_providers():
-                return session
-            reason = "its runtime for CUDA does not start: a GPU of NVIDIA, its driver, CUDA or cuDNN is missing"
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
-            reason = str(error)
-    if device == "auto":
-        return None
-    raise ConfigError(
-        f"The device cuda cannot be had: {reason}. Install it with: pip uninstall -y onnxruntime && "
-        "pip install 'onnxruntime-gpu[cuda,cudnn]'. Or compute on the processor: --device cpu"
-    )
-
-
-def _checked(path: Path, addition: bytes) -> bytes | str:
-    """What ONNX Runtime opens: the file's path, or its bytes with the addition, looked through before."""
-    try:
-        with path.open("rb") as file:
-            whole = None if addition else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            content = file.read() + addition if whole is None else whole
-    except (OSError, ValueError) as error:  # ValueError: an empty file
-        raise ExportError(f"{path} cannot be read as an ONNX model: {error}.") from None
-    refuse_other_files(memoryview(content), str(path))
-    return content if isinstance(content, bytes) else os.fspath(path)
-
-
 class Predictor:
     """A model.onnx, ready to predict.
 
@@ -227,9 +148,9 @@ class Predictor:
         self.path = Path(model)
         self._threads = threads or cores()
         self._session, self._opened = open_session(self.path, self._threads, device=device), self._threads
-        self.device: Literal["cpu", "cuda"] = "cuda" if _CUDA in self._session.get_providers() else "cpu"
+        self.device: Literal["cpu", "cuda"] = "cuda" if CUDA in self._session.get_providers() else "cpu"
         self._opening = threading.Lock()
-        entries = self._session.get_modelmeta().custom_metadata_map
+        entries = _entries(self._session, self.path)
         entry = entries.get(METADATA_KEY)
         if entry is None:
             raise ExportError(
@@ -248,7 +169,8 @@ class Predictor:
         """Whether class_activation has an answer."""
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """uint8 pictures (n, height, width, channels) -> probabilities (n, classes), rows summing to 1."""
+        """uint8 pictures (n, height, width, channels) -> probabilities (n, classes), rows summing to 1; nan in the
+        rows of those for which the network gave no number."""
         return self.answer(batch)[0]
 
     def answer(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -266,8 +188,12 @@ class Predictor:
         self, engine: onnxruntime.InferenceSession, batch: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         given = self._ask(engine, self._asked, batch)
-        distance = 1 - given[1].astype(np.float64).max(axis=1) if given[1:] else np.full(len(batch), np.nan)
-        return every_class(self.task, given[0]), distance
+        rows = every_class(self.task, given[0])
+        if not given[1:]:
+            return rows, np.full(len(batch), np.nan)
+        distance = 1 - given[1].astype(np.float64).max(axis=1)
+        rows[~np.isfinite(distance)] = np.nan
+        return rows, distance
 
     def _ask(
         self, engine: onnxruntime.InferenceSession, names: list[str], batch: NDArray[np.uint8]
@@ -277,21 +203,30 @@ class Predictor:
             given: list[NDArray[np.floating]] = engine.run(names, {self._input: batch})
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
             raise ExportError(f"{self.path} cannot be computed: {error}") from None
-        wanted = (len(batch), 1 if self.task.kind == "binary" else len(self.task.classes))
-        if given[0].shape != wanted:
-            raise ExportError(f"{self.path} answers {given[0].shape} where its classes want {wanted}. Export it again.")
+        units = 1 if self.task.kind == "binary" else len(self.task.classes)
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "similarity": (len(batch), None),
+            "class_activation": (len(batch), None, None, units),
+            self._asked[0]: (len(batch), units),
+        }
+        for name, values in zip(names, given, strict=True):
+            if not _has_shape(values, shapes[name]):
+                said = getattr(values, "shape", type(values).__name__)
+                wanted = shapes[name]
+                raise ExportError(f"{self.path} answers {said} where its classes want {wanted}. Export it again.")
         return given
 
     def class_activation(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Probabilities, and each place's share of each logit, (n, rows, columns, units): see models.answers.
 
-        Raises ExportError where the file tells no places. The first call may open the network a second time.
+        Raises ExportError where the file tells no places, or no number for one. The first call may open the network a
+        second time.
         """
         if not self.tells_places:
             raise ExportError(f"{self.path} does not tell which places of a picture speak for a class.")
         engine = self._engine(self._threads) if self._gives_places else self._with_addition()
         said, shares = self._ask(engine, [self._asked[0], "class_activation"], batch)
-        return every_class(self.task, said), shares
+        return require_numbers(every_class(self.task, said)), require_numbers(shares)
 
     def _with_addition(self) -> onnxruntime.InferenceSession:
         with self._opening:
@@ -352,13 +287,28 @@ class Predictor:
             return f"unreadable: {error.strerror or error}"
 
 
+def _entries(session: onnxruntime.InferenceSession, path: Path) -> dict[str, str]:
+    """What stands beside the graph. Raises ExportError where that is no text, which costs all of it."""
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise ExportError(f"{path} carries a damaged description of itself ({error}). Export it again.") from None
+
+
+def _has_shape(values: object, shape: tuple[int | None, ...]) -> bool:
+    """Whether they are an array of floats of this shape; None: of any length but 0."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim != len(shape):
+        return False
+    return all(side == wanted if wanted is not None else side for side, wanted in zip(values.shape, shape, strict=True))
+
+
 def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) -> Metadata:
     """What the file says of itself. Raises ExportError where that is damaged, or another network's than the graph."""
     try:
-        metadata = Metadata.from_dict(json.loads(entry))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError) as error:
+        metadata = Metadata.from_dict(from_json(entry))
+        (given,), answer = session.get_inputs(), session.get_outputs()[0]
+    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError, ConfigError) as error:
         raise ExportError(f"{path} carries a damaged description of itself ({error}). Export it again.") from None
-    given, answer = session.get_inputs()[0], session.get_outputs()[0]
     units = 1 if metadata.task.kind == "binary" else len(metadata.task.classes)
     # A side that the graph leaves open is a name there.
     sides = [*zip(given.shape[1:], metadata.spec.shape, strict=False), *zip(answer.shape[1:], (units,), strict=False)]
@@ -371,19 +321,32 @@ def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) ->
     return metadata
 
 
+def require_numbers(values: NDArray[_Float]) -> NDArray[_Float]:
+    """The same, of what a network gave, for who can do without no row. Raises ExportError where one is no number."""
+    if not np.isfinite(values).all():
+        raise ExportError(f"There is no answer: {NO_NUMBER}. Its training failed or its file is damaged; train again.")
+    return values
+
+
 def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What a network gives out, (n, 1) or (n, classes) -> probabilities (n, classes), rows summing to 1."""
+    """What a network gives out, (n, 1) or (n, classes) -> probabilities (n, classes), rows summing to 1; nan in the
+    rows that are none."""
     values = output.astype(np.float64)
-    if task.kind == "binary":
-        return np.hstack([1 - values, values])
-    return np.asarray(values / values.sum(axis=1, keepdims=True))
+    binary = task.kind == "binary"
+    rows = np.hstack([1 - values, values]) if binary else values
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = rows.sum(axis=1, keepdims=True)
+    sound = (rows >= 0).all(axis=1, keepdims=True) & np.isfinite(total) & (total > 0)
+    return np.divide(rows, 1 if binary else total, out=np.full_like(rows, np.nan), where=sound)
 
 
 def prediction(
     metadata: Metadata, name: str, row: NDArray[np.float64], distance: float, warning: str = ""
 ) -> Prediction:
-    """Of one picture, from its probabilities (classes,) and its distance from the nearest class. warning: what is
-    damaged in it."""
+    """Of one picture, from its probabilities (classes,) and its distance from the nearest class; an error for those
+    that are no numbers. warning: what is damaged in it."""
+    if not np.isfinite(row).all():
+        return Prediction(name, error=NO_NUMBER)
     best = int(row.argmax())
     values = {label: float(value) for label, value in zip(metadata.task.classes, row, strict=True)}
     thresholds = metadata.thresholds

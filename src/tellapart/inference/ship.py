@@ -6,7 +6,6 @@ name.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from tellapart.data.sources import open_row, read_source
 from tellapart.errors import ExportError, TellapartError, some, unknown
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
-from tellapart.files import drafting, write_text
+from tellapart.files import drafting, to_json, write_text
 from tellapart.inference.export import BOUND, differences
 from tellapart.inference.formats import FORMATS, OTHER_NAMES, Answers, Format, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
@@ -172,10 +171,10 @@ def ship(
                 f"{export.pictures} pictures; the bound is {export.bound:g}. It was not written."
             )
         if row.embed is not None:
-            row.embed(draft, json.dumps(metadata.to_dict(), ensure_ascii=False))
+            row.embed(draft, to_json(metadata.to_dict()))
         _place(draft, path)
     record = export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
-    write_text(path.with_name(f"{path.name}.json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(path.with_name(f"{path.name}.json"), to_json(record, indent=2) + "\n")
     return export
 
 

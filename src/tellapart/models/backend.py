@@ -196,6 +196,12 @@ def has_gpu() -> bool:
     return _gpu_capability() != (0, 0)
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether it is Python's MemoryError or what TensorFlow and XLA, which need not be imported, have for it."""
+    named = type(error).__name__ == "ResourceExhaustedError" or str(error).startswith("RESOURCE_EXHAUSTED")
+    return named or isinstance(error, MemoryError)
+
+
 def _cpu_flags() -> set[str]:
     path = Path("/proc/cpuinfo")
     if not path.exists():

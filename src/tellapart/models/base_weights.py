@@ -15,6 +15,7 @@ import numpy as np
 
 from tellapart.download import download
 from tellapart.errors import FetchError, ModelError
+from tellapart.files import cache_root, expanded
 from tellapart.models.pretrained import Base, application
 from tellapart.models.transfer import base_of
 from tellapart.models.weights_file import BUNDLED, load_h5, load_weights
@@ -44,7 +45,7 @@ def load_base(model: keras.Model, base: Base, weights: str) -> str:
         path = official_file(base)
         _load_file(model, base, path)
         return f"ImageNet weights of Keras Applications ({base.licence}), {path}"
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     _load_file(model, base, path)
     return f"the weights of {path}"
 
@@ -76,6 +77,11 @@ def described(base: Base) -> str:
     return f"downloaded once: {base.file}" if base.file else "your own file, with --weights FILE"
 
 
+def _keras_home() -> Path:
+    home = expanded(os.environ.get("KERAS_HOME") or "~/.keras")
+    return cache_root() / "keras" if str(home).startswith("~") else home  # who runs this has no home
+
+
 def official_file(base: Base) -> Path:
     """The official weights without the top, downloaded unless they lie where Keras keeps them too.
 
@@ -87,7 +93,7 @@ def official_file(base: Base) -> Path:
             "here. Convert them with tools/convert_efficientnet_lite.py from the source repository and give the file "
             "with --weights FILE, or take efficientnet-lite0, whose weights are in the package."
         )
-    path = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / base.file
+    path = _keras_home() / "models" / base.file
     if path.exists():
         return path
     url = SERVER + base.source

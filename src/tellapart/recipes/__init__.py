@@ -3,13 +3,13 @@ line."""
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from tellapart.config import Config
 from tellapart.errors import ConfigError, unknown
+from tellapart.files import from_json
 
 
 @cache
@@ -42,5 +42,5 @@ def reached() -> dict[str, dict[str, Any]]:
     10000
     """
     text = (resources.files(__name__) / "reached.json").read_text(encoding="utf-8")
-    found: dict[str, dict[str, Any]] = json.loads(text)
+    found: dict[str, dict[str, Any]] = from_json(text)
     return found

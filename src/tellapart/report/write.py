@@ -187,5 +187,8 @@ class _Heat:
         if not found:
             return [None] * len(paths)
         classes = np.array([predictor.task.index(labels[place]) for place in found])
-        heats = dict(zip(found, HeatMaker(predictor).heat(np.stack(list(found.values())), classes), strict=True))
+        try:
+            heats = dict(zip(found, HeatMaker(predictor).heat(np.stack(list(found.values())), classes), strict=True))
+        except ExportError:  # the network gives no number for one
+            return [None] * len(paths)
         return [overlay(found[place], heats[place]) if place in found else None for place in range(len(paths))]

@@ -143,6 +143,13 @@ def _read_predictions(run: RunFolder) -> dict[str, Answer]:
         try:
             header = next(rows, [])
             place, label, probability = (header.index(name) for name in ("path", "label", "probability"))
-            return {from_cell(row[place]): Answer(from_cell(row[label]), float(row[probability])) for row in rows}
+            return {from_cell(row[place]): Answer(from_cell(row[label]), _share(row[probability])) for row in rows}
         except (ValueError, IndexError, csv.Error) as error:
             raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
+
+
+def _share(cell: str) -> float:
+    """A probability. Raises ValueError for nan too."""
+    if not 0 <= (value := float(cell)) <= 1:
+        raise ValueError(f"{cell} is no probability")
+    return value

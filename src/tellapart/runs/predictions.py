@@ -33,7 +33,8 @@ class Predictions:
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
-    """The rows of a run's predictions.csv; None where it is missing, or not of these classes.
+    """The rows of a run's predictions.csv; None where it is missing, not of these classes, or holds what are no
+    probabilities.
 
     Probabilities are found as the columns that are named as the classes are, side by side and in their order: a class
     may be called `path` or `label` too.
@@ -54,6 +55,8 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
     try:
         probabilities = np.array([row[start : start + width] for row in rows], dtype=np.float64)
     except ValueError:
+        return None
+    if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):  # nan fails too
         return None
     truth = np.array([position[row[1]] for row in rows], dtype=np.int64)
     return Predictions(tuple(row[0] for row in rows), truth, probabilities)

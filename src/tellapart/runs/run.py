@@ -6,7 +6,6 @@ run.json of ours; the status in it says how far it came. JSON, TOML, CSV, safete
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -25,7 +24,7 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, read_pictures
 from tellapart.data.findings import Finding
 from tellapart.errors import ConfigError, RunError
-from tellapart.files import clear_drafts, drafting
+from tellapart.files import clear_drafts, drafting, from_json, to_json
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
 from tellapart.runs.place import require_free, writing_into
@@ -140,7 +139,7 @@ class RunFolder(Inside):
         if not self.path.is_dir():
             raise RunError(f"There is no run {self.path}. `tellapart runs` lists the runs of a folder.")
         try:
-            record = json.loads(self.read_text(self.run_file))
+            record = from_json(self.read_text(self.run_file))
             if record["tellapart_run"] != FORMAT:
                 raise RunError(
                     f"{self.path} was written by another version of tellapart (format {record['tellapart_run']}, "
@@ -200,7 +199,7 @@ class RunFolder(Inside):
         rows = []
         for line in self.read_text(self.history_file).splitlines():
             try:
-                row = json.loads(line)
+                row = from_json(line)
             except (ValueError, RecursionError):
                 break
             if not isinstance(row, dict):
@@ -214,7 +213,7 @@ class RunFolder(Inside):
         if not self.metrics_file.exists():
             return {}
         with self._reading(self.metrics_file):
-            found = json.loads(self.read_text(self.metrics_file))
+            found = from_json(self.read_text(self.metrics_file))
             if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
                 raise TypeError("it holds no object a split")
             return found
@@ -246,7 +245,7 @@ class RunFolder(Inside):
         self.write_text(self.run_file, _json({**self.record, **values, "updated": _now()}))
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
-        self.write_text(self.history_file, "".join(json.dumps(row) + "\n" for row in rows))
+        self.write_text(self.history_file, "".join(to_json(row, ascii=True) + "\n" for row in rows))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         self.write_text(self.metrics_file, _json(metrics))
@@ -378,4 +377,4 @@ def _now() -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return to_json(value, indent=2) + "\n"

@@ -17,7 +17,8 @@ from types import FrameType
 import uvicorn
 
 from tellapart.errors import ConfigError
-from tellapart.inference.predictor import Device, Predictor
+from tellapart.inference.predictor import Predictor
+from tellapart.inference.runtime import Device
 from tellapart.runs.run import open_run
 from tellapart.serve.app import Application
 from tellapart.serve.bounds import Bounds

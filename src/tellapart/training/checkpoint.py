@@ -6,7 +6,6 @@ the best. A kill at any moment leaves the state of the epoch before or after, ne
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.errors import RunError
+from tellapart.files import from_json, to_json
 from tellapart.runs.run import RunFolder
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Checkpoint:
         if not path.exists():
             return {"epoch": 0, "best": 0}
         try:
-            found = json.loads(self.run.read_text(path))
+            found = from_json(self.run.read_text(path))
             if not all(type(found[name]) is int for name in ("epoch", "best")):
                 raise TypeError("epoch and best are whole numbers")
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -45,7 +45,7 @@ class Checkpoint:
     def save(self, model: keras.Model, epoch: int, best: int) -> None:
         self._write(f"weights-{epoch}.safetensors", model.variables)
         self._write(f"optimizer-{epoch}.safetensors", model.optimizer.variables)
-        self.run.write_text(self._file("state.json"), json.dumps({"epoch": epoch, "best": best}))
+        self.run.write_text(self._file("state.json"), to_json({"epoch": epoch, "best": best}))
         needed = (f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors")
         self.run.clear_checkpoint(self.phase, keep=(*needed, "state.json"))
 

@@ -9,7 +9,6 @@ it stopped. Read by: fit, inspection.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from tellapart.data import pixels as road
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import ArrayCache
 from tellapart.errors import ExportError
-from tellapart.files import cache_root, replacing
+from tellapart.files import cache_root, replacing, to_json
 from tellapart.inference.export import outputs
 from tellapart.inference.onnx_graph import write_graph
-from tellapart.inference.predictor import open_session
+from tellapart.inference.runtime import open_session
 from tellapart.models.backend import has_gpu
 from tellapart.models.base_weights import bundled_graph
 from tellapart.models.compute import inferring
@@ -154,7 +153,7 @@ class Views:
         """Of a picture's features in the cache."""
         if not view:
             return digest
-        words = json.dumps([digest, view, self.seed, self.augment.model_dump()], sort_keys=True)
+        words = to_json([digest, view, self.seed, self.augment.model_dump()], ascii=True, sort_keys=True)
         return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
 
     def show(self, pixels: NDArray[np.uint8], digests: Sequence[str], view: NDArray[np.int64]) -> None:

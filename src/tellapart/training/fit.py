@@ -44,6 +44,7 @@ from tellapart.training.features import (
 from tellapart.training.finish import Fitted, Fitting, finish
 from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
 from tellapart.training.interruption import TIME_UP, CtrlC
+from tellapart.training.memory import memory_told
 from tellapart.words import measured
 
 if TYPE_CHECKING:
@@ -71,10 +72,11 @@ def fit(
     """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
 
     Ctrl-C ends it cleanly after the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
-    TrainingError where it cannot start, the loss is not a number or the time is up in the first epoch, ModelError for
-    weights that cannot be had, PictureError for a picture that changed or went away.
+    TrainingError where it cannot start, the loss is not a number, or memory, or the time in the first epoch, runs out;
+    ModelError for weights that cannot be had, PictureError for a picture that changed or went away.
     """
-    finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
+    with memory_told(run):
+        finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
 
 
 def learn(
@@ -89,7 +91,8 @@ def learn(
 
     Returns the best row of history. The run is interrupted then, with why it ended in `stopped`; `fit` goes on with it.
     """
-    _, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
+    with memory_told(run):
+        _, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
     run.update(status="interrupted", stopped=fitted.stopped)
     return fitted.best
 

@@ -40,6 +40,7 @@ from tellapart.data.sources.settle import settled
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.sources.table import is_frame, read_frame, read_table_beside, read_table_file
 from tellapart.errors import ConfigError, SourceError, unknown
+from tellapart.files import expanded
 
 if TYPE_CHECKING:
     import pandas
@@ -156,7 +157,7 @@ def _located(name: str) -> Path:
         if wanted not in known:
             raise SourceError(unknown("built-in data set", wanted, known))
         return _BUILTIN / wanted
-    path = Path(name).expanduser()
+    path = expanded(name)
     if name and path.exists():
         return path.absolute()  # a run finds its pictures again from any working directory
     near: list[str] = []

@@ -8,7 +8,6 @@ named for the archive's path, size and time of change, so that a changed archive
 from __future__ import annotations
 
 import hashlib
-import json
 import lzma
 import os
 import re
@@ -27,7 +26,7 @@ from typing import IO, Literal
 
 from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, ignored, kind_of
 from tellapart.errors import SourceError
-from tellapart.files import cache_root
+from tellapart.files import cache_root, from_json, to_json
 
 MAX_MEMBERS = 2_000_000
 MAX_BYTES = 50_000_000_000
@@ -70,7 +69,7 @@ def unpacked(archive: Path) -> tuple[Path, tuple[str, ...]]:
     if not (target / _LEFT_OUT).is_file():  # written last: without it the folder was cleared in part
         shutil.rmtree(target, ignore_errors=True)
         unpack(whole, target)
-    return target, tuple(json.loads((target / _LEFT_OUT).read_text("utf-8")))
+    return target, tuple(from_json((target / _LEFT_OUT).read_text("utf-8")))
 
 
 def unpack(
@@ -98,7 +97,7 @@ def unpack(
         allowed = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
         work = _Unpacking(neighbour, str(archive), max_members, allowed, max_depth)
         work.into(archive, neighbour, str(archive), depth=1)
-        (neighbour / _LEFT_OUT).write_text(json.dumps(work.left_out), encoding="utf-8")
+        (neighbour / _LEFT_OUT).write_text(to_json(work.left_out, ascii=True), encoding="utf-8")
         _put(neighbour, target)
     except OSError as error:
         raise SourceError(f"Cannot unpack {archive} into {target.parent}: {error.strerror or error}.") from None

@@ -26,6 +26,7 @@ from tellapart.data.sources.folders import split_named, unlabelled_finding
 from tellapart.data.sources.listing import Listing, counted, kind_of, label_text, natural_key
 from tellapart.data.sources.source import Row, Source
 from tellapart.errors import MissingExtraError, SourceError, unknown
+from tellapart.files import expanded
 
 if TYPE_CHECKING:
     import pandas
@@ -187,7 +188,7 @@ def read_table(table: Table, config: DataConfig) -> Source:
 def _root(table: Table, config: DataConfig) -> Path:
     if config.root is None:
         return table.folder
-    given = Path(config.root).expanduser()
+    given = expanded(config.root)
     for root in (table.folder / given, Path.cwd() / given):
         if root.is_dir():
             return root

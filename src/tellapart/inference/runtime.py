@@ -1,0 +1,114 @@
+"""The one place that starts ONNX Runtime: without telemetry, on the cores there are, with files looked through before.
+
+Imports no TensorFlow. Read by: predictor, export, formats, training.features.
+"""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tellapart.errors import ConfigError, ExportError
+from tellapart.inference.onnx_file import refuse_other_files
+from tellapart.parallel import cores
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where ONNX Runtime computes. auto: on a GPU of NVIDIA where its runtime for CUDA is installed and starts."""
+
+CUDA = "CUDAExecutionProvider"
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+"""The same answers as a processor's, and no search for the fastest way at each new number of pictures."""
+
+
+def onnx_runtime(part: str = "") -> Any:
+    """The onnxruntime module, or a part of it such as `.quantization`, told to report nothing to its maker.
+
+    Only the variable keeps it from looking up its maker's server, and only where it is set before the import; the call
+    is for a process that had imported it before.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    runtime = importlib.import_module("onnxruntime")
+    getattr(runtime, "disable_telemetry_events", lambda: None)()  # not in every version
+    return importlib.import_module(f"onnxruntime{part}") if part else runtime
+
+
+def open_session(
+    path: Path,
+    threads: int | None = None,
+    addition: bytes = b"",
+    *,
+    ours: bool = False,
+    device: Device = "cpu",
+) -> onnxruntime.InferenceSession:
+    """An ONNX file in ONNX Runtime, on all cores or as many as given, or on a GPU.
+
+    Raises ExportError for one that is no use, or that would have the runtime read other files, and ConfigError for the
+    device `cuda` where it cannot be had.
+
+    addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
+    read as one. ours: the file is the package's own, and may read another of its files.
+    """
+    runtime = onnx_runtime()
+    model = os.fspath(path) if ours else _checked(path, addition)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or cores()
+    options.log_severity_level = 3
+    # Threads that wait in a loop take the processor from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Its other format, which the first bytes of a file would choose, is not what was looked through.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    if device != "cpu":
+        session = _on_cuda(runtime, model, options, device)
+        if session is not None:
+            return session
+    try:
+        # No other provider is asked: one of them sends what it is given to the address that a file names.
+        providers = ["CPUExecutionProvider"]
+        return runtime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
+        raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
+
+
+def _on_cuda(
+    runtime: Any, model: bytes | str, options: onnxruntime.SessionOptions, device: Device
+) -> onnxruntime.InferenceSession | None:
+    """The file on the GPU; None, for the device `auto`, where that cannot be."""
+    there = runtime.get_available_providers()
+    reason = f"the ONNX Runtime that is installed computes with {', '.join(there)} alone"
+    if CUDA in there:
+        if hasattr(runtime, "preload_dlls"):
+            runtime.preload_dlls()  # CUDA's libraries, where they were installed as Python packages
+        try:
+            providers = [(CUDA, _CUDA_OPTIONS)]
+            # Falling back from a GPU would be told on standard output, which holds answers.
+            session = runtime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+            if CUDA in session.get_providers():
+                return session
+            reason = "its runtime for CUDA does not start: a GPU of NVIDIA, its driver, CUDA or cuDNN is missing"
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
+            reason = str(error)
+    if device == "auto":
+        return None
+    raise ConfigError(
+        f"The device cuda cannot be had: {reason}. Install it with: pip uninstall -y onnxruntime && "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'. Or compute on the processor: --device cpu"
+    )
+
+
+def _checked(path: Path, addition: bytes) -> bytes | str:
+    """What ONNX Runtime opens: the file's path, or its bytes with the addition, looked through before."""
+    try:
+        with path.open("rb") as file:
+            whole = None if addition else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            content = file.read() + addition if whole is None else whole
+    except (OSError, ValueError) as error:  # ValueError: an empty file
+        raise ExportError(f"{path} cannot be read as an ONNX model: {error}.") from None
+    refuse_other_files(memoryview(content), str(path))
+    return content if isinstance(content, bytes) else os.fspath(path)

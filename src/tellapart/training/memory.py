@@ -1,0 +1,30 @@
+"""Memory that runs out while a network is trained -> one TrainingError that says what to lower. Read by: fit."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tellapart.errors import TrainingError
+from tellapart.models.backend import ran_out_of_memory
+from tellapart.runs.run import RunFolder
+
+
+@contextmanager
+def memory_told(run: RunFolder) -> Iterator[None]:
+    """Raises TrainingError where what happens inside takes more memory than there is; the run has failed then."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        config, spec = run.config, run.spec
+        message = (
+            f"The memory ran out while {config.model.name} was trained. Lower train.batch_size (now "
+            f"{config.train.batch_size}) or the size of the pictures, image.height and image.width (now {spec.height}x"
+            f"{spec.width}), choose a smaller model, or end what else takes memory. As it was: "
+            f"tellapart train --resume {shlex.quote(str(run.path))}"
+        )
+        run.update(status="failed", error=message)
+        raise TrainingError(message) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tellapart.cli.console import EXIT_CODES
+from tellapart.cli.exit_codes import ALL, FAULT
 from tellapart.cli.main import COMMANDS
 from tests.command import COMMAND
 from tests.conftest import make_shapes
@@ -85,8 +85,7 @@ def test_every_command_tells_its_exit_codes() -> None:
     for name in COMMANDS:
         done = subprocess.run([*COMMAND, name, "--help"], capture_output=True, text=True, check=True)
         shown = " ".join(done.stdout.split())
-        for code, meaning in EXIT_CODES.items():
-            assert f"{code} {meaning}" in shown, name
+        assert f"{FAULT} {ALL[FAULT]}" in shown, name
 
 
 @pytest.mark.slow

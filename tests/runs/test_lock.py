@@ -222,9 +222,9 @@ def test_three_that_train_at_once_without_a_name_take_three(two_shapes: Path, tm
         _, errors = process.communicate(timeout=300)
         assert process.returncode in (0, 1), errors
     runs = ta.list_runs(tmp_path / "runs")
-    assert {run.path.name for run in runs} == {"cnn-1", "cnn-2", "cnn-3"}
+    assert {run.path.name for run in runs} == {f"two-shapes-cnn-{number}" for number in (1, 2, 3)}
     assert all(run.status == "done" and run.report_file.exists() for run in runs)
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"cnn-1", "cnn-2", "cnn-3"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {f"two-shapes-cnn-{number}" for number in (1, 2, 3)}
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ Read by: app.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tellapart.errors import unknown
+from tellapart.files import to_json
 from tellapart.inference.predictor import Predictor
 from tellapart.serve import answers
 from tellapart.serve.bodies import Upload, pictures_of, receive
@@ -80,7 +80,7 @@ class Service:
             self.metrics.pictures.labels(chosen, outcome).inc()
         body = {"run": chosen, "predictions": [answers.row(answer.prediction, heat) for answer, heat in found]}
         return Response(
-            json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+            to_json(body).encode("utf-8", "replace"),
             status_code=200 if good else 422,
             media_type="application/json",
         )

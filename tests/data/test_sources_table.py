@@ -314,6 +314,21 @@ def test_tables_that_cannot_be_read_are_explained(photos: Path) -> None:
         read(photos / "t.csv")
 
 
+@pytest.mark.parametrize("what", ["a name", "a cell", "a time"])
+def test_a_parquet_table_whose_names_cells_or_times_are_none_is_an_error_in_words(what: str, photos: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    column = arrow.array([2**62], arrow.timestamp("ms")) if what == "a time" else ["caf\u00e9"]
+    name = "caf\u00e9" if what == "a name" else "x"
+    table = arrow.table({"path": ["0.jpg"], "label": ["cat"], name: column})
+    path = photos / "t.parquet"
+    parquet.write_table(
+        table, path, compression="none", use_dictionary=False, write_statistics=False, store_schema=False
+    )
+    path.write_bytes(path.read_bytes().replace("caf\u00e9".encode(), b"caf\xff\xff"))
+    with pytest.raises(SourceError, match="not a parquet table, or it is damaged"):
+        read(path)
+
+
 def test_parquet_with_pictures_inside_is_explained(photos: Path) -> None:
     pytest.importorskip("pyarrow")
     pandas.DataFrame({"image": [{"bytes": b"x"}], "label": [1]}).to_parquet(photos / "t.parquet")

@@ -354,7 +354,8 @@ def _load_parquet(path: Path) -> Table:
         if file.metadata.num_rows > MAX_ROWS:
             raise SourceError(f"{path} has {file.metadata.num_rows:,} rows; at most {MAX_ROWS:,} are read.")
         columns = file.read().to_pydict()
-    except ArrowException as error:
+    # ValueError: a name or a cell that is no UTF-8; ArithmeticError: a time that Python's clock does not know.
+    except (ArrowException, ValueError, ArithmeticError) as error:
         raise SourceError(f"{path} is not a parquet table, or it is damaged: {error}") from None
     return Table(str(path), path.parent, columns)
 

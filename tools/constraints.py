@@ -1,0 +1,66 @@
+"""pyproject.toml -> constraints/lowest.txt and newest.txt: every package, one version each, made by uv's resolver.
+
+    python -m tools.constraints
+
+from the root of a checkout, about ten seconds. lowest.txt has the oldest versions that pyproject.toml lets in, for what
+CI tries with them; newest.txt the newest of today, of all that the tests use. Both hold for every Python and system
+(markers tell), and neither names a registry or a path of the machine that made it. Run it after any change of a bound,
+and now and then for newest.txt: CI then tests what has come out since.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OLDEST_PYTHON = "3.11"
+BESIDE = ("backports.strenum<1.3",)
+"""What uv is told beside pyproject.toml: of the Pythons that a version is for it reads the lowest alone, and pip both.
+From 1.3 on this package is for Pythons below 3.11."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """resolution: a word of uv. extras: of pyproject.toml. said: the first line."""
+
+    name: str
+    resolution: str
+    extras: tuple[str, ...]
+    said: str
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "constraints" / self.name
+
+
+FILES = (
+    Constraints(
+        "lowest.txt",
+        "lowest-direct",
+        ("train", "serve", "tables", "check", "heif"),
+        "The oldest versions that pyproject.toml lets in; what those need in turn is of today.",
+    ),
+    Constraints("newest.txt", "highest", ("dev",), "The newest versions, when this file was made."),
+)
+
+
+def main() -> None:
+    for file in FILES:
+        command = ["uv", "pip", "compile", "pyproject.toml", "--quiet", "--universal", "--no-annotate", "--no-header"]
+        command += ["--python-version", OLDEST_PYTHON, "--resolution", file.resolution, "--no-emit-index-url"]
+        command += [word for extra in file.extras for word in ("--extra", extra)]
+        command += ["--constraint", "-"]  # from standard input
+        given = "\n".join(BESIDE)
+        made = subprocess.run(command, cwd=ROOT, input=given, stdout=subprocess.PIPE, text=True, check=False)
+        if made.returncode:
+            sys.exit(f"uv found no {file.name}: it says why above.")
+        file.path.parent.mkdir(exist_ok=True)
+        file.path.write_text(f"# Made by `make constraints`. {file.said}\n{made.stdout}", encoding="utf-8")
+        print(f"{file.path.relative_to(ROOT)}: {len(made.stdout.splitlines())} packages")
+
+
+if __name__ == "__main__":
+    main()

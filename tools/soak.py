@@ -328,7 +328,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         rows = soaked(Bench(Path(folder), given.kills, random.Random(given.seed)), given.only)
     if given.write:
-        PAGE.write_text(page(rows, given.kills, given.seed), encoding="utf-8")
+        fuzzing = "".join(PAGE.read_text("utf-8").partition("\n## Fuzzing\n")[1:])  # which tests.fuzz writes
+        PAGE.write_text(page(rows, given.kills, given.seed) + fuzzing, encoding="utf-8")
     sys.exit(any(outcome.startswith("FAILED") for _, outcome, _ in rows))
 
 

@@ -17,6 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = "3.11"
+BESIDE = ("backports.strenum<1.3",)
+"""What uv is told beside pyproject.toml: of the Pythons that a version is for it reads the lowest alone, and pip both.
+From 1.3 on this package is for Pythons below 3.11."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ def main() -> None:
         command = ["uv", "pip", "compile", "pyproject.toml", "--quiet", "--universal", "--no-annotate", "--no-header"]
         command += ["--python-version", OLDEST_PYTHON, "--resolution", file.resolution, "--no-emit-index-url"]
         command += [word for extra in file.extras for word in ("--extra", extra)]
-        made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        command += ["--constraint", "-"]  # from standard input
+        given = "\n".join(BESIDE)
+        made = subprocess.run(command, cwd=ROOT, input=given, stdout=subprocess.PIPE, text=True, check=False)
         if made.returncode:
             sys.exit(f"uv found no {file.name}: it says why above.")
         file.path.parent.mkdir(exist_ok=True)

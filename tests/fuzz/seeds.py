@@ -106,7 +106,7 @@ def archives(_: Path | None = None) -> Mapping[str, bytes]:
     made["zip with a table"] = _zip(tabled, 8)
     made["zip in zips"] = _zip({"inside.zip": _zip({"train.tar.gz": _tar(members, "gz")}, 0)}, 8)
     made["zip with odd names"] = _zip({"a\\b/1.png": _png(0), "\u732b/1.png": _png(1), "__MACOSX/x": b""}, 8)
-    made["zip that leads outside"] = _zip({"../../outside.png": _png(0)}, 0)
+    made["zip that leads outside"] = _zip({"../../../../outside.png": _png(0)}, 0)
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as bundle:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +31,15 @@ BY_NAME = {target.name: target for target in TARGETS}
 # A network may crash the runtime below, and a server is a process of its own: these are searched by __main__ alone.
 APART = {"networks", "requests"}
 INSIDE = [target for target in TARGETS if target.name not in APART]
-KNOWN = {
-    "descriptions of networks": pytest.mark.xfail(strict=True, reason="what is no UTF-8 in model.onnx is a traceback"),
+# Faults that the search has found and that are not mended yet: how they begin -> a target and an input that shows it.
+# The test of a fault that is mended fails until its row is gone.
+KNOWN: dict[str, tuple[str, Callable[[list[bytes]], bytes]]] = {
+    "UnicodeDecodeError in predictor.py": ("descriptions of networks", lambda _: b"\xff"),
+    "TokenError in tokenize.py": (
+        "run folders",
+        lambda some: some[seeds.RUN_FILES.index("class_means.npy")].replace(b"}", b" "),
+    ),
 }
-"""Faults that the search has found and that are not mended; a mark that is too many is an error."""
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +82,7 @@ def changed(data: bytes, edits: list[tuple[float, bytes, int]]) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("target", [pytest.param(row, marks=KNOWN.get(row.name, ()), id=row.name) for row in INSIDE])
+@pytest.mark.parametrize("target", INSIDE, ids=lambda target: target.name)
 @given(st.integers(0, 10_000), changes, st.booleans())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_taken_or_refused_in_our_words(
@@ -85,7 +91,15 @@ def test_a_damaged_file_is_taken_or_refused_in_our_words(
     some = prepared[target.name]
     data = changed(some[number % len(some)], edits)
     place, what = judged(target, repaired(data) if whole else data)
-    assert not place, what
+    assert not place or place.startswith(tuple(KNOWN)), what
+
+
+@pytest.mark.xfail(strict=True, reason="found and not mended")
+@pytest.mark.parametrize("known", KNOWN)
+def test_a_known_fault_is_mended(known: str, prepared: dict[str, list[bytes]]) -> None:
+    name, shown = KNOWN[known]
+    place, _ = judged(BY_NAME[name], shown(prepared[name]))
+    assert not place.startswith(known)
 
 
 @pytest.mark.parametrize("name", ["raises", "writes", "starts"])

@@ -1,7 +1,7 @@
 """Every recipe, trained -> docs/recipes.md with curves, and what `tellapart recipes` says that each reached.
 
     python tools/recipes_page.py --cats-dogs FOLDER --breeds FOLDER --fashion-mnist FOLDER \
-        --inception-weights inception_v3_notop.weights.h5
+        --horses-or-humans FOLDER --rock-paper-scissors FOLDER --inception-weights inception_v3_notop.weights.h5
 
 About an hour on two cores. Runs that are there already (--out) are taken as they are, stopped ones go on, so the page
 can be written again in seconds. A recipe whose pictures are not given says "not run". Every figure is read from the
@@ -14,7 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "recipes.md"
 FIGURE = ROOT / "docs" / "recipes.svg"
 REACHED = ROOT / "src" / "tellapart" / "recipes" / "reached.json"
-PICTURES = {"cats_dogs": "cats and dogs", "breeds": "three breeds of pets", "fashion_mnist": "Fashion-MNIST"}
+PICTURES = {
+    "cats_dogs": "cats and dogs",
+    "breeds": "three breeds of pets",
+    "fashion_mnist": "Fashion-MNIST",
+    "horses_or_humans": "horses or humans",
+    "rock_paper_scissors": "rock, paper, scissors",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Row:
     weights: str | None = None
     note: str = ""
     run: str = ""
+    own: bool = False
+    """Of the set that the recipe is named for, in a table of its own."""
 
     @property
     def folder(self) -> str:
@@ -69,17 +77,29 @@ ROWS = (
         weights="inception_weights",
         note="its head is trained on the frozen base for ten epochs, then the top two blocks learn too",
     ),
-    Row("horses-humans", note="its pictures are not to be had here: cats and dogs, the nearest two classes"),
+    Row("horses-humans", note="on cats and dogs, which are more; on a part of its own set: below"),
+    Row("rock-paper-scissors", "breeds", note="on three breeds of pets, which are more; on a set of its name: below"),
+    Row(
+        "horses-humans",
+        "horses_or_humans",
+        settings=("data.group_by=name",),
+        note="50 renderings a class of Laurence Moroney's set; a model is in one split with all its poses",
+        run="horses-humans-own",
+        own=True,
+    ),
     Row(
         "rock-paper-scissors",
-        "breeds",
-        note="its pictures are not to be had here: three breeds of pets, the nearest three classes",
+        "rock_paper_scissors",
+        note="60 photographs a class of another set of hands, on green",
+        run="rock-paper-scissors-own",
+        own=True,
     ),
     Row("fashion-dense", "fashion_mnist"),
     Row("fashion-conv", "fashion_mnist"),
     Row("fashion-resnet", "fashion_mnist"),
     Row("fashion-conv", "fashion_mnist", settings=("train.precision=float32",), run="fashion-conv-float32"),
 )
+OWN_BEGINS, OWN_ENDS = "<!-- own sets -->", "<!-- end of own sets -->"
 OPENING = """# Recipes and what they reached
 
 Each recipe is a TOML file in `src/tellapart/recipes`; `tellapart recipes NAME` prints it. This page is written by
@@ -103,10 +123,17 @@ def main() -> None:
         parser.add_argument(f"--{key.replace('_', '-')}", type=Path, metavar="FOLDER", help=f"pictures: {name}")
     parser.add_argument("--inception-weights", type=Path, metavar="FILE", help="InceptionV3 without its top")
     parser.add_argument("--out", type=Path, default=Path("recipe-runs"), help="folder of the runs")
+    parser.add_argument("--own-alone", action="store_true", help="only the table of the recipes' own sets")
     given = vars(parser.parse_args())
     missing = set(recipe_names()) - {row.recipe for row in ROWS}
     if missing:
         raise SystemExit(f"ROWS says nothing of {', '.join(sorted(missing))}: add a row for each.")
+    if given["own_alone"]:
+        own = {row.folder: _trained(row, given) for row in ROWS if row.own}
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(OWN_BEGINS)
+        after = rest.partition(OWN_ENDS)[2]
+        PAGE.write_text(before + "\n".join(_own(own)) + after, encoding="utf-8")
+        return
     runs = {row.folder: _trained(row, given) for row in ROWS}
     done = [(row, run) for row in ROWS if (run := runs[row.folder]) is not None]
     PAGE.write_text("\n".join(_page(runs)) + "\n", encoding="utf-8")
@@ -143,9 +170,21 @@ def _tellapart(*arguments: str | Path) -> None:
 def _page(runs: dict[str, ta.Run | None]) -> Iterator[str]:
     shown = [row for row in ROWS if not row.run]
     yield OPENING
+    yield from _table(shown, runs)
+    yield ""
+    yield from _own(runs)
+    yield "\n## Curves\n\nAccuracy in each epoch; the dot is the epoch that was kept.\n"
+    yield f"![Accuracy of training and validation of every recipe, by epoch]({FIGURE.name})"
+    yield from _precision([run for row in ROWS if row.recipe == "fashion-conv" and (run := runs[row.folder])])
+    yield "\n## The commands\n"
+    yield "The speed is of two cores beside other work, and only says what to expect.\n"
+    yield from (_command(row, run) for row in ROWS if not row.own and (run := runs[row.folder]))
+
+
+def _table(rows: Sequence[Row], runs: dict[str, ta.Run | None]) -> Iterator[str]:
     yield "| recipe | pictures: train, validation, test | published | validation, best epoch | test (95 % interval) |"
     yield "|---|---|---|---|---|"
-    for row in shown:
+    for row in rows:
         published, run = load_recipe(row.recipe).published or "-", runs[row.folder]
         if run is None:
             yield f"| {row.recipe} | not run | {published} | - | - |"
@@ -158,13 +197,17 @@ def _page(runs: dict[str, ta.Run | None]) -> Iterator[str]:
             f"{len(run.history)} | {_percent(run.metrics['test']['accuracy'])} |"
         )
     yield ""
-    yield from (f"- `{row.recipe}`: {row.note}." for row in shown if row.note)
-    yield "\n## Curves\n\nAccuracy in each epoch; the dot is the epoch that was kept.\n"
-    yield f"![Accuracy of training and validation of every recipe, by epoch]({FIGURE.name})"
-    yield from _precision([run for row in ROWS if row.recipe == "fashion-conv" and (run := runs[row.folder])])
-    yield "\n## The commands\n"
-    yield "The speed is of two cores beside other work, and only says what to expect.\n"
-    yield from (_command(row, run) for row in ROWS if (run := runs[row.folder]))
+    yield from (f"- `{row.recipe}`: {row.note}." for row in rows if row.note)
+
+
+def _own(runs: dict[str, ta.Run | None]) -> Iterator[str]:
+    """The section of the recipes that are run on the sets of their names, between its two marks."""
+    rows = [row for row in ROWS if row.own]
+    yield f"{OWN_BEGINS}\n\n## On the sets of their names\n"
+    yield from _table(rows, runs)
+    yield ""
+    yield from (_command(row, run) for row in rows if (run := runs[row.folder]))
+    yield f"\n{OWN_ENDS}"
 
 
 def _precision(both: list[ta.Run]) -> Iterator[str]:

@@ -65,8 +65,31 @@ def test_a_benchmark_gives_a_figure_for_us_and_every_peer(names: tuple[str, ...]
         assert all("No module named" in peer["missing"] for peer in peers if peer not in there)
 
 
+@SLOW
+def test_the_benchmark_of_the_gpu_tells_each_row_and_says_what_is_not_installed(tmp_path: Path) -> None:
+    table, figures = tmp_path / "gpu.md", tmp_path / "gpu.json"
+    jobs = ("features_onnx", "predict")
+    done = benchmarks("gpu", "--smoke", "--only", *jobs, "--out", str(table), "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(figures.read_text())["rows"]
+    measured = [row for row in rows if row["value"] is not None]
+    assert len(measured) >= 2
+    assert all(row["value"] > 0 and "ONNX Runtime" in row["job"] for row in measured)
+    # Its first job, which trains the run to predict with, was left out.
+    assert all(row["note"] for row in rows if row not in measured)
+    assert any("exit code 2" in row["note"] for row in rows)
+    assert all(row["way"] in table.read_text() for row in rows)
+
+
+def test_the_benchmark_of_the_gpu_is_refused_where_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    done = benchmarks("gpu")
+    assert done.returncode == 2
+    assert "no GPU here" in done.stderr
+
+
 def test_every_benchmark_of_the_table_is_tested_here() -> None:
-    listed = " ".join(benchmarks("--help").stdout.split()).partition("all of ")[2].partition(" options:")[0]
+    listed = " ".join(benchmarks("--help").stdout.split()).partition("all of ")[2].partition("; alone: gpu")[0]
     assert sorted(listed.split(", ")) == sorted(name for names in TOGETHER for name in names)
 
 

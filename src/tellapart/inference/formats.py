@@ -27,7 +27,7 @@ from tellapart.errors import ExportError, require_extra
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import METADATA_KEY
 from tellapart.inference.runtime import onnx_runtime, open_session
-from tellapart.models.backend import start_keras
+from tellapart.models.backend import backend_name, start_keras
 from tellapart.models.keras_file import open_keras
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Format:
     """suffix: of the file, empty for a folder. write: into a path that does not exist. run: opens what was written.
 
     quantize: the same with int8 arithmetic, or None. embed: puts the metadata, as JSON, into what was written, where
-    the format has a place for it. needs: the module and the extra of the runtime, if it has one.
+    the format has a place for it. needs: the module and the extra of the runtime, if it has one. by_tensorflow: no
+    other backend of Keras writes it.
     """
 
     name: str
@@ -64,11 +65,18 @@ class Format:
     quantize: Callable[[Shipment, Path], None] | None = None
     embed: Callable[[Path, str], None] | None = None
     needs: tuple[str, str] | None = None
+    by_tensorflow: bool = False
 
     def require(self) -> None:
-        """Raises MissingExtraError where its runtime is not installed."""
+        """Raises MissingExtraError where its runtime is not installed, ExportError where Keras does not compute with
+        what writes it."""
         if self.needs is not None:
             require_extra(f"The format {self.name}", self.needs[1], self.needs[0])
+        if self.by_tensorflow and backend_name() != "tensorflow":
+            raise ExportError(
+                f"The format {self.name} is written by TensorFlow, and Keras computes with {backend_name()} here. "
+                "Install tellapart[train] and put KERAS_BACKEND=tensorflow before the same command."
+            )
 
 
 @contextmanager
@@ -238,9 +246,9 @@ FORMATS = {
         Format("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx),
         Format(
             "litert", ".tflite", "LiteRT", _write_litert, _run_litert, _quantize_litert,
-            needs=("ai_edge_litert", "litert"),
+            needs=("ai_edge_litert", "litert"), by_tensorflow=True,
         ),
-        Format("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model),
+        Format("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model, by_tensorflow=True),
         Format(
             "openvino", ".xml", "OpenVINO", _write_openvino, _run_openvino, embed=_embed_openvino,
             needs=("openvino", "openvino"),

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,9 @@ _CHECKPOINT = re.compile(r"(weights|optimizer)-[0-9]+\.safetensors|state\.json")
 
 _DAMAGE = (
     OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError, ConfigError,
+    SyntaxError, TokenError,
 )  # fmt: skip
-"""What reading a file of a run raises where it holds something else than was written."""
+"""What reading a file of a run raises where it holds something else than was written; the last two a header of NumPy's."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ _DAMAGE = (
     OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError, ConfigError,
     SyntaxError, TokenError,
 )  # fmt: skip
-"""What reading a file of a run raises where it holds something else than was written; the last two a header of NumPy's."""
+"""What reading a file of a run raises where it holds something else than was written; the last two: NumPy's headers."""
 
 
 @dataclass(frozen=True)

@@ -189,12 +189,12 @@ def test_many_pictures_leave_no_thread_waiting_for_another_and_one_picture_gets_
 
     opened: list[int | None] = []
 
-    def opening(path: Path, threads: int | None = None) -> object:
+    def opening(path: Path, threads: int | None = None, **options: Any) -> object:
         opened.append(threads)
-        return open_session(path, threads)
+        return open_session(path, threads, **options)
 
     monkeypatch.setattr(module, "open_session", opening)
-    predictor = Predictor(onnx_file, threads=3)
+    predictor = Predictor(onnx_file, threads=3, device="cpu")
     paths = sorted(shapes.rglob("*.png"))[:9]
     for chosen in (paths[:2], paths, paths, paths[:1]):
         list(predictor.predict(chosen))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +129,13 @@ def test_no_test_split_is_made_where_none_is_wanted() -> None:
     assert {p.split for p in assign(pictures({"a": 20, "b": 20}), test=0.0)} == {"train", "validation"}
 
 
+def looks(kind: int, bits: int) -> str:
+    """One of a few kinds, with so many of its bits turned; none for the first kind."""
+    base = np.random.default_rng(kind).random(128) < 0.5
+    base[np.random.default_rng(bits).permutation(128)[:bits]] ^= True
+    return np.packbits(base).tobytes().hex() if kind else ""
+
+
 @st.composite
 def with_copies(draw: st.DrawFn) -> list[Picture]:
     """Few contents and few looks, so that many are copies; any of the splits may have come with them."""
@@ -137,11 +145,11 @@ def with_copies(draw: st.DrawFn) -> list[Picture]:
         path=st.uuids().map(str),
         label=st.sampled_from("ab"),
         split=st.sampled_from(splits),
-        group=st.sampled_from(["", "", "g", "h"]),
-        digest=st.sampled_from("uvwxyz"),
-        fingerprint=st.integers(0, 1 << 40).map(lambda bits: f"{bits:032x}"),
+        group=st.sampled_from(["", "", "", "g"]),
+        digest=st.integers(0, 30).map(str),
+        fingerprint=st.builds(looks, st.integers(0, 12), st.integers(0, 20)),
     )
-    return draw(st.lists(one, min_size=1, max_size=60))
+    return draw(st.lists(one, min_size=10, max_size=60))
 
 
 @given(with_copies(), st.integers(0, 1000))

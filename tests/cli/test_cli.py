@@ -181,7 +181,7 @@ def test_the_formats_say_the_same(run: ta.Run, two_shapes: Path, tmp_path: Path)
     lines = rows_of(call("predict", run.path, folder, "--format", "jsonl"))
     assert json.loads(call("predict", run.path, folder, "--format", "json").stdout) == lines
     table = call("predict", run.path, folder, "--format", "csv").stdout.splitlines()
-    assert table[0] == "path,label,probability,verdict,distance,disc,stripes,error"
+    assert table[0] == "path,label,probability,verdict,distance,disc,stripes,warning,error"
     assert [row.split(",")[1] for row in table[1:]] == [line["label"] for line in lines]
     assert len(call("predict", run.path, folder).stdout.splitlines()) == 30
     assert call("predict", run.path, folder, "--format", "csv", "--out", tmp_path / "x.csv").stdout == ""

@@ -168,7 +168,7 @@ def test_a_file_that_does_not_fit_the_run_is_refused_and_kept(run: ta.Run, two_s
     assert out.read_bytes() == kept
     out.write_bytes(kept.replace(b"stripes", b"squares", 1))
     refused(run.path, picture, "--resume", out, says="Line 1 of")
-    out.write_bytes(kept + b"one,cell,more,,,,,,\n")
+    out.write_bytes(kept + b"one,cell,more,,,,,,,\n")
     refused(run.path, picture, "--resume", out, says="Line 3 of")
     out.write_bytes(kept)
     beside.unlink()

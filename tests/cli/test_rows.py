@@ -34,7 +34,8 @@ def predictions(draw: st.DrawFn) -> tuple[tuple[str, ...], list[Prediction]]:
         values = {label: draw(shares) for label in known}
         label = draw(st.sampled_from(known))
         verdict = draw(st.sampled_from(["", "sure", "unsure", "unlike"]))
-        rows.append(Prediction(name, label, values[label], values, verdict, draw(shares | st.just(float("nan")))))
+        distance, warning = draw(shares | st.just(float("nan"))), draw(st.just("") | texts)
+        rows.append(Prediction(name, label, values[label], values, verdict, distance, warning=warning))
     return known, rows
 
 
@@ -58,11 +59,20 @@ def figure(value: float) -> str:
 def test_csv_is_read_again_row_for_row_by_the_csv_module(given: tuple[tuple[str, ...], list[Prediction]]) -> None:
     known, rows = given
     header, *found = csv.reader(io.StringIO(printed(known, rows, Output.csv), newline=""))
-    assert list(map(from_cell, header)) == ["path", "label", "probability", "verdict", "distance", *known, "error"]
+    assert list(map(from_cell, header)) == [
+        "path",
+        "label",
+        "probability",
+        "verdict",
+        "distance",
+        *known,
+        "warning",
+        "error",
+    ]
     for row, cells in zip(rows, found, strict=True):
         values = [figure(row.probabilities.get(label, float("nan"))) for label in known]
         said = [row.label, figure(row.probability), row.verdict, figure(row.distance)]
-        assert list(map(from_cell, cells)) == [shown(row.path), *said, *values, shown(row.error)]
+        assert list(map(from_cell, cells)) == [shown(row.path), *said, *values, shown(row.warning), shown(row.error)]
 
 
 @given(predictions())

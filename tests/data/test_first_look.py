@@ -33,7 +33,7 @@ def test_an_archive_of_another_kind_is_named_whatever_its_suffix(start: bytes, k
 def test_an_archive_of_texts_is_not_said_to_be_just_empty(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle:
         bundle.writestr("notes.txt", "x")
-    with pytest.raises(SourceError, match="neither pictures nor tables"):
+    with pytest.raises(SourceError, match=r"holds 0 pictures in 0 folders, 1 other file \(1 \.txt\)"):
         read_source(tmp_path / "a.zip", DataConfig())
 
 

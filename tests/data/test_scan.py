@@ -41,7 +41,7 @@ def folder(shapes: Path, tmp_path: Path) -> Path:
 
 
 def look(folder: Path, **options: object) -> tuple[Picture, ...]:
-    return scan(read_source(folder, DataConfig()), max_pixels=BOUND, **options)  # type: ignore[arg-type]
+    return scan(read_source(folder, DataConfig()), DataConfig(max_pixels=BOUND), **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_bound_on_pixels_holds_for_remembered_pictures_too(folder: Path) -> No
     Image.new("RGB", (300, 200)).save(folder / "disc" / "large.png")
     source = read_source(folder, DataConfig())
     for bound, broken in ((50_000, 1), (1_000_000, 0), (50_000, 1), (1_000_000, 0)):
-        found = [p for p in scan(source, max_pixels=bound) if p.error]
+        found = [p for p in scan(source, DataConfig(max_pixels=bound)) if p.error]
         assert len(found) == broken
         assert all(p.error.startswith("too many pixels") for p in found)
 
@@ -207,13 +207,13 @@ def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: s
 
 def test_a_file_that_vanished_is_an_unreadable_row(folder: Path) -> None:
     source = Source(folder, (Row("disc/gone.png", "disc"), Row("disc/disc 0.png", "disc")), "")
-    gone, there = scan(source, max_pixels=BOUND)
-    assert gone.error.startswith("unreadable: No such file")
+    gone, there = scan(source, DataConfig(max_pixels=BOUND))
+    assert gone.error.startswith("unreadable: it cannot be opened: No such file")
     assert not there.error
 
 
 def decided_spec(source: Source, channels_of_model: int | None = None, **given: Any) -> tuple[ImageSpec, list[str]]:
-    seen = partial(sample, source, BOUND)
+    seen = partial(sample, source, DataConfig(max_pixels=BOUND))
     return decide_spec(ImageConfig(**given), seen, side=128, fit="squash", channels=channels_of_model)
 
 

@@ -74,7 +74,9 @@ def test_only_what_counts_is_taken(tmp_path: Path, cache: Path) -> None:
     }
     archive = put(tmp_path / "a.zip", zipped({**kept, **dict.fromkeys(junk, b"x")}))
     unpack(archive, cache / "k")
-    assert set(tree(cache / "k")) == {".left-out.json", *kept}
+    named = {"run.py", "cats/readme", "setup.exe"}  # so that they are told, as in a folder
+    assert set(tree(cache / "k")) == {".left-out.json", *kept, *named}
+    assert not any((cache / "k" / name).stat().st_size for name in named)
 
 
 def test_empty_class_folders_of_an_archive_are_found(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path, monkeypatch
 
 def test_an_archive_without_pictures_is_named_as_the_user_named_it(tmp_path: Path) -> None:
     archive = put(tmp_path / "a.zip", zipped({"x.txt": b"x"}))
-    with pytest.raises(SourceError, match=r"a\.zip is empty") as error:
+    with pytest.raises(SourceError, match=r"a\.zip has no layout") as error:
         read(archive)
     assert "cache" not in str(error.value)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
+import subprocess
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,11 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data import pixels
 from tellapart.errors import PictureError
 from tellapart.task import ImageSpec
 from tests.conftest import draw
+from tests.untrusted.conftest import SETTINGS
 
 SPEC = ImageSpec(32, 32)
 
@@ -154,3 +159,137 @@ def test_a_folder_with_a_pipe_or_a_device_for_a_picture_is_not_waited_for(tmp_pa
         "unreadable: it is a device",
         "",
     ]
+
+
+def iptc(content: bytes, width: int, height: int) -> bytes:
+    """An image in an IPTC record, which Pillow would open by whatever it begins like."""
+
+    def record(number: int, data: bytes) -> bytes:
+        return bytes([0x1C, 8 if number == 10 else 3, number, 132, 0]) + struct.pack(">I", len(data)) + data
+
+    fields = {60: b"\1\0", 20: struct.pack(">I", width), 30: struct.pack(">I", height), 120: b"\5", 10: content}
+    return b"".join(record(number, data) for number, data in fields.items()) + bytes(5)
+
+
+@pytest.fixture
+def ghostscript(tmp_path: Path, marker: Path) -> dict[str, str]:
+    """An environment whose programs of that name make the marker."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("gs", "gswin32c", "gswin64c"):
+        (folder / name).write_text(f"#!/bin/sh\nmkdir -p '{marker}'\n")
+        (folder / name).chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_no_command_hands_a_picture_to_ghostscript(
+    plain_run: ta.Run,
+    two_shapes: Path,
+    tmp_path: Path,
+    ghostscript: dict[str, str],
+    marker: Path,
+    tellapart: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    subprocess.run(["gs"], env=ghostscript, check=True)
+    assert marker.exists(), "the trap does not work"
+    marker.rmdir()
+    folder = tmp_path / "pictures"
+    shutil.copytree(two_shapes, folder)
+    evil = iptc(PROGRAM, 10, 10)
+    for name in ("disc/evil.jpg", "stripes/evil.png", "disc/evil.tif"):
+        (folder / name).write_bytes(evil)
+    (folder / "stripes/evil.tiff").write_bytes(PROGRAM)
+    bad = folder / "disc/evil.jpg"
+    out = tmp_path / "out"
+    commands = (
+        ("predict", plain_run.path, bad, folder),
+        ("check", folder),
+        ("evaluate", plain_run.path, folder),
+        ("explain", plain_run.path, bad),
+        ("train", folder, "--out", out, *(word for each in SETTINGS for word in ("--set", each))),
+    )
+    for words in commands:
+        found = tellapart(*words, env=ghostscript)
+        assert found.returncode in (0, 1, 2), found.stderr
+        assert not marker.exists(), words
+    assert "not a picture" in tellapart("predict", plain_run.path, bad, env=ghostscript).stdout
+
+
+def test_a_picture_in_a_picture_does_not_go_round_the_bound_on_pixels(
+    tmp_path: Path, megabytes: Callable[[str], tuple[int, str]]
+) -> None:
+    inner = io.BytesIO()
+    Image.new("L", (20_000, 9000)).save(inner, "PNG")
+    content = inner.getvalue()
+    icon = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 1, len(content), 22) + content
+    for data in (icon, iptc(content, 16, 16)):
+        (tmp_path / "a.ico").write_bytes(data)
+        taken, said = megabytes(f"print(pixels.decode({str(tmp_path / 'a.ico')!r}, None, 1_000_000))")
+        assert said.startswith(("too many pixels: 20000x9000", "not a picture"))
+        assert taken < 100
+
+
+def test_a_jpeg_of_endless_scans_or_segments_is_refused_within_a_second() -> None:
+    whole = encoded("JPEG", progressive=True, quality=90)
+    last = whole.rindex(b"\xff\xda")
+    scans = whole[:-2] + 300_000 * whole[last : last + 16] + whole[-2:]
+    segments = whole[:2] + 7_000_000 * b"\xff\xe5\0\2" + whole[2:]
+    for data, reason in ((scans, "too many scans: a JPEG of 300,"), (segments, "too many segments")):
+        started = time.perf_counter()
+        with pytest.raises(PictureError, match=reason):
+            pixels.decode(data, SPEC)
+        assert time.perf_counter() - started < 1
+
+
+SIDE = 7000
+WIDE = {
+    "float.tif": ("F", 0.5, {"compression": "tiff_adobe_deflate"}),
+    "integer.tif": ("I", 70_000, {"compression": "tiff_adobe_deflate"}),
+    "cover.png": ("RGBA", (10, 20, 30, 128), {"compress_level": 1}),
+    "palette.png": ("P", 3, {"transparency": 3, "compress_level": 1}),
+    "cmyk.tif": ("CMYK", (1, 2, 3, 4), {"compression": "tiff_adobe_deflate"}),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_pictures_take_little_more_memory_than_their_values(
+    name: str, tmp_path: Path, megabytes: Callable[[str], tuple[int, str]]
+) -> None:
+    mode, value, options = WIDE[name]
+    Image.new(mode, (SIDE, SIDE), value).save(tmp_path / name, **options)
+    taken, said = megabytes(
+        f"print(pixels.decode({str(tmp_path / name)!r}, pixels.ImageSpec(64, 64), thumbnail=True).width)"
+    )
+    assert said == str(SIDE)
+    stored = SIDE * SIDE * (1 if mode == "P" else 4) / 2**20
+    assert taken < 1.3 * stored + 60
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_a_device_that_is_named_is_refused_at_once(
+    plain_run: ta.Run, tmp_path: Path, tellapart: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    for path, words in ((pipe, "it is a pipe, not a file"), (Path("/dev/zero"), "it is a device, not a file")):
+        with pytest.raises(PictureError, match=words):
+            pixels.read(path, SPEC)
+    found = tellapart("predict", plain_run.path, pipe, "/dev/zero", "--format", "csv")
+    assert found.returncode == 1
+    assert found.stdout.count("not a file") == 2
+
+
+def test_a_damaged_picture_is_predicted_with_a_warning(
+    plain_run: ta.Run, tmp_path: Path, tellapart: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    buffer = io.BytesIO()
+    draw("disc", 0).resize((300, 300)).save(buffer, "JPEG")
+    data = buffer.getvalue()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) * 2 // 3] + data[-2:])
+    for output in ("jsonl", "csv", "table"):
+        shown = tellapart("predict", plain_run.path, tmp_path / "a.jpg", "--format", output)
+        assert shown.returncode == 0
+        assert "Corrupt JPEG data: premature end" in shown.stdout

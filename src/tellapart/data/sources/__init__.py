@@ -96,7 +96,7 @@ def read_source(
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config, known, "is empty, or holds neither pictures nor tables")
+    source = _read_folder(folder, str(data), config, known)
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -133,9 +133,7 @@ def _looked_in(path: Path) -> str:
     return "" if path.is_absolute() else f" in {Path.cwd()}"
 
 
-def _read_folder(
-    folder: Path, name: str, config: DataConfig, known: tuple[str, ...], empty: str = "is empty"
-) -> Source:
+def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, ...]) -> Source:
     listing = replace(list_folder(folder, name), known=known)
     reasons = []
     for reader in READERS:
@@ -144,7 +142,7 @@ def _read_folder(
             return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name, known)
         reasons.append(f"  {reader.name:<14} {outcome}")
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
-        raise SourceError(f"{name} {empty}.\n{LAYOUTS}")
+        raise SourceError(f"{name} is empty.\n{LAYOUTS}")
     raise SourceError(
         f"{name} has no layout that is known. It holds {listing.describe()}. {listing.advice}".rstrip()
         + "\n"

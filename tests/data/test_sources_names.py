@@ -10,6 +10,7 @@ import pytest
 
 from tellapart.data.image_formats import SUFFIXES
 from tellapart.data.sources import open_row
+from tellapart.data.sources.listing import list_folder
 from tellapart.errors import ConfigError, SourceError
 from tellapart.inference.pictures import find_pictures
 from tests.data.folders import fill, finding, read, table
@@ -200,3 +201,16 @@ def test_wrong_label_patterns_are_explained(tmp_path: Path) -> None:
         read(tmp_path, label_pattern=r"(\w+)")
     with pytest.raises(SourceError, match=r"finds no label in any of 2 file names, such as '1\.jpg'"):
         read(tmp_path, label_pattern=r"(?P<label>x+)")
+
+
+def test_every_file_that_is_passed_over_is_told_by_its_suffix(tmp_path: Path) -> None:
+    names = ["a/1.jpg", "b/1.jpg", "a/2", "b/3", "a/LICENSE", "b/notes.txt", "a/old.dds", "a/labels.txt", "a/.hidden"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = {finding.kind: finding for finding in list_folder(tmp_path).findings}
+    other = found["passed-over"]
+    assert other.paths == ("a/2", "a/LICENSE", "b/3", "b/notes.txt")
+    assert other.severity == "note"
+    assert other.meaning == "4 other files, by their names no pictures: 3 without suffix, 1 .txt."
+    assert found["picture-not-read"].paths == ("a/old.dds",)

@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from PIL import Image
 
@@ -68,9 +68,9 @@ def damage_told() -> Iterator[None]:
 def _loaded(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
     file = io.BytesIO(content)
     try:
-        image: Any = form.open(file)
-        if form.name == "ICO":  # its directory may say less than the image inside
-            refuse_bomb(image.ico.frame(image.ico.getentryindex(image.size)).size, max_pixels)
+        if form.name == "ICO":
+            _refuse_large_icon(file, max_pixels)
+        image = form.open(file)
     except ModuleNotFoundError as error:
         if not form.extra:
             raise
@@ -83,7 +83,16 @@ def _loaded(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
         raise ValueError("its palette is missing")
-    return cast(Image.Image, image)
+    return image
+
+
+def _refuse_large_icon(file: BinaryIO, max_pixels: int) -> None:
+    """Its directory may say less than the image inside, which Pillow decodes as it opens the file."""
+    from PIL.IcoImagePlugin import IcoFile
+
+    icons: Any = IcoFile(cast("io.BytesIO", file))
+    if icons.entry:
+        refuse_bomb(icons.frame(icons.getentryindex(icons.entry[0].dim)).size, max_pixels)
 
 
 def refuse_bomb(size: tuple[int, ...], max_pixels: int) -> None:

@@ -142,6 +142,13 @@ def test_the_next_step_is_the_one_that_the_mistakes_ask_for(known: dict[str, Any
     assert verdict.lines[-1].startswith("Next: ")
 
 
+def test_what_forbids_the_use_of_a_run_is_also_what_to_do_next() -> None:
+    few = of(evaluation((3, 2, 3), 4), training=1.0)
+    assert (few.use, few.next.name) == ("not yet", "more-test-images")
+    copies = of(evaluation((160,) * 3), clean=evaluation((70,) * 3, 100), training=1.0)
+    assert (copies.use, copies.next.name) == ("not yet", "drop-copies")
+
+
 def test_the_next_step_names_the_class_and_the_labels() -> None:
     assert "first of dogs" in of(evaluation((190, 140, 160)), training=1.0).next.text
     assert "Settle 120 labels" in of(evaluation((190, 140, 160)), suspects=[0.99] * 120, training=1.0).next.text

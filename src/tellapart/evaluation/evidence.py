@@ -25,6 +25,9 @@ BEYOND_CHANCE = 0.01
 """p of a difference between validation and test that is told. Not 0.05: every run is tested, and the validation images
 have also chosen what was kept, which makes them look a little better than they are."""
 
+VAGUE = 0.25
+"""Width of the interval of accuracy beyond which it says nothing."""
+
 _FEWEST_OF_CLASS = 10
 _MAJORITY = 0.5
 
@@ -91,6 +94,11 @@ class Evidence:
     def vagueness(self) -> float:
         """How much lower than the figure the true accuracy may be."""
         return self.evaluation.accuracy.value - self.evaluation.accuracy.low
+
+    @property
+    def vague(self) -> bool:
+        """Whether so few images are judged that the accuracy says nothing."""
+        return self.evaluation.accuracy.high - self.evaluation.accuracy.low > VAGUE
 
     @property
     def flattered(self) -> float:

@@ -34,8 +34,8 @@ from tellapart.evaluation.steps import next_step
 from tellapart.runs.run import RunFolder
 from tellapart.words import between, counted, listed, measured, percent, points
 
-_WIDE, _VAGUE = 0.05, 0.25
-"""Width of the interval of accuracy: up to the first it says enough, beyond the second nothing."""
+_WIDE = 0.05
+"""Width of the interval of accuracy up to which it says enough."""
 _UNPROVEN = 0.05
 """How far below the asked accuracy the interval of sure answers may reach: beyond that they are too few to tell."""
 _WORSE = 0.05
@@ -273,8 +273,7 @@ def _precision(found: Evidence) -> Iterator[Point]:
         yield Point("good", "Enough test images", expect, "figures")
     else:
         more = f"{expect} Four times as many test images halve that range."
-        vague = width > _VAGUE
-        yield Point("stop" if vague else "care", "Few test images", more, "figures", blocks=vague)
+        yield Point("stop" if found.vague else "care", "Few test images", more, "figures", blocks=found.vague)
 
 
 def _untested(found: Evidence) -> Iterator[Point]:

@@ -4,7 +4,8 @@ The answers that are wrong are split by where they come from, as in A. Ng, Machi
 to 41: what the network does not even name right in training (it cannot tell them apart: bias), what it names right
 there and not on new images of the same kind (it has seen too few: variance), what it names right on those and not on
 the test images (these are of another kind: mismatch), and labels that are wrong. Each part is the most that mending it
-can bring, and has the step that mends it. An interval is weighed likewise, by what the true figure may be lower.
+can bring, and has the step that mends it. An interval is weighed likewise, by what the true figure may be lower. A
+step without which the figure means nothing has the gain 1.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ def resume(found: Evidence) -> Step | None:
 
 
 def copies(found: Evidence) -> Step | None:
-    """Without them the figure is known; the answers stay as they are."""
+    """Without them the figure is known; before that nothing is."""
     if found.flattered <= 0:
         return None
-    reason = f"They flatter the accuracy by {points(found.flattered)}."
-    text = "Drop what stands in training and in test alike: tellapart check DATA --deep --write proposes it."
-    return Step("drop-copies", text, found.flattered, reason)
+    reason = f"Copies flatter the accuracy by {points(found.flattered)}."
+    text = "Evaluate on images that were not learned from."
+    if found.own:
+        text = "Drop what stands in training and in test alike: tellapart check DATA --deep --write proposes it."
+    return Step("drop-copies", text, 1.0, reason)
 
 
 def regroup(found: Evidence) -> Step | None:
@@ -103,8 +106,9 @@ def more_test_images(found: Evidence) -> Step | None:
     if found.split != "test" and found.own:
         return Step("test-split", "Keep some images for a test split.", found.vagueness, "These chose what was kept.")
     text = "Test on more images: four times as many halve the interval."
-    low = percent(found.evaluation.accuracy.low)
-    return Step("more-test-images", text, found.vagueness / 2, f"The true accuracy may be as low as {low}.")
+    accuracy = found.evaluation.accuracy
+    reason = f"The true accuracy may be as low as {percent(accuracy.low)}."
+    return Step("more-test-images", text, 1.0 if found.vague else found.vagueness / 2, reason)
 
 
 def ship(_: Evidence) -> Step | None:

@@ -136,7 +136,8 @@ def with_verdict(
         whose = "have a copy among those that the run learned or was chosen by"
         note = f"{len(leaking)} of the {evaluation.n} pictures {whose}{others}."
         evaluation = replace(evaluation, notes=(*evaluation.notes, note))
-    if own and split == "train":
+    learned = split == "train" if own else bool(leaking) and clean is None
+    if learned:
         return evaluation
     said = said_of(run.task, chosen, predictions)
     return judged(evidence_of(run, run.record, evaluation, said, own=own, clean=clean))

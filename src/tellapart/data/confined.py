@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import io
-import json
 import os
 import resource
 import signal
@@ -26,6 +25,7 @@ from PIL import Image
 from tellapart.data import pixels
 from tellapart.data.isolation import FRAME
 from tellapart.errors import PictureError
+from tellapart.files import from_json, to_json
 from tellapart.parallel import cores
 from tellapart.task import ImageSpec
 
@@ -51,7 +51,7 @@ def main(lifeline: int, memory: int) -> None:
     _load_every_decoder()
     _send(replies, [{"confined": _confine(memory)}])
     while head := orders.read(FRAME.size):
-        order = json.loads(orders.read(FRAME.unpack(head)[0]))
+        order = from_json(orders.read(FRAME.unpack(head)[0]))
         _limit_processor(order["seconds"])
         answers = [_answer(order, orders.read(size), memory) for size in order["sizes"]]
         _send(replies, [said for said, *_ in answers], *(part for _, *parts in answers for part in parts))
@@ -77,7 +77,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _send(replies: int, said: list[dict[str, Any]], *parts: bytes) -> None:
-    text = json.dumps(said).encode()
+    text = to_json(said).encode()
     whole = memoryview(b"".join((FRAME.pack(len(text), sum(map(len, parts))), text, *parts)))
     while whole:
         whole = whole[os.write(replies, whole) :]

@@ -8,7 +8,6 @@ pipes: measured on 600 photographs at 224x224, an image takes 0.1 ms longer than
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -28,6 +27,7 @@ from tellapart.data import pixels
 from tellapart.data.cost import cost
 from tellapart.data.pixels import MAX_PIXELS, Decoded
 from tellapart.errors import PictureError
+from tellapart.files import from_json, to_json
 from tellapart.task import ImageSpec
 
 try:
@@ -273,7 +273,7 @@ class _Process:
     def ask(self, order: dict[str, Any], contents: Sequence[bytes], shapes: list[tuple[int, ...]]) -> list[_Reply]:
         """Raises TimeoutError where its seconds are over; EOFError, OSError or another where it ended or lies."""
         deadline = time.monotonic() + order["seconds"]
-        text = json.dumps({**order, "sizes": [len(content) for content in contents]}).encode()
+        text = to_json({**order, "sizes": [len(content) for content in contents]}).encode()
         self._give(b"".join((FRAME.pack(len(text), 0), text, *contents)), deadline)
         replies = self._receive(shapes, deadline)
         if len(replies) != len(contents):
@@ -293,7 +293,7 @@ class _Process:
         length, extra = FRAME.unpack(self._read(FRAME.size, deadline))
         if length > _LONGEST:
             raise ValueError("its reply is too long")
-        said = [_checked(each) for each in json.loads(self._read(length, deadline))]
+        said = [_checked(each) for each in from_json(self._read(length, deadline))]
         if extra != sum(map(prod, shapes)) * sum("width" in each for each in said):
             raise ValueError("its reply has another length than was asked for")
         data = np.frombuffer(self._read(extra, deadline), np.uint8)

@@ -7,7 +7,6 @@ everything there is, without following a link; it says who holds it; and on a fi
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -16,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tellapart.errors import RunError
-from tellapart.files import machine
+from tellapart.files import from_json, machine, to_json
 from tellapart.runs.inside import Inside
 from tellapart.runs.versions import command_line
 
@@ -61,7 +60,7 @@ def one_writer(folder: Inside, *, beside_others: bool = False) -> Iterator[None]
             held = _is_there(file, name, handle)
             if not held:
                 continue  # its owner took it away as it ended
-            _sign(file, "" if beside_others else json.dumps(_signature()))
+            _sign(file, "" if beside_others else to_json(_signature()))
             try:
                 yield
             finally:
@@ -92,7 +91,7 @@ def _owner(file: int) -> str:
     """In words, as far as it signed."""
     try:
         os.lseek(file, 0, os.SEEK_SET)
-        found = json.loads(os.read(file, _LONGEST))
+        found = from_json(os.read(file, _LONGEST))
         where = "of this machine" if found["boot"] == machine() else f"on {found['host']}"
         return f"process {found['process']} {where} ({found['command']})"
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

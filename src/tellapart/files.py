@@ -147,7 +147,7 @@ def to_json(value: Any, *, indent: int | None = None, ascii: bool = False, sort_
     return json.dumps(value, indent=indent, ensure_ascii=ascii, sort_keys=sort_keys, allow_nan=False)
 
 
-def from_json(text: str | bytes) -> Any:
+def from_json(text: str | bytes | bytearray) -> Any:
     """What `to_json` wrote. Raises ValueError for anything else: nan, infinity, numbers larger than a float."""
     return json.loads(text, parse_constant=_finite, parse_float=_finite)
 

@@ -47,7 +47,7 @@ def regroup(found: Evidence) -> Step | None:
         return None
     text = (
         f"Train and validate on images like those of the {found.split} split; where they are of other people, places "
-        "or sessions, group the images by these (a column `group` of a table)."
+        "or sessions, keep these together (--group-by, or a column `group` of a table)."
     )
     lost = -found.shift.value
     return Step("regroup", text, lost, f"From validation to {found.split} it loses {points(lost)}.")

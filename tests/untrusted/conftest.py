@@ -106,13 +106,18 @@ def megabytes() -> Callable[[str], tuple[int, str]]:
 
     def measure(code: str) -> tuple[int, str]:
         program = (
-            "import resource, sys\n"
+            "import re, resource, sys\n"
             "from pathlib import Path\n"
             "from tellapart.config import DataConfig\n"
             "from tellapart.data.sources import read_source\n"
             "from tellapart.data import pixels\n"
             "from tellapart.errors import TellapartError\n"
-            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+            # ru_maxrss begins with what the process took that started this one, which would hide all below that.
+            "status = Path('/proc/self/status')\n"
+            "def peak():\n"
+            "    if status.exists():\n"
+            "        return int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) // 1024\n"
+            "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
             "before = peak()\n"
             f"try:\n    {code}\n"
             "except TellapartError as error:\n    print(error)\n"

@@ -7,6 +7,7 @@ named for the archive's path, size and time of change, so that a changed archive
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import lzma
 import os
@@ -20,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -36,7 +38,7 @@ SMALL = 1_000_000_000  # so many bytes are written whatever the ratio
 _MAX_HEADER = 1 << 20  # bytes of a tar's longer header, which tarfile takes into memory whole
 STALE_SECONDS = 600.0  # an unfinished folder that nothing was written to for so long has lost its process
 _CHUNK = 1 << 20
-_CHUNK_AT_ONCE = 1 << 12  # of a zip's bzip2 and LZMA members, which zipfile unpacks without a bound on what comes of it
+_CHUNK_AT_ONCE = 1 << 12  # of a zip's LZMA members, which zipfile unpacks without a bound on what comes of it
 _TAR_PADDING = 1 << 24  # far more than any program fills the end of a tar with
 _LEFT_OUT = ".left-out.json"
 _ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
@@ -254,7 +256,7 @@ def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
             def opened() -> IO[bytes]:
                 if info.flag_bits & 1:
                     raise SourceError(f"{name} is password-protected. Unpack it yourself and name the folder.")
-                return bundle.open(info)
+                return _bzip2(bundle, info) if info.compress_type == zipfile.ZIP_BZIP2 else bundle.open(info)
 
             return opened
 
@@ -264,8 +266,17 @@ def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
             kind: Literal["file", "folder", "other"] = "folder" if info.filename.endswith("/") else "file"
             if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "other"
-            at_once = info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+            at_once = info.compress_type == zipfile.ZIP_LZMA
             yield _Member(_zip_name(info), kind, opener(info), _CHUNK_AT_ONCE if at_once else _CHUNK)
+
+
+def _bzip2(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A bzip2 member, unpacked as it is read: zipfile unpacks 4 KiB of it at once, of which gigabytes may come. The
+    format has check sums of its own."""
+    packed = copy(info)
+    packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
+    del packed.CRC
+    return bz2.open(bundle.open(packed))
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:

@@ -191,7 +191,7 @@ def test_pictures_whose_pixels_left_the_cache_are_decoded_again(
 
 @pytest.mark.parametrize("damage", ["garbage", "foreign", "folder"])
 def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: str) -> None:
-    path = own_cache / "scan-2.sqlite"
+    path = own_cache / "scan-3.sqlite"
     if damage == "garbage":
         path.write_bytes(b"nothing of ours" * 1000)
     elif damage == "foreign":

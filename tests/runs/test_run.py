@@ -130,8 +130,9 @@ def test_a_run_holds_no_pickle(tmp_path: Path) -> None:
 def test_a_catalog_from_before_there_were_fingerprints_is_read(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
     lines = run.catalog_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    assert lines[0].endswith(",fingerprint")
-    older = [lines[0].removesuffix(",fingerprint"), *(line.removesuffix(",") for line in lines[1:])]
+    added = ",fingerprint,warning"
+    assert lines[0].endswith(added)
+    older = [lines[0].removesuffix(added), *(line.removesuffix(",,") for line in lines[1:])]
     run.catalog_file.write_text("\n".join(older), encoding="utf-8", errors="surrogateescape")
     assert run.catalog == CATALOG
 

@@ -107,11 +107,13 @@ class Engine:
                 job.answer.cancel()
 
     async def heat(self, run: str, answers: Sequence[Answer]) -> list[Heat | None]:
-        """For each answer what speaks for its label; None where the picture could not be read. Cancelling it gives up
-        what is not begun."""
+        """For each answer what speaks for its label; None where there is no prediction. Cancelling it gives up what is
+        not begun."""
         loop = asyncio.get_running_loop()
         asked = [
-            None if answer.pixels is None else loop.run_in_executor(self._heat, self._heat_of, run, answer)
+            loop.run_in_executor(self._heat, self._heat_of, run, answer)
+            if answer.pixels is not None and not answer.prediction.error
+            else None
             for answer in answers
         ]
         try:

@@ -93,7 +93,7 @@ def read_run(data: bytes, folder: Path) -> None:
     read_predictions(run.predictions_file, classes)
     values = [SimpleNamespace(assign=lambda value: np.empty((2, 2), np.float32).__setitem__(..., value)) for _ in "abc"]
     model: Any = SimpleNamespace(variables=values, optimizer=SimpleNamespace(variables=values))
-    checkpoint = Checkpoint(run.checkpoint)
+    checkpoint = Checkpoint(run, "")
     checkpoint.restore(model)
     checkpoint.restore_best(model)
 

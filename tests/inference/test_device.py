@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from tellapart.errors import ConfigError
-from tellapart.inference import predictor
-from tellapart.inference.predictor import open_session
+from tellapart.inference import runtime
+from tellapart.inference.runtime import open_session
 from tellapart.models.base_weights import bundled_graph
 from tests.command import COMMAND
 
@@ -34,7 +34,7 @@ def test_cuda_that_does_not_start_is_an_error_and_auto_takes_the_processor(monke
     made = onnxruntime.InferenceSession
     asked = []
 
-    def without_driver(model: Any, options: Any, providers: Any) -> Any:
+    def without_driver(model: Any, options: Any, providers: Any, **_: Any) -> Any:
         asked.append(providers)
         # What ONNX Runtime does where CUDA's libraries are missing: it computes on the processor.
         return made(model, options, providers=["CPUExecutionProvider"])
@@ -45,7 +45,7 @@ def test_cuda_that_does_not_start_is_an_error_and_auto_takes_the_processor(monke
         open_session(GRAPH, ours=True, device="cuda")
     session = open_session(GRAPH, ours=True, device="auto")
     assert session.run(None, {session.get_inputs()[0].name: np.zeros((1, 32, 32, 3), np.uint8)})
-    assert asked == [[(CUDA, predictor._CUDA_OPTIONS)]] * 2 + [["CPUExecutionProvider"]]
+    assert asked == [[(CUDA, runtime._CUDA_OPTIONS)]] * 2 + [["CPUExecutionProvider"]]
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="ONNX Runtime has CUDA here")

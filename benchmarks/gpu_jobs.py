@@ -75,7 +75,7 @@ def features(order: Order) -> None:
 def features_onnx(order: Order) -> None:
     """On all cores, and by ONNX Runtime's provider for CUDA where that is installed."""
     from tellapart.errors import ConfigError
-    from tellapart.inference.predictor import open_session
+    from tellapart.inference.runtime import open_session
     from tellapart.models.base_weights import bundled_graph
     from tellapart.parallel import cores
     from tellapart.training.features import OUTPUT, Engine, bundled_engine

@@ -248,7 +248,7 @@ def test_a_catalog_that_names_a_pipe_or_a_device_does_not_wait_or_fill_the_memor
         with pytest.raises(TellapartError, match=r"it is a (pipe|device), not a file"):
             run.evaluate()
         run.update(status="interrupted")
-        with pytest.raises(RunError, match="changed"):
+        with pytest.raises(RunError, match="None of the 60 pictures"):
             ta.resume(run.path)
 
 

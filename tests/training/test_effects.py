@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -29,6 +30,9 @@ OTHER: dict[str, Any] = {
     "data.test_fraction": 0.4,
     "data.validation_fraction": 0.4,
     "data.max_pixels": 1500,
+    "data.max_bytes": 2500,
+    "data.damaged": "leave-out",
+    "data.group_by": r"(?P<group>\d)\d?\.png",
     "image.height": 40,
     "image.width": 44,
     "image.channels": 1,
@@ -67,6 +71,8 @@ OTHER: dict[str, Any] = {
 """A value that is not the default, for each setting that decides a run."""
 WORDS = ("title", "published", "train.track")
 """They say what a run is, or who else is told of it."""
+BOUNDS = ("data.max_seconds", "data.max_memory")
+"""Of images that cost more than any here: tests/data/test_isolation.py has such."""
 
 
 def settings_of(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -79,7 +85,7 @@ def settings_of(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def test_every_setting_has_another_value_to_try() -> None:
     whole = Config.from_dict({"augment": {}}).model_dump()
-    assert set(settings_of(whole)) - set(WORDS) == set(OTHER)
+    assert set(settings_of(whole)) - {*WORDS, *BOUNDS} == set(OTHER)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +98,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shown = kind if number % 4 else "stripes"  # wrong in both, so that less regularisation is not always better
             image = draw(shown, number, 48).crop((0, 0, 48, 30 if number % 5 else 36))
             image.save(place / kind / f"{number}.png")
+    whole = io.BytesIO()
+    draw("disc", 90, 48).save(whole, "JPEG", quality=95)
+    content = whole.getvalue()
+    (place / "disc" / "damaged.jpg").write_bytes(content[: len(content) * 2 // 3] + b"\xff\xd9")
     return place
 
 

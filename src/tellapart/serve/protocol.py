@@ -83,6 +83,8 @@ class BoundedProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
         else:
             self.cycle.keep_alive = False
+            # Told to the client too, which older versions of uvicorn leave out.
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
             self.transport.pause_reading()
 
     def on_headers_complete(self) -> None:

@@ -30,7 +30,7 @@ OTHER: dict[str, Any] = {
     "data.test_fraction": 0.4,
     "data.validation_fraction": 0.4,
     "data.max_pixels": 1500,
-    "data.max_bytes": 2500,
+    "data.max_bytes": 4500,
     "data.damaged": "leave-out",
     "data.group_by": r"(?P<group>\d)\d?\.png",
     "image.height": 40,

@@ -58,7 +58,7 @@ def scan(
     """
     with _Memory() as memory, _decoder(config) as decoder:
         stamps = _stamps(source)
-        pictures = memory.recall(source, stamps, config.max_pixels)
+        pictures = memory.recall(source, stamps, config)
         lacking: set[str] = set()
         if cache is not None:
             lacking = cache.missing(p.digest for p in pictures if p is not None and not p.error)
@@ -204,7 +204,7 @@ class _Memory:
                 self._connection.commit()
             self._connection.close()
 
-    def recall(self, source: Source, stamps: list[Stamp | None], max_pixels: int) -> list[Picture | None]:
+    def recall(self, source: Source, stamps: list[Stamp | None], config: DataConfig) -> list[Picture | None]:
         """Of each row what is remembered of its file, held against today's bound; None where it is to be read."""
         known = self._known([stamp[0] for stamp in stamps if stamp is not None])
         pictures: list[Picture | None] = []
@@ -214,8 +214,11 @@ class _Memory:
                 pictures.append(None)
                 continue
             digest, width, height, mode, error, looks, warning, shot = entry[3:]
-            if not error and width * height > max_pixels:
-                error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {max_pixels}"))
+            if not error and stamp[1] > config.max_bytes:
+                pictures.append(None)  # it is refused as it is opened
+                continue
+            if not error and width * height > config.max_pixels:
+                error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {config.max_pixels}"))
             found = (digest, width, height, mode, error, looks, warning, shot)
             pictures.append(Picture(row.path, row.label, row.split, row.group, *found))
         return pictures

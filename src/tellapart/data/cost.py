@@ -16,7 +16,7 @@ _HEAD = 64
 
 
 def cost(content: bytes) -> int | None:
-    """Pixels that the decoder goes over, and bytes: 50 ns and 16 bytes of memory for each is more than any takes.
+    """Pixels that the decoder goes over, and bytes: what its time and memory grow with.
 
     None where the header does not tell (TIFF, WebP, GIF, JPEG 2000, AVIF, HEIC, ICO, TGA, JPEG of rare kinds, images
     of more than 8 bits, damaged headers): such an image may be decoded at once, or take minutes.

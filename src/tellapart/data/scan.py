@@ -160,10 +160,10 @@ def _decoded(
             else:
                 content = opened
             digest = content_digest(content)
-            shot = shot_of(content) if isinstance(content, bytes) else ""
             before = known[index]
             if before is not None and before.digest == digest:
                 return _Found(index, before, stamp, decode(content).pixels)
+            shot = shot_of(content) if isinstance(content, bytes) else ""
             decoded = decode(content, thumbnail=True)
         except PictureError as problem:
             error = str(problem)

@@ -59,9 +59,17 @@ def set_apart() -> Iterator[None]:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures that several tests share put there would be the user's, or another run's of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELLAPART_CACHE", str(tmp_path_factory.mktemp("session-cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or fills the caches of the user."""
+    """No test finds what another left."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TELLAPART_CACHE", str(folder))
     return folder

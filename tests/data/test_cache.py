@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +69,30 @@ def test_specs_do_not_mix(tmp_path: Path) -> None:
 
 def test_another_road_to_pixels_is_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path, range(3))
-    monkeypatch.setattr(pixels, "ROAD", pixels.ROAD + 1)
+    monkeypatch.setattr(pixels, "ROAD", "another")
     with PixelCache(SPEC, root=tmp_path) as cache:
         assert cache.missing(["0", "1"]) == {"0", "1"}
+
+
+@pytest.mark.parametrize("library", ["cv2", "PIL", "simplejpeg"])
+def test_pixels_that_another_version_of_a_decoder_made_are_not_taken(tmp_path: Path, library: str) -> None:
+    script = (
+        # Pillow compares its version with its compiled part's as it is imported.
+        f"import sys, {library}, PIL.Image\nfrom pathlib import Path\n{library}.__version__ = sys.argv[2]\n"
+        "import numpy as np\n"
+        "from tellapart.data.cache import PixelCache\n"
+        "from tellapart.task import ImageSpec\n"
+        "with PixelCache(ImageSpec(8, 6), root=Path(sys.argv[1])) as cache:\n"
+        "    print(cache.missing(['0']))\n"
+        "    cache.put('0', np.zeros((8, 6, 3), np.uint8))\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script, tmp_path, version], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for version in ("1.0", "1.0", "2.0")
+    ]
+    assert said == ["{'0'}", "set()", "{'0'}"]
 
 
 def test_pixels_of_another_shape_are_refused(tmp_path: Path) -> None:

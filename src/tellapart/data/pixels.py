@@ -18,6 +18,8 @@ from typing import BinaryIO, Literal, cast
 
 import cv2
 import numpy as np
+import PIL
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
@@ -33,8 +35,9 @@ from tellapart.task import ImageSpec
 
 __all__ = ["MAX_PIXELS", "ROAD", "Decoded", "Source", "cost", "decode", "look", "read"]
 
-ROAD = 3
-"""Raised when the same bytes would give other pixels than before; part of every cache key."""
+ROAD = f"3-{cv2.__version__}-{PIL.__version__}-{simplejpeg.__version__}"
+"""Part of every cache key. The number is raised when the same bytes would give other pixels than before; so may another
+version of a decoder (OpenCV 5 warps one value in a hundred to the next grey level of OpenCV 4)."""
 
 # Every picture has a thread of its own; OpenCV's would wait in loops beside it, for as much processor time again.
 cv2.setNumThreads(1)

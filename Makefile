@@ -1,5 +1,5 @@
 # One command for all checks: make check
-.PHONY: check lint types test fuzz wheel constraints audit bench docs
+.PHONY: check lint types test coverage fuzz wheel try-wheel try-lowest constraints audit release bench docs
 
 check: lint types test
 
@@ -15,12 +15,27 @@ test:
 
 # Each door through which a stranger's bytes come in, for FUZZ_SECONDS (3600 for a night's search).
 fuzz:
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} python -m tests.fuzz
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} python -m tests.fuzz $(FUZZ_ARGUMENTS)
+
+# Which lines of each room the tests reach, those of the processes that they start as well.
+coverage:
+	coverage erase
+	coverage run -m pytest -n auto
+	coverage combine --quiet
+	coverage json --quiet -o .coverage.json
+	python -m tools.coverage_by_room .coverage.json
 
 # The wheel, and beside it what it needs, as CycloneDX.
 wheel:
 	python -m build --wheel
 	python -m tools.sbom
+
+# The wheel in fresh environments below WORK: as pip installs it today, and with the oldest versions that it lets in.
+WORK ?= /tmp/tellapart-wheel
+try-wheel:
+	WORK=$(WORK) .ci/wheel
+try-lowest:
+	WORK=$(WORK) .ci/lowest
 
 # After a change of a bound in pyproject.toml, and now and then.
 constraints:
@@ -29,6 +44,10 @@ constraints:
 # Which of the versions in constraints/ have holes that are known; says so where nobody can be asked.
 audit:
 	python -m tools.audit
+
+# What a release consists of, in dist/; nothing is published. TAG=v and the version.
+release:
+	python -m tools.release $(TAG)
 
 bench:
 	python -m benchmarks

@@ -23,7 +23,8 @@ from tellapart.errors import ConfigError, MissingExtraError, PictureError, Sourc
 from tellapart.explain.heat import HeatMaker, normalised, overlay
 from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
-from tellapart.inference.predictor import Prediction, Predictor, prediction, require_numbers
+from tellapart.inference.prediction import Prediction
+from tellapart.inference.predictor import Predictor, prediction, require_numbers
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.words import percent

@@ -19,7 +19,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.cli.console import json_text
-from tellapart.errors import MissingExtraError, SourceError
+from tellapart.errors import ConfigError, MissingExtraError, SourceError
 from tellapart.inference.prediction import Prediction
 from tellapart.serve.answers import row
 from tests.command import call
@@ -228,6 +228,16 @@ def test_a_frame_without_a_usual_column_is_told_and_one_may_be_named(run: ta.Run
     first, second = ta.predict(run, held, path_column="where")
     assert not first.error
     assert second.error == "not a picture: the row names none"
+    (below,) = ta.predict(run, pandas.Series([png.name]), root=png.parent)
+    assert below.probabilities == first.probabilities
+
+
+def test_what_is_said_of_a_table_is_refused_where_there_is_none(run: ta.Run, png: Path) -> None:
+    refused = call("predict", run.path, png, "--root", png.parent)
+    assert refused.returncode == 2
+    assert "say how a table of paths is read; none is named" in " ".join(refused.stderr.split())
+    with pytest.raises(ConfigError, match="none is named"):
+        run.predict(png, path_column="path")
 
 
 def test_a_table_of_paths_is_read_as_one_says(run: ta.Run, png: Path, tmp_path: Path) -> None:

@@ -56,10 +56,11 @@ def command(
     from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError, some
     from tellapart.files import harmless, replacing
-    from tellapart.inference.pictures import find_pictures
+    from tellapart.inference.pictures import find_pictures, require_table
 
     if resume is not None and out is not None:
         raise ConfigError("--resume and --out each name the file of the answer; give one of them.")
+    require_table(pictures, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
     predictor = _open(Path(run), device)
     # Rows that come on the terminal tell how far it is.

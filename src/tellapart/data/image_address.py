@@ -28,7 +28,7 @@ SECONDS = 30.0
 REDIRECTS = 5
 _PATIENCE = 10.0  # seconds without a byte
 _CHUNK = 1 << 16
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from tellapart.data.image_address import has_scheme
 from tellapart.data.image_file import MAX_BYTES
 from tellapart.data.image_formats import PREFIX, format_of
 from tellapart.data.sources.table import is_frame
 from tellapart.errors import PictureError, SourceError
-from tellapart.inference.pictures import Held, column_of, find_pictures
+from tellapart.files import expanded
+from tellapart.inference.pictures import Held, column_of, find_pictures, require_table
 
 TAKEN = (
     "paths, folders, archives, patterns and tables (csv, tsv, parquet) by name; addresses (https://, http://); the "
@@ -44,14 +46,17 @@ def pictures_of(
 ) -> Iterator[tuple[str, Held]]:
     """(name, picture) of each picture, in order, found as they are asked for. given: see TAKEN; it may be endless.
 
-    What has no name of its own is called `image 0`, by its place. path_column, root: of tables, as in find_pictures.
-    max_bytes: of an open file. Raises SourceError for what is no picture and names none, which says what is taken.
+    What has no name of its own is called `image 0`, by its place. path_column, root: of tables and frames, as in
+    find_pictures. max_bytes: of an open file. Raises SourceError for what is no picture and names none, which says what
+    is taken.
 
     >>> [name for name, _ in pictures_of([np.zeros((8, 8, 3), np.uint8), "a.jpg", np.zeros((2, 8, 8), np.uint8)[0]])]
     ['image 0', 'a.jpg', 'image 2']
     """
     place = 0
-    for one in _several(given, path_column):
+    if isinstance(given, str | os.PathLike):
+        require_table([given], path_column, root)
+    for one in _several(given, path_column, root):
         named = isinstance(one, str | os.PathLike)
         found = find_pictures([one], path_column=path_column, root=root) if named else _held(one, max_bytes)
         for name, picture in found:
@@ -59,20 +64,28 @@ def pictures_of(
             place += 1
 
 
-def _several(given: Any, path_column: str | None) -> Iterable[Any]:
+def _several(given: Any, path_column: str | None, root: str | os.PathLike[str] | None) -> Iterable[Any]:
     """What is given, or the parts of it."""
     pandas = sys.modules.get("pandas")
     if is_frame(given):
         name = column_of(list(map(str, given.columns)), path_column, "The DataFrame")
-        return list(given.iloc[:, list(map(str, given.columns)).index(name)])
+        return _below(root, given.iloc[:, list(map(str, given.columns)).index(name)])
     if pandas is not None and isinstance(given, pandas.Series | pandas.Index):
-        return list(given)
+        return _below(root, given)
     if isinstance(given, np.ndarray):
         return given.tolist() if given.dtype.kind in "OU" and given.ndim == 1 else [given]
     alone = isinstance(given, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | Mapping)
     if alone or hasattr(given, "read") or hasattr(given, "__array__") or not isinstance(given, Iterable):
         return [given]
     return given
+
+
+def _below(root: str | os.PathLike[str] | None, values: Iterable[Any]) -> list[Any]:
+    """The values of a column, its paths relative to a folder where one is named."""
+    if root is None:
+        return list(values)
+    folder = expanded(root)
+    return [folder / value if isinstance(value, str) and not has_scheme(value) else value for value in values]
 
 
 def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:

@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tellapart.data.findings import Finding
 from tellapart.data.image_address import Address, has_scheme, is_address
@@ -70,6 +70,16 @@ def find_pictures(
             yield from find_pictures(matches, told=told, path_column=path_column, root=root)
         else:
             yield name, path
+
+
+def require_table(names: Iterable[Any], path_column: str | None, root: str | os.PathLike[str] | None) -> None:
+    """Raises ConfigError where what is said of a table is said of none."""
+    named = (os.fspath(name) for name in names if isinstance(name, str | os.PathLike))
+    if (path_column, root) != (None, None) and not any(kind_of(Path(name).name) == "table" for name in named):
+        raise ConfigError(
+            "--path-column and --root (in Python path_column and root) say how a table of paths is read; none is "
+            "named. Leave them out, or name the table (.csv, .tsv or .parquet)."
+        )
 
 
 def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Iterator[tuple[str, Path]]:

@@ -275,6 +275,8 @@ def test_the_bounds_of_a_run_hold_when_it_predicts(run: ta.Run, png: Path, tmp_p
         for way in (png, png.read_bytes(), io.BytesIO(png.read_bytes())):
             assert changed.predict(way)[0].error.startswith(f"{reason}: ")
         assert reason in call("predict", changed.path, png).stdout
+        with pytest.raises(SourceError, match=reason):
+            changed.explain(png)
         changed.config_file.write_text(text.replace(bound, f"{key} = {value + 1}"))
         assert not any(each.error for each in changed.predict([png, png.read_bytes()]))
     changed.config_file.write_text(text.replace("max_bytes = 1073741824", "max_bytes = 100"))

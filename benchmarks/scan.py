@@ -45,7 +45,7 @@ def _ours(setting: Setting, cache_folder: str) -> Figures:
     import numpy as np
 
     from tellapart.config import DataConfig
-    from tellapart.data import batches, pixels, scan
+    from tellapart.data import batches, scan
     from tellapart.data.cache import PixelCache
     from tellapart.data.sources import open_row, read_source
     from tellapart.task import ImageSpec
@@ -56,9 +56,7 @@ def _ours(setting: Setting, cache_folder: str) -> Figures:
     source = read_source(setting.folder / "all", config)
     with PixelCache(spec) as cache:
         found = scan.scan(source, config, cache=cache)
-        pictures = batches.Pictures(
-            source.root, found, spec, open_row=open_row, cache=cache, max_pixels=pixels.MAX_PIXELS
-        )
+        pictures = batches.Pictures(source.root, found, spec, open_row=open_row, cache=cache, bounds=config)
         rows = np.arange(len(found))
         count = sum(len(pictures.take(rows[first : first + BATCH])) for first in range(0, len(rows), BATCH))
     return _figures(count, setting, started, used)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data.sources import read_source
 
-WITH_PICTURES = ("api/", "data/catalog", "inference/predictor", "evaluation/evaluate", "explain/explanation", "errors")
+WITH_PICTURES = ("api/", "data/catalog", "inference/predict", "evaluation/evaluate", "explain/explanation", "errors")
 
 
 @pytest.fixture(scope="session")
@@ -38,4 +39,4 @@ def in_a_folder_with_pictures(request: pytest.FixtureRequest, monkeypatch: pytes
 
 @pytest.fixture(autouse=True)
 def short_name(doctest_namespace: dict[str, object]) -> None:
-    doctest_namespace["ta"] = ta
+    doctest_namespace |= {"ta": ta, "np": np}

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Catalog": "tellapart.data.catalog",
+    "Catalog": "tellapart.api.values",
     "Config": "tellapart.config",
-    "Evaluation": "tellapart.evaluation.evaluate",
+    "Evaluation": "tellapart.api.values",
     "Explanation": "tellapart.explain.explanation",
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
     "Lines": "tellapart.progress",
-    "Prediction": "tellapart.inference.predictor",
+    "Prediction": "tellapart.inference.prediction",
+    "PredictionList": "tellapart.inference.prediction",
     "Predictor": "tellapart.inference.predictor",
     "Progress": "tellapart.progress",
     "Run": "tellapart.api.runs",
@@ -57,6 +58,7 @@ __all__ = [
     "ImageSpec",
     "Lines",
     "Prediction",
+    "PredictionList",
     "Predictor",
     "Progress",
     "Run",
@@ -104,13 +106,13 @@ if TYPE_CHECKING:
     )
     from tellapart.api.training import resume, train
     from tellapart.api.tune import resume_tune, tune
+    from tellapart.api.values import Catalog, Evaluation
     from tellapart.config import Config
-    from tellapart.data.catalog import Catalog
     from tellapart.data.findings import Finding
     from tellapart.errors import TellapartError
-    from tellapart.evaluation.evaluate import Evaluation
     from tellapart.explain.explanation import Explanation
-    from tellapart.inference.predictor import Prediction, Predictor
+    from tellapart.inference.prediction import Prediction, PredictionList
+    from tellapart.inference.predictor import Predictor
     from tellapart.progress import SILENT, Lines, Progress
     from tellapart.task import ImageSpec, Task
 

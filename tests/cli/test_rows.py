@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tellapart.cli.predict_resume import _key, _read
 from tellapart.cli.rows import Output, write
 from tellapart.files import from_cell
-from tellapart.inference.predictor import Prediction
+from tellapart.inference.prediction import Prediction
 from tests.strategies import names, texts
 
 classes = st.lists(texts.map(lambda text: text or "x"), min_size=2, max_size=4, unique=True).map(tuple)

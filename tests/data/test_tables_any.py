@@ -17,7 +17,8 @@ from tellapart.data.corrections import ACTIONS, Correction, read_corrections, wr
 from tellapart.errors import ConfigError
 from tellapart.inference.measure import write_predictions
 from tellapart.inference.predictor import Metadata, prediction
-from tellapart.runs.common import Answer, common_pictures
+from tellapart.runs.common import common_pictures
+from tellapart.runs.predictions import Answer
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
 from tests.strategies import labels, names, words

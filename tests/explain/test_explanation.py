@@ -58,7 +58,7 @@ def test_a_picture_is_explained_in_figures_and_sentences(trained: Trained, pictu
 
 def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
     from tellapart.explain.explanation import _words
-    from tellapart.inference.predictor import Prediction
+    from tellapart.inference.prediction import Prediction
 
     heat = np.ones((4, 4), np.float32)
     words = {}

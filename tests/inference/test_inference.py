@@ -149,7 +149,7 @@ def test_predicting_follows_the_one_road_to_pixels(onnx_file: Path, shapes: Path
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_order_and_errors_are_kept_whatever_the_batch(onnx_file: Path, shapes: Path, batch_size: int) -> None:
     paths: list[Path] = sorted(shapes.rglob("*.png"))[:7]
-    mixed = [paths[0], shapes / "gone.png", *paths[1:5], shapes, paths[6]]
+    mixed = [paths[0], shapes / "gone.png", *paths[1:5], shapes / "gone" / "too.png", paths[6]]
     found = list(Predictor(onnx_file).predict(mixed, batch_size=batch_size))
     assert [p.path for p in found] == [str(path) for path in mixed]
     assert [bool(p.error) for p in found] == [False, True, False, False, False, False, True, False]

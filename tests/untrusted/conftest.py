@@ -8,6 +8,8 @@
 | scripts in what a report or a comparison shows | tests/report/test_report.py, test_in_browser.py, test_pages.py |
 | damaged idx files, csv and caches | tests/data |
 | a file on its way from a server | tests/test_download.py, tests/data/test_fetch.py |
+| an address: bytes, time, redirects, other protocols | tests/data/test_image_address.py |
+| scripts in what a notebook shows | tests/api/test_notebook.py |
 """
 
 from __future__ import annotations

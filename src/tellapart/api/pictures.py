@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.api.options import make_config
+from tellapart.api.values import Catalog
 from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog as PlainCatalog
+from tellapart.data.catalog import Picture
 from tellapart.data.checks import find_all
 from tellapart.data.corrections import Correction, corrected, read_corrections
 from tellapart.data.deep import Checked
@@ -138,6 +140,6 @@ def task_of(pictures: Iterable[Picture]) -> Task:
     return Task(tuple(sorted({picture.label for picture in pictures}, key=natural_key)))
 
 
-def source_of_catalog(catalog: Catalog) -> Source:
+def source_of_catalog(catalog: PlainCatalog) -> Source:
     rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.pictures)
     return Source(catalog.root, rows, catalog.layout)

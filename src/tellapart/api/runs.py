@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.api.options import make_config
-from tellapart.data.catalog import Catalog, Split
+from tellapart.api.values import Catalog, Evaluation, RunList, catalog_of_plain, evaluation_of_plain, shown
+from tellapart.config import DataConfig
+from tellapart.data.catalog import Catalog as PlainCatalog
+from tellapart.data.catalog import Split
 from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
-from tellapart.errors import ConfigError, PictureError, RunError, SourceError
-from tellapart.inference.pictures import find_pictures
-from tellapart.inference.predictor import Prediction, Predictor
+from tellapart.errors import ConfigError, PictureError, RunError, SourceError, TellapartError
+from tellapart.evaluation.intervals import Estimate
+from tellapart.frames import frame
+from tellapart.inference.given import pictures_of
+from tellapart.inference.prediction import PredictionList
+from tellapart.inference.predictor import Predictor
 from tellapart.inference.runtime import Device
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
+from tellapart.runs.predictions import read_predictions
 from tellapart.runs.relocate import relocate
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
-from tellapart.runs.summary import RunSummary, select, summarize
+from tellapart.runs.summary import select, summarize, summarized
 from tellapart.task import Task
+from tellapart.words import measured
 
 if TYPE_CHECKING:
     import keras
+    import pandas
 
-    from tellapart.evaluation.evaluate import Evaluation
     from tellapart.experiments.comparison import RunsComparison
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.ship import Export
+    from tellapart.report.drawing import Drawing
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,51 @@ class Run(RunFolder):
     (('Abyssinian', 'Bengal', 'american_bulldog'), (224, 224, 3), 'done')
     """
 
+    def __repr__(self) -> str:
+        """In short: how far it is and what it reaches."""
+        try:
+            row = summarize(self)
+        except TellapartError as error:
+            return f"<Run {str(self.path)!r}: {error}>"
+        figures = Estimate.from_dict(row.accuracy) if row.accuracy else None
+        reached = f", accuracy {measured(figures)} on {row.pictures:,} {row.split} pictures" if figures else ""
+        return f"<Run {str(self.path)!r}: {row.status}, {row.model}, {row.classes} classes{reached}>"
+
+    @property
+    def catalog(self) -> Catalog:
+        """Every picture with its label and split, as the run learned and was judged by them."""
+        return catalog_of_plain(super().catalog)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """What was said of every picture that it was judged on, a row each: path, truth, label, probability, verdict,
+        distance, and the probability of each class. Raises RunError where there is none, MissingExtraError without
+        pandas."""
+        classes = self.task.classes
+        found = read_predictions(self.require(self.predictions_file, "predictions"), classes)
+        if found is None:
+            raise RunError(f"{self.predictions_file} is damaged or not from tellapart. Train the run again.")
+        verdicts = found.verdicts or [""] * len(found.paths)
+        distances = [None] * len(found.paths) if found.distances is None else found.distances.tolist()
+        said = zip(found.paths, found.truth, found.named, found.confidence, verdicts, distances, strict=True)
+        rows = (
+            [path, classes[truth], classes[named], sure, verdict, distance, *values]
+            for (path, truth, named, sure, verdict, distance), values in zip(said, found.probabilities, strict=True)
+        )
+        return frame(rows, ["path", "truth", "label", "probability", "verdict", "distance", *classes])
+
+    def plot(self) -> Drawing:
+        """Accuracy and loss while it was trained, training beside validation. RunError before the first epoch."""
+        from tellapart.report.drawing import curves_drawing
+
+        if not (history := self.history):
+            raise RunError(f"{self.path} has no epoch yet, so there is no curve.")
+        return curves_drawing(history, int(self.record.get("best_epoch", 0)))
+
+    def _repr_html_(self) -> str:
+        from tellapart.report.card import run_card
+
+        return shown(lambda: run_card(self), self.path.name)
+
     def model(self) -> keras.Model:
         """The trained network as Keras saved it, not compiled: uint8 pictures in, probabilities out. Needs the extra
         `train`. Raises RunError for a file that holds anything but what tellapart writes."""
@@ -53,8 +107,10 @@ class Run(RunFolder):
         return open_keras(self.require(self.model_file, "trained network"))
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
-        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`."""
-        return Predictor(self.require(self.onnx_file, "exported network"), threads=threads, device=device)
+        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. The run's own bounds on
+        a picture's pixels and bytes hold."""
+        file = self.require(self.onnx_file, "exported network")
+        return Predictor(file, threads=threads, device=device, bounds=self.config.data)
 
     def evaluate(
         self, data: Any = None, *, split: Split | None = None, progress: Progress = BY_HAND, **options: Any
@@ -62,10 +118,13 @@ class Run(RunFolder):
         """The same as `tellapart.evaluate`."""
         return evaluate(self.path, data, split=split, progress=progress, **options)
 
-    def predict(self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Prediction]:
+    def predict(
+        self, pictures: Any, *, path_column: str | None = None, root: str | os.PathLike[str] | None = None
+    ) -> PredictionList:
         """The same as `tellapart.predict`."""
-        names = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
-        return list(self.predictor().predict_named(find_pictures(names)))
+        predictor = self.predictor()
+        named = pictures_of(pictures, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
+        return PredictionList(predictor.predict_named(named), predictor.task.classes)
 
     def explain(
         self,
@@ -110,13 +169,14 @@ def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
 
 def summarize_runs(
     folder: str | os.PathLike[str] = "runs", *, where: Sequence[str] = (), sort: str = "created"
-) -> list[RunSummary]:
-    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`.
+) -> RunList:
+    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`. A damaged run is a
+    row with an `error`. `to_frame()` of the list is a DataFrame.
 
     >>> [row.name for row in ta.summarize_runs("runs", where=["status=done", "accuracy>0.9"])][:1]
     ['pets']
     """
-    return select(map(summarize, list_folders(Path(folder))), where, sort)
+    return RunList(select(map(summarized, list_folders(Path(folder))), where, sort))
 
 
 def evaluate(
@@ -143,15 +203,16 @@ def evaluate(
     from tellapart.inference.measure import measure, with_verdict
 
     folder = open_run(run)
-    limit = int(options.get("max_pixels", folder.config.data.max_pixels))
+    bounds = folder.config.data
+    catalog: PlainCatalog
     if data is None:
         if options:
             raise ConfigError(f"{', '.join(options)} says how the labels of other pictures are found: name those too.")
         split, catalog = split or "test", folder.catalog
     else:
-        catalog, split = _chosen(folder, data, split, options, progress)
+        catalog, split, bounds = _chosen(folder, data, split, options, progress)
     try:
-        evaluation, predictions = measure(folder.predictor(), catalog, split, max_pixels=limit, progress=progress)
+        evaluation, predictions = measure(folder.predictor(), catalog, split, bounds=bounds, progress=progress)
     except PictureError as error:
         moved = "" if data is not None else " Where the pictures were moved, say where to with --data PLACE."
         raise SourceError(f"{error}.{moved}") from None
@@ -160,17 +221,17 @@ def evaluate(
         note = f"{evaluation.n:,} of the {usable:,} pictures: those of the {split} split."
         evaluation = replace(evaluation, notes=(note, *evaluation.notes))
     seen = seen_before(folder.catalog.pictures, split if data is None else "test")
-    return with_verdict(folder, evaluation, catalog, split, predictions, seen, own=data is None)
+    return evaluation_of_plain(with_verdict(folder, evaluation, catalog, split, predictions, seen, own=data is None))
 
 
 def _chosen(
     folder: Run, data: Any, split: Split | None, options: dict[str, Any], progress: Progress
-) -> tuple[Catalog, Split]:
-    """Other pictures to evaluate on, and the split of them that counts: where none is meant, all are."""
-    if isinstance(data, Catalog):
+) -> tuple[PlainCatalog, Split, DataConfig]:
+    """Other pictures to evaluate on, the split of them that counts (where none is meant, all are), and their bounds."""
+    if isinstance(data, PlainCatalog):
         if options:
             raise ConfigError(f"A Catalog has its labels: give {', '.join(options)} to read() instead.")
-        root, pictures, given = data.root, data.pictures, split
+        root, pictures, given, bounds = data.root, data.pictures, split, folder.config.data
     else:
         own = folder.config
         found_by = {"label_pattern": None, "path_column": None, "label_column": None} if options else {}
@@ -180,7 +241,8 @@ def _chosen(
         source = read_source(data, config.data, known=folder.task.classes)
         if options:
             refuse_unused(source, config.data, data)
-        root, pictures = source.root, scan(source, config.data, progress=progress)
+        bounds = config.data
+        root, pictures = source.root, scan(source, bounds, progress=progress)
         splits = {picture.split for picture in pictures} - {""}
         if split and not splits:
             raise ConfigError(f"{data} has no splits. Leave out the {split} split: all its pictures are taken.")
@@ -189,18 +251,31 @@ def _chosen(
         pictures = tuple(replace(picture, split="test") for picture in pictures)
     # The pictures may be of one class alone; a class that the network lacks is told by who measures.
     unknown = sorted({picture.label for picture in pictures} - set(folder.task.classes))
-    return Catalog(root, Task((*folder.task.classes, *unknown)), pictures), given or "test"
+    return PlainCatalog(root, Task((*folder.task.classes, *unknown)), pictures), given or "test", bounds
 
 
 def predict(
-    run: str | os.PathLike[str], pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-) -> list[Prediction]:
-    """A Prediction for each picture: a file, folder, archive, pattern, or several of them.
+    run: str | os.PathLike[str],
+    pictures: Any,
+    *,
+    path_column: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> PredictionList:
+    """A Prediction for each picture, in the order given; `to_frame()` of the list is a DataFrame.
+
+    pictures: a path, folder, archive, pattern, or table that names pictures (csv, tsv, parquet; path_column: its
+    column, root: the folder that its paths are relative to); an address (https://, http://), which is fetched; the
+    bytes of a file, or a file open in mode `rb`; an image of Pillow in any mode; uint8 arrays (h, w), (h, w, 1),
+    (h, w, 3), (h, w, 4) or (n, h, w, c), RGB and 0..255; a Series or DataFrame of paths; or a list of any of these.
+    Whatever way a picture comes, the answer is the same. A picture that cannot be read is a Prediction with an `error`;
+    SourceError is raised for what is no picture, and says what is.
 
     >>> ta.predict("runs/pets", "photos/Bengal")[0].label
     'Bengal'
+    >>> ta.predict("runs/pets", np.zeros((2, 64, 64, 3), np.uint8))[1].path
+    'image 1'
     """
-    return open_run(run).predict(pictures)
+    return open_run(run).predict(pictures, path_column=path_column, root=root)
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
@@ -249,13 +324,13 @@ def write_index(folder: str | os.PathLike[str], *, progress: Progress = BY_HAND)
     """
     from tellapart.report.index import write_index
 
-    runs = list(list_folders(Path(folder)))
-    if not runs:
+    rows = summarize_runs(folder)
+    if not rows:
         raise RunError(f"There is no run in {folder}. Name the folder that holds the folders of runs, such as runs.")
-    for run in runs:
-        if run.status == "done" and run.metrics and not run.report_file.exists():
+    for run, row in ((RunFolder(Path(row.run)), row) for row in rows):
+        if row.status == "done" and row.accuracy and not run.report_file.exists():
             write_report(run.path, progress=progress)
-    return write_index(Path(folder), summarize_runs(folder))
+    return write_index(Path(folder), rows)
 
 
 def export(

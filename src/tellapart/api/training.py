@@ -47,8 +47,10 @@ def train(
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead, such as model, epochs,
     image_size, augment and seed. out: the run's folder (default: runs/PICTURES-MODEL-N). cache_limit: bytes of decoded
     pictures kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept,
-    and `resume` goes on. progress: who is told how far it is, as `tellapart.Progress` says. Raises SourceError,
-    ConfigError, and RunError where `out` holds something.
+    and `resume` goes on. progress: who is told how far it is: without it a bar on a terminal and in a notebook, and
+    nothing where output is piped; `tellapart.Lines()` writes plain lines, for a log; `tellapart.SILENT` nothing; a
+    `tellapart.Progress` of your own what you like. Raises SourceError, ConfigError, and RunError where `out` holds
+    something.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
@@ -78,6 +80,7 @@ def train(
     given = config
     config, spec, decided = decide(given, source)
     ignored = without_effect(given, config, None if isinstance(data, Catalog) else source)
+    decided += ignored
     for text in ignored:
         progress.line(text)
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
@@ -88,20 +91,22 @@ def train(
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
         progress.line(_what_is_learnt(catalog))
-        name = name or options.get("recipe") or f"{_name_of(data)}-{config.model.name}"
+        called = name_of(data)
+        name = name or options.get("recipe") or f"{called}-{config.model.name}"
         with new_place(out, name) as place:
-            decided += ignored
-            run = create_run(place, config=config, catalog=catalog, spec=spec, command=command, decided=decided)
+            run = create_run(
+                place, config=config, catalog=catalog, spec=spec, command=command, decided=decided, source=called
+            )
         with one_writer(run), tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run, progress=progress)
     return Run(run.path)
 
 
-def _name_of(data: Any) -> str:
+def name_of(data: Any) -> str:
     """What a run of these pictures is called by: their folder, archive or table, in letters that any shell takes.
 
-    >>> _name_of("my photos/2024 Blätter.tar.gz"), _name_of("builtin:pets"), _name_of(".")[:0]
+    >>> name_of("my photos/2024 Blätter.tar.gz"), name_of("builtin:pets"), name_of(".")[:0]
     ('2024-Blätter', 'pets', '')
     """
     if isinstance(data, Catalog):

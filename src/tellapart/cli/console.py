@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ class _LiveProgress(Progress):
         self._bar.console.print(harmless(text), markup=False, highlight=False)
 
 
-NAME_WIDTH = 32
+NAME_WIDTH = 36
 """Letters of the first column that are kept on one line: a name that is broken cannot be typed or looked for."""
 
 
@@ -106,8 +107,7 @@ def show(value: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "0")) or 160
-    console = Console(width=width, markup=False, highlight=False, emoji=False)
+    console = Console(width=width_shown(), markup=False, highlight=False, emoji=False)
     if isinstance(value, Table):
         left_out = _fit(value, console)
         console.print(value)
@@ -117,10 +117,16 @@ def show(value: Any) -> None:
     console.print(harmless(value) if isinstance(value, str) else value)
 
 
+def width_shown() -> int:
+    """Letters of a line of standard output: of the terminal, or as many as are needed where it is none."""
+    return int(os.environ.get("COLUMNS", "0")) or (shutil.get_terminal_size().columns if sys.stdout.isatty() else 160)
+
+
 def _fit(made: Table, console: Console) -> list[str]:
     """Take columns out of a table that is wider than the terminal, as far as it has such that may go; their names."""
     if made.columns:
-        made.columns[0].no_wrap = all(len(str(cell)) <= NAME_WIDTH for cell in made.columns[0].cells)
+        lines = (line for cell in made.columns[0].cells for line in str(cell).splitlines())
+        made.columns[0].no_wrap = all(len(line) <= NAME_WIDTH for line in lines)
     left_out: list[str] = []
     unbound = console.options.update(max_width=1000)
     optional = list(getattr(made, "optional", ()))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display
 from tellapart.cli.exit_codes import NEEDS_PERSON
@@ -18,7 +19,8 @@ from tellapart.cli.rows import Output
 
 if TYPE_CHECKING:
     from tellapart.data.findings import Finding
-    from tellapart.inference.predictor import Prediction, Predictor
+    from tellapart.inference.prediction import Prediction
+    from tellapart.inference.predictor import Predictor
     from tellapart.progress import Progress
 
 
@@ -26,7 +28,10 @@ def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or a model.onnx.", show_default=False)],
     pictures: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, zips, patterns, or - for paths on standard input.", show_default=False),
+        typer.Argument(
+            help="Files, folders, zips, patterns, addresses, tables of paths, or - for paths on standard input.",
+            show_default=False,
+        ),
     ],
     top: Annotated[int, typer.Option(min=1, help="So many likeliest classes in the table.")] = 1,
     format: Annotated[
@@ -42,6 +47,8 @@ def command(
         int | None,
         typer.Option(min=1, help="Pictures that each core takes at a time.", show_default="4; for a GPU 32"),
     ] = None,
+    path_column: options.PathColumn = None,
+    root: options.Root = None,
     device: options.DeviceOption = options.Device.auto,
 ) -> None:
     """Predict pictures, in the order given. A picture that cannot be read is a row with its error."""
@@ -49,10 +56,11 @@ def command(
     from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError, some
     from tellapart.files import harmless, replacing
-    from tellapart.inference.pictures import find_pictures
+    from tellapart.inference.pictures import find_pictures, require_table
 
     if resume is not None and out is not None:
         raise ConfigError("--resume and --out each name the file of the answer; give one of them.")
+    require_table(pictures, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
     predictor = _open(Path(run), device)
     # Rows that come on the terminal tell how far it is.
@@ -60,7 +68,7 @@ def command(
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
     left_out: list[Finding] = []
-    given = find_pictures(pictures, sys.stdin, told=left_out.append)
+    given = find_pictures(pictures, sys.stdin, path_column=path_column, root=root, told=left_out.append)
     classes = predictor.task.classes
     if resume is not None:
         with resumed(Path(resume), predictor, output) as earlier:
@@ -114,13 +122,12 @@ def _open(path: Path, device: options.Device) -> Predictor:
     from tellapart.errors import ConfigError
     from tellapart.files import harmless
     from tellapart.inference.predictor import Predictor
-    from tellapart.runs.run import open_run
 
     if path.is_file():
         if path.suffix.lower() != ".onnx":
             raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the pictures.")
         return Predictor(path, device=device.value)
-    folder = open_run(path)
-    if folder.missing_report:
-        print(harmless(f"tellapart: {folder.missing_report}"), file=sys.stderr)
-    return Predictor(folder.require(folder.onnx_file, "exported network"), device=device.value)
+    run = ta.open_run(path)
+    if run.missing_report:
+        print(harmless(f"tellapart: {run.missing_report}"), file=sys.stderr)
+    return run.predictor(device=device.value)

@@ -22,7 +22,7 @@ from tellapart.files import from_cell, from_json, printable, read_text, to_json,
 from tellapart.runs.lock import take
 
 if TYPE_CHECKING:
-    from tellapart.data.pixels import Source
+    from tellapart.inference.pictures import Held
     from tellapart.inference.predictor import Predictor
 
 FORMATS = {".csv": Output.csv, ".jsonl": Output.jsonl}
@@ -38,7 +38,7 @@ class Resumed:
     errors: int
     done: Counter[bytes]
 
-    def left(self, pictures: Iterable[tuple[str, Source]]) -> Iterator[tuple[str, Source]]:
+    def left(self, pictures: Iterable[tuple[str, Held]]) -> Iterator[tuple[str, Held]]:
         """The pictures, in order, without those that have a row; one named twice has two."""
         for name, source in pictures:
             key = _key(printable(name))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tellapart.cli.console import json_text
 from tellapart.errors import ConfigError
@@ -15,7 +15,7 @@ from tellapart.files import as_cell, harmless, printable
 from tellapart.words import probability
 
 if TYPE_CHECKING:
-    from tellapart.inference.predictor import Prediction
+    from tellapart.inference.prediction import Prediction
 
 
 class Output(StrEnum):
@@ -134,23 +134,8 @@ def _write_json(file: TextIO, predictions: Iterator[Prediction], *, lines: bool)
     """One array, or with `lines` one object a line."""
     before = "" if lines else "["
     for p in predictions:
-        text = json_text(_plain(p))
+        text = json_text(p.to_dict())
         file.write(f"{text}\n" if lines else f"{before}\n  {text}")
         before = ","
     if not lines:
         file.write("\n]\n" if before == "," else "[]\n")
-
-
-def _plain(p: Prediction) -> dict[str, Any]:
-    if p.error:
-        return {"path": printable(p.path), "error": printable(p.error)}
-    values = {label: round(value, 6) for label, value in p.probabilities.items()}
-    return {
-        "path": printable(p.path),
-        "verdict": p.verdict or None,
-        "label": p.label,
-        "probability": round(p.probability, 6),
-        "probabilities": values,
-        "distance": None if math.isnan(p.distance) else round(p.distance, 6),
-        "warning": p.warning or None,
-    }

@@ -10,8 +10,11 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import show, show_json, table
-from tellapart.words import measured
+from tellapart.cli.console import show, show_json, table, width_shown
+from tellapart.words import between, duration, measured, percent
+
+NARROW = 100
+"""Letters of a line below which the data stand under the run, and an interval under its figure."""
 
 
 def command(
@@ -39,17 +42,30 @@ def command(
         begin = "" if where else " Begin one with: tellapart train photos/"
         show(f"No runs in {folder}" + (f" with {', '.join(where)}." if where else ".") + begin)
         return
-    found = table(
-        "run", "?status", "?created", "?model", "?>epochs", "?>time", "?judged on", ">accuracy (95 % interval)", "use"
-    )
+    rest = ("?begun (UTC)", "?judged on", "?model", "?>epochs", "?status")
+    narrow = width_shown() < NARROW
+    if narrow:
+        found = table("run\ndata", ">accuracy\ninterval", "verdict", ">time", *rest)
+    else:
+        found = table("run", "data", ">accuracy (interval)", "verdict", ">time", *rest)
     for row in rows:
-        accuracy = row.accuracy
-        words = measured(Estimate.from_dict(accuracy)) if accuracy else "-"
-        judged = f"{row.pictures:,} {row.split}" if row.pictures else "-"
-        created = row.created[:16].replace("T", " ")
-        time, use = f"{row.time:,.0f} s", row.use or "-"
-        found.add_row(row.run, row.status, created, row.model, str(row.epochs), time, judged, words, use)
+        accuracy = Estimate.from_dict(row.accuracy) if row.accuracy else None
+        if narrow:
+            figure = f"{percent(accuracy.value)}\n{between(accuracy)}" if accuracy else "-"
+            first: tuple[str, ...] = (f"{row.run}\n{row.source}", figure)
+        else:
+            first = (row.run, row.source, measured(accuracy) if accuracy else "-")
+        found.add_row(
+            *first,
+            row.use or row.status,  # without a verdict: how far it is
+            "-" if row.error else duration(row.time),
+            row.created[:16].replace("T", " "),
+            f"{row.pictures:,} {row.split}" if row.pictures else "-",
+            row.model,
+            f"{row.epochs:,}",
+            row.status,
+        )
     show(found)
     for row in rows:
-        if missing := RunFolder(Path(row.run)).missing_report:
-            print(harmless(f"tellapart: {missing}"), file=sys.stderr)
+        if told := row.error or RunFolder(Path(row.run)).missing_report:
+            print(harmless(f"tellapart: {told}"), file=sys.stderr)

@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import AugmentConfig
+from tellapart.config import AugmentConfig, DataConfig
 from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import Picture
-from tellapart.data.image_file import read_file
+from tellapart.data.image_file import MAX_BYTES, read_file
 from tellapart.errors import ConfigError, PictureError, TellapartError
 from tellapart.parallel import in_order
 from tellapart.task import ImageSpec, Task
@@ -32,7 +32,9 @@ OpenRow = Callable[[Path, str], Path | NDArray[np.uint8]]
 _ORDER = int.from_bytes(b"order")
 
 
-def catalogued(root: Path, picture: Picture, open_row: OpenRow) -> bytes | NDArray[np.uint8]:
+def catalogued(
+    root: Path, picture: Picture, open_row: OpenRow, max_bytes: int = MAX_BYTES
+) -> bytes | NDArray[np.uint8]:
     """What data.pixels.read takes for a picture of a catalog, if it is the one that was catalogued.
 
     Whoever shows or computes with pictures that a run names goes this way: the catalog may be a stranger's, and name
@@ -40,7 +42,7 @@ def catalogued(root: Path, picture: Picture, open_row: OpenRow) -> bytes | NDArr
     opened or is no file, SourceError for a damaged idx file.
     """
     opened = open_row(root, picture.path)
-    content = read_file(opened)[0] if isinstance(opened, Path) else opened
+    content = read_file(opened, max_bytes)[0] if isinstance(opened, Path) else opened
     if picture.digest and content_digest(content) != picture.digest:
         raise PictureError("unreadable", "it changed since the catalog was made; read the pictures again")
     return content
@@ -50,7 +52,7 @@ class Pictures:
     """The pixels of a catalog's pictures, by row. From the cache where they are there, else decoded on the way.
 
     A picture whose digest is known is checked against it when it is decoded, so that a changed file is never taken
-    for the one that was catalogued.
+    for the one that was catalogued. bounds: on its bytes and pixels; None: those that stand in DataConfig.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Pictures:
         *,
         open_row: OpenRow,
         cache: PixelCache | None = None,
-        max_pixels: int = road.MAX_PIXELS,
+        bounds: DataConfig | None = None,
     ) -> None:
         if cache is not None and cache.spec != spec:
             raise ConfigError(f"Given a cache of {cache.spec.key} pictures for {spec.key}; expected one of the same.")
@@ -69,7 +71,7 @@ class Pictures:
         self._root = root
         self._pictures = tuple(pictures)
         self._open_row = open_row
-        self._max_pixels = max_pixels
+        self._bounds = bounds or DataConfig()
         self._cache = cache
         self._store = None if cache is None else cache.store([picture.digest for picture in self._pictures])
 
@@ -93,8 +95,8 @@ class Pictures:
     def _decode(self, row: int) -> NDArray[np.uint8]:
         picture = self._pictures[row]
         try:
-            content = catalogued(self._root, picture, self._open_row)
-            return road.read(content, self.spec, max_pixels=self._max_pixels)
+            content = catalogued(self._root, picture, self._open_row, self._bounds.max_bytes)
+            return road.read(content, self.spec, max_pixels=self._bounds.max_pixels)
         except PictureError as error:
             raise PictureError(error.reason, f"{picture.path}: {error.detail}") from error
         except (OSError, TellapartError) as error:

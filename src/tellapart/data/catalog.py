@@ -52,9 +52,6 @@ class Catalog:
     """Every picture with its label and split, broken ones included (they carry an error and stand in no split).
 
     `layout` says in words how the source was understood.
-
-    >>> ta.read("photos/").counts()["test"]
-    {'Abyssinian': 6, 'Bengal': 6, 'american_bulldog': 6}
     """
 
     root: Path

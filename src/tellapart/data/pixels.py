@@ -1,6 +1,7 @@
 """Bytes -> pixels: the one road. Decodes, orients, converts to 8-bit grey or colour, fits and resizes.
 
-In: a file, bytes, an open binary file or an array, and an ImageSpec. Out: uint8 (height, width, channels), 0..255.
+In: a file, bytes, an open binary file, an array or an image of Pillow, and an ImageSpec. Out: uint8 (height, width,
+channels), 0..255.
 Read by: scan, batches, inference, export checks, serve. Nothing else decodes a picture, so training and prediction
 see the same pixels.
 
@@ -27,7 +28,7 @@ from tellapart.data import jpeg, png
 from tellapart.data.cost import cost
 from tellapart.data.image_file import MAX_BYTES, read_file
 from tellapart.data.image_formats import JPEG, PREFIX, ImageFormat, foreign, format_of
-from tellapart.data.pillow import DAMAGE, load, quiet, refuse_bomb
+from tellapart.data.pillow import DAMAGE, damage_told, load, quiet, refuse_bomb
 from tellapart.data.raster import Raster
 from tellapart.data.resize import bilinear, geometry
 from tellapart.errors import PictureError
@@ -45,7 +46,7 @@ cv2.setNumThreads(1)
 MAX_PIXELS = 100_000_000
 """A picture with more is refused before it is decoded, as a possible bomb."""
 
-Source = str | Path | bytes | BinaryIO | NDArray[np.uint8]
+Source = str | Path | bytes | BinaryIO | NDArray[np.uint8] | Image.Image
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 _Turn = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -78,19 +79,28 @@ class Decoded:
     warning: str = ""
 
 
-def read(source: Source, spec: ImageSpec, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read(
+    source: Source, spec: ImageSpec, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> NDArray[np.uint8]:
     """The picture as the network takes it: uint8, shape spec.shape, 0..255, RGB or grey.
 
-    source: a path, a file's bytes, a binary file (read to its end, left open) or a uint8 array of shape (h, w),
-    (h, w, 1) or (h, w, 3). Raises PictureError as `decode` does. Safe to call from many threads.
+    source: a path, a file's bytes, a binary file (read to its end, left open), a uint8 array of shape (h, w), (h, w, 1)
+    or (h, w, 3), or an image of Pillow in any mode. Raises PictureError as `decode` does. Many threads may call it.
 
     >>> read(np.full((20, 10), 7, np.uint8), ImageSpec(2, 2, channels=1)).tolist()
     [[[7], [7]], [[7], [7]]]
     """
-    return cast(NDArray[np.uint8], decode(source, spec, max_pixels).pixels)
+    return cast(NDArray[np.uint8], decode(source, spec, max_pixels, max_bytes=max_bytes).pixels)
 
 
-def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS, *, thumbnail: bool = False) -> Decoded:
+def decode(
+    source: Source,
+    spec: ImageSpec | None,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    thumbnail: bool = False,
+    max_bytes: int = MAX_BYTES,
+) -> Decoded:
     """Decode the whole picture; without a spec only to prove that it is whole, at the smallest scale there is.
 
     Values of more than 8 bits are scaled by their range: 16-bit by 65535; 32-bit integers by 65535 where all lie in
@@ -101,7 +111,7 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS,
     that suits 224x224; beside pixels of another scale it takes a decoding of its own.
 
     Raises PictureError with the reason `empty`, `not a picture` (of no format in data.image_formats), `truncated`, `too
-    many pixels` (more than max_pixels, seen in the header), `too many bytes` (image_file.MAX_BYTES), `too many scans`
+    many pixels` (more than max_pixels, seen in the header), `too many bytes` (over max_bytes), `too many scans`
     or `too many segments` (see data.jpeg and data.png) or `unreadable` (not to be opened, or damaged).
 
     >>> decode(np.zeros((20, 10, 3), np.uint8), None)
@@ -112,8 +122,10 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS,
         refuse_bomb(array.shape[1::-1], max_pixels)
         size = (array.shape[1], array.shape[0])
         loaded = seen = _Loaded(Raster(array), "L" if array.ndim == 2 else "RGB", size, size, 1)
+    elif isinstance(source, Image.Image):
+        loaded = seen = _held(source, max_pixels)
     else:
-        content = _content(source)
+        content = _content(source, max_bytes)
         loaded = seen = _load(content, spec or (_LOOKS if thumbnail else None), max_pixels)
         if thumbnail and not loaded.as_looked_at:
             seen = _load(content, _LOOKS, max_pixels)
@@ -125,8 +137,8 @@ def decode(source: Source, spec: ImageSpec | None, max_pixels: int = MAX_PIXELS,
 
 def look(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Size and mode as `decode` tells them; of a JPEG from its header alone, so that damage behind it is not seen."""
-    content = source if isinstance(source, np.ndarray) else _content(source)
-    if isinstance(content, np.ndarray) or format_of(content[:PREFIX]) is not JPEG:
+    content = source if isinstance(source, np.ndarray | Image.Image) else _content(source)
+    if not isinstance(content, bytes) or format_of(content[:PREFIX]) is not JPEG:
         return decode(content, None, max_pixels)
     header = jpeg.read_header(content)
     refuse_bomb((header.width, header.height), max_pixels)
@@ -149,18 +161,28 @@ class _Loaded:
     as_looked_at: bool = True
 
 
-def _content(source: str | Path | bytes | BinaryIO) -> bytes:
+def _content(source: str | Path | bytes | BinaryIO, max_bytes: int = MAX_BYTES) -> bytes:
     if isinstance(source, (str, Path)):
         try:
-            return read_file(source)[0]
+            return read_file(source, max_bytes)[0]
         except PictureError as error:
             raise PictureError(error.reason, f"{source}: {error.detail}") from error
-    content = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise PictureError("too many bytes", f"at most {MAX_BYTES:,} are read")
+    content = source if isinstance(source, bytes) else source.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise PictureError("too many bytes", f"at most {max_bytes:,} are read")
     if not content:
         raise PictureError("empty", "the file holds no bytes")
     return content
+
+
+def _held(image: Image.Image, max_pixels: int) -> _Loaded:
+    """An image that a program holds, as if it had come from a file."""
+    refuse_bomb(image.size, max_pixels)
+    if 0 in image.size:
+        raise PictureError("empty", f"an image of {image.width}x{image.height} pixels")
+    with quiet(), damage_told():
+        image.load()
+    return _Loaded(Raster(image), image.mode, image.size, image.size, _orientation(image))
 
 
 def _load(content: bytes, spec: ImageSpec | None, max_pixels: int) -> _Loaded:

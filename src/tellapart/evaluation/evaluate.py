@@ -82,10 +82,6 @@ class Evaluation:
     calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given.
     notes: what is not defined here and why. verdict: whether to use the run, and what
     next; None where it is not judged.
-
-    >>> evaluation = ta.evaluate("runs/pets", split="validation")
-    >>> evaluation.n, [one.label for one in evaluation.per_class]
-    (15, ['Abyssinian', 'Bengal', 'american_bulldog'])
     """
 
     split: str

@@ -184,7 +184,7 @@ def validated(catalog: Catalog) -> Catalog:
 def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
     """What the finished network says of the validation pictures, how large it is and how long a picture takes."""
     held, predictor = validated(catalog), Predictor(run.onnx_file)
-    _, predictions = measure(predictor, held, "validation", max_pixels=run.config.data.max_pixels)
+    _, predictions = measure(predictor, held, "validation", bounds=run.config.data)
     state.validation = [found.label for found in predictions]
     state.file_bytes = run.onnx_file.stat().st_size
     seconds = []

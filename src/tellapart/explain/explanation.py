@@ -23,7 +23,8 @@ from tellapart.errors import ConfigError, MissingExtraError, PictureError, Sourc
 from tellapart.explain.heat import HeatMaker, normalised, overlay
 from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
-from tellapart.inference.predictor import Prediction, Predictor, prediction, require_numbers
+from tellapart.inference.prediction import Prediction
+from tellapart.inference.predictor import Predictor, prediction, require_numbers
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.words import percent
@@ -96,7 +97,7 @@ def explain(
     inside the run). Raises RunError for an unfinished run, SourceError for what is no picture, ConfigError for a class
     that the run does not know, ExportError where the network gives no number.
     """
-    predictor = Predictor(run.require(run.onnx_file, "exported network"))
+    predictor = Predictor(run.require(run.onnx_file, "exported network"), bounds=run.config.data)
     name = os.fspath(picture)
     seen = _read(Path(picture), predictor)
     (row,), (distance,) = predictor.answer(seen[None])
@@ -154,7 +155,8 @@ def _read(path: Path, predictor: Predictor) -> NDArray[np.uint8]:
     if path.is_dir():
         raise SourceError(f"{path} is a folder; explain takes one picture of it, such as {path / 'picture.jpg'}.")
     try:
-        return pixels.read(path, predictor.spec)
+        bounds = predictor.bounds
+        return pixels.read(path, predictor.spec, max_pixels=bounds.max_pixels, max_bytes=bounds.max_bytes)
     except PictureError as error:
         raise SourceError(f"{path} cannot be explained, as it cannot be read: {error}.") from None
     except OSError as error:

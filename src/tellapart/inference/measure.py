@@ -10,18 +10,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.config import DataConfig
 from tellapart.data.batches import Pictures
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Picture, Split
 from tellapart.data.duplicates import leaks
-from tellapart.data.pixels import MAX_PIXELS
 from tellapart.data.sources import open_row
 from tellapart.errors import ExportError, SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
 from tellapart.files import as_cell
-from tellapart.inference.predictor import NO_NUMBER, Metadata, Prediction, Predictor, prediction
+from tellapart.inference.prediction import Prediction
+from tellapart.inference.predictor import NO_NUMBER, Metadata, Predictor, prediction
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
@@ -38,14 +39,14 @@ def measure(
     split: Split,
     *,
     cache: PixelCache | None = None,
-    max_pixels: int = MAX_PIXELS,
+    bounds: DataConfig | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Evaluation, list[Prediction]]:
     """Predict every picture of a split and compare with its label; classes are matched by name.
 
-    cache: of the predictor's spec; pictures that it holds are not decoded again. max_pixels: of a picture.
-    Raises SourceError where the split is empty, or where a picture cannot be read any more; ExportError where the
-    network gives no number for a picture, as figures on the others alone would flatter it.
+    cache: of the predictor's spec; pictures that it holds are not decoded again. bounds: on a picture's pixels and
+    bytes. Raises SourceError where the split is empty, or where a picture cannot be read any more; ExportError where
+    the network gives no number for a picture, as figures on the others alone would flatter it.
     """
     chosen = _chosen(catalog, split)
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
@@ -55,7 +56,7 @@ def measure(
             "A class must have one name in both: rename the folders, or the labels of the table."
         )
     spec = predictor.spec
-    store = Pictures(chosen.root, chosen.pictures, spec, open_row=open_row, cache=cache, max_pixels=max_pixels)
+    store = Pictures(chosen.root, chosen.pictures, spec, open_row=open_row, cache=cache, bounds=bounds)
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
     predictions = []
     for found in predictor.predict_named(named, batch_size=BATCH):

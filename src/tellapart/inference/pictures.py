@@ -1,4 +1,4 @@
-"""What a person names -> the pictures it means: files, folders, archives, patterns, or paths on standard input."""
+"""What a person names -> the pictures it means: files, folders, archives, tables, addresses, standard input."""
 
 from __future__ import annotations
 
@@ -6,43 +6,80 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tellapart.data.findings import Finding
+from tellapart.data.image_address import Address, has_scheme, is_address
+from tellapart.data.pixels import Source
 from tellapart.data.sources.archive import unpacked
 from tellapart.data.sources.listing import kind_of, list_folder
-from tellapart.errors import SourceError
+from tellapart.data.sources.table import USUAL, load_table, locate, plain_name
+from tellapart.errors import ConfigError, PictureError, SourceError, unknown
+from tellapart.files import expanded
+
+Held = Source | Address | PictureError
+"""A picture, or where it is, or why there is none."""
 
 
 def find_pictures(
     names: Iterable[str | os.PathLike[str]],
     stdin: TextIO | None = None,
     *,
+    path_column: str | None = None,
+    root: str | os.PathLike[str] | None = None,
     told: Callable[[Finding], object] = lambda _: None,
-) -> Iterator[tuple[str, Path]]:
-    """(name to show, file) of each picture, in order, found as they are asked for.
+) -> Iterator[tuple[str, Held]]:
+    """(name to show, picture) of each, in order, found as they are asked for.
 
-    A folder or an archive gives all pictures inside, sorted; a pattern such as `new/*.jpg` what it matches; `-` the
-    paths on `stdin`, a line each. A named file is taken as it is, whatever its suffix: one that is no picture
-    becomes a prediction with an error. told: takes what is left out of a folder, and why.
-    Raises SourceError for a folder or pattern that holds none.
+    A folder or an archive gives all pictures inside, sorted; a table (csv, tsv, parquet) those that its column names; a
+    pattern such as `new/*.jpg` what it matches; an address of a web server the picture there; `-` the paths on `stdin`,
+    a line each. A named file is taken as it is, whatever its suffix: one that is no picture becomes a prediction with
+    an error. Addresses in a table or on `stdin` are not opened: whoever wrote them is not who runs this.
+
+    path_column, root: of a table: the column, where it has no usual name, and the folder that its paths are relative to
+    (its own). told: takes what is left out of a folder, and why. Raises SourceError for a folder or pattern that holds
+    none, or a table without such a column.
     """
     for given in names:
         name = os.fspath(given)
         path = Path(name)
         if name == "-" and stdin is not None:
-            yield from ((line, Path(line)) for line in (line.rstrip("\r\n") for line in stdin) if line)
+            lines = (line.rstrip("\r\n") for line in stdin)
+            yield from ((line, _listed(line, Path(line), "on standard input")) for line in lines if line)
         elif path.is_dir():
             yield from _inside(path, name, told)
-        elif path.is_file() and kind_of(path.name) == "archive":
-            yield from _inside(unpacked(path)[0], name, told)
-        elif not path.exists() and glob.has_magic(name):
+        elif path.is_file():
+            kind = kind_of(path.name)
+            if kind == "archive":
+                yield from _inside(unpacked(path)[0], name, told)
+            elif kind == "table":
+                yield from _in_table(path, path_column, root)
+            else:
+                yield name, path
+        elif is_address(name):
+            yield name, Address(name)
+        elif has_scheme(name):
+            raise SourceError(
+                f"{name} is an address of a kind that is not opened: https:// and http:// are. Give a file of this "
+                "machine by its path."
+            )
+        elif glob.has_magic(name) and not path.exists():
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - the pattern may be absolute
             if not matches:
                 raise SourceError(f"Nothing matches {name!r}.")
-            yield from find_pictures(matches, told=told)
+            yield from find_pictures(matches, told=told, path_column=path_column, root=root)
         else:
             yield name, path
+
+
+def require_table(names: Iterable[Any], path_column: str | None, root: str | os.PathLike[str] | None) -> None:
+    """Raises ConfigError where what is said of a table is said of none."""
+    named = (os.fspath(name) for name in names if isinstance(name, str | os.PathLike))
+    if (path_column, root) != (None, None) and not any(kind_of(Path(name).name) == "table" for name in named):
+        raise ConfigError(
+            "--path-column and --root (in Python path_column and root) say how a table of paths is read; none is "
+            "named. Leave them out, or name the table (.csv, .tsv or .parquet)."
+        )
 
 
 def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Iterator[tuple[str, Path]]:
@@ -53,3 +90,48 @@ def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Itera
         told(finding)
     for relative in listing.pictures:
         yield f"{name.rstrip(os.sep)}{os.sep}{relative}", folder / relative
+
+
+def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | None) -> Iterator[tuple[str, Held]]:
+    """The pictures of its rows, in their order, by the names that stand there."""
+    table = load_table(path)
+    folder = table.folder if root is None else expanded(root)
+    if not folder.is_dir():
+        raise ConfigError(f"--root is {root}, which is no folder.")
+    if table.uneven:
+        raise SourceError(f"{table.uneven[0]} has more cells than the header; a cell may hold the delimiter.")
+    chosen = column_of(list(table.columns), column, str(path))
+    for number, cell in enumerate(table.columns[chosen], start=1):
+        if not isinstance(cell, str) or not cell.strip():
+            yield f"row {number} of {path.name}", PictureError("not a picture", "the row names none")
+        else:
+            named = cell.strip()
+            yield named, _listed(named, folder / (locate(folder, named) or named), "in a table")
+
+
+def _listed(name: str, path: Path, where: str) -> Held:
+    """Of a list that somebody else may have written."""
+    if not has_scheme(name) or path.exists():
+        return path
+    advice = "name it as an argument (xargs), or give it to tellapart.predict in Python"
+    return PictureError("not a picture", f"addresses {where} are not opened; {advice}")
+
+
+def column_of(names: list[str], asked: str | None, table: str) -> str:
+    """The column that names the pictures: the one that was asked for, else the first by a usual name.
+
+    Raises SourceError where there is none.
+    """
+    plain = {plain_name(name): name for name in reversed(names)}
+    wanted = USUAL["path"] if asked is None else (plain_name(asked),)
+    found = next((plain[name] for name in wanted if name in plain), None)
+    if asked in names:
+        return str(asked)
+    if found is not None:
+        return found
+    if asked is not None:
+        raise SourceError(f"{table}: {unknown('column', asked, names)}")
+    raise SourceError(
+        f"{table} has the columns {', '.join(map(repr, names)) or 'none'}; none is named as usual for pictures "
+        f"({', '.join(USUAL['path'][:5])} ...). Say which it is: --path-column NAME, in Python path_column=NAME."
+    )

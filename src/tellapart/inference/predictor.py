@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -19,11 +19,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.data.pixels import Source
+from tellapart.data.image_address import Address
+from tellapart.data.pixels import Decoded
 from tellapart.errors import ConfigError, ExportError, PictureError
 from tellapart.evaluation.verdicts import Thresholds, Verdict
 from tellapart.files import from_json
+from tellapart.inference.given import pictures_of
+from tellapart.inference.pictures import Held
+from tellapart.inference.prediction import Prediction
 from tellapart.inference.runtime import CUDA, Device, open_session
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec, Task
@@ -41,33 +46,6 @@ NO_NUMBER = "the network gave no number"
 BATCH = {"cpu": 4, "cuda": 32}
 """Pictures that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
 cache."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one picture. probabilities: by class name, calibrated, in 0..1, summing to 1.
-
-    verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
-    nan where the file cannot tell. Of a picture that could not be read, or for which the network gave no number,
-    `error` says so and the rest is empty; `warning` says what is damaged in one that could be read all the same.
-
-    >>> made = Prediction("a.jpg", "dog", 0.75, {"cat": 0.25, "dog": 0.75})
-    >>> made.top(1)
-    [('dog', 0.75)]
-    """
-
-    path: str
-    label: str = ""
-    probability: float = float("nan")
-    probabilities: dict[str, float] = field(default_factory=dict)
-    verdict: Verdict | Literal[""] = ""
-    distance: float = float("nan")
-    error: str = ""
-    warning: str = ""
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The k likeliest classes with their probabilities, likeliest first."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
 
 @dataclass(frozen=True)
@@ -136,7 +114,8 @@ class Predictor:
     """A model.onnx, ready to predict.
 
     threads: processor cores it may use; None takes all. device: `auto`, `cpu` or `cuda`; the attribute `device` says
-    which of the two it is. Raises ExportError for a file that tellapart did not write, ConfigError for the device
+    which of the two it is. bounds: max_pixels and max_bytes of a picture, such as those of a run's config.data; None:
+    the defaults of the settings. Raises ExportError for a file that tellapart did not write, ConfigError for the device
     `cuda` where there is none.
 
     >>> predictor = Predictor("runs/pets/model.onnx", threads=1)
@@ -144,8 +123,16 @@ class Predictor:
     (2, 3)
     """
 
-    def __init__(self, model: str | os.PathLike[str], *, threads: int | None = None, device: Device = "auto") -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        device: Device = "auto",
+        bounds: DataConfig | None = None,
+    ) -> None:
         self.path = Path(model)
+        self.bounds = bounds or DataConfig()
         self._threads = threads or cores()
         self._session, self._opened = open_session(self.path, self._threads, device=device), self._threads
         self.device: Literal["cpu", "cuda"] = "cuda" if CUDA in self._session.get_providers() else "cpu"
@@ -240,17 +227,19 @@ class Predictor:
                 self._explaining = open_session(self.path, self._threads, addition, device=self.device)
             return self._explaining
 
-    def predict(
-        self, pictures: Iterable[str | os.PathLike[str]], *, batch_size: int | None = None
-    ) -> Iterator[Prediction]:
-        """One Prediction a path, in the order given; `pictures` may be endless, memory stays bounded."""
-        named: Iterable[tuple[str, Source]] = ((os.fspath(p), Path(p)) for p in pictures)
+    def predict(self, pictures: Any, *, batch_size: int | None = None) -> Iterator[Prediction]:
+        """One Prediction a picture, in the order given; `pictures` may be endless, memory stays bounded.
+
+        pictures: whatever names or is pictures, as in `tellapart.predict`.
+        """
+        named = pictures_of(pictures, max_bytes=self.bounds.max_bytes)
         return self.predict_named(named, batch_size=batch_size)
 
     def predict_named(
-        self, pictures: Iterable[tuple[str, Source]], *, batch_size: int | None = None
+        self, pictures: Iterable[tuple[str, Held]], *, batch_size: int | None = None
     ) -> Iterator[Prediction]:
-        """The same for (name, what pixels.read takes) pairs. batch_size: that each thread takes; None: BATCH."""
+        """The same for (name, what pixels.read takes, or an Address) pairs. batch_size: that each thread takes; None:
+        BATCH."""
         given, size = iter(pictures), batch_size or BATCH[self.device]
         groups = iter(lambda: list(islice(given, size)), [])
         first = list(islice(groups, 2))
@@ -264,23 +253,35 @@ class Predictor:
         finally:
             answered.close()
 
-    def _predict_group(
-        self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Source]]
+    def predict_decoded(
+        self, pictures: Sequence[tuple[str, Decoded]], engine: onnxruntime.InferenceSession | None = None
     ) -> list[Prediction]:
-        found = [self._read(picture) for picture in pictures]
-        good = [taken.pixels for taken in found if not isinstance(taken, str) and taken.pixels is not None]
-        rows = zip(*self._run(engine, np.stack(good)), strict=True) if good else iter(())
+        """Of (name, decoded picture) pairs, in one batch: the step that every way of predicting takes."""
+        taken = [found.pixels for _, found in pictures if found.pixels is not None]
+        if not taken:
+            return []
+        rows, distances = self._run(engine or self._engine(self._threads), np.stack(taken))
         return [
-            Prediction(name, error=taken)
-            if isinstance(taken, str)
-            else prediction(self.metadata, name, *next(rows), taken.warning)
-            for (name, _), taken in zip(pictures, found, strict=True)
+            prediction(self.metadata, name, row, float(distance), found.warning)
+            for (name, found), row, distance in zip(pictures, rows, distances, strict=True)
         ]
 
-    def _read(self, picture: tuple[str, Source]) -> pixels.Decoded | str:
+    def _predict_group(
+        self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Held]]
+    ) -> list[Prediction]:
+        found = [(name, self._read(picture)) for name, picture in pictures]
+        good = [(name, taken) for name, taken in found if not isinstance(taken, str)]
+        said = iter(self.predict_decoded(good, engine))
+        return [Prediction(name, error=taken) if isinstance(taken, str) else next(said) for name, taken in found]
+
+    def _read(self, picture: Held) -> Decoded | str:
         """It with its pixels, or why it has none."""
+        bounds = self.bounds
         try:
-            return pixels.decode(picture[1], self.spec)
+            if isinstance(picture, PictureError):
+                return str(picture)
+            source = picture.read(bounds.max_bytes) if isinstance(picture, Address) else picture
+            return pixels.decode(source, self.spec, bounds.max_pixels, max_bytes=bounds.max_bytes)
         except PictureError as error:
             return str(error)
         except OSError as error:

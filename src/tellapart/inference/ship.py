@@ -58,8 +58,7 @@ def pictures_of(run: RunFolder, split: Split, most: int) -> Held:
     """Up to `most` pictures of a split, evenly spread. Raises PictureError or OSError where one is gone."""
     catalog = run.catalog.split(split)
     rows = np.unique(np.linspace(0, len(catalog) - 1, min(most, len(catalog))).astype(np.intp))
-    max_pixels = run.config.data.max_pixels
-    pictures = Pictures(catalog.root, catalog.pictures, run.spec, open_row=open_row, max_pixels=max_pixels)
+    pictures = Pictures(catalog.root, catalog.pictures, run.spec, open_row=open_row, bounds=run.config.data)
     return Held(pictures.take(rows), catalog.class_indices()[rows])
 
 

@@ -13,8 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.data import pixels
+from tellapart.data.batches import catalogued
+from tellapart.data.catalog import Catalog
+from tellapart.data.sources import open_row
 from tellapart.errors import TellapartError
 from tellapart.parallel import in_order
+from tellapart.task import ImageSpec
 
 BUDGET = 3_400_000
 """Bytes of all pictures of a page as they stand in it: with its tables it stays under 5 MB."""
@@ -83,3 +88,21 @@ def _thumbnail(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
         picture.save(buffer, format="JPEG", quality=_QUALITY)
     kind = "png" if small else "jpeg"
     return Thumbnail(path, f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", "", small)
+
+
+class Thumbnails:
+    """A path and the longest side -> the whole picture in its own proportions, never enlarged."""
+
+    def __init__(self, catalog: Catalog, channels: int = 3) -> None:
+        self._root, self._channels = catalog.root, channels
+        self._pictures = {picture.path: picture for picture in catalog.pictures}
+
+    def __call__(self, path: str, side: int) -> NDArray[np.uint8]:
+        """Raises TellapartError, OSError."""
+        picture = self._pictures.get(path)
+        if picture is None:
+            raise TellapartError(f"{path} does not stand in the catalog")
+        scale = min(1.0, side / max(picture.width, picture.height, 1))
+        height, width = (max(1, round(length * scale)) for length in (picture.height, picture.width))
+        content = catalogued(self._root, picture, open_row)
+        return pixels.read(content, ImageSpec(height, width, self._channels))

@@ -13,11 +13,12 @@ from tellapart.files import write_text
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.runs.run import RunFolder
 from tellapart.runs.summary import RunSummary
-from tellapart.words import between, percent
+from tellapart.words import between, duration, percent
 
 COLUMNS = (
     ("run", "text"),
     ("accuracy", "number"),
+    ("verdict", "text"),
     ("judged on", "text"),
     ("model", "text"),
     ("pictures from", "text"),
@@ -53,7 +54,8 @@ def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
         "value": percent(accuracy["value"]) if accuracy else "",
         "between": between(Estimate.from_dict(accuracy)) if accuracy else "",
         "judged": f"{row.pictures:,} {row.split}" if row.pictures else "",
-        "data": Path(row.data).name or row.data,
-        "duration": f"{row.time:,.0f} s",
+        "data": row.source,
+        "use": row.error or row.use or "",
+        "duration": duration(row.time) if not row.error else "",
         "day": row.created[:16].replace("T", " "),
     }

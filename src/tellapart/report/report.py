@@ -90,7 +90,7 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
         "level": percent(found.level, None),
         "n": counted(found.n, "picture"),
         "split": found.split,
-        "figures": _figure_rows(found, report.catalog.task.classes),
+        "figures": figure_rows(found, report.catalog.task.classes),
         "clean": report.clean if report.clean is not None and report.clean.n < found.n else None,
         "notes": [*found.notes, *report.notes],
         "sections": [
@@ -107,7 +107,7 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
     }
 
 
-def _figure_rows(found: Evaluation, classes: Sequence[str]) -> list[dict[str, str]]:
+def figure_rows(found: Evaluation, classes: Sequence[str]) -> list[dict[str, str]]:
     words = {"positive": classes[-1], "negative": classes[0], "guess": f"{math.log(len(classes)):.2f}"}
     rows = []
     for key, (name, meaning) in _MEANINGS.items():

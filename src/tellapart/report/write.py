@@ -22,6 +22,7 @@ from tellapart.evaluation.verdicts import Thresholds
 from tellapart.explain.heat import HeatMaker, overlay
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Progress
+from tellapart.report.album import Thumbnails
 from tellapart.report.certainty import coverage_chart, reliability_chart
 from tellapart.report.charts import standalone
 from tellapart.report.confusion import confusion_svg
@@ -29,7 +30,6 @@ from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.report import render
 from tellapart.runs.run import RunFolder
-from tellapart.task import ImageSpec
 from tellapart.words import listed
 
 BATCH_PICTURES = 16
@@ -71,7 +71,7 @@ def _input(run: RunFolder) -> ReportInput:
         history=run.history,
         best_epoch=record["best_epoch"],
         evaluation=evaluation,
-        read_thumbnail=_Thumbnails(catalog, run.spec),
+        read_thumbnail=Thumbnails(catalog, run.spec.channels),
         environment={**record["versions"], "precision": record["precision"]},
         findings=catalog.findings,
         network=record["network"],
@@ -137,7 +137,7 @@ def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8]
     """The first pictures of the first epoch as the network saw them, or None where they cannot be read any more."""
     train, config = catalog.split("train"), run.config
     batches = Batches(
-        Pictures(train.root, train.pictures, run.spec, open_row=open_row),
+        Pictures(train.root, train.pictures, run.spec, open_row=open_row, bounds=config.data),
         labels_of(train.task, train.class_indices()),
         BATCH_PICTURES,
         shuffle=True,
@@ -149,24 +149,6 @@ def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8]
         rows, _ = batches.rows(0)
         return seen, [train.pictures[row].label for row in rows]
     return None
-
-
-class _Thumbnails:
-    """A path and the longest side -> the whole picture in its own proportions, never enlarged."""
-
-    def __init__(self, catalog: Catalog, spec: ImageSpec) -> None:
-        self._root, self._channels = catalog.root, spec.channels
-        self._pictures = {picture.path: picture for picture in catalog.pictures}
-
-    def __call__(self, path: str, side: int) -> NDArray[np.uint8]:
-        """Raises TellapartError, OSError."""
-        picture = self._pictures.get(path)
-        if picture is None:
-            raise TellapartError(f"{path} does not stand in the catalog")
-        scale = min(1.0, side / max(picture.width, picture.height, 1))
-        height, width = (max(1, round(length * scale)) for length in (picture.height, picture.width))
-        content = catalogued(self._root, picture, open_row)
-        return pixels.read(content, ImageSpec(height, width, self._channels))
 
 
 class _Heat:

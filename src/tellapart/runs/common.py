@@ -6,23 +6,14 @@ of their content, so a folder that moved or was renamed matters nothing; classes
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tellapart.data.catalog import Picture, read_pictures
 from tellapart.errors import RunError, some
-from tellapart.files import from_cell
+from tellapart.runs.predictions import Answer, read_answers
 from tellapart.runs.run import RunFolder
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a run said of a picture: a class name, and how sure, 0..1."""
-
-    label: str
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +110,7 @@ def _reason(digest: str, judged: Sequence[_Judged]) -> str:
 
 
 def _judged(run: RunFolder, name: str) -> _Judged:
-    answers = _read_predictions(run)
+    answers = read_answers(run.require(run.predictions_file, "predictions"))
     splits: dict[str, set[str]] = {}
     pictures: dict[str, list[tuple[Picture, Answer]]] = {}
     for picture in read_pictures(run.catalog_file):
@@ -133,23 +124,3 @@ def _judged(run: RunFolder, name: str) -> _Judged:
         problem = f"names {next(iter(answers))}, which catalog.csv does not" if answers else "holds no picture"
         raise RunError(f"{run.predictions_file} {problem}. Train the run again.")
     return _Judged(name, splits, pictures)
-
-
-def _read_predictions(run: RunFolder) -> dict[str, Answer]:
-    """predictions.csv by path. Columns go by name, the first of a name: a class may be called `label` too."""
-    path = run.require(run.predictions_file, "predictions")
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file)
-        try:
-            header = next(rows, [])
-            place, label, probability = (header.index(name) for name in ("path", "label", "probability"))
-            return {from_cell(row[place]): Answer(from_cell(row[label]), _share(row[probability])) for row in rows}
-        except (ValueError, IndexError, csv.Error) as error:
-            raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
-
-
-def _share(cell: str) -> float:
-    """A probability. Raises ValueError for nan too."""
-    if not 0 <= (value := float(cell)) <= 1:
-        raise ValueError(f"{cell} is no probability")
-    return value

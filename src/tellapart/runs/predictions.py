@@ -1,4 +1,7 @@
-"""predictions.csv -> what was said of every picture that was judged, as arrays. Read by: evaluation, report."""
+"""predictions.csv of a run -> what was said of every picture that was judged. Nothing else reads that file.
+
+Read by: evaluation, report and the API, which take arrays; runs.common, which takes the answer alone.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.errors import RunError
 from tellapart.files import from_cell
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a run said of a picture: a class name, and how sure, 0..1."""
+
+    label: str
+    probability: float
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """paths: n names. truth: (n,), positions of classes. probabilities: (n, classes)."""
+    """paths: n names. truth: (n,), positions of classes. probabilities: (n, classes). verdicts: n names, or none where
+    none were given. distances: (n,) from the nearest class, nan where it cannot be told; None: not known."""
 
     paths: tuple[str, ...]
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    verdicts: tuple[str, ...] = ()
+    distances: NDArray[np.float64] | None = None
 
     @property
     def named(self) -> NDArray[np.int64]:
@@ -42,8 +57,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
     if not path.exists():
         return None
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = ([from_cell(cell) for cell in row] for row in csv.reader(file))
+        header, *rows = _cells(path)
     except (ValueError, csv.Error):  # ValueError: no row at all
         return None
     width = len(classes)
@@ -52,11 +66,38 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
     if not starts or not rows or any(len(row) != len(header) or row[1] not in position for row in rows):
         return None
     start = starts[-1]
+    before = header[:start]
     try:
         probabilities = np.array([row[start : start + width] for row in rows], dtype=np.float64)
+        place = before.index("distance") if "distance" in before else -1
+        distances = np.array([row[place] or "nan" for row in rows], dtype=np.float64) if place >= 0 else None
     except ValueError:
         return None
     if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):  # nan fails too
         return None
     truth = np.array([position[row[1]] for row in rows], dtype=np.int64)
-    return Predictions(tuple(row[0] for row in rows), truth, probabilities)
+    verdicts = tuple(row[before.index("verdict")] for row in rows) if "verdict" in before else ()
+    return Predictions(tuple(row[0] for row in rows), truth, probabilities, verdicts, distances)
+
+
+def read_answers(path: Path) -> dict[str, Answer]:
+    """The answer alone of each picture, by path. Columns go by name, the first of a name: a class may be called `label`
+    too. Raises RunError for a file that is no such table."""
+    try:
+        header, *rows = _cells(path) or [[]]
+        place, label, probability = (header.index(name) for name in ("path", "label", "probability"))
+        return {row[place]: Answer(row[label], _share(row[probability])) for row in rows}
+    except (ValueError, IndexError, csv.Error) as error:
+        raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
+
+
+def _cells(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return [[from_cell(cell) for cell in row] for row in csv.reader(file)]
+
+
+def _share(cell: str) -> float:
+    """A probability. Raises ValueError for nan too."""
+    if not 0 <= (value := float(cell)) <= 1:
+        raise ValueError(f"{cell} is no probability")
+    return value

@@ -309,11 +309,19 @@ def open_run(path: str | os.PathLike[str]) -> RunFolder:
 
 
 def create_run(
-    path: Path, *, config: Config, catalog: Catalog, spec: ImageSpec, command: str, decided: list[str]
+    path: Path,
+    *,
+    config: Config,
+    catalog: Catalog,
+    spec: ImageSpec,
+    command: str,
+    decided: list[str],
+    source: str = "",
 ) -> RunFolder:
     """A new run folder with its configuration, catalog and record, there whole or not at all.
 
-    `decided` says in words what was chosen from the pictures. Raises RunError where something is in the place already.
+    `decided` says in words what was chosen from the pictures. source: the name of what they were
+    read from. Raises RunError where something is in the place already.
     """
     path = path.absolute()
     require_free(path)
@@ -326,6 +334,7 @@ def create_run(
         "task": catalog.task.to_dict(),
         "image": spec.to_dict(),
         "data": str(catalog.root.absolute()),
+        "source": source or catalog.root.name,
         "layout": catalog.layout,
         "config_digest": config.digest,
         "catalog_digest": catalog.digest,

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from pathlib import PurePath
 from typing import Any
 
-from tellapart.errors import ConfigError, RunError, unknown
+from tellapart.errors import ConfigError, RunError, TellapartError, unknown
 from tellapart.runs.run import RunFolder
 
 _CONDITION = re.compile(r"([\w-]+)\s*(>=|<=|!=|=|>|<)\s*(.*)")
@@ -27,11 +28,13 @@ _COMPARED: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class RunSummary:
-    """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the pictures lay.
+    """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the pictures lay; source: the
+    name of the folder, archive or table that they were read from.
 
-    time: seconds of training. split, pictures, accuracy: what the run was judged on and reached there; accuracy has
-    value, low and high, in 0..1. use: whether the run may be used, by its verdict: alone, with a person, or not yet;
-    verdict: that in a sentence. None where the run is not that far.
+    time: seconds of training, with all that belongs to it; of runs before 0.2 those of the epochs alone. split,
+    pictures, accuracy: what the run was judged on and reached there; accuracy has value, low and high, in 0..1. use:
+    whether the run may be used, by its verdict: alone, with a person, or not yet; verdict: that in a sentence. None
+    where the run is not that far. error: what is damaged in the run, of which only its beginning is known then.
     """
 
     run: str
@@ -48,6 +51,8 @@ class RunSummary:
     accuracy: dict[str, float] | None
     use: str | None = None
     verdict: str | None = None
+    source: str = ""
+    error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,15 +86,46 @@ def summarize(run: RunFolder) -> RunSummary:
             data=record["data"],
             classes=len(record["task"]["classes"]),
             epochs=len(history),
-            time=round(sum(row.get("seconds", 0.0) for row in history), 1),
+            time=round(float(record.get("seconds") or sum(row.get("seconds", 0.0) for row in history)), 1),
             split=split,
             pictures=int(values["n"]) if values else None,
             accuracy=_accuracy(values["accuracy"]) if values else None,
             use=str(verdict["use"]) if verdict else None,
             verdict=str(verdict["conclusion"]) if verdict else None,
+            source=_source(record),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"The figures of {run.path} are damaged or not from tellapart ({error!r}).") from None
+
+
+def summarized(run: RunFolder) -> RunSummary:
+    """The same of a run that lists its record; what else is damaged is told in the row's `error`."""
+    try:
+        return summarize(run)
+    except TellapartError as error:
+        record = run.record
+        return RunSummary(
+            run=str(run.path),
+            name=run.path.resolve().name,
+            status="damaged",
+            created=record["created"],
+            model="",
+            data=record["data"],
+            classes=len(record["task"]["classes"]),
+            epochs=0,
+            time=0.0,
+            split=None,
+            pictures=None,
+            accuracy=None,
+            source=_source(record),
+            error=str(error),
+        )
+
+
+def _source(record: Mapping[str, Any]) -> str:
+    """Runs before 0.2 know only where the pictures lay."""
+    given = record.get("source")
+    return given if isinstance(given, str) and given else PurePath(record["data"]).name or record["data"]
 
 
 def _accuracy(values: Mapping[str, Any]) -> dict[str, float]:

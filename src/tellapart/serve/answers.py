@@ -6,17 +6,17 @@ Read by: app.
 from __future__ import annotations
 
 import base64
-from math import isnan
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from tellapart.inference.predictor import Prediction
+from tellapart.inference.prediction import Prediction
 from tellapart.serve.bodies import JsonPicture
 from tellapart.serve.bounds import Bounds
 from tellapart.serve.heat import Heat
 
 DIGITS = 6
+"""Of where heat lies."""
 
 
 class HeatMap(BaseModel):
@@ -76,18 +76,9 @@ class Problem(BaseModel):
 
 
 def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
-    """A prediction as it is sent."""
-    if prediction.error:
-        return {"name": prediction.path, "error": prediction.error}
-    found: dict[str, Any] = {
-        "name": prediction.path,
-        "verdict": prediction.verdict or None,
-        "label": prediction.label,
-        "probability": round(prediction.probability, DIGITS),
-        "probabilities": {label: round(value, DIGITS) for label, value in prediction.probabilities.items()},
-        "distance": None if isnan(prediction.distance) else round(prediction.distance, DIGITS),
-        "warning": prediction.warning or None,
-    }
+    """A prediction as it is sent: its JSON form, in which what was sent has a name and no path."""
+    values = prediction.to_dict()
+    found: dict[str, Any] = {"name": values.pop("path"), **values}
     if heat is not None:
         places = {side: round(getattr(heat, side), DIGITS) for side in ("left", "top", "right", "bottom")}
         found["heat"] = {"png": base64.b64encode(heat.png).decode("ascii"), **places}

@@ -25,7 +25,8 @@ from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.pixels import Decoded
 from tellapart.errors import PictureError
 from tellapart.explain.heat import HeatMaker
-from tellapart.inference.predictor import Prediction, Predictor, prediction
+from tellapart.inference.prediction import Prediction
+from tellapart.inference.predictor import Predictor
 from tellapart.serve.bodies import Upload
 from tellapart.serve.bounds import Bounds, Ledger
 from tellapart.serve.heat import Heat, heat_of
@@ -206,12 +207,12 @@ class Engine:
         predictor = self._predictors[run]
         started = time.perf_counter()
         try:
-            decoded = [job.decoded for job in jobs if job.decoded is not None]
-            taken = [found.pixels for found in decoded if found.pixels is not None]
-            answers = []
-            for job, found, row, distance in zip(jobs, decoded, *predictor.answer(np.stack(taken)), strict=True):
-                said = prediction(predictor.metadata, job.upload.name, row, distance, found.warning)
-                answers.append(Answer(said, found.pixels, found.width, found.height))
+            decoded = [(job.upload.name, job.decoded) for job in jobs if job.decoded is not None]
+            said = predictor.predict_decoded(decoded)
+            answers = [
+                Answer(one, found.pixels, found.width, found.height)
+                for one, (_, found) in zip(said, decoded, strict=True)
+            ]
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
             self._fail(jobs, error)
             return

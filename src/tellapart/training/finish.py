@@ -95,7 +95,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
             catalog,
             split,
             cache=state.cache,
-            max_pixels=state.config.data.max_pixels,
+            bounds=state.config.data,
             progress=progress,
         )
     else:

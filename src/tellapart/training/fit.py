@@ -7,7 +7,10 @@ computed once; then, where it is wished, the top of the base learns too. Read by
 from __future__ import annotations
 
 import shlex
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -75,7 +78,7 @@ def fit(
     TrainingError where it cannot start, the loss is not a number, or memory, or the time in the first epoch, runs out;
     ModelError for weights that cannot be had, PictureError for a picture that changed or went away.
     """
-    with memory_told(run):
+    with memory_told(run), _timed(run):
         finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
 
 
@@ -91,10 +94,19 @@ def learn(
 
     Returns the best row of history. The run is interrupted then, with why it ended in `stopped`; `fit` goes on with it.
     """
-    with memory_told(run):
+    with memory_told(run), _timed(run):
         _, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
     run.update(status="interrupted", stopped=fitted.stopped)
     return fitted.best
+
+
+@contextmanager
+def _timed(run: RunFolder) -> Iterator[None]:
+    """Count the seconds of what comes to an end, with those of earlier calls, into run.json."""
+    started, earlier = time.monotonic(), run.record.get("seconds")
+    yield
+    before = earlier if isinstance(earlier, int | float) else 0.0
+    run.update(seconds=round(before + time.monotonic() - started, 1))
 
 
 def _fitted(
@@ -153,8 +165,7 @@ def _prepare(
 
 
 def _pictures(chosen: Catalog, cache: PixelCache, config: Config) -> Pictures:
-    max_pixels = config.data.max_pixels
-    return Pictures(chosen.root, chosen.pictures, cache.spec, open_row=open_row, cache=cache, max_pixels=max_pixels)
+    return Pictures(chosen.root, chosen.pictures, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
 
 
 def require_trainable(catalog: Catalog) -> None:

@@ -53,8 +53,7 @@ def look_into(
     Raises PictureError for a picture that changed or went away.
     """
     rows = tuple(picture for picture in catalog.pictures if not picture.error)
-    limit = config.data.max_pixels
-    pictures = Pictures(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, max_pixels=limit)
+    pictures = Pictures(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
     features, quality = _inspect(pictures, rows, cache, progress)
     progress.update("comparing", 0, 1)
     decided = frozenset(row.path for row in corrected if row.action == "relabel")

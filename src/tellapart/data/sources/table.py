@@ -100,7 +100,7 @@ def read_frame(frame: pandas.DataFrame, config: DataConfig) -> Source:
 
 def read_table_file(path: Path, config: DataConfig) -> Source:
     """Source from a csv, tsv or parquet file. Raises SourceError as read_table, and for a file that cannot be read."""
-    return read_table(_load(path), config)
+    return read_table(load_table(path), config)
 
 
 def read_table_beside(listing: Listing, config: DataConfig) -> Source | str:
@@ -159,7 +159,7 @@ def read_table(table: Table, config: DataConfig) -> Source:
     missing: list[str] = []
     for number, value in enumerate(table.columns[names["path"]]):
         named = _path_text(value, table, names["path"])
-        found = _locate(root, named)
+        found = locate(root, named)
         if found:
             there.append(Row(found, labels[number], splits[number], groups[number]))
         else:
@@ -198,13 +198,13 @@ def _root(table: Table, config: DataConfig) -> Path:
 def _choose_columns(table: Table, config: DataConfig) -> dict[str, str]:
     """Role -> column name; path and label always, split and group if the table has them."""
     chosen = {}
-    by_plain_name = {_plain(name): name for name in reversed(list(table.columns))}
+    by_plain_name = {plain_name(name): name for name in reversed(list(table.columns))}
     asked = {"path": config.path_column, "label": config.label_column}
     for role, name in asked.items():
         if name is not None:
-            if name not in table.columns and _plain(name) not in by_plain_name:
+            if name not in table.columns and plain_name(name) not in by_plain_name:
                 raise SourceError(f"{table.name}, data.{role}_column: {unknown('column', name, table.columns)}")
-            chosen[role] = name if name in table.columns else by_plain_name[_plain(name)]
+            chosen[role] = name if name in table.columns else by_plain_name[plain_name(name)]
     for role, usual in USUAL.items():
         free = [by_plain_name[name] for name in usual if by_plain_name.get(name, "") not in ("", *chosen.values())]
         if role not in chosen and free:
@@ -232,7 +232,7 @@ def _which_column(table: Table, role: str, chosen: Mapping[str, str]) -> str:
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip()).casefold()
 
 
@@ -275,7 +275,7 @@ def _splits(table: Table, column: str | None, findings: list[Finding]) -> list[s
     return [split_named(cell) or "" for cell in cells]
 
 
-def _locate(root: Path, named: str) -> str:
+def locate(root: Path, named: str) -> str:
     """Path of an existing file relative to root with forward slashes (absolute if elsewhere), "" if there is none.
 
     Tried beside the name itself: forward for back slashes, the other Unicode forms, a suffix for a name without one.
@@ -335,7 +335,7 @@ def _once(there: list[Row], findings: list[Finding]) -> tuple[Row, ...]:
     return tuple(sorted(kept, key=lambda row: natural_key(row.path)))
 
 
-def _load(path: Path) -> Table:
+def load_table(path: Path) -> Table:
     try:
         if path.suffix.lower() == ".parquet":
             return _load_parquet(path)

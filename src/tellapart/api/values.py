@@ -1,0 +1,124 @@
+"""Catalog, Evaluation and rows of runs as Python by hand has them: with a DataFrame, a chart and a page in a notebook.
+
+The rooms before this one make and read plain values; what is shown of them is drawn in report, only when it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from tellapart.data.catalog import COLUMNS
+from tellapart.data.catalog import Catalog as PlainCatalog
+from tellapart.errors import TellapartError
+from tellapart.evaluation.evaluate import Evaluation as PlainEvaluation
+from tellapart.evaluation.intervals import Estimate
+from tellapart.frames import frame
+from tellapart.runs.summary import RunSummary
+
+if TYPE_CHECKING:
+    import pandas
+
+    from tellapart.report.drawing import Drawing
+
+
+class Catalog(PlainCatalog):
+    """Every picture with its label and split, broken ones included (they carry an error and stand in no split).
+
+    `layout` says in words how the source was understood. A notebook shows its counts, its findings and a few pictures.
+
+    >>> catalog = ta.read("photos/")
+    >>> catalog.counts()["test"]
+    {'Abyssinian': 6, 'Bengal': 6, 'american_bulldog': 6}
+    >>> catalog.to_frame().groupby("split").size()["test"]
+    np.int64(18)
+    """
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A DataFrame with a row a picture: the columns of a run's catalog.csv. Raises MissingExtraError without
+        pandas."""
+        return frame(([getattr(picture, name) for name in COLUMNS] for picture in self.pictures), COLUMNS)
+
+    def plot(self) -> Drawing:
+        """A bar a class, of how many usable pictures are in each split."""
+        from tellapart.report.drawing import counts_drawing
+
+        return counts_drawing(self.counts())
+
+    def _repr_html_(self) -> str:
+        from tellapart.report.card import catalog_card
+
+        return shown(lambda: catalog_card(self), "Catalog")
+
+
+class Evaluation(PlainEvaluation):
+    """What a network reaches on one split. Compare two by `to_dict()`.
+
+    n: pictures. level: chance that an interval holds the true value. metrics: by name, those that are defined here.
+    per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
+    calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given. notes:
+    what is not defined here and why. verdict: whether to use the run, and what next; None where it is not judged.
+    A notebook shows the verdict, the figures and the confusion matrix.
+
+    >>> evaluation = ta.evaluate("runs/pets", split="validation")
+    >>> evaluation.n, [one.label for one in evaluation.per_class]
+    (15, ['Abyssinian', 'Bengal', 'american_bulldog'])
+    >>> evaluation.to_frame()["recall_low"].between(0, 1).all()
+    np.True_
+    """
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A DataFrame with a row a class: label, support, and precision, recall and f1 with their intervals; nan where
+        one is not defined. Raises MissingExtraError without pandas."""
+        names = ("precision", "recall", "f1")
+        columns = ["label", "support", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]
+        rows = ([row.label, row.support, *_figures(getattr(row, name) for name in names)] for row in self.per_class)
+        return frame(rows, columns)
+
+    def plot(self) -> Drawing:
+        """The confusion matrix: rows are the truth, columns the names given."""
+        from tellapart.report.drawing import confusion_drawing
+
+        return confusion_drawing(self.confusion, [row.label for row in self.per_class])
+
+    def _repr_html_(self) -> str:
+        from tellapart.report.card import evaluation_card
+
+        return shown(lambda: evaluation_card(self), "Evaluation")
+
+
+class RunList(list[RunSummary]):
+    """A list of rows, one a run."""
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A DataFrame with a row a run: the fields of a row, and of the accuracy its value, low and high. Raises
+        MissingExtraError without pandas."""
+        names = [field.name for field in fields(RunSummary) if field.name != "accuracy"]
+        ends = ("value", "low", "high")
+        rows = (
+            [*(getattr(row, name) for name in names), *((row.accuracy or {}).get(end) for end in ends)] for row in self
+        )
+        return frame(rows, [*names, "accuracy", "accuracy_low", "accuracy_high"])
+
+
+def catalog_of_plain(found: PlainCatalog) -> Catalog:
+    return Catalog(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+
+def evaluation_of_plain(found: PlainEvaluation) -> Evaluation:
+    return Evaluation(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+
+def shown(draw: Callable[[], str], title: str) -> str:
+    """The page that is drawn; what is damaged is told in its place, as a notebook would show a traceback."""
+    from tellapart.report.card import problem_card
+
+    try:
+        return draw()
+    except (TellapartError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
+        return problem_card(title, str(error) or type(error).__name__)
+
+
+def _figures(estimates: Iterable[Estimate | None]) -> list[Any]:
+    return [getattr(each, end, None) for each in estimates for end in ("value", "low", "high")]

@@ -1,0 +1,175 @@
+"""An address of a web server -> the bytes of an image: bounded in bytes, redirects and time. Nothing is kept.
+
+Only http and https, whatever the server redirects to: no other protocol and no file of this machine is opened. Read by:
+inference, for addresses that the person named. A file to keep comes through `download`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+
+from tellapart.errors import PictureError
+
+MAX_BYTES = 100_000_000
+"""Of the answer: less than of a file, as somebody else decides how much comes."""
+SECONDS = 30.0
+"""For all of it: to connect, to follow redirects and to receive."""
+REDIRECTS = 5
+_PATIENCE = 10.0  # seconds without a byte
+_CHUNK = 1 << 16
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an image is, of the form https://HOST/PATH or http://HOST/PATH; asked when it is read."""
+
+    url: str
+
+    def read(self, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
+        """What the server gives. Raises PictureError: `too many bytes`, `too slow`, `truncated`, `empty`, or
+        `unreadable` with what the server or the network said."""
+        most = min(max_bytes, MAX_BYTES)
+        with _watched(seconds) as (opener, over):
+            try:
+                request = urllib.request.Request(_quoted(self.url), headers={"User-Agent": "tellapart"})
+                with opener.open(request, timeout=min(_PATIENCE, seconds)) as answer:
+                    content = _received(answer, most)
+            except (PictureError, OSError, HTTPException, ValueError) as error:
+                reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+                if not over.is_set() and not isinstance(reason, TimeoutError):
+                    raise _refusal(reason) from None
+                over.set()
+            # What is shut down may look like an answer that ended, too.
+            if over.is_set():
+                raise PictureError("too slow", f"it did not come within {seconds:g} s")
+        if not content:
+            raise PictureError("empty", "the server sent no bytes")
+        return content
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address of a web server.
+
+    >>> is_address("https://example.org/a.jpg"), is_address("file:///etc/passwd"), is_address("a.jpg")
+    (True, False, False)
+    """
+    return name.lower().startswith(("http://", "https://"))
+
+
+def has_scheme(name: str) -> bool:
+    """Whether a name begins like an address of any kind, such as s3://."""
+    return _SCHEME.match(name) is not None
+
+
+def _refusal(reason: Any) -> PictureError:
+    if isinstance(reason, PictureError):
+        return reason
+    if isinstance(reason, HTTPError):
+        reason.close()
+        return PictureError("unreadable", f"the server answers {reason.code}: {reason.reason}")
+    said = (isinstance(reason, OSError) and reason.strerror) or reason
+    return PictureError("unreadable", f"it cannot be fetched: {said}")
+
+
+def _quoted(url: str) -> str:
+    """With blanks and letters beyond ASCII as they are sent; what is quoted already stays."""
+    parts = urlsplit(url)
+    path, query = (quote(part, safe="%/:=&?~#+!$,;'@()*[]") for part in (parts.path, parts.query))
+    return parts._replace(path=path, query=query).geturl()
+
+
+def _received(answer: Any, most: int) -> bytes:
+    announced = int(answer.headers.get("Content-Length") or 0)
+    if announced > most:
+        raise PictureError("too many bytes", f"{announced:,}; at most {most:,} are fetched")
+    content = bytearray()
+    # What has come, not as much as was asked for: a server that drips is seen to be slow.
+    while chunk := answer.read1(_CHUNK):
+        content += chunk
+        if len(content) > most:
+            raise PictureError("too many bytes", f"at most {most:,} are fetched")
+    if len(content) < announced:
+        raise PictureError("truncated", f"it broke off after {len(content):,} of {announced:,} bytes")
+    return bytes(content)
+
+
+@contextmanager
+def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, threading.Event]]:
+    """What opens addresses, whose connections are shut down after so many seconds; the event then is set."""
+    connections: list[socket.socket] = []
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def connect(*arguments: Any, **options: Any) -> socket.socket:
+        made = socket.create_connection(*arguments, **options)
+        connections.append(made.dup())  # TLS takes the socket itself over
+        if over.is_set():
+            end()
+        return made
+
+    # Only these: the opener of the library also opens files and ftp.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Http(connect),
+        _Https(connect),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield opener, over
+    finally:
+        timer.cancel()
+        for connection in connections:
+            connection.close()
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, connect: Any) -> None:
+        super().__init__()
+        self._connect = connect
+
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(partial(_connection, HTTPConnection, self._connect), request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, connect: Any) -> None:
+        super().__init__()
+        self._connect = connect
+
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(partial(_connection, HTTPSConnection, self._connect), request)
+
+
+def _connection(kind: type[HTTPConnection], connect: Any, host: str, **options: Any) -> HTTPConnection:
+    made = kind(host, **options)
+    made._create_connection = connect  # type: ignore[attr-defined]
+    return made
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    max_redirections = REDIRECTS

@@ -1,0 +1,26 @@
+"""Rows -> a DataFrame of pandas, for those who have the extra `tables`; nothing here is imported before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tellapart.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> pandas.DataFrame:
+    """A row each, in their order. Raises MissingExtraError where pandas is not installed.
+
+    >>> frame([("cats", 3), ("dogs", 2)], ["class", "pictures"]).shape
+    (2, 2)
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        if error.name != "pandas":
+            raise
+        raise MissingExtraError("A DataFrame", "tables") from None
+    return pandas.DataFrame(list(rows), columns=list(columns))

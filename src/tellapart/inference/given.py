@@ -1,0 +1,183 @@
+"""What a person holds in Python -> the pictures it means: paths, addresses, bytes, open files, pixels, tables, lists.
+
+In: anything; out: (name, what Predictor.predict_named takes), one by one as they are asked for. Whatever way a picture
+comes, it takes the one road of data.pixels. Read by: predictor, api.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from tellapart.data.image_address import has_scheme
+from tellapart.data.image_file import MAX_BYTES
+from tellapart.data.image_formats import PREFIX, format_of
+from tellapart.data.sources.table import is_frame
+from tellapart.errors import PictureError, SourceError
+from tellapart.files import expanded
+from tellapart.inference.pictures import Held, column_of, find_pictures, require_table
+
+TAKEN = (
+    "paths, folders, archives, patterns and tables (csv, tsv, parquet) by name; addresses (https://, http://); the "
+    "bytes of a picture's file, or the file open in mode 'rb'; images of Pillow; NumPy arrays of uint8, shape (h, w), "
+    "(h, w, 1), (h, w, 3), (h, w, 4), or (n, h, w, c) of several; a column of a DataFrame; a list of any of these"
+)
+_CHANNELS = (1, 3, 4)
+_TENSORS = {
+    "torch": "tensor.permute(1, 2, 0).cpu().numpy(), or for a batch tensor.permute(0, 2, 3, 1).cpu().numpy(),",
+    "tensorflow": "tensor.numpy()",
+    "keras": "keras.ops.convert_to_numpy(tensor)",
+}
+
+
+def pictures_of(
+    given: Any,
+    *,
+    path_column: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[tuple[str, Held]]:
+    """(name, picture) of each picture, in order, found as they are asked for. given: see TAKEN; it may be endless.
+
+    What has no name of its own is called `image 0`, by its place. path_column, root: of tables and frames, as in
+    find_pictures. max_bytes: of an open file. Raises SourceError for what is no picture and names none, which says what
+    is taken.
+
+    >>> [name for name, _ in pictures_of([np.zeros((8, 8, 3), np.uint8), "a.jpg", np.zeros((2, 8, 8), np.uint8)[0]])]
+    ['image 0', 'a.jpg', 'image 2']
+    """
+    place = 0
+    if isinstance(given, str | os.PathLike):
+        require_table([given], path_column, root)
+    for one in _several(given, path_column, root):
+        named = isinstance(one, str | os.PathLike)
+        found = find_pictures([one], path_column=path_column, root=root) if named else _held(one, max_bytes)
+        for name, picture in found:
+            yield name or f"image {place}", picture
+            place += 1
+
+
+def _several(given: Any, path_column: str | None, root: str | os.PathLike[str] | None) -> Iterable[Any]:
+    """What is given, or the parts of it."""
+    pandas = sys.modules.get("pandas")
+    if is_frame(given):
+        name = column_of(list(map(str, given.columns)), path_column, "The DataFrame")
+        return _below(root, given.iloc[:, list(map(str, given.columns)).index(name)])
+    if pandas is not None and isinstance(given, pandas.Series | pandas.Index):
+        return _below(root, given)
+    if isinstance(given, np.ndarray):
+        return given.tolist() if given.dtype.kind in "OU" and given.ndim == 1 else [given]
+    alone = isinstance(given, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | Mapping)
+    if alone or hasattr(given, "read") or hasattr(given, "__array__") or not isinstance(given, Iterable):
+        return [given]
+    return given
+
+
+def _below(root: str | os.PathLike[str] | None, values: Iterable[Any]) -> list[Any]:
+    """The values of a column, its paths relative to a folder where one is named."""
+    if root is None:
+        return list(values)
+    folder = expanded(root)
+    return [folder / value if isinstance(value, str) and not has_scheme(value) else value for value in values]
+
+
+def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
+    """Of what is no name: the picture, or the pictures of a batch."""
+    if isinstance(one, bytes | bytearray | memoryview):
+        return [("", bytes(one))]
+    if isinstance(one, Image.Image):
+        name = getattr(one, "filename", "")
+        return [(os.fsdecode(name) if name else "", _of_pillow(one, max_bytes))]
+    if isinstance(one, np.ndarray):
+        return [("", _of_array(array)) for array in _arrays(one)]
+    if hasattr(one, "read"):
+        name = getattr(one, "name", "")
+        return [(name if isinstance(name, str) else "", _content(one, max_bytes))]
+    if one is None or (isinstance(one, float) and np.isnan(one)) or type(one).__name__ in ("NAType", "NaTType"):
+        return [("", PictureError("not a picture", "the row names none"))]
+    raise SourceError(_refusal(one))
+
+
+def _content(file: Any, max_bytes: int) -> bytes:
+    """What an open file holds from where it stands, and one byte beyond the bound, which then is told."""
+    content = None if isinstance(file, io.TextIOBase) else file.read(max_bytes + 1)
+    if not isinstance(content, bytes):
+        if isinstance(content, Coroutine):
+            content.close()  # nobody awaits it
+        raise SourceError(
+            f"Given {file!r}, which does not give bytes. Open it in mode 'rb'; of an asynchronous upload give "
+            "what its read() gives."
+        )
+    return content
+
+
+def _of_pillow(image: Image.Image, max_bytes: int) -> Held:
+    """The file's own bytes where Pillow has only opened it, so that it is decoded as from its path; else the image."""
+    if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp and not image.fp.closed and not image.tell():
+        before = image.fp.tell()
+        image.fp.seek(0)
+        content = image.fp.read(max_bytes + 1)
+        image.fp.seek(before)
+        if format_of(content[:PREFIX]) is not None:
+            return content
+    return image
+
+
+def _arrays(given: NDArray[Any]) -> list[NDArray[np.uint8]]:
+    shape = given.shape
+    if given.dtype != np.uint8:
+        raise SourceError(f"Given an array of {given.dtype}; expected uint8, 0..255. {_as_uint8(given.dtype)}")
+    if given.ndim == 2 or (given.ndim == 3 and shape[2] in _CHANNELS):
+        return [given]
+    if given.ndim == 4 and shape[3] in _CHANNELS:
+        return list(given)
+    advice = ""
+    if given.ndim == 3 and shape[0] in _CHANNELS:
+        advice = " If its channels come first: array.transpose(1, 2, 0)."
+    elif given.ndim == 4 and shape[1] in _CHANNELS:
+        advice = " If its channels come first: array.transpose(0, 2, 3, 1)."
+    elif given.ndim == 3:
+        advice = " If these are several grey pictures: array[..., None]."
+    raise SourceError(
+        f"Given an array of shape {shape}; expected (h, w), (h, w, 1), (h, w, 3), (h, w, 4), or (n, h, w, c) of "
+        f"several.{advice}"
+    )
+
+
+def _as_uint8(kind: np.dtype[Any]) -> str:
+    if kind.kind == "f":
+        scaled = "(array * 255).round().astype('uint8') where its values lie in 0..1"
+        return f"{scaled}; array.round().astype('uint8') where they lie in 0..255."
+    if kind.kind == "b":
+        return "array.astype('uint8') * 255 makes it so."
+    if kind == np.uint16:
+        return "(array // 257).astype('uint8') where its values lie in 0..65535."
+    return "array.astype('uint8') makes it so where its values lie in 0..255."
+
+
+def _of_array(array: NDArray[np.uint8]) -> Held:
+    """Its pixels; of four channels Pillow's image, whose transparency lies over white as a file's does."""
+    if array.ndim == 3 and array.shape[2] == 4 and array.size:
+        return Image.fromarray(np.ascontiguousarray(array))
+    return array
+
+
+def _refusal(one: Any) -> str:
+    kind = type(one)
+    library = kind.__module__.partition(".")[0]
+    if hasattr(one, "__array__") or library in _TENSORS:
+        how = _TENSORS.get(library, "numpy.asarray(it)")
+        return (
+            f"Given a {kind.__name__} of {library}. {how} makes an array of it; expected is uint8, 0..255, with the "
+            "channels last."
+        )
+    if isinstance(one, list | tuple):
+        return f"Given a {kind.__name__} inside another; expected one list of pictures. Taken are {TAKEN}."
+    return f"Given {kind.__name__} as a picture. Taken are {TAKEN}."

@@ -1,0 +1,92 @@
+"""What is said of one picture, and of several: plain values, JSON, a DataFrame. Made by: predictor, serve.
+
+`predict --format json`, `serve` and the API have one JSON form: `Prediction.to_dict`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tellapart.evaluation.verdicts import Verdict
+from tellapart.files import printable
+from tellapart.frames import frame
+
+if TYPE_CHECKING:
+    import pandas
+
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one picture. probabilities: by class name, calibrated, in 0..1, summing to 1.
+
+    path: as it was given; of what has none, such as an array, `image 0`, by its place among the answers.
+    verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
+    nan where the file cannot tell. Of a picture that could not be read, or for which the network gave no number,
+    `error` says so and the rest is empty; `warning` says what is damaged in one that could be read all the same.
+
+    >>> made = Prediction("a.jpg", "dog", 0.75, {"cat": 0.25, "dog": 0.75})
+    >>> made.top(1)
+    [('dog', 0.75)]
+    >>> made.to_dict()["distance"] is None
+    True
+    """
+
+    path: str
+    label: str = ""
+    probability: float = float("nan")
+    probabilities: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict | Literal[""] = ""
+    distance: float = float("nan")
+    error: str = ""
+    warning: str = ""
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k likeliest classes with their probabilities, likeliest first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as `predict --format json` writes and `serve` sends them: figures to 6 digits, None where
+        there is none; of a picture without an answer its path and the error alone."""
+        if self.error:
+            return {"path": printable(self.path), "error": printable(self.error)}
+        return {
+            "path": printable(self.path),
+            "verdict": self.verdict or None,
+            "label": self.label,
+            "probability": _figure(self.probability),
+            "probabilities": {label: _figure(value) for label, value in self.probabilities.items()},
+            "distance": _figure(self.distance),
+            "warning": self.warning or None,
+        }
+
+
+def _figure(value: float) -> float | None:
+    return round(value, _DIGITS) if math.isfinite(value) else None
+
+
+class PredictionList(list[Prediction]):
+    """A list of predictions, one a picture, in the order that the pictures were given. classes: in their order.
+
+    >>> answers = ta.predict("runs/pets", "photos/Bengal")
+    >>> answers[0].label, list(answers.to_frame().columns)[:3]
+    ('Bengal', ['path', 'label', 'probability'])
+    """
+
+    def __init__(self, predictions: Iterable[Prediction], classes: tuple[str, ...]) -> None:
+        super().__init__(predictions)
+        self.classes = classes
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A DataFrame with a row a picture: path, label, probability, verdict, distance, the probability of each class,
+        warning and error. Raises MissingExtraError without pandas."""
+        columns = ["path", "label", "probability", "verdict", "distance", *self.classes, "warning", "error"]
+        return frame(map(self._row, self), columns)
+
+    def _row(self, p: Prediction) -> list[Any]:
+        each = (p.probabilities.get(name, math.nan) for name in self.classes)
+        return [p.path, p.label, p.probability, p.verdict, p.distance, *each, p.warning, p.error]

@@ -1,0 +1,159 @@
+"""A run, an evaluation or a catalog -> the HTML by which a notebook shows it: one element, bounded, without a script.
+
+Every name in it comes from strangers and is escaped; charts stand in it as images, so that no style of theirs reaches
+the notebook. The element is card.html.jinja. Read by: api.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice, zip_longest
+
+from tellapart.data.catalog import SPLITS, Catalog, Picture
+from tellapart.evaluation.evaluate import ClassMetrics, Evaluation
+from tellapart.evaluation.evidence import evaluations_of
+from tellapart.evaluation.intervals import Estimate
+from tellapart.evaluation.overfitting import kept
+from tellapart.files import harmless
+from tellapart.report.album import Album, Thumbnails
+from tellapart.report.drawing import Drawing, confusion_drawing, counts_drawing, curves_drawing
+from tellapart.report.page import render_page
+from tellapart.report.report import figure_rows
+from tellapart.runs.run import RunFolder
+from tellapart.words import counted, duration, listed, measured, percent
+
+MOST_CLASSES = 20
+MOST_FINDINGS = 8
+MOST_PICTURES = 12
+MOST_DRAWN_CLASSES = 200
+_SIDE = 96  # pixels
+_BUDGET = 300_000  # bytes of all pictures of a card
+_LONGEST_TEXT = 400
+_CAPTIONS = {"Confusion matrix": "Confusion: rows are the truth, columns the names given."}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A header and rows of text; the first column is set to the left."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass
+class Card:
+    """title, subtitle; mark: how it stands, such as of a verdict; then what follows below in this order."""
+
+    title: str
+    subtitle: str = ""
+    mark: str = ""
+    lines: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+
+    def html(self) -> str:
+        """One element; every text is escaped, and cut where it is immense."""
+        images = [(each.title, _CAPTIONS.get(each.title, ""), _address(each)) for each in self.drawings]
+        text = render_page("card.html.jinja", card=self, images=images, most=_LONGEST_TEXT)
+        return harmless(text)
+
+
+def run_card(run: RunFolder) -> str:
+    """A run however far it came: its verdict and figures, where it has them. TellapartError for a damaged one."""
+    record, history = run.record, run.history
+    model = run.config.model.name
+    subtitle = f"{model}, {listed(record['task']['classes'])}; {record['status']}, begun {record['created'][:16]}"
+    card = Card(run.path.name, subtitle.replace("T", " "))
+    if run.metrics:
+        evaluation, _ = evaluations_of(run)
+        _judge(card, evaluation)
+    elif record["status"] != "done":
+        card.lines.append(f"Not finished. Go on with: tellapart train --resume {run.path}")
+    if history:
+        seconds = float(record.get("seconds") or sum(row.get("seconds", 0.0) for row in history))
+        which = f"{kept(history, record)} " if record["status"] == "done" else ""
+        card.lines.append(f"{which}Trained for {duration(seconds)}.")
+        card.drawings.insert(0, curves_drawing(history, record.get("best_epoch", 0)))
+    return card.html()
+
+
+def evaluation_card(found: Evaluation) -> str:
+    """Its verdict, figures with intervals, classes and confusion matrix."""
+    card = Card(f"{counted(found.n, 'picture')} of the {found.split} split")
+    _judge(card, found)
+    return card.html()
+
+
+def _judge(card: Card, found: Evaluation) -> None:
+    classes = [row.label for row in found.per_class]
+    if found.verdict is not None:
+        card.mark = found.verdict.mark
+        card.lines += [found.verdict.headline, *found.verdict.lines]
+    card.lines += found.notes
+    figures = [(row["name"], row["value"], row["interval"]) for row in figure_rows(found, classes)]
+    heading = f"of {counted(found.n, 'picture')} ({found.split})"
+    card.tables.append(Table((heading, "", f"{percent(found.level, None)} interval"), figures))
+    # The weakest first: that is what one looks for.
+    shown = sorted(found.per_class, key=lambda row: row.recall.value if row.recall else 2)[:MOST_CLASSES]
+    left = len(classes) - len(shown)
+    rows = [_class_row(row) for row in (found.per_class if not left else shown)]
+    note = f"The {len(shown)} with the lowest recall; {left:,} others are not shown." if left else ""
+    card.tables.append(Table(("class", "pictures", "recall", "precision", "F1"), rows, note))
+    if len(classes) <= MOST_DRAWN_CLASSES:
+        card.drawings.append(confusion_drawing(found.confusion, classes))
+
+
+def _class_row(row: ClassMetrics) -> tuple[str, ...]:
+    def figure(value: Estimate | None) -> str:
+        return measured(value) if value else "-"
+
+    return row.label, f"{row.support:,}", figure(row.recall), figure(row.precision), figure(row.f1)
+
+
+def catalog_card(catalog: Catalog) -> str:
+    """Its counts, what was found, and a few pictures of each class."""
+    counts, classes = catalog.counts(), catalog.task.classes
+    broken = f", {len(catalog.broken):,} broken" if catalog.broken else ""
+    title = f"{counted(len(catalog), 'picture')} of {counted(len(classes), 'class', 'classes')}{broken}"
+    card = Card(title, f"{catalog.root}: {catalog.layout}" if catalog.layout else str(catalog.root))
+    totals = [sum(counts[split].values()) for split in SPLITS]
+    rows = [(name, *(f"{counts[split][name]:,}" for split in SPLITS)) for name in classes[:MOST_CLASSES]]
+    rows.append(("all", *(f"{total:,}" for total in totals)))
+    left = len(classes) - MOST_CLASSES
+    card.tables.append(Table(("class", *SPLITS), rows, f"{left:,} other classes are not shown." if left > 0 else ""))
+    if len(classes) > 1:
+        card.drawings.append(counts_drawing(counts))
+    for finding in catalog.findings[:MOST_FINDINGS]:
+        card.findings.append((finding.severity, f"{finding.meaning} {finding.done}".strip()))
+    if more := len(catalog.findings) - MOST_FINDINGS:
+        card.findings += [("note", f"and {counted(more, 'other finding')}")] if more > 0 else []
+    chosen = _few(catalog)
+    album = Album(Thumbnails(catalog), budget=_BUDGET)
+    taken = album.take([picture.path for picture in chosen], _SIDE)
+    labels = {picture.path: picture.label for picture in chosen}
+    card.pictures = [(labels[each.path], each.source) for each in taken if each.source]
+    return card.html()
+
+
+def _few(catalog: Catalog) -> list[Picture]:
+    """Usable pictures of all classes in turn."""
+    by_class: dict[str, list[Picture]] = {name: [] for name in catalog.task.classes[:MOST_PICTURES]}
+    for picture in catalog.pictures:
+        if not picture.error and len(by_class.get(picture.label, [None] * MOST_PICTURES)) < MOST_PICTURES:
+            by_class[picture.label].append(picture)
+    turns = chain.from_iterable(zip_longest(*by_class.values()))
+    return list(islice((picture for picture in turns if picture is not None), MOST_PICTURES))
+
+
+def _address(drawing: Drawing) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(drawing.svg.encode()).decode("ascii")
+
+
+def problem_card(title: str, problem: str) -> str:
+    """Where there is nothing to show, and why."""
+    return Card(title, mark="stop", lines=[problem]).html()

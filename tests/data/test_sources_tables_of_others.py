@@ -113,7 +113,7 @@ def test_a_row_of_zeros_has_no_label_and_is_told(photos: Path) -> None:
 def test_several_ones_a_row_are_refused_with_what_to_do(photos: Path) -> None:
     path = table(photos, "image,MEL,NV,BCC", "{n}.jpg,{hot}")
     path.write_text(path.read_text("utf-8").replace("3.jpg,1,0,0", "3.jpg,1,0,1", 1), encoding="utf-8")
-    with pytest.raises(SourceError, match=r"1 row has several ones: row 4 is 'MEL' and 'BCC'.*--label-column NAME"):
+    with pytest.raises(SourceError, match=r"one row has several ones: row 4 is 'MEL' and 'BCC'.*--label-column NAME"):
         read(path)
     assert {row.label for row in read(path, label_column="NV").rows} == {"0", "1"}
 
@@ -193,7 +193,7 @@ def test_a_spreadsheet_that_writes_utf_16_is_read_and_it_is_told(encoding: str, 
 def test_utf_16_that_breaks_off_is_said_to(photos: Path) -> None:
     path = table(photos, "image,label", "{n}.jpg,{label}", encoding="utf-16")
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(SourceError, match=r"begins as UTF-16 and is damaged at byte .* Save it as UTF-8"):
+    with pytest.raises(SourceError, match=r"begins as UTF-16 and is damaged at byte .* save it as UTF-8"):
         read(path)
 
 

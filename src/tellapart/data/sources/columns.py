@@ -121,8 +121,8 @@ def _one_hot(table: Table, others: set[str]) -> tuple[str, ...]:
     several = [number for number, held in enumerate(ones) if len(held) > 1]
     if several:
         raise SourceError(
-            f"{table.name} has no column named for the class, and of its columns of 0 and 1 "
-            f"{counted(len(several), 'row')} {'has' if len(several) == 1 else 'have'} several ones: row "
+            f"{table.name} has no column named for the class, and in its columns of 0 and 1 "
+            f"{'one row has' if len(several) == 1 else f'{len(several)} rows have'} several ones: row "
             f"{several[0] + 1} is {' and '.join(map(repr, ones[several[0]][:3]))}. A picture has one label here: keep "
             "one 1 a row or leave the row out, or say which column holds the class with --label-column NAME "
             "(label_column in Python)."
@@ -199,13 +199,13 @@ def _in_letters(texts: list[str], table: Table, findings: list[Finding]) -> list
     for text, meant in read.items():
         if meant is None:
             raise SourceError(
-                f"{table.name} is no UTF-8, and it cannot be told which letters its label {label_text(text)!r} is "
-                f"written in. {HOW_TO_CONVERT}"
+                f"{table.name} is no UTF-8, and it cannot be told which letters its label '{label_text(text)}' is "
+                f"written in. To have it read, {HOW_TO_CONVERT}"
             )
     if read:
         sample = ", ".join(map(repr, sorted(filter(None, read.values()))[:3]))
         meaning = f"{table.name} is no UTF-8; its labels are read as Windows-1252, such as {sample}."
-        findings.append(Finding("table-encoding", "note", (), meaning, f"If they look wrong: {HOW_TO_CONVERT}"))
+        findings.append(Finding("table-encoding", "note", (), meaning, f"If they look wrong, {HOW_TO_CONVERT}"))
     return [read.get(text) or text for text in texts]
 
 

@@ -34,7 +34,7 @@ _MARKS = (
 )
 _PACKED = (b"PK\3\4", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"PAR1")
 HOW_TO_CONVERT = (
-    "Save it as UTF-8 (a spreadsheet: save as, CSV UTF-8; a shell: iconv -f ENCODING -t UTF-8 OLD.csv > NEW.csv, "
+    "save it as UTF-8 (a spreadsheet: save as, CSV UTF-8; a shell: iconv -f ENCODING -t UTF-8 OLD.csv > NEW.csv, "
     "where ENCODING is that of the program that wrote it), and name the new file."
 )
 # What Western Europe writes within words of ASCII letters. Windows-1252 gives nearly every byte a meaning, so text of
@@ -149,7 +149,7 @@ def _decoded(path: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{path} begins as {words} and is damaged at byte {error.start:,}: it may have broken off, or lines of "
-            f"another encoding were added. {HOW_TO_CONVERT}"
+            f"another encoding were added. To mend it, {HOW_TO_CONVERT}"
         ) from None
 
 

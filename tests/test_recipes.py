@@ -84,3 +84,11 @@ def test_what_a_recipe_reached_is_of_a_recipe_and_within_its_interval() -> None:
         assert f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})" in (
             Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
         ).read_text(encoding="utf-8")
+
+
+def test_the_page_of_recipes_is_written_from_commands_that_train(tmp_path: Path) -> None:
+    """A command that did nothing ended with 0, and the page had no run to tell of."""
+    from tools.recipes_page import train
+
+    with pytest.raises(SystemExit, match=r"nowhere .* ended with 2\.$"):
+        train(tmp_path / "nowhere", "--recipe", "horses-humans")

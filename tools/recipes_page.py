@@ -151,20 +151,21 @@ def _trained(row: Row, given: dict[str, Any]) -> ta.Run | None:
     weights = given.get(row.weights, row.weights) if row.weights else None
     if path.is_dir():
         if ta.open_run(path).status != "done":
-            _tellapart("train", "--resume", path)
+            train("--resume", path)
         return ta.open_run(path)
     if given[row.pictures] is None or (row.weights and weights is None):
         return None
     chosen = [part for each in row.settings for part in ("--set", each)] + (["--weights", weights] if weights else [])
-    _tellapart("train", given[row.pictures], "--recipe", row.recipe, "--out", path, *chosen)
+    train(given[row.pictures], "--recipe", row.recipe, "--out", path, *chosen)
     return ta.open_run(path)
 
 
-def _tellapart(*arguments: str | Path) -> None:
-    """A command of its own, as the page shows it."""
-    done = subprocess.run([sys.executable, "-m", "tellapart.cli.main", *map(str, arguments)], check=False)
+def train(*arguments: str | Path) -> None:
+    """`tellapart train`, as the page shows it. Raises SystemExit where it ends without a run."""
+    command = ["tellapart", "train", *map(str, arguments)]
+    done = subprocess.run([sys.executable, "-m", *command], check=False)
     if done.returncode:
-        raise SystemExit(f"tellapart {' '.join(map(str, arguments))} ended with {done.returncode}.")
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}.")
 
 
 def _page(runs: dict[str, ta.Run | None]) -> Iterator[str]:

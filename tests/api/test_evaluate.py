@@ -116,6 +116,19 @@ def test_a_test_folder_of_other_pictures_is_what_they_are_judged_on_and_it_is_sa
     assert "6 of the 16 pictures: those of the test split." in found.stdout
 
 
+def test_the_verdict_on_other_pictures_is_not_of_those_that_were_learned(begun: Path, tmp_path: Path) -> None:
+    shutil.copytree(begun / "photos", tmp_path / "mixed")
+    folder_of(tmp_path / "mixed", 600, 4)
+    found = ta.evaluate(begun / "runs" / "one", tmp_path / "mixed")
+    own_test = len(ta.open_run(begun / "runs" / "one").catalog.split("test"))
+    unseen = 8 + own_test
+    assert found.n == 40
+    assert f"{40 - unseen} of the 40 pictures have a copy among those" in found.notes[-1]
+    assert found.notes[-1].endswith("and the verdict is of these.")
+    assert found.verdict is not None
+    assert f"Of {unseen} images" in found.verdict.headline
+
+
 def test_labels_of_other_pictures_are_found_as_one_says(begun: Path, tmp_path: Path) -> None:
     photos = folder_of(tmp_path / "flat", 500, 4, flat=True)
     with (tmp_path / "tables.csv").open("w", newline="") as file:

@@ -19,7 +19,7 @@ def fill(root: Path, names: Iterable[str]) -> Path:
     return root
 
 
-def read(root: Path | str, **config: str) -> Source:
+def read(root: Path | str, /, **config: str) -> Source:
     return read_source(root, DataConfig(**config))
 
 

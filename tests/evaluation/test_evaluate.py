@@ -125,7 +125,7 @@ def test_a_split_of_one_binary_class_has_no_area_and_says_so() -> None:
 def test_one_picture_is_enough_and_says_little() -> None:
     found = evaluate(PETS, np.array([2]), np.array([[0.1, 0.1, 0.8]]), paths=["a"], split="test")
     assert found.n == 1
-    assert str(found.accuracy) == "1.000 (0.207-1.000)"
+    assert str(found.accuracy) == "1.000 (0.207 to 1.000)"
     assert found.metrics["log_loss"].high > 16
     assert found.metrics["macro_f1"].low < 0.5
     assert Evaluation.from_dict(found.to_dict()).to_dict() == found.to_dict()

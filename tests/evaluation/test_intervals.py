@@ -45,7 +45,7 @@ def test_a_level_outside_0_to_1_is_refused(level: float) -> None:
 
 
 def test_an_estimate_prints_with_its_interval() -> None:
-    assert str(Estimate(0.9912, 0.9843, 0.9951)) == "0.991 (0.984-0.995)"
+    assert str(Estimate(0.9912, 0.9843, 0.9951)) == "0.991 (0.984 to 0.995)"
 
 
 def test_f1_interval_holds_the_truth_as_often_as_promised() -> None:

@@ -261,7 +261,7 @@ def test_a_class_without_training_pictures_is_refused_before_anything_is_trained
     folder = shutil.copytree(shapes, tmp_path / "shapes")
     for path in (folder / "disc").iterdir():
         path.write_bytes(b"no picture")
-    with pytest.raises(TrainingError, match=r"No training picture for disc"):
+    with pytest.raises(TrainingError, match=r"for disc \(20 cannot be read\)\..*`tellapart check` says why"):
         train(folder, tmp_path / "run", "train.epochs=1")
     assert not (tmp_path / "run").exists()
 

@@ -16,6 +16,7 @@ from tellapart.evaluation.calibration import sharpened
 from tellapart.evaluation.metrics import log_losses
 from tellapart.evaluation.overfitting import kept
 from tellapart.progress import Progress
+from tests.conftest import make_shapes
 
 pytest.importorskip("keras")
 
@@ -205,3 +206,9 @@ def test_auto_takes_the_base_inside_the_package_and_says_so(shapes: Path, tmp_pa
     run = ta.train(shapes, out=tmp_path / "run", config=config)
     assert run.config.model.name == "efficientnet-lite0"
     assert any("pretrained base inside the package" in text for text in run.record["decided"])
+
+
+def test_so_many_folds_are_told_as_there_were(tmp_path: Path) -> None:
+    folder = make_shapes(tmp_path / "few", ("disc", "square"), 4)
+    run = train(folder, tmp_path / "run")
+    assert [note for note in run.record["decided"] if note.startswith("4 times 3 stratified folds over the 6 training")]

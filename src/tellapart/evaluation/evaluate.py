@@ -169,7 +169,7 @@ def evaluate(
     >>> task = Task(("cats", "dogs"))
     >>> given = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     >>> print(evaluate(task, np.array([0, 0, 1]), given, paths=["a", "b", "c"], split="test").accuracy)
-    0.667 (0.208-0.939)
+    0.667 (0.208 to 0.939)
     """
     _check(task, truth, probabilities, paths, split)
     truth = truth.astype(np.int64)

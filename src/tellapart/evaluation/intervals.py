@@ -27,7 +27,7 @@ class Estimate:
     """A figure and its interval, low <= value <= high.
 
     >>> print(Estimate(0.991, 0.984, 0.995))
-    0.991 (0.984-0.995)
+    0.991 (0.984 to 0.995)
     """
 
     value: float
@@ -35,7 +35,7 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
     def to_dict(self) -> dict[str, float]:
         return {"value": self.value, "low": self.low, "high": self.high}
@@ -187,7 +187,7 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
     Raises ValueError unless the counts are 0 or more, at most n together, and n > 0.
 
     >>> print(paired_difference(16, 6, 161))
-    -0.062 (-0.124--0.005)
+    -0.062 (-0.124 to -0.005)
     """
     if min(only_first, only_second) < 0 or only_first + only_second > n or n == 0:
         raise ValueError(
@@ -214,7 +214,7 @@ def independent_difference(first: tuple[int, int], second: tuple[int, int], leve
     and has width where both are 0 or 1. Raises ValueError as `wilson_interval` does.
 
     >>> print(independent_difference((56, 70), (48, 80)))
-    0.200 (0.052-0.334)
+    0.200 (0.052 to 0.334)
     """
     (a, n), (b, m) = first, second
     (low, high), (other_low, other_high) = wilson_interval(a, n, level), wilson_interval(b, m, level)

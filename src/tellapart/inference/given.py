@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 from tellapart.data.image_address import has_scheme
 from tellapart.data.image_file import MAX_BYTES
 from tellapart.data.image_formats import PREFIX, format_of
-from tellapart.data.sources.table import is_frame
+from tellapart.data.sources.tabular import is_frame
 from tellapart.errors import PictureError, SourceError
 from tellapart.files import expanded
 from tellapart.inference.pictures import Held, column_of, find_pictures, require_table

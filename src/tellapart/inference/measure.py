@@ -19,7 +19,7 @@ from tellapart.data.sources import open_row
 from tellapart.errors import ExportError, SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.evaluation.evidence import evidence_of
-from tellapart.evaluation.judge import judged
+from tellapart.evaluation.judge import judge, judged
 from tellapart.files import as_cell
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import NO_NUMBER, Metadata, Predictor, prediction
@@ -109,12 +109,17 @@ def without_leaks(
 ) -> Evaluation | None:
     """The same figures without the pictures of these paths, which have a copy among those that the network learned or
     was chosen by; None where there are none such, or no others. predictions: of the split's pictures, in order."""
-    chosen = catalog.split(split)
-    clean = [row for row, picture in enumerate(chosen.pictures) if picture.path not in leaking]
-    if not leaking or not clean:
-        return None
-    part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in clean))
-    return _compared(task, part, split, [predictions[row] for row in clean])
+    part, said = _part_without(leaking, catalog.split(split), predictions)
+    return _compared(task, part, split, said) if leaking and said else None
+
+
+def _part_without(
+    leaking: Collection[str], chosen: Catalog, predictions: list[Prediction]
+) -> tuple[Catalog, list[Prediction]]:
+    """The pictures that are none of these, with what was said of them."""
+    rows = [row for row, picture in enumerate(chosen.pictures) if picture.path not in leaking]
+    part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in rows))
+    return part, [predictions[row] for row in rows]
 
 
 def with_verdict(
@@ -128,18 +133,23 @@ def with_verdict(
     own: bool,
 ) -> Evaluation:
     """The evaluation with a note on how many of its pictures have a copy among the seen ones, and on the others; and
-    with its verdict, where it is not of what was learned. own: whether the catalog is the run's."""
+    with its verdict, where it is not of what was learned. own: whether the catalog is the run's; of other pictures the
+    verdict is of those without a copy alone, as they may be mostly what was learned."""
     chosen = catalog.split(split)
     leaking = leaks(chosen.pictures, seen)
     clean = without_leaks(run.task, catalog, split, predictions, leaking)
     if leaking:
         others = "" if clean is None else f"; the accuracy on the other {clean.n:,} is {measured(clean.accuracy)}"
+        others += "" if clean is None or own else ", and the verdict is of these"
         whose = "have a copy among those that the run learned or was chosen by"
         note = f"{len(leaking)} of the {evaluation.n} pictures {whose}{others}."
         evaluation = replace(evaluation, notes=(*evaluation.notes, note))
     learned = split == "train" if own else bool(leaking) and clean is None
     if learned:
         return evaluation
+    if clean is not None and not own:
+        said = said_of(run.task, *_part_without(leaking, chosen, predictions))
+        return replace(evaluation, verdict=judge(evidence_of(run, run.record, clean, said, own=False)))
     said = said_of(run.task, chosen, predictions)
     return judged(evidence_of(run, run.record, evaluation, said, own=own, clean=clean))
 

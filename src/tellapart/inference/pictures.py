@@ -12,8 +12,10 @@ from tellapart.data.findings import Finding
 from tellapart.data.image_address import Address, has_scheme, is_address
 from tellapart.data.pixels import Source
 from tellapart.data.sources.archive import unpacked
+from tellapart.data.sources.columns import USUAL, plain_name
 from tellapart.data.sources.listing import kind_of, list_folder
-from tellapart.data.sources.table import USUAL, load_table, locate, plain_name
+from tellapart.data.sources.places import locate
+from tellapart.data.sources.tabular import load_table
 from tellapart.errors import ConfigError, PictureError, SourceError, unknown
 from tellapart.files import expanded
 

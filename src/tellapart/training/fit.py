@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ from tellapart.training.features import (
     feature_cache,
 )
 from tellapart.training.finish import Fitted, Fitting, finish
-from tellapart.training.head import FOLDS, REPEATS, Examples, fit_linear, repeated_folds
+from tellapart.training.head import REPEATS, Examples, fit_linear, fold_count, repeated_folds
 from tellapart.training.interruption import TIME_UP, CtrlC
 from tellapart.training.memory import memory_told
 from tellapart.words import measured
@@ -173,7 +174,10 @@ def require_trainable(catalog: Catalog) -> None:
     counts = catalog.counts()
     lacking = [label for label, count in counts["train"].items() if not count]
     if lacking:
-        raise TrainingError(f"No training picture for {', '.join(lacking)}. Add pictures, or take the class out.")
+        broken = Counter(picture.label for picture in catalog.pictures if picture.error)
+        lost = [f"{label} ({broken[label]:,} cannot be read)" if broken[label] else label for label in lacking]
+        look = " `tellapart check` says why pictures cannot be read." if any(map(broken.get, lacking)) else ""
+        raise TrainingError(f"No training picture for {', '.join(lost)}. Add pictures, or take the class out.{look}")
     if not any(counts["validation"].values()):
         raise TrainingError(
             "The validation split has no picture. Each class needs at least 3 usable pictures: one each to train, "
@@ -354,8 +358,8 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) ->
     except ValueError:
         return
     note = (
-        f"{REPEATS} times {FOLDS} stratified folds over the {len(rows)} training and validation pictures: "
-        f"accuracy {measured(found)}, 95 % interval"
+        f"{REPEATS} times {fold_count(plain.labels, groups)} stratified folds over the {len(rows)} training and "
+        f"validation pictures: accuracy {measured(found)}, 95 % interval"
     )
     run.update(folds=asdict(found) | {"n": len(rows)})
     _note(run, note)

@@ -101,6 +101,19 @@ def _unscaled(model: LogisticRegression, centre: NDArray[np.float32], spread: fl
     return LinearHead(kernel, (model.intercept_ - model.coef_ @ (centre / spread)).astype(np.float32))
 
 
+def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
+    """FOLDS, or as many as the scarcest class has groups. Raises ValueError where that is fewer than two.
+
+    >>> import numpy as np
+    >>> fold_count(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 4, 4]))
+    2
+    """
+    scarcest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if scarcest < 2:
+        raise ValueError("A class has fewer than two pictures: it cannot be both learned and tried.")
+    return min(FOLDS, scarcest)
+
+
 def repeated_folds(
     examples: Examples,
     groups: NDArray[np.int64],
@@ -108,7 +121,7 @@ def repeated_folds(
     class_weights: NDArray[np.float32] | None,
     seed: int,
 ) -> Estimate:
-    """Accuracy on pictures that each head had not seen: FOLDS stratified folds, REPEATS times, groups kept together.
+    """Accuracy on pictures that each head had not seen: stratified folds, REPEATS times, groups kept together.
 
     groups: (n,), equal for pictures that belong together. The interval is that of as many pictures as there are, not
     of n * REPEATS: to predict a picture again tells little new. The strength is given, not chosen in each fold.
@@ -117,12 +130,10 @@ def repeated_folds(
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels = examples.labels
-    scarcest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
-    if scarcest < 2:
-        raise ValueError("A class has fewer than two pictures: it cannot be both learned and tried.")
+    count = fold_count(labels, groups)
     hits = 0
     for repeat in range(REPEATS):
-        folds = StratifiedGroupKFold(min(FOLDS, scarcest), shuffle=True, random_state=seed + repeat)
+        folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
         for seen, held in folds.split(examples.features, labels, groups):
             centre, spread = _scale(examples.features[seen])
             model = _regression(strength)

@@ -15,6 +15,8 @@ Read by: api.read. What is decided here:
   testing, test1 ...), and one must be for training; `test` beside folders of other names is a class.
 - Pictures of a class that training lacks, pictures without a label, rows of missing files and rows that contradict each
   other are left out, each with a finding. One class, or no picture, is an error.
+- Tables: one column a class is read where each row has one 1; cells of several labels are refused; is_valid and the
+  like say the split, and so do folders or names of several tables. No UTF-8 is read where its letters are certain.
 - Labels are strings: 0 and 1.0 (in a column of whole numbers) become '0' and '1', booleans 'true' and 'false'.
 - Training pictures alone leave the split open. Rows come in natural order of their paths: 2 before 10.
 - Labels in file names are what stands before the last separator and number; IMG_0012 and 2024-01-05 say no class.
@@ -38,7 +40,8 @@ from tellapart.data.sources.listing import Listing, counted, kind_of, list_folde
 from tellapart.data.sources.names import read_names
 from tellapart.data.sources.settle import settled
 from tellapart.data.sources.source import Row, Source
-from tellapart.data.sources.table import is_frame, read_frame, read_table_beside, read_table_file
+from tellapart.data.sources.table import read_frame, read_table_beside, read_table_file
+from tellapart.data.sources.tabular import is_frame
 from tellapart.errors import ConfigError, SourceError, unknown
 from tellapart.files import expanded
 

@@ -100,6 +100,9 @@ def read_split_folders(listing: Listing, config: DataConfig) -> Source | str:
         places[folder] = (splits.get(top), inner)
     if not any(inner for _, inner in places.values()):
         return f"no class folders inside {', '.join(sorted(splits))}"
+    held = {inner for _, inner in places.values()} - {""}
+    if len(held) == 1 and listing.tables and not listing.known:
+        return f"one class folder only, {held.pop()!r}, and there is a table"
     require_train(listing, splits)
     return _source(listing, places, f"class folders in the split folders {', '.join(sorted(splits))}")
 

@@ -1,0 +1,302 @@
+"""Table -> what its columns say: which one names the picture, and the label, split and group of each row.
+
+Columns are told by their usual names, or by data.path_column and data.label_column. Where none is named for the class
+and the others hold 0 and 1 with one 1 a row, each is a class. Read by: table.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tellapart.config import DataConfig
+from tellapart.data.findings import Finding
+from tellapart.data.sources.folders import split_named
+from tellapart.data.sources.listing import counted, label_text
+from tellapart.data.sources.tabular import HOW_TO_CONVERT, Table, as_windows, undecoded
+from tellapart.errors import SourceError, some, unknown
+
+# Usual names, best first; compared in lower case with _ for spaces and dashes.
+USUAL: dict[str, tuple[str, ...]] = {
+    "path": (
+        *("path", "file_path", "filepath", "image_path", "img_path", "picture_path", "file", "filename", "file_name"),
+        *("image_file", "image_name", "img_name", "image", "img", "picture", "photo", "image_id", "img_id", "id_code"),
+        *("id", "name"),
+    ),
+    "label": (
+        *(
+            "label",
+            "labels",
+            "class",
+            "class_name",
+            "classname",
+            "label_name",
+            "category",
+            "target",
+            "species",
+            "breed",
+        ),
+        *("y", "tag", "tags", "diagnosis"),
+    ),
+    "split": ("split", "subset", "partition", "set", "dataset", "fold"),
+    "group": ("group", "group_id", "groups", "patient", "patient_id", "subject", "subject_id", "video", "video_id"),
+}
+_FLAGS = (
+    (("is_test",), "test", "train"),
+    (("is_valid", "is_validation", "is_val"), "validation", "train"),
+    (("is_train", "is_training"), "train", "test"),
+)
+"""Columns of true and false that part the pictures, with the split of each; the first that is true decides, else the
+last."""
+_TRUTH = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+_NO_NAMES = frozenset(("", "unnamed:_0", "index"))  # of the column that counts the rows, as pandas writes it
+_QUOTED_LIST = re.compile(r"\[\s*(['\"]).*\1\s*\]|\[\s*\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """names: role -> column, path always, label unless `classes` has the columns that are a class each. flags: columns
+    of true and false that say the split."""
+
+    names: Mapping[str, str]
+    classes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        told = [f"{role} {name!r}" for role, name in self.names.items()]
+        if self.flags:
+            told.append("split " + " and ".join(map(repr, self.flags)))
+        if self.classes:
+            told.append(f"a class each {some(list(map(repr, self.classes)), 5)}")
+        return ", ".join(told)
+
+
+def choose_columns(table: Table, config: DataConfig) -> Columns:
+    """Raises SourceError where it cannot be told which column names the picture or its class."""
+    chosen: dict[str, str] = {}
+    by_plain_name = {plain_name(name): name for name in reversed(list(table.columns))}
+    asked = {"path": config.path_column, "label": config.label_column}
+    for role, name in asked.items():
+        if name is not None:
+            if name not in table.columns and plain_name(name) not in by_plain_name:
+                raise SourceError(f"{table.name}, data.{role}_column: {unknown('column', name, table.columns)}")
+            chosen[role] = name if name in table.columns else by_plain_name[plain_name(name)]
+    for role, usual in USUAL.items():
+        free = [by_plain_name[name] for name in usual if by_plain_name.get(name, "") not in ("", *chosen.values())]
+        if role not in chosen and free:
+            chosen[role] = free[0]
+    flags: list[str] = []
+    if "split" not in chosen:
+        found = [next((by_plain_name[name] for name in names if name in by_plain_name), "") for names, _, _ in _FLAGS]
+        flags = [name for name in found if name not in ("", *chosen.values())]
+    classes: tuple[str, ...] = ()
+    if "path" in chosen and "label" not in chosen:
+        classes = _one_hot(table, {*chosen.values(), *flags})
+    for role in asked:
+        if role not in chosen and not (role == "label" and classes):
+            raise SourceError(_which_column(table, role, chosen))
+    return Columns({role: chosen[role] for role in USUAL if role in chosen}, classes, tuple(flags))
+
+
+def _one_hot(table: Table, others: set[str]) -> tuple[str, ...]:
+    """The columns that are a class each: all but `others` hold 0 and 1, and most rows have one 1. Else empty.
+
+    Raises SourceError if rows have several.
+    """
+    classes = []
+    for name, cells in table.columns.items():
+        if name in others or plain_name(name) in _NO_NAMES:
+            continue
+        values = {cell_text(cell).lower() for cell in cells}
+        if not values - {""} <= _TRUTH.keys():
+            return ()
+        if values - {""}:
+            classes.append(name)
+    if len(classes) < 2:
+        return ()
+    ones = _ones(table, classes)
+    several = [number for number, held in enumerate(ones) if len(held) > 1]
+    if several:
+        raise SourceError(
+            f"{table.name} has no column named for the class, and in its columns of 0 and 1 "
+            f"{'one row has' if len(several) == 1 else f'{len(several)} rows have'} several ones: row "
+            f"{several[0] + 1} is {' and '.join(map(repr, ones[several[0]][:3]))}. A picture has one label here: keep "
+            "one 1 a row or leave the row out, or say which column holds the class with --label-column NAME "
+            "(label_column in Python)."
+        )
+    return tuple(classes) if 2 * sum(map(len, ones)) > len(ones) else ()
+
+
+def _ones(table: Table, classes: Sequence[str]) -> list[list[str]]:
+    """For each row the columns that hold a 1."""
+    held: list[list[str]] = [[] for _ in table.columns[classes[0]]]
+    for name in classes:
+        for row, cell in zip(held, table.columns[name], strict=True):
+            if _TRUTH.get(cell_text(cell).lower()):
+                row.append(name)
+    return held
+
+
+def _which_column(table: Table, role: str, chosen: Mapping[str, str]) -> str:
+    """What to say about columns that have other names than the usual; `chosen` are those that are known."""
+    if not table.columns:
+        return f"{table.name} is empty. It needs a first line that names the columns, such as path,label."
+    names = some(list(map(repr, table.columns)), 30)
+    first = next(iter(table.columns))
+    options = " ".join(
+        f'--{each}-column "{chosen[each]}"' if each in chosen else f"--{each}-column NAME" for each in ("path", "label")
+    )
+    what = {"path": "the picture", "label": "the class"}[role]
+    return (
+        f"{table.name} has the columns {names}; none is named as usual for {what} ({', '.join(USUAL[role][:5])} ...). "
+        f"Say which it is, such as {first!r}: {options} (path_column and label_column in Python). "
+        "If these are no names, the first line is missing: it must name the columns, such as path,label."
+    )
+
+
+def plain_name(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip()).casefold()
+
+
+def cell_text(value: Any) -> str:
+    """A cell as text, "" for a missing one; a list as one would write it down."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, str) and hasattr(value, "tolist"):  # an array, as pandas gives parquet's lists
+        value = value.tolist()
+    if isinstance(value, (list, tuple, set)):
+        return str([str(each) for each in value])
+    text = str(value).strip()
+    return text.lower() if text in ("True", "False") and not isinstance(value, str) else text
+
+
+def read_labels(table: Table, columns: Columns, findings: list[Finding]) -> list[str]:
+    """The class of each row, "" for none; a whole column of integers, also written 1.0, becomes 1, and of booleans true
+    or false.
+
+    Raises SourceError for cells of several labels, and for letters that cannot be told.
+    """
+    if columns.classes:
+        return [label_text(held[0].strip()) if held else "" for held in _ones(table, columns.classes)]
+    column = columns.names["label"]
+    texts = _in_letters([cell_text(value) for value in table.columns[column]], table, findings)
+    texts = [label_text(text) for text in _single(texts, table, column, findings)]
+    filled = {text for text in texts if text}
+    if all(re.fullmatch(r"-?\d+(\.0+)?", text) for text in filled):
+        return [text.partition(".")[0] for text in texts]
+    if filled <= {"True", "False", "TRUE", "FALSE", "true", "false"}:
+        return [text.lower() for text in texts]
+    return texts
+
+
+def _in_letters(texts: list[str], table: Table, findings: list[Finding]) -> list[str]:
+    """Labels with bytes that are no UTF-8, in the letters that they mean."""
+    odd = {text for text in texts if undecoded([text])}
+    read = {text: as_windows(text) for text in odd}
+    for text, meant in read.items():
+        if meant is None:
+            raise SourceError(
+                f"{table.name} is no UTF-8, and it cannot be told which letters its label '{label_text(text)}' is "
+                f"written in. To have it read, {HOW_TO_CONVERT}"
+            )
+    if read:
+        sample = ", ".join(map(repr, sorted(filter(None, read.values()))[:3]))
+        meaning = f"{table.name} is no UTF-8; its labels are read as Windows-1252, such as {sample}."
+        findings.append(Finding("table-encoding", "note", (), meaning, f"If they look wrong, {HOW_TO_CONVERT}"))
+    return [read.get(text) or text for text in texts]
+
+
+def _single(texts: list[str], table: Table, column: str, findings: list[Finding]) -> list[str]:
+    """The labels, each out of a list of one. Raises SourceError for cells that clearly name several labels: a written
+    list, or parts between | ; , that are labels of other rows."""
+    parts = {text: _parts(text) for text in set(texts)}
+    whole = {"".join(found) for found in parts.values() if len(found) == 1}
+    places = [(part, text) for text, found in parts.items() for part in dict.fromkeys(found) if len(found) > 1]
+    shared = _in_several(places)
+    several = {
+        text
+        for text, found in parts.items()
+        if len(found) > 1
+        and (
+            _QUOTED_LIST.fullmatch(text)
+            or whole.issuperset(found)
+            or (("|" in text or ";" in text) and all(part in whole or part in shared for part in found))
+        )
+    }
+    if several:
+        rows = [number for number, text in enumerate(texts) if text in several]
+        raise SourceError(
+            f"{table.name}, column {column!r}: {counted(len(rows), 'row')} {'names' if len(rows) == 1 else 'name'} "
+            f"several labels, such as {label_text(texts[rows[0]])[:80]!r} in row {rows[0] + 1}. A picture has one "
+            "label here: leave these rows out, or keep in each the label that is to be learned. If one is a class of "
+            "its own, give it a name that is not made of others, such as 'cat and dog'."
+        )
+    made = sorted(text for text, found in parts.items() if text not in several and _made_of_others(text, found, whole))
+    if made:
+        meaning = (
+            f"{counted(len(made), 'class')} whose name may be several labels: {some(list(map(label_text, made)), 5)}."
+        )
+        done = "Taken as classes of their own. If they are several labels, leave these rows out."
+        findings.append(Finding("several-labels", "warning", (), meaning, done))
+    lists = {text for text in parts if _QUOTED_LIST.fullmatch(text)}
+    return ["".join(parts[text]) if text in lists else text for text in texts]
+
+
+def _made_of_others(text: str, parts: list[str], whole: set[str]) -> bool:
+    if len(parts) > 1:
+        return "|" in text or ";" in text or not whole.isdisjoint(parts)
+    words = text.split()
+    return len(words) > 1 and whole.issuperset(words)
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the separators of a cell, or in a written list; the text itself where there is none."""
+    written = _QUOTED_LIST.fullmatch(text)
+    mark = "," if written else next((mark for mark in "|;," if mark in text), "")
+    inner = text[1:-1] if written else text
+    found = [part.strip().strip("'\"" if written else "").strip() for part in (inner.split(mark) if mark else [inner])]
+    return found if written or all(found) else [text]
+
+
+def _in_several(places: Iterable[tuple[str, str]]) -> set[str]:
+    """The parts that stand in more than one text."""
+    first: dict[str, str] = {}
+    return {part for part, text in places if first.setdefault(part, text) != text}
+
+
+def read_splits(table: Table, columns: Columns, findings: list[Finding]) -> list[str]:
+    """The split of each row, "" where the table says none. Other words than those of splits: a finding, all ""."""
+    number = len(table.columns[columns.names["path"]])
+    if columns.flags:
+        return _flagged(table, columns.flags, findings) or [""] * number
+    column = columns.names.get("split")
+    cells = [cell_text(value) for value in table.columns[column]] if column else []
+    strange = sorted({cell for cell in cells if cell and not split_named(cell)})
+    if strange:
+        findings.append(_split_not_used(f"{column!r}", strange, "train, validation and test"))
+    if strange or not column:
+        return [""] * number
+    return [split_named(cell) or "" for cell in cells]
+
+
+def _flagged(table: Table, flags: Sequence[str], findings: list[Finding]) -> list[str]:
+    """The split of each row by columns of true and false; empty where they hold anything else."""
+    told: list[list[str]] = [[] for _ in table.columns[flags[0]]]
+    for names, true, false in _FLAGS:
+        for column in (flag for flag in flags if plain_name(flag) in names):
+            cells = [cell_text(value).lower() for value in table.columns[column]]
+            if strange := sorted({cell for cell in cells if cell and cell not in _TRUTH}):
+                findings.append(_split_not_used(repr(column), strange, "true and false, or 1 and 0"))
+                return []
+            for row, cell in zip(told, cells, strict=True):
+                if cell and "true" not in row:
+                    row[:] = ["true", true] if _TRUTH[cell] else ["false", false]
+    return [row[1] if row else "" for row in told]
+
+
+def _split_not_used(column: str, strange: list[str], expected: str) -> Finding:
+    meaning = f"Column {column} holds {', '.join(map(repr, strange[:3]))}; expected {expected}."
+    return Finding("split-not-used", "warning", (), meaning, "Pictures are split anew.")

@@ -1,0 +1,158 @@
+"""Names of pictures in a table -> paths of files that are there.
+
+First as they stand, relative to a folder; where none of them is found so, below it: tables that name `0a1b` for
+train/0a1b.jpg. Read by: table.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tellapart.data.sources.listing import counted, ignored, kind_of
+from tellapart.data.sources.tabular import undecoded
+from tellapart.errors import SourceError, some
+
+# Tried in this order for a name without a suffix, as in tables that hold an id.
+_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+MAX_DEPTH = 3
+MAX_ENTRIES = 2_000_000
+"""Files and folders that are looked at below the folder of a table; it may lie in somebody's home."""
+
+
+def located(root: Path, names: Sequence[str], table: str) -> tuple[list[str], str]:
+    """The path of each name relative to root with forward slashes (absolute if elsewhere), "" if there is none; and in
+    words where they lie, empty if they are as they are named.
+
+    Raises SourceError if files of the same names lie in several folders below.
+    """
+    paths = [locate(root, name) for name in names]
+    if any(paths):
+        return paths, ""
+    below, folders = _below(root, {name for name in names if name}, table)
+    if 2 * len(below) < len(set(names)):  # some few are there by chance
+        return paths, ""
+    return [below.get(name, "") for name in names], f"found in {some(sorted(folders), 3)}"
+
+
+def locate(root: Path, named: str) -> str:
+    """Path of an existing file relative to root with forward slashes (absolute if elsewhere), "" if there is none.
+
+    Tried beside the name itself: forward for back slashes, the other Unicode forms, a suffix for a name without one.
+    """
+    if not named:
+        return ""
+    place = f"{root}/"
+    suffixes = ("",) if kind_of(named) == "picture" else ("", *_SUFFIXES)
+    for name in dict.fromkeys((named, *_forms(named))):
+        for suffix in suffixes:
+            whole = os.path.normpath(name + suffix if os.path.isabs(name) else place + name + suffix)  # noqa: PTH117 - speed
+            if os.path.isfile(whole):  # noqa: PTH113 - a Path for each of many rows costs more than the look
+                return relative(whole, root)
+    return ""
+
+
+def _forms(named: str) -> Iterator[str]:
+    """How else a file of that name may be called on the disk."""
+    slashed = named.replace("\\", "/")
+    read = [slashed]
+    if undecoded([slashed]):
+        read.append(slashed.encode("utf-8", "surrogateescape").decode("cp1252", "replace"))
+    for text in read:
+        yield text
+        for form in ("NFC", "NFD"):
+            yield unicodedata.normalize(form, text)
+
+
+def relative(whole: str, root: Path) -> str:
+    """A normalized path relative to root with forward slashes, as it is if it lies elsewhere."""
+    inside = os.path.normpath(root) + os.sep
+    path = whole[len(inside) :] if whole.startswith(inside) else whole
+    return path.replace(os.sep, "/")
+
+
+def _below(root: Path, names: set[str], table: str) -> tuple[dict[str, str], set[str]]:
+    """Name -> path of the picture that lies below root, and the folders of these pictures."""
+    whole: dict[str, list[str]] = defaultdict(list)
+    stems: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        leaf = unicodedata.normalize("NFC", name.replace("\\", "/").rpartition("/")[2])
+        if leaf and not os.path.isabs(name):  # noqa: PTH117 - speed
+            (whole if kind_of(leaf) == "picture" else stems)[leaf].append(name)
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for folder, file in _files_below(root, table):
+        leaf = unicodedata.normalize("NFC", file)
+        for name in (*whole.get(leaf, ()), *stems.get(leaf.rpartition(".")[0], ())):
+            inner = name.replace("\\", "/").rpartition("/")[0]
+            if not inner or folder == inner or folder.endswith(f"/{inner}"):
+                at, path = folder.removesuffix(inner).rstrip("/"), f"{folder}/{file}"
+                found[name][at] = min(found[name].get(at, path), path, key=_by_suffix)
+    if not found:
+        return {}, set()
+    folders = {at for places in found.values() for at in places}
+    if any(len(places) > 1 for places in found.values()):
+        holds_all = [at for at in sorted(folders) if all(at in places for places in found.values())]
+        if len(holds_all) != 1:
+            name, places = next((name, places) for name, places in sorted(found.items()) if len(places) > 1)
+            raise SourceError(
+                f"{table}: {name!r} is the name of pictures in {counted(len(places), 'folder')} below {root}: "
+                f"{some(sorted(places), 5)}. Say which is meant with --root FOLDER (root in Python), or write the "
+                "folder into the table, such as "
+                f"{next(iter(sorted(places.values())))!r}."
+            )
+        folders = set(holds_all)
+    return {name: next(path for at, path in places.items() if at in folders) for name, places in found.items()}, folders
+
+
+def _by_suffix(path: str) -> tuple[int, str]:
+    suffix = f".{path.rpartition('.')[2]}"
+    return (_SUFFIXES.index(suffix) if suffix in _SUFFIXES else len(_SUFFIXES), path)
+
+
+def _files_below(root: Path, table: str) -> Iterator[tuple[str, str]]:
+    """(folder, file name) of each picture below the root, not in it; each real folder once.
+
+    Raises SourceError where there is more than can be looked at.
+    """
+    pending = [("", 0)]
+    seen: set[tuple[int, int]] = set()
+    looked = 0
+    while pending:
+        folder, depth = pending.pop()
+        for entry in _entries(f"{root}/{folder}", seen):
+            looked += 1
+            if looked > MAX_ENTRIES:
+                raise SourceError(
+                    f"{table}: none of its pictures lies in {root}, and more than {MAX_ENTRIES:,} files lie below it. "
+                    "Say where they are with --root FOLDER (root in Python)."
+                )
+            if ignored(entry.name):
+                continue
+            inner = f"{folder}/{entry.name}".lstrip("/")
+            if folder and kind_of(entry.name) == "picture":
+                yield folder, entry.name
+            elif depth < MAX_DEPTH and _is_folder(entry):
+                pending.append((inner, depth + 1))
+
+
+def _entries(place: str, seen: set[tuple[int, int]]) -> Iterable[os.DirEntry[str]]:
+    """What lies in a folder; nothing where it was seen before or cannot be listed."""
+    try:
+        status = os.stat(place)  # noqa: PTH116 - a Path for each folder costs more than the look
+        if (status.st_dev, status.st_ino) in seen:
+            return ()
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(place) as entries:
+            return sorted(entries, key=lambda entry: entry.name, reverse=True)
+    except OSError:
+        return ()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False

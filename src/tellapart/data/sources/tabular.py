@@ -1,0 +1,187 @@
+"""A csv, tsv or parquet file, or a DataFrame -> Table: columns of cells by name, before anything is known of them.
+
+The standard library reads csv; parquet needs the extra `tables`. Text is UTF-8, or UTF-16 or UTF-32 where a mark at its
+start or its zero bytes say so. Bytes that are no UTF-8 survive as Python's surrogates, as they may be part of file
+names; what they mean in labels is settled by `as_windows`. Read by: table, columns.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from tellapart.errors import MissingExtraError, SourceError
+
+if TYPE_CHECKING:
+    import pandas
+
+MAX_ROWS = 20_000_000
+"""Of a parquet table, whose bytes do not tell how many rows they are of."""
+# UTF-32 first: its mark begins with that of UTF-16. All but UTF-8's read their own mark.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_PACKED = (b"PK\3\4", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"PAR1")
+HOW_TO_CONVERT = (
+    "save it as UTF-8 (a spreadsheet: save as, CSV UTF-8; a shell: iconv -f ENCODING -t UTF-8 OLD.csv > NEW.csv, "
+    "where ENCODING is that of the program that wrote it), and name the new file."
+)
+# What Western Europe writes within words of ASCII letters. Windows-1252 gives nearly every byte a meaning, so text of
+# any other encoding passes for it: a byte counts only as a letter that touches an ASCII letter.
+_WESTERN = re.compile(r"[A-Za-z][À-ÖØ-öø-ÿ]{1,2}|[À-ÖØ-öø-ÿ]{1,2}[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length by name; None or NaN is missing. uneven: lines with more cells than the header.
+    encoding: in words, empty for UTF-8 and where there is none."""
+
+    name: str
+    folder: Path
+    columns: Mapping[str, Sequence[Any]]
+    uneven: tuple[str, ...] = ()
+    encoding: str = ""
+
+
+def is_frame(data: object) -> TypeGuard[pandas.DataFrame]:
+    """Whether data is a pandas DataFrame; pandas is not imported to know it."""
+    module = sys.modules.get("pandas")
+    return module is not None and isinstance(data, module.DataFrame)
+
+
+def table_of_frame(frame: pandas.DataFrame) -> Table:
+    """Of columns of one name the first counts; paths are relative to the current folder."""
+    cells = frame.astype(object).where(frame.notna(), None)
+    columns: dict[str, Sequence[Any]] = {}
+    for position, name in enumerate(frame.columns):
+        columns.setdefault(str(name), cells.iloc[:, position].tolist())
+    return Table("DataFrame", Path.cwd(), columns)
+
+
+def load_table(path: Path) -> Table:
+    """Raises SourceError for a file that cannot be read as what its suffix says, MissingExtraError for a parquet table
+    without pyarrow."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _load_parquet(path)
+        return _load_text(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _load_parquet(path: Path) -> Table:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise MissingExtraError("Reading a parquet table", "tables") from None
+    try:
+        file = parquet.ParquetFile(path)
+        if file.metadata.num_rows > MAX_ROWS:
+            raise SourceError(f"{path} has {file.metadata.num_rows:,} rows; at most {MAX_ROWS:,} are read.")
+        columns = file.read().to_pydict()
+    # ValueError: a name or a cell that is no UTF-8; ArithmeticError: a time that Python's clock does not know.
+    except (ArrowException, ValueError, ArithmeticError) as error:
+        raise SourceError(f"{path} is not a parquet table, or it is damaged: {error}") from None
+    return Table(str(path), path.parent, columns)
+
+
+def _load_text(path: Path) -> Table:
+    """csv or tsv with any of the usual delimiters."""
+    text, encoding = _decoded(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max("\t,;|" if path.suffix.lower() == ".tsv" else ",;\t|", key=lambda mark: len(_cells(first, mark)))
+    columns: list[list[str]] = []
+    uneven = []
+    header: list[str] = []
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header:
+                header = [_as_name(cell.strip()) for cell in cells]
+                columns = [[] for _ in header]
+            elif any(cell.strip() for cell in cells[len(header) :]):
+                uneven.append(f"{path.name} line {reader.line_num}")
+            else:
+                for position, column in enumerate(columns):
+                    column.append(cells[position] if position < len(cells) else "")
+    except csv.Error as error:
+        raise SourceError(f"{path} is not a readable table: line {reader.line_num}, {error}.") from None
+    named: dict[str, list[str]] = {}
+    for name, column in zip(header, columns, strict=True):
+        named.setdefault(name, column)
+    return Table(str(path), path.parent, named, tuple(uneven), encoding)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+
+
+def _decoded(path: Path) -> tuple[str, str]:
+    """The text of a file, and its encoding in words where it is none of UTF-8."""
+    data = path.read_bytes()
+    codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "")
+    if not codec and b"\0" in data:
+        if data.startswith(_PACKED):
+            raise SourceError(
+                f"{path} is no text, but a packed file such as an Excel table. Save it as CSV UTF-8, and name that."
+            )
+        codec = _wide(data)
+    if codec in ("", "utf-8-sig"):
+        return data.decode(codec or "utf-8", "surrogateescape"), ""
+    words = codec[:6].upper()
+    try:
+        return data.decode(codec), words
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path} begins as {words} and is damaged at byte {error.start:,}: it may have broken off, or lines of "
+            f"another encoding were added. To mend it, {HOW_TO_CONVERT}"
+        ) from None
+
+
+def _wide(data: bytes) -> str:
+    """UTF-16 without its mark: half of the bytes of what ASCII can write are zero, all on one side. Else empty."""
+    zeros = data[0::2].count(0), data[1::2].count(0)
+    half = len(data) / 2
+    if zeros[1] > 0.4 * half and zeros[0] <= 0.01 * half:
+        return "utf-16-le"
+    if zeros[0] > 0.4 * half and zeros[1] <= 0.01 * half:
+        return "utf-16-be"
+    return ""
+
+
+def _as_name(cell: str) -> str:
+    """The name of a column as people would type it."""
+    return cell.encode("utf-8", "surrogateescape").decode("utf-8" if undecoded([cell]) == "" else "cp1252", "replace")
+
+
+def undecoded(texts: Iterable[str]) -> str:
+    """The first text with bytes that are no UTF-8, "" if there is none."""
+    return next((text for text in texts if any("\udc80" <= letter <= "\udcff" for letter in text)), "")
+
+
+def as_windows(text: str) -> str | None:
+    r"""A text with bytes that are no UTF-8, read as Windows-1252; None where it is not clearly so.
+
+    >>> as_windows("K\udce4tzchen"), as_windows("caf\udce9"), as_windows("\udcea\udcee\udcf8\udcea\udce0")
+    ('Kätzchen', 'café', None)
+    """
+    try:
+        read = text.encode("utf-8", "surrogateescape").decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    return read if _WESTERN.sub("", read).isascii() else None

@@ -186,6 +186,17 @@ def test_a_jpeg_of_endless_scans_or_segments_is_refused_within_a_second() -> Non
         assert time.perf_counter() - started < 1
 
 
+def test_a_jpeg_of_hundreds_of_exif_blocks_is_read_within_a_second() -> None:
+    """By the server too, which looks at the header in its own process."""
+    whole = encoded("JPEG")
+    block = b"\xff\xe1" + struct.pack(">H", 65535) + b"Exif\0\0" + TIFF + bytes(65535 - 2 - 6 - len(TIFF))
+    data = whole[:2] + 450 * block + whole[2:]
+    started = time.perf_counter()
+    assert pixels.cost(data) is not None
+    np.testing.assert_array_equal(pixels.read(data, SPEC), pixels.read(whole, SPEC))
+    assert time.perf_counter() - started < 1
+
+
 SIDE = 7000
 WIDE = {
     "float.tif": ("F", 0.5, {"compression": "tiff_adobe_deflate"}),

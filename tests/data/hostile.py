@@ -1,8 +1,9 @@
-"""Images that cost far more than their bytes say."""
+"""Images that cost far more than their bytes say, and one that holds what is none."""
 
 from __future__ import annotations
 
 import io
+import struct
 from functools import cache
 
 from PIL import Image
@@ -21,6 +22,16 @@ def slow_jp2() -> bytes:
 def large_png(side: int = 7000) -> bytes:
     """With transparency, so that several copies of 196 MB are made of it."""
     return _encoded(Image.new("RGBA", (side, side), (1, 2, 3, 4)), "PNG")
+
+
+def iptc(content: bytes, width: int, height: int) -> bytes:
+    """An image in an IPTC record, which Pillow would open by whatever it begins like."""
+
+    def record(number: int, data: bytes) -> bytes:
+        return bytes([0x1C, 8 if number == 10 else 3, number, 132, 0]) + struct.pack(">I", len(data)) + data
+
+    fields = {60: b"\1\0", 20: struct.pack(">I", width), 30: struct.pack(">I", height), 120: b"\5", 10: content}
+    return b"".join(record(number, data) for number, data in fields.items()) + bytes(5)
 
 
 def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:

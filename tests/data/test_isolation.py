@@ -76,6 +76,18 @@ def test_every_format_gives_the_same_pixels_as_in_this_process(decoder: Isolated
     assert (here.width, here.height, here.mode) == (there.width, there.height, there.mode)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "I;16"])
+def test_every_mode_gives_the_same_pixels_as_in_this_process(decoder: IsolatedDecoder, mode: str) -> None:
+    """What Pillow imports for a mode alone cannot be read in the process any more."""
+    grey = Image.open(PHOTOGRAPHS[0]).resize((40, 30)).convert("L")
+    picture = Image.merge("LAB", (grey, grey, grey)) if mode == "LAB" else grey.convert(mode)
+    file = io.BytesIO()
+    picture.save(file, "TIFF")
+    here, there = (decode(file.getvalue(), SPEC) for decode in (pixels.decode, decoder.decode))
+    assert np.array_equal(here.pixels, there.pixels)  # type: ignore[arg-type]
+    assert here.mode == there.mode
+
+
 def test_photographs_from_many_threads_keep_their_own_pixels(decoder: IsolatedDecoder) -> None:
     content = [path.read_bytes() for path in PHOTOGRAPHS]
     with ThreadPoolExecutor(6) as pool:

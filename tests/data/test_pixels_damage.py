@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from tellapart.errors import PictureError
 from tellapart.task import ImageSpec
 from tests.conftest import draw
 from tests.data.photograph import PHOTO, SPEC, TABLE, encoded
+from tools.damage import LENGTHS, told
 
 PETS = Path(pixels.__file__).parent / "builtin" / "pets"
 PHOTOGRAPHS = [path.read_bytes() for path in sorted(PETS.rglob("*.jpg"))]
@@ -66,6 +68,16 @@ def test_most_jpegs_with_other_bytes_inside_are_told(size: int, share: float, fi
         return data[:start] + (bytes(size) if filling == "zeros" else generator.randbytes(size)) + data[start + size :]
 
     assert share_told(overwritten) >= share
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_the_page_tells_how_many_damages_are_told(length: int) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security-model.md").read_text("utf-8")
+    row = re.search(rf"\| {length:,} \| (\d+)% \| (\d+)% \|", page)
+    assert row is not None
+    count, noticed, seen = told(PHOTOGRAPHS, length)
+    assert 100 * noticed / count == pytest.approx(int(row[1]), abs=4)
+    assert 100 * seen / count == pytest.approx(int(row[2]), abs=4)
 
 
 @pytest.mark.parametrize("name", ["jpeg-progressive", "jpeg-grey", "jpeg-cmyk"])

@@ -38,9 +38,9 @@ class Pixels:
 class Network:
     """Notes what it is shown. Its loss falls, or is no number from one step on. It steps as on TensorFlow."""
 
-    def __init__(self, astray: int = 10**9) -> None:
+    def __init__(self, astray: int = 10**9, judged_astray: int = 10**9) -> None:
         self.shown: list[np.ndarray] = []
-        self.astray = astray
+        self.astray, self.judged_astray = astray, judged_astray
         self.optimizer = SimpleNamespace(learning_rate=0.1)
         self.weights: list[Any] = []
 
@@ -58,7 +58,8 @@ class Network:
 
     def test_function(self, batches: Iterator[Any]) -> dict[str, float]:
         assert next(batches)
-        return {"loss": 1 / len(self.shown), "accuracy": 0.5}
+        astray = len(self.shown) >= self.judged_astray
+        return {"loss": float("inf") if astray else 1 / len(self.shown), "accuracy": 0.5}
 
 
 class Kept:
@@ -110,3 +111,13 @@ def test_a_loss_that_is_no_number_ends_training_at_its_step(tmp_path: Path) -> N
     stopped = epochs(tmp_path / "later", later, kept).go()
     assert "not-a-number in epoch 2, step 2" in stopped
     assert (len(later.shown), kept.state["epoch"]) == (6, 1)
+
+
+def test_a_validation_loss_that_is_no_number_ends_training_with_the_epoch_before(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"validation loss became not-a-number in epoch 1\. Lower train\."):
+        epochs(tmp_path, Network(judged_astray=1), Kept()).go()
+
+    kept = Kept()
+    stopped = epochs(tmp_path / "later", Network(judged_astray=4), kept).go()
+    assert "The validation loss became not-a-number in epoch 2." in stopped
+    assert kept.state["epoch"] == 1

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
+from tellapart.data.pixels import read
 from tellapart.errors import ExportError, RunError
 from tellapart.inference.predictor import METADATA_KEY, NO_NUMBER, Metadata, Predictor, every_class, require_numbers
 from tellapart.task import ImageSpec, Task
@@ -36,11 +37,19 @@ ANSWERS = {
 CONSTANTS = {"quarter": 0.25, "half": 0.5, "two": 2.0, "tiny": 1e-3}
 
 
-def network(path: Path, kind: str = "nan", *, similarity: bool = False) -> Path:
-    """A model.onnx with such answers. similarity: these are those of the features, and probabilities are right."""
+def network(path: Path, kind: str = "nan", *, similarity: bool = False, dark: float | None = None) -> Path:
+    """A model.onnx with such answers. similarity: these are those of the features, and probabilities are right. dark:
+    so are these, and what spoke for a class is no number where the mean of a picture is smaller."""
     answers = ANSWERS[kind]
     if similarity:
         answers = [("Div", "mean", "mean", "similarity"), ("Identity", "always", "probabilities")]
+    if dark is not None:
+        answers = [
+            ("Sub", "mean", "dark", "less"),
+            ("Sqrt", "less", "share"),
+            ("Unsqueeze", "share", "sides", "class_activation"),
+            ("Identity", "always", "probabilities"),
+        ]
     nodes = [
         helper.make_node("Cast", ["picture"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["values"], ["scalar"], axes=[1, 2, 3], keepdims=0),
@@ -48,14 +57,17 @@ def network(path: Path, kind: str = "nan", *, similarity: bool = False) -> Path:
         helper.make_node("Clip", ["mean", "quarter", "quarter"], ["always"]),
     ]
     nodes += [helper.make_node(name, list(given), [made]) for name, *given, made in answers]
-    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in CONSTANTS.items()]
+    values = CONSTANTS if dark is None else {**CONSTANTS, "dark": dark}
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in values.items()]
     constants.append(helper.make_tensor("axis", TensorProto.INT64, [1], [1]))
-    outputs = ["probabilities", "similarity"] if similarity else ["probabilities"]
+    constants.append(helper.make_tensor("sides", TensorProto.INT64, [2], [2, 3]))
+    more = {"similarity": ["n", 1], "class_activation": ["n", 1, 1, 1]}
+    outputs = {"probabilities": ["n", 1], **{name: more[name] for _, *_, name in answers if name in more}}
     graph = helper.make_graph(
         nodes,
         "no number",
         [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["n", *SPEC.shape])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]) for name in outputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -133,6 +145,51 @@ def test_evaluate_explain_and_report_say_so_and_none_writes_nan(
     assert "nan" not in broken_run.predictions_file.read_text()
 
 
+def test_a_report_says_of_how_many_mistakes_the_network_tells_no_places(broken_run: ta.Run) -> None:
+    catalog = broken_run.catalog
+    test = [picture for picture in catalog.pictures if picture.split == "test"]
+    means = sorted((read(catalog.root / picture.path, SPEC).mean(), picture.path) for picture in test)
+    (darkest, dark), (brightest, bright) = means[0], means[-1]
+    network(broken_run.onnx_file, dark=float(darkest + brightest) / 2)
+    metrics = broken_run.metrics
+    metrics["test"]["mistakes"] = [
+        {"path": path, "truth": "disc", "predicted": "stripes", "probability": 0.9} for path in (dark, bright)
+    ]
+    broken_run.write_metrics(metrics)
+    ta.write_report(broken_run)
+    page = broken_run.report_file.read_text()
+    assert "For 1 of them the network gives no number, so nothing is laid over them." in page
+    assert page.count("The places that spoke for stripes") == 1
+    with pytest.raises(ExportError, match=NO_NUMBER):
+        broken_run.explain(catalog.root / dark)
+
+
+def test_a_server_answers_a_picture_without_a_number_with_its_error_and_valid_json(
+    tmp_path: Path, pictures: Path
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("uvicorn")
+    from tests.serve.conftest import start
+
+    files = [("pictures", (f"{name}.png", (pictures / f"{name}.png").read_bytes())) for name in ("black", "grey")]
+    served = start(f"none={network(tmp_path / 'none.onnx')}", f"places={network(tmp_path / 'places.onnx', dark=50)}")
+    try:
+        with httpx.Client(base_url=served.url, timeout=60) as client:
+            rows = {}
+            for run in ("none", "places"):
+                answer = client.post(f"/v1/predict?run={run}&explain=1", files=files)
+                assert answer.status_code == 200
+                rows[run] = json.loads(answer.text, parse_constant=pytest.fail)["predictions"]
+            alone = client.post("/v1/predict?run=none", files=files[:1])
+    finally:
+        served.process.kill()
+        served.process.communicate()
+    assert rows["none"][0] == {"name": "black.png", "error": NO_NUMBER}
+    assert rows["none"][1]["probability"] == 0.75
+    assert ["heat" in row for row in rows["places"]] == [False, True]
+    assert (alone.status_code, alone.json()["predictions"]) == (422, [{"name": "black.png", "error": NO_NUMBER}])
+
+
 DAMAGE: dict[str, Callable[[Any], str]] = {
     "nan": lambda values: json.dumps({**values, "test": {**values["test"], "n": float("nan")}}),
     "a number beyond all": lambda values: json.dumps(values)[:-1] + ', "more": {"x": 1e999}}',
@@ -154,6 +211,10 @@ def test_a_table_of_predictions_with_nan_is_not_compared_and_not_shown(plain_run
     runs[0].predictions_file.write_text("\n".join(map(",".join, rows)))
     with pytest.raises(RunError, match="nan is no probability"):
         ta.compare(*runs)
+    rows[1][rows[0].index("disc")] = "nan"
+    runs[0].predictions_file.write_text("\n".join(map(",".join, rows)))
+    ta.write_report(runs[0])
+    assert "suspect labels, the pictures behind each cell and coverage are left out" in runs[0].report_file.read_text()
 
 
 def test_who_needs_every_number_is_told_of_one_that_is_none() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import struct
 import subprocess
 import time
@@ -23,7 +22,7 @@ from tellapart.data import pixels
 from tellapart.errors import PictureError
 from tellapart.task import ImageSpec
 from tests.conftest import draw
-from tests.untrusted.conftest import SETTINGS
+from tests.data.hostile import iptc
 
 SPEC = ImageSpec(32, 32)
 
@@ -161,63 +160,6 @@ def test_a_folder_with_a_pipe_or_a_device_for_a_picture_is_not_waited_for(tmp_pa
     ]
 
 
-def iptc(content: bytes, width: int, height: int) -> bytes:
-    """An image in an IPTC record, which Pillow would open by whatever it begins like."""
-
-    def record(number: int, data: bytes) -> bytes:
-        return bytes([0x1C, 8 if number == 10 else 3, number, 132, 0]) + struct.pack(">I", len(data)) + data
-
-    fields = {60: b"\1\0", 20: struct.pack(">I", width), 30: struct.pack(">I", height), 120: b"\5", 10: content}
-    return b"".join(record(number, data) for number, data in fields.items()) + bytes(5)
-
-
-@pytest.fixture
-def ghostscript(tmp_path: Path, marker: Path) -> dict[str, str]:
-    """An environment whose programs of that name make the marker."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name in ("gs", "gswin32c", "gswin64c"):
-        (folder / name).write_text(f"#!/bin/sh\nmkdir -p '{marker}'\n")
-        (folder / name).chmod(0o755)
-    return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-
-
-PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
-
-
-def test_no_command_hands_a_picture_to_ghostscript(
-    plain_run: ta.Run,
-    two_shapes: Path,
-    tmp_path: Path,
-    ghostscript: dict[str, str],
-    marker: Path,
-    tellapart: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
-    subprocess.run(["gs"], env=ghostscript, check=True)
-    assert marker.exists(), "the trap does not work"
-    marker.rmdir()
-    folder = tmp_path / "pictures"
-    shutil.copytree(two_shapes, folder)
-    evil = iptc(PROGRAM, 10, 10)
-    for name in ("disc/evil.jpg", "stripes/evil.png", "disc/evil.tif"):
-        (folder / name).write_bytes(evil)
-    (folder / "stripes/evil.tiff").write_bytes(PROGRAM)
-    bad = folder / "disc/evil.jpg"
-    out = tmp_path / "out"
-    commands = (
-        ("predict", plain_run.path, bad, folder),
-        ("check", folder),
-        ("evaluate", plain_run.path, folder),
-        ("explain", plain_run.path, bad),
-        ("train", folder, "--out", out, *(word for each in SETTINGS for word in ("--set", each))),
-    )
-    for words in commands:
-        found = tellapart(*words, env=ghostscript)
-        assert found.returncode in (0, 1, 2), found.stderr
-        assert not marker.exists(), words
-    assert "not a picture" in tellapart("predict", plain_run.path, bad, env=ghostscript).stdout
-
-
 def test_a_picture_in_a_picture_does_not_go_round_the_bound_on_pixels(
     tmp_path: Path, megabytes: Callable[[str], tuple[int, str]]
 ) -> None:
@@ -242,6 +184,17 @@ def test_a_jpeg_of_endless_scans_or_segments_is_refused_within_a_second() -> Non
         with pytest.raises(PictureError, match=reason):
             pixels.decode(data, SPEC)
         assert time.perf_counter() - started < 1
+
+
+def test_a_jpeg_of_hundreds_of_exif_blocks_is_read_within_a_second() -> None:
+    """By the server too, which looks at the header in its own process."""
+    whole = encoded("JPEG")
+    block = b"\xff\xe1" + struct.pack(">H", 65535) + b"Exif\0\0" + TIFF + bytes(65535 - 2 - 6 - len(TIFF))
+    data = whole[:2] + 450 * block + whole[2:]
+    started = time.perf_counter()
+    assert pixels.cost(data) is not None
+    np.testing.assert_array_equal(pixels.read(data, SPEC), pixels.read(whole, SPEC))
+    assert time.perf_counter() - started < 1
 
 
 SIDE = 7000

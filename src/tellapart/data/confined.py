@@ -105,15 +105,16 @@ def _end_with_parent(lifeline: int) -> None:
 
 
 def _load_every_decoder() -> None:
-    """One small image of each format there is, as nothing can be opened afterwards."""
+    """One small image of each format there is, and of LAB, for which Pillow imports more, as nothing can be opened
+    afterwards."""
     for nothing in (b"no image", b"\0\0\0\x18ftypheic"):
         with suppress(PictureError):
             pixels.decode(nothing, None)
     spec = ImageSpec(8, 8)
-    for name in _WARM:
+    for mode, name in (*(("RGB", name) for name in _WARM), ("LAB", "TIFF")):
         file = io.BytesIO()
         with suppress(OSError, KeyError, ValueError, PictureError):
-            Image.new("RGB", (16, 16)).save(file, name)
+            Image.new(mode, (16, 16)).save(file, name)
             pixels.decode(file.getvalue(), spec, thumbnail=True)
 
 

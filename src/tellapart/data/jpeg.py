@@ -34,13 +34,16 @@ _ALONE = (0x01, *range(0xD0, 0xD9))
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _EXIF = b"Exif\0\0"
+_LONGEST_EXIF = 2**20
+"""Bytes after which no more blocks of it are put together: one is what cameras write, and each is a copy of all."""
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
     """What stands before the pixels. precision: bits of a sample. scans: passes over the image, at most (an upper bound
-    counted from the bytes). exif, xmp: their blocks without their marks, empty where there are none."""
+    counted from the bytes). exif, xmp: their blocks without their marks, of EXIF the first megabyte, empty where there
+    are none."""
 
     width: int
     height: int
@@ -77,7 +80,7 @@ def read_header(content: bytes) -> JpegHeader:
             return _header(content, found.start(), frame, segment[:1], exif, xmp)
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME and frame is None:
             frame = (marker, segment)
-        elif marker == 0xE1 and segment.startswith(_EXIF):
+        elif marker == 0xE1 and segment.startswith(_EXIF) and len(exif) < _LONGEST_EXIF:
             exif += segment[len(_EXIF) :]
         elif marker == 0xE1 and segment.startswith(_XMP):
             xmp = segment[len(_XMP) :]

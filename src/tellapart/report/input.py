@@ -27,8 +27,8 @@ class ReportInput:
     are. network: the summary of the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n
     labels. predictions: of the pictures of `evaluation`. clean: the evaluation without the test pictures that training
     has seen. calibration: as run.json holds it. heat: paths and the name of a class for each to pictures with what
-    speaks for that class laid over, None for one that cannot be read. verdict: of the run. kept: which
-    weights it ended with.
+    speaks for that class laid over, None for one that cannot be read, or for which the network gives
+    no number. verdict: of the run. kept: which weights it ended with.
     """
 
     title: str

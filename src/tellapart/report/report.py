@@ -224,16 +224,19 @@ def _mistakes(report: ReportInput, album: Album) -> dict[str, Any]:
     thumbnails = album.take([mistake.path for mistake in chosen], MISTAKE_SIDE)
     readable = [not thumbnail.missing for thumbnail in thumbnails]
     heats: list[Thumbnail | None] = [None] * len(thumbnails)
+    without = 0
     if report.heat and any(readable):
         shown = [mistake for mistake, good in zip(chosen, readable, strict=False) if good]
         overlays = iter(report.heat([m.path for m in shown], [m.predicted for m in shown]))
         for place, good in enumerate(readable):
             overlay = next(overlays) if good else None
+            without += good and overlay is None
             if overlay is not None:
                 heats[place] = album.add(chosen[place].path, _shrunk(overlay, MISTAKE_SIDE))
     return {
         "mistakes": list(zip(chosen, thumbnails, heats, strict=False)),
         "heated": any(heats),
+        "without_heat": without,
         "mistakes_sentence": _mistakes_sentence(found, len(thumbnails)),
     }
 

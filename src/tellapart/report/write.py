@@ -15,6 +15,7 @@ from tellapart.data.batches import Batches, Pictures, catalogued, labels_of
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.errors import ExportError, PictureError, RunError, TellapartError
+from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import evaluations_of, predictions_of
 from tellapart.evaluation.judge import verdict_of
 from tellapart.evaluation.overfitting import kept
@@ -29,6 +30,7 @@ from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.report import render
+from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
 from tellapart.words import listed
 
@@ -63,6 +65,7 @@ def _input(run: RunFolder) -> ReportInput:
     record, config, catalog = run.record, run.config, run.catalog
     batch = _training_batch(run, catalog)
     heat, no_heat = _heat(run, catalog)
+    predictions, no_predictions = _predictions(run, evaluation)
     return ReportInput(
         title=config.title or _title(catalog.task.classes),
         command=record["command"],
@@ -79,9 +82,9 @@ def _input(run: RunFolder) -> ReportInput:
             "largest difference in probability": f"{record['onnx_difference']:.1e}",
             "pictures compared": record["verified_pictures"],
         },
-        notes=[*_notes(record, batch is not None), *no_heat],
+        notes=[*_notes(record, batch is not None), *no_heat, *no_predictions],
         batch=batch,
-        predictions=predictions_of(run, evaluation),
+        predictions=predictions,
         clean=clean,
         calibration=record.get("calibration"),
         heat=heat,
@@ -115,6 +118,17 @@ def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
             f"picture tells it, slowly: tellapart explain {run.path} PICTURE"
         ]
     return _Heat(predictor, catalog), []
+
+
+def _predictions(run: RunFolder, evaluation: Evaluation) -> tuple[Predictions | None, list[str]]:
+    """What was said of each picture; or None and a note that it cannot be had."""
+    found = predictions_of(run, evaluation)
+    if found is not None:
+        return found, []
+    return None, [
+        f"{run.predictions_file.name} is missing, or does not hold a probability for each of these pictures: suspect "
+        "labels, the pictures behind each cell and coverage are left out."
+    ]
 
 
 def _figures(report: ReportInput) -> dict[str, str]:
@@ -169,8 +183,17 @@ class _Heat:
         if not found:
             return [None] * len(paths)
         classes = np.array([predictor.task.index(labels[place]) for place in found])
+        heats = dict(zip(found, self._heats(np.stack(list(found.values())), classes), strict=True))
+        return [
+            None if (heat := heats.get(place)) is None else overlay(found[place], heat) for place in range(len(paths))
+        ]
+
+    def _heats(self, pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> list[NDArray[np.float32] | None]:
+        """None for a picture for which the network gives no number, or no answer at all."""
         try:
-            heats = dict(zip(found, HeatMaker(predictor).heat(np.stack(list(found.values())), classes), strict=True))
-        except ExportError:  # the network gives no number for one
-            return [None] * len(paths)
-        return [overlay(found[place], heats[place]) if place in found else None for place in range(len(paths))]
+            return list(HeatMaker(self._predictor).heat(pictures, classes))
+        except ExportError:
+            if len(pictures) == 1:
+                return [None]
+        alone = (slice(place, place + 1) for place in range(len(pictures)))
+        return [heat for one in alone for heat in self._heats(pictures[one], classes[one])]

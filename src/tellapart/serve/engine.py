@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from tellapart.data.cost import cost
 from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.pixels import Decoded
-from tellapart.errors import PictureError
+from tellapart.errors import ExportError, PictureError
 from tellapart.explain.heat import HeatMaker
 from tellapart.inference.prediction import Prediction
-from tellapart.inference.predictor import Predictor
+from tellapart.inference.predictor import NO_NUMBER, Predictor
 from tellapart.serve.bodies import Upload
 from tellapart.serve.bounds import Bounds, Ledger
 from tellapart.serve.heat import Heat, heat_of
@@ -108,8 +108,8 @@ class Engine:
                 job.answer.cancel()
 
     async def heat(self, run: str, answers: Sequence[Answer]) -> list[Heat | None]:
-        """For each answer what speaks for its label; None where there is no prediction. Cancelling it gives up what is
-        not begun."""
+        """For each answer what speaks for its label; None where there is no prediction, or the network gives no number
+        for a place. Cancelling it gives up what is not begun."""
         loop = asyncio.get_running_loop()
         asked = [
             loop.run_in_executor(self._heat, self._heat_of, run, answer)
@@ -124,11 +124,16 @@ class Engine:
                 if one is not None:
                     one.cancel()
 
-    def _heat_of(self, run: str, answer: Answer) -> Heat:
+    def _heat_of(self, run: str, answer: Answer) -> Heat | None:
         predictor = self._predictors[run]
         assert answer.pixels is not None
         label = np.array([predictor.task.index(answer.prediction.label)])
-        (found,) = self._makers[run].heat(answer.pixels[None], label)
+        try:
+            (found,) = self._makers[run].heat(answer.pixels[None], label)
+        except ExportError as error:
+            if NO_NUMBER not in str(error):
+                raise
+            return None
         return heat_of(found, predictor.spec, answer.width, answer.height)
 
     def heat_method(self, run: str) -> str:

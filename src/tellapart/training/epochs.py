@@ -129,6 +129,8 @@ class Epochs:
             for step, _, judged in steps:
                 validation = judged
                 self.progress.update(f"{stage}, validation", step, len(self.validation))
+        if not np.isfinite(validation["loss"]):
+            raise FloatingPointError(f"The validation loss became not-a-number in epoch {epoch + offset}.")
         return {
             "epoch": epoch + offset,
             **({"phase": self.phase} if self.phase else {}),

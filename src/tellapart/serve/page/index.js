@@ -196,6 +196,7 @@ async function showHeat(entry) {
   entry.asked = true;
   try {
     const { heat } = await predict(entry, true);
+    if (!heat) throw new Error("the network gives no number for a place of it.");
     await paint(entry.row.querySelector(".heat"), heat);
   } catch (error) {
     entry.asked = false;

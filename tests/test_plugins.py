@@ -193,7 +193,7 @@ def test_nothing_of_a_plugin_is_imported_that_is_not_asked_for(two_shapes: Path,
 
 def test_a_folder_that_one_stands_in_installs_nothing(tmp_path: Path) -> None:
     install(tmp_path, {"commands": {"greet": "strange:row"}})
-    shown = call(tmp_path / "elsewhere", "--plugins", cwd=tmp_path)
+    shown = call(tmp_path, "--plugins", cwd=tmp_path)
     assert "No plug-in is installed." in shown.stdout
 
 

@@ -86,13 +86,12 @@ def backbone(
     `options`, whose fields are settings (`--set model.FIELD=VALUE`). It returns features, (batch, n). side: of the
     images in pixels, where no size is given. Its layers are of those that ONNX is written of: models.keras_file.LAYERS.
 
-    >>> from tellapart.plugins import backbone
-    >>> @backbone("flat-doctest", summary="all pixels, as they are", side=32)
+    >>> @backbone("cnn", summary="all pixels, as they are", side=32)
     ... def flat(images, options):
     ...     from keras import layers
     ...     return layers.Flatten(name="flatten")(images)
-    >>> flat.side
-    32
+    Traceback (most recent call last):
+    tellapart.errors.PluginError: The model 'cnn' cannot be added: the name is taken.
     """
 
     from tellapart.models.registry import ARCHITECTURES, Architecture

@@ -66,7 +66,7 @@ def _installed(path: tuple[str, ...], here: str) -> tuple[Plugin, ...]:
     found: list[Plugin] = []
     for folder in path:
         # The current folder may be a stranger's; nobody installs there.
-        if not folder or folder == here:
+        if folder in ("", here):
             continue
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in sorted((entry for entry in entries if entry.name.endswith(".dist-info")), key=_by_name):

@@ -18,7 +18,7 @@ from tellapart.data import pixels
 from tellapart.data.sources import open_row, read_source
 from tellapart.errors import TellapartError
 from tellapart.evaluation.verdicts import Thresholds
-from tellapart.inference.formats import FORMATS
+from tellapart.inference.exports import EXPORTS
 from tellapart.inference.predictor import Metadata
 from tellapart.inference.ship import Held, ship
 from tellapart.models.answers import features_of
@@ -54,7 +54,7 @@ def row_of(name: str, folder: Path) -> str:
     means = np.random.default_rng(0).normal(size=(3, features_of(model).shape[-1])).astype(np.float32)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     cells = []
-    for form in FORMATS.values():
+    for form in EXPORTS.values():
         path = folder / f"{name}-{form.name}{form.suffix}"
         try:
             made = ship(
@@ -72,8 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", help="architectures; all without any")
     names = parser.parse_args(arguments).names or list(ARCHITECTURES)
     print(f"{COUNT} pictures, seed 0, {datetime.now(UTC):%Y-%m-%d}.\n")
-    print("| network | side | " + " | ".join(FORMATS) + " |")
-    print("|---|--:|" + "---|" * len(FORMATS))
+    print("| network | side | " + " | ".join(EXPORTS) + " |")
+    print("|---|--:|" + "---|" * len(EXPORTS))
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             print(row_of(name, Path(folder)), flush=True)

@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -14,11 +15,14 @@ import pytest
 import typer
 
 import tellapart
-from tellapart.cli.main import COMMANDS, app
+from tellapart import plugins
+from tellapart.cli.commands import COMMANDS
+from tellapart.cli.main import app
 from tellapart.config import Config
 from tellapart.recipes import recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
+PLUGIN = ROOT / "examples" / "plugin" / "pyproject.toml"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -48,7 +52,8 @@ def test_every_link_of_a_page_leads_somewhere(page: Path, reference: ModuleType)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_a_page_exists(page: Path) -> None:
     named = set(re.findall(r"^\s*(?:- `)?(?:.*&& )?tellapart ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
-    assert named <= set(COMMANDS)
+    of_the_example = tomllib.loads(PLUGIN.read_text(encoding="utf-8"))["project"]["entry-points"]["tellapart.commands"]
+    assert named <= {*COMMANDS, *(of_the_example if page.name == "plugins.md" else ())}
 
 
 def test_the_readme_shows_the_commands_of_every_day() -> None:
@@ -93,6 +98,9 @@ def test_every_public_name_has_a_docstring_and_is_in_the_reference(reference: Mo
     for name in set(tellapart.__all__) - {"__version__"}:
         found = getattr(tellapart, name)
         assert (found.__doc__ or "").strip(), f"{name} has no docstring"
+        assert f".{name}\n" in page
+    for name in plugins.__all__:
+        assert (getattr(plugins, name).__doc__ or "").strip(), f"{name} has no docstring"
         assert f".{name}\n" in page
 
 

@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel
 
 import tellapart
+from tellapart import plugins
 from tellapart.cli.main import app
 from tellapart.config import Config
 
@@ -60,6 +61,9 @@ def python_page() -> str:
     """Every public name, its docstring taken from the code by mkdocstrings."""
     parts = ["# Python", "`import tellapart as ta`; these names are public, everything else may change."]
     parts += [f"::: {home}.{name}" for name, home in sorted(tellapart._HOMES.items(), key=lambda row: row[0].lower())]
+    parts += ["# For plug-ins", "`from tellapart.plugins import ...`: decorators, and the classes of rows."]
+    homes = {name: plugins._HOMES.get(name, "tellapart.plugins") for name in plugins.__all__}
+    parts += [f"::: {home}.{name}" for name, home in homes.items() if name not in tellapart._HOMES]
     return "\n\n".join(parts) + "\n"
 
 

@@ -113,7 +113,7 @@ def kill_predict(bench: Bench) -> str:
 
 def kill_export(bench: Bench) -> str:
     def begin(place: Path) -> list[object]:
-        return ["export", bench.run, "--format", "onnx", "--out", place / "model.onnx"]
+        return ["export", bench.run, "--to", "onnx", "--out", place / "model.onnx"]
 
     def again(place: Path) -> list[object]:
         if (place / "model.onnx").exists():
@@ -172,7 +172,7 @@ def full_answers(bench: Bench) -> str:
         (disk / "filling").write_bytes(bytes(52 * 1024))
         for arguments in (
             ["predict", bench.run, *[bench.pictures] * 4, "--format", "json", "--out", disk / "rows.csv"],
-            ["export", bench.run, "--format", "onnx", "--out", disk / "model.onnx"],
+            ["export", bench.run, "--to", "onnx", "--out", disk / "model.onnx"],
         ):
             said = finish(start(arguments, cache=bench.fresh()), 2)
             if "No space left" not in said:
@@ -198,7 +198,7 @@ def read_only(bench: Bench) -> str:
         same_runs(bench.run, out / "run")
         for arguments in (
             ["report", run],
-            ["export", run, "--format", "keras"],
+            ["export", run, "--to", "keras"],
             ["explain", run, picture],
             [*train(bench), disk / "new"],
             ["predict", run, picture, "--out", disk / "rows.csv"],

@@ -148,7 +148,7 @@ class TrainConfig(_Section):
         0, description="blocks of the base to train after its head, from the top; all: the whole base"
     )
     fine_tune_learning_rate: float = Field(0.0001, gt=0)
-    track: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+    track: tuple[str, ...] = Field(
         (), description="also tell tensorboard (files in RUN/tensorboard) or mlflow (MLFLOW_TRACKING_URI) of the run"
     )
     sure_accuracy: float = Field(

@@ -9,6 +9,7 @@ TellapartError            everything a user can mend; the command line prints it
 ├── RunError              a run folder is missing, foreign, unfinished or damaged
 ├── TrainingError         training cannot start or cannot go on (not-a-number, one class ...)
 ├── ExportError           an exported file does not predict what the trained network predicts
+├── PluginError           a plug-in is broken, or takes a name that it cannot have
 └── MissingExtraError     an optional dependency is not installed; names the extra and the command
 """
 
@@ -79,6 +80,10 @@ class TrainingError(TellapartError):
 
 class ExportError(TellapartError):
     """An exported file does not predict what the trained network predicts."""
+
+
+class PluginError(TellapartError):
+    """A plug-in is broken, or takes a name that it cannot have."""
 
 
 class MissingExtraError(TellapartError):

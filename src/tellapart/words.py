@@ -87,6 +87,16 @@ def counted(count: int, noun: str, many: str = "") -> str:
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
+def spelled(number: int) -> str:
+    """A count in a sentence: as a word up to twelve.
+
+    >>> spelled(4), spelled(13)
+    ('four', '13')
+    """
+    small = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    return small[number] if 0 <= number < len(small) else f"{number:,}"
+
+
 def listed(names: Sequence[str], most: int = 3) -> str:
     """
     >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e"])

@@ -11,8 +11,9 @@ import typer
 from typer.testing import CliRunner
 
 from tellapart.cli import main, options
+from tellapart.cli.commands import COMMANDS, PANELS
 from tellapart.cli.console import display, show, table, typed
-from tellapart.cli.main import COMMANDS, PANELS, app
+from tellapart.cli.main import app
 from tellapart.cli.rows import Output, format_by_suffix
 from tellapart.models import backend
 from tellapart.progress import BY_HAND, Lines

@@ -9,8 +9,9 @@ import typer
 from typer.testing import CliRunner
 
 import tellapart as ta
+from tellapart.cli.commands import COMMANDS
 from tellapart.cli.exit_codes import exit_codes
-from tellapart.cli.main import COMMANDS, app
+from tellapart.cli.main import app
 from tellapart.cli.train import end_with
 
 SETTINGS = [

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
+from tellapart.cli.commands import COMMANDS
 from tellapart.cli.exit_codes import ALL, FAULT
-from tellapart.cli.main import COMMANDS
 from tests.command import COMMAND
 from tests.conftest import make_shapes
 

@@ -9,7 +9,7 @@ import pytest
 
 from tellapart.config import DataConfig
 from tellapart.data.pixels import decode
-from tellapart.data.sources import LAYOUTS, read_source
+from tellapart.data.sources import layouts, read_source
 from tellapart.errors import PictureError, SourceError
 
 
@@ -69,4 +69,4 @@ def test_a_relative_path_is_said_to_have_been_looked_for_here(tmp_path: Path, mo
 
 
 def test_the_layouts_fit_a_terminal_of_80_columns() -> None:
-    assert max(map(len, LAYOUTS.splitlines())) <= 80
+    assert max(map(len, layouts().splitlines())) <= 80

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tellapart.config import DataConfig
-from tellapart.data.sources import LAYOUTS, READERS, read_source
+from tellapart.data.sources import SOURCES, layouts, read_source
 from tellapart.errors import SourceError
 from tests.data.folders import fill, finding, read, table
 
@@ -17,7 +17,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 # Every layout of the table of readers, as its example says, with what it means.
 EXAMPLES = {
-    "split folders": (
+    "split-folders": (
         ["train/cats/1.jpg", "train/dogs/2.jpg", "test/cats/3.jpg"],
         [
             ("test/cats/3.jpg", "cats", "test"),
@@ -25,13 +25,13 @@ EXAMPLES = {
             ("train/dogs/2.jpg", "dogs", "train"),
         ],
     ),
-    "class folders": (["cats/1.jpg", "dogs/2.jpg"], [("cats/1.jpg", "cats", ""), ("dogs/2.jpg", "dogs", "")]),
+    "class-folders": (["cats/1.jpg", "dogs/2.jpg"], [("cats/1.jpg", "cats", ""), ("dogs/2.jpg", "dogs", "")]),
     "table": (["1.jpg", "2.jpg"], [("1.jpg", "cat", ""), ("2.jpg", "dog", "")]),
-    "file names": (["cat.0.jpg", "dog.0.jpg"], [("cat.0.jpg", "cat", ""), ("dog.0.jpg", "dog", "")]),
+    "file-names": (["cat.0.jpg", "dog.0.jpg"], [("cat.0.jpg", "cat", ""), ("dog.0.jpg", "dog", "")]),
 }
 
 
-@pytest.mark.parametrize("name", [reader.name for reader in READERS if reader.example])
+@pytest.mark.parametrize("name", [reader.name for reader in SOURCES.values() if reader.example])
 def test_every_layout_shown_to_the_user_is_understood(name: str, tmp_path: Path) -> None:
     files, expected = EXAMPLES[name]
     fill(tmp_path, files)
@@ -41,7 +41,7 @@ def test_every_layout_shown_to_the_user_is_understood(name: str, tmp_path: Path)
     assert table(source) == expected
     assert source.root == tmp_path
     assert not source.findings
-    assert name in LAYOUTS
+    assert name in layouts()
 
 
 @pytest.mark.parametrize("train", ["train", "Training", "TRAINING_SET", "training set"])
@@ -188,9 +188,9 @@ def test_a_folder_of_no_layout_is_told_why_and_shown_the_layouts(tmp_path: Path)
         read(tmp_path)
     message = str(error.value)
     assert "2 pictures in 1 folder, 1 table (t.csv)" in message
-    assert all(reader.name in message for reader in READERS)
+    assert all(name in message for name in SOURCES)
     assert "'colour', 'size'" in message
-    assert LAYOUTS in message
+    assert layouts() in message
 
 
 def test_twenty_thousand_pictures_are_listed_in_well_under_a_second(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tellapart.task import ImageSpec, Task
 pytest.importorskip("keras")
 
 from tellapart.inference import formats, ship
-from tellapart.inference.formats import FORMATS
+from tellapart.inference.exports import EXPORTS
 from tellapart.inference.ship import Held
 from tellapart.models.answers import features_of
 from tellapart.models.build import build
@@ -48,29 +48,29 @@ def metadata(side: int = SIDE) -> Metadata:
 
 
 def path_of(folder: Path, name: str) -> Path:
-    return folder / f"model{FORMATS[name].suffix}"
+    return folder / f"model{EXPORTS[name].suffix}"
 
 
 @pytest.fixture(autouse=True)
 def runtimes(request: pytest.FixtureRequest) -> None:
     """Skips a format whose runtime is not installed."""
     name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
-    if name in FORMATS:
+    if name in EXPORTS:
         try:
-            FORMATS[name].require()
+            EXPORTS[name].require()
         except MissingExtraError as error:
             pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", EXPORTS)
 def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_was_checked(
     name: str, tmp_path: Path
 ) -> None:
     model, means = network("cnn")
     path = path_of(tmp_path, name)
-    made = ship.ship(model, metadata(), FORMATS[name], path, means=means, held=held())
+    made = ship.ship(model, metadata(), EXPORTS[name], path, means=means, held=held())
     assert made.difference < 1e-4
-    answers = FORMATS[name].run(path)(held().pictures)
+    answers = EXPORTS[name].run(path)(held().pictures)
     np.testing.assert_allclose(answers["probabilities"], model.predict(held().pictures, verbose=0), atol=1e-4)
     assert answers["similarity"].shape == (5, 3)
     record = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
@@ -83,19 +83,19 @@ def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "onnx"])
+@pytest.mark.parametrize("name", [name for name in EXPORTS if name != "onnx"])
 @pytest.mark.parametrize("row", ["dense", "resnet-small", "efficientnet-lite0"])
 def test_networks_of_every_kind_go_into_every_format(row: str, name: str, tmp_path: Path) -> None:
     side = max(SIDE, BASES[row].smallest) if row in BASES else SIDE
     model, means = network(row, side)
-    made = ship.ship(model, metadata(side), FORMATS[name], path_of(tmp_path, name), means=means, held=held(side))
+    made = ship.ship(model, metadata(side), EXPORTS[name], path_of(tmp_path, name), means=means, held=held(side))
     assert made.difference < 1e-4
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", EXPORTS)
 def test_a_file_that_differs_is_not_written_and_what_stood_there_stays(name: str, tmp_path: Path) -> None:
     (model, _), (other, _) = network("cnn"), network("cnn")
-    write = FORMATS[name].write
+    write = EXPORTS[name].write
 
     def write_another(_: formats.Shipment, path: Path) -> None:
         named = ship.start_keras().Model(other.input, {"probabilities": other.output})
@@ -104,7 +104,7 @@ def test_a_file_that_differs_is_not_written_and_what_stood_there_stays(name: str
     path = path_of(tmp_path, name)
     path.mkdir() if name == "saved-model" else path.write_bytes(b"what stood here")
     with pytest.raises(ExportError, match="differs from the trained network"):
-        ship.ship(model, metadata(), replace(FORMATS[name], write=write_another), path, means=None, held=held())
+        ship.ship(model, metadata(), replace(EXPORTS[name], write=write_another), path, means=None, held=held())
     assert path.is_dir() if name == "saved-model" else path.read_bytes() == b"what stood here"
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
@@ -137,7 +137,7 @@ def test_a_runtime_that_cannot_open_the_file_refuses_it(tmp_path: Path) -> None:
     def write_nothing(_: formats.Shipment, path: Path) -> None:
         path.write_bytes(b"no network")
 
-    row = replace(FORMATS["onnx"], write=write_nothing)
+    row = replace(EXPORTS["onnx"], write=write_nothing)
     with pytest.raises(ExportError, match="does not run in ONNX Runtime"):
         ship.ship(model, metadata(), row, tmp_path / "model.onnx", means=means, held=held())
     assert not list(tmp_path.iterdir())
@@ -145,7 +145,7 @@ def test_a_runtime_that_cannot_open_the_file_refuses_it(tmp_path: Path) -> None:
 
 def test_an_exported_onnx_file_predicts_as_the_file_of_the_run(tmp_path: Path) -> None:
     model, means = network("cnn")
-    ship.ship(model, metadata(), FORMATS["onnx"], tmp_path / "model.onnx", means=means, held=held())
+    ship.ship(model, metadata(), EXPORTS["onnx"], tmp_path / "model.onnx", means=means, held=held())
     predictor = Predictor(tmp_path / "model.onnx")
     assert predictor.metadata == metadata()
     assert not np.isnan(predictor.answer(held().pictures)[1]).any()
@@ -155,13 +155,13 @@ def test_openvino_carries_the_metadata_inside(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     model, means = network("cnn")
     path = tmp_path / "model.xml"
-    ship.ship(model, metadata(), FORMATS["openvino"], path, means=means, held=held())
+    ship.ship(model, metadata(), EXPORTS["openvino"], path, means=means, held=held())
     found = openvino.Core().read_model(str(path)).get_rt_info("tellapart").astype(str)
     assert Metadata.from_dict(json.loads(found)) == metadata()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if row.quantize])
+@pytest.mark.parametrize("name", [name for name, row in EXPORTS.items() if row.quantize])
 def test_int8_is_smaller_tells_the_accuracy_before_and_after_and_has_thresholds_of_its_own(
     name: str, shapes: Path, tmp_path: Path
 ) -> None:

@@ -109,10 +109,10 @@ def test_a_head_and_the_top_of_a_base_are_trained_and_explained_on_jax(shapes: P
 
 
 def test_a_format_that_tensorflow_writes_is_refused_on_jax_with_what_to_do(trained: Path) -> None:
-    done = command("jax", "export", str(trained), "--format", "saved-model")
+    done = command("jax", "export", str(trained), "--to", "saved-model")
     assert done.returncode == 2
     assert "KERAS_BACKEND=tensorflow" in done.stderr
-    done = command("jax", "export", str(trained), "--format", "onnx")
+    done = command("jax", "export", str(trained), "--to", "onnx")
     assert done.returncode == 0, done.stderr
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tellapart.cli.main import COMMANDS
+from tellapart.cli.commands import COMMANDS
 from tests.command import COMMAND
 from tests.conftest import make_shapes
 
@@ -59,11 +59,11 @@ COMMAND_LINES: dict[str, list[str]] = {
     "layouts": ["layouts"],
     "fetch": ["fetch"],
     "export": ["export", "run"],
-    "export int8": ["export", "run", "--format", "onnx", "--quantize", "int8"],
+    "export int8": ["export", "run", "--to", "onnx", "--quantize", "int8"],
 }
 EXTRAS = {
-    "export to litert": ("ai_edge_litert", ["export", "run", "--format", "litert"]),
-    "export to openvino": ("openvino", ["export", "run", "--format", "openvino"]),
+    "export to litert": ("ai_edge_litert", ["export", "run", "--to", "litert"]),
+    "export to openvino": ("openvino", ["export", "run", "--to", "openvino"]),
     "tune": ("optuna", ["tune", "shapes", *SMALL, "--trials", "2", "--budget", "1m", "--out", "tune"]),
     "mlflow": ("mlflow", ["train", "shapes", *SMALL, "--track", "mlflow", "--out", "told"]),
     "tensorboard": ("tensorboard", ["train", "shapes", *SMALL, "--track", "tensorboard", "--out", "tracked"]),

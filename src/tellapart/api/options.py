@@ -12,6 +12,7 @@ from tellapart.config import Config, augmentation
 from tellapart.errors import ConfigError, unknown
 from tellapart.files import expanded
 from tellapart.recipes import load_recipe
+from tellapart.training.trackers import require_known
 
 
 def known_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -75,4 +76,6 @@ def make_config(
     values["data"] |= {name: value for name, value in (data or {}).items() if value is not None}
     if values["data"].get("corrections"):
         values["data"]["corrections"] = str(expanded(values["data"]["corrections"]).absolute())
-    return Config.from_dict(values).with_values(settings)
+    made = Config.from_dict(values).with_values(settings)
+    require_known(made.train.track)
+    return made

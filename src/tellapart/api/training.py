@@ -21,6 +21,7 @@ from tellapart.models.base_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
+from tellapart.runs.needs import require_plugins
 from tellapart.runs.place import new_place, require_free
 from tellapart.runs.relocate import relocate
 from tellapart.runs.run import create_run
@@ -151,6 +152,7 @@ def resume(
 
     deadline = _deadline(budget)
     folder = open_folder(run)
+    require_plugins(folder)
     require_trackers(folder.config)
     with one_writer(folder), PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         if folder.missing_report and folder.status == "done":

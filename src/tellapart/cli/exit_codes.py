@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 DONE, NEEDS_PERSON, WRONG, FAULT, STOPPED = 0, 1, 2, 70, 130
 """FAULT as sysexits.h has it, STOPPED as shells do."""
 
@@ -27,14 +30,14 @@ OWN: dict[str, dict[int, str]] = {
 """What is particular to a command."""
 
 
-def exit_codes(command: str) -> str:
-    """The sentence that ends the help of a command.
+def exit_codes(command: str, own: Mapping[int, str] = MappingProxyType({})) -> str:
+    """The sentence that ends the help of a command. own: what is particular to one of a plug-in.
 
     >>> exit_codes("check")
     'Exit codes: 0 done; 1 something needs a person; 2 the request cannot be done, and the message says why; 70 a fault
     of tellapart, and the message says how to report it; 130 stopped by Ctrl-C.'
     """
-    codes = ALL | OWN.get(command, {})
+    codes = ALL | OWN.get(command, {}) | dict(own)
     if command == "serve":
         del codes[STOPPED]
     return f"Exit codes: {'; '.join(f'{code} {codes[code]}' for code in sorted(codes))}."

@@ -1,7 +1,8 @@
-"""`tellapart export RUN --format F`: the trained network for another runtime, compared with Keras."""
+"""`tellapart export RUN --to FORMAT`: the trained network for another runtime, compared with Keras."""
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,16 +11,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json
-
-
-class FileFormat(StrEnum):
-    """What can be written; the rows of inference.formats."""
-
-    onnx = "onnx"
-    litert = "litert"
-    saved_model = "saved-model"
-    openvino = "openvino"
-    keras = "keras"
+from tellapart.inference.exports import EXPORTS
 
 
 class Quantize(StrEnum):
@@ -30,9 +22,8 @@ class Quantize(StrEnum):
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
-    format: Annotated[
-        str, typer.Option("--format", metavar="|".join(FileFormat), help="The runtime it is for.")
-    ] = FileFormat.onnx.value,
+    to: Annotated[str, typer.Option(metavar="|".join(EXPORTS), help="The format: the runtime it is for.")] = "onnx",
+    format: Annotated[str | None, typer.Option("--format", hidden=True, help="The older name of --to.")] = None,
     quantize: Annotated[
         Quantize | None, typer.Option(help="Smaller and faster, a little less exact: onnx and litert.")
     ] = None,
@@ -47,10 +38,13 @@ def command(
     A file whose answers differ by more than its bound is not written.
     """
 
+    if format is not None:
+        print("tellapart: --format is called --to now, and will go.", file=sys.stderr)
+        to = format
     with display() as progress:
         if moved is not None:
             ta.open_run(run, data=moved, progress=progress)
-        made = ta.export(run, format, out=out, quantize=quantize.value if quantize else None, progress=progress)
+        made = ta.export(run, to, out=out, quantize=quantize.value if quantize else None, progress=progress)
     if json:
         show_json(made.to_dict())
         return

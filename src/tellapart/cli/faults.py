@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 from tellapart.files import harmless
+from tellapart.tables import passed_through
 
 
 def tell(error: Exception, *, whole: bool) -> None:
@@ -18,12 +19,15 @@ def tell(error: Exception, *, whole: bool) -> None:
     text = "".join([f"{command_line()}\n{made}\n\n", *traceback.format_exception(error)])
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = "".join(f", {Path(frame.filename).name} line {frame.lineno}, in {frame.name}" for frame in last)
-    lines = [f"tellapart: a fault of tellapart, not of yours: {type(error).__name__}: {error}{place}"]
+    plugin = passed_through(error)
+    whose = f"a fault in the plug-in {plugin}" if plugin else "a fault of tellapart, not of yours"
+    lines = [f"tellapart: {whose}: {type(error).__name__}: {error}{place}"]
     if whole:
         lines += [text.rstrip(), "To report it, send all of this."]
     else:
         lines.append(_kept(text))
-    lines.append("Open an issue of the repository; where a stranger's file brought it about, do as SECURITY.md says.")
+    ours = "Open an issue of the repository; where a stranger's file brought it about, do as SECURITY.md says."
+    lines.append("Send it to whoever wrote the plug-in." if plugin else ours)
     print(harmless("\n".join(lines)), file=sys.stderr)
 
 

@@ -7,6 +7,6 @@ from tellapart.cli.console import show
 
 def command() -> None:
     """Show the layouts of labelled pictures that are understood."""
-    from tellapart.data.sources import LAYOUTS
+    from tellapart.data.sources import layouts
 
-    show(LAYOUTS)
+    show(layouts())

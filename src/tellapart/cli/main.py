@@ -11,24 +11,18 @@ import importlib
 import os
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tellapart import __version__
+from tellapart.cli.commands import COMMANDS, Command
 from tellapart.cli.exit_codes import FAULT, STOPPED, WRONG, exit_codes
 from tellapart.errors import TellapartError
 from tellapart.files import harmless
 from tellapart.models import backend
-
-PANELS = {
-    "Begin": ("demo", "layouts", "check", "train"),
-    "Use and understand": ("predict", "evaluate", "explain", "report", "runs"),
-    "Improve": ("compare", "ladder", "tune"),
-    "Ship": ("export", "serve"),
-    "What there is": ("models", "recipes", "fetch"),
-}
-COMMANDS = tuple(name for names in PANELS.values() for name in names)
+from tellapart.tables import Plugin, installed
 
 _ROOM = "Make room there, or name another place; a run goes on with: tellapart train --resume RUN"
 _MEMORY = "Lower the size of the pictures, --batch-size or train.batch_size, or end what else takes memory."
@@ -42,26 +36,80 @@ DISK = {
 _debug = False
 """Whether a fault shows its whole traceback."""
 
+
+class _Commands(TyperGroup):
+    """The built-in commands, which stand in `commands`; those of plug-ins are listed by name, and loaded where they
+    are called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(dict.fromkeys((*super().list_commands(ctx), *(plugin.name for plugin in _plugins()))))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        there = super().get_command(ctx, cmd_name)
+        named = None if there else next((plugin for plugin in _plugins() if plugin.name == cmd_name), None)
+        return _unloaded(named) if named else there
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            named = [plugin.name for plugin in _plugins()]
+            if args[0] in named:
+                self.add_command(_made(COMMANDS.find(args[0])), args[0])
+            # Whoever mistyped one is told of its name.
+            for name in named:
+                self.commands.setdefault(name, self.get_command(ctx, name))
+        return super().resolve_command(ctx, args)
+
+
+def _plugins() -> list[Plugin]:
+    names = set(COMMANDS.names())
+    return [plugin for plugin in installed(COMMANDS.kind) if plugin.name in names]
+
+
+def _unloaded(plugin: Plugin) -> Any:
+    def command() -> None:
+        """Stands in the list."""
+
+    return _made(Command(plugin.name, function=command), f"Of {plugin}.")
+
+
+def _made(command: Command, help: str = "") -> Any:
+    """A command of a plug-in as Typer has it."""
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_CONTEXT)
+    _add(alone, command, help)
+    return typer.main.get_command(alone)
+
+
+def _add(to: typer.Typer, command: Command, help: str = "") -> None:
+    name = command.name
+    function = command.function or importlib.import_module(f"tellapart.cli.{name}").command
+    to.command(
+        name=name,
+        help=help or _paragraphs(function.__doc__ or ""),
+        epilog=exit_codes(name, command.codes),
+        rich_help_panel=command.panel,
+    )(function)
+
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="tellapart",
+    cls=_Commands,
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_CONTEXT,
     help="From a folder of labelled pictures to a classifier you can trust and ship.",
     epilog="Begin with: tellapart demo. With pictures of your own: tellapart check photos/ and tellapart train photos/",
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"tellapart {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _common(
-    version: Annotated[  # noqa: ARG001 - its callback answers
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    plugins: Annotated[
+        bool,
+        typer.Option("--plugins", help="Show the version, and each plug-in that is installed."),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="TELLAPART_DEBUG", help="Show the traceback of a fault of tellapart.")
@@ -70,6 +118,15 @@ def _common(
     """Options before the command."""
     global _debug
     _debug = debug
+    if version or plugins:
+        print(f"tellapart {__version__}")
+        if plugins:
+            from tellapart.cli.plugins import show_plugins
+
+            show_plugins()
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
 
 
 def _paragraphs(text: str) -> str:
@@ -81,12 +138,8 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip()))
 
 
-for _panel, _names in PANELS.items():
-    for _name in _names:
-        _command = importlib.import_module(f"tellapart.cli.{_name}").command
-        app.command(name=_name, help=_paragraphs(_command.__doc__), epilog=exit_codes(_name), rich_help_panel=_panel)(
-            _command
-        )
+for _name in COMMANDS:
+    _add(app, COMMANDS[_name])
 
 
 def run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
+from tellapart.files import harmless
 
 if TYPE_CHECKING:
     from tellapart.models.pretrained import Base
@@ -28,11 +30,14 @@ def command(
     from tellapart.models.registry import ARCHITECTURES, resolve
 
     if name is None:
+        listed, broken = ARCHITECTURES.load_all()
+        for reason in broken.values():
+            print(harmless(f"tellapart: {reason}"), file=sys.stderr)
         if format is options.Format.json:
-            show_json([{"name": row.name, "summary": row.summary, "side": row.side} for row in ARCHITECTURES.values()])
+            show_json([{"name": row.name, "summary": row.summary, "side": row.side} for row in listed])
             return
         rows = table("model", ">picture side", "what it is")
-        for row in ARCHITECTURES.values():
+        for row in listed:
             rows.add_row(row.name, str(row.side), row.summary)
         show(rows)
         show("tellapart models NAME shows the options and layers of one.")

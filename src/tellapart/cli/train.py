@@ -11,6 +11,7 @@ from tellapart.cli import options
 from tellapart.cli.console import display, short, show, show_json, typed
 from tellapart.cli.evaluate import show_figures
 from tellapart.cli.exit_codes import NEEDS_PERSON, STOPPED
+from tellapart.training.trackers import TRACKERS
 from tellapart.words import counted, measured
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def command(
     track: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="tensorboard|mlflow", help="Also tell this tracker of the run; may be given twice. Extra `track`."
+            metavar="|".join(TRACKERS), help="Also tell this tracker of the run; may be given twice. Extra `track`."
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/NAME-N")] = None,

@@ -1,6 +1,7 @@
 """Pictures -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. No file is changed.
 
-Each check takes the pictures with their splits and yields findings; CHECKS is the table of all. Read by: api.
+Each check takes the pictures with their splits and yields findings; CHECKS is the table of all, and those of plug-ins
+are asked after them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from tellapart.data.catalog import SPLITS, Picture
 from tellapart.data.findings import Finding
 from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
+from tellapart.errors import ConfigError
+from tellapart.tables import Table, origin
 
 FEW = 20
 IMBALANCE = 1.5
@@ -23,7 +27,25 @@ ELONGATED = 4
 
 def find_all(pictures: Sequence[Picture], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """All findings, those that the source gave among them, the gravest first."""
-    return in_order_of_gravity([*known, *(finding for check in CHECKS for finding in check(pictures))])
+    checks, left_out = CHECKS.load_all()
+    found = [finding for check in checks for finding in _findings(check, pictures)]
+    return in_order_of_gravity([*known, *found, *map(_left_out, left_out.values())])
+
+
+def _left_out(reason: str) -> Finding:
+    return Finding("check-left-out", "warning", (), reason, "The other checks were made.")
+
+
+def _findings(check: Check, pictures: Sequence[Picture]) -> list[Finding]:
+    """What a check finds; one of a plug-in that fails costs nothing but itself."""
+    by = origin(CHECKS.kind, check.name)
+    if by is None:
+        return list(check.find(pictures))
+    try:
+        return list(check.find(pictures))
+    except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
+        meaning = f"The check {check.name!r} of the plug-in {by} failed: {type(error).__name__}: {error}"
+        return [_left_out(meaning)]
 
 
 def in_order_of_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -158,6 +180,21 @@ def _pictures(count: int, one: str, many: str) -> str:
     return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
 
 
-CHECKS: tuple[Callable[[Sequence[Picture]], Iterable[Finding]], ...] = (
-    broken, damaged, duplicates, near_duplicates, alike, balance, few, odd
-)  # fmt: skip
+@dataclass(frozen=True)
+class Check:
+    """A row of CHECKS. find: pictures with their splits -> findings."""
+
+    name: str
+    find: Callable[[Sequence[Picture]], Iterable[Finding]]
+
+
+CHECKS: Table[Check] = Table(
+    "checks",
+    "check",
+    Check,
+    ConfigError,
+    [
+        Check(find.__name__.replace("_", "-"), find)
+        for find in (broken, damaged, duplicates, near_duplicates, alike, balance, few, odd)
+    ],
+)

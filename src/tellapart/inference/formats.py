@@ -1,7 +1,8 @@
-"""The table of formats that a trained network is exported to: how each is written and how its own runtime runs it.
+"""The formats that a trained network is exported to, rows of inference.exports: how each is written, and how its own
+runtime runs it.
 
-Every file gives the answers of models.answers under their names, of uint8 pictures. Read by: ship. Needs the extra
-`train`, and the runtime of the format.
+Every file gives the answers of models.answers under their names, of uint8 pictures. Needs the extra `train`, and the
+runtime of the format.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError, require_extra
+from tellapart.inference.exports import EXPORTS
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import METADATA_KEY
 from tellapart.inference.runtime import onnx_runtime, open_session
@@ -240,33 +242,21 @@ def _arrays(tensors: Mapping[str, Any]) -> Answers:
     return {name: np.asarray(given, np.float32) for name, given in tensors.items()}
 
 
-FORMATS = {
-    row.name: row
-    for row in (
-        Format("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx),
-        Format(
-            "litert", ".tflite", "LiteRT", _write_litert, _run_litert, _quantize_litert,
-            needs=("ai_edge_litert", "litert"), by_tensorflow=True,
-        ),
-        Format("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model, by_tensorflow=True),
-        Format(
-            "openvino", ".xml", "OpenVINO", _write_openvino, _run_openvino, embed=_embed_openvino,
-            needs=("openvino", "openvino"),
-        ),
-        Format("keras", ".keras", "Keras", _write_keras, _run_keras),
-    )
-}  # fmt: skip
-OTHER_NAMES = {
-    **dict.fromkeys(("tflite", "tensorflow-lite", "tf-lite"), "litert"),
-    **dict.fromkeys(("savedmodel", "saved_model", "tensorflow", "tf"), "saved-model"),
-    **dict.fromkeys(("vino", "ir"), "openvino"),
-    **dict.fromkeys(("h5", "hdf5", ".keras"), "keras"),
-}
-"""What a format is called elsewhere."""
+ONNX = Format("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx)
+LITERT = Format(
+    "litert", ".tflite", "LiteRT", _write_litert, _run_litert, _quantize_litert,
+    needs=("ai_edge_litert", "litert"), by_tensorflow=True,
+)  # fmt: skip
+SAVED_MODEL = Format("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model, by_tensorflow=True)
+OPENVINO = Format(
+    "openvino", ".xml", "OpenVINO", _write_openvino, _run_openvino, embed=_embed_openvino,
+    needs=("openvino", "openvino"),
+)  # fmt: skip
+KERAS = Format("keras", ".keras", "Keras", _write_keras, _run_keras)
 
 
 def require_quantizable(row: Format) -> None:
     """Raises ExportError for a format that has no int8 here."""
     if row.quantize is None:
-        able = ", ".join(other.name for other in FORMATS.values() if other.quantize)
+        able = ", ".join(other.name for other in EXPORTS.values() if other.quantize)
         raise ExportError(f"The format {row.name} is not quantized here. Formats with --quantize int8: {able}.")

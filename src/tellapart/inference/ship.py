@@ -23,7 +23,8 @@ from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
 from tellapart.files import drafting, to_json, write_text
 from tellapart.inference.export import BOUND, differences
-from tellapart.inference.formats import FORMATS, OTHER_NAMES, Answers, Format, Run, Shipment, require_quantizable
+from tellapart.inference.exports import EXPORTS
+from tellapart.inference.formats import Answers, Format, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.answers import PROBABILITIES, SIMILARITY, answering
 from tellapart.models.backend import start_keras
@@ -96,11 +97,9 @@ def ship_run(
     run: RunFolder, format: str, out: Path | None = None, *, quantize: str | None = None, progress: Progress = SILENT
 ) -> Export:
     """Ship the network of a finished run: see api.runs.export."""
-    if format not in FORMATS:
-        raise ExportError(unknown("format", format, FORMATS, OTHER_NAMES))
+    row = EXPORTS.find(format)
     if quantize not in (None, "int8"):
         raise ExportError(unknown("quantization", quantize, ["int8"]))
-    row = FORMATS[format]
     row.require()
     if quantize:
         require_quantizable(row)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tellapart.config import ModelConfig, in_words
 from tellapart.errors import ModelError, unknown
 from tellapart.models import pretrained, scratch
+from tellapart.tables import Table
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,12 @@ class Architecture:
     base: pretrained.Base | None = None
 
 
-ARCHITECTURES: dict[str, Architecture] = {
-    row.name: row
-    for row in (
+ARCHITECTURES: Table[Architecture] = Table(
+    "backbones",
+    "model",
+    Architecture,
+    ModelError,
+    (
         Architecture("dense", "dense layers alone; the baseline to beat", 64, scratch.DenseOptions, scratch.dense),
         Architecture("cnn", "convolutions and max pooling, then dense layers", 128, scratch.CnnOptions, scratch.cnn),
         Architecture(
@@ -55,19 +59,17 @@ ARCHITECTURES: dict[str, Architecture] = {
             )
             for base in pretrained.BASES.values()
         ),
-    )
-}
+    ),
+)
 
 
 def architecture(name: str) -> Architecture:
-    """The row of this name. Raises ModelError with the nearest names.
+    """The row of this name, of a plug-in too. Raises ModelError with the nearest names, PluginError for a broken one.
 
     >>> architecture("cnn").side
     128
     """
-    if name not in ARCHITECTURES:
-        raise ModelError(unknown("model", name, ARCHITECTURES))
-    return ARCHITECTURES[name]
+    return ARCHITECTURES.find(name)
 
 
 TINY_SIDE = 64

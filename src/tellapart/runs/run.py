@@ -28,6 +28,7 @@ from tellapart.errors import ConfigError, RunError
 from tellapart.files import clear_drafts, drafting, from_json, to_json
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
+from tellapart.runs.needs import plugins_of
 from tellapart.runs.place import require_free, writing_into
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
@@ -341,6 +342,7 @@ def create_run(
         "decided": decided,
         "findings": [finding.to_dict() for finding in catalog.findings],
         "versions": versions(),
+        **plugins_of(config),
     }
     with ExitStack() as stack:
         with writing_into(path.parent):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tellapart.config import Config
@@ -18,6 +19,7 @@ from tellapart.errors import ConfigError, TellapartError, require_extra
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Row, Watch
+from tellapart.training.trackers import TRACKERS, require_known
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
@@ -146,25 +148,50 @@ class Mlflow:
             self._client.log_batch(self._id, [Metric(name, value, now, step) for name, value in figures.items()])
 
 
-TRACKERS: dict[str, type[TensorBoard] | type[Mlflow]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
-
-
-def require_trackers(config: Config) -> None:
-    """Raises MissingExtraError for a tracker that is not installed, ConfigError for MLflow without an address."""
-    for name in config.train.track:
-        require_extra(f"Tracking by {name}", "track", name)
-    if "mlflow" in config.train.track and not os.environ.get(ADDRESS):
+def _require_address() -> None:
+    if not os.environ.get(ADDRESS):
         raise ConfigError(
             f"Tracking by mlflow needs the address of its server in {ADDRESS}, such as http://127.0.0.1:5000 "
             "(`mlflow server` starts one)."
         )
 
 
+def _nothing() -> None:
+    """What a tracker requires that has all it needs."""
+
+
+@dataclass(frozen=True)
+class TrackerKind:
+    """A row of training.trackers. make: gives a tracker for one run. needs: the module and the extra of tellapart that
+    brings it, if it has one. require: raises ConfigError for what is not set up."""
+
+    name: str
+    make: Callable[[], Tracker]
+    needs: tuple[str, str] | None = None
+    require: Callable[[], None] = _nothing
+
+
+TENSORBOARD = TrackerKind("tensorboard", TensorBoard, ("tensorboard", "track"))
+MLFLOW = TrackerKind("mlflow", Mlflow, ("mlflow", "track"), _require_address)
+
+
+def require_trackers(config: Config) -> None:
+    """Raises ConfigError for an unknown tracker, MissingExtraError for one that is not installed, ConfigError for one
+    that is not set up, as MLflow without an address."""
+    require_known(config.train.track)
+    kinds = [TRACKERS.find(name) for name in config.train.track]
+    for kind in kinds:
+        if kind.needs is not None:
+            require_extra(f"Tracking by {kind.name}", kind.needs[1], kind.needs[0])
+    for kind in kinds:
+        kind.require()
+
+
 @contextmanager
 def tracked(run: RunFolder, progress: Progress) -> Iterator[Watch]:
     """Tell the trackers of the run's configuration of it: at the start, of each row that the Watch is given, and at the
     end, when the run has its report."""
-    telling = [_Telling(TRACKERS[name](), run, progress) for name in run.config.train.track]
+    telling = [_Telling(TRACKERS.find(name).make(), run, progress) for name in run.config.train.track]
 
     def watch(row: Row) -> str:
         for each in telling:

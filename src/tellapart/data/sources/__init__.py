@@ -1,8 +1,8 @@
 """What a user names as data -> Source: every picture with its label and, where the data say so, its split and group.
 
 Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is understood by looking, through the one
-ordered table READERS. Pictures are listed, never opened, and nothing of the user is written, moved or deleted.
-Read by: api.read. What is decided here:
+ordered table SOURCES; `SOURCE:PLACE` asks for one row of it. Sources of plug-ins are looked at where no other row takes
+what is there. Pictures are listed, never opened, and nothing of the user is written, moved or deleted. Decided here:
 
 - Pictures: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
   later, not here. Camera raw, drawings and films are a finding; so is, as a note, every other file passed over.
@@ -26,51 +26,51 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tellapart import words
 from tellapart.config import DataConfig
 from tellapart.data.findings import Finding
 from tellapart.data.sources.archive import unpacked
 from tellapart.data.sources.folders import read_class_folders, read_split_folders
 from tellapart.data.sources.idx import open_row, read_idx
-from tellapart.data.sources.listing import Listing, counted, kind_of, list_folder
+from tellapart.data.sources.listing import TABLE_SUFFIXES, counted, kind_of, list_folder
 from tellapart.data.sources.names import read_names
+from tellapart.data.sources.reader import Reader
 from tellapart.data.sources.settle import settled
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.sources.table import read_frame, read_table_beside, read_table_file
 from tellapart.data.sources.tabular import is_frame
 from tellapart.errors import ConfigError, SourceError, unknown
 from tellapart.files import expanded
+from tellapart.tables import NAME, Table
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["LAYOUTS", "READERS", "Row", "Source", "folder_of", "open_row", "read_source", "refuse_unused"]
+__all__ = ["SOURCES", "Row", "Source", "folder_of", "layouts", "open_row", "read_source", "refuse_unused"]
 
 
-@dataclass(frozen=True)
-class Reader:
-    """One layout of a folder. read gives the Source, or in words why the folder has another layout."""
-
-    name: str
-    example: str
-    read: Callable[[Listing, DataConfig], Source | str]
-
-
-# Asked in this order; the first that gives a Source has understood the folder.
-READERS = (
-    Reader("split folders", "photos/train/cats/1.jpg  photos/test/dogs/2.jpg", read_split_folders),
-    Reader("class folders", "photos/cats/1.jpg  photos/dogs/2.jpg", read_class_folders),
-    Reader("table", "photos/labels.csv with columns path,label beside the pictures", read_table_beside),
-    Reader("file names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in train/, test/)", read_names),
-    Reader("idx files", "", read_idx),
-)
-LAYOUTS = "Four layouts work, as a folder, a zip or a tar:\n" + "\n".join(
-    f"  {reader.name:<14} {reader.example}" for reader in READERS if reader.example
-)
+# A folder is shown to them in this order; the first that gives a Source has understood it.
+SOURCES: Table[Reader] = Table(
+    "sources",
+    "source",
+    Reader,
+    SourceError,
+    (
+        Reader("split-folders", "photos/train/cats/1.jpg  photos/test/dogs/2.jpg", read_split_folders),
+        Reader("class-folders", "photos/cats/1.jpg  photos/dogs/2.jpg", read_class_folders),
+        Reader(
+            "table", "photos/labels.csv with columns path,label beside the pictures", read_table_beside,
+            read_table_file, tuple(f".{suffix}" for suffix in sorted(TABLE_SUFFIXES)),
+        ),
+        Reader("file-names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in train/, test/)", read_names),
+        Reader("idx-files", "", read_idx),
+    ),
+)  # fmt: skip
 _EXCEL = "an Excel or OpenDocument table, which is not read. Save it as csv (UTF-8), and name that."
 _RECORDS = "a file of TensorFlow records, which are not read. Write its pictures into a folder for each class."
 _LIST = "JSON, which is not read. Write a csv with the columns path and label, and name that."
@@ -89,6 +89,22 @@ _UNREAD = {
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
 
+def layouts() -> str:
+    """How labelled pictures can lie on the disk, in words; plug-ins are loaded, and a broken one is told.
+
+    >>> layouts().partition(",")[0]
+    'Four layouts work'
+    """
+    readers, broken = SOURCES.load_all()
+    folders = [reader for reader in readers if reader.example and reader.read is not None]
+    files = [reader for reader in readers if reader.example and reader.read is None]
+    lines = [f"{words.spelled(len(folders)).capitalize()} layouts work, as a folder, a zip or a tar:"]
+    lines += [f"  {reader.name:<14} {reader.example}" for reader in folders]
+    if files:
+        lines += ["As a file:", *(f"  {reader.name:<14} {reader.example}" for reader in files)]
+    return "\n".join((*lines, *broken.values()))
+
+
 def read_source(
     data: str | os.PathLike[str] | pandas.DataFrame, config: DataConfig, known: tuple[str, ...] = ()
 ) -> Source:
@@ -102,22 +118,27 @@ def read_source(
         return settled(read_frame(data, config), "DataFrame", known)
     if not isinstance(data, (str, os.PathLike)):
         raise SourceError(f"Given {type(data).__name__} as data; expected a path, builtin:NAME or a pandas DataFrame.")
-    path = _located(os.fspath(data))
+    asked, place = _asked(os.fspath(data))
+    path = _located(place)
     if path.is_dir():
-        return _read_folder(path, str(data), config, known)
+        return _read_folder(path, str(data), config, known, asked)
     kind = kind_of(path.name)
-    if kind == "table":
-        return settled(read_table_file(path, config), str(data), known)
+    if asked is not None and kind != "archive":
+        return settled(_read_file(asked, path, config, str(data)), str(data), known)
     if kind == "picture":
         raise SourceError(
             f"{data} is a single picture. Name the folder, archive or table that holds pictures of each class."
         )
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
-    if words := _UNREAD.get(path.suffix.lower()):
-        raise SourceError(f"{data} is {words}")
+    if kind != "archive":
+        reader, broken = _reader_of(path)
+        if reader is not None:
+            return settled(_read_file(reader, path, config, str(data)), str(data), known)
+        if meaning := _UNREAD.get(path.suffix.lower()):
+            raise SourceError("\n".join((f"{data} is {meaning}", *broken)))
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config, known)
+    source = _read_folder(folder, str(data), config, known, asked)
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -146,10 +167,42 @@ def folder_of(data: str | os.PathLike[str]) -> Path:
 
     Raises SourceError where there is none.
     """
-    path = _located(os.fspath(data))
+    path = _located(_asked(os.fspath(data))[1])
     if path.is_dir():
         return path
     return unpacked(path)[0] if kind_of(path.name) == "archive" else path.parent
+
+
+def _asked(name: str) -> tuple[Reader | None, str]:
+    """The row that `SOURCE:PLACE` asks for, if it does, and the place. Raises SourceError for a source nearly named so,
+    PluginError for one that is broken."""
+    kind, colon, place = name.partition(":")
+    if not colon or kind == "builtin" or not NAME.fullmatch(kind) or Path(name).exists():
+        return None, name
+    if kind not in SOURCES.names() and not difflib.get_close_matches(kind, SOURCES.names(), n=1):
+        return None, name
+    return SOURCES.find(kind), place
+
+
+def _reader_of(path: Path) -> tuple[Reader | None, tuple[str, ...]]:
+    """The row for files of this suffix; plug-ins are loaded where none is built in, and broken ones told."""
+
+    def first(readers: Iterable[Reader]) -> Reader | None:
+        return next((reader for reader in readers if path.suffix.lower() in reader.suffixes), None)
+
+    if reader := first(SOURCES.values()):
+        return reader, ()
+    readers, broken = SOURCES.load_all()
+    return first(readers), tuple(broken.values())
+
+
+def _read_file(reader: Reader, path: Path, config: DataConfig, name: str) -> Source:
+    if reader.read_file is None:
+        raise SourceError(f"{name} is a file, and the source {reader.name} reads folders: {reader.example}")
+    outcome = reader.read_file(path, config)
+    if isinstance(outcome, str):
+        raise SourceError(f"{name}, read as {reader.name}: {outcome}")
+    return outcome
 
 
 def _located(name: str) -> Path:
@@ -178,19 +231,32 @@ def _looked_in(path: Path) -> str:
     return "" if path.is_absolute() else f" in {Path.cwd()}"
 
 
-def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, ...]) -> Source:
+def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, ...], asked: Reader | None) -> Source:
     listing = replace(list_folder(folder, name), known=known)
-    reasons = []
-    for reader in READERS:
-        outcome = reader.read(listing, config)
-        if isinstance(outcome, Source):
-            return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name, known)
-        reasons.append(f"  {reader.name:<14} {outcome}")
+    reasons: dict[str, str] = {}
+
+    def understood(readers: Iterable[Reader]) -> Source | None:
+        for reader in readers:
+            if reader.read is not None and reader.name not in reasons:
+                outcome = reader.read(listing, config)
+                if isinstance(outcome, Source):
+                    return settled(replace(outcome, findings=(*listing.findings, *outcome.findings)), name, known)
+                reasons[reader.name] = outcome
+        return None
+
+    if asked is not None:
+        if found := understood([asked]):
+            return found
+        said = reasons.get(asked.name, f"it reads files: {asked.example}")
+        raise SourceError(f"{name} is not read by the source {asked.name}: {said}")
+    if found := understood(SOURCES.values()):
+        return found
+    if found := understood(SOURCES.load_all()[0]):
+        return found
     if not (listing.pictures or listing.tables or listing.archives or listing.others):
-        raise SourceError(f"{name} is empty.\n{LAYOUTS}")
+        raise SourceError(f"{name} is empty.\n{layouts()}")
+    told = "\n".join(f"  {reader:<14} {reason}" for reader, reason in reasons.items())
     raise SourceError(
         f"{name} has no layout that is known. It holds {listing.describe()}. {listing.advice}".rstrip()
-        + "\n"
-        + "\n".join(reasons)
-        + f"\n{LAYOUTS}"
+        + f"\n{told}\n{layouts()}"
     )

@@ -1,0 +1,1 @@
+"""A plug-in of tellapart: a backbone, a source and a command."""

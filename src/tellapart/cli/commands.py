@@ -1,0 +1,41 @@
+"""The table of commands by name, in the panels of `tellapart --help`. Each stands in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tellapart.errors import ConfigError
+from tellapart.tables import Table
+
+PANELS = {
+    "Begin": ("demo", "layouts", "check", "train"),
+    "Use and understand": ("predict", "evaluate", "explain", "report", "runs"),
+    "Improve": ("compare", "ladder", "tune"),
+    "Ship": ("export", "serve"),
+    "What there is": ("models", "recipes", "fetch"),
+}
+PLUGINS = "Plug-ins"
+"""The panel of commands that plug-ins bring."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """function: its parameters are those of the command, as Typer reads them; its docstring is the help. None: that
+    called `command` in the file of this folder that bears the name. codes: exit codes with a meaning
+    of its own, in words."""
+
+    name: str
+    panel: str = PLUGINS
+    function: Callable[..., Any] | None = None
+    codes: Mapping[int, str] = field(default_factory=dict)
+
+
+COMMANDS: Table[Command] = Table(
+    "commands",
+    "command",
+    Command,
+    ConfigError,
+    [Command(name, panel) for panel, names in PANELS.items() for name in names],
+)

@@ -1,0 +1,23 @@
+"""Reader: one row of the table of sources: a layout of a folder, or a kind of file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tellapart.config import DataConfig
+from tellapart.data.sources.listing import Listing
+from tellapart.data.sources.source import Source
+
+
+@dataclass(frozen=True)
+class Reader:
+    """read: a folder, listed, -> Source, or in words why it has another layout. read_file: the same of a file of one of
+    the suffixes, in lower case with their dot. One of both may be None. example: shown where nothing fits."""
+
+    name: str
+    example: str
+    read: Callable[[Listing, DataConfig], Source | str] | None = None
+    read_file: Callable[[Path, DataConfig], Source | str] | None = None
+    suffixes: tuple[str, ...] = ()

@@ -1,0 +1,34 @@
+"""The table of export formats by name: where their rows stand, so that `tellapart export --help` imports no runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tellapart.errors import ExportError
+from tellapart.tables import Table
+
+if TYPE_CHECKING:
+    from tellapart.inference.formats import Format
+
+_ROWS = {
+    "onnx": "ONNX",
+    "litert": "LITERT",
+    "saved-model": "SAVED_MODEL",
+    "openvino": "OPENVINO",
+    "keras": "KERAS",
+}
+_OTHER_NAMES = {
+    **dict.fromkeys(("tflite", "tensorflow-lite", "tf-lite"), "litert"),
+    **dict.fromkeys(("savedmodel", "saved_model", "tensorflow", "tf"), "saved-model"),
+    **dict.fromkeys(("vino", "ir"), "openvino"),
+    **dict.fromkeys(("h5", "hdf5", ".keras"), "keras"),
+}
+
+EXPORTS: Table[Format] = Table(
+    "exports",
+    "format",
+    "tellapart.inference.formats:Format",
+    ExportError,
+    {name: f"tellapart.inference.formats:{row}" for name, row in _ROWS.items()},
+    aliases=_OTHER_NAMES,
+)

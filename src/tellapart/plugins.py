@@ -1,0 +1,191 @@
+"""What a plug-in imports: the classes of rows, and a decorator for each table.
+
+A decorator makes a row of a function and adds it to its table, for the program that runs it; PluginError where the name
+is taken or wrong. The row then stands under the function's name, so that an entry point of the group `tellapart.KIND`
+can name it (docs/how-to/plugins.md). What is not used is not imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tellapart.cli.commands import Command
+    from tellapart.config import DataConfig
+    from tellapart.data.catalog import Picture
+    from tellapart.data.checks import Check
+    from tellapart.data.findings import Finding
+    from tellapart.data.sources.listing import Listing
+    from tellapart.data.sources.reader import Reader
+    from tellapart.data.sources.source import Row, Source
+    from tellapart.inference.formats import Format, Shipment
+    from tellapart.models.registry import Architecture
+    from tellapart.models.scratch import Options
+    from tellapart.training.track import Tracker, TrackerKind
+
+_HOMES = {
+    "Architecture": "tellapart.models.registry",
+    "Check": "tellapart.data.checks",
+    "Command": "tellapart.cli.commands",
+    "DataConfig": "tellapart.config",
+    "Finding": "tellapart.data.findings",
+    "Format": "tellapart.inference.formats",
+    "Listing": "tellapart.data.sources.listing",
+    "Options": "tellapart.models.scratch",
+    "Picture": "tellapart.data.catalog",
+    "Reader": "tellapart.data.sources.reader",
+    "Row": "tellapart.data.sources.source",
+    "Shipment": "tellapart.inference.formats",
+    "Source": "tellapart.data.sources.source",
+    "Tracker": "tellapart.training.track",
+    "TrackerKind": "tellapart.training.track",
+}
+
+__all__ = [
+    "Architecture",
+    "Check",
+    "Command",
+    "DataConfig",
+    "Finding",
+    "Format",
+    "Listing",
+    "Options",
+    "Picture",
+    "Reader",
+    "Row",
+    "Shipment",
+    "Source",
+    "Tracker",
+    "TrackerKind",
+    "backbone",
+    "check",
+    "command",
+    "export",
+    "folder_source",
+    "source",
+    "tracker",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tellapart.plugins' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def backbone(
+    name: str, *, summary: str, side: int, options: type[Options] | None = None
+) -> Callable[[Callable[[Any, Any], Any]], Architecture]:
+    """A network that is trained from nothing: images and options -> features, before the head.
+
+    The function takes the Keras tensor of images, (batch, height, width, channels), scaled to 0..1, and an instance of
+    `options`, whose fields are settings (`--set model.FIELD=VALUE`). It returns features, (batch, n). side: of the
+    images in pixels, where no size is given. Its layers are of those that ONNX is written of: models.keras_file.LAYERS.
+
+    >>> @backbone("cnn", summary="all pixels, as they are", side=32)
+    ... def flat(images, options):
+    ...     from keras import layers
+    ...     return layers.Flatten(name="flatten")(images)
+    Traceback (most recent call last):
+    tellapart.errors.PluginError: The model 'cnn' cannot be added: the name is taken.
+    """
+
+    from tellapart.models.registry import ARCHITECTURES, Architecture
+    from tellapart.models.scratch import Options
+
+    def add(body: Callable[[Any, Any], Any]) -> Architecture:
+        return ARCHITECTURES.add(Architecture(name, summary, side, options or Options, body), body.__module__)
+
+    return add
+
+
+def source(
+    name: str, *, example: str, suffixes: tuple[str, ...]
+) -> Callable[[Callable[[Path, DataConfig], Source | str]], Reader]:
+    """A kind of file that names labelled images: its path -> a Source, or in words why it is none.
+
+    suffixes: of such files, in lower case with the dot; a file of another name is read as `NAME:FILE`.
+    """
+
+    from tellapart.data.sources import SOURCES
+    from tellapart.data.sources.reader import Reader
+
+    def add(read: Callable[[Path, DataConfig], Source | str]) -> Reader:
+        return SOURCES.add(Reader(name, example, None, read, suffixes), read.__module__)
+
+    return add
+
+
+def folder_source(name: str, *, example: str) -> Callable[[Callable[[Listing, DataConfig], Source | str]], Reader]:
+    """A layout of a folder: what lies below it -> a Source, or in words why it has another layout. It is asked after
+    the built-in ones, or alone with `NAME:FOLDER`."""
+
+    from tellapart.data.sources import SOURCES
+    from tellapart.data.sources.reader import Reader
+
+    def add(read: Callable[[Listing, DataConfig], Source | str]) -> Reader:
+        return SOURCES.add(Reader(name, example, read), read.__module__)
+
+    return add
+
+
+def check(name: str) -> Callable[[Callable[[Sequence[Picture]], Iterable[Finding]]], Check]:
+    """A check of images: those of a catalog, with label, split, size and error -> findings. It is made whenever images
+    are read, after the built-in ones."""
+
+    from tellapart.data.checks import CHECKS, Check
+
+    def add(find: Callable[[Sequence[Picture]], Iterable[Finding]]) -> Check:
+        return CHECKS.add(Check(name, find), find.__module__)
+
+    return add
+
+
+def command(name: str, *, codes: Mapping[int, str] = MappingProxyType({})) -> Callable[[Callable[..., Any]], Command]:
+    """A command, `tellapart NAME`: its parameters as Typer reads them, its docstring the help. codes: what its exit
+    codes mean that mean something of its own."""
+
+    from tellapart.cli.commands import COMMANDS, Command
+
+    def add(function: Callable[..., Any]) -> Command:
+        return COMMANDS.add(Command(name, function=function, codes=codes), function.__module__)
+
+    return add
+
+
+def export(
+    name: str,
+    *,
+    suffix: str,
+    runtime: str,
+    run: Callable[[Path], Callable[[Any], dict[str, Any]]],
+    needs: tuple[str, str] | None = None,
+) -> Callable[[Callable[[Shipment, Path], None]], Format]:
+    """A format of `tellapart export`: the function writes the network of a Shipment into a path that does not exist.
+
+    suffix: of the file, empty for a folder. run: opens what was written in its own `runtime`, as a function of uint8
+    images; the file is compared with Keras by it, and is not kept where they differ. needs: the module of the runtime,
+    and the extra of tellapart that brings it.
+    """
+    from tellapart.inference.exports import EXPORTS
+    from tellapart.inference.formats import Format
+
+    def add(write: Callable[[Shipment, Path], None]) -> Format:
+        return EXPORTS.add(Format(name, suffix, runtime, write, run, needs=needs), write.__module__)
+
+    return add
+
+
+def tracker(name: str) -> Callable[[Callable[[], Tracker]], TrackerKind]:
+    """What `train --track NAME` tells of a run: a class with the methods of Tracker, made anew for each run."""
+    from tellapart.training.track import TrackerKind
+    from tellapart.training.trackers import TRACKERS
+
+    def add(make: Callable[[], Tracker]) -> TrackerKind:
+        return TRACKERS.add(TrackerKind(name, make), make.__module__)
+
+    return add

@@ -1,0 +1,48 @@
+"""The plug-ins that a run goes on with: what run.json says of them, and whether they are here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tellapart.config import Config
+from tellapart.errors import RunError
+from tellapart.tables import Plugin, installed, origin
+
+if TYPE_CHECKING:
+    from tellapart.runs.run import RunFolder
+
+
+def plugins_of(config: Config) -> dict[str, list[dict[str, str]]]:
+    """A field of run.json: what brought the backbone and the trackers of a configuration, where they are not built in;
+    nothing where all are."""
+    used = [origin("backbones", config.model.name), *(origin("trackers", name) for name in config.train.track)]
+    found = [asdict(plugin) for plugin in used if plugin is not None]
+    return {"plugins": found} if found else {}
+
+
+def require_plugins(run: RunFolder) -> None:
+    """Raises RunError, with the package that the run names, where a plug-in that it goes on with is not here.
+
+    What run.json says is told and nothing else: nothing is installed, and no module is imported by its name.
+    """
+    for plugin in _read(run.record):
+        here = any((each.kind, each.name) == (plugin.kind, plugin.name) for each in installed(plugin.kind))
+        if here or origin(plugin.kind, plugin.name) is not None:
+            continue
+        brought = f"the plug-in {plugin}" if plugin.package else f"the program {plugin.place}"
+        raise RunError(
+            f"{run.path} goes on with {plugin.name!r} of {plugin.kind}, which {brought} brought and which is not here. "
+            + ("Install it, if you trust where it comes from." if plugin.package else "Go on from that program.")
+        )
+
+
+def _read(record: dict[str, Any]) -> list[Plugin]:
+    """Raises RunError where somebody else wrote it."""
+    try:
+        plugins = [Plugin(**values) for values in record.get("plugins", [])]
+        if not all(isinstance(value, str) for plugin in plugins for value in asdict(plugin).values()):
+            raise TypeError("a field is no text")
+    except (TypeError, ValueError) as error:
+        raise RunError(f"run.json is damaged or not from tellapart (plugins: {error}).") from None
+    return plugins

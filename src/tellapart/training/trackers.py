@@ -1,0 +1,26 @@
+"""The table of trackers by name: where their rows stand, so that the options of `train` import no tracker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tellapart.errors import ConfigError
+from tellapart.tables import Table
+
+if TYPE_CHECKING:
+    from tellapart.training.track import TrackerKind
+
+TRACKERS: Table[TrackerKind] = Table(
+    "trackers",
+    "tracker",
+    "tellapart.training.track:TrackerKind",
+    ConfigError,
+    {"tensorboard": "tellapart.training.track:TENSORBOARD", "mlflow": "tellapart.training.track:MLFLOW"},
+)
+
+
+def require_known(names: tuple[str, ...]) -> None:
+    """Raises ConfigError for a name that is no tracker's; no tracker is loaded."""
+    for name in names:
+        if name not in TRACKERS.names():
+            raise ConfigError(f"train.track: {TRACKERS.unknown(name)}")

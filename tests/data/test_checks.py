@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import random
+import re
+
+import pytest
+
 from tellapart.data.catalog import Picture
-from tellapart.data.checks import find_all
+from tellapart.data.checks import CHECKS, find_all
 from tellapart.data.findings import Finding
 
 
@@ -22,6 +27,34 @@ def found(rows: list[Picture]) -> dict[str, Finding]:
 
 def test_sound_pictures_give_no_finding() -> None:
     assert find_all(good()) == ()
+
+
+def faulty() -> list[Picture]:
+    """Something for each check."""
+    rows = [*good(), *many("a", 200, "train")[30:], *many("Few", 2), *many("few", 5), *many("B", 4, "test")]
+    rows += [Picture(f"b/{error}.jpg", "b", error=error) for error in ("empty", "truncated: ends early")]
+    for number, label in enumerate("abab"):
+        rows.append(Picture(f"b/{number}.jpg", label, "test", digest=f"atrain{number}", width=100, height=80))
+    rows.append(Picture("b/damaged.jpg", "b", "train", digest="d", width=100, height=80, warning="ends early"))
+    return [*rows, *(Picture(f"a/{w}.jpg", "a", "train", digest=f"w{w}", width=w, height=90) for w in (20, 900))]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_leaves_sound_pictures_alone_and_tells_of_faulty_ones_in_words_whatever_their_order(name: str) -> None:
+    check, rows = CHECKS[name], faulty()
+    assert list(check.find(good())) == []
+    findings = list(check.find(rows))
+    assert findings or name == "near-duplicates", "no picture here has a fingerprint"
+    known = {text for row in rows for text in (row.path, row.label)}
+    for finding in findings:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", finding.kind)
+        assert finding.severity in ("error", "warning", "note")
+        assert finding.meaning.endswith(".")
+        assert all(any(text in named for text in known) for named in finding.paths)
+    random.Random(0).shuffle(rows)
+    assert {(f.kind, f.severity, len(f.paths)) for f in check.find(rows)} == {
+        (f.kind, f.severity, len(f.paths)) for f in findings
+    }
 
 
 def test_broken_pictures_are_listed_with_path_and_reason_and_counted() -> None:

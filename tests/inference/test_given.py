@@ -222,12 +222,12 @@ def test_an_asynchronous_upload_is_told_to_be_read_first(run: ta.Run) -> None:
 
 def test_a_frame_without_a_usual_column_is_told_and_one_may_be_named(run: ta.Run, png: Path) -> None:
     pandas = pytest.importorskip("pandas")
-    held = pandas.DataFrame({"where": [str(png), None]})
+    held = pandas.DataFrame({"where": [str(png), None, ""]})
     with pytest.raises(SourceError, match=r"The DataFrame has the columns 'where'.*path_column=NAME"):
         run.predict(held)
-    first, second = ta.predict(run, held, path_column="where")
+    first, *others = ta.predict(run, held, path_column="where")
     assert not first.error
-    assert second.error == "not a picture: the row names none"
+    assert [each.error for each in others] == ["not a picture: the row names none"] * 2
     (below,) = ta.predict(run, pandas.Series([png.name]), root=png.parent)
     assert below.probabilities == first.probabilities
 

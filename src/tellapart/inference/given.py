@@ -57,7 +57,7 @@ def pictures_of(
     if isinstance(given, str | os.PathLike):
         require_table([given], path_column, root)
     for one in _several(given, path_column, root):
-        named = isinstance(one, str | os.PathLike)
+        named = isinstance(one, str | os.PathLike) and one != ""
         found = find_pictures([one], path_column=path_column, root=root) if named else _held(one, max_bytes)
         for name, picture in found:
             yield name or f"image {place}", picture
@@ -100,7 +100,12 @@ def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
     if hasattr(one, "read"):
         name = getattr(one, "name", "")
         return [(name if isinstance(name, str) else "", _content(one, max_bytes))]
-    if one is None or (isinstance(one, float) and np.isnan(one)) or type(one).__name__ in ("NAType", "NaTType"):
+    if (
+        one is None
+        or one == ""
+        or (isinstance(one, float) and np.isnan(one))
+        or type(one).__name__ in ("NAType", "NaTType")
+    ):
         return [("", PictureError("not a picture", "the row names none"))]
     raise SourceError(_refusal(one))
 

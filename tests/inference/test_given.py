@@ -255,6 +255,16 @@ def test_a_table_of_paths_is_read_as_one_says(run: ta.Run, png: Path, tmp_path: 
     assert [each.to_dict() for each in again] == rows
 
 
+def test_a_file_of_another_kind_says_what_to_do_unless_it_is_a_picture_all_the_same(
+    run: ta.Run, png: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04 and so on")
+    shutil.copyfile(png, tmp_path / "photo.json")
+    table, photo = run.predict([tmp_path / "list.xlsx", tmp_path / "photo.json"])
+    assert "an Excel or OpenDocument table, which is not read. Save it as csv" in table.error
+    assert photo.probabilities == run.predict(png)[0].probabilities
+
+
 def test_addresses_that_somebody_wrote_into_a_table_or_a_list_are_not_opened(run: ta.Run, tmp_path: Path) -> None:
     with serving(Files()) as files:
         (tmp_path / "list.csv").write_text(f"path\n{files.address}/a.jpg\n", encoding="utf-8")

@@ -45,7 +45,7 @@ from tellapart.files import expanded
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["LAYOUTS", "READERS", "Row", "Source", "folder_of", "open_row", "read_source", "refuse_unused"]
+__all__ = ["LAYOUTS", "READERS", "UNREAD", "Row", "Source", "folder_of", "open_row", "read_source", "refuse_unused"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ _EXCEL = "an Excel or OpenDocument table, which is not read. Save it as csv (UTF
 _RECORDS = "a file of TensorFlow records, which are not read. Write its pictures into a folder for each class."
 _LIST = "JSON, which is not read. Write a csv with the columns path and label, and name that."
 _NUMBERS = "an array without names. Read it in Python, and save its pictures into a folder for each class."
-_UNREAD = {
+UNREAD = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), _EXCEL),
     **dict.fromkeys((".tfrecord", ".tfrecords"), _RECORDS),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), _LIST),
@@ -111,7 +111,7 @@ def read_source(
         )
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
-    if words := _UNREAD.get(path.suffix.lower()):
+    if words := UNREAD.get(path.suffix.lower()):
         raise SourceError(f"{data} is {words}")
     folder, left_out = unpacked(path)
     source = _read_folder(folder, str(data), config, known)

@@ -72,6 +72,12 @@ def test_a_damaged_run_is_a_row_and_hides_no_other(folder: Path) -> None:
     assert [row["status"] for row in rows] == ["done", "interrupted", "damaged"]
     assert "flowers-cnn-3" in rows[2]["error"]
     assert [row.name for row in ta.summarize_runs(folder / "runs", where=["accuracy>=0"])] == ["flowers-cnn-1"]
+    (folder / "runs" / "flowers-cnn-2" / "run.json").write_text("{")
+    rows = json.loads(call("runs", folder / "runs", "--format", "json").stdout)
+    assert {row["name"]: row["status"] for row in rows} == {
+        "flowers-cnn-1": "done", "flowers-cnn-2": "damaged", "flowers-cnn-3": "damaged",
+    }  # fmt: skip
+    assert "run.json is damaged" in next(row["error"] for row in rows if row["name"] == "flowers-cnn-2")
     page = ta.write_index(folder / "runs").read_text(encoding="utf-8")
     assert "flowers-cnn-1" in page
     assert "are damaged" in page

@@ -71,6 +71,12 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(begun: bytes) -> None
         assert time.monotonic() - started < 10
 
 
+def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_address, "PATIENCE", 0.2)
+    with dripping(pause=60) as url:
+        assert refusal(url) == "too slow: no byte came for 0.2 s"
+
+
 def test_redirects_are_followed_to_web_servers_alone_and_not_without_end(tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(b"secret")

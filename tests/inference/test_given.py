@@ -222,12 +222,12 @@ def test_an_asynchronous_upload_is_told_to_be_read_first(run: ta.Run) -> None:
 
 def test_a_frame_without_a_usual_column_is_told_and_one_may_be_named(run: ta.Run, png: Path) -> None:
     pandas = pytest.importorskip("pandas")
-    held = pandas.DataFrame({"where": [str(png), None]})
+    held = pandas.DataFrame({"where": [str(png), None, ""]})
     with pytest.raises(SourceError, match=r"The DataFrame has the columns 'where'.*path_column=NAME"):
         run.predict(held)
-    first, second = ta.predict(run, held, path_column="where")
+    first, *others = ta.predict(run, held, path_column="where")
     assert not first.error
-    assert second.error == "not a picture: the row names none"
+    assert [each.error for each in others] == ["not a picture: the row names none"] * 2
     (below,) = ta.predict(run, pandas.Series([png.name]), root=png.parent)
     assert below.probabilities == first.probabilities
 
@@ -253,6 +253,16 @@ def test_a_table_of_paths_is_read_as_one_says(run: ta.Run, png: Path, tmp_path: 
     assert rows[0] == {**rows[3], "path": "stripes.png"} == {**run.predict(png)[0].to_dict(), "path": "stripes.png"}
     again = ta.predict(run, tmp_path / "list.csv", path_column="where", root=png.parent)
     assert [each.to_dict() for each in again] == rows
+
+
+def test_a_file_of_another_kind_says_what_to_do_unless_it_is_a_picture_all_the_same(
+    run: ta.Run, png: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04 and so on")
+    shutil.copyfile(png, tmp_path / "photo.json")
+    table, photo = run.predict([tmp_path / "list.xlsx", tmp_path / "photo.json"])
+    assert "an Excel or OpenDocument table, which is not read. Save it as csv" in table.error
+    assert photo.probabilities == run.predict(png)[0].probabilities
 
 
 def test_addresses_that_somebody_wrote_into_a_table_or_a_list_are_not_opened(run: ta.Run, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from tellapart.runs.relocate import relocate
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
-from tellapart.runs.summary import select, summarize, summarized
+from tellapart.runs.summary import select, summaries, summarize
 from tellapart.task import Task
 from tellapart.words import measured
 
@@ -176,7 +176,7 @@ def summarize_runs(
     >>> [row.name for row in ta.summarize_runs("runs", where=["status=done", "accuracy>0.9"])][:1]
     ['pets']
     """
-    return RunList(select(map(summarized, list_folders(Path(folder))), where, sort))
+    return RunList(select(summaries(Path(folder)), where, sort))
 
 
 def evaluate(

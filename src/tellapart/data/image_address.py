@@ -26,7 +26,8 @@ MAX_BYTES = 100_000_000
 SECONDS = 30.0
 """For all of it: to connect, to follow redirects and to receive."""
 REDIRECTS = 5
-_PATIENCE = 10.0  # seconds without a byte
+PATIENCE = 10.0
+"""Seconds without a byte."""
 _CHUNK = 1 << 16
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -44,13 +45,12 @@ class Address:
         with _watched(seconds) as (opener, over):
             try:
                 request = urllib.request.Request(_quoted(self.url), headers={"User-Agent": "tellapart"})
-                with opener.open(request, timeout=min(_PATIENCE, seconds)) as answer:
+                with opener.open(request, timeout=PATIENCE) as answer:
                     content = _received(answer, most)
             except (PictureError, OSError, HTTPException, ValueError) as error:
                 reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
-                if not over.is_set() and not isinstance(reason, TimeoutError):
+                if not over.is_set():
                     raise _refusal(reason) from None
-                over.set()
             # What is shut down may look like an answer that ended, too.
             if over.is_set():
                 raise PictureError("too slow", f"it did not come within {seconds:g} s")
@@ -79,6 +79,8 @@ def _refusal(reason: Any) -> PictureError:
     if isinstance(reason, HTTPError):
         reason.close()
         return PictureError("unreadable", f"the server answers {reason.code}: {reason.reason}")
+    if isinstance(reason, TimeoutError):
+        return PictureError("too slow", f"no byte came for {PATIENCE:g} s")
     said = (isinstance(reason, OSError) and reason.strerror) or reason
     return PictureError("unreadable", f"it cannot be fetched: {said}")
 

@@ -57,7 +57,7 @@ def pictures_of(
     if isinstance(given, str | os.PathLike):
         require_table([given], path_column, root)
     for one in _several(given, path_column, root):
-        named = isinstance(one, str | os.PathLike)
+        named = isinstance(one, os.PathLike) or (isinstance(one, str) and one.strip() != "")
         found = find_pictures([one], path_column=path_column, root=root) if named else _held(one, max_bytes)
         for name, picture in found:
             yield name or f"image {place}", picture
@@ -89,7 +89,7 @@ def _below(root: str | os.PathLike[str] | None, values: Iterable[Any]) -> list[A
 
 
 def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
-    """Of what is no name: the picture, or the pictures of a batch."""
+    """Of what is no name, or an empty one: the picture, or the pictures of a batch."""
     if isinstance(one, bytes | bytearray | memoryview):
         return [("", bytes(one))]
     if isinstance(one, Image.Image):
@@ -100,7 +100,8 @@ def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
     if hasattr(one, "read"):
         name = getattr(one, "name", "")
         return [(name if isinstance(name, str) else "", _content(one, max_bytes))]
-    if one is None or (isinstance(one, float) and np.isnan(one)) or type(one).__name__ in ("NAType", "NaTType"):
+    missing = one is None or isinstance(one, str) or type(one).__name__ in ("NAType", "NaTType")
+    if missing or (isinstance(one, float) and np.isnan(one)):
         return [("", PictureError("not a picture", "the row names none"))]
     raise SourceError(_refusal(one))
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from tellapart.data.findings import Finding
 from tellapart.data.image_address import Address, has_scheme, is_address
+from tellapart.data.image_formats import PREFIX, format_of
 from tellapart.data.pixels import Source
+from tellapart.data.sources import UNREAD
 from tellapart.data.sources.archive import unpacked
 from tellapart.data.sources.columns import USUAL, plain_name
 from tellapart.data.sources.listing import kind_of, list_folder
@@ -57,7 +60,7 @@ def find_pictures(
             elif kind == "table":
                 yield from _in_table(path, path_column, root)
             else:
-                yield name, path
+                yield name, _named(path)
         elif is_address(name):
             yield name, Address(name)
         elif has_scheme(name):
@@ -92,6 +95,17 @@ def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Itera
         told(finding)
     for relative in listing.pictures:
         yield f"{name.rstrip(os.sep)}{os.sep}{relative}", folder / relative
+
+
+def _named(path: Path) -> Path | PictureError:
+    """A file as it is; one that is known by its suffix as something else, and holds no picture, says what to do."""
+    words = UNREAD.get(path.suffix.lower())
+    if words is None:
+        return path
+    with suppress(OSError), path.open("rb") as file:
+        if format_of(file.read(PREFIX)) is None:
+            return PictureError("not a picture", f"it is {words.rstrip('.')}")
+    return path
 
 
 def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | None) -> Iterator[tuple[str, Held]]:

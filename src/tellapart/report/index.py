@@ -46,11 +46,12 @@ def write_index(folder: Path, rows: Sequence[RunSummary]) -> Path:
 
 
 def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
-    report = RunFolder(Path(row.run)).report_file
+    report = None if row.error else RunFolder(Path(row.run)).report_file
+    there = report is not None and report.exists()
     accuracy = row.accuracy
     return {
         **row.to_dict(),
-        "report": quote(os.fsencode(report.relative_to(folder).as_posix())) if report.exists() else "",
+        "report": quote(os.fsencode(report.relative_to(folder).as_posix())) if report and there else "",
         "value": percent(accuracy["value"]) if accuracy else "",
         "between": between(Estimate.from_dict(accuracy)) if accuracy else "",
         "judged": f"{row.pictures:,} {row.split}" if row.pictures else "",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from tellapart.errors import ConfigError, RunError, TellapartError, unknown
@@ -98,12 +98,23 @@ def summarize(run: RunFolder) -> RunSummary:
         raise RunError(f"The figures of {run.path} are damaged or not from tellapart ({error!r}).") from None
 
 
-def summarized(run: RunFolder) -> RunSummary:
-    """The same of a run that lists its record; what else is damaged is told in the row's `error`."""
+def summaries(folder: Path) -> list[RunSummary]:
+    """A row for each run directly inside a folder; of one that is damaged, the row says so in `error`, and what its
+    run.json still tells. Raises RunError where there is no such folder."""
+    if not folder.is_dir():
+        raise RunError(f"There is no folder {folder}.")
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".") and (path / "run.json").is_file()]
+    return [_told(RunFolder(path)) for path in sorted(inside)]
+
+
+def _told(run: RunFolder) -> RunSummary:
     try:
         return summarize(run)
     except TellapartError as error:
-        record = run.record
+        try:
+            record = run.record
+        except TellapartError:
+            record = {"created": "", "data": "", "task": {"classes": []}}
         return RunSummary(
             run=str(run.path),
             name=run.path.resolve().name,

@@ -51,7 +51,9 @@ from tellapart.tables import NAME, Table
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SOURCES", "Row", "Source", "folder_of", "layouts", "open_row", "read_source", "refuse_unused"]
+__all__ = [
+    "SOURCES", "UNREAD", "Row", "Source", "folder_of", "layouts", "open_row", "read_source", "refuse_unused",
+]  # fmt: skip
 
 
 # A folder is shown to them in this order; the first that gives a Source has understood it.
@@ -75,7 +77,7 @@ _EXCEL = "an Excel or OpenDocument table, which is not read. Save it as csv (UTF
 _RECORDS = "a file of TensorFlow records, which are not read. Write its pictures into a folder for each class."
 _LIST = "JSON, which is not read. Write a csv with the columns path and label, and name that."
 _NUMBERS = "an array without names. Read it in Python, and save its pictures into a folder for each class."
-_UNREAD = {
+UNREAD = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), _EXCEL),
     **dict.fromkeys((".tfrecord", ".tfrecords"), _RECORDS),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), _LIST),
@@ -135,7 +137,7 @@ def read_source(
         reader, broken = _reader_of(path)
         if reader is not None:
             return settled(_read_file(reader, path, config, str(data)), str(data), known)
-        if meaning := _UNREAD.get(path.suffix.lower()):
+        if meaning := UNREAD.get(path.suffix.lower()):
             raise SourceError("\n".join((f"{data} is {meaning}", *broken)))
     folder, left_out = unpacked(path)
     source = _read_folder(folder, str(data), config, known, asked)

@@ -192,7 +192,17 @@ def test_classes_that_features_cannot_tell_apart_are_told() -> None:
     sound = evidence()
     generator = np.random.default_rng(3)
     sound.features[:] = np.abs(4 + generator.normal(0, 1, sound.features.shape))
-    assert told(look_deeper(sound, CLASSES))["overlapping-classes"].paths[0].startswith("cats and dogs: ")
+    found = look_deeper(sound, CLASSES)
+    assert told(found)["overlapping-classes"].paths[0].startswith("cats and dogs: ")
+
+
+def test_labels_are_not_doubted_by_features_that_do_not_know_the_classes() -> None:
+    sound = evidence()
+    sound.features[:] = np.abs(4 + np.random.default_rng(3).normal(0, 1, sound.features.shape))
+    found = look_deeper(sound, CLASSES)
+    assert told(found)["labels-not-judged"].paths == CLASSES
+    assert "suspect-label" not in told(found)
+    assert not [row for row in found.corrections if row.action == "relabel"]
 
 
 def test_a_class_of_one_picture_is_not_judged_and_no_obstacle() -> None:

@@ -10,7 +10,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
 from tellapart.files import printable
-from tellapart.words import percent, probability
+from tellapart.words import measured, percent, probability
 
 if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison
@@ -70,7 +70,7 @@ def _show_runs(found: RunsComparison) -> None:
         for name, accuracy, alone in zip(
             found.names, found.accuracies, (pair.comparison.only_first, pair.comparison.only_second), strict=True
         ):
-            rows.add_row(name, str(accuracy), f"{alone:,}")
+            rows.add_row(name, measured(accuracy), f"{alone:,}")
         show(rows)
         show(
             f"{pair.second} minus {pair.first}: {points(pair.comparison.difference, found.n)} percentage points; "
@@ -84,7 +84,7 @@ def _show_runs(found: RunsComparison) -> None:
     pairs = {pair.first: pair for pair in found.pairs}
     for index in sorted(range(len(found.names)), key=lambda i: -found.accuracies[i].value):
         name = found.names[index]
-        reached = str(found.accuracies[index])
+        reached = measured(found.accuracies[index])
         if name in pairs:
             below = points(pairs[name].comparison.difference, found.n)
             p = p_text(pairs[name].adjusted_p)

@@ -10,7 +10,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.board import live
 from tellapart.cli.console import short, show, show_json, table, typed
-from tellapart.words import percent
+from tellapart.words import measured, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,8 +86,8 @@ def _show(found: LadderResult, format: options.Format) -> None:
         show_json(found.to_dict() | {"page": str(found.ladder.page_file)})
         return
     rows = table(
-        "rung", f">accuracy on {found.n:,} {found.split}", "", ">ms a picture", "?>training, s", "?>file",
-        "?>parameters", "?>processor, s",
+        "rung", f">accuracy on {found.n:,} {found.split} (95 % interval)", "", ">ms a picture", "?>training, s",
+        "?>file", "?>parameters", "?>processor, s",
     )  # fmt: skip
     for each in found.standings:
         state = each.state
@@ -95,7 +95,7 @@ def _show(found: LadderResult, format: options.Format) -> None:
         status = "" if state.status == "done" else state.status
         rows.add_row(
             each.name,
-            str(each.accuracy or "-"),
+            measured(each.accuracy) if each.accuracy else "-",
             ", ".join(filter(None, (told, status))),
             f"{state.milliseconds:.3g}" if state.milliseconds else "-",
             f"{state.wall_seconds:,.0f}",

@@ -21,11 +21,11 @@ from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
 from tellapart.data.findings import Finding
 from tellapart.data.fingerprint import BITS, close_pairs, distances, unpacked
-from tellapart.data.labels import Suspect, held_out_probabilities, overlaps, suspect_labels
+from tellapart.data.labels import Suspect, held_out_probabilities, overlaps, suspect_labels, told_apart
 from tellapart.data.leakage import near_findings
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
 from tellapart.data.quality import FAULTS, Fault, faults
-from tellapart.words import percent
+from tellapart.words import counted, percent
 
 SAME = 0.55
 """Similarity of features less the share of fingerprint bits that differ, from which two pictures are copies."""
@@ -118,6 +118,7 @@ def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> De
         *_outlier_findings(pictures, far),
         *_quality_findings(pictures, faulty),
         *_overlap_findings(classes, labels, probabilities),
+        *_unjudged_findings(classes, labels, probabilities),
     )
     corrections = (
         *_drops(evidence, same, faulty["blank"]),
@@ -181,7 +182,8 @@ def _suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64], dec
     rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
     if not len(rows):
         return []
-    found = suspect_labels(labels[rows], probabilities[rows])
+    judged = told_apart(labels[rows], probabilities[rows])
+    found = [s for s in suspect_labels(labels[rows], probabilities[rows]) if judged[labels[rows[s.index]]]]
     placed = (Suspect(int(rows[s.index]), s.score, s.suggested, s.probability) for s in found)
     return [s for s in placed if not decided[s.index]]
 
@@ -245,6 +247,23 @@ def _overlap_findings(
             tuple(f"{classes[a]} and {classes[b]}: {count} of {both} pictures" for a, b, count, both in told),
             f"{_pairs_of_classes(len(told))} hard to tell apart by the features of the base.",
             "Kept. Are they two classes? If so, more pictures of them help most, or --fine-tune.",
+        )
+
+
+def _unjudged_findings(
+    classes: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> Iterator[Finding]:
+    rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
+    judged = told_apart(labels[rows], probabilities[rows]) if len(rows) else np.ones(len(classes), np.bool_)
+    if not judged.all():
+        names = [name for name, good in zip(classes, judged, strict=True) if not good]
+        yield Finding(
+            "labels-not-judged",
+            "note",
+            tuple(names),
+            f"The labels of {counted(len(names), 'class', 'classes')} are not judged: by the features of the base "
+            "fewer than two thirds of the pictures are named as they are labelled.",
+            "Kept. The base does not see what tells them apart, or very many labels are wrong: look at some.",
         )
 
 

@@ -17,6 +17,9 @@ FOLDS = 5
 STRENGTH = 0.001
 """C of logistic regression: strong regularisation, as a head that follows every label calls none of them wrong."""
 
+TOLD_APART = 2 / 3
+"""Share of the pictures of a class that held-out heads name as labelled, from which its labels are judged."""
+
 _ITERATIONS = 200
 
 
@@ -115,6 +118,18 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     # A label that the network finds likelier than any other is no suspect, however many its class is said to have.
     ranked = sorted((i for i in flagged.tolist() if scores[i] < 0.5), key=lambda i: (scores[i], i))
     return tuple(Suspect(i, float(scores[i]), int(suggested[i]), float(others[i, suggested[i]])) for i in ranked)
+
+
+def told_apart(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the labels of a class can be judged, (classes,): of its pictures held-out heads name TOLD_APART or more
+    as they are labelled. Below that the heads do not know the class, or too many of its labels are wrong.
+
+    >>> told_apart(np.array([0, 0, 0, 1, 1, 1]), np.eye(2)[[0, 0, 0, 1, 0, 0]])
+    array([ True, False])
+    """
+    classes = probabilities.shape[1]
+    right = np.bincount(truth[probabilities.argmax(axis=1) == truth], minlength=classes)
+    return right >= TOLD_APART * np.bincount(truth, minlength=classes)
 
 
 def overlaps(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[tuple[int, int, int, int]]:

@@ -100,10 +100,15 @@ def kept(history: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str
     'Kept: fit 1 of 1, on the frozen base, as fine-tuning was no gain on the validation split; all epochs done.'
     >>> kept(rows, {"best_epoch": 2, "stopped": "all epochs done"})
     'Kept: epoch 2 of 2, fine-tuned, a gain on the validation split; all epochs done.'
+    >>> kept(rows[:1], {"best_epoch": 1, "stopped": "interrupted in epoch 2"})
+    'Kept: fit 1 of 1, on the frozen base, as no epoch of fine-tuning was over; interrupted in epoch 2.'
     """
     best, head = record["best_epoch"], [row for row in history if row.get("phase") != "fine-tune"]
     if len(head) == len(history):
-        which = f"{unit_of(head)} {best} of {len(head)}"
+        unit = unit_of(head)
+        which = f"{unit} {best} of {len(head)}"
+        if unit == "fit" and str(record["stopped"]).startswith("interrupted in epoch"):
+            which += ", on the frozen base, as no epoch of fine-tuning was over"
     elif best > len(head):
         which = f"epoch {best} of {len(history)}, fine-tuned, a gain on the validation split"
     else:

@@ -23,6 +23,7 @@ from tellapart.errors import RunError
 from tellapart.evaluation.compare import LEVEL, Comparison, compare, holm
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.metrics import Ints
+from tellapart.evaluation.overfitting import kept
 from tellapart.experiments.comparison import Pair, joined, share
 from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
@@ -242,7 +243,9 @@ def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
     notes = []
     for each in found.standings:
         if each.state.status == "time up":
-            notes.append(f"{each.name}: its time was up; the best of {each.epochs} epochs is kept.")
+            run = found.ladder.run(each.name)
+            sentence = kept(run.history, run.record)
+            notes.append(f"{each.name}: {sentence[0].lower()}{sentence[1:]}")
         elif each.state.status == "not reached":
             notes.append(f"{each.name}: not reached, no epoch of it ended in time.")
         elif each.state.status == "failed":

@@ -37,9 +37,15 @@ def test_a_jpeg_that_lacks_its_last_bytes_is_truncated() -> None:
         decode(TABLE["jpeg"][0][:-2], None)
 
 
+JPEG = TABLE["jpeg"][0]
+FRAME = JPEG.index(b"\xff\xc0")
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
+        (JPEG[: FRAME + 5] + bytes(2) + JPEG[FRAME + 7 :], "unreadable"),  # a JPEG of no height
+        (JPEG[: FRAME + 7] + bytes(2) + JPEG[FRAME + 9 :], "unreadable"),
         (b"", "empty"),
         (b"<html>Not Found</html>", "not a picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),

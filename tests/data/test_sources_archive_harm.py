@@ -186,7 +186,15 @@ def test_members_that_contradict_each_other_are_explained(tmp_path: Path, cache:
     assert not list(cache.iterdir())
 
 
-def test_a_pipe_is_no_archive(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.zip")
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.csv", "a.parquet", "a"])
+def test_a_pipe_is_no_archive_and_no_table(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
     with pytest.raises(SourceError, match="neither a file nor a folder"):
-        read(tmp_path / "a.zip")
+        read(tmp_path / name)
+
+
+@pytest.mark.skipif(not Path(os.devnull).is_char_device(), reason="this system has no such files")
+def test_a_device_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").symlink_to(os.devnull)
+    with pytest.raises(SourceError, match="neither a file nor a folder"):
+        read(tmp_path / "a.csv")

@@ -260,6 +260,7 @@ def test_a_file_that_is_missing_or_no_weights_at_all_is_told(tmp_path: Path) -> 
     text = tmp_path / "page.h5"
     text.write_text("<html>")
     assert "cannot be read as a safetensors file" in refused(text, model)
+    assert "are no file" in refused(tmp_path, model)
 
 
 def test_equal_weights_have_equal_digests_in_any_process_and_one_value_changes_them() -> None:

@@ -17,6 +17,7 @@ import tellapart as ta
 from tellapart.config import Config
 from tellapart.evaluation.intervals import Estimate
 from tellapart.report.curves import COLOURS, Curve, curves_figure
+from tellapart.report.index import SCRIPT, policy_source
 from tellapart.report.page import floor_tenth, place
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec
@@ -169,13 +170,19 @@ def test_a_finished_run_without_a_report_gets_one(
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium to click with")
 def test_a_click_on_a_heading_sorts_the_index(catalog: ta.Catalog, tmp_path: Path) -> None:
     page = index_of(tmp_path / "runs", catalog)
-    clicks = """<script>
+    clicks = """
     const names = () => [...document.querySelectorAll("tbody th")].map(cell => cell.textContent);
     const buttons = document.querySelectorAll("thead button"), seen = [];
     for (const place of [1, 1, 0, 7]) { buttons[place].click(); seen.push(names()); }
     document.title = JSON.stringify([seen, document.querySelector("[aria-sort]").cellIndex]);
-    </script></body>"""
-    page.write_text(page.read_text().replace("</body>", clicks))
+    """
+    ours, theirs = f"'{policy_source(SCRIPT)}'", f"'{policy_source(clicks)}'"
+    html = page.read_text()
+    assert html.count(ours) == 1
+    # Another script, which the page does not name, would make this title of its own.
+    other = "<script>document.title = 'harm';</script>"
+    added = html.replace("</body>", f"<script>{clicks}</script>{other}</body>")
+    page.write_text(added.replace(ours, f"{ours} {theirs}"))
     shown = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
          "--dump-dom", page.as_uri()],

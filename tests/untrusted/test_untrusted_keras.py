@@ -96,6 +96,14 @@ LAYERS = {
 }  # fmt: skip
 
 
+def test_a_network_of_more_weights_than_there_is_memory_is_refused(keras_file: Path) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        members["config.json"] = members["config.json"].replace(b'"units": 4', b'"units": %d' % 10**12)
+
+    with pytest.raises(RunError, match="asks for more memory than there is"):
+        open_keras(repacked(keras_file, change))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_class_that_is_none_of_ours_is_refused_by_its_name(
     name: str, keras_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -96,7 +96,9 @@ def _refuse_large_icon(file: BinaryIO, max_pixels: int) -> None:
 
 
 def refuse_bomb(size: tuple[int, ...], max_pixels: int) -> None:
-    """Raises PictureError for an image (width, height) of more pixels."""
+    """Raises PictureError for an image (width, height) of more pixels, or of none."""
+    if not size[0] or not size[1]:
+        raise PictureError("unreadable", f"its header says {size[0]}x{size[1]}, which is no pixel")
     if size[0] * size[1] > max_pixels:
         raise PictureError("too many pixels", f"{size[0]}x{size[1]}; at most {max_pixels:,} are decoded")
 

@@ -115,6 +115,8 @@ def require_weights(weights: str) -> None:
 
 
 def _begin(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise ModelError(f"The weights {path} are no file. Name a .h5, .weights.h5 or .safetensors file.")
     try:
         with path.open("rb") as file:
             return file.read(len(HDF5))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.errors import RunError
-from tellapart.models.backend import start_keras, without_collecting
+from tellapart.models.backend import ran_out_of_memory, start_keras, without_collecting
 from tellapart.models.weights_file import elsewhere
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, zipfile.BadZipFile, ValueError, TypeError, LookupError, RecursionError, MemoryError) as error:
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise RunError(f"{path} asks for more memory than there is, or no network that tellapart wrote.") from None
 
 
 def _refuse_foreign(path: Path) -> None:

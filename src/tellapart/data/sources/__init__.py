@@ -208,7 +208,7 @@ def _read_file(reader: Reader, path: Path, config: DataConfig, name: str) -> Sou
 
 
 def _located(name: str) -> Path:
-    """Raises SourceError for a path where nothing is, with the nearest names beside it."""
+    """Raises SourceError for a path where nothing is, with the nearest names beside it, and for a pipe or a device."""
     if name.startswith("builtin:"):
         known = [entry.name for entry in _BUILTIN.iterdir() if entry.is_dir()] if _BUILTIN.is_dir() else []
         wanted = name.removeprefix("builtin:")
@@ -217,6 +217,8 @@ def _located(name: str) -> Path:
         return _BUILTIN / wanted
     path = expanded(name)
     if name and path.exists():
+        if not (path.is_file() or path.is_dir()):  # a pipe, which would be waited for
+            raise SourceError(f"{path} is neither a file nor a folder.")
         return path.absolute()  # a run finds its pictures again from any working directory
     near: list[str] = []
     if path.parent.is_dir():

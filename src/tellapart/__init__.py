@@ -18,6 +18,7 @@ _HOMES = {
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
     "Lines": "tellapart.progress",
+    "Phase": "tellapart.progress",
     "Prediction": "tellapart.inference.predictor",
     "Predictor": "tellapart.inference.predictor",
     "Progress": "tellapart.progress",
@@ -56,6 +57,7 @@ __all__ = [
     "Finding",
     "ImageSpec",
     "Lines",
+    "Phase",
     "Prediction",
     "Predictor",
     "Progress",
@@ -111,7 +113,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.evaluate import Evaluation
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.predictor import Prediction, Predictor
-    from tellapart.progress import SILENT, Lines, Progress
+    from tellapart.progress import SILENT, Lines, Phase, Progress
     from tellapart.task import ImageSpec, Task
 
 

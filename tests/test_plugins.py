@@ -125,8 +125,12 @@ def test_a_backbone_is_trained_exported_and_resumed_and_its_plugin_is_named_wher
     gone = call(without, "train", "--resume", tmp_path / "run")
     assert gone.returncode == 2
     assert "which the plug-in tellapart-example 0.1.0 brought and which is not here" in gone.stderr
+    later = {**begun, "status": "interrupted", "plugins": [{**used, "version": "0.0.9"}]}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(later))
     again = call(example, "train", "--resume", tmp_path / "run")
     assert again.returncode == 0, again.stderr
+    told = "'three-convolutions' is of tellapart-example 0.1.0 here, and was of tellapart-example 0.0.9 when"
+    assert told in again.stderr
 
 
 @pytest.mark.parametrize(

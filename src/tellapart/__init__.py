@@ -18,6 +18,7 @@ _HOMES = {
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
     "Lines": "tellapart.progress",
+    "Phase": "tellapart.progress",
     "Prediction": "tellapart.inference.prediction",
     "PredictionList": "tellapart.inference.prediction",
     "Predictor": "tellapart.inference.predictor",
@@ -57,6 +58,7 @@ __all__ = [
     "Finding",
     "ImageSpec",
     "Lines",
+    "Phase",
     "Prediction",
     "PredictionList",
     "Predictor",
@@ -113,7 +115,7 @@ if TYPE_CHECKING:
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.prediction import Prediction, PredictionList
     from tellapart.inference.predictor import Predictor
-    from tellapart.progress import SILENT, Lines, Progress
+    from tellapart.progress import SILENT, Lines, Phase, Progress
     from tellapart.task import ImageSpec, Task
 
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from tellapart.errors import FetchError
 from tellapart.files import cache_root, from_json, replacing, to_json, write_text
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 
 try:
     import fcntl
@@ -216,7 +216,8 @@ def _refuse_other(url: str, answer: HTTPResponse, path: Path, total: int, size: 
 def _tell(progress: Progress, name: str, length: int, total: int, ended: bool = False) -> None:
     """In megabytes; a stage ends when the file does."""
     whole = max(1, round(total / 1e6)) if total else length // 1_000_000 + 2
-    progress.update(f"fetching {name}, MB", whole if ended else min(length // 1_000_000, whole - 1), whole)
+    done = whole if ended else min(length // 1_000_000, whole - 1)
+    progress.update(Phase.FETCHING.named(f"fetching {name}, MB"), done, whole)
 
 
 def _check(url: str, part: _Part, checksum: str, size: int) -> None:

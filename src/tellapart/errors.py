@@ -56,10 +56,22 @@ class PictureError(TellapartError):
         "unreadable",
     )
 
+    PASSING = frozenset(reason for reason in REASONS if reason.startswith("too ") or reason == "unreadable")
+    """Those that follow from a bound or from the machine, and may be gone the next time."""
+
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
+
+    @staticmethod
+    def reason_of(text: str) -> str:
+        """The reason in an error that was kept as text.
+
+        >>> PictureError.reason_of(str(PictureError("too slow", "20 s")))
+        'too slow'
+        """
+        return text.partition(":")[0]
 
 
 class ConfigError(TellapartError):

@@ -5,10 +5,65 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from enum import StrEnum
 from html import escape
 from typing import Any, TextIO
 
 from tellapart.files import harmless
+
+
+class Phase(StrEnum):
+    """The kind of work that a stage is. It is a stage itself; `named` makes one that says more, such as which epoch.
+
+    >>> stage = Phase.EPOCH.named("epoch 3/10")
+    >>> stage, Phase.of(stage), Phase.of("anything else")
+    ('epoch 3/10', <Phase.EPOCH: 'epoch'>, <Phase.OTHER: 'other'>)
+    """
+
+    FETCHING = "fetching"
+    READING = "reading pictures"
+    INSPECTING = "looking at the pictures"
+    COMPARING = "comparing"
+    STARTING = "starting Keras"
+    BUILDING = "building the network"
+    PREPARING = "preparing the base"
+    FEATURES = "features"
+    HEAD = "fitting the head"
+    EPOCH = "epoch"
+    CALIBRATING = "calibrating"
+    SAVING = "saving"
+    EVALUATING = "evaluating"
+    REPORTING = "writing the report"
+    PREDICTING = "predicting"
+    EXPLAINING = "occlusion"
+    EXPORTING = "exporting"
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, stage: str) -> Phase:
+        """The kind of what a Progress is given as stage."""
+        return stage.phase if isinstance(stage, _Stage) else stage if isinstance(stage, Phase) else cls.OTHER
+
+    def named(self, words: str) -> str:
+        """A stage of this kind, in words of its own."""
+        return _Stage(self, words)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is one of those that follow on each other while a network learns; after the last of them a run is
+        only finished."""
+        return self in (Phase.FEATURES, Phase.HEAD, Phase.EPOCH)
+
+
+class _Stage(str):
+    """Words that know of what kind of work they are."""
+
+    phase: Phase
+
+    def __new__(cls, phase: Phase, words: str) -> _Stage:
+        made = super().__new__(cls, words)
+        made.phase = phase
+        return made
 
 
 class Progress:
@@ -23,7 +78,8 @@ class Progress:
     """
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """`done` of `total` units of a stage are finished; done == total ends the stage. total 0: nobody knows yet."""
+        """`done` of `total` units of a stage are finished; done == total ends the stage. total 0: nobody knows yet.
+        stage: its words; Phase.of tells its kind."""
 
     def line(self, text: str) -> None:
         """One finished thing worth a line of its own, such as an epoch."""
@@ -45,7 +101,7 @@ class Lines(Progress):
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
         """A line where the stage ended, or the last line was written ten seconds ago."""
         now = time.monotonic()
-        ended = 0 < total <= done and not stage.startswith("epoch ")
+        ended = 0 < total <= done and Phase.of(stage) is not Phase.EPOCH
         if (ended and self._ended != (stage, done)) or now - self._last > 10:
             self._last, self._ended = now, (stage, done) if ended else ("", 0)
             self.line(_in_words(stage, done, total, detail))
@@ -69,7 +125,7 @@ class Rewritten(Progress):
         ended, now = 0 < total <= done, time.monotonic()
         if ended or now - self._shown > 0.1:
             self._shown = now
-            self._write(_in_words(stage, done, total, detail), last=ended and not stage.startswith("epoch "))
+            self._write(_in_words(stage, done, total, detail), last=ended and Phase.of(stage) is not Phase.EPOCH)
 
     def line(self, text: str) -> None:
         self._write(text, last=True)

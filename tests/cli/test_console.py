@@ -16,7 +16,7 @@ from tellapart.cli.console import display, show, table, typed
 from tellapart.cli.main import app
 from tellapart.cli.rows import Output, format_by_suffix
 from tellapart.models import backend
-from tellapart.progress import BY_HAND, Lines
+from tellapart.progress import BY_HAND, Lines, Phase
 
 
 def shown_help(*arguments: str) -> str:
@@ -103,6 +103,13 @@ def test_lines_tell_the_end_of_a_stage_once(capsys: pytest.CaptureFixture[str]) 
         lines.update("saving", done, 2)
     lines.update("predicting", 5, 0)
     assert capsys.readouterr().err == "saving: 2 of 2\n"
+
+
+def test_an_epoch_is_told_by_its_own_line_whatever_its_stage_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    lines.update(Phase.EPOCH.named("round 1 of 2"), 5, 5)
+    lines.update("epoch-making work", 5, 5)
+    assert capsys.readouterr().err == "epoch-making work: 5 of 5\n"
 
 
 def test_lines_obey_no_control_of_a_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,3 +67,17 @@ def test_a_run_is_called_by_its_pictures_and_its_model(
     config = ta.make_config(model="cnn", settings=settings)
     names = [ta.train(two_shapes, config=config).path.name for _ in range(2)]
     assert names == ["two-shapes-cnn-1", "two-shapes-cnn-2"]
+
+
+def test_export_takes_the_format_by_to_and_by_its_older_name_which_it_tells(shapes_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    shown = call("export", shapes_run, "--to", "keras", "--out", tmp_path / "a.keras")
+    assert shown.returncode == 0, shown.stderr
+    assert "--format" not in shown.stderr
+    older = call("export", shapes_run, "--format", "keras", "--out", tmp_path / "b.keras")
+    assert older.returncode == 0, older.stderr
+    assert "--format is called --to now" in older.stderr
+    assert (tmp_path / "b.keras").exists()
+    explained = call("export", "--help").stdout
+    assert "onnx|litert|saved-model|openvino|keras" in explained
+    assert "--format" not in explained

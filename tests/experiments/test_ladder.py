@@ -23,11 +23,11 @@ from tellapart.experiments.ladder import LadderFolder, State, climb, create_ladd
 from tellapart.experiments.rungs import RUNGS, chosen
 from tellapart.experiments.standings import cheapest, stand
 from tellapart.models.registry import resolve
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.ladder import write_ladder
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
-from tellapart.training.interruption import TIME_UP
+from tellapart.training.interruption import Stop, StopReason
 from tests.command import COMMAND
 from tests.experiments.killed import kill_once_there
 
@@ -79,11 +79,10 @@ class World:
         run, needs = ta.open_run(out), self.wanted.get(out.name, 1.0)
         self.now += min(needs, budget)
         self.wanted[out.name] = needs - min(needs, budget)
-        progress.update("epoch 1/1", 1, 1)
+        progress.update(Phase.EPOCH.named("epoch 1/1"), 1, 1)
         done = needs <= budget
-        run.update(
-            status="done" if done else "interrupted", stopped="" if done else f"interrupted in epoch 2: {TIME_UP}"
-        )
+        stop = Stop(StopReason.EPOCHS_DONE if done else StopReason.TIME_UP, "in words")
+        run.update(status="done" if done else "interrupted", **stop.to_dict())
         self.now += 5  # to finish
 
     def _judge(self, run: object, state: State, catalog: Catalog) -> None:  # noqa: ARG002

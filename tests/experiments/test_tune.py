@@ -24,7 +24,7 @@ from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec, Task
 from tellapart.training.epochs import Row, Watch, best_row
-from tellapart.training.interruption import TIME_UP
+from tellapart.training.interruption import Stop, StopReason
 from tests.experiments.starts import CLASSES, STARTS
 
 pytest.importorskip("keras")
@@ -54,19 +54,19 @@ class World:
         if not run.run_file.exists():
             create_run(out, config=config, catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
         target = abs(math.log10(config.train.learning_rate) + 2.5)
-        stopped, until = "all epochs done", self.now + budget
+        stop, until = Stop(StopReason.EPOCHS_DONE, "all epochs done"), self.now + budget
         for epoch in range(len(run.history) + 1, 11):
             self.now += 1
             if self.now > until:
-                stopped = f"interrupted in epoch {epoch}: {TIME_UP}"
+                stop = Stop(StopReason.TIME_UP, f"interrupted in epoch {epoch}")
                 break
             row = {"epoch": epoch, "val_loss": target + 1 / epoch, "val_accuracy": 0.75, "seconds": 1.0}
             run.write_history([*run.history, row])
             progress.update("epoch", epoch, 10)
             if told := watch(row):
-                stopped = told
+                stop = Stop(StopReason.WATCH, told)
                 break
-        run.update(status="interrupted", stopped=stopped)
+        run.update(status="interrupted", **stop.to_dict())
         return best_row(run.history, config.train.monitor)
 
     def search(self, tune: TuneFolder) -> tuple[Trial, ...]:

@@ -18,7 +18,7 @@ from tellapart.errors import TrainingError
 from tellapart.progress import SILENT
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Epochs
-from tellapart.training.interruption import CtrlC
+from tellapart.training.interruption import CtrlC, StopReason
 
 COUNT = 10
 
@@ -88,7 +88,7 @@ def epochs(folder: Path, network: Network, kept: Kept) -> Epochs:
 
 def test_each_epoch_sees_its_own_batches_and_a_later_session_those_that_are_next(tmp_path: Path) -> None:
     whole = Network()
-    assert epochs(tmp_path, whole, Kept()).go() == "all epochs done"
+    assert epochs(tmp_path, whole, Kept()).go().reason is StopReason.EPOCHS_DONE
     assert len(whole.shown) == 9
     first, second, third = (np.concatenate(whole.shown[start : start + 3]) for start in (0, 3, 6))
     for one, other in ((first, second), (second, third), (first, third)):
@@ -96,7 +96,7 @@ def test_each_epoch_sees_its_own_batches_and_a_later_session_those_that_are_next
 
     run, later = RunFolder(tmp_path), Network()
     run.write_history(run.history[:1])
-    assert epochs(tmp_path, later, Kept(1)).go() == "all epochs done"
+    assert epochs(tmp_path, later, Kept(1)).go().reason is StopReason.EPOCHS_DONE
     assert np.array_equal(np.concatenate(later.shown), np.concatenate([second, third]))
     assert [row["epoch"] for row in run.history] == [1, 2, 3]
 
@@ -108,8 +108,9 @@ def test_a_loss_that_is_no_number_ends_training_at_its_step(tmp_path: Path) -> N
     assert len(network.shown) == 3  # all of the epoch: its steps are asked for ahead of what is read
 
     later, kept = Network(astray=5), Kept()
-    stopped = epochs(tmp_path / "later", later, kept).go()
-    assert "not-a-number in epoch 2, step 2" in stopped
+    stop = epochs(tmp_path / "later", later, kept).go()
+    assert stop.reason is StopReason.NOT_A_NUMBER
+    assert "not-a-number in epoch 2, step 2" in stop.words
     assert (len(later.shown), kept.state["epoch"]) == (6, 1)
 
 

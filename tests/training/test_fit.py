@@ -183,6 +183,7 @@ def test_a_run_whose_time_is_up_keeps_its_best_epoch_and_goes_on_with_more(
     stopped = ta.train(shapes, out=tmp_path / "run", config=config, budget=1e9, progress=Late(4))
     assert stopped.status == "interrupted"
     assert stopped.record["stopped"] == "interrupted in epoch 4: its time was up"
+    assert stopped.record["stop_reason"] == "time-up"
     assert len(stopped.history) == 3
     assert stopped.evaluate().n == 12
     assert_same_run(ta.resume(stopped.path), trained)
@@ -208,6 +209,7 @@ def test_patience_ends_training_and_survives_a_resume(shapes: Path, tmp_path: Pa
     whole = train(shapes, tmp_path / "whole", *settings)
     assert len(whole.history) < 30
     assert whole.record["stopped"].startswith("no better val_loss for 2 epochs")
+    assert whole.record["stop_reason"] == "no-better"
     config = ta.make_config(settings=[*SMALL, *settings])
     stopped = ta.train(shapes, out=tmp_path / "stopped", config=config, progress=Interrupting(len(whole.history) - 1))
     assert figures(ta.resume(stopped.path)) == figures(whole)

@@ -152,7 +152,8 @@ def resume(
 
     deadline = _deadline(budget)
     folder = open_folder(run)
-    require_plugins(folder)
+    for other in require_plugins(folder):
+        progress.line(other)
     require_trackers(folder.config)
     with one_writer(folder), PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         if folder.missing_report and folder.status == "done":

@@ -11,6 +11,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
 from tellapart.files import harmless
+from tellapart.progress import Phase
 
 if TYPE_CHECKING:
     from tellapart.models.pretrained import Base
@@ -49,7 +50,7 @@ def command(
     row, chosen = resolve(config)
     side = image_size or row.side
     with display() as progress:
-        progress.update("building the network", 0, 1)
+        progress.update(Phase.BUILDING, 0, 1)
         network = build(Task(("no", "yes")), ImageSpec(side, side), config)
     if format is options.Format.json:
         show_json(

@@ -16,6 +16,7 @@ from tellapart.cli import options
 from tellapart.cli.console import display
 from tellapart.cli.exit_codes import NEEDS_PERSON
 from tellapart.cli.rows import Output
+from tellapart.progress import Phase
 
 if TYPE_CHECKING:
     from tellapart.data.findings import Finding
@@ -112,7 +113,7 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
     def told(progress: Progress) -> Iterator[Prediction]:
         for number, prediction in enumerate(predictions, start=1):
             yield prediction
-            progress.update("predicting", number, 0)
+            progress.update(Phase.PREDICTING, number, 0)
 
     with display() as progress:
         yield told(progress)

@@ -16,7 +16,7 @@ from tellapart.data.catalog import SPLITS, Picture
 from tellapart.data.findings import Finding
 from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
-from tellapart.errors import ConfigError
+from tellapart.errors import ConfigError, PictureError
 from tellapart.tables import Table, origin
 
 FEW = 20
@@ -56,7 +56,7 @@ def in_order_of_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
     rows = [p for p in pictures if p.error]
     if rows:
-        reasons = Counter(p.error.partition(":")[0] for p in rows)
+        reasons = Counter(PictureError.reason_of(p.error) for p in rows)
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         yield Finding(
             "broken",

@@ -32,7 +32,7 @@ from tellapart.data.sources.source import Row, Source
 from tellapart.errors import PictureError
 from tellapart.files import cache_root
 from tellapart.parallel import cores, in_order
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.task import Fit, ImageSpec
 
 SAMPLE = 32
@@ -63,7 +63,7 @@ def scan(
         if cache is not None:
             lacking = cache.missing(p.digest for p in pictures if p is not None and not p.error)
         fresh = [i for i, p in enumerate(pictures) if p is None or (not p.error and p.digest in lacking)]
-        stage, done = "reading pictures", len(source.rows) - len(fresh)
+        stage, done = Phase.READING, len(source.rows) - len(fresh)
         spec = None if cache is None else cache.spec
         decode = partial(decoder.decode_where_due, spec=spec, max_pixels=config.max_pixels)
         for group in _decoded(source, _groups(fresh, stamps), config, decode, pictures):
@@ -79,6 +79,11 @@ def scan(
         if not fresh:
             progress.update(stage, done, len(source.rows), "unchanged since the last scan")
     return tuple(_judged(p, config) for p in pictures if p is not None)
+
+
+def _lasts(error: str) -> bool:
+    """Whether it is worth remembering: none, or one that the file itself has."""
+    return PictureError.reason_of(error) not in PictureError.PASSING
 
 
 def _judged(picture: Picture, config: DataConfig) -> Picture:
@@ -252,7 +257,7 @@ class _Memory:
                 picture.shot,
             )
             for found in group
-            if found.stamp is not None and not (picture := found.picture).error.startswith(("too ", "unreadable"))
+            if found.stamp is not None and _lasts((picture := found.picture).error)
         ]
         if self._connection is None or not rows:
             return

@@ -25,16 +25,14 @@ from tellapart.experiments.rungs import Rung, chosen
 from tellapart.inference.measure import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import start_keras
-from tellapart.progress import Progress
+from tellapart.progress import Phase, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import best_row
-from tellapart.training.interruption import TIME_UP
+from tellapart.training.interruption import StopReason
 
 KIND = Kind("ladder", "ladder")
 MOST_VALIDATED = 2000
 TIMED, WARMED = 20, 3
-_TRAINING = ("epoch ", "features", "fitting")
-"""How the stages of training begin that follow on each other; after the last of them a run is only finished."""
 
 
 @dataclass
@@ -167,7 +165,7 @@ def _climb_one(ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: floa
             timely = ladder.begun(rung.name) and run.status == "interrupted"
             state.status, state.error = ("not reached", "") if timely else ("failed", str(error))
             return
-    if run.status != "done" and TIME_UP not in run.record["stopped"]:
+    if run.status != "done" and run.record["stop_reason"] != StopReason.TIME_UP:
         raise KeyboardInterrupt
     _judge(run, state, catalog)
     state.finishing_seconds = round(time.monotonic() - clock.ended, 2)
@@ -230,7 +228,7 @@ class _Clock(Clock):
         self._watch(self._ladder)
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        if stage.startswith(_TRAINING):
+        if Phase.of(stage).learns:
             self.ended = time.monotonic()
         super().update(stage, done, total, detail)
 

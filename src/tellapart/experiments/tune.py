@@ -24,7 +24,7 @@ from tellapart.experiments.space import Value, dimensions, first_config, start_v
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Row, Watch, best_row
-from tellapart.training.interruption import TIME_UP
+from tellapart.training.interruption import StopReason
 
 if TYPE_CHECKING:
     import optuna
@@ -242,10 +242,10 @@ class _Search:
             config = first_config(self.start) if number == 1 else trial_config(self.start, values)
             told = _Told(trial, run, config.train)
             if told.behind:  # a kill came between the epoch that decided it and its end
-                best, stopped = best_row(run.history, config.train.monitor), PRUNED
+                best, stopped, reason = best_row(run.history, config.train.monitor), PRUNED, StopReason.WATCH
             else:
                 best = self.learn(self.catalog, config, run.path, seconds, self.clock, told)
-                stopped = run.record["stopped"]
+                stopped, reason = run.record["stopped"], StopReason(run.record["stop_reason"])
         except TellapartError as error:
             if run.run_file.exists() and run.status == "interrupted":
                 return  # no epoch ended in time
@@ -255,10 +255,10 @@ class _Search:
             if number == 1:
                 raise
             return
-        self._end(trial, run.history, best, stopped)
+        self._end(trial, run.history, best, reason)
         self.clock.line(f"trial {number}: {config.train.monitor} {best[config.train.monitor]:.4f}  {stopped}")
 
-    def _end(self, trial: optuna.Trial, history: list[Row], best: Row, stopped: str) -> None:
+    def _end(self, trial: optuna.Trial, history: list[Row], best: Row, reason: StopReason) -> None:
         """What the trial reached; where its time was up it stays unfinished."""
         from optuna.trial import TrialState
 
@@ -267,10 +267,11 @@ class _Search:
         told = {"value": value, "accuracy": float(best["val_accuracy"]), "epochs": len(history), "seconds": seconds}
         for name, figure in told.items():
             trial.set_user_attr(name, figure)
-        if stopped.startswith("interrupted"):
-            if TIME_UP not in stopped:
-                raise KeyboardInterrupt
-        elif stopped == PRUNED:
+        if reason is StopReason.INTERRUPTED:
+            raise KeyboardInterrupt
+        if reason is StopReason.TIME_UP:
+            return
+        if reason is StopReason.WATCH:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, value)

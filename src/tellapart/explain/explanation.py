@@ -25,7 +25,7 @@ from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import Predictor, prediction, require_numbers
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.words import percent
 from tellapart.words import probability as shown
@@ -111,7 +111,7 @@ def explain(
     maker, one = HeatMaker(predictor), seen[None]
     own = maker.shares(one, np.array([chosen]))
     losses = occlusion(
-        predictor, one, np.array([chosen]), done=lambda done, total: progress.update("occlusion", done, total)
+        predictor, one, np.array([chosen]), done=lambda done, total: progress.update(Phase.EXPLAINING, done, total)
     )[0]
     agreement = None if own is None else rank_correlation(own[0], losses)
     heat = normalised(losses if own is None else own[0], losses.shape)
@@ -239,9 +239,9 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     from tellapart.models.backend import start_keras
     from tellapart.models.keras_file import open_keras
 
-    progress.update("starting Keras", 0, 1)
+    progress.update(Phase.STARTING, 0, 1)
     start_keras()
-    progress.update("starting Keras", 1, 1)
+    progress.update(Phase.STARTING, 1, 1)
     model = open_keras(run.require(run.model_file, "trained network"))
     maps = feature_maps(model, seen, SHOWN)
     figures: dict[str, Figure] = {}

@@ -23,7 +23,7 @@ from tellapart.evaluation.judge import judge, judged
 from tellapart.files import as_cell
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import NO_NUMBER, Metadata, Predictor, prediction
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
 from tellapart.task import Task
@@ -63,7 +63,7 @@ def measure(
         if found.error and found.error != NO_NUMBER:
             raise SourceError(f"{found.path} could be read before and cannot now: {found.error}.")
         predictions.append(found)
-        progress.update(f"evaluating {split}", len(predictions), len(chosen))
+        progress.update(Phase.EVALUATING.named(f"evaluating {split}"), len(predictions), len(chosen))
     return _compared(predictor.task, chosen, split, predictions), predictions
 
 

@@ -29,7 +29,7 @@ from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.answers import PROBABILITIES, SIMILARITY, answering
 from tellapart.models.backend import start_keras
 from tellapart.models.keras_file import open_keras
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def ship_run(
     place = out or run.place("exports", f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
     if row.suffix and place.suffix != row.suffix:
         raise ExportError(f"A file of the format {format} ends with {row.suffix}; given {place}.")
-    progress.update("exporting", 0, 2)
+    progress.update(Phase.EXPORTING, 0, 2)
     metadata = Predictor(run.require(run.onnx_file, "exported network")).metadata
     examples = None
     if quantize:
@@ -120,14 +120,14 @@ def ship_run(
             ) from None
     else:
         held = compared_pictures(run)
-    progress.update("exporting", 1, 2)
+    progress.update(Phase.EXPORTING, 1, 2)
     model = open_keras(run.require(run.model_file, "trained network"))
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # which stand beside it
             run.place("exports", name)
         run.make_folder(run.exports)
     made = ship(model, metadata, row, place, means=run.means, held=held, examples=examples)
-    progress.update("exporting", 2, 2)
+    progress.update(Phase.EXPORTING, 2, 2)
     return made
 
 

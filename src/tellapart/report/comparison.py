@@ -16,7 +16,7 @@ from tellapart.errors import PictureError, SourceError
 from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import Pair, RunsComparison, p_text, points, share
 from tellapart.files import replacing, write_text
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.curves import Curve, colour, curves_figure
 from tellapart.report.figures import inline_svg
 from tellapart.report.page import floor_tenth, render_page
@@ -31,7 +31,7 @@ MOST_ANSWERS = 4  # of more runs, only wrong answers are listed beside a picture
 
 def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress = SILENT) -> list[Path]:
     """Write the page and the figure, each whole or not at all; returns their paths."""
-    stage = "writing the comparison"
+    stage = Phase.REPORTING.named("writing the comparison")
     progress.update(stage, 0, 2)
     curves = curves_figure(
         [

@@ -22,7 +22,7 @@ from tellapart.evaluation.overfitting import kept
 from tellapart.evaluation.verdicts import Thresholds
 from tellapart.explain.heat import HeatMaker, overlay
 from tellapart.inference.predictor import Predictor
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.album import Thumbnails
 from tellapart.report.certainty import coverage_chart, reliability_chart
 from tellapart.report.charts import standalone
@@ -39,7 +39,7 @@ BATCH_PICTURES = 16
 
 def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     """Write report.html and the figures, each whole or not at all. Raises RunError for a run without an evaluation."""
-    stage, steps = "writing the report", 3
+    stage, steps = Phase.REPORTING, 3
     progress.update(stage, 0, steps)
     try:
         report = _input(run)

@@ -21,20 +21,26 @@ def plugins_of(config: Config) -> dict[str, list[dict[str, str]]]:
     return {"plugins": found} if found else {}
 
 
-def require_plugins(run: RunFolder) -> None:
-    """Raises RunError, with the package that the run names, where a plug-in that it goes on with is not here.
+def require_plugins(run: RunFolder) -> list[str]:
+    """In words, each plug-in that the run goes on with and that is another, or of another version, than it began with.
 
-    What run.json says is told and nothing else: nothing is installed, and no module is imported by its name.
+    What run.json says is told and nothing else: nothing is installed, and no module is imported by its name. Raises
+    RunError, with the package that the run names, where a plug-in is not here.
     """
+    others = []
     for plugin in _read(run.record):
-        here = any((each.kind, each.name) == (plugin.kind, plugin.name) for each in installed(plugin.kind))
-        if here or origin(plugin.kind, plugin.name) is not None:
+        found = [each for each in installed(plugin.kind) if each.name == plugin.name]
+        here = found[0] if found else origin(plugin.kind, plugin.name)
+        if here is not None:
+            if str(here) != str(plugin):
+                others.append(f"{plugin.name!r} is of {here} here, and was of {plugin} when {run.path} began")
             continue
         brought = f"the plug-in {plugin}" if plugin.package else f"the program {plugin.place}"
         raise RunError(
             f"{run.path} goes on with {plugin.name!r} of {plugin.kind}, which {brought} brought and which is not here. "
             + ("Install it, if you trust where it comes from." if plugin.package else "Go on from that program.")
         )
+    return others
 
 
 def _read(record: dict[str, Any]) -> list[Plugin]:

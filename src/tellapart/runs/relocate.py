@@ -9,7 +9,7 @@ from tellapart.data.catalog import Picture
 from tellapart.data.sources import folder_of, open_row
 from tellapart.errors import RunError, TellapartError
 from tellapart.parallel import in_order
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
 
 
@@ -32,7 +32,7 @@ def relocate(run: RunFolder, data: str | os.PathLike[str], *, progress: Progress
     wrong: list[str] = []
     for number, found in enumerate(in_order(difference, pictures), start=1):
         wrong += [found] if found else []
-        progress.update("comparing pictures", number, len(pictures))
+        progress.update(Phase.COMPARING.named("comparing pictures"), number, len(pictures))
     if wrong:
         raise RunError(
             f"{len(wrong):,} of the {len(pictures):,} pictures of {run.path} are not in {data} as they were, the "

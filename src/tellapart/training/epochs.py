@@ -21,11 +21,11 @@ from tellapart.data.batches import Batches
 from tellapart.errors import TrainingError
 from tellapart.models.backend import start_keras
 from tellapart.models.compute import Batch, feeders, stepping, to_device
-from tellapart.progress import Progress
+from tellapart.progress import Phase, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.task import Task
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.interruption import CtrlC
+from tellapart.training.interruption import CtrlC, Stop, StopReason, TimeUp
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Epochs:
     phase: str = ""
     before: tuple[Row, ...] = ()
 
-    def go(self) -> str:
+    def go(self) -> Stop:
         """All epochs that are still to do; afterwards the network has its best weights. Returns why it ended.
 
         Raises KeyboardInterrupt for Ctrl-C or the end of the time, and TrainingError for a loss that is not a number,
@@ -79,13 +79,12 @@ class Epochs:
             self.checkpoint.restore_best(self.model)
         return stopped
 
-    def _rest(self, history: list[Row]) -> str:
+    def _rest(self, history: list[Row]) -> Stop:
         """The epochs that follow on `history`, which grows."""
         train, offset = self.train, len(self.before)
         for epoch in range(len(history) + 1, train.epochs + 1):
-            stop = enough(history, train.monitor, train.patience)
-            if stop:
-                return stop
+            if waited := enough(history, train.monitor, train.patience):
+                return Stop(StopReason.NO_BETTER, waited)
             try:
                 row = self._epoch(epoch)
                 _require_finite(self.model, epoch)
@@ -97,24 +96,27 @@ class Epochs:
                     raise
                 # Ctrl-C may have come between the row and its checkpoint; what counts is the checkpoint.
                 self.run.write_history(self.run.history[: offset + self.checkpoint.state["epoch"]])
-                return f"interrupted in epoch {epoch + offset}" + (f": {stop}" if str(stop) else "")
+                reason = StopReason.TIME_UP if isinstance(stop, TimeUp) else StopReason.INTERRUPTED
+                return Stop(reason, f"interrupted in epoch {epoch + offset}" + (f": {stop}" if str(stop) else ""))
             except FloatingPointError as error:
                 setting = "fine_tune_learning_rate" if self.phase == "fine-tune" else "learning_rate"
                 message = f"{error} Lower train.{setting} (now {train.learning_rate:g}), or look for odd pictures."
                 if not history and not self.before:
                     raise TrainingError(message) from None
-                return message
+                return Stop(StopReason.NOT_A_NUMBER, message)
             history.append(row)
             self.progress.line(words(row, train.epochs + offset, best + offset))
             told = self.watch(row)
             if told:
-                return told
-        return enough(history, train.monitor, train.patience) or "all epochs done"
+                return Stop(StopReason.WATCH, told)
+        waited = enough(history, train.monitor, train.patience)
+        return Stop(StopReason.NO_BETTER, waited) if waited else Stop(StopReason.EPOCHS_DONE, "all epochs done")
 
     def _epoch(self, epoch: int) -> Row:
         """One pass over the training batches and one over the validation pictures -> a row of history."""
         model, total, offset = self.model, len(self.training), len(self.before)
-        stage = f"epoch {epoch + offset}/{self.train.epochs + offset}"
+        words = f"epoch {epoch + offset}/{self.train.epochs + offset}"
+        stage = Phase.EPOCH.named(words)
         rate = float(np.asarray(model.optimizer.learning_rate))
         started = time.perf_counter()
         with closing(self._steps(self.training, epoch - 1, learn=True)) as steps:
@@ -128,7 +130,7 @@ class Epochs:
         with closing(self._steps(self.validation, 0, learn=False)) as steps:
             for step, _, judged in steps:
                 validation = judged
-                self.progress.update(f"{stage}, validation", step, len(self.validation))
+                self.progress.update(Phase.EPOCH.named(f"{words}, validation"), step, len(self.validation))
         if not np.isfinite(validation["loss"]):
             raise FloatingPointError(f"The validation loss became not-a-number in epoch {epoch + offset}.")
         return {

@@ -33,7 +33,7 @@ from tellapart.models.base_weights import bundled_graph
 from tellapart.models.compute import inferring
 from tellapart.models.transfer import base_of
 from tellapart.parallel import cores, in_order
-from tellapart.progress import Progress
+from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
@@ -89,13 +89,13 @@ def choose_engine(
         return kept
     import onnx
 
-    progress.update("preparing the base", 0, 2)
+    progress.update(Phase.PREPARING, 0, 2)
     compared = pictures()
     try:
         with replacing(file) as neighbour:
             (theirs,) = outputs(base, compared)
             onnx.save(write_graph(base, [OUTPUT]), str(neighbour))
-            progress.update("preparing the base", 1, 2)
+            progress.update(Phase.PREPARING, 1, 2)
             engine = _in_onnxruntime(open_session(neighbour, threads=1))
             difference = float(np.abs(engine.compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
             if not difference < BOUND:
@@ -104,7 +104,7 @@ def choose_engine(
         progress.line(f"The base runs in Keras, which is slower: as an ONNX file it cannot be used ({error}).")
         return _in_keras(base)
     finally:
-        progress.update("preparing the base", 2, 2)
+        progress.update(Phase.PREPARING, 2, 2)
     return engine
 
 
@@ -220,7 +220,7 @@ def extract(
             cache.flush()
             kept = now
         check()
-        progress.update(stage, done, len(places), f"{done / (now - started):.0f} pictures/s")
+        progress.update(Phase.FEATURES.named(stage), done, len(places), f"{done / (now - started):.0f} pictures/s")
     cache.flush()
     for place in absent:
         out[place] = out[first[keys[place]]]

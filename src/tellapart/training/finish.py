@@ -25,11 +25,11 @@ from tellapart.inference.measure import measure, measure_rows, said_of, without_
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.build import build, in_float32, summary
 from tellapart.models.transfer import head_of
-from tellapart.progress import Progress
+from tellapart.progress import Phase, Progress
 from tellapart.runs.run import CLEAN_PART, RunFolder
 from tellapart.training.epochs import Row, Watch
 from tellapart.training.head import Examples
-from tellapart.training.interruption import CtrlC
+from tellapart.training.interruption import CtrlC, Stop
 from tellapart.training.trust import Trust, calibrate, calibrate_head
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Fitted:
 
     model: keras.Model
     best: Row
-    stopped: str
+    stop: Stop
     examples: dict[Split, Examples] | None = None
 
 
@@ -76,18 +76,18 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     if final.dtype_policy.name != "float32":
         final = in_float32(final, catalog.task, spec, state.config.model)
     trust = _trust(state, final, fitted)
-    progress.line(kept(run.history, {"best_epoch": fitted.best["epoch"], "stopped": fitted.stopped}))
-    progress.update("saving", 0, 2)
+    progress.line(kept(run.history, {"best_epoch": fitted.best["epoch"], "stopped": fitted.stop.words}))
+    progress.update(Phase.SAVING, 0, 2)
     with run.replacing(run.model_file) as neighbour:
         final.save(neighbour)
     if trust.means is not None:
         run.write_means(trust.means)
-    progress.update("saving", 1, 2)
+    progress.update(Phase.SAVING, 1, 2)
     held = state.pictures["validation"]
     pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
     metadata = Metadata(catalog.task, spec, trust.thresholds, trust.temperature)
     difference = export_onnx(final, metadata, run.onnx_file, pictures, means=trust.means, replacing=run.replacing)
-    progress.update("saving", 2, 2)
+    progress.update(Phase.SAVING, 2, 2)
     split = _judged(catalog)
     if fitted.examples is None:
         evaluation, predictions = measure(
@@ -108,10 +108,9 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     leaking = leaks(catalog.split(split).pictures, seen_before(catalog.pictures, split))
     clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
-    interrupted = fitted.stopped.startswith("interrupted")
     ended = {
-        "status": "interrupted" if interrupted else "done",
-        "stopped": fitted.stopped,
+        "status": "interrupted" if fitted.stop.reason.goes_on else "done",
+        **fitted.stop.to_dict(),
         "best_epoch": fitted.best["epoch"],
         "parameters": final.count_params(),
         "calibration": trust.to_dict()
@@ -124,7 +123,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     run.write_metrics({split: evaluation.to_dict(), **clean_part})
     write_predictions(run, catalog, predictions)
     run.update(reported=False, **ended)
-    if not interrupted:
+    if not fitted.stop.reason.goes_on:
         run.clear_checkpoints()
 
 
@@ -138,7 +137,7 @@ def _trust(state: Fitting, final: keras.Model, fitted: Fitted) -> Trust:
     target, progress = state.config.train.sure_accuracy, state.progress
     if fitted.examples is not None:
         return calibrate_head(final, fitted.examples["train"], fitted.examples["validation"], target)
-    progress.update("calibrating", 0, 1)
+    progress.update(Phase.CALIBRATING, 0, 1)
     trust = calibrate(final, state.pictures, state.labels, target)
-    progress.update("calibrating", 1, 1)
+    progress.update(Phase.CALIBRATING, 1, 1)
     return trust

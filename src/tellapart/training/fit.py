@@ -31,7 +31,7 @@ from tellapart.models.base_weights import BUNDLED_DIGESTS, bundled_graph, load_b
 from tellapart.models.pretrained import Base
 from tellapart.models.registry import resolve
 from tellapart.models.transfer import freeze, head_of, unfreeze
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, Row, Watch, best_row, compile_model, go_on, is_better
@@ -47,7 +47,7 @@ from tellapart.training.features import (
 )
 from tellapart.training.finish import Fitted, Fitting, finish
 from tellapart.training.head import REPEATS, Examples, fit_linear, fold_count, repeated_folds
-from tellapart.training.interruption import TIME_UP, CtrlC
+from tellapart.training.interruption import CtrlC, Stop, StopReason, TimeUp
 from tellapart.training.memory import memory_told
 from tellapart.words import measured
 
@@ -97,7 +97,7 @@ def learn(
     """
     with memory_told(run), _timed(run):
         _, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
-    run.update(status="interrupted", stopped=fitted.stopped)
+    run.update(status="interrupted", **fitted.stop.to_dict())
     return fitted.best
 
 
@@ -131,7 +131,7 @@ def _fitted(
         raise
     except KeyboardInterrupt as stop:
         run.update(status="interrupted", error=f"stopped before the first epoch ended: {str(stop) or 'Ctrl-C'}")
-        if str(stop) == TIME_UP:
+        if isinstance(stop, TimeUp):
             raise TrainingError(
                 f"The time was up before the first epoch of {run.path} ended. Go on, with more time: "
                 f"tellapart train --resume {shlex.quote(str(run.path))}"
@@ -206,8 +206,8 @@ def _from_nothing(state: Fitting) -> Fitted:
     model = state.build(state.precision)
     state.progress.line(f"{model.count_params():,} parameters, all of them to learn")
     epochs = _epochs_on_pictures(state, model, Checkpoint(state.run))
-    stopped = epochs.go()
-    return Fitted(model, best_row(state.run.history, state.config.train.monitor), stopped)
+    stop = epochs.go()
+    return Fitted(model, best_row(state.run.history, state.config.train.monitor), stop)
 
 
 def _epochs_on_pictures(
@@ -282,14 +282,14 @@ def _on_base(state: Fitting, base: Base) -> Fitted:
         key = base_key(base.name, weights_digest(model), state.cache.spec)
         engine = bundled or choose_engine(model, key, lambda: some.take(compared), progress)
         examples = _examples(state, key, engine)
-    best, stopped = _fit_head(state, model, examples)
-    fitted = Fitted(model, best, stopped, examples)
+    best, stop = _fit_head(state, model, examples)
+    fitted = Fitted(model, best, stop, examples)
     return _fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
 def _start(state: Fitting) -> None:
     """Keras, if it is not there yet, and its random numbers."""
-    stage = f"starting Keras with {backend_name()}"
+    stage = Phase.STARTING.named(f"starting Keras with {backend_name()}")
     state.progress.update(stage, 0, 1)
     seed(state.config.seed)
     state.progress.update(stage, 1, 1)
@@ -309,7 +309,7 @@ def _examples(state: Fitting, key: str, engine: Engine) -> dict[Split, Examples]
     return examples
 
 
-def _fit_head(state: Fitting, model: keras.Model, examples: dict[Split, Examples]) -> tuple[Row, str]:
+def _fit_head(state: Fitting, model: keras.Model, examples: dict[Split, Examples]) -> tuple[Row, Stop]:
     """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs. The best row of
     history, and why it ended."""
     run, train, task = state.run, state.config.train, state.catalog.task
@@ -324,7 +324,8 @@ def _fit_head(state: Fitting, model: keras.Model, examples: dict[Split, Examples
         for row in rows:
             state.watch(row)
         _report_folds(state, examples, best)
-        return best, f"regularisation chosen on the validation split from {len(rows)} strengths"
+        words = f"regularisation chosen on the validation split from {len(rows)} strengths"
+        return best, Stop(StopReason.CONVERGED, words)
     training, validation = (
         Batches(Features(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed)
         for part, size, shuffle in (
@@ -334,9 +335,9 @@ def _fit_head(state: Fitting, model: keras.Model, examples: dict[Split, Examples
     )
     checkpoint = Checkpoint(run, "head")
     epochs = _epochs(state, train, head, (training, validation), checkpoint, "head")
-    stopped = epochs.go()
+    stop = epochs.go()
     rows = [row for row in run.history if row["phase"] == "head"]
-    return best_row(rows, train.monitor), stopped
+    return best_row(rows, train.monitor), stop
 
 
 def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) -> None:
@@ -373,7 +374,7 @@ def _note(run: RunFolder, text: str) -> None:
 def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     """The top of the base learns too; kept only where the validation split is no worse for it."""
     run, train = state.run, state.config.train
-    if frozen.stopped.startswith("interrupted"):
+    if frozen.stop.reason.goes_on:
         return frozen
     before = tuple(row for row in run.history if row["phase"] == "head")
     model = state.build(state.precision)
@@ -388,9 +389,9 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
         before=before,
         learning_rate=train.fine_tune_learning_rate,
     )
-    stopped = epochs.go()
+    stop = epochs.go()
     rows = run.history[len(before) :]
     best = best_row(rows, train.monitor) if rows else frozen.best
     if is_better(best, frozen.best, train.monitor) and best["val_accuracy"] >= frozen.best["val_accuracy"]:
-        return Fitted(model, best, stopped)
-    return replace(frozen, stopped=stopped)
+        return Fitted(model, best, stop)
+    return replace(frozen, stop=stop)

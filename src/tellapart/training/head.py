@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
-from tellapart.progress import Progress
+from tellapart.progress import Phase, Progress
 from tellapart.training.epochs import Row, best_row, enough, is_better
 from tellapart.words import percent
 
@@ -84,10 +84,10 @@ def fit_linear(
         history.append(row)
         heads.append(_unscaled(model, centre, spread))
         errors.append(float(judged[value].std() / np.sqrt(len(validation.labels))))
-        progress.update("fitting the head", epoch, len(STRENGTHS), f"val_accuracy {percent(row['val_accuracy'])}")
+        progress.update(Phase.HEAD, epoch, len(STRENGTHS), f"val_accuracy {percent(row['val_accuracy'])}")
         if enough(history, train.monitor, train.patience):
             break
-    progress.update("fitting the head", len(STRENGTHS), len(STRENGTHS))
+    progress.update(Phase.HEAD, len(STRENGTHS), len(STRENGTHS))
     best = int(best_row(history, train.monitor)["epoch"]) - 1
     bound = history[best][train.monitor] + (errors[best] if value == "loss" else -errors[best])
     within = {train.monitor: bound, "epoch": 0}

@@ -23,7 +23,7 @@ from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
 from tellapart.models.base_weights import BUNDLED_DIGESTS
-from tellapart.progress import Progress
+from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
 from tellapart.training.decide import decide
 from tellapart.training.features import base_key, bundled_engine, extract, feature_cache
@@ -55,10 +55,10 @@ def look_into(
     rows = tuple(picture for picture in catalog.pictures if not picture.error)
     pictures = Pictures(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
     features, quality = _inspect(pictures, rows, cache, progress)
-    progress.update("comparing", 0, 1)
+    progress.update(Phase.COMPARING, 0, 1)
     decided = frozenset(row.path for row in corrected if row.action == "relabel")
     found = look_deeper(Evidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
-    progress.update("comparing", 1, 1)
+    progress.update(Phase.COMPARING, 1, 1)
     # Said again with the copies that only features show.
     shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
     whole = replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings]))
@@ -76,5 +76,5 @@ def _inspect(
     for start in range(0, len(pictures), _AT_ONCE):
         some = np.arange(start, min(start + _AT_ONCE, len(pictures)))
         quality.append(measure_quality(pictures.take(some)))
-        progress.update("looking at the pictures", int(some[-1]) + 1, len(pictures))
+        progress.update(Phase.INSPECTING, int(some[-1]) + 1, len(pictures))
     return found, np.concatenate(quality)

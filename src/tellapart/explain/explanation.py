@@ -235,18 +235,19 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     from tellapart.explain.figures import ROWS, SHOWN, filters_figure, maps_figure
     from tellapart.explain.maps import feature_maps, first_filters
     from tellapart.models.backend import start_keras
-    from tellapart.models.keras_file import open_keras
+    from tellapart.models.build import open_classifier
 
     progress.update("starting Keras", 0, 1)
     start_keras()
     progress.update("starting Keras", 1, 1)
-    model = open_keras(run.require(run.model_file, "trained network"))
-    maps = feature_maps(model, seen, SHOWN)
+    file = run.require(run.model_file, "trained network")
+    classifier = open_classifier(run.task, run.spec, run.config.model, file)
+    maps = feature_maps(classifier, seen, SHOWN)
     figures: dict[str, Figure] = {}
     for start in range(0, len(maps), ROWS):
         number = f"-{start // ROWS + 1}" if len(maps) > ROWS else ""
         figures[f"feature-maps{number}"] = maps_figure(maps[start : start + ROWS])
-    return figures | {"filters": filters_figure(first_filters(model))}
+    return figures | {"filters": filters_figure(first_filters(classifier))}
 
 
 def _save(path: Path, figure: Figure, placed: Callable[[Path], AbstractContextManager[Path]]) -> Path:

@@ -1,6 +1,6 @@
 """The table of formats that a trained network is exported to: how each is written and how its own runtime runs it.
 
-Every file gives the answers of models.answers under their names, of uint8 pictures. Read by: ship. Needs the extra
+Every file gives the outputs of models.classifier under their names, of uint8 pictures. Needs the extra
 `train`, and the runtime of the format.
 """
 

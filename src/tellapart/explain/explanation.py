@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
-from tellapart.errors import ConfigError, MissingExtraError, PictureError, SourceError, unknown
+from tellapart.errors import ConfigError, MissingExtraError, PictureError, SourceError, UntrustedCodeError, unknown
 from tellapart.explain.heat import HeatMaker, normalised, overlay
 from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
@@ -119,7 +119,7 @@ def explain(
     figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, words[1:])}
     try:
         figures |= _network_figures(run, seen, progress)
-    except MissingExtraError as error:
+    except (MissingExtraError, UntrustedCodeError) as error:
         words = (*words, f"Without feature maps and filters. {error}")
     return Explanation(
         name,

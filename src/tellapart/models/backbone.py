@@ -38,7 +38,7 @@ class Backbone:
     @cached_property
     def network(self) -> keras.Model:
         """Image in, top map out."""
-        return start_keras().Model(self.image, self.maps[TOP], name=self.name)
+        return start_keras().Model(self.image, self.maps[TOP], name=self.name.replace(":", "."))
 
     @cached_property
     def layers(self) -> list[keras.Layer]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
-from tellapart.models import pretrained
+from tellapart.models import own, pretrained
 from tellapart.models.backbone import Backbone
 from tellapart.models.backend import start_keras, without_collecting
 from tellapart.models.classifier import Calibration, Classifier, Head
@@ -58,17 +58,13 @@ def build(
             ) from error
         made = (features or row.features(options)).of(backbone)
         head = _head(task, made, row.hidden(options))
-        network = keras.Model(image, head.output, name=row.name.replace("-", "_"))
+        network = keras.Model(image, head.output, name=own.keras_name(row.name))
         return Classifier(task, spec, config, backbone, made, head, network)
 
 
 def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:
     """On the Keras tensor of uint8 images (n, height, width, channels); random weights."""
-    from keras import layers
-
-    scaled = (
-        pretrained.scaled(image, row.base.scaling) if row.base else layers.Rescaling(1 / 255, name="scaling")(image)
-    )
+    scaled = pretrained.scaled(image, row.scaling(options))
     maps = row.maps(scaled, options)
     normalization = None
     if row.base and row.base.normalization:
@@ -98,7 +94,7 @@ def open_classifier(
     write, or of another network than the configuration says.
     """
     made = build(task, spec, config)
-    load_weights(made.network, path)
+    load_weights(made.network, path, any_class=own.is_own(config.name))
     return made.calibrated(Calibration(means=means))
 
 

@@ -61,12 +61,13 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
 
 
 @without_collecting()
-def load_weights(network: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Give a network, built of a run's configuration, the weights of its .keras file. Raises RunError for a file that
-    tellapart did not write so, or of another network."""
+def load_weights(network: keras.Model, path: str | os.PathLike[str], *, any_class: bool = False) -> None:
+    """Give a network, built of a run's configuration, the weights of its .keras file; nothing that the file describes
+    is built. any_class: it may describe other layers than ours. Raises RunError for a file that tellapart did not write
+    so, or of another network."""
     path = Path(path)
     try:
-        held = _refuse_foreign(path)
+        held = _refuse_foreign(path, any_class=any_class)
         wanted = Counter(tuple(variable.shape) for variable in network.weights)
         if not wanted <= held:  # beside them it may hold an optimizer's
             raise RunError(
@@ -78,7 +79,7 @@ def load_weights(network: keras.Model, path: str | os.PathLike[str]) -> None:
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
 
 
-def _refuse_foreign(path: Path) -> Counter[tuple[int, ...]]:
+def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int, ...]]:
     """The shapes of its arrays."""
     import h5py
 
@@ -94,7 +95,7 @@ def _refuse_foreign(path: Path) -> Counter[tuple[int, ...]]:
         if bundle.getinfo("config.json").file_size > _LONGEST:
             raise RunError(f"{path} is refused: its configuration is longer than any network's.")
         for module, name in _classes(json.loads(bundle.read("config.json"))):
-            if not _known(module, name):
+            if not any_class and not _known(module, name):
                 raise RunError(
                     f"{path} is refused: it holds {name} of {module}, which no network of tellapart does and which "
                     "could run code or read files. Open it with Keras yourself if you trust whom it is from."

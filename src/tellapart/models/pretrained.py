@@ -16,6 +16,7 @@ from tellapart.models.backbone import levels_of
 from tellapart.models.convnext import convnext_tiny, normalization
 from tellapart.models.efficientnet_lite import OFFSET, SCALE, VARIANTS, efficientnet_lite
 from tellapart.models.features import TOP, FeatureSet, Hidden, Pool
+from tellapart.models.own import OwnOptions
 from tellapart.models.scratch import Options
 from tellapart.task import Fit
 
@@ -33,6 +34,7 @@ class Scaling:
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 
+UNIT = Scaling("0 to 1", 1 / 255, 0.0)
 SIGNED = Scaling("-1 to 1", 1 / 127.5, -1.0)
 SIGNED_128 = Scaling("value / 128 - 1", 1 / 128, -1.0)
 LITE = Scaling("(value - 127) / 128", SCALE, OFFSET)
@@ -41,6 +43,8 @@ STANDARDISED = Scaling(
     (1 / (255 * _DEVIATION[0]), 1 / (255 * _DEVIATION[1]), 1 / (255 * _DEVIATION[2])),
     (-_MEAN[0] / _DEVIATION[0], -_MEAN[1] / _DEVIATION[1], -_MEAN[2] / _DEVIATION[2]),
 )
+OWN = {"unit": UNIT, "signed": SIGNED, "imagenet": STANDARDISED, "none": Scaling("0 to 255", 1.0, 0.0)}
+"""Of a network of one's own, by the names that its options have."""
 CENTRED_BGR = Scaling(
     "0 to 255 less ImageNet's mean of each channel, in the order blue, green, red",
     1.0,
@@ -219,6 +223,14 @@ def maps(x: Any, options: BaseOptions, *, base: Base) -> dict[str, Any]:  # noqa
 def features(options: BaseOptions, *, base: Base) -> FeatureSet:  # noqa: ARG001 - a row of the table
     # What the average is normalised by bears the name that it has elsewhere.
     return FeatureSet((Pool(TOP, name="average" if base.normalization else "pooling"),))
+
+
+def scaling(options: BaseOptions, *, base: Base) -> Scaling:  # noqa: ARG001 - a row of the table
+    return base.scaling
+
+
+def own_scaling(options: OwnOptions) -> Scaling:
+    return OWN[options.scaling]
 
 
 def hidden(options: BaseOptions) -> Hidden:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tellapart.config import ModelConfig, in_words
 from tellapart.errors import ModelError, unknown
-from tellapart.models import pretrained, scratch
+from tellapart.models import own, pretrained, scratch
 from tellapart.models.features import FeatureSet, Hidden
 
 
@@ -24,7 +24,7 @@ class Architecture:
 
     maps: a scaled image, as a Keras tensor, and options -> feature maps by name, the last of them TOP. features: which
     of them make the features. hidden: what stands between the features and the classes. base: its row in
-    models.pretrained; None for a network that is trained from nothing.
+    models.pretrained; None for a network that is trained from nothing. scaling: of the values 0..255 before the maps.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Architecture:
     features: Callable[[Any], FeatureSet]
     hidden: Callable[[Any], Hidden] = lambda _: Hidden()
     base: pretrained.Base | None = None
+    scaling: Callable[[Any], pretrained.Scaling] = lambda _: pretrained.UNIT
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -75,6 +76,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                 partial(pretrained.features, base=base),
                 pretrained.hidden,
                 base,
+                partial(pretrained.scaling, base=base),
             )
             for base in pretrained.BASES.values()
         ),
@@ -83,11 +85,17 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def architecture(name: str) -> Architecture:
-    """The row of this name. Raises ModelError with the nearest names.
+    """The row of this name; of package.module:function, a row for that network. Raises ModelError with the nearest
+    names, and UntrustedCodeError.
 
     >>> architecture("cnn").side
     128
     """
+    if own.is_own(name):
+        own.trusted(name)
+        return Architecture(
+            name, "a network of your own", own.SIDE, own.OwnOptions, *own.parts(name), scaling=pretrained.own_scaling
+        )
     if name not in ARCHITECTURES:
         raise ModelError(unknown("model", name, ARCHITECTURES))
     return ARCHITECTURES[name]

@@ -5,6 +5,9 @@ In: Fitting and Fitted. Needs the extra `train`.
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 
 from tellapart.data.catalog import Catalog, Split
@@ -23,6 +26,7 @@ from tellapart.training.fitting import Fitted, Fitting
 from tellapart.training.trust import Trust, calibrate, calibrate_head
 
 VERIFIED_PICTURES = 16
+TRIED_PICTURES = 4
 
 
 def finish(state: Fitting, fitted: Fitted) -> None:
@@ -83,6 +87,18 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     run.update(reported=False, **ended)
     if not interrupted:
         run.clear_checkpoints()
+
+
+def require_exportable(classifier: Classifier, state: Fitting) -> None:
+    """Raises ExportError for a network that cannot be written as a file that predicts what it does: with random
+    weights, before hours are spent on them."""
+    held = state.pictures["validation"]
+    pictures = held.take(np.arange(min(TRIED_PICTURES, len(held))))
+    state.progress.update("trying the export", 0, 1)
+    with TemporaryDirectory() as folder:
+        metadata = Metadata(classifier.task, classifier.spec)
+        export_onnx(in_float32(classifier), metadata, Path(folder) / "model.onnx", pictures)
+    state.progress.update("trying the export", 1, 1)
 
 
 def _judged(catalog: Catalog) -> Split:

@@ -19,12 +19,13 @@ from tellapart.data.checks import IMBALANCE
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.models.backend import choose_precision, require_keras
+from tellapart.models.own import is_own
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Row, Watch, best_row, go_on
-from tellapart.training.finish import finish
+from tellapart.training.finish import finish, require_exportable
 from tellapart.training.fitting import Fitted, Fitting, epochs_on_pictures
 from tellapart.training.frozen import fit_on_base
 from tellapart.training.interruption import TIME_UP, CtrlC
@@ -162,6 +163,8 @@ def _from_nothing(state: Fitting) -> Fitted:
     """Epochs over the whole network."""
     state.start()
     classifier = state.build(state.precision)
+    if is_own(state.config.model.name):
+        require_exportable(classifier, state)
     state.progress.line(f"{classifier.network.count_params():,} parameters, all of them to learn")
     epochs = epochs_on_pictures(state, classifier.network, Checkpoint(state.run))
     stopped = epochs.go()

@@ -21,10 +21,10 @@ from tellapart.evaluation.verdicts import Thresholds
 from tellapart.inference.exports import EXPORTS
 from tellapart.inference.predictor import Metadata
 from tellapart.inference.ship import Held, ship
-from tellapart.models.answers import features_of
 from tellapart.models.backend import start_keras
 from tellapart.models.base_weights import bundled_file, load_base
 from tellapart.models.build import build
+from tellapart.models.classifier import Calibration
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.task import ImageSpec, Task
 
@@ -50,16 +50,15 @@ def row_of(name: str, folder: Path) -> str:
     spec = ImageSpec(side, side)
     model = build(TASK, spec, ModelConfig(name=name))
     if base and bundled_file(base).exists():
-        load_base(model, base, "auto")
-    means = np.random.default_rng(0).normal(size=(3, features_of(model).shape[-1])).astype(np.float32)
+        load_base(model.backbone, base, "auto")
+    means = np.random.default_rng(0).normal(size=(3, model.features.width)).astype(np.float32)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
+    model = model.calibrated(Calibration(means=means))
     cells = []
     for form in EXPORTS.values():
         path = folder / f"{name}-{form.name}{form.suffix}"
         try:
-            made = ship(
-                model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, means=means, held=pictures(spec)
-            )
+            made = ship(model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, held=pictures(spec))
             cells.append(f"{made.difference:.0e}, {made.bytes / 1e6:.1f} MB")
         except TellapartError as error:
             cells.append(f"refused: {error}")

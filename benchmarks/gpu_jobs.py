@@ -61,14 +61,13 @@ def features(order: Order) -> None:
     from tellapart.config import ModelConfig
     from tellapart.models.backend import choose_precision
     from tellapart.models.build import build
-    from tellapart.models.transfer import base_of
     from tellapart.task import ImageSpec, Task
     from tellapart.training.features import _in_keras
 
     precision, why = choose_precision("auto")
     tell(order, "chooses for training", None, "", f"{precision}: {why}")
     model = build(Task(("even", "odd")), ImageSpec(order.side, order.side), ModelConfig(name=BASE))
-    engine = _in_keras(base_of(model))
+    engine = _in_keras(model.features_network())
     _features(order, engine, "float32")
 
 

@@ -51,14 +51,14 @@ def training(order: Order, settings: list[str]) -> None:
 def _network(config: Any, precision: str, steps: int) -> Any:
     """Compiled, and as much of it free to learn as in training; its weights are by chance."""
     from tellapart.models.build import build
-    from tellapart.models.transfer import unfreeze
     from tellapart.task import ImageSpec, Task
     from tellapart.training.epochs import compile_model
 
     task = Task(("even", "odd"))
-    model = build(task, ImageSpec.from_dict(config.image.model_dump()), config.model, precision)
+    made = build(task, ImageSpec.from_dict(config.image.model_dump()), config.model, precision)
     if config.train.fine_tune:
-        unfreeze(model, config.train.fine_tune)
+        made.backbone.unfreeze(config.train.fine_tune)
+    model = made.network
     compile_model(model, task, config.train, steps)
     return model
 

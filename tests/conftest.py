@@ -107,22 +107,19 @@ def sensitive() -> Callable[[Any, np.ndarray], Any]:
 
     start_keras().utils.set_random_seed(0)
 
-    def enlarge(model: Any, pictures: np.ndarray) -> Any:
-        from tellapart.models.transfer import base_of
-
-        for layer in base_of(model).layers:
+    def enlarge(made: Any, pictures: np.ndarray) -> Any:
+        for layer in made.backbone.layers:
             if layer.name.endswith("_scale"):
                 layer.set_weights([np.ones_like(value) for value in layer.get_weights()])
-        features = np.asarray(base_of(model)(pictures))
+        features = np.asarray(made.features_network()(pictures))
         spread = features.std(axis=0).mean()
         assert spread > 0
-        place = [layer.name for layer in model.layers].index("pooling")
-        after = next(layer for layer in model.layers[place + 1 :] if layer.weights)
+        after = next(layer for layer in made.head.layers if layer.weights)
         kernel, bias = after.get_weights()
         after.set_weights([kernel / spread, bias - features.mean(axis=0) @ kernel / spread])
-        values = np.asarray(model(pictures))
+        values = np.asarray(made.network(pictures))
         assert values.std(axis=0).max() > 0.001, "predictions still do not depend on the picture"
-        return model
+        return made
 
     return enlarge
 

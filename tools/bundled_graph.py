@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.models.backend import start_keras
 from tellapart.models.base_weights import bundled_file, bundled_graph
-from tellapart.models.pretrained import BASES, Base, scaled
+from tellapart.models.build import build_backbone
+from tellapart.models.pretrained import BASES, Base
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.models.weights_file import load_weights
 from tellapart.training.features import OUTPUT
@@ -51,10 +52,11 @@ def write(base: Base) -> bytes:
 def _network(base: Base) -> Any:
     keras = start_keras()
     row = ARCHITECTURES[base.name]
+    options = row.options()
     picture = keras.Input((None, None, 3), dtype="uint8", name="picture")
-    model = keras.Model(picture, row.body(scaled(picture, base.scaling), row.options()), name=base.name)
-    load_weights(model, bundled_file(base))
-    return model
+    backbone = build_backbone(row, options, picture)
+    load_weights(backbone, bundled_file(base))
+    return keras.Model(picture, row.features(options).of(backbone).vector, name=base.name)
 
 
 def _take_from(weights: Path, graph: onnx.GraphProto) -> None:

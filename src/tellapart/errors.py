@@ -6,6 +6,7 @@ TellapartError            everything a user can mend; the command line prints it
 ├── PictureError          one picture cannot be decoded; `.reason` is one of REASONS
 ├── ConfigError           a configuration, recipe or option is wrong
 ├── ModelError            an architecture is unknown, or cannot be built for this task and picture
+│   └── UntrustedCodeError  to build a network, code that nobody said he trusts would be run
 ├── RunError              a run folder is missing, foreign, unfinished or damaged
 ├── TrainingError         training cannot start or cannot go on (not-a-number, one class ...)
 ├── ExportError           an exported file does not predict what the trained network predicts
@@ -80,6 +81,10 @@ class ConfigError(TellapartError):
 
 class ModelError(TellapartError):
     """An architecture is unknown, or cannot be built for this task and picture."""
+
+
+class UntrustedCodeError(ModelError):
+    """To build a network, code that nobody said he trusts would be run."""
 
 
 class RunError(TellapartError):

@@ -83,7 +83,8 @@ def backbone(
     """A network that is trained from nothing: images and options -> features, before the head.
 
     The function takes the Keras tensor of images, (batch, height, width, channels), scaled to 0..1, and an instance of
-    `options`, whose fields are settings (`--set model.FIELD=VALUE`). It returns features, (batch, n). side: of the
+    `options`, whose fields are settings (`--set model.FIELD=VALUE`). It returns features, (batch, n), or a map, (batch,
+    height, width, n), whose averages are the features. side: of the
     images in pixels, where no size is given. Its layers are of those that ONNX is written of: models.keras_file.LAYERS.
 
     >>> @backbone("cnn", summary="all pixels, as they are", side=32)
@@ -94,11 +95,16 @@ def backbone(
     tellapart.errors.PluginError: The model 'cnn' cannot be added: the name is taken.
     """
 
+    from tellapart.models.features import TOP, FeatureSet, Pool
     from tellapart.models.registry import ARCHITECTURES, Architecture
     from tellapart.models.scratch import Options
 
     def add(body: Callable[[Any, Any], Any]) -> Architecture:
-        return ARCHITECTURES.add(Architecture(name, summary, side, options or Options, body), body.__module__)
+        def maps(images: Any, options: Any) -> dict[str, Any]:
+            return {TOP: body(images, options)}
+
+        row = Architecture(name, summary, side, options or Options, maps, lambda _: FeatureSet((Pool(TOP),)))
+        return ARCHITECTURES.add(row, body.__module__)
 
     return add
 

@@ -285,7 +285,7 @@ def test_every_rung_has_a_configuration_whose_network_builds_at_28_pixels(rung: 
     row, _ = resolve(config.model)
     if row.base is None:
         assert (config.image.height, config.image.channels) == (28, 1)
-        assert build(Task(CLASSES), ImageSpec(28, 28, 1), config.model).count_params() > 0
+        assert build(Task(CLASSES), ImageSpec(28, 28, 1), config.model).network.count_params() > 0
     else:
         assert config.image.height is None
 

@@ -35,7 +35,7 @@ def test_every_point_of_a_search_space_is_a_configuration_and_networks_from_noth
             row, _ = resolve(config.model)
             if row.base is None and dimension.name in ("model.filters", "model.dense", "model.blocks", IMAGE_SIZE):
                 spec = ImageSpec(config.image.height or 0, config.image.width or 0)
-                assert build(Task(CLASSES), spec, config.model).count_params() > 0
+                assert build(Task(CLASSES), spec, config.model).network.count_params() > 0
 
 
 @pytest.mark.parametrize("name", recipe_names())

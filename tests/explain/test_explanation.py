@@ -97,6 +97,12 @@ def test_what_is_no_picture_is_told_and_nothing_is_written(trained: Trained, tmp
     assert not (tmp_path / "why").exists()
 
 
+def classifier_of(run: ta.Run) -> Any:
+    from tellapart.models.build import open_classifier
+
+    return open_classifier(run.task, run.spec, run.config.model, run.model_file)
+
+
 def test_without_the_extra_the_heat_is_shown_all_the_same(
     trained: Trained, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,19 +122,21 @@ def test_a_network_without_convolutions_has_no_feature_maps_and_its_weights_are_
     run = trained("dense")
     found = run.explain(picture, out=tmp_path / "why")
     assert [path.name for path in found.files] == ["heat.png", "filters.png"]
-    assert first_filters(run.model()).values.shape == (128, 28, 28, 3)
+    assert first_filters(classifier_of(run)).values.shape == (128, 28, 28, 3)
 
 
 def test_feature_maps_are_what_the_layers_give(trained: Trained, planted: Any) -> None:
     from tellapart.data import pixels
 
     run = trained("cnn")
-    model = run.model()
+    classifier = classifier_of(run)
     seen = pixels.read(planted.root / run.catalog.pictures[0].path, run.spec)
-    maps = feature_maps(model, seen, 5)
+    maps = feature_maps(classifier, seen, 5)
     assert [one.layer for one in maps] == ["convolution_1", "pooling_1", "convolution_2", "pooling_2"]
     assert [one.values.shape for one in maps] == [(54, 54, 5), (27, 27, 5), (25, 25, 5), (12, 12, 5)]
-    kernel, bias = (np.asarray(value, np.float64) for value in model.get_layer("convolution_1").get_weights())
+    kernel, bias = (
+        np.asarray(value, np.float64) for value in classifier.network.get_layer("convolution_1").get_weights()
+    )
     patch = seen[10:13, 20:23].astype(np.float64) / 255
     expected = np.maximum((patch[..., None] * kernel).sum(axis=(0, 1, 2)) + bias, 0)
     shown = maps[0].values[10, 20]
@@ -136,7 +144,7 @@ def test_feature_maps_are_what_the_layers_give(trained: Trained, planted: Any) -
     spread = maps[0].values.std(axis=(0, 1))
     assert (np.diff(spread) <= 0).all()
     assert maps[0].words == "convolution_1: 54x54, 5 of 8 channels"
-    np.testing.assert_allclose(first_filters(model).values[3], kernel[..., 3], atol=1e-6)
+    np.testing.assert_allclose(first_filters(classifier).values[3], kernel[..., 3], atol=1e-6)
 
 
 def test_filters_of_a_base_that_sees_blue_first_are_shown_as_colours() -> None:
@@ -145,7 +153,7 @@ def test_filters_of_a_base_that_sees_blue_first_are_shown_as_colours() -> None:
     from tellapart.models.build import build
 
     model = build(ta.Task(("a", "b")), ta.ImageSpec(32, 32), ModelConfig(name="resnet-50"))
-    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    first = next(layer for layer in model.backbone.layers if isinstance(layer, keras.layers.Conv2D))
     kernel = np.asarray(first.kernel)
     np.testing.assert_array_equal(first_filters(model).values[5], kernel[..., ::-1, 5])
 

@@ -22,8 +22,9 @@ keras = pytest.importorskip("keras")
 
 from tellapart.inference.class_activation import places_of  # noqa: E402
 from tellapart.inference.export import export_onnx  # noqa: E402
-from tellapart.models.answers import features_of  # noqa: E402
 from tellapart.models.build import build  # noqa: E402
+from tellapart.models.classifier import Calibration  # noqa: E402
+from tellapart.models.features import FeatureSet, Pool  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
 QUICK = ("dense", "cnn", "resnet-small", "efficientnet-lite0", "mobilenet-v2")
@@ -46,15 +47,14 @@ def check(
     task: Task,
     pictures: np.ndarray,
     path: Path,
-    means: np.ndarray | None = None,
 ) -> np.ndarray:
     """The shares of class 1, after the file was seen to answer what Keras answers, and the shares to make up the log
     odds of every class."""
     spec = ImageSpec(*pictures.shape[1:])
-    while task is THREE and np.asarray(model(pictures)).min() < 1e-4:
+    while task is THREE and np.asarray(model.network(pictures)).min() < 1e-4:
         # Random weights may be so sure that a probability is 0, whose logarithm tells nothing of the score.
-        model.layers[-1].set_weights([value / 4 for value in model.layers[-1].get_weights()])
-    assert export_onnx(model, Metadata(task, spec), path, pictures, means=means) < 1e-4
+        model.head.last.set_weights([value / 4 for value in model.head.last.get_weights()])
+    assert export_onnx(model, Metadata(task, spec), path, pictures) < 1e-4
     maker = HeatMaker(Predictor(path))
     assert maker.method == "class activation"
     probabilities = Predictor(path).probabilities(pictures)
@@ -80,14 +80,14 @@ def gradient_times_map(model: Any, pictures: np.ndarray) -> np.ndarray:
     tensorflow = pytest.importorskip("tensorflow")
     places = places_of(model)
     assert places is not None
-    features = keras.Model(model.input, places.map)(pictures)
-    last = model.layers[-1]
+    features = keras.Model(model.backbone.image, places.map)(pictures)
+    last = model.head.last
     after = last.activation
     last.activation = keras.activations.linear
     try:
         with tensorflow.GradientTape() as tape:
             tape.watch(features)
-            score = keras.Model(places.map, model.output)(features)
+            score = keras.Model(places.map, model.head.output)(features)
         gradient = tape.gradient(score, features)
     finally:
         last.activation = after
@@ -107,10 +107,11 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
     model = build(THREE, ImageSpec(side, side), ModelConfig(name=name))
     if name in BASES:
         model = sensitive(model, pictures)
-    model.layers[-1].bias.assign([0.3, -0.2, 0.7])
-    means = np.random.default_rng(0).normal(size=(3, features_of(model).shape[-1])).astype(np.float32)
+    model.head.last.bias.assign([0.3, -0.2, 0.7])
+    means = np.random.default_rng(0).normal(size=(3, model.features.width)).astype(np.float32)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
-    shares = check(model, THREE, pictures, tmp_path / "model.onnx", means=means)
+    model = model.calibrated(Calibration(means=means))
+    shares = check(model, THREE, pictures, tmp_path / "model.onnx")
     names = [given.name for given in open_session(tmp_path / "model.onnx").get_outputs()]
     assert names[:2] == ["probabilities", "similarity"]
     assert Predictor(tmp_path / "model.onnx").tells_places
@@ -124,7 +125,7 @@ def test_the_shares_are_the_gradient_times_the_map(name: str, options: dict[str,
     keras.utils.set_random_seed(3)
     spec = ImageSpec(40, 48)
     model, pictures = build(TWO, spec, ModelConfig(name=name, **options)), random_pictures(spec)
-    for weight in model.weights:  # biases are 0 at first, and would hide what is made of them
+    for weight in model.network.weights:  # biases are 0 at first, and would hide what is made of them
         if weight.name == "bias":
             weight.assign(np.random.default_rng(1).normal(size=weight.shape) / 10)
     found = centred(check(model, TWO, pictures, tmp_path / "model.onnx"))
@@ -142,22 +143,20 @@ def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path:
     onnx.checker.check_model(graph, full_check=True)
     assert len(graph.graph.output) == 1
     assert not any("class_activation" in name for node in graph.graph.node for name in node.output)
-    largest = model.get_layer("dense_1").kernel.shape
+    largest = model.network.get_layer("dense_1").kernel.shape
     weights = 4 * int(np.prod(largest))
     assert (tmp_path / "model.onnx").stat().st_size < 1.2 * weights, "the large weights stand in the file once"
 
 
-def test_a_network_of_another_kind_tells_no_places(tmp_path: Path) -> None:
-    picture = keras.Input((16, 16, 3), dtype="uint8", name="picture")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(picture))
-    x = keras.layers.Dense(4, activation="silu")(x)
-    model = keras.Model(picture, keras.layers.Dense(1, activation="sigmoid")(x))
-    spec = ImageSpec(16, 16)
+def test_features_of_several_maps_tell_no_places(tmp_path: Path) -> None:
+    spec = ImageSpec(32, 32)
+    taken = FeatureSet((Pool("stage_3", grid=2, name="third"), Pool("top")))
+    model = build(TWO, spec, ModelConfig(name="efficientnet-lite0"), features=taken)
     export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_pictures(spec))
     maker = HeatMaker(Predictor(tmp_path / "model.onnx"))
     assert maker.method == "occlusion"
     pictures = random_pictures(spec)
     assert maker.shares(pictures, np.array([0, 1, 1])) is None
     heat = maker.heat(pictures, np.array([0, 1, 1]))
-    assert heat.shape == (3, 16, 16)
+    assert heat.shape == (3, 32, 32)
     assert (heat.max(axis=(1, 2)) == 1).all()

@@ -20,8 +20,8 @@ from tellapart.task import ImageSpec, Task
 pytest.importorskip("keras")
 
 from tellapart.inference import export
-from tellapart.models.answers import features_of, probe
 from tellapart.models.build import build
+from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.registry import ARCHITECTURES
 
 SPEC = ImageSpec(24, 24)
@@ -33,20 +33,18 @@ def pictures(shapes: Path) -> np.ndarray:
     return np.stack([pixels.read(p, SPEC) for p in sorted(shapes.rglob("*.png"))[::4]])
 
 
-def means_of(model) -> np.ndarray:
-    """Random ones, of length 1, for each class of the model."""
-    width, units = features_of(model).shape[-1], model.output.shape[-1]
-    means = np.random.default_rng(0).normal(size=(max(units, 2), width)).astype(np.float32)
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
+def with_means(made: Classifier) -> Classifier:
+    """Random ones, of length 1, for each class."""
+    means = np.random.default_rng(0).normal(size=(len(made.task.classes), made.features.width)).astype(np.float32)
+    return made.calibrated(Calibration(means=means / np.linalg.norm(means, axis=1, keepdims=True)))
 
 
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
+    model = with_means(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])))
     thresholds = Thresholds(0.9, sure=0.34, unlike=0.9)
-    means = means_of(model)
-    export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, pictures, means=means)
+    export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, pictures)
     return path
 
 
@@ -56,18 +54,18 @@ def test_every_architecture_exports_and_predicts_what_keras_predicts(
     name: str, classes: tuple[str, ...], tmp_path: Path, pictures: np.ndarray
 ) -> None:
     task = Task(classes)
-    model = build(task, SPEC, ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {})))
-    means = means_of(model)
-    difference = export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", pictures, means=means)
+    model = with_means(build(task, SPEC, ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {}))))
+    means = model.calibration.means
+    difference = export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", pictures)
     assert difference < 1e-5
     found, distance = Predictor(tmp_path / "model.onnx").answer(pictures)
-    features, _ = probe(model).predict(pictures, verbose=0)
+    features, _ = model.probe().predict(pictures, verbose=0)
     # A picture that a random network makes nothing of has no direction.
     cosine = (features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)) @ means.T
     np.testing.assert_allclose(distance, 1 - cosine.max(axis=1), atol=1e-5)
     assert found.shape == (len(pictures), len(classes))
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(found[:, -1], model.predict(pictures, verbose=0)[:, -1], atol=1e-5)
+    np.testing.assert_allclose(found[:, -1], model.network.predict(pictures, verbose=0)[:, -1], atol=1e-5)
 
 
 def test_the_file_carries_its_task_and_picture(onnx_file: Path) -> None:
@@ -102,7 +100,7 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
     path = tmp_path / "model.onnx"
     path.write_bytes(b"what stood here before")
     model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
-    other = export.write_graph(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])), ["probabilities"])
+    other = export.write_graph(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])).network, ["probabilities"])
     monkeypatch.setattr(export, "write_graph", lambda _, __: other)
     with pytest.raises(ExportError, match="differs from the trained network"):
         export.export_onnx(model, Metadata(THREE, SPEC), path, pictures)
@@ -114,8 +112,8 @@ def test_a_file_that_gives_no_number_is_refused(
     tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, other = (build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])) for _ in range(2))
-    other.layers[-1].set_weights([np.full_like(value, np.nan) for value in other.layers[-1].get_weights()])
-    broken = export.write_graph(other, ["probabilities"])
+    other.head.last.set_weights([np.full_like(value, np.nan) for value in other.head.last.get_weights()])
+    broken = export.write_graph(other.network, ["probabilities"])
     monkeypatch.setattr(export, "write_graph", lambda _, __: broken)
     with pytest.raises(ExportError, match="differs from the trained network by nan"):
         export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", pictures)

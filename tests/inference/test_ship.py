@@ -23,19 +23,19 @@ pytest.importorskip("keras")
 from tellapart.inference import formats, ship
 from tellapart.inference.exports import EXPORTS
 from tellapart.inference.ship import Held
-from tellapart.models.answers import features_of
 from tellapart.models.build import build
+from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.pretrained import BASES
 
 CLASSES = Task(("cat", "dog", 'a "name", with ü'))
 SIDE = 32
 
 
-def network(name: str, side: int = SIDE) -> tuple[Any, np.ndarray]:
-    """With random weights; and random class means of length 1."""
-    model = build(CLASSES, ImageSpec(side, side), ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {})))
-    means = np.random.default_rng(0).normal(size=(3, features_of(model).shape[-1])).astype(np.float32)
-    return model, means / np.linalg.norm(means, axis=1, keepdims=True)
+def network(name: str, side: int = SIDE) -> Classifier:
+    """With random weights, and random class means of length 1."""
+    made = build(CLASSES, ImageSpec(side, side), ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {})))
+    means = np.random.default_rng(0).normal(size=(3, made.features.width)).astype(np.float32)
+    return made.calibrated(Calibration(1.5, means / np.linalg.norm(means, axis=1, keepdims=True)))
 
 
 def held(side: int = SIDE, count: int = 5) -> Held:
@@ -66,12 +66,12 @@ def runtimes(request: pytest.FixtureRequest) -> None:
 def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_was_checked(
     name: str, tmp_path: Path
 ) -> None:
-    model, means = network("cnn")
+    model = network("cnn")
     path = path_of(tmp_path, name)
-    made = ship.ship(model, metadata(), EXPORTS[name], path, means=means, held=held())
+    made = ship.ship(model, metadata(), EXPORTS[name], path, held=held())
     assert made.difference < 1e-4
     answers = EXPORTS[name].run(path)(held().pictures)
-    np.testing.assert_allclose(answers["probabilities"], model.predict(held().pictures, verbose=0), atol=1e-4)
+    np.testing.assert_allclose(answers["probabilities"], model.network.predict(held().pictures, verbose=0), atol=1e-4)
     assert answers["similarity"].shape == (5, 3)
     record = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
     assert (record["difference"], record["bound"], record["pictures"]) == (made.difference, 1e-3, 5)
@@ -87,24 +87,24 @@ def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_
 @pytest.mark.parametrize("row", ["dense", "resnet-small", "efficientnet-lite0"])
 def test_networks_of_every_kind_go_into_every_format(row: str, name: str, tmp_path: Path) -> None:
     side = max(SIDE, BASES[row].smallest) if row in BASES else SIDE
-    model, means = network(row, side)
-    made = ship.ship(model, metadata(side), EXPORTS[name], path_of(tmp_path, name), means=means, held=held(side))
+    model = network(row, side)
+    made = ship.ship(model, metadata(side), EXPORTS[name], path_of(tmp_path, name), held=held(side))
     assert made.difference < 1e-4
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_a_file_that_differs_is_not_written_and_what_stood_there_stays(name: str, tmp_path: Path) -> None:
-    (model, _), (other, _) = network("cnn"), network("cnn")
+    model, other = (network("cnn").calibrated(Calibration()) for _ in range(2))
     write = EXPORTS[name].write
 
     def write_another(_: formats.Shipment, path: Path) -> None:
-        named = ship.start_keras().Model(other.input, {"probabilities": other.output})
+        named = ship.start_keras().Model(other.backbone.image, {"probabilities": other.head.output})
         write(formats.Shipment(named, ("probabilities",)), path)
 
     path = path_of(tmp_path, name)
     path.mkdir() if name == "saved-model" else path.write_bytes(b"what stood here")
     with pytest.raises(ExportError, match="differs from the trained network"):
-        ship.ship(model, metadata(), replace(EXPORTS[name], write=write_another), path, means=None, held=held())
+        ship.ship(model, metadata(), replace(EXPORTS[name], write=write_another), path, held=held())
     assert path.is_dir() if name == "saved-model" else path.read_bytes() == b"what stood here"
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
@@ -132,20 +132,20 @@ def test_the_worst_of_all_answers_is_what_counts() -> None:
 
 
 def test_a_runtime_that_cannot_open_the_file_refuses_it(tmp_path: Path) -> None:
-    model, means = network("cnn")
+    model = network("cnn")
 
     def write_nothing(_: formats.Shipment, path: Path) -> None:
         path.write_bytes(b"no network")
 
     row = replace(EXPORTS["onnx"], write=write_nothing)
     with pytest.raises(ExportError, match="does not run in ONNX Runtime"):
-        ship.ship(model, metadata(), row, tmp_path / "model.onnx", means=means, held=held())
+        ship.ship(model, metadata(), row, tmp_path / "model.onnx", held=held())
     assert not list(tmp_path.iterdir())
 
 
 def test_an_exported_onnx_file_predicts_as_the_file_of_the_run(tmp_path: Path) -> None:
-    model, means = network("cnn")
-    ship.ship(model, metadata(), EXPORTS["onnx"], tmp_path / "model.onnx", means=means, held=held())
+    model = network("cnn")
+    ship.ship(model, metadata(), EXPORTS["onnx"], tmp_path / "model.onnx", held=held())
     predictor = Predictor(tmp_path / "model.onnx")
     assert predictor.metadata == metadata()
     assert not np.isnan(predictor.answer(held().pictures)[1]).any()
@@ -153,9 +153,9 @@ def test_an_exported_onnx_file_predicts_as_the_file_of_the_run(tmp_path: Path) -
 
 def test_openvino_carries_the_metadata_inside(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
-    model, means = network("cnn")
+    model = network("cnn")
     path = tmp_path / "model.xml"
-    ship.ship(model, metadata(), EXPORTS["openvino"], path, means=means, held=held())
+    ship.ship(model, metadata(), EXPORTS["openvino"], path, held=held())
     found = openvino.Core().read_model(str(path)).get_rt_info("tellapart").astype(str)
     assert Metadata.from_dict(json.loads(found)) == metadata()
 

@@ -38,22 +38,21 @@ def twins(base_name: str) -> tuple[Any, Any]:
     config = ModelConfig(name=base_name, dense=[8], dropout=0.5)
     task, spec = Task(("a", "b", "c")), spec_of(BASES[base_name])
     fast = build(task, spec, config, "bfloat16")
-    return fast, in_float32(fast, task, spec, config)
+    return fast, in_float32(fast)
 
 
 @pytest.fixture
 def on_base(twins: tuple[Any, Any]) -> Iterator[Any]:
     """The twin in float32; other weights that it is given are taken back."""
-    model = twins[1]
-    before = model.get_weights()
-    yield model
-    model.set_weights(before)
+    before = twins[1].network.get_weights()
+    yield twins[1]
+    twins[1].network.set_weights(before)
 
 
 @pytest.fixture
 def sensitive_on_base(on_base: Any, sensitive: Any) -> Any:
     """The same, with predictions that depend on the picture."""
-    side = on_base.input.shape[1]
+    side = on_base.spec.height
     return sensitive(on_base, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
 
 

@@ -24,9 +24,9 @@ from keras.src.legacy.saving import legacy_h5_format  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 from tellapart.models import base_weights  # noqa: E402
+from tellapart.models.backbone import Backbone  # noqa: E402
 from tellapart.models.base_weights import SERVER, load_base, weights_digest  # noqa: E402
 from tellapart.models.build import build  # noqa: E402
-from tellapart.models.transfer import base_of  # noqa: E402
 from tellapart.models.weights_file import named_variables  # noqa: E402
 from tests.models.conftest import Application, official  # noqa: E402
 
@@ -75,9 +75,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]
         server.server_close()
 
 
-def network(base: Base, side: int | None = None) -> keras.Model:
+def network(base: Base, side: int | None = None) -> Backbone:
     side = side or base.smallest
-    return build(TWO, ImageSpec(side, side), ModelConfig(name=base.name))
+    return build(TWO, ImageSpec(side, side), ModelConfig(name=base.name)).backbone
 
 
 def write_older(model: keras.Model, path: Path) -> Path:
@@ -87,8 +87,9 @@ def write_older(model: keras.Model, path: Path) -> Path:
     return path
 
 
-def assert_same_weights(model: keras.Model, other: keras.Model, reshaped: bool = False) -> None:
-    for value, expected in zip(base_of(model).get_weights(), other.get_weights(), strict=True):
+def assert_same_weights(model: Backbone, other: keras.Model, reshaped: bool = False) -> None:
+    for value, expected in zip(model.weights, other.get_weights(), strict=True):
+        value = np.asarray(value)
         np.testing.assert_array_equal(value, expected.reshape(value.shape) if reshaped else expected, strict=True)
 
 
@@ -113,8 +114,8 @@ def test_every_base_takes_the_weights_of_its_application_in_both_layouts(
     else:
         path = tmp_path / "given.weights.h5"
         application.model.save_weights(path)
-    assert load_base(on_base, base, str(path)) == f"the weights of {path}"
-    assert_same_weights(on_base, application.model, reshaped=base.rebuild is not None)
+    assert load_base(on_base.backbone, base, str(path)) == f"the weights of {path}"
+    assert_same_weights(on_base.backbone, application.model, reshaped=base.rebuild is not None)
 
 
 def test_the_official_file_is_downloaded_once_and_kept_where_keras_keeps_it(serve, keras_home, tmp_path) -> None:
@@ -194,12 +195,13 @@ def test_safetensors_named_as_ours_are_read(tmp_path: Path) -> None:
     base = BASES["efficientnet-lite1"]
     theirs, ours = network(base), network(base)
     path = tmp_path / "lite1.safetensors"
-    save_file({name: np.array(value) for name, value in named_variables(base_of(theirs)).items()}, path)
+    save_file({name: np.array(value) for name, value in named_variables(theirs).items()}, path)
     load_base(ours, base, str(path))
-    assert_same_weights(ours, base_of(theirs))
+    for one, other in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-def refused(path: Path, model: keras.Model, base: Base = MOBILENET) -> str:
+def refused(path: Path, model: Backbone, base: Base = MOBILENET) -> str:
     """What is said of the file; the network must stay as it was."""
     before = weights_digest(model)
     with pytest.raises(ModelError) as raised:
@@ -222,10 +224,10 @@ def test_files_of_another_network_with_the_top_or_misnamed_are_told_apart(tmp_pa
 
     model = network(MOBILENET)
     message = refused(write(official(BASES["resnet-50"]), f"resnet{right}"), model)
-    assert "does not hold the 260 weights of mobilenet_v2" in message
+    assert "does not hold the 260 weights of mobilenet-v2" in message
     assert "--model" in message
     message = refused(write(official(MOBILENET, top=True), f"top{right}"), model)
-    assert "2 arrays beside the weights of mobilenet_v2, of shapes (1000,), (1280, 1000)" in message
+    assert "2 arrays beside the weights of mobilenet-v2, of shapes (1000,), (1280, 1000)" in message
     assert "without the top" in message
     message = refused(write(official(MOBILENET), f"misnamed{wrong}"), model)
     assert f"rename {tmp_path / f'misnamed{wrong}'} to end in {right}" in message
@@ -265,14 +267,16 @@ def test_a_file_that_is_missing_or_no_weights_at_all_is_told(tmp_path: Path) -> 
 
 def test_equal_weights_have_equal_digests_in_any_process_and_one_value_changes_them() -> None:
     base = BASES["inception-v3"]
-    first, second = network(base), network(base)
-    second.set_weights(first.get_weights())
+    made = build(TWO, ImageSpec(75, 75), ModelConfig(name=base.name))
+    first, second = made.backbone, network(base)
+    for variable, value in zip(second.weights, first.weights, strict=True):
+        variable.assign(value)
     assert weights_digest(first) == weights_digest(second)
     assert len(weights_digest(first)) == 32
     before = weights_digest(first)
-    first.layers[-1].set_weights([value + 1 for value in first.layers[-1].get_weights()])
+    made.head.last.set_weights([value + 1 for value in made.head.last.get_weights()])
     assert weights_digest(first) == before, "the head is no part of the base"
-    kernel = base_of(first).weights[0]
+    kernel = first.weights[0]
     kernel.assign(kernel + 1)
     assert weights_digest(first) != before
 
@@ -286,12 +290,11 @@ def test_the_real_weights_see_that_a_picture_and_its_mirror_image_are_alike(name
     if not path.exists():
         pytest.skip(f"shared/weights/{file} is not beside the checkout")
     base = BASES[name]
-    model = network(base, 160)
-    load_base(model, base, str(path))
+    made = build(TWO, ImageSpec(160, 160), ModelConfig(name=base.name))
+    load_base(made.backbone, base, str(path))
+    model = made.features_network()
     photographs = [pixels.read(picture, ImageSpec(160, 160)) for picture in sorted(PETS.rglob("*.jpg"))[:8]]
-    features = [
-        np.asarray(base_of(model)(np.stack(views))) for views in (photographs, [view[:, ::-1] for view in photographs])
-    ]
+    features = [np.asarray(model(np.stack(views))) for views in (photographs, [view[:, ::-1] for view in photographs])]
     plain, mirrored = (value / np.linalg.norm(value, axis=1, keepdims=True) for value in features)
     assert (np.argmax(plain @ mirrored.T, axis=1) == np.arange(8)).all()
     assert features[0].std(axis=0).mean() > 0.1
@@ -299,6 +302,6 @@ def test_the_real_weights_see_that_a_picture_and_its_mirror_image_are_alike(name
 
 def test_the_digest_of_the_bundled_weights_is_known_without_keras() -> None:
     for name, digest in base_weights.BUNDLED_DIGESTS.items():
-        model = build(TWO, ImageSpec(64, 64), ModelConfig(name=name))
+        model = build(TWO, ImageSpec(64, 64), ModelConfig(name=name)).backbone
         load_base(model, BASES[name], "auto")
         assert weights_digest(model) == digest

@@ -25,7 +25,7 @@ LABELS = np.eye(3, dtype=np.float32)[RNG.integers(0, 3, 12)]
 
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)
-    model = build(TASK, ImageSpec(16, 16), ModelConfig(name="cnn", filters=[4], dense=[8]))
+    model = build(TASK, ImageSpec(16, 16), ModelConfig(name="cnn", filters=[4], dense=[8])).network
     compile_model(model, TASK, TrainConfig(), 3)
     return model
 

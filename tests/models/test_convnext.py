@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from tellapart.config import ModelConfig
-from tellapart.models.convnext import convnext_tiny
+from tellapart.models.convnext import convnext_tiny, normalization
 from tellapart.models.pretrained import BASES, application
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
 from tellapart.models.build import build  # noqa: E402
-from tellapart.models.transfer import base_of, unfreeze  # noqa: E402
 
 BASE = BASES["convnext-tiny"]
 # Neither side a multiple of 32, so that what is cut off below and to the right counts.
@@ -40,7 +39,8 @@ def random_value(weight: keras.Variable, rng: np.random.Generator) -> np.ndarray
 
 def test_the_features_are_those_of_the_application_normalised_after_pooling_as_in_the_paper() -> None:
     picture = keras.Input(SHAPE)
-    ours = keras.Model(picture, convnext_tiny(picture))
+    average = keras.layers.GlobalAveragePooling2D()(convnext_tiny(picture)["top"])
+    ours = keras.Model(picture, normalization()(average))
     theirs = application(BASE, input_shape=SHAPE, pooling="avg")
     rng = np.random.default_rng(0)
     theirs.set_weights([random_value(value, rng) for value in theirs.weights])
@@ -55,7 +55,7 @@ def test_the_features_are_those_of_the_application_normalised_after_pooling_as_i
 
 def test_a_new_network_begins_with_its_blocks_all_but_switched_off() -> None:
     picture = keras.Input((32, 32, 3))
-    scales = [layer.get_weights() for layer in keras.Model(picture, convnext_tiny(picture)).layers
+    scales = [layer.get_weights() for layer in keras.Model(picture, convnext_tiny(picture)["top"]).layers
               if layer.name.endswith("_scale")]  # fmt: skip
     assert len(scales) == 18
     for (scale,) in scales:
@@ -66,11 +66,11 @@ def test_a_new_network_begins_with_its_blocks_all_but_switched_off() -> None:
 def test_the_last_block_and_the_normalisation_after_it_learn_together(sensitive) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     model = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BASE.name)), pictures)
-    assert unfreeze(model, 1) == 6
-    before = {weight.path: np.array(weight) for weight in base_of(model).weights}
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    model.train_on_batch(pictures, np.arange(3))
-    changed = {weight.path.split("/")[0] for weight in base_of(model).weights
+    assert model.backbone.unfreeze(1) == 6
+    before = {weight.path: np.array(weight) for weight in model.backbone.weights}
+    model.network.compile("sgd", "sparse_categorical_crossentropy")
+    model.network.train_on_batch(pictures, np.arange(3))
+    changed = {weight.path.split("/")[0] for weight in model.backbone.weights
                if not np.array_equal(before[weight.path], weight)}  # fmt: skip
     parts = ("depthwise", "normalization", "expansion", "projection", "scale")
     assert changed == {"pooling", *(f"stage_4_block_3_{part}" for part in parts)}
@@ -79,7 +79,8 @@ def test_the_last_block_and_the_normalisation_after_it_learn_together(sensitive)
 @pytest.mark.slow
 def test_a_saved_network_loads_in_a_new_process_that_knows_keras_alone(tmp_path: Path, sensitive) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    model = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BASE.name)), pictures)
+    made = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BASE.name)), pictures)
+    model = made.network
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "pictures.npy", pictures)
     files = [str(tmp_path / name) for name in ("model.keras", "pictures.npy", "values.npy")]

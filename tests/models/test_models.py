@@ -21,7 +21,7 @@ SCRATCH = [row.name for row in ARCHITECTURES.values() if row.base is None]
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_architecture_gives_probabilities_for_uint8_pictures(name, task, channels, precision) -> None:
-    model = build(task, ImageSpec(32, 40, channels), ModelConfig(name=name), precision)
+    model = build(task, ImageSpec(32, 40, channels), ModelConfig(name=name), precision).network
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 40, channels), dtype=np.uint8)
     values = np.asarray(model(pictures))
     assert values.dtype == np.float32
@@ -36,7 +36,7 @@ def test_every_architecture_gives_probabilities_for_uint8_pictures(name, task, c
 
 @pytest.mark.parametrize("name", SCRATCH)
 def test_scaling_stands_inside_the_model_and_no_layer_holds_code(name: str) -> None:
-    model = build(THREE, ImageSpec(32, 32), ModelConfig(name=name))
+    model = build(THREE, ImageSpec(32, 32), ModelConfig(name=name)).network
     assert any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
     assert not any(isinstance(layer, keras.layers.Lambda) for layer in model.layers)
 
@@ -45,7 +45,7 @@ def test_scaling_stands_inside_the_model_and_no_layer_holds_code(name: str) -> N
 def test_the_float32_twin_predicts_what_the_bfloat16_network_learned(name: str) -> None:
     config, spec = ModelConfig(name=name), ImageSpec(32, 32)
     fast = build(THREE, spec, config, "bfloat16")
-    exact = in_float32(fast, THREE, spec, config)
+    fast, exact = fast.network, in_float32(fast).network
     assert all(layer.dtype_policy.compute_dtype == "float32" for layer in exact.layers)
     pictures = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(np.asarray(fast(pictures)), np.asarray(exact(pictures)), atol=0.03)
@@ -60,7 +60,7 @@ def test_building_leaves_the_global_precision_as_it_was() -> None:
 def test_the_published_network_of_cats_dogs_64_has_its_parameters() -> None:
     config = ModelConfig(name="cnn", filters=[64, 64], dense=[64])
     # 3x3x3x64+64, 3x3x64x64+64, 30x30x64x64+64, 64+1
-    assert build(TWO, ImageSpec(128, 128), config).count_params() == 1792 + 36928 + 3686464 + 65
+    assert build(TWO, ImageSpec(128, 128), config).network.count_params() == 1792 + 36928 + 3686464 + 65
 
 
 def test_a_name_that_is_no_model_gets_the_nearest_one() -> None:
@@ -93,6 +93,6 @@ def test_one_class_is_no_task() -> None:
 
 
 def test_a_summary_shows_shapes_and_parameters() -> None:
-    text = summary(build(TWO, ImageSpec(32, 32), ModelConfig(name="dense")))
+    text = summary(build(TWO, ImageSpec(32, 32), ModelConfig(name="dense")).network)
     assert "393,473" in text
     assert "32x32x3" in text

@@ -64,39 +64,38 @@ def test_every_base_scales_as_its_weights_were_trained(base_name: str) -> None:
 
 
 def test_every_base_gives_probabilities_and_pooled_features(base_name: str, on_base: Any) -> None:
-    values = np.asarray(on_base(pictures(BASES[base_name].smallest)))
+    values = np.asarray(on_base.network(pictures(BASES[base_name].smallest)))
     assert values.shape == (3, 3)
     assert values.dtype == np.float32
     assert (values >= 0).all()
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
-    pooling = on_base.get_layer("pooling")
-    assert on_base.layers[-4] is pooling  # before a dense layer, dropout and the head
-    assert len(pooling.output.shape) == 2
+    assert on_base.features.vector.shape == (None, on_base.backbone.maps["top"].shape[-1])
 
 
 def test_two_classes_on_a_base_are_one_probability() -> None:
-    values = np.asarray(build(TWO, ImageSpec(32, 32), ModelConfig(name="mobilenet-v2"))(pictures(32)))
+    values = np.asarray(build(TWO, ImageSpec(32, 32), ModelConfig(name="mobilenet-v2")).network(pictures(32)))
     assert values.shape == (3, 1)
     assert ((values >= 0) & (values <= 1)).all()
 
 
 def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(on_base: Any) -> None:
-    kinds = [type(layer).__name__ for layer in on_base.layers]
+    kinds = [type(layer).__name__ for layer in on_base.network.layers]
     assert kinds.count("Rescaling") == 1
     assert not {"Normalization", "Lambda"} & set(kinds)
-    assert not any(isinstance(layer, keras.Model) for layer in on_base.layers)
-    assert not any(layer.groups > 1 for layer in on_base.layers if isinstance(layer, keras.layers.Conv2D))
+    assert not any(isinstance(layer, keras.Model) for layer in on_base.network.layers)
+    assert not any(layer.groups > 1 for layer in on_base.network.layers if isinstance(layer, keras.layers.Conv2D))
 
 
 def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive_on_base: Any) -> None:
     values = pictures(BASES[base_name].smallest)
-    sensitive_on_base.save(tmp_path / "model.keras")
+    model = sensitive_on_base.network
+    model.save(tmp_path / "model.keras")
     loaded = open_keras(tmp_path / "model.keras")
-    np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(sensitive_on_base(values)), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(model(values)), atol=1e-5)
 
 
 def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str, twins: tuple[Any, Any]) -> None:
-    fast, exact = twins
+    fast, exact = (made.network for made in twins)
     for value, other in zip(fast.get_weights(), exact.get_weights(), strict=True):
         np.testing.assert_array_equal(value, other)
     assert np.asarray(fast(pictures(BASES[base_name].smallest))).dtype == np.float32
@@ -104,14 +103,14 @@ def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str, 
 
 def test_dense_layers_and_dropout_stand_between_features_and_head() -> None:
     spec = ImageSpec(32, 32)
-    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dense=[16, 8], dropout=0.5))
+    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dense=[16, 8], dropout=0.5)).network
     assert [layer.name for layer in model.layers[-6:]] == [
         "pooling", "dense_1", "dropout_1", "dense_2", "dropout_2", "probability",
     ]  # fmt: skip
-    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dropout=0.5))
+    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dropout=0.5)).network
     assert [layer.name for layer in model.layers[-3:]] == ["pooling", "dropout", "probability"]
     assert model.get_layer("dropout").rate == 0.5
-    model = build(TWO, spec, ModelConfig(name="mobilenet-v2"))
+    model = build(TWO, spec, ModelConfig(name="mobilenet-v2")).network
     assert [layer.name for layer in model.layers[-2:]] == ["pooling", "probability"]
 
 

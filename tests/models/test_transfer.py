@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from tellapart.config import ModelConfig
-from tellapart.errors import ModelError
+from tellapart.errors import ModelError, RunError
 from tellapart.models.pretrained import BASES
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
 from tellapart.models.base_weights import load_base  # noqa: E402
-from tellapart.models.build import build, in_float32, summary  # noqa: E402
-from tellapart.models.transfer import base_of, blocks_of, freeze, head_of, unfreeze  # noqa: E402
+from tellapart.models.build import build, in_float32, open_classifier, summary  # noqa: E402
+from tellapart.models.classifier import Classifier  # noqa: E402
 
 THREE = Task(("a", "b", "c"))
 SPEC = ImageSpec(32, 32)
@@ -29,12 +29,12 @@ BLOCKS = {
 }  # fmt: skip
 
 
-def network(name: str = "efficientnet-lite0", **options: object) -> keras.Model:
+def network(name: str = "efficientnet-lite0", **options: object) -> Classifier:
     side = BASES[name].smallest
-    model = build(THREE, ImageSpec(side, side), ModelConfig(name=name, **options))
+    made = build(THREE, ImageSpec(side, side), ModelConfig(name=name, **options))
     if name == "efficientnet-lite0":
-        load_base(model, BASES[name], "auto")
-    return model
+        load_base(made.backbone, BASES[name], "auto")
+    return made
 
 
 def values_of(layers: list[keras.Layer]) -> list[np.ndarray]:
@@ -45,52 +45,55 @@ def changed(before: list[np.ndarray], after: list[np.ndarray]) -> list[bool]:
     return [not np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
 
 
-def train(model: keras.Model) -> None:
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    model.train_on_batch(PICTURES, LABELS)
+def train(made: Classifier) -> None:
+    made.network.compile("sgd", "sparse_categorical_crossentropy")
+    made.network.train_on_batch(PICTURES, LABELS)
 
 
-def normalisations(model: keras.Model) -> list[keras.Layer]:
-    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+def normalisations(made: Classifier) -> list[keras.Layer]:
+    return [layer for layer in made.backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def test_the_parts_of_a_base_are_the_whole(base_name: str, sensitive_on_base: Any) -> None:
     side = BASES[base_name].smallest
     pictures = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
-    features = np.asarray(base_of(sensitive_on_base)(pictures))
-    assert features.shape == (2, sensitive_on_base.get_layer("pooling").output.shape[-1])
-    np.testing.assert_allclose(
-        np.asarray(head_of(sensitive_on_base)(features)), np.asarray(sensitive_on_base(pictures)), atol=1e-5
-    )
+    features = np.asarray(sensitive_on_base.features_network()(pictures))
+    assert features.shape == (2, sensitive_on_base.features.width)
+    whole = np.asarray(sensitive_on_base.network(pictures))
+    np.testing.assert_allclose(np.asarray(sensitive_on_base.head_network()(features)), whole, atol=1e-5)
 
 
 def test_every_base_has_the_blocks_that_its_authors_count(base_name: str, on_base: Any) -> None:
-    assert len(blocks_of(on_base)) == BLOCKS[base_name]
+    assert len(on_base.backbone.blocks) == BLOCKS[base_name]
 
 
 def test_the_blocks_of_a_base_hold_each_layer_once_in_order(on_base: Any) -> None:
-    names = [[layer.name for layer in block] for block in blocks_of(on_base)]
-    flat = [name for block in names for name in block]
-    assert sorted(flat) == sorted(layer.name for layer in base_of(on_base).layers)
-    assert names[0][0] == "picture"
-    assert flat[-1] == "pooling"
+    backbone = on_base.backbone
+    flat = [layer.name for block in backbone.blocks for layer in block]
+    assert sorted(flat) == sorted(layer.name for layer in backbone.layers)
+    assert flat[0] == "picture"
+    if backbone.normalization is None:
+        assert backbone.blocks[-1][-1].output is backbone.maps["top"]
+    else:
+        assert backbone.blocks[-1][-1] is backbone.normalization
 
 
 def test_a_gate_ends_no_block_and_a_last_activation_or_normalisation_is_none() -> None:
-    names = [[layer.name for layer in block] for block in blocks_of(network("efficientnet-lite0"))]
+    names = [[layer.name for layer in block] for block in network("efficientnet-lite0").backbone.blocks]
     assert [block[-1] for block in names[:-1]] == [
         f"stage_{stage}_block_{block}_sum" for stage, count in ((2, 2), (3, 2), (4, 3), (5, 3), (6, 4))
         for block in range(2, count + 1)
     ]  # fmt: skip
-    assert {layer.name for layer in blocks_of(network("resnet-50"))[-1]} >= {"conv5_block3_out", "pooling"}
-    assert {layer.name for layer in blocks_of(network("convnext-tiny"))[-1]} >= {"stage_4_block_3_sum", "pooling"}
+    assert {layer.name for layer in network("resnet-50").backbone.blocks[-1]} >= {"conv5_block3_out"}
+    assert {layer.name for layer in network("convnext-tiny").backbone.blocks[-1]} >= {"stage_4_block_3_sum", "pooling"}
 
 
 def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> None:
-    model = network()
-    freeze(model)
-    head = head_of(model)
-    features = base_of(model).predict(PICTURES, verbose=0)
+    made = network()
+    model = made.network
+    made.backbone.freeze()
+    head = made.head_network()
+    features = made.features_network().predict(PICTURES, verbose=0)
     before = np.asarray(model(PICTURES))
     head.compile("sgd", "sparse_categorical_crossentropy")
     head.train_on_batch(features, LABELS)
@@ -106,15 +109,16 @@ def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> No
 
 def test_the_head_of_a_network_in_bfloat16_takes_float32_features() -> None:
     model = build(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[8]), "bfloat16")
-    load_base(model, BASES["efficientnet-lite0"], "auto")
-    features = np.asarray(base_of(model)(PICTURES)).astype(np.float32)
-    np.testing.assert_allclose(np.asarray(head_of(model)(features)), np.asarray(model(PICTURES)), atol=0.02)
+    load_base(model.backbone, BASES["efficientnet-lite0"], "auto")
+    features = np.asarray(model.features_network()(PICTURES)).astype(np.float32)
+    whole = np.asarray(model.network(PICTURES))
+    np.testing.assert_allclose(np.asarray(model.head_network()(features)), whole, atol=0.02)
 
 
 def test_a_frozen_base_does_not_change_while_the_head_learns() -> None:
     model = network()
-    freeze(model)
-    base, head = base_of(model).layers, model.layers[-1:]
+    model.backbone.freeze()
+    base, head = model.backbone.layers, model.head.layers
     before, before_head = values_of(base), values_of(head)
     train(model)
     assert not any(changed(before, values_of(base)))
@@ -123,11 +127,11 @@ def test_a_frozen_base_does_not_change_while_the_head_learns() -> None:
 
 def test_freed_blocks_learn_and_those_below_do_not() -> None:
     model = network()
-    *below, last = blocks_of(model)
+    *below, last = model.backbone.blocks
     low = [layer for block in below for layer in block]
     free = [layer for layer in last if layer.weights and layer not in normalisations(model)]
     before_low, before_free = values_of(low), values_of(free)
-    assert unfreeze(model, 1) == len(free) == 4
+    assert model.backbone.unfreeze(1) == len(free) == 4
     train(model)
     assert not any(changed(before_low, values_of(low)))
     assert all(changed(before_free, values_of(free)))
@@ -135,9 +139,9 @@ def test_freed_blocks_learn_and_those_below_do_not() -> None:
 
 def test_batch_normalisation_stays_as_it_was_when_all_is_free() -> None:
     model = network()
-    assert unfreeze(model, "all") == 49
+    assert model.backbone.unfreeze("all") == 49
     still = values_of(normalisations(model))
-    moving = [layer for layer in base_of(model).layers if layer.weights and layer not in normalisations(model)]
+    moving = [layer for layer in model.backbone.layers if layer.weights and layer not in normalisations(model)]
     before = values_of(moving)
     train(model)
     assert not any(changed(still, values_of(normalisations(model))))
@@ -146,35 +150,42 @@ def test_batch_normalisation_stays_as_it_was_when_all_is_free() -> None:
 
 def test_fewer_blocks_freeze_what_more_had_freed() -> None:
     model = network()
-    every = unfreeze(model, "all")
-    assert unfreeze(model, len(blocks_of(model))) == every
-    assert unfreeze(model, 2) < every
-    assert unfreeze(model, 0) == 0
-    assert not any(layer.trainable_weights for layer in base_of(model).layers)
+    every = model.backbone.unfreeze("all")
+    assert model.backbone.unfreeze(len(model.backbone.blocks)) == every
+    assert model.backbone.unfreeze(2) < every
+    assert model.backbone.unfreeze(0) == 0
+    assert not any(layer.trainable_weights for layer in model.backbone.layers)
 
 
 @pytest.mark.parametrize("count", [11, -1])
 def test_a_number_of_blocks_that_is_not_there_is_told_with_those_that_are(count: int) -> None:
     with pytest.raises(
-        ModelError, match=rf"unfreeze {count} blocks of efficientnet_lite0: it has 10\. Give a number from 0"
+        ModelError, match=rf"unfreeze {count} blocks of efficientnet-lite0: it has 10\. Give a number from 0"
     ):
-        unfreeze(network(), count)
+        network().backbone.unfreeze(count)
 
 
-def test_a_network_without_a_base_is_told() -> None:
-    model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
-    for part in (base_of, head_of, freeze, blocks_of):
-        with pytest.raises(ModelError, match="cnn is no pretrained base with a head"):
-            part(model)
+def test_a_base_partly_free_has_the_same_twin_and_is_opened_by_its_configuration(tmp_path, sensitive) -> None:
+    made = sensitive(network("mobilenet-v3-large"), PICTURES)
+    made.backbone.unfreeze(1)
+    twin = in_float32(made)
+    expected = np.asarray(made.network(PICTURES))
+    np.testing.assert_allclose(np.asarray(twin.network(PICTURES)), expected, atol=1e-5)
+    made.network.save(tmp_path / "model.keras")
+    opened = open_classifier(THREE, SPEC, made.config, tmp_path / "model.keras")
+    np.testing.assert_allclose(np.asarray(opened.network(PICTURES)), expected, atol=1e-6)
 
 
-def test_a_base_partly_free_has_the_same_twin_and_blocks_after_loading(tmp_path, sensitive) -> None:
-    model = sensitive(network("mobilenet-v3-large"), PICTURES)
-    unfreeze(model, 1)
-    twin = in_float32(model, THREE, SPEC, ModelConfig(name="mobilenet-v3-large"))
-    np.testing.assert_allclose(np.asarray(twin(PICTURES)), np.asarray(model(PICTURES)), atol=1e-5)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert [[layer.name for layer in block] for block in blocks_of(loaded)] == [
-        [layer.name for layer in block] for block in blocks_of(model)
-    ]
+def test_a_file_of_another_network_than_the_configuration_names_is_refused(tmp_path) -> None:
+    network(dense=[8]).network.save(tmp_path / "model.keras")
+    with pytest.raises(RunError, match="does not hold the weights of the network that config"):
+        open_classifier(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[9]), tmp_path / "model.keras")
+
+
+def test_every_base_names_maps_from_the_image_to_the_top(on_base: Any) -> None:
+    maps = on_base.backbone.maps
+    rows = [tensor.shape[1] for tensor in maps.values()]
+    assert list(maps)[-1] == "top"
+    assert len(maps) >= 4
+    assert rows == sorted(rows, reverse=True)
+    assert all(len(tensor.shape) == 4 for tensor in maps.values())

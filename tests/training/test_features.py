@@ -19,8 +19,8 @@ pytest.importorskip("keras")
 
 from tellapart.models.base_weights import bundled_file, bundled_graph, load_base, weights_digest
 from tellapart.models.build import build
+from tellapart.models.features import FeatureSet, Pool
 from tellapart.models.pretrained import BASES
-from tellapart.models.transfer import base_of
 from tellapart.training import features
 from tellapart.training.features import (
     Engine,
@@ -160,10 +160,10 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
     shapes: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BASE.name}}).model)
-    load_base(model, BASE, "auto")
-    key = base_key(BASE.name, weights_digest(model), SPEC)
+    load_base(model.backbone, BASE, "auto")
+    key = base_key(BASE.name, weights_digest(model.backbone), SPEC)
     pixels = pictures_of(shapes)[0].take(np.arange(12))
-    expected = base_of(model).predict_on_batch(pixels)
+    expected = model.features_network().predict_on_batch(pixels)
     told = Lines()
 
     def compare(asked: list[int]) -> Engine:
@@ -190,9 +190,9 @@ def test_the_graph_inside_the_package_gives_what_keras_gives_of_pictures_of_any_
     for side in (32, 57):
         spec = ImageSpec(side, side)
         model = build(Task(("a", "b")), spec, Config.from_dict({"model": {"name": BASE.name}}).model)
-        load_base(model, BASE, "auto")
+        load_base(model.backbone, BASE, "auto")
         pictures = np.random.default_rng(0).integers(0, 256, (5, *spec.shape), np.uint8)
-        expected = base_of(model).predict_on_batch(pictures)
+        expected = model.features_network().predict_on_batch(pictures)
         engine = bundled_engine(BASE.name)
         assert engine.width == expected.shape[1]
         np.testing.assert_allclose(engine.compute(pictures), expected, atol=1e-4 * expected.max())
@@ -205,13 +205,13 @@ def test_every_base_that_ships_has_the_graph_that_the_tool_writes(name: str) -> 
 
 def test_another_weight_or_spec_is_another_key() -> None:
     model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BASE.name}}).model)
-    load_base(model, BASE, "auto")
-    before = weights_digest(model)
-    last = next(weight for weight in base_of(model).weights if weight.path.startswith("end_convolution"))
+    load_base(model.backbone, BASE, "auto")
+    before = weights_digest(model.backbone)
+    last = next(weight for weight in model.backbone.weights if weight.path.startswith("end_convolution"))
     last.assign(np.asarray(last) * 1.0001)
     keys = {
         base_key(BASE.name, before, SPEC),
-        base_key(BASE.name, weights_digest(model), SPEC),
+        base_key(BASE.name, weights_digest(model.backbone), SPEC),
         base_key(BASE.name, before, ImageSpec(32, 32, fit="squash")),
     }
     assert len(keys) == 3
@@ -223,19 +223,25 @@ def test_another_road_to_pixels_is_another_key_of_a_base(monkeypatch: pytest.Mon
     assert base_key(BASE.name, "digest", SPEC) != before
 
 
+def test_other_maps_of_a_base_are_another_key() -> None:
+    before = base_key(BASE.name, "digest", SPEC)
+    assert base_key(BASE.name, "digest", SPEC, FeatureSet((Pool("top", name="any"),))) == before
+    assert base_key(BASE.name, "digest", SPEC, FeatureSet((Pool("top", grid=2),))) != before
+
+
 def test_a_conversion_that_differs_is_not_used(
     shapes: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, sensitive: Callable[..., Any]
 ) -> None:
     pixels = pictures_of(shapes)[0].take(np.arange(6))
     settings = Config.from_dict({"model": {"name": BASE.name}}).model
     model, other = (sensitive(build(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
-    load_base(model, BASE, "auto")
+    load_base(model.backbone, BASE, "auto")
     monkeypatch.setattr(
-        features, "write_graph", lambda _, names, real=features.write_graph: real(base_of(other), names)
+        features, "write_graph", lambda _, names, real=features.write_graph: real(other.features_network(), names)
     )
     told = Lines()
     engine = choose_engine(model, "key", lambda: pixels, told)
     assert engine.name == "keras"
     assert "its features differ from Keras'" in told.lines[0]
-    np.testing.assert_allclose(engine.compute(pixels), base_of(model).predict_on_batch(pixels), atol=1e-5)
+    np.testing.assert_allclose(engine.compute(pixels), model.features_network().predict_on_batch(pixels), atol=1e-5)
     assert not list((own_cache / "bases").iterdir())

@@ -22,7 +22,6 @@ from tellapart.task import ImageSpec
 pytest.importorskip("keras")
 
 from tellapart.models.build import build
-from tellapart.models.transfer import base_of
 from tellapart.training import trust
 from tellapart.training.head import Examples
 from tellapart.training.trust import calibrate, calibrate_head
@@ -110,9 +109,9 @@ def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> N
     catalog, pictures, labels = catalog_of(shapes)
     model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
     held = pictures["validation"].take(np.arange(9))
-    before = model.predict(held, verbose=0)
+    before = model.network.predict(held, verbose=0)
     found = calibrate(model, pictures, labels, 0.9)
-    after = model.predict(held, verbose=0)
+    after = model.network.predict(held, verbose=0)
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
     ratio = np.log(before[:, 0] / before[:, 1]) / np.log(after[:, 0] / after[:, 1])
     np.testing.assert_allclose(ratio, found.temperature, rtol=0.02)
@@ -123,12 +122,12 @@ def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> N
 def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
     catalog, pictures, labels = catalog_of(shapes)
     model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
-    kernel, _ = model.layers[-1].get_weights()
-    model.layers[-1].set_weights([kernel, np.array([2.0, -1.0, 0.5], np.float32)])
+    kernel, _ = model.head.last.get_weights()
+    model.head.last.set_weights([kernel, np.array([2.0, -1.0, 0.5], np.float32)])
     held = pictures["validation"].take(np.arange(9))
-    before = np.log(model.predict(held, verbose=0))
+    before = np.log(model.network.predict(held, verbose=0))
     found = calibrate(model, pictures, labels, 0.9)
-    after = np.log(model.predict(held, verbose=0))
+    after = np.log(model.network.predict(held, verbose=0))
     assert abs(np.log(found.temperature)) > 0.05, "the case is of no use without a temperature"
     odds = (before - before[:, :1])[:, 1:], (after - after[:, :1])[:, 1:]
     np.testing.assert_allclose(odds[0] / found.temperature, odds[1], rtol=1e-3, atol=1e-4)
@@ -147,8 +146,8 @@ def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_picture
     catalog, sets, labels = catalog_of(shapes, 32)
     config = ModelConfig(name="efficientnet-lite0", dense=[6])
     whole, head = (build(catalog.task, ImageSpec(32, 32), config) for _ in range(2))
-    head.set_weights(whole.get_weights())
-    base = base_of(whole)
+    head.network.set_weights(whole.network.get_weights())
+    base = whole.features_network()
     examples = {
         name: Examples(base.predict(part.take(np.arange(len(part))), verbose=0).astype(np.float32), labels[name])
         for name, part in sets.items()

@@ -64,7 +64,7 @@ def test_a_file_of_ours_is_opened(keras_file: Path, plain_run: ta.Run) -> None:
 def test_every_network_of_ours_is_opened(name: str, tmp_path: Path) -> None:
     """Those on a base: tests/models/test_pretrained.py."""
     options = {"filters": [4], "dropout": 0.1} if name == "cnn" else {}
-    model = build(Task(("a", "b", "c")), ImageSpec(24, 24), ModelConfig(name=name, **options))
+    model = build(Task(("a", "b", "c")), ImageSpec(24, 24), ModelConfig(name=name, **options)).network
     model.compile("adam", "categorical_crossentropy")
     model.save(tmp_path / "model.keras")
     opened = open_keras(tmp_path / "model.keras")
@@ -235,7 +235,7 @@ def test_every_command_that_opens_a_strangers_network_refuses_code_in_words(
 
 
 def network() -> Any:
-    return build(Task(("a", "b")), ImageSpec(8, 8), ModelConfig(name="dense", dense=[4]))
+    return build(Task(("a", "b")), ImageSpec(8, 8), ModelConfig(name="dense", dense=[4])).network
 
 
 @pytest.mark.parametrize("kind", ["outside", "linked"])

@@ -28,7 +28,7 @@ def make_config(
     *,
     recipe: str | None = None,
     config: str | os.PathLike[str] | Config | None = None,
-    model: str | None = None,
+    model: Any = None,
     weights: str | None = None,
     fine_tune: int | str | None = None,
     image_size: int | None = None,
@@ -41,7 +41,9 @@ def make_config(
 ) -> Config:
     """One configuration from a recipe or file, the usual options, then `section.key=value` settings, the last winning.
 
-    Raises ConfigError for an unknown name or a wrong value, and where both recipe and config are given.
+    model: a name, or a network of your own: a function (ImageSpec) -> keras.Model, its name `package.module:function`,
+    or a keras.Model; to name it here is to let it run. Raises ConfigError for an unknown name or a wrong value, and
+    where both recipe and config are given; ModelError for a network that is not there.
 
     >>> ta.make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
     8
@@ -55,6 +57,7 @@ def make_config(
     else:
         start = load_recipe(recipe) if recipe else Config()
     values = start.to_dict()
+    model = model if model is None else _named(model)
     if model is not None and model != start.model.name:
         values["model"] = {"name": model}
     if weights is not None:
@@ -79,3 +82,14 @@ def make_config(
     made = Config.from_dict(values).with_values(settings)
     require_known(made.train.track)
     return made
+
+
+def _named(model: Any) -> str:
+    """The name of a model, once a network of the user's own is at hand."""
+    from tellapart.models import own
+
+    if not isinstance(model, str):
+        return own.give(model)
+    if own.is_own(model):
+        own.trust(model)
+    return model

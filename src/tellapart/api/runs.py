@@ -102,9 +102,14 @@ class Run(RunFolder):
     def model(self) -> keras.Model:
         """The trained network as Keras saved it, not compiled: uint8 pictures in, probabilities out. Needs the extra
         `train`. Raises RunError for a file that holds anything but what tellapart writes."""
+        from tellapart.models.build import open_classifier
         from tellapart.models.keras_file import open_keras
+        from tellapart.models.own import is_own
 
-        return open_keras(self.require(self.model_file, "trained network"))
+        file, model = self.require(self.model_file, "trained network"), self.config.model
+        if is_own(model.name):
+            return open_classifier(self.task, self.spec, model, file).network
+        return open_keras(file)
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
         """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. The run's own bounds on
@@ -132,12 +137,26 @@ class Run(RunFolder):
         *,
         label: str | None = None,
         out: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
         progress: Progress = BY_HAND,
     ) -> Explanation:
-        """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain."""
+        """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain. trust_code: as in
+        `export`; without it, of a network of somebody's own, feature maps and filters are left out."""
         from tellapart.explain.explanation import explain
 
+        let_run(self, trust_code=trust_code)
         return explain(self, picture, label=label, out=out, progress=progress)
+
+
+def let_run(run: RunFolder, *, model: Any = None, trust_code: bool = False) -> None:
+    """Of a run with a network of somebody's own: take the network, or import the code that the run names."""
+    from tellapart.models import own
+
+    name = run.config.model.name
+    if own.is_own(name) and model is not None:
+        own.give(model, name)
+    elif own.is_own(name) and trust_code:
+        own.trust(name)
 
 
 def open_run(
@@ -339,12 +358,14 @@ def export(
     *,
     out: str | os.PathLike[str] | None = None,
     quantize: str | None = None,
+    trust_code: bool = False,
     progress: Progress = BY_HAND,
 ) -> Export:
     """Write a finished run's network for another runtime, compared there with Keras on real pictures.
 
-    format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. Raises ExportError
-    for a format that is unknown, or a file that answers otherwise than the network.
+    format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. trust_code: of a run
+    with a network of somebody's own, the code that the run names may be run. Raises ExportError for a format that is
+    unknown, or a file that answers otherwise than the network; UntrustedCodeError.
 
     >>> made = ta.export("runs/pets", "onnx")
     >>> made.path.name, made.difference < made.bound
@@ -353,5 +374,6 @@ def export(
     from tellapart.inference.ship import ship_run
 
     folder = open_folder(run)
+    let_run(folder, trust_code=trust_code)
     with nullcontext() if out else one_writer(folder, beside_others=True):
         return ship_run(folder, format, Path(out) if out else None, quantize=quantize, progress=progress)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tellapart.api.options import known_options, make_config
 from tellapart.api.pictures import catalog_of, source_of, source_of_catalog
-from tellapart.api.runs import Run
+from tellapart.api.runs import Run, let_run
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
@@ -93,7 +93,7 @@ def train(
         require_trainable(catalog)
         progress.line(_what_is_learnt(catalog))
         called = name_of(data)
-        name = name or options.get("recipe") or f"{called}-{config.model.name}"
+        name = name or options.get("recipe") or f"{called}-{config.model.name.rpartition(':')[2]}"
         with new_place(out, name) as place:
             run = create_run(
                 place, config=config, catalog=catalog, spec=spec, command=command, decided=decided, source=called
@@ -137,10 +137,13 @@ def resume(
     data: str | os.PathLike[str] | None = None,
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
+    model: Any = None,
+    trust_code: bool = False,
     progress: Progress = BY_HAND,
 ) -> Run:
     """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. data:
-    where its pictures are now, if they were moved. Raises RunError where the pictures changed.
+    where its pictures are now, if they were moved. model, trust_code: of a run with a network of your own, the network,
+    or that the code that the run names may be run. Raises RunError where the pictures changed, UntrustedCodeError.
 
     >>> ta.resume("runs/pets")
     Traceback (most recent call last):
@@ -152,6 +155,7 @@ def resume(
 
     deadline = _deadline(budget)
     folder = open_folder(run)
+    let_run(folder, model=model, trust_code=trust_code)
     for other in require_plugins(folder):
         progress.line(other)
     require_trackers(folder.config)

@@ -21,12 +21,13 @@ def command(
         str | None,
         typer.Option(help="Folder for the figures; without it, explain/PICTURE inside the run.", show_default=False),
     ] = None,
+    trust_code: options.TrustCode = False,
     format: options.FormatOption = options.Format.table,
 ) -> None:
     """Show which places of a picture speak for a class, checked by occlusion; feature maps and filters."""
 
     with display() as progress:
-        explanation = ta.open_run(run).explain(picture, label=label, out=out, progress=progress)
+        explanation = ta.open_run(run).explain(picture, label=label, out=out, trust_code=trust_code, progress=progress)
     if format is options.Format.json:
         show_json(explanation.to_dict())
         return

@@ -31,6 +31,7 @@ def command(
         str | None, typer.Option(help="The file, or folder of a saved-model.", show_default="in RUN/exports")
     ] = None,
     moved: options.Moved = None,
+    trust_code: options.TrustCode = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Export a run's network with its class names, calibration and thresholds, and say how near it is to Keras.
@@ -44,7 +45,14 @@ def command(
     with display() as progress:
         if moved is not None:
             ta.open_run(run, data=moved, progress=progress)
-        made = ta.export(run, to, out=out, quantize=quantize.value if quantize else None, progress=progress)
+        made = ta.export(
+            run,
+            to,
+            out=out,
+            quantize=quantize.value if quantize else None,
+            trust_code=trust_code,
+            progress=progress,
+        )
     if json:
         show_json(made.to_dict())
         return

@@ -51,7 +51,7 @@ def command(
     side = image_size or row.side
     with display() as progress:
         progress.update(Phase.BUILDING, 0, 1)
-        network = build(Task(("no", "yes")), ImageSpec(side, side), config)
+        network = build(Task(("no", "yes")), ImageSpec(side, side), config).network
     if format is options.Format.json:
         show_json(
             {

@@ -54,6 +54,9 @@ GroupBy = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the code of a network of one's own that the run names.")
+]
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def command(
     data: options.DataOrResume = None,
     recipe: Annotated[str | None, typer.Option(help="A ready experiment; `tellapart recipes` lists them.")] = None,
-    model: Annotated[str | None, typer.Option(help="An architecture; `tellapart models` lists them.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="An architecture; `tellapart models` lists them. Or your own: package.module:function."),
+    ] = None,
     weights: options.Weights = None,
     fine_tune: Annotated[
         str | None,
@@ -41,6 +44,7 @@ def command(
     out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/NAME-N")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     moved: options.Moved = None,
+    trust_code: options.TrustCode = False,
     settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
@@ -64,7 +68,7 @@ def command(
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
         options.resume_alone("run", *begun, settings, *found_by)
         with display() as progress:
-            run = ta.resume(resume, data=moved, cache_limit=limit, progress=progress)
+            run = ta.resume(resume, data=moved, cache_limit=limit, trust_code=trust_code, progress=progress)
     elif moved is not None:
         raise ConfigError("--data says where the pictures of --resume RUN are now; name new pictures without it.")
     elif data is None:

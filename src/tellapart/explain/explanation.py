@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
-from tellapart.errors import ConfigError, MissingExtraError, PictureError, SourceError, unknown
+from tellapart.errors import ConfigError, MissingExtraError, PictureError, SourceError, UntrustedCodeError, unknown
 from tellapart.explain.heat import HeatMaker, normalised, overlay
 from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
@@ -120,7 +120,7 @@ def explain(
     figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, words[1:])}
     try:
         figures |= _network_figures(run, seen, progress)
-    except MissingExtraError as error:
+    except (MissingExtraError, UntrustedCodeError) as error:
         words = (*words, f"Without feature maps and filters. {error}")
     return Explanation(
         name,
@@ -237,18 +237,19 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     from tellapart.explain.figures import ROWS, SHOWN, filters_figure, maps_figure
     from tellapart.explain.maps import feature_maps, first_filters
     from tellapart.models.backend import start_keras
-    from tellapart.models.keras_file import open_keras
+    from tellapart.models.build import open_classifier
 
     progress.update(Phase.STARTING, 0, 1)
     start_keras()
     progress.update(Phase.STARTING, 1, 1)
-    model = open_keras(run.require(run.model_file, "trained network"))
-    maps = feature_maps(model, seen, SHOWN)
+    file = run.require(run.model_file, "trained network")
+    classifier = open_classifier(run.task, run.spec, run.config.model, file)
+    maps = feature_maps(classifier, seen, SHOWN)
     figures: dict[str, Figure] = {}
     for start in range(0, len(maps), ROWS):
         number = f"-{start // ROWS + 1}" if len(maps) > ROWS else ""
         figures[f"feature-maps{number}"] = maps_figure(maps[start : start + ROWS])
-    return figures | {"filters": filters_figure(first_filters(model))}
+    return figures | {"filters": filters_figure(first_filters(classifier))}
 
 
 def _save(path: Path, figure: Figure, placed: Callable[[Path], AbstractContextManager[Path]]) -> Path:

@@ -1,6 +1,6 @@
 """Pictures + the class of each -> heat: which places speak for the class; and heat laid over a picture.
 
-Computed by ONNX Runtime from model.onnx alone, where the file tells its places (models.answers, or
+Computed by ONNX Runtime from model.onnx alone, where the file tells its places (models.classifier, or
 inference.class_activation); by occlusion otherwise. Imports no TensorFlow. Read by: explain, report, serve.
 """
 

@@ -1,6 +1,6 @@
-"""A Keras network + one picture -> what each convolution and pooling layer makes of it; and the first layer's filters.
+"""A Classifier + one picture -> what each convolution and pooling layer makes of it; and the first layer's filters.
 
-In: the network of a run, uint8 pixels. Out: float32 arrays with names. Needs the extra `train`. Read by: explanation.
+In: the network of a run, uint8 pixels. Out: float32 arrays with names. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.models.backend import start_keras
-from tellapart.models.pretrained import BASES
 
 if TYPE_CHECKING:
-    import keras
+    from tellapart.models.classifier import Classifier
 
 _KINDS = (
     "Conv2D",
@@ -42,12 +41,12 @@ class FeatureMap:
         return f"{self.layer}: {rows}x{columns}, {which}"
 
 
-def feature_maps(model: keras.Model, picture: NDArray[np.uint8], shown: int) -> list[FeatureMap]:
+def feature_maps(classifier: Classifier, picture: NDArray[np.uint8], shown: int) -> list[FeatureMap]:
     """Of every convolution and pooling layer that keeps places, in order. picture: uint8 (height, width, channels)."""
-    layers = [layer for layer in model.layers if type(layer).__name__ in _KINDS]
+    layers = [layer for layer in classifier.backbone.layers if type(layer).__name__ in _KINDS]
     if not layers:
         return []
-    inner = start_keras().Model(model.input, [layer.output for layer in layers])
+    inner = start_keras().Model(classifier.backbone.image, [layer.output for layer in layers])
     found = []
     for layer, output in zip(layers, inner(picture[None], training=False), strict=True):
         values = np.asarray(output, np.float32)[0]
@@ -64,16 +63,16 @@ class Filters:
     values: NDArray[np.float32]
 
 
-def first_filters(model: keras.Model) -> Filters:
+def first_filters(classifier: Classifier) -> Filters:
     """Of the first convolution, its filters; of a network that begins with a dense layer, the weights of each unit."""
-    first = next(layer for layer in model.layers if _kernel(layer) is not None)
+    first = next(layer for layer in classifier.network.layers if _kernel(layer) is not None)
     kernel = _kernel(first)
     assert kernel is not None
     if kernel.ndim == 2:
-        kernel = kernel.reshape(*model.input.shape[1:], -1)
+        kernel = kernel.reshape(*classifier.spec.shape, -1)
     values = np.moveaxis(kernel, -1, 0)
-    base = BASES.get(str(model.name).replace("_", "-"))
-    if base is not None and base.scaling.bgr:
+    row = classifier.backbone.row
+    if row is not None and row.scaling.bgr:
         values = values[..., ::-1]
     return Filters(first.name, values)
 

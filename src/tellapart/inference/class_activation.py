@@ -1,6 +1,6 @@
-"""Keras network -> the nodes that, added to its ONNX graph, tell which place of a picture speaks for which class.
+"""Classifier -> the nodes that, added to its ONNX graph, tell which place of a picture speaks for which class.
 
-For networks whose file does not give that as one of its answers (models.answers) since it would take time at each
+For networks whose file does not give that as one of its outputs (models.classifier) since it would take time at each
 prediction, or is no plain layer: those that flatten a feature map, take its largest values, or have dense layers behind
 it. The addition stands in the metadata of model.onnx; whoever wants it opens the file's bytes with the addition behind
 them, which by the rules of protocol buffers is one graph. So heat needs neither Keras nor gradients at run time.
@@ -10,7 +10,7 @@ add: the mean of the shares over all places is the score before sigmoid or softm
 map this is the class activation map (Zhou et al., CVPR 2016) and Grad-CAM (Selvaraju et al., ICCV 2017) without its
 scale; where it flattens it, the gradient of each place is kept as it is (Draelos and Carin, HiResCAM, 2020): Grad-CAM
 averages it, and then hardly agreed with occlusion (rank correlation 0.1 against 0.3 over three networks on cats, dogs
-and pets). For a network without convolutions it is gradient times input. Written by: export. Read by: predictor.
+and pets). For a network without convolutions it is gradient times input.
 """
 
 from __future__ import annotations
@@ -22,64 +22,47 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.models.answers import CLASS_ACTIVATION
+from tellapart.models.backend import start_keras
+from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
+from tellapart.models.features import How
 
 if TYPE_CHECKING:
-    import keras
     import onnx
 
 MAP = "feature_map"
 """Name of the tensor that holds the feature map, (n, height, width, channels), in a graph that gets an addition."""
 
-_ENDS = {"GlobalAveragePooling2D": "average", "GlobalMaxPooling2D": "max", "Flatten": "flatten"}
-
 
 @dataclass(frozen=True)
 class Places:
-    """Where a network last knows places. map: the Keras tensor, (n, height, width, channels); end: how it is left:
-    average, max or flatten; behind: the layers from there to the answer."""
+    """Where a network last knows places. map: the Keras tensor, (n, height, width, channels); how it is left: average,
+    max or flatten; normalization: a layer normalisation behind that, if any; dense: the layers from there to the
+    probabilities, with ReLU but for the last."""
 
     map: Any
-    end: str
-    behind: list[keras.Layer]
+    how: How
+    normalization: Any
+    dense: tuple[Any, ...]
 
 
-def places_of(model: keras.Model) -> Places | None:
-    """None for a network that does not end in a feature map -> average, largest or all values -> perhaps a layer
-    normalisation -> dense layers, with ReLU but for the last."""
-    place = _last_with_places(model)
-    if place is None:
+def places_of(classifier: Classifier) -> Places | None:
+    """None for a network whose features are of several maps, of a grid, or of none with places; or normalised in a way
+    that is not written here."""
+    made, backbone = classifier.features, classifier.backbone
+    pools = made.declared.pools
+    found = backbone.maps[pools[0].map]
+    whole = len(pools) == 1 and (pools[0].how == "flatten" or pools[0].grid == 1)
+    normalization = backbone.normalization if made.normalised else None
+    known = normalization is None or isinstance(normalization, start_keras().layers.LayerNormalization)
+    if not (whole and known and len(found.shape) == 4):
         return None
-    end = model.layers[place]
-    behind = [layer for layer in model.layers[place + 1 :] if type(layer).__name__ != "Dropout"]
-    return Places(end.input, _ENDS[type(end).__name__], behind) if _is_plain(behind) else None
+    return Places(found, pools[0].how, normalization, (*made.dense, *classifier.head.hidden, classifier.head.last))
 
 
-def _last_with_places(model: keras.Model) -> int | None:
-    """The position of the layer that takes a feature map and gives a vector; a base without its head has one too."""
-    for place in reversed(range(len(model.layers))):
-        layer = model.layers[place]
-        if type(layer).__name__ in _ENDS and len(layer.input.shape) == 4 and len(layer.output.shape) == 2:
-            return place
-    return None
-
-
-def last_map(model: keras.Model) -> Any | None:
-    """The tensor of the feature map that a network, or a base without its head, makes its features of."""
-    place = _last_with_places(model)
-    return None if place is None else model.layers[place].input
-
-
-def addition(model: keras.Model, graph: onnx.ModelProto) -> str:
-    """Base64 of the nodes that give CLASS_ACTIVATION; empty where the network does not end as places_of says.
-
-    graph: of the whole network, with MAP in it.
-    """
+def addition(places: Places, graph: onnx.ModelProto) -> str:
+    """Base64 of the nodes that give CLASS_ACTIVATION. graph: of the whole network, with MAP in it."""
     import onnx
 
-    places = places_of(model)
-    if places is None:
-        return ""
     nodes = _Nodes([value.name for value in graph.graph.initializer])
     _write(nodes, places)
     added = onnx.ModelProto()
@@ -87,20 +70,6 @@ def addition(model: keras.Model, graph: onnx.ModelProto) -> str:
     added.graph.initializer.extend(nodes.constants)
     added.graph.output.append(onnx.ValueInfoProto(name=CLASS_ACTIVATION))
     return base64.b64encode(added.SerializeToString()).decode("ascii")
-
-
-def _is_plain(behind: list[keras.Layer]) -> bool:
-    """Perhaps a normalisation, then dense layers with ReLU, then the answer."""
-    dense = behind[1:] if behind and _normalises(behind[0]) else behind
-    return (
-        bool(dense)
-        and all(type(layer).__name__ == "Dense" and layer.use_bias for layer in dense)
-        and all(layer.activation.__name__ == "relu" for layer in dense[:-1])
-    )
-
-
-def _normalises(layer: keras.Layer) -> bool:
-    return type(layer).__name__ == "LayerNormalization"
 
 
 class _Nodes:
@@ -150,11 +119,10 @@ def _axes(*axes: int) -> NDArray[np.int64]:
 def _write(nodes: _Nodes, places: Places) -> None:
     found = MAP
     height, width, channels = places.map.shape[1:]
-    normal = places.behind[0] if _normalises(places.behind[0]) else None
-    dense = places.behind[1:] if normal else places.behind
-    if places.end == "flatten":
+    normal, dense = places.normalization, places.dense
+    if places.how == "flatten":
         pooled = nodes.add("Flatten", found)
-    elif places.end == "average":
+    elif places.how == "average":
         pooled = nodes.add("ReduceMean", found, axes=[1, 2], keepdims=0)
     else:
         pooled = nodes.add("ReduceMax", found, axes=[1, 2], keepdims=0)
@@ -164,7 +132,7 @@ def _write(nodes: _Nodes, places: Places) -> None:
         found = nodes.add("Div", nodes.add("Mul", found, largest), count)
     gradient, rest = _backward(nodes, dense, normal, pooled)
     units = dense[-1].units
-    if places.end == "flatten":
+    if places.how == "flatten":
         by_place = nodes.add("Reshape", gradient, _axes(-1, height, width, channels, units))
         product = nodes.add("Mul", nodes.add("Unsqueeze", found, _axes(4)), by_place)
         summed = nodes.add("ReduceSum", product, _axes(3), keepdims=0)
@@ -174,7 +142,7 @@ def _write(nodes: _Nodes, places: Places) -> None:
     nodes.add("Add", shares, nodes.add("Reshape", rest, _axes(-1, 1, 1, units)), output=CLASS_ACTIVATION)
 
 
-def _backward(nodes: _Nodes, dense: list[Any], normal: Any, pooled: str) -> tuple[str, str]:
+def _backward(nodes: _Nodes, dense: tuple[Any, ...], normal: Any, pooled: str) -> tuple[str, str]:
     """Of each score: its gradient by what `pooled` (n, inputs) holds, (n or 1, inputs, units), and what the biases add,
     (n or 1, 1, units). A normalisation's scale is taken as given, so that both together make the score."""
     if normal:

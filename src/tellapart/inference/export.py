@@ -1,6 +1,6 @@
-"""keras.Model -> model.onnx with its Task and ImageSpec inside, refused unless it predicts what Keras predicts.
+"""Classifier -> model.onnx with its Task and ImageSpec inside, refused unless it predicts what Keras predicts.
 
-Read by: training, api. Needs the extra `train`.
+Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
 from tellapart.files import replacing, to_json
-from tellapart.inference.class_activation import MAP, addition, last_map
+from tellapart.inference.class_activation import MAP, Places, addition, places_of
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata
 from tellapart.inference.runtime import open_session
-from tellapart.models.answers import CLASS_ACTIVATION, answering
 from tellapart.models.backend import start_keras, whole_float32
+from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
 from tellapart.models.compute import inferring_soon
 
 if TYPE_CHECKING:
@@ -32,29 +32,27 @@ BATCH = 8
 
 
 def export_onnx(
-    model: keras.Model,
+    classifier: Classifier,
     metadata: Metadata,
     path: Path,
     pictures: NDArray[np.uint8],
     *,
-    means: NDArray[np.float32] | None = None,
     replacing: Callable[[Path], AbstractContextManager[Path]] = replacing,
 ) -> float:
     """Write the file and return its largest difference from Keras, of all that it answers, on `pictures`.
 
-    model: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. means: of the features of each
-    class, as models.answers takes them. replacing: files.replacing, or a run's. Raises
-    ExportError, and leaves whatever stood at `path`, where the difference is not below BOUND.
+    classifier: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. replacing: files.replacing,
+    or a run's. Raises ExportError, and leaves whatever stood at `path`, where the difference is not below BOUND.
     """
     import onnx
 
-    whole, names = answering(model, means)
+    whole, names = classifier.outputs()
     expected = outputs(whole, pictures)
-    adds = CLASS_ACTIVATION not in names
-    graph = _whole(model, whole, names, adds)
+    places = None if CLASS_ACTIVATION in names else places_of(classifier)
+    graph = _whole(whole, names, places)
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
-    if adds:
-        entries[ADDITION_KEY] = addition(model, graph)
+    if places is not None:
+        entries[ADDITION_KEY] = addition(places, graph)
     for key, value in entries.items():
         graph.metadata_props.add(key=key, value=value)
     with replacing(path) as neighbour:
@@ -70,12 +68,11 @@ def export_onnx(
     return difference
 
 
-def _whole(model: keras.Model, whole: keras.Model, names: list[str], with_map: bool) -> onnx.ModelProto:
-    """with_map: the feature map, where there is one, is a tensor inside, under the name MAP."""
-    tensor = last_map(model) if with_map else None
-    if tensor is None:
+def _whole(whole: keras.Model, names: list[str], places: Places | None) -> onnx.ModelProto:
+    """places: whose map is a tensor inside, under the name MAP."""
+    if places is None:
         return write_graph(whole, names)
-    more = start_keras().Model(whole.input, [*whole.outputs, tensor])
+    more = start_keras().Model(whole.input, [*whole.outputs, places.map])
     made = write_graph(more, [*names, MAP])
     given = [output for output in made.graph.output if output.name != MAP]
     del made.graph.output[:]

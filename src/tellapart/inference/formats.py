@@ -1,7 +1,7 @@
 """The formats that a trained network is exported to, rows of inference.exports: how each is written, and how its own
 runtime runs it.
 
-Every file gives the answers of models.answers under their names, of uint8 pictures. Needs the extra `train`, and the
+Every file gives the outputs of models.classifier under their names, of uint8 pictures. Needs the extra `train`, and the
 runtime of the format.
 """
 

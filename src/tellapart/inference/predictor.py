@@ -204,7 +204,7 @@ class Predictor:
         return given
 
     def class_activation(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Probabilities, and each place's share of each logit, (n, rows, columns, units): see models.answers.
+        """Probabilities, and each place's share of each logit, (n, rows, columns, units): see models.classifier.
 
         Raises ExportError where the file tells no places, or no number for one. The first call may open the network a
         second time.

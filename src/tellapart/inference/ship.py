@@ -1,6 +1,6 @@
 """A trained network + real pictures -> a file of another format beside its record, refused unless it answers alike.
 
-Read by: api. Needs the extra `train`, and the runtime of the format, in which every file is opened before it gets its
+Needs the extra `train`, and the runtime of the format, in which every file is opened before it gets its
 name.
 """
 
@@ -26,9 +26,9 @@ from tellapart.inference.export import BOUND, differences
 from tellapart.inference.exports import EXPORTS
 from tellapart.inference.formats import Answers, Format, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
-from tellapart.models.answers import PROBABILITIES, SIMILARITY, answering
 from tellapart.models.backend import start_keras
-from tellapart.models.keras_file import open_keras
+from tellapart.models.build import open_classifier
+from tellapart.models.classifier import PROBABILITIES, SIMILARITY, Classifier
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
 
@@ -121,36 +121,36 @@ def ship_run(
     else:
         held = compared_pictures(run)
     progress.update(Phase.EXPORTING, 1, 2)
-    model = open_keras(run.require(run.model_file, "trained network"))
+    file = run.require(run.model_file, "trained network")
+    classifier = open_classifier(run.task, run.spec, run.config.model, file, run.means)
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # which stand beside it
             run.place("exports", name)
         run.make_folder(run.exports)
-    made = ship(model, metadata, row, place, means=run.means, held=held, examples=examples)
+    made = ship(classifier, metadata, row, place, held=held, examples=examples)
     progress.update(Phase.EXPORTING, 2, 2)
     return made
 
 
 def ship(
-    model: keras.Model,
+    classifier: Classifier,
     metadata: Metadata,
     row: Format,
     path: Path,
     *,
-    means: NDArray[np.float32] | None,
     held: Held,
     examples: NDArray[np.uint8] | None = None,
 ) -> Export:
     """Write `path`, and beside it, with .json at its end, what it is and how it was checked.
 
-    model: calibrated, in float32. means: as models.answers takes them. held: to compare on. examples: training
+    classifier: calibrated, in float32. held: to compare on. examples: training
     pictures; with them the arithmetic is int8, and thresholds are chosen for it again. Raises ExportError, and leaves
     whatever stood at `path`, where the answers differ by the bound or more; MissingExtraError without the runtime.
     """
     row.require()
     if examples is not None:
         require_quantizable(row)
-    whole, names = answering(model, means)
+    whole, names = classifier.outputs()
     named = start_keras().Model(whole.input, dict(zip(names, whole.outputs, strict=True)))
     shipment = Shipment(named, tuple(names), examples)
     with drafting(path.parent, path.name) as folder:

@@ -1,7 +1,7 @@
 """Where the weights of a base come from: inside the package, the official server, a file of the user, or nowhere.
 
-In: a network as build makes it, its row in models.pretrained, and config.model.weights. Out: the same network with
-its weights. Read by: training, command line.
+In: a Backbone, whose row of models.pretrained says where they are, and config.model.weights. Out: the same with its
+weights.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from tellapart.download import download
 from tellapart.errors import FetchError, ModelError
 from tellapart.files import cache_root, expanded
 from tellapart.models.pretrained import Base, application
-from tellapart.models.transfer import base_of
 from tellapart.models.weights_file import BUNDLED, load_h5, load_weights
 
 if TYPE_CHECKING:
-    import keras
+    from tellapart.models.backbone import Backbone
 
 SERVER = "https://storage.googleapis.com/tensorflow/keras-applications/"
 BUNDLED_DIGESTS = {"efficientnet-lite0": "a6e1071e575c9ac04a454ebde29e8e07"}
@@ -29,8 +28,8 @@ BUNDLED_DIGESTS = {"efficientnet-lite0": "a6e1071e575c9ac04a454ebde29e8e07"}
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def load_base(model: keras.Model, base: Base, weights: str) -> str:
-    """Give the base inside `model` its weights and say in words which.
+def load_base(backbone: Backbone, base: Base, weights: str) -> str:
+    """Give the backbone its weights and say in words which. base: its row.
 
     weights: `auto`, `imagenet`, `none` or a path, as in config.model.weights. Raises ModelError, and changes nothing,
     for a file that cannot be had or is of another network.
@@ -39,21 +38,21 @@ def load_base(model: keras.Model, base: Base, weights: str) -> str:
         return "random weights"
     bundled = bundled_file(base)
     if weights in ("auto", "imagenet") and bundled.exists():
-        load_weights(base_of(model), bundled)
+        load_weights(backbone, bundled)
         return f"ImageNet weights that ship with tellapart ({base.licence})"
     if weights in ("auto", "imagenet"):
         path = official_file(base)
-        _load_file(model, base, path)
+        _load_file(backbone, base, path)
         return f"ImageNet weights of Keras Applications ({base.licence}), {path}"
     path = expanded(weights)
-    _load_file(model, base, path)
+    _load_file(backbone, base, path)
     return f"the weights of {path}"
 
 
-def weights_digest(model: keras.Model) -> str:
-    """32 hexadecimal digits of the values that the base has now: equal for equal weights, wherever they came from."""
+def weights_digest(backbone: Backbone) -> str:
+    """32 hexadecimal digits of the values that it has now: equal for equal weights, wherever they came from."""
     state = hashlib.blake2b(digest_size=16)
-    for value in base_of(model).get_weights():
+    for value in map(np.asarray, backbone.weights):
         state.update(f"{value.shape}{value.dtype}".encode())
         state.update(np.ascontiguousarray(value).data)
     return state.hexdigest()
@@ -127,14 +126,14 @@ def _begin(path: Path) -> bytes:
         ) from None
 
 
-def _load_file(model: keras.Model, base: Base, path: Path) -> None:
+def _load_file(backbone: Backbone, base: Base, path: Path) -> None:
     if _begin(path) != HDF5:
-        load_weights(base_of(model), path)
+        load_weights(backbone, path)
     elif base.rebuild:
         # Keras' two layouts name by place, in the network that they were written from.
         theirs = application(base)
         load_h5(theirs, path)
-        for ours, value in zip(base_of(model).weights, theirs.get_weights(), strict=True):
+        for ours, value in zip(backbone.weights, theirs.get_weights(), strict=True):
             ours.assign(value.reshape(ours.shape))
     else:
-        load_h5(base_of(model), path)
+        load_h5(backbone.network, path)

@@ -1,20 +1,29 @@
-"""Task + ImageSpec + ModelConfig -> keras.Model: picture in (uint8 0..255), probabilities out (float32).
+"""Task + ImageSpec + ModelConfig -> Classifier: image in (uint8 0..255), probabilities out (float32).
 
 Scaling is a layer inside; the head follows from the Task: one sigmoid unit for two classes, softmax for more. A base
-has random weights here: base_weights loads them, transfer freezes them. Read by: training, inference.export, report.
+has random weights here: base_weights loads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
-from tellapart.models import pretrained
+from tellapart.models import own, pretrained
+from tellapart.models.backbone import Backbone
 from tellapart.models.backend import start_keras, without_collecting
-from tellapart.models.registry import resolve
+from tellapart.models.classifier import Calibration, Classifier, Head
+from tellapart.models.features import TOP, Features, FeatureSet, Hidden, dense_of, stack
+from tellapart.models.keras_file import load_weights
+from tellapart.models.registry import Architecture, resolve
+from tellapart.models.scratch import Options
 from tellapart.task import ImageSpec, Task
 
 if TYPE_CHECKING:
@@ -24,24 +33,22 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @without_collecting()
-def build(task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "float32") -> keras.Model:
-    """A fresh network. precision: `float32`, or `bfloat16` for arithmetic (the weights stay float32).
+def build(
+    task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "float32", *, features: FeatureSet | None = None
+) -> Classifier:
+    """A fresh network, by its parts. precision: `float32`, or `bfloat16` for arithmetic (the weights stay float32).
 
-    Raises ModelError for an unknown architecture or option, or a picture that the network cannot take.
+    features: others than the row of the architecture says. Raises ModelError for an unknown architecture or option, or
+    an image that the network cannot take.
     """
     row, options = resolve(config)
     if row.base:
         require_picture(row.base, spec)
     keras = start_keras()
     with _policy(POLICIES[precision]):
-        picture = keras.Input(spec.shape, dtype="uint8", name="picture")
-        scaled = (
-            pretrained.scaled(picture, row.base.scaling)
-            if row.base
-            else keras.layers.Rescaling(1 / 255, name="scaling")(picture)
-        )
+        image = keras.Input(spec.shape, dtype="uint8", name="picture")
         try:
-            features = row.body(scaled, options)
+            backbone = build_backbone(row, options, image)
         except ValueError as error:
             if "zero or negative" not in str(error):
                 raise
@@ -49,11 +56,46 @@ def build(task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "fl
                 f"A picture of {spec.height}x{spec.width} pixels is too small for {row.name} with "
                 f"{options.model_dump()}. Use a larger --image-size, fewer layers, or model.padding=same."
             ) from error
-        if task.kind == "binary":
-            head = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")
-        else:
-            head = keras.layers.Dense(len(task.classes), activation="softmax", dtype="float32", name="probabilities")
-        return keras.Model(picture, head(features), name=row.name.replace("-", "_"))
+        made = (features or row.features(options)).of(backbone)
+        head = _head(task, made, row.hidden(options))
+        network = keras.Model(image, head.output, name=own.keras_name(row.name))
+        return Classifier(task, spec, config, backbone, made, head, network)
+
+
+def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:
+    """On the Keras tensor of uint8 images (n, height, width, channels); random weights."""
+    scaled = pretrained.scaled(image, row.scaling(options))
+    maps = row.maps(scaled, options)
+    normalization = None
+    if row.base and row.base.normalization:
+        normalization = row.base.normalization()
+        normalization.build((None, maps[TOP].shape[-1]))  # it has its weights even where other maps are read
+    return Backbone(row.name, image, maps, normalization, row.base)
+
+
+def _head(task: Task, features: Features, hidden: Hidden) -> Head:
+    """One sigmoid unit for two classes, softmax for more."""
+    from keras import layers
+
+    read, made = stack(features.vector, hidden)
+    if task.kind == "binary":
+        last = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")
+    else:
+        last = layers.Dense(len(task.classes), activation="softmax", dtype="float32", name="probabilities")
+    return Head((*made, last), dense_of(made), read, last(read))
+
+
+def open_classifier(
+    task: Task, spec: ImageSpec, config: ModelConfig, path: Path, means: NDArray[np.float32] | None = None
+) -> Classifier:
+    """The network of a run, by its parts, from its configuration and its file of weights, model.keras.
+
+    means: of the features of its classes, as Calibration has them. Raises RunError for a file that tellapart did not
+    write, or of another network than the configuration says.
+    """
+    made = build(task, spec, config)
+    load_weights(made.network, path, any_class=own.is_own(config.name))
+    return made.calibrated(Calibration(means=means))
 
 
 def require_picture(base: pretrained.Base, spec: ImageSpec) -> None:
@@ -70,11 +112,11 @@ def require_picture(base: pretrained.Base, spec: ImageSpec) -> None:
         )
 
 
-def in_float32(model: keras.Model, task: Task, spec: ImageSpec, config: ModelConfig) -> keras.Model:
+def in_float32(made: Classifier) -> Classifier:
     """The same weights in a float32 network, as it is saved and exported."""
-    twin = build(task, spec, config, "float32")
-    twin.set_weights(model.get_weights())
-    return twin
+    twin = build(made.task, made.spec, made.config, features=made.features.declared)
+    twin.network.set_weights(made.network.get_weights())
+    return twin.calibrated(made.calibration)
 
 
 def summary(model: keras.Model) -> str:

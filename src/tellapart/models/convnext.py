@@ -1,14 +1,16 @@
-"""ConvNeXt-T: a scaled picture -> 768 pooled features, without a classifier, from plain layers of Keras.
+"""ConvNeXt-T: a scaled image -> a feature map of each stage, the last of 768 channels, from plain layers of Keras.
 
 The network of keras.applications.ConvNeXtTiny, whose weights it takes in the same order, after a change of shape. Keras
 filters each channel by a convolution in groups, which TensorFlow computes 20 to 100 times slower on a processor, and
 keeps its layer scale in a private module. (Liu et al., A ConvNet for the 2020s, CVPR 2022.)
-Importing this module imports no Keras. Read by: pretrained.
+Importing this module imports no Keras.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from tellapart.models.features import TOP
 
 DEPTHS = (3, 3, 9, 3)
 """Blocks of each stage."""
@@ -18,14 +20,15 @@ EPSILON = 1e-6
 FIRST_SCALE = 1e-6
 
 
-def convnext_tiny(x: Any) -> Any:
-    """Keras tensor of a scaled picture (batch, height, width, 3) -> features (batch, 768), in the layer "pooling".
+def convnext_tiny(x: Any) -> dict[str, Any]:
+    """Keras tensor of a scaled image (batch, height, width, 3) -> maps: stage_1 to stage_3, and TOP, (batch,
+    height / 32, width / 32, 768), of which `normalization` is what the weights know behind the average.
 
-    Height and width: from 32 on. The feature map is averaged first and normalised then, as the weights were trained.
-    Layers are named stage_S_block_B_... from 1, after stem_...
+    Height and width: from 32 on. Layers are named stage_S_block_B_... from 1, after stem_...
     """
     from keras import layers
 
+    maps = {}
     for stage, (depth, width) in enumerate(zip(DEPTHS, WIDTHS, strict=True), start=1):
         if stage == 1:
             x = layers.Conv2D(width, 4, 4, name="stem_convolution")(x)
@@ -35,7 +38,15 @@ def convnext_tiny(x: Any) -> Any:
             x = layers.Conv2D(width, 2, 2, name=f"stage_{stage}_convolution")(x)
         for block in range(1, depth + 1):
             x = _block(x, f"stage_{stage}_block_{block}")
-    return _normalise(layers.GlobalAveragePooling2D(name="average")(x), "pooling")
+        maps[f"stage_{stage}" if stage < len(DEPTHS) else TOP] = x
+    return maps
+
+
+def normalization() -> Any:
+    """The feature map is averaged first and normalised then, as the weights were trained."""
+    from keras import layers
+
+    return layers.LayerNormalization(epsilon=EPSILON, name="pooling")
 
 
 def _block(x: Any, name: str) -> Any:

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite 0, 1 and 2: a scaled picture -> feature map and 1,280 pooled features, without a classifier.
+"""EfficientNet-Lite 0, 1 and 2: a scaled image -> a feature map of each stage, the last of 1,280 channels.
 
 The network of Google's EfficientNet-Lite: inverted residual blocks, ReLU6, no squeeze-and-excite; stem, first and last
 stage keep their depth and the stem and the end their width whatever the multipliers. (Tan and Le, EfficientNet, ICML
-2019; the Lite variants are described in tensorflow/tpu.) Importing this module imports no Keras. Read by: registry.
+2019; the Lite variants are described in tensorflow/tpu.) Importing this module imports no Keras.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
+
+from tellapart.models.features import TOP
 
 SCALE, OFFSET = 1 / 128, -127 / 128
 """The weights were trained on (value - 127) / 128 for RGB values 0..255: Rescaling(SCALE, OFFSET)."""
@@ -82,22 +84,22 @@ def _round(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def efficientnet_lite(x: Any, name: str) -> tuple[Any, Any]:
-    """Keras tensor of a picture (batch, height, width, 3), scaled by SCALE and OFFSET -> (feature map, pooled).
+def efficientnet_lite(x: Any, name: str) -> dict[str, Any]:
+    """Keras tensor of an image (batch, height, width, 3), scaled by SCALE and OFFSET -> maps: stage_1 to stage_7, and
+    TOP, (batch, height / 32, width / 32, 1280), rounded up, 0..6.
 
-    name: of VARIANTS. Feature map: (batch, height / 32, width / 32, 1280), rounded up, 0..6; pooled: its mean over
-    the picture, (batch, 1280), 0..6. Any height and width from 32 on work; padding is TensorFlow's `same`, whose odd
-    pixel stands right and below, as the weights were trained. Layers are named stage_S_block_B_... from 1, between
-    stem_... and end_...
+    name: of VARIANTS. Any height and width from 32 on work; padding is TensorFlow's `same`, whose odd pixel stands
+    right and below, as the weights were trained. Layers are named stage_S_block_B_... from 1, between stem_... and
+    end_...
     """
-    from keras import layers
-
+    maps = {}
     x = _normalise(_convolution(STEM, 3, 2, "stem_convolution")(x), "stem")
     for number, stage in enumerate(stages(VARIANTS[name]), start=1):
         for block in range(1, stage.blocks + 1):
             x = _block(x, stage, stage.stride if block == 1 else 1, f"stage_{number}_block_{block}")
-    feature_map = _normalise(_convolution(FEATURES, 1, 1, "end_convolution")(x), "end")
-    return feature_map, layers.GlobalAveragePooling2D(name="pooling")(feature_map)
+        maps[f"stage_{number}"] = x
+    maps[TOP] = _normalise(_convolution(FEATURES, 1, 1, "end_convolution")(x), "end")
+    return maps
 
 
 def _block(x: Any, stage: Stage, stride: int, name: str) -> Any:

@@ -3,7 +3,7 @@
 The format is a zip of JSON that names classes, and an HDF5 file of arrays. Keras' safe mode keeps Lambda layers from
 running; older versions let other classes through, and a layer may load a vocabulary or a module from any path, an array
 lie in any file. Here only the classes of tellapart's own networks are built, from arrays that lie whole in the file.
-Read by: api, explain, inference. Needs the extra `train`.
+Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import io
 import json
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.errors import RunError
 from tellapart.models.backend import ran_out_of_memory, start_keras, without_collecting
-from tellapart.models.weights_file import elsewhere
+from tellapart.models.weights_file import elsewhere, shapes_of
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +44,7 @@ _PLAIN = ("keras.initializers", "keras.regularizers", "keras.constraints")
 _MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
 _TENSOR = "__keras_tensor__"  # stands in the configuration for what a layer gives
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+_DAMAGE = (OSError, zipfile.BadZipFile, ValueError, TypeError, LookupError, RecursionError, MemoryError)
 _LONGEST = 1 << 26  # bytes of a configuration: the largest network's has a million
 
 
@@ -54,7 +56,7 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
     try:
         _refuse_foreign(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, zipfile.BadZipFile, ValueError, TypeError, LookupError, RecursionError, MemoryError) as error:
+    except _DAMAGE as error:
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
     except Exception as error:
         if not ran_out_of_memory(error):
@@ -62,7 +64,27 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
         raise RunError(f"{path} asks for more memory than there is, or no network that tellapart wrote.") from None
 
 
-def _refuse_foreign(path: Path) -> None:
+@without_collecting()
+def load_weights(network: keras.Model, path: str | os.PathLike[str], *, any_class: bool = False) -> None:
+    """Give a network, built of a run's configuration, the weights of its .keras file; nothing that the file describes
+    is built. any_class: it may describe other layers than ours. Raises RunError for a file that tellapart did not write
+    so, or of another network."""
+    path = Path(path)
+    try:
+        held = _refuse_foreign(path, any_class=any_class)
+        wanted = Counter(tuple(variable.shape) for variable in network.weights)
+        if not wanted <= held:  # beside them it may hold an optimizer's
+            raise RunError(
+                f"{path} does not hold the weights of the network that config.toml beside it names: they are of "
+                "another network, or of another version of tellapart."
+            )
+        network.load_weights(path)
+    except _DAMAGE as error:
+        raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
+
+
+def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int, ...]]:
+    """The shapes of its arrays."""
     import h5py
 
     with zipfile.ZipFile(path) as bundle:
@@ -77,7 +99,7 @@ def _refuse_foreign(path: Path) -> None:
         if bundle.getinfo("config.json").file_size > _LONGEST:
             raise RunError(f"{path} is refused: its configuration is longer than any network's.")
         for module, name in _classes(json.loads(bundle.read("config.json"))):
-            if not _known(module, name):
+            if not any_class and not _known(module, name):
                 raise RunError(
                     f"{path} is refused: it holds {name} of {module}, which no network of tellapart does and which "
                     "could run code or read files. Open it with Keras yourself if you trust whom it is from."
@@ -86,6 +108,7 @@ def _refuse_foreign(path: Path) -> None:
             found = elsewhere(arrays, whole=True)
             if found:
                 raise RunError(f"{path} is refused: its array {found} does not lie whole in the file.")
+            return shapes_of(arrays)
 
 
 def _known(module: object, name: object) -> bool:

@@ -1,8 +1,7 @@
 """The table of pretrained bases, one row each: its picture, its scaling, its weights and their licence.
 
-In: the Keras tensor of an RGB picture, uint8 0..255. Out: pooled features (batch, width), in one flat network whose
-layer "pooling" holds them. The rows are plain values, so that listing them imports no Keras. Read by: registry,
-build, base_weights.
+In: the Keras tensor of an RGB image, scaled. Out: feature maps by name, of one flat network. The rows are plain values,
+so that listing them imports no Keras.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Any
 
 from pydantic import Field
 
-from tellapart.models.convnext import convnext_tiny
+from tellapart.models.backbone import levels_of
+from tellapart.models.convnext import convnext_tiny, normalization
 from tellapart.models.efficientnet_lite import OFFSET, SCALE, VARIANTS, efficientnet_lite
-from tellapart.models.scratch import Options, dense_layers
+from tellapart.models.features import TOP, FeatureSet, Hidden, Pool
+from tellapart.models.own import OwnOptions
+from tellapart.models.scratch import Options
 from tellapart.task import Fit
-
-POOLING = "pooling"
-"""Name of the layer whose output is the features of a base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,7 @@ class Scaling:
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 
+UNIT = Scaling("0 to 1", 1 / 255, 0.0)
 SIGNED = Scaling("-1 to 1", 1 / 127.5, -1.0)
 SIGNED_128 = Scaling("value / 128 - 1", 1 / 128, -1.0)
 LITE = Scaling("(value - 127) / 128", SCALE, OFFSET)
@@ -43,6 +43,8 @@ STANDARDISED = Scaling(
     (1 / (255 * _DEVIATION[0]), 1 / (255 * _DEVIATION[1]), 1 / (255 * _DEVIATION[2])),
     (-_MEAN[0] / _DEVIATION[0], -_MEAN[1] / _DEVIATION[1], -_MEAN[2] / _DEVIATION[2]),
 )
+OWN = {"unit": UNIT, "signed": SIGNED, "imagenet": STANDARDISED, "none": Scaling("0 to 255", 1.0, 0.0)}
+"""Of a network of one's own, by the names that its options have."""
 CENTRED_BGR = Scaling(
     "0 to 255 less ImageNet's mean of each channel, in the order blue, green, red",
     1.0,
@@ -58,9 +60,10 @@ class Base:
     application: the name in keras.applications, empty for our own networks; preprocesses: whether that function would
     put a scaling of its own inside. file, source, checksum: the official weights without the top, as Keras stores
     them, where they lie on its server, and the MD5 or SHA-256 that Keras knows of them (empty: it knows none).
-    block_end: a regular expression for the layers that end a block, where the graph does not tell. rebuild: scaled
-    picture -> features, our copy of a network that as Keras has it trains slowly or cannot be exported; each weight has
-    the place and the number of values that it has there, perhaps another shape.
+    joined: a block ends where so many branches or more meet, where the graph does not tell. rebuild: scaled image ->
+    maps, our copy of a network that as Keras has it trains slowly or cannot be exported; each weight has the place and
+    the number of values that it has there, perhaps another shape. normalization: makes the layer that the weights know
+    behind the average of the top map.
     """
 
     name: str
@@ -75,8 +78,9 @@ class Base:
     file: str = ""
     source: str = ""
     checksum: str = ""
-    block_end: str = ""
-    rebuild: Callable[[Any], Any] | None = None
+    joined: int = 0
+    rebuild: Callable[[Any], dict[str, Any]] | None = None
+    normalization: Callable[[], Any] | None = None
 
 
 def _lite(number: int, accuracy: str) -> Base:
@@ -100,13 +104,14 @@ def _keras(
     remote: str = "",
     smallest: int = 32,
     preprocesses: bool = False,
-    block_end: str = "",
-    rebuild: Callable[[Any], Any] | None = None,
+    joined: int = 0,
+    rebuild: Callable[[Any], dict[str, Any]] | None = None,
+    normalization: Callable[[], Any] | None = None,
 ) -> Base:
     source = f"{folder}/{remote or file}"
     return Base(
         name, summary, licence, side, smallest, scaling, "squash", application, preprocesses, file, source, checksum,
-        block_end, rebuild,
+        joined, rebuild, normalization,
     )  # fmt: skip
 
 
@@ -177,13 +182,14 @@ BASES: dict[str, Base] = {
             "nasnet-mobile", "NASNet mobile: a network found by search", "Apache-2.0", 224, SIGNED, "NASNetMobile",
             "nasnet_mobile_no_top.h5", "1ed92395b5b598bdda52abe5c0dbfd63",
             # Every cell reads the two before it, so the graph never passes through one tensor between them.
-            folder="nasnet", remote="NASNet-mobile-no-top.h5", block_end="(normal|reduction)_concat_.*",
+            folder="nasnet", remote="NASNet-mobile-no-top.h5", joined=4,
         ),
         _keras(
             "convnext-tiny", "ConvNeXt tiny: convolutions laid out like a vision transformer", "MIT", 224, STANDARDISED,
             "ConvNeXtTiny",
             "convnext_tiny_notop.h5", "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
             folder="convnext", preprocesses=True, rebuild=convnext_tiny,
+            normalization=normalization,
         ),
     )
 }  # fmt: skip
@@ -205,26 +211,31 @@ def scaled(picture: Any, scaling: Scaling) -> Any:
     return keras.ops.flip(x, axis=-1) if scaling.bgr else x
 
 
-def body(x: Any, options: BaseOptions, *, base: Base) -> Any:
-    """Scaled picture -> pooled features -> dense layers."""
-    from keras import layers
-
-    features = _pooled(x, base)
-    if options.dropout and not options.dense:
-        return layers.Dropout(options.dropout, name="dropout")(features)
-    return dense_layers(features, options.dense, options.dropout)
-
-
-def _pooled(x: Any, base: Base) -> Any:
-    """(batch, height, width, 3) -> (batch, width of the base), its feature map averaged, in the layer POOLING."""
-    import keras
-
+def maps(x: Any, options: BaseOptions, *, base: Base) -> dict[str, Any]:  # noqa: ARG001 - a row of the table
+    """A scaled image (batch, height, width, 3) -> the feature maps of the base, by name."""
     if base.rebuild:
         return base.rebuild(x)
     if not base.application:
-        return efficientnet_lite(x, base.name)[1]
-    network = application(base, input_tensor=x)
-    return keras.layers.GlobalAveragePooling2D(name=POOLING)(network.output)
+        return efficientnet_lite(x, base.name)
+    return levels_of(application(base, input_tensor=x), base.joined)
+
+
+def features(options: BaseOptions, *, base: Base) -> FeatureSet:  # noqa: ARG001 - a row of the table
+    # What the average is normalised by bears the name that it has elsewhere.
+    return FeatureSet((Pool(TOP, name="average" if base.normalization else "pooling"),))
+
+
+def scaling(options: BaseOptions, *, base: Base) -> Scaling:  # noqa: ARG001 - a row of the table
+    return base.scaling
+
+
+def own_scaling(options: OwnOptions) -> Scaling:
+    return OWN[options.scaling]
+
+
+def hidden(options: BaseOptions) -> Hidden:
+    """What stands between the features and the classes."""
+    return Hidden(options.dense, options.dropout)
 
 
 def application(base: Base, **choice: Any) -> Any:

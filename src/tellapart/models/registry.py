@@ -1,6 +1,6 @@
 """The table of architectures. Name -> Architecture; `tellapart models` prints it; a test builds every row.
 
-Read by: build, api, command line. Importing it imports no Keras.
+Importing it imports no Keras.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ from pydantic import ValidationError
 
 from tellapart.config import ModelConfig, in_words
 from tellapart.errors import ModelError, unknown
-from tellapart.models import pretrained, scratch
+from tellapart.models import own, pretrained, scratch
+from tellapart.models.features import FeatureSet, Hidden
 from tellapart.tables import Table
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row: its name, what it is, the picture side it is made for, its options and what builds its body.
+    """One row: its name, what it is, the image side it is made for, and its options. From these it says its parts.
 
-    base: its row in models.pretrained; None for a network that is trained from nothing.
+    maps: a scaled image, as a Keras tensor, and options -> feature maps by name, the last of them TOP. features: which
+    of them make the features. hidden: what stands between the features and the classes. base: its row in
+    models.pretrained; None for a network that is trained from nothing. scaling: of the values 0..255 before the maps.
     """
 
     name: str
     summary: str
     side: int
     options: type[scratch.Options]
-    body: Callable[[Any, Any], Any]
+    maps: Callable[[Any, Any], dict[str, Any]]
+    features: Callable[[Any], FeatureSet]
+    hidden: Callable[[Any], Hidden] = lambda _: Hidden()
     base: pretrained.Base | None = None
+    scaling: Callable[[Any], pretrained.Scaling] = lambda _: pretrained.UNIT
 
 
 ARCHITECTURES: Table[Architecture] = Table(
@@ -39,14 +45,30 @@ ARCHITECTURES: Table[Architecture] = Table(
     Architecture,
     ModelError,
     (
-        Architecture("dense", "dense layers alone; the baseline to beat", 64, scratch.DenseOptions, scratch.dense),
-        Architecture("cnn", "convolutions and max pooling, then dense layers", 128, scratch.CnnOptions, scratch.cnn),
+        Architecture(
+            "dense",
+            "dense layers alone; the baseline to beat",
+            64,
+            scratch.DenseOptions,
+            scratch.dense,
+            scratch.dense_features,
+        ),
+        Architecture(
+            "cnn",
+            "convolutions and max pooling, then dense layers",
+            128,
+            scratch.CnnOptions,
+            scratch.cnn,
+            scratch.cnn_features,
+        ),
         Architecture(
             "resnet-small",
             "a small residual network with batch normalisation",
             128,
             scratch.ResnetSmallOptions,
             scratch.resnet_small,
+            scratch.resnet_small_features,
+            lambda options: Hidden(dropout=options.dropout),
         ),
         *(
             Architecture(
@@ -54,8 +76,11 @@ ARCHITECTURES: Table[Architecture] = Table(
                 base.summary,
                 base.side,
                 pretrained.BaseOptions,
-                partial(pretrained.body, base=base),
+                partial(pretrained.maps, base=base),
+                partial(pretrained.features, base=base),
+                pretrained.hidden,
                 base,
+                partial(pretrained.scaling, base=base),
             )
             for base in pretrained.BASES.values()
         ),
@@ -64,11 +89,17 @@ ARCHITECTURES: Table[Architecture] = Table(
 
 
 def architecture(name: str) -> Architecture:
-    """The row of this name, of a plug-in too. Raises ModelError with the nearest names, PluginError for a broken one.
+    """The row of this name, of a plug-in too; of package.module:function, a row for that network. Raises ModelError
+    with the nearest names, PluginError for a broken plug-in, and UntrustedCodeError.
 
     >>> architecture("cnn").side
     128
     """
+    if own.is_own(name):
+        own.trusted(name)
+        return Architecture(
+            name, "a network of your own", own.SIDE, own.OwnOptions, *own.parts(name), scaling=pretrained.own_scaling
+        )
     return ARCHITECTURES.find(name)
 
 

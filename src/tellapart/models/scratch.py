@@ -1,7 +1,7 @@
-"""Networks trained from nothing: dense, cnn, a small residual net. Scaled picture -> features, before the head.
+"""Networks trained from nothing: dense, cnn, a small residual net. Scaled image -> one feature map.
 
-Each takes the Keras tensor of a picture scaled to 0..1, shape (batch, height, width, channels), and its options;
-each returns features of shape (batch, n). Read by: registry. The options are plain values, so that listing the
+Each takes the Keras tensor of an image scaled to 0..1, shape (batch, height, width, channels), and its options; each
+returns its maps by name, and says which of them make its features. The options are plain values, so that listing the
 architectures imports no Keras.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from tellapart.models.features import TOP, FeatureSet, Hidden, Pool
 
 Padding = Literal["valid", "same"]
 
@@ -48,26 +50,21 @@ class ResnetSmallOptions(Options):
     dropout: float = Field(0, ge=0, lt=1, description="share dropped before the head")
 
 
-def dense_layers(x: Any, units: tuple[int, ...], dropout: float) -> Any:
-    """Dense layers with ReLU, each followed by dropout where there is any."""
-    from keras import layers
-
-    for number, width in enumerate(units, start=1):
-        x = layers.Dense(width, activation="relu", name=f"dense_{number}")(x)
-        if dropout:
-            x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
-    return x
+def _behind(options: DenseOptions | CnnOptions) -> Hidden:
+    return Hidden(options.dense, options.dropout if options.dense else 0)
 
 
-def dense(x: Any, options: DenseOptions) -> Any:
+def dense(x: Any, options: DenseOptions) -> dict[str, Any]:  # noqa: ARG001 - a row of the table
     """Every pixel to every unit: the baseline that any convolution should beat."""
-    from keras import layers
-
-    return dense_layers(layers.Flatten(name="flatten")(x), options.dense, options.dropout)
+    return {TOP: x}
 
 
-def cnn(x: Any, options: CnnOptions) -> Any:
-    """Convolution, ReLU and max pooling, once for each entry of `filters`; then dense layers."""
+def dense_features(options: DenseOptions) -> FeatureSet:
+    return FeatureSet((Pool(TOP, "flatten", name="flatten"),), _behind(options))
+
+
+def cnn(x: Any, options: CnnOptions) -> dict[str, Any]:
+    """Convolution, ReLU and max pooling, once for each entry of `filters`."""
     from keras import layers
 
     normal = options.batch_normalization
@@ -84,11 +81,14 @@ def cnn(x: Any, options: CnnOptions) -> Any:
             x = layers.BatchNormalization(name=f"normalization_{number}")(x)
             x = layers.ReLU(name=f"relu_{number}")(x)
         x = layers.MaxPooling2D(options.pool_size, padding=options.pool_padding, name=f"pooling_{number}")(x)
-    ends = {"flatten": layers.Flatten, "average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
-    return dense_layers(ends[options.pooling](name=options.pooling)(x), options.dense, options.dropout)
+    return {TOP: x}
 
 
-def resnet_small(x: Any, options: ResnetSmallOptions) -> Any:
+def cnn_features(options: CnnOptions) -> FeatureSet:
+    return FeatureSet((Pool(TOP, options.pooling, name=options.pooling),), _behind(options))
+
+
+def resnet_small(x: Any, options: ResnetSmallOptions) -> dict[str, Any]:
     """Residual blocks that normalise before they convolve (He et al., Identity Mappings in Deep Residual Nets)."""
     from keras import layers
 
@@ -118,5 +118,8 @@ def resnet_small(x: Any, options: ResnetSmallOptions) -> Any:
             inner = convolve(inner, f"{name}_convolution_1", filters, stride)
             inner = convolve(activate(inner, f"{name}_2"), f"{name}_convolution_2", filters)
             x = layers.Add(name=f"{name}_sum")([shortcut, inner])
-    x = layers.GlobalAveragePooling2D(name="average")(activate(x, "end"))
-    return layers.Dropout(options.dropout, name="dropout")(x) if options.dropout else x
+    return {TOP: activate(x, "end")}
+
+
+def resnet_small_features(options: ResnetSmallOptions) -> FeatureSet:  # noqa: ARG001 - a row of the table
+    return FeatureSet((Pool(TOP, name="average"),))

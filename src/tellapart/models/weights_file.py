@@ -1,7 +1,7 @@
-"""A file of weights -> a network's variables; a file of another network is refused whole.
+"""A file of weights -> a backbone's variables; a file of another network is refused whole.
 
-In: keras.Model and either a safetensors file whose tensors are named LAYER/VARIABLE, in float16 or float32, or one of
-Keras' two HDF5 layouts, which name by place. Read by: base_weights.
+In: a Backbone and a safetensors file whose tensors are named LAYER/VARIABLE, in float16 or float32; or a network and
+one of Keras' two HDF5 layouts, which name by place.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from tellapart.errors import ModelError, some
 if TYPE_CHECKING:
     import keras
 
+    from tellapart.models.backbone import Backbone
+
 BUNDLED = Path(__file__).parent / "weights"
 """The folder of the weights that ship with the package, NAME.safetensors each."""
 
@@ -26,17 +28,15 @@ NAMED = 4
 READ = ("F16", "F32")
 
 
-def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Give every variable of `model` its value from the file; float16 becomes the variable's own type.
+def load_weights(backbone: Backbone, path: str | os.PathLike[str]) -> None:
+    """Give every variable of the backbone its value from the file; float16 becomes the variable's own type.
 
-    model: with no layers beside those of the file. A base inside a larger network is
-    `keras.Model(whole.input, whole.get_layer("pooling").output)`, which shares its variables. Raises ModelError, and
-    changes nothing, for a file that cannot be read or is of another network; it names what differs. A file that
-    holds a classifier besides is told as such.
+    Raises ModelError, and changes nothing, for a file that cannot be read or is of another network; it names what
+    differs. A file that holds a classifier besides is told as such.
     """
     path = Path(path)
     stored = _read(path)
-    variables = named_variables(model)
+    variables = named_variables(backbone)
     missing = [name for name in variables if name not in stored]
     unexpected = [name for name in stored if name not in variables]
     shapes = [
@@ -46,7 +46,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     ]
     if unexpected and not missing and not shapes and _is_classifier(unexpected, stored):
         raise ModelError(
-            f"{path} holds a classifier beside the weights of {model.name}: {some(unexpected, NAMED)}. "
+            f"{path} holds a classifier beside the weights of {backbone.name}: {some(unexpected, NAMED)}. "
             "Give a file without the top."
         )
     differences = [
@@ -56,7 +56,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     ]
     if differences:
         raise ModelError(
-            f"{path} does not hold the {len(variables)} weights of {model.name}. {'. '.join(differences)}. "
+            f"{path} does not hold the {len(variables)} weights of {backbone.name}. {'. '.join(differences)}. "
             "Give the file of this network, or name the network of this file with --model."
         )
     for name, variable in variables.items():
@@ -101,22 +101,29 @@ def _h5_shapes(path: Path) -> tuple[Counter[tuple[int, ...]], bool]:
     """The shapes of all weights in the file, and whether it is in the older layout."""
     import h5py
 
+    try:
+        with h5py.File(path) as file:
+            found = elsewhere(file)
+            if found:
+                raise ModelError(f"{path} is refused: what it calls {found} lies in another file, or in another place.")
+            # Attributes too long for one are numbered.
+            return shapes_of(file), any(name.startswith("layer_names") for name in file.attrs)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read as an HDF5 file of weights: {error}.") from None
+
+
+def shapes_of(file: Any) -> Counter[tuple[int, ...]]:
+    """Of all arrays of an open h5py.File."""
+    import h5py
+
     shapes: Counter[tuple[int, ...]] = Counter()
 
     def count(_: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             shapes[item.shape] += 1
 
-    try:
-        with h5py.File(path) as file:
-            found = elsewhere(file)
-            if found:
-                raise ModelError(f"{path} is refused: what it calls {found} lies in another file, or in another place.")
-            file.visititems(count)
-            # Attributes too long for one are numbered.
-            return shapes, any(name.startswith("layer_names") for name in file.attrs)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read as an HDF5 file of weights: {error}.") from None
+    file.visititems(count)
+    return shapes
 
 
 def elsewhere(file: Any, *, whole: bool = False) -> str | None:
@@ -138,9 +145,9 @@ def elsewhere(file: Any, *, whole: bool = False) -> str | None:
     return named
 
 
-def named_variables(model: keras.Model) -> dict[str, Any]:
+def named_variables(backbone: Backbone) -> dict[str, Any]:
     """Keras variables by LAYER/VARIABLE, as files name them."""
-    return {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
+    return {f"{layer.name}/{variable.name}": variable for layer in backbone.layers for variable in layer.weights}
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -3,7 +3,7 @@
 In: the pictures of a split and the base. Out: float16 (pictures * views, width). A view is a picture as augmentation
 shows it; the first is the picture itself. What was computed is found by the digest of the picture, the base's weights,
 the ImageSpec and the view, so a changed file, base or augmentation is a miss. Extraction that was killed goes on where
-it stopped. Read by: fit, inspection.
+it stopped.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.runtime import open_session
 from tellapart.models.backend import has_gpu
 from tellapart.models.base_weights import bundled_graph
+from tellapart.models.classifier import Classifier
 from tellapart.models.compute import inferring
-from tellapart.models.transfer import base_of
+from tellapart.models.features import FeatureSet
 from tellapart.parallel import cores, in_order
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
@@ -67,20 +68,21 @@ class Engine:
     batch: int = BATCH
 
 
-def base_key(name: str, weights_digest: str, spec: ImageSpec) -> str:
-    """Equal where a base gives equal features of equal pictures."""
-    return f"{name}-{weights_digest}-{spec.key}-{road.ROAD}"
+def base_key(name: str, weights_digest: str, spec: ImageSpec, taken: FeatureSet | None = None) -> str:
+    """Equal where a base gives equal features of equal pictures. taken: which of its maps; None: the last, averaged."""
+    which = f"-{taken.key}" if taken and taken.key else ""
+    return f"{name}{which}-{weights_digest}-{spec.key}-{road.ROAD}"
 
 
 def choose_engine(
-    model: keras.Model, key: str, pictures: Callable[[], NDArray[np.uint8]], progress: Progress
+    classifier: Classifier, key: str, pictures: Callable[[], NDArray[np.uint8]], progress: Progress
 ) -> Engine:
     """The fastest engine that gives the features that Keras gives: ONNX Runtime on processors, Keras on a GPU.
 
-    model: a network with a base, in float32. pictures: gives some real ones to compare on, where the base is converted
+    classifier: in float32. pictures: gives some real ones to compare on, where the base is converted
     for the first time; a base whose features differ by BOUND or more runs in Keras.
     """
-    base = base_of(model)
+    base = classifier.features_network()
     if has_gpu():
         return _in_keras(base)
     file = _kept_file(key)

@@ -1,14 +1,14 @@
 """A trained network + its validation pictures -> one whose probabilities are calibrated, and what verdicts need.
 
 The temperature is divided into the weights of the last layer, so that every file made of the network has it. The test
-split takes no part. Read by: fit.
+split takes no part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,10 @@ from tellapart.data.batches import Pictures
 from tellapart.data.catalog import Split
 from tellapart.evaluation.calibration import Reliability, fit_temperature, reliability, softmax
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
-from tellapart.models.answers import features_of, probe
+from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.compute import Infer, feeders, inferring
-from tellapart.models.transfer import head_of
 from tellapart.parallel import in_order
 from tellapart.training.head import Examples
-
-if TYPE_CHECKING:
-    import keras
 
 MOST_SEEN = 500
 """Training pictures, or PER_CLASS times the classes if that is more, whose features a class mean is made of where they
@@ -54,6 +50,11 @@ class Trust:
         """(n,), 0..2, of features (n, width): 1 - the largest cosine to a mean; nan where that is not known."""
         return np.full(len(features), np.nan, np.float32) if self.means is None else _distances(features, self.means)
 
+    @property
+    def calibration(self) -> Calibration:
+        """What of it is a part of the classifier."""
+        return Calibration(self.temperature, self.means)
+
     def to_dict(self) -> dict[str, Any]:
         """For run.json."""
         return {
@@ -65,28 +66,33 @@ class Trust:
 
 
 def calibrate(
-    model: keras.Model, pictures: Mapping[Split, Pictures], labels: Mapping[Split, NDArray[np.int64]], target: float
+    classifier: Classifier,
+    pictures: Mapping[Split, Pictures],
+    labels: Mapping[Split, NDArray[np.int64]],
+    target: float,
 ) -> Trust:
-    """Divides the last layer of `model` by the temperature; the accuracy cannot change.
+    """Divides the last layer of the network by the temperature; the accuracy cannot change.
 
     pictures, labels: of `train` and `validation`. target: share of sure answers that should be right.
     """
-    look = inferring(probe(model))
+    look = inferring(classifier.probe())
     taught = _some(labels["train"])
     features = None
-    if features_of(model).shape[-1] <= WIDEST:
+    if classifier.features.width <= WIDEST:
         features = np.concatenate([found for found, _ in _seen(look, pictures["train"], taught)])
     found, read = zip(*_seen(look, pictures["validation"], np.arange(len(labels["validation"]))), strict=True)
     own = np.concatenate(found) if features is not None else None
-    return _trust(model, features, labels["train"][taught], own, np.concatenate(read), labels["validation"], target)
+    held = np.concatenate(read)
+    return _trust(classifier, features, labels["train"][taught], own, held, labels["validation"], target)
 
 
-def calibrate_head(model: keras.Model, training: Examples, validation: Examples, target: float) -> Trust:
+def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
     """The same for a network on a frozen base, of its features alone."""
-    look = head_of(model, last=False)
+    look = classifier.head_network(last=False)
     own = validation.features.astype(np.float32)
     read = np.concatenate([np.asarray(look(part)) for part in np.array_split(own, -(-len(own) // 1024))])
-    return _trust(model, training.features.astype(np.float32), training.labels, own, read, validation.labels, target)
+    taught = training.features.astype(np.float32)
+    return _trust(classifier, taught, training.labels, own, read, validation.labels, target)
 
 
 def _distances(features: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -94,7 +100,7 @@ def _distances(features: NDArray[np.float32], means: NDArray[np.float32]) -> NDA
 
 
 def _trust(
-    model: keras.Model,
+    classifier: Classifier,
     taught: NDArray[np.float32] | None,
     taught_labels: NDArray[np.int64],
     own: NDArray[np.float32] | None,
@@ -103,11 +109,10 @@ def _trust(
     target: float,
 ) -> Trust:
     """taught, own: features of training and validation pictures. read: what the last layer reads of the latter."""
-    last = model.layers[-1]
-    kernel, bias = last.get_weights()
+    kernel, bias = classifier.head.last.get_weights()
     logits = read @ kernel + bias
     temperature = fit_temperature(logits, labels)
-    last.set_weights([kernel / temperature, bias / temperature])
+    classifier.head.set_linear(kernel / temperature, bias / temperature)
     probabilities = softmax(logits / temperature)
     means = None if taught is None else _class_means(taught, taught_labels)
     distance = None if own is None or means is None else _distances(own, means)

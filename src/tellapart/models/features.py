@@ -1,0 +1,134 @@
+"""FeatureSet: which maps of a backbone, pooled to which grid, make the vector that the head, the class means and the
+neighbours read.
+
+A FeatureSet is a plain value that imports no Keras; `of` builds it on a Backbone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any, Literal
+
+from tellapart.errors import ModelError, unknown
+
+if TYPE_CHECKING:
+    from tellapart.models.backbone import Backbone
+
+How = Literal["average", "max", "flatten"]
+
+TOP = "top"
+"""The name of the last map of every backbone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One map as a part of the vector. how: its average, its largest values, or all values as they are.
+
+    grid: the most rows and columns that are left of it, 1 for a value of the whole map. name: of the layer, for whoever
+    reads the network.
+    """
+
+    map: str
+    how: How = "average"
+    grid: int = 1
+    name: str = "pooling"
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """dense: units of dense layers with ReLU; dropout: the share dropped after each, or where there is none, once."""
+
+    dense: tuple[int, ...] = ()
+    dropout: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """pools: beside each other, in this order. hidden: layers behind them that learn with the backbone, so that the
+    vector is what they give."""
+
+    pools: tuple[Pool, ...]
+    hidden: Hidden = Hidden()
+
+    @property
+    def key(self) -> str:
+        """Equal where two sets take the same of the same backbone; empty for the average of its top map.
+
+        >>> FeatureSet((Pool("stage_3"), Pool("top", grid=2))).key
+        'stage_3-average-1+top-average-2'
+        """
+        named = "+".join(f"{pool.map}-{pool.how}-{pool.grid}" for pool in self.pools)
+        return "" if named == f"{TOP}-average-1" else named
+
+    def of(self, backbone: Backbone) -> Features:
+        """The layers of the set, on the maps of a backbone. Raises ModelError for a map that it does not have."""
+        from keras import layers
+
+        parts = []
+        for pool in self.pools:
+            if pool.map not in backbone.maps:
+                raise ModelError(unknown(f"feature map of {backbone.name}", pool.map, backbone.maps))
+            part = _pooled(backbone.maps[pool.map], pool)
+            parts.append(backbone.normalization(part) if self._normalises(pool, backbone) else part)
+        x = parts[0] if len(parts) == 1 else layers.Concatenate(name="features")(parts)
+        vector, made = stack(x, self.hidden)
+        return Features(self, vector, dense_of(made), any(self._normalises(pool, backbone) for pool in self.pools))
+
+    def _normalises(self, pool: Pool, backbone: Backbone) -> bool:
+        """The average of the top map, as the weights of the normalisation were trained."""
+        average = pool.how == "average" and pool.grid == 1 and pool.map == TOP
+        return average and backbone.normalization is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A FeatureSet that was built. vector: the Keras tensor (n, width). dense: the hidden layers behind the pools.
+    normalised: whether the backbone's normalisation stands between the two."""
+
+    declared: FeatureSet
+    vector: Any
+    dense: tuple[Any, ...]
+    normalised: bool
+
+    @property
+    def width(self) -> int:
+        return int(self.vector.shape[-1])
+
+
+def _pooled(x: Any, pool: Pool) -> Any:
+    """A map (n, height, width, channels) -> (n, values); what has no places is left as it is."""
+    from keras import layers
+
+    if len(x.shape) == 2:
+        return x
+    if pool.how == "flatten":
+        return layers.Flatten(name=pool.name)(x)
+    if pool.grid == 1:
+        whole = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+        return whole[pool.how](name=pool.name)(x)
+    each = {"average": layers.AveragePooling2D, "max": layers.MaxPooling2D}
+    size = tuple(ceil(side / pool.grid) for side in x.shape[1:3])
+    return layers.Flatten()(each[pool.how](size, size, "same", name=pool.name)(x))
+
+
+def stack(x: Any, hidden: Hidden) -> tuple[Any, list[Any]]:
+    """What the hidden layers make of a tensor (n, width), and those layers, in order."""
+    from keras import layers
+
+    made: list[Any] = []
+    for number, units in enumerate(hidden.dense, start=1):
+        made.append(layers.Dense(units, activation="relu", name=f"dense_{number}"))
+        x = made[-1](x)
+        if hidden.dropout:
+            made.append(layers.Dropout(hidden.dropout, name=f"dropout_{number}"))
+            x = made[-1](x)
+    if hidden.dropout and not hidden.dense:
+        made.append(layers.Dropout(hidden.dropout, name="dropout"))
+        x = made[-1](x)
+    return x, made
+
+
+def dense_of(made: list[Any]) -> tuple[Any, ...]:
+    """Those of the hidden layers that learn."""
+    return tuple(layer for layer in made if layer.weights)

@@ -1,0 +1,120 @@
+"""Fitting: what the phases of a fit share; Fitted: what came out of them; and the epochs that each of them runs.
+
+Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.config import Config, TrainConfig
+from tellapart.data.batches import Batches, Pictures, labels_of
+from tellapart.data.cache import PixelCache
+from tellapart.data.catalog import Catalog, Split
+from tellapart.models.backend import backend_name, seed
+from tellapart.models.build import build
+from tellapart.models.classifier import Classifier
+from tellapart.progress import Phase, Progress
+from tellapart.runs.run import RunFolder
+from tellapart.training.checkpoint import Checkpoint
+from tellapart.training.epochs import Epochs, Row, Watch, compile_model
+from tellapart.training.head import Examples
+from tellapart.training.interruption import CtrlC, Stop
+
+if TYPE_CHECKING:
+    import keras
+
+EVALUATION_BATCH = 32
+
+
+@dataclass
+class Fitting:
+    """What the phases share. labels: class positions of the pictures of a split."""
+
+    run: RunFolder
+    config: Config
+    catalog: Catalog
+    cache: PixelCache
+    pictures: dict[Split, Pictures]
+    labels: dict[Split, NDArray[np.int64]]
+    class_weights: NDArray[np.float32] | None
+    precision: str
+    progress: Progress
+    ctrl_c: CtrlC
+    watch: Watch
+
+    def start(self) -> None:
+        """Keras, if it is not there yet, and its random numbers."""
+        stage = Phase.STARTING.named(f"starting Keras with {backend_name()}")
+        self.progress.update(stage, 0, 1)
+        seed(self.config.seed)
+        self.progress.update(stage, 1, 1)
+
+    def build(self, precision: str) -> Classifier:
+        return build(self.catalog.task, self.cache.spec, self.config.model, precision)
+
+    def note(self, text: str) -> None:
+        """For the report; a run that was resumed says it once."""
+        self.run.update(decided=list(dict.fromkeys([*self.run.record["decided"], text])))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """classifier: with the weights of `best`, a row of history. examples: on a frozen base, the features of each split,
+    in the order of its pictures, plain views first."""
+
+    classifier: Classifier
+    best: Row
+    stop: Stop
+    examples: dict[Split, Examples] | None = None
+
+
+def epochs_on_pictures(
+    state: Fitting,
+    model: keras.Model,
+    checkpoint: Checkpoint,
+    *,
+    phase: str = "",
+    before: tuple[Row, ...] = (),
+    learning_rate: float | None = None,
+) -> Epochs:
+    """The whole network compiled, over training pictures, shuffled and augmented, and plain validation pictures."""
+    config, task = state.config, state.catalog.task
+    train = config.train.model_copy(update={"learning_rate": learning_rate or config.train.learning_rate})
+    training = Batches(
+        state.pictures["train"],
+        labels_of(task, state.labels["train"]),
+        train.batch_size,
+        shuffle=True,
+        augment=config.augment,
+        seed=config.seed,
+        steps=train.steps_per_epoch,
+    )
+    held, size, steps = state.pictures["validation"], train.batch_size, train.validation_steps
+    if steps is None or steps * size >= len(held):
+        # Going over the same pictures again would tell nothing more.
+        if steps is not None:
+            state.note(f"train.validation_steps has no effect: {steps} batches hold all validation pictures")
+        size, steps = EVALUATION_BATCH, None
+    validation = Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
+    return epochs_of(state, train, model, (training, validation), checkpoint, phase, before)
+
+
+def epochs_of(
+    state: Fitting,
+    train: TrainConfig,
+    model: keras.Model,
+    batches: tuple[Batches, Batches],
+    checkpoint: Checkpoint,
+    phase: str = "",
+    before: tuple[Row, ...] = (),
+) -> Epochs:
+    """A network, compiled, with its training and validation batches."""
+    training, validation = batches
+    compile_model(model, state.catalog.task, train, len(training))
+    shared = (state.class_weights, checkpoint, state.progress, state.ctrl_c, state.watch)
+    return Epochs(state.run, train, model, training, validation, *shared, phase, before)

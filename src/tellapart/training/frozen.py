@@ -1,0 +1,182 @@
+"""The head over the features of a frozen base; then, where it is wished, the top of the base as well.
+
+In: Fitting, whose configuration names a row of models.pretrained. Out: Fitted. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from tellapart.config import AUGMENTATIONS
+from tellapart.data.batches import Batches, labels_of
+from tellapart.data.catalog import Split
+from tellapart.data.duplicates import groups_of
+from tellapart.models.backend import has_gpu, start_keras
+from tellapart.models.base_weights import BUNDLED_DIGESTS, bundled_graph, load_base, weights_digest
+from tellapart.models.classifier import Classifier
+from tellapart.models.pretrained import Base
+from tellapart.training.checkpoint import Checkpoint
+from tellapart.training.epochs import Row, best_row, is_better
+from tellapart.training.features import (
+    Engine,
+    Features,
+    Views,
+    base_key,
+    bundled_engine,
+    choose_engine,
+    extract,
+    feature_cache,
+)
+from tellapart.training.fitting import Fitted, Fitting, epochs_of, epochs_on_pictures
+from tellapart.training.head import REPEATS, Examples, fit_linear, fold_count, repeated_folds
+from tellapart.training.interruption import Stop, StopReason
+from tellapart.words import measured
+
+FEATURES_AT_ONCE = 1024
+COMPARED_PICTURES = 8
+FEW = 200
+"""Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
+MOST_FOLDED = 500
+"""Training and validation pictures: with more of them, twenty heads take more time than they tell."""
+
+
+def fit_on_base(state: Fitting, base: Base) -> Fitted:
+    """The weights of the base, its features, the head, and the top of the base where that is wished."""
+    config = state.config
+    engine = _bundled(state, base)
+    early = _beside_keras(state, base, engine) if engine is not None and not config.train.fine_tune else None
+    state.start()
+    classifier = state.build("float32")
+    loaded = load_base(classifier.backbone, base, config.model.weights)
+    classifier.backbone.unfreeze(config.train.fine_tune)  # more blocks than there are is told now, not after the head
+    classifier.backbone.freeze()
+    state.progress.line(f"{classifier.network.count_params():,} parameters; {loaded}")
+    state.note(f"the base has {loaded}")
+    examples = early or _with_keras(state, classifier, engine)
+    best, stop = _fit_head(state, classifier, examples)
+    fitted = Fitted(classifier, best, stop, examples)
+    return _fine_tune(state, fitted) if config.train.fine_tune else fitted
+
+
+def _bundled(state: Fitting, base: Base) -> Engine | None:
+    """What computes the features without Keras, where the base ships as a graph."""
+    ours = state.config.model.weights in ("auto", "imagenet")
+    return bundled_engine(base.name) if ours and bundled_graph(base.name).exists() and not has_gpu() else None
+
+
+def _beside_keras(state: Fitting, base: Base, engine: Engine) -> dict[Split, Examples]:
+    """The features, while Keras starts, which takes one core as long as they take two."""
+    with ThreadPoolExecutor(1) as beside:
+        started = beside.submit(start_keras)
+        examples = _examples(state, base_key(base.name, BUNDLED_DIGESTS[base.name], state.cache.spec), engine)
+        started.result()
+    return examples
+
+
+def _with_keras(state: Fitting, classifier: Classifier, engine: Engine | None) -> dict[Split, Examples]:
+    """The features; without an engine, by the fastest that gives what Keras gives."""
+    backbone, some = classifier.backbone, state.pictures["train"]
+    compared = np.arange(min(COMPARED_PICTURES, len(some)))
+    taken = classifier.features.declared
+    key = base_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)
+    engine = engine or choose_engine(classifier, key, lambda: some.take(compared), state.progress)
+    return _examples(state, key, engine)
+
+
+def _examples(state: Fitting, key: str, engine: Engine) -> dict[Split, Examples]:
+    """The features of each split; of the training pictures in every view."""
+    config = state.config
+    augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
+    examples: dict[Split, Examples] = {}
+    with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
+        for split, pictures in state.pictures.items():
+            digests = [picture.digest for picture in state.catalog.split(split).pictures]
+            views, stage = augmented if split == "train" else Views(), f"features, {split}"
+            found = extract(engine, pictures, digests, cache, state.progress, views, stage, state.ctrl_c.check)
+            examples[split] = Examples(found, np.tile(state.labels[split], views.count))
+    return examples
+
+
+def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Examples]) -> tuple[Row, Stop]:
+    """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs. The best row of
+    history, and why it ended."""
+    run, train, task = state.run, state.config.train, state.catalog.task
+    if len(classifier.head.layers) == 1 and not train.label_smoothing:
+        linear, best, rows = fit_linear(
+            examples["train"], examples["validation"], state.class_weights, train, state.progress
+        )
+        classifier.head.set_linear(linear.kernel, linear.bias)
+        # What a fine-tuning before Ctrl-C added stays: it goes on from there.
+        run.write_history([*rows, *run.history[len(rows) :]])
+        for row in rows:
+            state.watch(row)
+        _report_folds(state, examples, best)
+        words = f"regularisation chosen on the validation split from {len(rows)} strengths"
+        return best, Stop(StopReason.CONVERGED, words)
+    training, validation = (
+        Batches(Features(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed)
+        for part, size, shuffle in (
+            (examples["train"], train.batch_size, True),
+            (examples["validation"], FEATURES_AT_ONCE, False),
+        )
+    )
+    checkpoint = Checkpoint(run, "head")
+    epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint, "head")
+    stop = epochs.go()
+    rows = [row for row in run.history if row["phase"] == "head"]
+    return best_row(rows, train.monitor), stop
+
+
+def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) -> None:
+    """Where few pictures are left to test, what repeated folds over the others say; into run.json."""
+    run, catalog = state.run, state.catalog
+    splits: tuple[Split, ...] = ("train", "validation")
+    rows = [picture for split in splits for picture in catalog.split(split).pictures]
+    if len(catalog.split("test")) >= FEW or len(rows) > MOST_FOLDED:
+        return
+    parts = [(examples[split], len(catalog.split(split))) for split in splits]
+    # The plain views alone, which come first.
+    plain = Examples(
+        np.concatenate([part.features[:count] for part, count in parts]),
+        np.concatenate([part.labels[:count] for part, count in parts]),
+    )
+    groups = np.array(groups_of(rows, list(range(len(rows)))))
+    try:
+        found = repeated_folds(plain, groups, 1 / best["regularization"], state.class_weights, state.config.seed)
+    except ValueError:
+        return
+    note = (
+        f"{REPEATS} times {fold_count(plain.labels, groups)} stratified folds over the {len(rows)} training and "
+        f"validation pictures: accuracy {measured(found)}, 95 % interval"
+    )
+    run.update(folds=asdict(found) | {"n": len(rows)})
+    state.note(note)
+
+
+def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
+    """The top of the base learns too; kept only where the validation split is no worse for it."""
+    run, train = state.run, state.config.train
+    if frozen.stop.reason.goes_on:
+        return frozen
+    before = tuple(row for row in run.history if row["phase"] == "head")
+    classifier = state.build(state.precision)
+    classifier.network.set_weights(frozen.classifier.network.get_weights())
+    free = classifier.backbone.unfreeze(train.fine_tune)
+    state.progress.line(f"fine-tuning {train.fine_tune} blocks: {free} layers learn, batch normalisation does not")
+    epochs = epochs_on_pictures(
+        state,
+        classifier.network,
+        Checkpoint(run, "fine-tune"),
+        phase="fine-tune",
+        before=before,
+        learning_rate=train.fine_tune_learning_rate,
+    )
+    stop = epochs.go()
+    rows = run.history[len(before) :]
+    best = best_row(rows, train.monitor) if rows else frozen.best
+    if is_better(best, frozen.best, train.monitor) and best["val_accuracy"] >= frozen.best["val_accuracy"]:
+        return Fitted(classifier, best, stop)
+    return replace(frozen, stop=stop)

@@ -205,6 +205,7 @@ def _own(runs: dict[str, ta.Run | None]) -> Iterator[str]:
     """The section of the recipes that are run on the sets of their names, between its two marks."""
     rows = [row for row in ROWS if row.own]
     yield f"{OWN_BEGINS}\n\n## On the sets of their names\n"
+    yield "Two or three dozen test pictures tell little: read the intervals. The validation pictures chose the epoch.\n"
     yield from _table(rows, runs)
     yield ""
     yield from (_command(row, run) for row in rows if (run := runs[row.folder]))

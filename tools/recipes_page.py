@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import tellapart as ta
+from tellapart.evaluation.intervals import Estimate
 from tellapart.recipes import load_recipe, recipe_names
+from tellapart.words import measured, percent
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "recipes.md"
@@ -194,7 +196,7 @@ def _table(rows: Sequence[Row], runs: dict[str, ta.Run | None]) -> Iterator[str]
         best = run.history[run.record["best_epoch"] - 1]
         yield (
             f"| {row.recipe} | {PICTURES[row.pictures]}: {', '.join(f'{count:,}' for count in counts)} "
-            f"| {published} | {100 * best['val_accuracy']:.1f} % in epoch {best['epoch']} of "
+            f"| {published} | {percent(best['val_accuracy'])} in epoch {best['epoch']} of "
             f"{len(run.history)} | {_percent(run.metrics['test']['accuracy'])} |"
         )
     yield ""
@@ -205,6 +207,7 @@ def _own(runs: dict[str, ta.Run | None]) -> Iterator[str]:
     """The section of the recipes that are run on the sets of their names, between its two marks."""
     rows = [row for row in ROWS if row.own]
     yield f"{OWN_BEGINS}\n\n## On the sets of their names\n"
+    yield "Two or three dozen test pictures tell little: read the intervals. The validation pictures chose the epoch.\n"
     yield from _table(rows, runs)
     yield ""
     yield from (_command(row, run) for row in rows if (run := runs[row.folder]))
@@ -240,7 +243,7 @@ def _speed(run: ta.Run) -> float:
 
 
 def _percent(values: dict[str, float]) -> str:
-    return f"{100 * values['value']:.1f} % ({100 * values['low']:.1f} to {100 * values['high']:.1f})"
+    return measured(Estimate(values["value"], values["low"], values["high"]))
 
 
 def _reached(row: Row, run: ta.Run) -> dict[str, Any]:

@@ -323,6 +323,17 @@ def test_check_writes_corrections_only_with_deep(two_shapes: Path, tmp_path: Pat
     assert not (tmp_path / "c.csv").exists()
 
 
+def test_check_does_not_write_over_corrections_that_a_person_may_have_edited(two_shapes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("path,action,label\ndisc/disc 0.png,drop,\n")
+    shown = call("check", two_shapes, "--deep", "--write", path)
+    assert shown.returncode == 2
+    assert "may hold what a person decided" in shown.stderr
+    assert path.read_text().endswith("disc 0.png,drop,\n")
+    other = call("check", two_shapes, "--deep", "--write", path, "--corrections", tmp_path / "none.csv")
+    assert other.returncode == 2
+
+
 def test_check_and_train_apply_corrections_and_name_what_is_wrong_with_them(two_shapes: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("path,action,label\ndisc/disc 0.png,relabel,stripes\ndisc/disc 1.png,drop,\n")

@@ -312,6 +312,9 @@ def test_tables_that_cannot_be_read_are_explained(photos: Path) -> None:
     (photos / "t.csv").write_bytes(b'path,label\n"' + b"x" * 200_000 + b'",a\n')
     with pytest.raises(SourceError, match="line 2, field larger"):
         read(photos / "t.csv")
+    (photos / "t.csv").write_bytes(bytes(200_000))
+    with pytest.raises(SourceError, match="line 1, field larger"):
+        read(photos / "t.csv")
 
 
 @pytest.mark.parametrize("what", ["a name", "a cell", "a time"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,6 +45,12 @@ def command(
 
     if write is not None and not deep:
         raise ConfigError("--write writes what --deep proposes: give both.")
+    read_too = corrections is not None and write is not None and Path(write).resolve() == Path(corrections).resolve()
+    if write is not None and Path(write).exists() and not read_too:
+        raise ConfigError(
+            f"{write} exists, and may hold what a person decided. Name another file; or give it with --corrections as "
+            "well, and it will hold what it holds now and what is proposed beside it."
+        )
     given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by)
     with display() as progress:
         checked = ta.check(data, deep=deep, config=ta.make_config(data=given), progress=progress)

@@ -32,6 +32,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_FIRST = 100_000  # letters of the first line that tell the delimiter; csv refuses longer cells with an error of its own
 _PACKED = (b"PK\3\4", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"PAR1")
 HOW_TO_CONVERT = (
     "save it as UTF-8 (a spreadsheet: save as, CSV UTF-8; a shell: iconv -f ENCODING -t UTF-8 OLD.csv > NEW.csv, "
@@ -101,7 +102,7 @@ def _load_parquet(path: Path) -> Table:
 def _load_text(path: Path) -> Table:
     """csv or tsv with any of the usual delimiters."""
     text, encoding = _decoded(path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in text.splitlines() if line.strip()), "")[:_FIRST]
     delimiter = max("\t,;|" if path.suffix.lower() == ".tsv" else ",;\t|", key=lambda mark: len(_cells(first, mark)))
     columns: list[list[str]] = []
     uneven = []

@@ -30,6 +30,7 @@ from pathlib import Path
 
 from tellapart.parallel import cores
 from tellapart.runs.versions import versions
+from tests.fuzz.found import FOUND
 from tests.fuzz.oracle import fault
 from tests.fuzz.target import Promise, Target
 
@@ -159,6 +160,8 @@ process that is started, and a name that is looked up.
 | door | inputs | seconds | found |
 |---|---|---|---|
 {rows}
+
+Searches before this one found {", ".join(FOUND)}: mended since, and tried by the tests.
 """
 
 

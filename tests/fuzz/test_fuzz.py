@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import seeds, targets
 from tests.fuzz.__main__ import HEADING, PAGE, ROOT, train
+from tests.fuzz.found import FOUND
 from tests.fuzz.oracle import fault
 from tests.fuzz.planted import TARGETS as PLANTED
 from tests.fuzz.repair import repaired
@@ -31,14 +31,6 @@ BY_NAME = {target.name: target for target in TARGETS}
 # A network may crash the runtime below, and a server is a process of its own: these are searched by __main__ alone.
 APART = {"networks", "requests"}
 INSIDE = [target for target in TARGETS if target.name not in APART]
-# Inputs that the search found, each with its target: they are refused in our words since.
-FOUND: dict[str, tuple[str, Callable[[list[bytes]], bytes]]] = {
-    "a description of a network that is no UTF-8": ("descriptions of networks", lambda _: b"\xff"),
-    "class means whose header does not end": (
-        "run folders",
-        lambda some: some[seeds.RUN_FILES.index("class_means.npy")].replace(b"}", b" "),
-    ),
-}
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@
 | scripts in what a report or a comparison shows | tests/report/test_report.py, test_in_browser.py, test_pages.py |
 | damaged idx files, csv and caches | tests/data |
 | a file on its way from a server | tests/test_download.py, tests/data/test_fetch.py |
+| plug-ins: named by a run, or in the current folder | tests/test_tables.py, tests/test_plugins.py |
 """
 
 from __future__ import annotations

@@ -184,6 +184,20 @@ def test_a_broken_plugin_that_is_named_is_told_with_what_to_do(tmp_path: Path) -
         assert "Traceback" not in shown.stderr
 
 
+def test_a_fault_in_a_plugin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    module = (
+        "from tellapart.plugins import command\n@command('greet')\ndef row() -> None:\n    raise KeyError('name')\n"
+    )
+    (tmp_path / "strange.py").write_text(module)
+    install(tmp_path, {"commands": {"greet": "strange:row"}})
+    shown = call(tmp_path, "greet")
+    assert shown.returncode == 70
+    assert "a fault in the plug-in strange 1.0: KeyError: 'name'" in shown.stderr
+    assert "Send it to whoever wrote the plug-in." in shown.stderr
+    assert "repository" not in shown.stderr
+
+
 def test_nothing_of_a_plugin_is_imported_that_is_not_asked_for(two_shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "strange.py").write_text("raise SystemExit('imported')\n")
     kinds = ("backbones", "sources", "exports", "trackers", "commands")

@@ -76,15 +76,21 @@ def test_a_name_is_found_or_told_with_the_nearest_and_what_others_call_it() -> N
 
 def test_a_row_is_added_once_under_a_free_name() -> None:
     table = shapes()
-    star = table.add(Shape("star", 5))
+    star = table.add(Shape("star", 5), "elsewhere")
     assert table.find("star") is star
-    assert table.add(star) is star
+    assert table.add(star, "elsewhere") is star
     for name, reason in (("disc", "taken"), ("star", "taken"), ("A star", "lower-case"), ("x" * 41, "lower-case")):
         with pytest.raises(PluginError, match=reason):
-            table.add(Shape(name))
+            table.add(Shape(name), "elsewhere")
     with pytest.raises(PluginError, match="Given int as a shape; expected Shape"):
-        table.add(3)  # type: ignore[arg-type]
+        table.add(3, "elsewhere")  # type: ignore[arg-type]
     assert list(table) == ["disc", "square", "star"]
+    for corners in (6, 8):
+        table.add(Shape("stop-sign", corners), "__main__")
+        assert table.find("stop-sign").corners == corners
+    for name in ("disc", "star"):
+        with pytest.raises(PluginError, match="taken"):
+            table.add(Shape(name), "__main__")
 
 
 def test_a_plugin_is_loaded_where_its_name_is_asked_for_and_not_before(site: Path) -> None:

@@ -174,14 +174,16 @@ class Table(Mapping[str, Row], Generic[Row]):
         others = (plugin.name for plugin in installed(self.kind) if not self._refused(plugin))
         return tuple(dict.fromkeys((*self._rows, *others)))
 
-    def add(self, row: Row, module: str = "__main__") -> Row:
-        """The same row, in the table now. module: what brings it.
+    def add(self, row: Row, module: str) -> Row:
+        """The same row, in the table now. module: what brings it. A row of `__main__` may be added anew: a cell of a
+        notebook is run twice.
 
         Raises PluginError for a name that is taken, or is not lower-case words joined by hyphens.
         """
         if not isinstance(row, self._class()):
             raise PluginError(f"Given {type(row).__name__} as a {self.noun}; expected {self._class().__name__}.")
-        if reason := self._wrong(row.name, row):
+        anew = module == "__main__" == _added.get((self.kind, row.name))
+        if reason := "" if anew else self._wrong(row.name, row):
             raise PluginError(f"The {self.noun} {row.name!r} cannot be added: {reason}.")
         self._rows[row.name] = row
         _added[self.kind, row.name] = module

@@ -10,6 +10,7 @@
 | a file on its way from a server | tests/test_download.py, tests/data/test_fetch.py |
 | an address: bytes, time, redirects, other protocols | tests/data/test_image_address.py |
 | scripts in what a notebook shows | tests/api/test_notebook.py |
+| plug-ins: named by a run, or in the current folder | tests/test_tables.py, tests/test_plugins.py |
 """
 
 from __future__ import annotations

@@ -90,12 +90,12 @@ def _add(to: typer.Typer, command: Command, help: str = "") -> None:
     )(function)
 
 
+_VERSION = "tellapart.version"
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="tellapart",
     cls=_Commands,
     no_args_is_help=True,
-    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings=_CONTEXT,
     help="From a folder of labelled pictures to a classifier you can trust and ship.",
@@ -103,13 +103,34 @@ app = typer.Typer(
 )
 
 
+def _note_version(context: typer.Context, wanted: bool) -> None:
+    context.meta[_VERSION] = wanted
+
+
+def _show_versions(context: typer.Context, plugins: bool) -> None:
+    """Called after the one above, which comes first where both are given or only that is."""
+    if plugins or context.meta.get(_VERSION):
+        print(f"tellapart {__version__}")
+        if plugins:
+            from tellapart.cli.plugins import show_plugins
+
+            show_plugins()
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-    plugins: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback answers, as that of the next
+        bool, typer.Option("--version", callback=_note_version, is_eager=True, help="Show the version.")
+    ] = False,
+    plugins: Annotated[  # noqa: ARG001
         bool,
-        typer.Option("--plugins", help="Show the version, and each plug-in that is installed."),
+        typer.Option(
+            "--plugins",
+            callback=_show_versions,
+            is_eager=True,
+            help="Show the version, and each plug-in that is installed.",
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="TELLAPART_DEBUG", help="Show the traceback of a fault of tellapart.")
@@ -118,15 +139,6 @@ def _common(
     """Options before the command."""
     global _debug
     _debug = debug
-    if version or plugins:
-        print(f"tellapart {__version__}")
-        if plugins:
-            from tellapart.cli.plugins import show_plugins
-
-            show_plugins()
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        context.fail("Missing command.")
 
 
 def _paragraphs(text: str) -> str:

@@ -99,6 +99,10 @@ class ExportError(TellapartError):
     """An exported file does not predict what the trained network predicts."""
 
 
+class NoNumberError(ExportError):
+    """A network gives no number for an image: its training failed, or its file is damaged."""
+
+
 class PluginError(TellapartError):
     """A plug-in is broken, or takes a name that it cannot have."""
 

@@ -23,7 +23,7 @@ from tellapart.config import DataConfig
 from tellapart.data import pixels
 from tellapart.data.image_address import Address
 from tellapart.data.pixels import Decoded
-from tellapart.errors import ConfigError, ExportError, PictureError
+from tellapart.errors import ConfigError, ExportError, NoNumberError, PictureError
 from tellapart.evaluation.verdicts import Thresholds, Verdict
 from tellapart.files import from_json
 from tellapart.inference.given import pictures_of
@@ -323,9 +323,9 @@ def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) ->
 
 
 def require_numbers(values: NDArray[_Float]) -> NDArray[_Float]:
-    """The same, of what a network gave, for who can do without no row. Raises ExportError where one is no number."""
+    """The same, of what a network gave, for who can do without no row. Raises NoNumberError where one is no number."""
     if not np.isfinite(values).all():
-        raise ExportError(f"There is no answer: {NO_NUMBER}. Its training failed or its file is damaged; train again.")
+        raise NoNumberError(f"There is no answer: {NO_NUMBER}. Its training failed or its file is damaged; train again.")
     return values
 
 

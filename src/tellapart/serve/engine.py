@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from tellapart.data.cost import cost
 from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.pixels import Decoded
-from tellapart.errors import ExportError, PictureError
+from tellapart.errors import NoNumberError, PictureError
 from tellapart.explain.heat import HeatMaker
 from tellapart.inference.prediction import Prediction
-from tellapart.inference.predictor import NO_NUMBER, Predictor
+from tellapart.inference.predictor import Predictor
 from tellapart.serve.bodies import Upload
 from tellapart.serve.bounds import Bounds, Ledger
 from tellapart.serve.heat import Heat, heat_of
@@ -130,9 +130,7 @@ class Engine:
         label = np.array([predictor.task.index(answer.prediction.label)])
         try:
             (found,) = self._makers[run].heat(answer.pixels[None], label)
-        except ExportError as error:
-            if NO_NUMBER not in str(error):
-                raise
+        except NoNumberError:
             return None
         return heat_of(found, predictor.spec, answer.width, answer.height)
 

@@ -260,7 +260,8 @@ class Predictor:
         taken = [found.pixels for _, found in pictures if found.pixels is not None]
         if not taken:
             return []
-        rows, distances = self._run(engine or self._engine(self._threads), np.stack(taken))
+        batch = np.stack(taken)
+        rows, distances = self.answer(batch) if engine is None else self._run(engine, batch)
         return [
             prediction(self.metadata, name, row, float(distance), found.warning)
             for (name, found), row, distance in zip(pictures, rows, distances, strict=True)

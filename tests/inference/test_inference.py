@@ -100,8 +100,8 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
     path = tmp_path / "model.onnx"
     path.write_bytes(b"what stood here before")
     model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
-    other = export.write_graph(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])).network, ["probabilities"])
-    monkeypatch.setattr(export, "write_graph", lambda _, __: other)
+    other = export.graph_of(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])).network, ["probabilities"])
+    monkeypatch.setattr(export, "graph_of", lambda _, __: other)
     with pytest.raises(ExportError, match="differs from the trained network"):
         export.export_onnx(model, Metadata(THREE, SPEC), path, pictures)
     assert path.read_bytes() == b"what stood here before"
@@ -113,8 +113,8 @@ def test_a_file_that_gives_no_number_is_refused(
 ) -> None:
     model, other = (build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])) for _ in range(2))
     other.head.last.set_weights([np.full_like(value, np.nan) for value in other.head.last.get_weights()])
-    broken = export.write_graph(other.network, ["probabilities"])
-    monkeypatch.setattr(export, "write_graph", lambda _, __: broken)
+    broken = export.graph_of(other.network, ["probabilities"])
+    monkeypatch.setattr(export, "graph_of", lambda _, __: broken)
     with pytest.raises(ExportError, match="differs from the trained network by nan"):
         export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", pictures)
     assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import tellapart as ta
 from tellapart.config import Config
 from tellapart.errors import ModelError, UntrustedCodeError
+from tellapart.inference import onnx_by_keras
 from tellapart.models import own
 from tellapart.progress import Progress
 
@@ -21,6 +23,7 @@ keras = pytest.importorskip("keras")
 
 from keras import layers  # noqa: E402
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-network.md"
 MODULE = """
 import keras
 from keras import layers
@@ -170,33 +173,54 @@ def test_a_network_that_is_not_there_is_told(name: str, named: str) -> None:  # 
         ta.make_config(model=3)
 
 
-class Unwritten(layers.Layer):
+class Waves(layers.Layer):
+    """Not written as ONNX by us."""
+
+    def build(self, shape: Any) -> None:
+        self.rate = self.add_weight(shape=(shape[-1],), initializer="ones", name="rate")
+
     def call(self, x: Any) -> Any:
-        return keras.ops.sin(x)
+        return keras.ops.sin(x * self.rate)
 
 
-def test_a_network_that_cannot_be_exported_is_told_before_it_is_trained(shapes: Path, tmp_path: Path) -> None:
-    def with_a_layer_of_its_own(spec: ta.ImageSpec) -> Any:
-        image, x = convolved(spec)
-        return keras.Model(image, Unwritten()(x))
+def with_a_layer_of_its_own(spec: ta.ImageSpec) -> Any:
+    image, x = convolved(spec)
+    return keras.Model(image, Waves()(x))
 
-    with pytest.raises(ta.TellapartError, match="Unwritten, which cannot be written as ONNX"):
+
+def test_a_layer_of_ones_own_is_exported_by_keras_under_the_same_gate(shapes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    settings = [*SMALL, "train.epochs=1"]
+    run = ta.train(shapes, out=tmp_path / "run", model=with_a_layer_of_its_own, settings=settings)
+    assert run.status == "done"
+    assert run.record["onnx_difference"] < 1e-4
+    picture = run.catalog.root / run.catalog.split("test").pictures[0].path
+    assert run.explain(picture, out=tmp_path / "why").method == "class activation"
+    assert ta.export(run.path, out=tmp_path / "model.onnx").difference < 1e-4
+
+
+def test_a_network_that_cannot_be_exported_is_told_before_it_is_trained(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_by_keras, "CONVERTER", "not_installed_anywhere")
+    with pytest.raises(ta.TellapartError, match=r"Waves, which cannot be written as ONNX here.*tellapart\[export\]"):
         ta.train(shapes, out=tmp_path / "run", model=with_a_layer_of_its_own, settings=list(SMALL))
     assert not ta.open_run(tmp_path / "run").history
 
 
 def test_the_network_of_the_page_is_trained_by_its_command_and_the_run_goes_by_its_name(
-    shapes: Path, tmp_path: Path, tellapart: Callable[..., Any]
+    shapes: Path, tmp_path: Path
 ) -> None:
     text = PAGE.read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def small" in block)
     (tmp_path / "mynetworks.py").write_text(code, encoding="utf-8")
     command = next(line for line in text.splitlines() if line.startswith("tellapart train photos/"))
     words = command.replace("photos/", str(shapes)).replace("64", "24").split()[1:]
-    done = tellapart(*words, "--epochs", "1", cwd=tmp_path)
+    line = [sys.executable, "-m", "tellapart", *words, "--epochs", "1"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     (run,) = ta.list_runs(tmp_path / "runs")
     assert run.path.name == "shapes-small-1"
     assert run.config.model.name == "mynetworks:small"
-    for setting in re.findall(r"`model\.(\w+)`", text):
-        assert setting in own.OwnOptions.model_fields
+    listed = "".join(line for line in text.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"model\.(\w+)", listed)) == set(own.OwnOptions.model_fields)

@@ -47,8 +47,9 @@ def feature_maps(classifier: Classifier, picture: NDArray[np.uint8], shown: int)
     if not layers:
         return []
     inner = start_keras().Model(classifier.backbone.image, [layer.output for layer in layers])
+    given = inner(picture[None], training=False)
     found = []
-    for layer, output in zip(layers, inner(picture[None], training=False), strict=True):
+    for layer, output in zip(layers, given if isinstance(given, list) else [given], strict=True):
         values = np.asarray(output, np.float32)[0]
         order = np.argsort(-values.std(axis=(0, 1)), kind="stable")[:shown]
         found.append(FeatureMap(layer.name, values[..., order], values.shape[-1]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tellapart.errors import ExportError
 from tellapart.files import replacing, to_json
 from tellapart.inference.class_activation import MAP, Places, addition, places_of
-from tellapart.inference.onnx_graph import write_graph
+from tellapart.inference.onnx_by_keras import graph_of
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata
 from tellapart.inference.runtime import open_session
 from tellapart.models.backend import start_keras, whole_float32
@@ -71,9 +71,9 @@ def export_onnx(
 def _whole(whole: keras.Model, names: list[str], places: Places | None) -> onnx.ModelProto:
     """places: whose map is a tensor inside, under the name MAP."""
     if places is None:
-        return write_graph(whole, names)
+        return graph_of(whole, names)
     more = start_keras().Model(whole.input, [*whole.outputs, places.map])
-    made = write_graph(more, [*names, MAP])
+    made = graph_of(more, [*names, MAP])
     given = [output for output in made.graph.output if output.name != MAP]
     del made.graph.output[:]
     made.graph.output.extend(given)

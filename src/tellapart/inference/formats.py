@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError, require_extra
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.onnx_graph import write_graph
+from tellapart.inference.onnx_by_keras import graph_of
 from tellapart.inference.predictor import METADATA_KEY
 from tellapart.inference.runtime import onnx_runtime, open_session
 from tellapart.models.backend import backend_name, start_keras
@@ -99,7 +99,7 @@ def _write_onnx(shipment: Shipment, path: Path) -> None:
     import onnx
 
     listed = start_keras().Model(shipment.model.input, [shipment.model.output[name] for name in shipment.names])
-    onnx.save(write_graph(listed, shipment.names), str(path))
+    onnx.save(graph_of(listed, shipment.names), str(path))
 
 
 def _embed_onnx(path: Path, metadata: str) -> None:

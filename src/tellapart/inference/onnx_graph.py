@@ -3,6 +3,7 @@
 tf2onnx does the same for any network, by way of TensorFlow's graphs, and takes its time and memory for it: seconds for
 EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our
 architectures are written here, from whatever Keras computes on. Whoever converts compares the outcome with Keras.
+What is not known here goes by inference.onnx_by_keras.
 
 Inside, pictures lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export,
 formats, training.features, tools.
@@ -40,8 +41,9 @@ _PADDINGS = {"same": "SAME_UPPER", "valid": "VALID"}
 class UnknownLayerError(ExportError):
     """A layer, or an option of one, that is not written here."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what}, which cannot be written as ONNX yet: see tellapart/inference/onnx_graph.py.")
+    def __init__(self, what: str, remedy: str = "See tellapart/inference/onnx_graph.py.") -> None:
+        super().__init__(f"{what}, which cannot be written as ONNX here. {remedy}")
+        self.what = what
 
 
 def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:

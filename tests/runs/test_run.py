@@ -81,6 +81,12 @@ def test_a_foreign_or_damaged_folder_is_told_apart(tmp_path: Path, content: str 
         open_run(tmp_path)
 
 
+def test_a_folder_of_runs_is_no_run_and_names_some(tmp_path: Path) -> None:
+    create(tmp_path / "one")
+    with pytest.raises(RunError, match=rf"is not a run: .*; here are {tmp_path}/one\.$"):
+        open_run(tmp_path)
+
+
 def test_a_missing_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="There is no run"):
         open_run(tmp_path / "nothing")

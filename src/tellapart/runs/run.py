@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, read_pictures
 from tellapart.data.findings import Finding
-from tellapart.errors import ConfigError, RunError
+from tellapart.errors import ConfigError, RunError, some
 from tellapart.files import clear_drafts, drafting, from_json, to_json
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
@@ -152,8 +152,10 @@ class RunFolder(Inside):
                 raise TypeError("status, data and created are texts")
             _ = Task.from_dict(record["task"]), ImageSpec.from_dict(record["image"])
         except FileNotFoundError:
+            inside = sorted(str(file.parent) for file in self.path.glob("*/run.json"))
             raise RunError(
-                f"{self.path} is not a run: it has no run.json. A run is a folder that `tellapart train` wrote."
+                f"{self.path} is not a run: it has no run.json. A run is a folder that `tellapart train` wrote"
+                + (f"; here are {some(inside, 3)}." if inside else ".")
             ) from None
         except _DAMAGE as error:
             raise _damaged(self.run_file, error) from None

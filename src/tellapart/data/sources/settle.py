@@ -46,7 +46,7 @@ def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
     if len(taught) < 2:
         (label,) = taught
         raise SourceError(
-            f"{name}, read as {source.layout}, has one class only: {label[:100]!r}, "
+            f"{name}, read as {source.layout}, has one class only: {label[:100]!r} "
             f"with {counted(len(rows), 'picture')}. "
             "A classifier needs two classes; add pictures of what is not that, or name the folder above."
         )

@@ -150,7 +150,8 @@ def killed(
         same(whole, place)
         chains += 1
     went_on = f", after {resumed} of them with what was there" if resumed else ""
-    return f"{kills} kills over {chains} times the work of {seconds:.1f} s, gone on{went_on}; equal each time"
+    times = "once" if chains == 1 else f"{chains} times"
+    return f"{kills} kills until work of {seconds:.1f} s was through {times}, gone on{went_on}; equal each time"
 
 
 @contextmanager

@@ -173,6 +173,22 @@ def test_a_network_that_is_not_there_is_told(name: str, named: str) -> None:  # 
         ta.make_config(model=3)
 
 
+def test_a_backbone_of_kerashub_keeps_its_weights_and_the_names_of_its_maps() -> None:
+    hub = pytest.importorskip("keras_hub")
+    from tellapart.models.build import build
+
+    given: dict[str, Any] = {"input_conv_filters": [64], "input_conv_kernel_sizes": [3], "block_type": "basic_block"}
+    given |= {"stackwise_num_filters": [64, 64], "stackwise_num_blocks": [1, 1], "stackwise_num_strides": [1, 2]}
+    backbone = hub.models.ResNetBackbone(**given, image_shape=(32, 32, 3))
+    config = ta.make_config(model=backbone, settings=["model.scaling=none"]).model
+    made = build(ta.Task(("a", "b")), ta.ImageSpec(32, 32), config)
+    assert list(made.backbone.maps) == [*list(backbone.pyramid_outputs)[:-1], "top"]
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    found = keras.Model(made.backbone.image, made.backbone.maps["top"])(images, training=False)
+    expected = backbone(images.astype(np.float32), training=False)
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-4, atol=1e-3)
+
+
 class Waves(layers.Layer):
     """Not written as ONNX by us."""
 

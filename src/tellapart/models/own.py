@@ -110,7 +110,10 @@ def _copies(network: Any) -> Make:
     """The network itself is left as it is: each that is made is a copy, with its weights."""
 
     def make(_: ImageSpec) -> Any:
-        made = start_keras().models.clone_model(network)
+        if hasattr(network, "pyramid_outputs"):  # a backbone of KerasHub, which a plain copy would be no longer
+            made = type(network).from_config(network.get_config())
+        else:
+            made = start_keras().models.clone_model(network)
         made.set_weights(network.get_weights())
         return made
 

@@ -10,6 +10,7 @@ import pytest
 from tellapart.data import pixels
 from tellapart.errors import ModelError
 from tellapart.models.efficientnet_lite import FEATURES, OFFSET, SCALE, Variant, efficientnet_lite, stages
+from tellapart.models.features import TOP
 from tellapart.models.weights_file import BUNDLED, load_weights, named_variables
 from tellapart.task import ImageSpec
 
@@ -26,7 +27,9 @@ PETS = Path(pixels.__file__).parent / "builtin" / "pets"
 def network(name: str = "efficientnet-lite0", shape: tuple[int | None, ...] = (None, None, 3)) -> keras.Model:
     picture = keras.Input(shape, dtype="uint8", name="picture")
     scaled = keras.layers.Rescaling(SCALE, OFFSET, name="scaling")(picture)
-    return keras.Model(picture, list(efficientnet_lite(scaled, name)), name=name)
+    top = efficientnet_lite(scaled, name)[TOP]
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(top)
+    return keras.Model(picture, [top, pooled], name=name)
 
 
 @pytest.fixture(scope="module")

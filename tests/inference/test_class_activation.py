@@ -150,7 +150,7 @@ def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path:
 
 def test_features_of_several_maps_tell_no_places(tmp_path: Path) -> None:
     spec = ImageSpec(32, 32)
-    taken = FeatureSet((Pool("stage_3", grid=2, name="third"), Pool("top")))
+    taken = FeatureSet((Pool("stage_3", name="third"), Pool("top")))
     model = build(TWO, spec, ModelConfig(name="efficientnet-lite0"), features=taken)
     export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_pictures(spec))
     maker = HeatMaker(Predictor(tmp_path / "model.onnx"))

@@ -19,7 +19,7 @@ import random, resource, sys
 from collections import Counter
 from pathlib import Path
 import numpy as np
-from tellapart.errors import TellapartError
+from tellapart.errors import ExportError, TellapartError
 from tellapart.inference.predictor import Predictor
 
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
@@ -41,7 +41,7 @@ for number in range(int(sys.argv[3])):
         if predictor.tells_places:
             predictor.class_activation(picture[None])
     except TellapartError as error:
-        ends[type(error).__name__] += 1
+        ends["ExportError" if isinstance(error, ExportError) else type(error).__name__] += 1
     else:
         ends["answers"] += 1
 print(ends["answers"], ends["ExportError"], sum(ends.values()))

@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import traceback
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -78,8 +80,13 @@ def load_weights(network: keras.Model, path: str | os.PathLike[str], *, any_clas
                 f"{path} does not hold the weights of the network that config.toml beside it names: they are of "
                 "another network, or of another version of tellapart."
             )
-        network.load_weights(path)
-    except _DAMAGE as error:
+        with warnings.catch_warnings():
+            # Of layers that are not in the file Keras says no more than this.
+            warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+            network.load_weights(path)
+    except (*_DAMAGE, UserWarning) as error:
+        # Keras leaves the file open, and HDF5 that is open as Python ends may end in a crash.
+        traceback.clear_frames(error.__traceback__)
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
 
 

@@ -119,7 +119,13 @@ def test_a_backbone_is_trained_exported_and_resumed_and_its_plugin_is_named_wher
     without.mkdir()
     predicted = call(without, "predict", tmp_path / "run", picture, "--format", "json")
     assert predicted.returncode == 0, "a finished run needs no plug-in"
-    assert call(without, "export", tmp_path / "run", "--to", "keras").returncode == 0
+    refused = call(without, "export", tmp_path / "run", "--to", "keras")
+    assert refused.returncode == 2
+    assert "which the plug-in tellapart-example 0.1.0 brought and which is not here" in refused.stderr
+    assert call(example, "export", tmp_path / "run", "--to", "keras").returncode == 0
+    explained = call(without, "explain", tmp_path / "run", picture)
+    assert explained.returncode == 0, explained.stderr
+    assert "Without feature maps and filters." in explained.stdout
     begun = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**begun, "status": "interrupted"}))
     gone = call(without, "train", "--resume", tmp_path / "run")

@@ -91,6 +91,10 @@ class RunError(TellapartError):
     """A run folder is missing, foreign, unfinished or damaged."""
 
 
+class MissingPluginError(RunError):
+    """A run goes on with a plug-in that is not here."""
+
+
 class TrainingError(TellapartError):
     """Training cannot start, or cannot go on."""
 

@@ -26,6 +26,7 @@ from tellapart.inference.predictor import Predictor
 from tellapart.inference.runtime import Device
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
+from tellapart.runs.needs import require_plugins
 from tellapart.runs.predictions import read_predictions
 from tellapart.runs.relocate import relocate
 from tellapart.runs.run import RunFolder
@@ -375,5 +376,6 @@ def export(
 
     folder = open_folder(run)
     let_run(folder, trust_code=trust_code)
+    require_plugins(folder)
     with nullcontext() if out else one_writer(folder, beside_others=True):
         return ship_run(folder, format, Path(out) if out else None, quantize=quantize, progress=progress)

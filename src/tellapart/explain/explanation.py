@@ -19,13 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
-from tellapart.errors import ConfigError, MissingExtraError, PictureError, SourceError, UntrustedCodeError, unknown
+from tellapart.errors import (
+    ConfigError,
+    MissingExtraError,
+    MissingPluginError,
+    PictureError,
+    SourceError,
+    UntrustedCodeError,
+    unknown,
+)
 from tellapart.explain.heat import HeatMaker, normalised, overlay
 from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import Predictor, prediction, require_numbers
 from tellapart.progress import SILENT, Phase, Progress
+from tellapart.runs.needs import require_plugins
 from tellapart.runs.run import RunFolder
 from tellapart.words import percent
 from tellapart.words import probability as shown
@@ -120,7 +129,7 @@ def explain(
     figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, words[1:])}
     try:
         figures |= _network_figures(run, seen, progress)
-    except (MissingExtraError, UntrustedCodeError) as error:
+    except (MissingExtraError, MissingPluginError, UntrustedCodeError) as error:
         words = (*words, f"Without feature maps and filters. {error}")
     return Explanation(
         name,
@@ -239,6 +248,7 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     from tellapart.models.backend import start_keras
     from tellapart.models.build import open_classifier
 
+    require_plugins(run)
     progress.update(Phase.STARTING, 0, 1)
     start_keras()
     progress.update(Phase.STARTING, 1, 1)

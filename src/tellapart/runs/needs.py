@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tellapart.config import Config
-from tellapart.errors import RunError
+from tellapart.errors import MissingPluginError, RunError
 from tellapart.tables import Plugin, installed, origin
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def require_plugins(run: RunFolder) -> list[str]:
     """In words, each plug-in that the run goes on with and that is another, or of another version, than it began with.
 
     What run.json says is told and nothing else: nothing is installed, and no module is imported by its name. Raises
-    RunError, with the package that the run names, where a plug-in is not here.
+    MissingPluginError, with the package that the run names, where a plug-in is not here.
     """
     others = []
     for plugin in _read(run.record):
@@ -36,7 +36,7 @@ def require_plugins(run: RunFolder) -> list[str]:
                 others.append(f"{plugin.name!r} is of {here} here, and was of {plugin} when {run.path} began")
             continue
         brought = f"the plug-in {plugin}" if plugin.package else f"the program {plugin.place}"
-        raise RunError(
+        raise MissingPluginError(
             f"{run.path} goes on with {plugin.name!r} of {plugin.kind}, which {brought} brought and which is not here. "
             + ("Install it, if you trust where it comes from." if plugin.package else "Go on from that program.")
         )

@@ -119,6 +119,7 @@ def test_a_validation_loss_that_is_no_number_ends_training_with_the_epoch_before
         epochs(tmp_path, Network(judged_astray=1), Kept()).go()
 
     kept = Kept()
-    stopped = epochs(tmp_path / "later", Network(judged_astray=4), kept).go()
-    assert "The validation loss became not-a-number in epoch 2." in stopped
+    stop = epochs(tmp_path / "later", Network(judged_astray=4), kept).go()
+    assert stop.reason is StopReason.NOT_A_NUMBER
+    assert "The validation loss became not-a-number in epoch 2." in stop.words
     assert kept.state["epoch"] == 1

@@ -96,7 +96,8 @@ configs = st.builds(
     ),
     model=st.dictionaries(
         st.from_regex(r"[a-z]+(_[a-z]+)*", fullmatch=True),
-        st.booleans() | st.integers() | st.floats(allow_nan=False) | texts | st.lists(st.integers(), max_size=3),
+        st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+        | st.lists(st.integers(), max_size=3),
         max_size=3,
     ).flatmap(lambda options: st.builds(
         lambda name, weights: ModelConfig.model_validate({**options, "name": name, "weights": weights}), texts, texts,
@@ -152,3 +153,11 @@ def test_any_assignment_and_any_text_give_a_configuration_or_a_config_error(text
 def test_text_that_is_no_toml_is_refused_with_its_place() -> None:
     with pytest.raises(ConfigError, match="not valid TOML"):
         Config.from_toml("train = [")
+
+
+@pytest.mark.parametrize(
+    "setting", ["train.learning_rate=inf", "train.weight_decay=nan", "model.dropout=inf", "model.own=nan"]
+)
+def test_a_setting_that_is_no_finite_number_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match="finite number"):
+        Config().with_values([setting])

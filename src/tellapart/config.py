@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -29,7 +30,7 @@ FillMode = Literal["nearest", "reflect", "constant"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -109,6 +110,12 @@ class ModelConfig(BaseModel):
 
     name: str = Field(AUTO, description="auto: chosen from the pictures")
     weights: str = Field("auto", description="of a pretrained base: auto, imagenet, none, or a file")
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        if any(isinstance(value, float) and not isfinite(value) for value in self.options.values()):
+            raise ValueError("expected finite numbers")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:

@@ -107,11 +107,12 @@ def _network(classes: int, before: tuple[Any, ...] = ()) -> Any:
     from keras import layers
 
     from tellapart.models.efficientnet_lite import OFFSET, SCALE, efficientnet_lite
+    from tellapart.models.features import TOP
     from tellapart.models.weights_file import BUNDLED, load_weights
 
     inputs = keras.Input((SIDE, SIDE, 3))
-    _, features = efficientnet_lite(layers.Rescaling(SCALE, OFFSET)(inputs), "efficientnet-lite0")
-    base = keras.Model(inputs, features)
+    maps = efficientnet_lite(layers.Rescaling(SCALE, OFFSET)(inputs), "efficientnet-lite0")
+    base = keras.Model(inputs, layers.GlobalAveragePooling2D()(maps[TOP]))
     load_weights(base, BUNDLED / "efficientnet-lite0.safetensors")
     base.trainable = False
     head = (1, "sigmoid") if classes == 2 else (classes, "softmax")

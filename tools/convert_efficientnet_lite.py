@@ -33,6 +33,7 @@ import tellapart
 from tellapart.data import pixels
 from tellapart.files import replacing, write_text
 from tellapart.models.efficientnet_lite import OFFSET, SCALE, VARIANTS, efficientnet_lite, stages
+from tellapart.models.features import TOP
 from tellapart.models.weights_file import BUNDLED, load_weights
 from tellapart.task import ImageSpec
 
@@ -185,7 +186,8 @@ def main() -> None:
 
     side = VARIANTS[given.variant].side
     picture = keras.Input((side, side, 3), name="picture")
-    model = keras.Model(picture, efficientnet_lite(picture, given.variant)[1], name=given.variant)
+    top = efficientnet_lite(picture, given.variant)[TOP]
+    model = keras.Model(picture, keras.layers.GlobalAveragePooling2D(name="pooling")(top), name=given.variant)
     exact = converted(model, given.variant, state)
     # Pointwise kernels are nine tenths of the weights; rounding the others too would more than double the error.
     half = {name: value.astype(np.float16) if value.shape[:2] == (1, 1) else value for name, value in exact.items()}

@@ -6,8 +6,6 @@ the best. A kill at any moment leaves the state of the epoch before or after, ne
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,19 +65,16 @@ class Checkpoint:
         return self.run.checkpoint_of(self.phase, name)
 
     def _write(self, name: str, variables: list[Any]) -> None:
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         path = self._file(name)
+        # Its own way to a file goes by a file of another name beside it, which a kill would leave there.
+        content = save({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)})
         with self.run.replacing(path) as neighbour:
             try:
-                save_file({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)}, neighbour)
-            except SafetensorError as error:
-                number = re.search(r"os error (\d+)", str(error))
-                if number is None:
-                    raise
-                # As any other file tells it: whoever has the disk can mend it.
-                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+                neighbour.write_bytes(content)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _read(path: Path, variables: list[Any]) -> None:

@@ -19,10 +19,7 @@ fuzz:
 
 # Which lines of each room the tests reach, those of the processes that they start as well.
 coverage:
-	coverage erase
-	coverage run -m pytest -n auto
-	coverage combine --quiet
-	coverage json --quiet -o .coverage.json
+	pytest -n auto --cov --cov-report=json:.coverage.json
 	python -m tools.coverage_by_room .coverage.json
 
 # The wheel, and beside it what it needs, as CycloneDX.

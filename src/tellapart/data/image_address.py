@@ -130,8 +130,7 @@ def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, th
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        _Http(connect),
-        _Https(connect),
+        _Web(connect),
         _Redirects(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
@@ -149,19 +148,15 @@ def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, th
             connection.close()
 
 
-class _Http(urllib.request.HTTPHandler):
+class _Web(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Both schemes, by connections that `connect` makes."""
+
     def __init__(self, connect: Any) -> None:
         super().__init__()
         self._connect = connect
 
     def http_open(self, request: urllib.request.Request) -> Any:
         return self.do_open(partial(_connection, HTTPConnection, self._connect), request)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, connect: Any) -> None:
-        super().__init__()
-        self._connect = connect
 
     def https_open(self, request: urllib.request.Request) -> Any:
         return self.do_open(partial(_connection, HTTPSConnection, self._connect), request)

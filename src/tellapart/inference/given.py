@@ -68,8 +68,8 @@ def _several(given: Any, path_column: str | None, root: str | os.PathLike[str] |
     """What is given, or the parts of it."""
     pandas = sys.modules.get("pandas")
     if is_frame(given):
-        name = column_of(list(map(str, given.columns)), path_column, "The DataFrame")
-        return _below(root, given.iloc[:, list(map(str, given.columns)).index(name)])
+        names = list(map(str, given.columns))
+        return _below(root, given.iloc[:, names.index(column_of(names, path_column, "The DataFrame"))])
     if pandas is not None and isinstance(given, pandas.Series | pandas.Index):
         return _below(root, given)
     if isinstance(given, np.ndarray):

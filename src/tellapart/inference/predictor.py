@@ -326,7 +326,9 @@ def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) ->
 def require_numbers(values: NDArray[_Float]) -> NDArray[_Float]:
     """The same, of what a network gave, for who can do without no row. Raises NoNumberError where one is no number."""
     if not np.isfinite(values).all():
-        raise NoNumberError(f"There is no answer: {NO_NUMBER}. Its training failed or its file is damaged: train anew.")
+        raise NoNumberError(
+            f"There is no answer: {NO_NUMBER}. Its training failed or its file is damaged; train again."
+        )
     return values
 
 

@@ -130,8 +130,8 @@ def catalog_card(catalog: Catalog) -> str:
         card.drawings.append(counts_drawing(counts))
     for finding in catalog.findings[:MOST_FINDINGS]:
         card.findings.append((finding.severity, f"{finding.meaning} {finding.done}".strip()))
-    if more := len(catalog.findings) - MOST_FINDINGS:
-        card.findings += [("note", f"and {counted(more, 'other finding')}")] if more > 0 else []
+    if (more := len(catalog.findings) - MOST_FINDINGS) > 0:
+        card.findings.append(("note", f"and {counted(more, 'other finding')}"))
     chosen = _few(catalog)
     album = Album(Thumbnails(catalog), budget=_BUDGET)
     taken = album.take([picture.path for picture in chosen], _SIDE)

@@ -16,22 +16,22 @@ def _where(act: Callable[[Path], object]) -> Callable[[bytes, Path], object]:
 
 
 def _hang(_: Path) -> None:
-    time.sleep(60)
+    time.sleep(600)
 
 
 def _grow(_: Path) -> int:
     return len([bytearray(1 << 20) for _ in range(4000)])
 
 
-def _target(name: str, act: Callable[[Path], object], promised: Promise | None = None) -> Target:
-    return Target(name, lambda _: {"a": b"a"}, _where(act), promised=promised or Promise(seconds=2, megabytes=700))
+def _target(name: str, act: Callable[[Path], object], seconds: int = 60) -> Target:
+    return Target(name, lambda _: {"a": b"a"}, _where(act), promised=Promise(seconds=seconds, megabytes=700))
 
 
 TARGETS = (
     _target("raises", lambda _: {}["no such key"]),
     _target("writes", lambda folder: (folder.parent / "outside").write_bytes(b"x")),
     _target("starts", lambda _: os.system("true")),
-    _target("hangs", _hang),
+    _target("hangs", _hang, seconds=2),
     _target("grows", _grow),
     _target("crashes", lambda _: os.abort()),
 )

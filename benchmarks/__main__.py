@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.benchmark import Benchmark, Setting
+from benchmarks.images import default_data, stage
 from benchmarks.measure import Row, measure
-from benchmarks.pictures import default_data, stage
 from benchmarks.process import ROOT
 from benchmarks.table import BENCHMARKS
 from tellapart.parallel import cores
 
 LIBRARIES = ("tellapart", "tensorflow", "keras", "numpy", "pillow", "opencv-python-headless", "onnxruntime")
-SMOKE_PICTURES = 30
+SMOKE_IMAGES = 30
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,16 +38,16 @@ def main(arguments: list[str] | None = None) -> None:
     if given.repeats < 1 or given.epochs < 2:
         _parser().error("--repeats is at least 1, --epochs at least 2: the first is the warm-up")
     chosen = [row for row in BENCHMARKS if not given.names or row.name in given.names]
-    limit = given.pictures or (SMOKE_PICTURES if given.smoke else None)
+    limit = given.images or (SMOKE_IMAGES if given.smoke else None)
     repeats = 1 if given.smoke else given.repeats
     with tempfile.TemporaryDirectory(prefix="tellapart-benchmarks-") as temporary:
         folder = Path(temporary)
-        count = stage(given.data, folder / "pictures", limit)
-        about = {**_machine(), "data": given.data, "pictures": count, "repeats": repeats}
+        count = stage(given.data, folder / "images", limit)
+        about = {**_machine(), "data": given.data, "images": count, "repeats": repeats}
         if not given.json:
             print("  ".join(f"{name} {value}" for name, value in about.items()))
         measured = {}
-        setting = Setting(folder / "pictures", folder, 2 if given.smoke else given.epochs, given.smoke)
+        setting = Setting(folder / "images", folder, 2 if given.smoke else given.epochs, given.smoke)
         for benchmark in chosen:
             work = folder / benchmark.name
             work.mkdir()
@@ -69,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", default=default_data(ROOT), help="what `tellapart train` takes  [%(default)s]")
     parser.add_argument("--repeats", type=int, default=3, help="the figures are medians of these  [%(default)s]")
     parser.add_argument("--epochs", type=int, default=3, help="of a training, the first being warm-up  [%(default)s]")
-    parser.add_argument("--pictures", type=int, help="use so many of the pictures, the same share of each class")
-    parser.add_argument("--smoke", action="store_true", help="see that all runs: few pictures, once, one process")
+    parser.add_argument("--images", type=int, help="use so many of the images, the same share of each class")
+    parser.add_argument("--smoke", action="store_true", help="see that all runs: few images, once, one process")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

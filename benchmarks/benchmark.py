@@ -18,7 +18,7 @@ Figures = dict[str, float]
 class Setting:
     """What all ways of a benchmark share.
 
-    folder: `all/CLASS/*` holds the pictures, `split/{train,validation,test}/CLASS/*` the same ones again, in splits;
+    folder: `all/CLASS/*` holds the images, `split/{train,validation,test}/CLASS/*` the same ones again, in splits;
     beside them lies what several benchmarks are prepared with.
     work: a folder of the benchmark's own, kept from `prepare` to the last repeat. epochs: of a training; the first is
     the warm-up. smoke: figures of any quality, soon.
@@ -33,8 +33,8 @@ class Setting:
         """Names of the classes, sorted."""
         return sorted(path.name for path in (self.folder / "all").iterdir())
 
-    def pictures(self) -> list[Path]:
-        """All pictures, sorted by class and number."""
+    def images(self) -> list[Path]:
+        """All images, sorted by class and number."""
         return sorted((self.folder / "all").glob("*/*"))
 
 

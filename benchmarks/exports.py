@@ -1,7 +1,7 @@
 """Every architecture in every format: how far each file is from Keras, in its own runtime, and how large it is.
 
 `python -m benchmarks.exports` prints the table of docs/export.md. The weights are random, but for the base that ships
-inside the package; the pictures are those of the package.
+inside the package; the images are those of the package.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from tellapart.task import ImageSpec, Task
 
 COUNT = 4
 SIDE = 96
-"""Of the picture, or the smallest side that the network takes: the graph is the same at any."""
+"""Of the image, or the smallest side that the network takes: the graph is the same at any."""
 
 TASK = Task(("Abyssinian", "Bengal", "american_bulldog"))
 
 
-def pictures(spec: ImageSpec) -> Held:
+def images(spec: ImageSpec) -> Held:
     source = read_source("builtin:pets", DataConfig())
     rows = source.rows[:: len(source.rows) // COUNT][:COUNT]
     return Held(np.stack([pixels.read(open_row(source.root, row.path), spec) for row in rows]), np.zeros(COUNT, int))
@@ -58,7 +58,7 @@ def row_of(name: str, folder: Path) -> str:
     for form in EXPORTS.values():
         path = folder / f"{name}-{form.name}{form.suffix}"
         try:
-            made = ship(model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, held=pictures(spec))
+            made = ship(model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, held=images(spec))
             cells.append(f"{made.difference:.0e}, {made.bytes / 1e6:.1f} MB")
         except TellapartError as error:
             cells.append(f"refused: {error}")
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exports", description=__doc__)
     parser.add_argument("names", nargs="*", help="architectures; all without any")
     names = parser.parse_args(arguments).names or list(ARCHITECTURES)
-    print(f"{COUNT} pictures, seed 0, {datetime.now(UTC):%Y-%m-%d}.\n")
+    print(f"{COUNT} images, seed 0, {datetime.now(UTC):%Y-%m-%d}.\n")
     print("| network | side | " + " | ".join(EXPORTS) + " |")
     print("|---|--:|" + "---|" * len(EXPORTS))
     for name in names:

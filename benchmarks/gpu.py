@@ -22,14 +22,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_pictures import make_pictures
+from benchmarks.gpu_images import make_images
 from benchmarks.process import ROOT
 from tellapart.parallel import cores
 
 BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("bfloat16", "float32")
 LIBRARIES = ("tensorflow", "jax", "keras", "numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu")
-PICTURES = {True: 40, False: 4096}
+IMAGES = {True: 40, False: 4096}
 """By smoke."""
 
 
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tellapart-gpu-") as temporary:
         work = Path(temporary)
-        make_pictures(work / "pictures", PICTURES[given.smoke], 96 if given.smoke else 320)
+        make_images(work / "images", IMAGES[given.smoke], 96 if given.smoke else 320)
         for job in JOBS:
             for backend in job.backends if not given.only or job.name in given.only else ():
                 for precision in job.precisions:
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write the figures here, after each job")
     parser.add_argument("--minutes", type=float, default=6.0, help="no job goes on after these  [%(default)s]")
     parser.add_argument("--only", nargs="+", choices=[job.name for job in JOBS], metavar="JOB", help="these jobs alone")
-    parser.add_argument("--smoke", action="store_true", help="see that all runs: few pictures, small, on any machine")
+    parser.add_argument("--smoke", action="store_true", help="see that all runs: few images, small, on any machine")
     return parser
 
 

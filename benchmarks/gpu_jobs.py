@@ -33,9 +33,9 @@ def frozen(order: Order) -> None:
     out = order.run if not order.run.exists() else order.work / f"run-{order.backend}"
     size = ["--set", f"image.height={order.side}", "--set", f"image.width={order.side}"]
     with tempfile.TemporaryDirectory(dir=order.work) as cache:
-        arguments = ["train", str(order.work / "pictures"), "--out", str(out), *size]
+        arguments = ["train", str(order.work / "images"), "--out", str(out), *size]
         seconds = _seconds(arguments, {"TELLAPART_CACHE": cache})
-    tell(order, "", seconds, "s", f"{len(order.files()):,} pictures; {_accuracy(out)}")
+    tell(order, "", seconds, "s", f"{len(order.files()):,} images; {_accuracy(out)}")
 
 
 def demo(order: Order) -> None:
@@ -96,9 +96,9 @@ def features_onnx(order: Order) -> None:
 
 def _features(order: Order, engine: Any, how: str) -> None:
     """From memory in as many threads as extraction has, and by extraction from files, which it decodes."""
-    from tellapart.data.batches import Pictures
+    from tellapart.data.batches import Images
     from tellapart.data.cache import content_digest
-    from tellapart.data.catalog import Picture
+    from tellapart.data.catalog import ImageRecord
     from tellapart.parallel import cores, in_order
     from tellapart.progress import SILENT
     from tellapart.task import ImageSpec
@@ -110,17 +110,17 @@ def _features(order: Order, engine: Any, how: str) -> None:
     started = time.perf_counter()
     computed = sum(map(len, in_order(engine.compute, groups, ahead=cores() + 2)))
     alone = computed / (time.perf_counter() - started)
-    tell(order, f"{how}, from memory", alone, "pictures/s")
-    files, root = order.files(), order.work / "pictures"
+    tell(order, f"{how}, from memory", alone, "images/s")
+    files, root = order.files(), order.work / "images"
     digests = [content_digest(path.read_bytes()) for path in files]
-    rows = [Picture(str(path.relative_to(root)), path.parent.name) for path in files]
+    rows = [ImageRecord(str(path.relative_to(root)), path.parent.name) for path in files]
     spec = ImageSpec(order.side, order.side)
-    pictures = Pictures(root, rows, spec, open_row=lambda folder, name: folder / name)
+    images = Images(root, rows, spec, open_row=lambda folder, name: folder / name)
     with feature_cache(f"benchmark-{os.getpid()}-{engine.name}", engine.width, 10**9) as cache:
         started = time.perf_counter()
-        extract(engine, pictures, digests, cache, SILENT)
+        extract(engine, images, digests, cache, SILENT)
         found = len(files) / (time.perf_counter() - started)
-    tell(order, f"{how}, from files", found, "pictures/s", f"{100 * found / alone:.0f} % of that from memory")
+    tell(order, f"{how}, from files", found, "images/s", f"{100 * found / alone:.0f} % of that from memory")
 
 
 def predict(order: Order) -> None:
@@ -136,14 +136,14 @@ def predict(order: Order) -> None:
             tell(order, f"--device {device}", None, "", f"exit code {done.returncode}: {done.stderr.strip()[-400:]}")
         else:
             pace = len(files) / (time.perf_counter() - started)
-            tell(order, f"--device {device}", pace, "pictures/s", "from the shell")
+            tell(order, f"--device {device}", pace, "images/s", "from the shell")
 
 
 def serve(order: Order) -> None:
     for device in ("cpu", "cuda", "auto"):
         try:
             with _server(order, device) as port:
-                tell(order, f"--device {device}", _asked(order, port), "pictures/s")
+                tell(order, f"--device {device}", _asked(order, port), "images/s")
         except RuntimeError as error:
             tell(order, f"--device {device}", None, "", str(error))
 
@@ -168,7 +168,7 @@ def _server(order: Order, device: str) -> Iterator[int]:
 
 
 def _asked(order: Order, port: int) -> float:
-    """Answers a second to CLIENTS, each over a connection of its own, one picture a request."""
+    """Answers a second to CLIENTS, each over a connection of its own, one image a request."""
     contents = [path.read_bytes() for path in order.files()[:256]]
     until = time.perf_counter() + (1 if order.smoke else 4)
     counts = [0] * CLIENTS

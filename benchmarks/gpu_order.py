@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Order:
-    """work: a folder that all jobs share; its pictures/ holds the files, in splits. precision: of training."""
+    """work: a folder that all jobs share; its images/ holds the files, in splits. precision: of training."""
 
     work: Path
     backend: str
@@ -26,7 +26,7 @@ class Order:
         return 64 if self.smoke else 224
 
     def files(self) -> list[Path]:
-        return sorted(self.work.glob("pictures/*/*/*.jpg"))
+        return sorted(self.work.glob("images/*/*/*.jpg"))
 
 
 def tell(order: Order, way: str, value: float | None, unit: str, note: str = "") -> None:

@@ -37,15 +37,15 @@ def training(order: Order, settings: list[str]) -> None:
         f"train.steps_per_epoch={steps}", "train.patience=0", "augment=medium",
     )  # fmt: skip
     config = ta.make_config(settings=[*settings, *shared])
-    config, _, _ = decide(config, read_source(order.work / "pictures", config.data))
+    config, _, _ = decide(config, read_source(order.work / "images", config.data))
     alone = _step_alone(order, config)
-    tell(order, "the step alone, on one batch in the GPU's memory", alone, "pictures/s")
+    tell(order, "the step alone, on one batch in the GPU's memory", alone, "images/s")
     road = _road(order, config)
-    tell(order, "tellapart's road", road, "pictures/s", f"{100 * road / alone:.0f} % of the step alone")
+    tell(order, "tellapart's road", road, "images/s", f"{100 * road / alone:.0f} % of the step alone")
     made = _batches_alone(order, config)
-    tell(order, "the road without a network", made, "pictures/s", f"batches made in {feeders()} threads")
+    tell(order, "the road without a network", made, "images/s", f"batches made in {feeders()} threads")
     fit, how = _keras_fit(order, config)
-    tell(order, how, fit, "pictures/s", f"the road is {road / fit:.2f} x")
+    tell(order, how, fit, "images/s", f"the road is {road / fit:.2f} x")
 
 
 def _network(config: Any, precision: str, steps: int) -> Any:
@@ -71,8 +71,8 @@ def _step_alone(order: Order, config: Any) -> float:
     seed(0)
     model = _network(config, order.precision, config.train.steps_per_epoch)
     rng, size = np.random.default_rng(0), config.train.batch_size
-    pictures = rng.integers(0, 256, (size, *model.input.shape[1:]), np.uint8)
-    batch = to_device((pictures, rng.integers(0, 2, (size, 1)).astype(np.float32), None))
+    images = rng.integers(0, 256, (size, *model.input.shape[1:]), np.uint8)
+    batch = to_device((images, rng.integers(0, 2, (size, 1)).astype(np.float32), None))
     asked: deque[Any] = deque()
     with stepping(model, learn=True) as step:
         for _ in range(3):
@@ -89,7 +89,7 @@ def _step_alone(order: Order, config: Any) -> float:
 
 
 def _road(order: Order, config: Any) -> float:
-    """Pictures a second of the epochs after the first, in which everything is compiled."""
+    """Images a second of the epochs after the first, in which everything is compiled."""
     from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
     from tellapart.runs.run import create_run
     from tellapart.training.fit import learn
@@ -99,23 +99,23 @@ def _road(order: Order, config: Any) -> float:
         run = create_run(Path(folder) / "run", config=config, catalog=catalog, spec=spec, command="", decided=[])
         learn(run, cache)
         rows = [row for row in run.history if row.get("phase", "") != "head"]
-    return statistics.median(row["pictures_per_second"] for row in rows[1:])
+    return statistics.median(row["images_per_second"] for row in rows[1:])
 
 
 def _read(order: Order, config: Any) -> tuple[Any, Any]:
-    """Every picture decoded and kept, as the scan of a training leaves it."""
+    """Every image decoded and kept, as the scan of a training leaves it."""
     import tellapart as ta
     from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
     from tellapart.task import ImageSpec
 
     spec = ImageSpec.from_dict(config.image.model_dump())
     with PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
-        return ta.read(order.work / "pictures", config=config, cache=cache), spec
+        return ta.read(order.work / "images", config=config, cache=cache), spec
 
 
 def _batches_alone(order: Order, config: Any) -> float:
     """The batches of an epoch, augmented and brought to the device, which does nothing else."""
-    from tellapart.data.batches import Batches, Pictures
+    from tellapart.data.batches import Batches, Images
     from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
     from tellapart.data.sources import open_row
     from tellapart.models.compute import feeders, to_device
@@ -123,10 +123,10 @@ def _batches_alone(order: Order, config: Any) -> float:
     catalog, spec = _read(order, config)
     chosen, size = catalog.split("train"), config.train.batch_size
     with PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
-        pictures = Pictures(chosen.root, chosen.pictures, spec, open_row=open_row, cache=cache)
-        labels = np.zeros((len(pictures), 1), np.float32)
+        images = Images(chosen.root, chosen.images, spec, open_row=open_row, cache=cache)
+        labels = np.zeros((len(images), 1), np.float32)
         steps = config.train.steps_per_epoch
-        batches = Batches(pictures, labels, size, shuffle=True, augment=config.augment, steps=steps)
+        batches = Batches(images, labels, size, shuffle=True, augment=config.augment, steps=steps)
         started = time.perf_counter()
         threads = {"workers": feeders(), "ahead": feeders() + 3}
         count = sum(len(batch[0]) for batch in batches.epoch(**threads, then=lambda batch: to_device((*batch, None))))
@@ -134,7 +134,7 @@ def _batches_alone(order: Order, config: Any) -> float:
 
 
 def _keras_fit(order: Order, config: Any) -> tuple[float, str]:
-    """Keras' best practice over the same pictures, decoded before: tf.data where TensorFlow is, else a PyDataset."""
+    """Keras' best practice over the same images, decoded before: tf.data where TensorFlow is, else a PyDataset."""
     from benchmarks.train import _fit
 
     pixels, labels = _in_memory(order, config)
@@ -182,7 +182,7 @@ class _Pixels:
 
 
 def _in_memory(order: Order, config: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The training pictures, uint8 (n, h, w, 3), and their labels (n, 1)."""
+    """The training images, uint8 (n, h, w, 3), and their labels (n, 1)."""
     from tellapart.data import pixels
     from tellapart.parallel import in_order
     from tellapart.task import ImageSpec

@@ -9,7 +9,7 @@ BATCH = 15
 
 
 def network(classes: int, before: tuple[Any, ...] = (), dtype: str = "float32") -> Any:
-    """A compiled Sequential model; before: layers that see the picture first, such as scaling. Pictures as floats."""
+    """A compiled Sequential model; before: layers that see the image first, such as scaling. Images as floats."""
     import keras
     from keras import layers
 

@@ -21,8 +21,8 @@ def main(run: str, port: str) -> None:
 
     # `bytes` instead of UploadFile: then annotations need no name of this function's.
     @app.post("/v1/predict")
-    def predict(pictures: bytes = File()) -> dict[str, Any]:
-        image = Image.open(io.BytesIO(pictures)).convert("RGB").resize((SIDE, SIDE))
+    def predict(images: bytes = File()) -> dict[str, Any]:
+        image = Image.open(io.BytesIO(images)).convert("RGB").resize((SIDE, SIDE))
         return {"probabilities": model.predict(np.asarray(image)[None], verbose=0)[0].tolist()}
 
     model.predict(np.zeros((1, SIDE, SIDE, 3), np.uint8), verbose=0)

@@ -1,4 +1,4 @@
-"""Prediction of a folder and of one picture: our Predictor, and Keras' model.predict alone, in batches, in tf.data."""
+"""Prediction of a folder and of one image: our Predictor, and Keras' model.predict alone, in batches, in tf.data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.network import SIDE, network
 from benchmarks.start import console_script, seconds_of
 
 BATCH = 32
-ONE_BY_ONE = 100  # the tutorials' loop is slow: its time for each picture does not depend on how many there are
+ONE_BY_ONE = 100  # the tutorials' loop is slow: its time for each image does not depend on how many there are
 
 
 def train_a_run(setting: Setting) -> None:
@@ -32,7 +32,7 @@ def run_of(setting: Setting) -> Path:
 def ours(setting: Setting) -> Figures:
     from tellapart.inference.predictor import Predictor
 
-    paths = setting.pictures()
+    paths = setting.images()
     predictor = Predictor(run_of(setting) / "model.onnx")
     list(predictor.predict(paths[:1]))
     started = time.perf_counter()
@@ -40,12 +40,12 @@ def ours(setting: Setting) -> Figures:
     seconds = time.perf_counter() - started
     broken = [prediction.path for prediction in predictions if prediction.error]
     if broken:
-        raise RuntimeError(f"{len(broken)} pictures could not be predicted, the first: {broken[0]}.")
+        raise RuntimeError(f"{len(broken)} images could not be predicted, the first: {broken[0]}.")
     return _each(seconds, len(paths))
 
 
 def one_by_one(setting: Setting) -> Figures:
-    paths = setting.pictures()[: 10 if setting.smoke else ONE_BY_ONE]
+    paths = setting.images()[: 10 if setting.smoke else ONE_BY_ONE]
     model = _scaled_network(setting)
     model.predict(_load(paths[:1]), verbose=0)
     started = time.perf_counter()
@@ -55,7 +55,7 @@ def one_by_one(setting: Setting) -> Figures:
 
 
 def in_batches(setting: Setting) -> Figures:
-    paths = setting.pictures()
+    paths = setting.images()
     model = _scaled_network(setting)
     model.predict(_load(paths[:BATCH]), verbose=0)
     started = time.perf_counter()
@@ -68,7 +68,7 @@ def image_dataset(setting: Setting) -> Figures:
     import keras
 
     model = _scaled_network(setting)
-    model.predict(_load(setting.pictures()[:BATCH]), verbose=0)
+    model.predict(_load(setting.images()[:BATCH]), verbose=0)
     started = time.perf_counter()
     data = keras.utils.image_dataset_from_directory(
         setting.folder / "all", image_size=(SIDE, SIDE), batch_size=BATCH, shuffle=False, labels=None, verbose=False
@@ -78,18 +78,18 @@ def image_dataset(setting: Setting) -> Figures:
 
 
 def from_the_shell(setting: Setting) -> Figures:
-    return {"value": seconds_of([*console_script(), "predict", str(run_of(setting)), str(setting.pictures()[0])])}
+    return {"value": seconds_of([*console_script(), "predict", str(run_of(setting)), str(setting.images()[0])])}
 
 
 def script_from_the_shell(setting: Setting) -> Figures:
-    return {"value": seconds_of([sys.executable, "-c", _SCRIPT, str(run_of(setting)), str(setting.pictures()[0])])}
+    return {"value": seconds_of([sys.executable, "-c", _SCRIPT, str(run_of(setting)), str(setting.images()[0])])}
 
 
 _SCRIPT = f"""
 import sys, keras
 model = keras.models.load_model(sys.argv[1] + "/model.keras")
-picture = keras.utils.img_to_array(keras.utils.load_img(sys.argv[2], target_size=({SIDE}, {SIDE})))
-print(model.predict(picture[None], verbose=0))
+image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[2], target_size=({SIDE}, {SIDE})))
+print(model.predict(image[None], verbose=0))
 """
 
 

@@ -1,7 +1,7 @@
 """Prediction of a folder on the built-in base at 224x224, from files to probabilities: ours, the peers, and the limits.
 
 All ways take the same trained network and the same files; process start, imports and the opening of the network are not
-counted, nor are the first pictures. PyTorch may live in another environment: its Python is named by TORCH_PYTHON.
+counted, nor are the first images. PyTorch may live in another environment: its Python is named by TORCH_PYTHON.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def prepare(setting: Setting) -> None:
 
     run = ta.train(setting.folder / "split", model="efficientnet-lite0", out=setting.work / "run")
     ta.export(run.path, "onnx", quantize="int8")
-    model, pictures = run.model(), _pixels(setting, 8)
+    model, images = run.model(), _pixels(setting, 8)
     kernel, bias = model.layers[-1].get_weights()
-    expected = run.predictor().probabilities(pictures)[:, -kernel.shape[1] :]
-    np.savez(setting.work / "head.npz", kernel=kernel, bias=bias, pictures=pictures, expected=expected)
+    expected = run.predictor().probabilities(images)[:, -kernel.shape[1] :]
+    np.savez(setting.work / "head.npz", kernel=kernel, bias=bias, images=images, expected=expected)
 
 
 def ours(setting: Setting) -> Figures:
@@ -50,7 +50,7 @@ def ours_int8(setting: Setting) -> Figures:
 def one_by_one(setting: Setting) -> Figures:
     from keras.utils import img_to_array, load_img
 
-    model, paths = _keras(setting), setting.pictures()[: 10 if setting.smoke else ONE_BY_ONE]
+    model, paths = _keras(setting), setting.images()[: 10 if setting.smoke else ONE_BY_ONE]
 
     def predict() -> int:
         for path in paths:
@@ -65,7 +65,7 @@ def in_batches(setting: Setting) -> Figures:
     import numpy as np
     from keras.utils import img_to_array, load_img
 
-    model, paths = _keras(setting), setting.pictures()
+    model, paths = _keras(setting), setting.images()
 
     def predict() -> int:
         for first in range(0, len(paths), BATCH):
@@ -97,11 +97,11 @@ def image_dataset(setting: Setting) -> Figures:
 
 
 def torch_eager(setting: Setting) -> Figures:
-    """The same network of torch.nn modules, in batches of 32, its pictures from a plain DataLoader."""
+    """The same network of torch.nn modules, in batches of 32, its images from a plain DataLoader."""
     import tellapart
 
     order = {
-        "files": [str(path) for path in setting.pictures()],
+        "files": [str(path) for path in setting.images()],
         "head": str(setting.work / "head.npz"),
         "batch": BATCH,
         "side": SIDE,
@@ -131,7 +131,7 @@ def no_torch() -> str:
 
 
 def bare_batches(setting: Setting) -> Figures:
-    """ONNX Runtime as one calls it: all cores on a batch of 32, pictures decoded before."""
+    """ONNX Runtime as one calls it: all cores on a batch of 32, images decoded before."""
     import onnxruntime
 
     from tellapart.parallel import cores
@@ -146,7 +146,7 @@ def bare_batches(setting: Setting) -> Figures:
 
 
 def bare_groups(setting: Setting) -> Figures:
-    """The limit: our own division of the work, each core with a few pictures, decoded before."""
+    """The limit: our own division of the work, each core with a few images, decoded before."""
     from tellapart.inference.predictor import BATCH as FEW
     from tellapart.inference.predictor import Predictor
     from tellapart.parallel import cores, in_order
@@ -162,7 +162,7 @@ def bare_groups(setting: Setting) -> Figures:
 
 
 def openvino_bfloat16(setting: Setting) -> Figures:
-    """OpenVINO where it narrows to bfloat16, all cores on a batch of 32, pictures decoded before."""
+    """OpenVINO where it narrows to bfloat16, all cores on a batch of 32, images decoded before."""
     openvino: Any = importlib.import_module("openvino")
     network = openvino.Core().compile_model(
         str(setting.work / "run" / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"}
@@ -177,12 +177,12 @@ def no_openvino() -> str:
 def _predictor(setting: Setting, model: Path) -> Figures:
     from tellapart.inference.predictor import Predictor
 
-    predictor, paths = Predictor(model), setting.pictures()
+    predictor, paths = Predictor(model), setting.images()
 
     def predict() -> int:
         broken = [found.path for found in predictor.predict(paths) if found.error]
         if broken:
-            raise RuntimeError(f"{len(broken)} pictures could not be predicted, the first: {broken[0]}.")
+            raise RuntimeError(f"{len(broken)} images could not be predicted, the first: {broken[0]}.")
         return len(paths)
 
     list(predictor.predict(paths[:WARM]))
@@ -204,7 +204,7 @@ def _fed(setting: Setting, run: Callable[[Any], object], size: int) -> Figures:
 
 
 def _rate(predict: Callable[[], int]) -> Figures:
-    """Pictures a second by the clock; beside it milliseconds of processor time a picture, which other work on the
+    """Images a second by the clock; beside it milliseconds of processor time an image, which other work on the
     machine changes less."""
     started, spent = time.perf_counter(), time.process_time()
     count = predict()
@@ -220,7 +220,7 @@ def _pixels(setting: Setting, count: int | None) -> Any:
     from tellapart.task import ImageSpec
 
     spec = ImageSpec(SIDE, SIDE)
-    return np.stack(list(in_order(lambda path: pixels.read(path, spec), setting.pictures()[:count])))
+    return np.stack(list(in_order(lambda path: pixels.read(path, spec), setting.images()[:count])))
 
 
 def _keras(setting: Setting) -> Any:

@@ -1,7 +1,7 @@
 """A long stream of paths through `tellapart predict RUN -`: its memory, sampled as the rows come.
 
-The same few hundred pictures again and again; one path in fifty is a broken file, one in seventy is missing. The
-network is small and the pictures 32x32, as what may grow with a stream is what lies around the network.
+The same few hundred images again and again; one path in fifty is a broken file, one in seventy is missing. The
+network is small and the images 32x32, as what may grow with a stream is what lies around the network.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def prepare(setting: Setting) -> None:
 
     config = ta.make_config(settings=[*_TINY, "train.epochs=1"])
     ta.train(setting.folder / "split", config=config, out=setting.work / "run")
-    (setting.work / "broken.jpg").write_bytes(setting.pictures()[0].read_bytes()[:2000])
+    (setting.work / "broken.jpg").write_bytes(setting.images()[0].read_bytes()[:2000])
 
 
 def whole(setting: Setting) -> Figures:
@@ -42,9 +42,9 @@ def _stream(setting: Setting, count: int) -> Figures:
     """Highest resident memory in MB (10^6 bytes); beside it that of the first tenth of the rows."""
     import psutil
 
-    pictures = setting.pictures()
-    pictures = pictures[:: max(1, len(pictures) // DIFFERENT)]
-    paths = [os.fsencode(path) + b"\n" for path in pictures]
+    images = setting.images()
+    images = images[:: max(1, len(images) // DIFFERENT)]
+    paths = [os.fsencode(path) + b"\n" for path in images]
     broken, missing = (
         os.fsencode(setting.work / "broken.jpg") + b"\n",
         os.fsencode(setting.work / "missing.jpg") + b"\n",

@@ -28,7 +28,7 @@ ANOTHER_HEAD = ["--set", "model.dense=[128]"]
 
 
 def first_run(setting: Setting) -> Figures:
-    """With nothing prepared: no decoded pictures, no features, no converted base."""
+    """With nothing prepared: no decoded images, no features, no converted base."""
     with tempfile.TemporaryDirectory(dir=setting.work) as cache:
         return _ours(setting, cache)
 
@@ -102,7 +102,7 @@ def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, Any]
 
 
 def _network(classes: int, before: tuple[Any, ...] = ()) -> Any:
-    """Float pictures 0..255 -> probabilities; the base is frozen. before: layers that see the picture first."""
+    """Float images 0..255 -> probabilities; the base is frozen. before: layers that see the image first."""
     import keras
     from keras import layers
 

@@ -1,6 +1,6 @@
-"""From a folder to pictures in memory: our scan, with and without a cache, and image_dataset_from_directory.
+"""From a folder to images in memory: our scan, with and without a cache, and image_dataset_from_directory.
 
-Imports are not counted. Every way hands out all pictures once, 128x128, in batches of 32.
+Imports are not counted. Every way hands out all images once, 128x128, in batches of 32.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ def _ours(setting: Setting, cache_folder: str) -> Figures:
     source = read_source(setting.folder / "all", config)
     with PixelCache(spec) as cache:
         found = scan.scan(source, config, cache=cache)
-        pictures = batches.Pictures(source.root, found, spec, open_row=open_row, cache=cache, bounds=config)
+        images = batches.Images(source.root, found, spec, open_row=open_row, cache=cache, bounds=config)
         rows = np.arange(len(found))
-        count = sum(len(pictures.take(rows[first : first + BATCH])) for first in range(0, len(rows), BATCH))
+        count = sum(len(images.take(rows[first : first + BATCH])) for first in range(0, len(rows), BATCH))
     return _figures(count, setting, started, used)
 
 
 def _figures(count: int, setting: Setting, started: float, used: float) -> Figures:
     """Wall time since `started`, and beside it processor time, of all threads, since `used`."""
     figures = {"value": time.perf_counter() - started, "processor s": time.process_time() - used}
-    expected = len(setting.pictures())
+    expected = len(setting.images())
     if count != expected:
-        raise RuntimeError(f"{count} pictures came, {expected} were expected: the figure would mean nothing.")
+        raise RuntimeError(f"{count} images came, {expected} were expected: the figure would mean nothing.")
     return figures

@@ -1,4 +1,4 @@
--- For wrk: posts pictures as files of a form, in turn. Arguments: a file that lists their paths, and the mean pause of
+-- For wrk: posts images as files of a form, in turn. Arguments: a file that lists their paths, and the mean pause of
 -- a client between its requests in milliseconds (0: none); pauses are drawn so that requests come at random moments.
 local requests, number, pause = {}, 0, 0
 
@@ -7,7 +7,7 @@ function init(args)
   math.randomseed(tonumber(args[3]))
   for path in io.lines(args[1]) do
     local file = assert(io.open(path, "rb"))
-    local body = '--boundary\r\nContent-Disposition: form-data; name="pictures"; filename="a.jpg"\r\n'
+    local body = '--boundary\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n'
       .. "Content-Type: image/jpeg\r\n\r\n" .. file:read("*a") .. "\r\n--boundary--\r\n"
     file:close()
     local headers = { ["Content-Type"] = "multipart/form-data; boundary=boundary" }

@@ -1,6 +1,6 @@
 """Serving under load, generator and server on the same cores: ours, the bare engine, FastAPI with model.predict.
 
-The load is made by wrk, which posts every picture in turn as a file of a form. Ours and the plain server are processes
+The load is made by wrk, which posts every image in turn as a file of a form. Ours and the plain server are processes
 of their own; the bare engine is the Predictor over the same bytes in memory.
 """
 
@@ -44,12 +44,12 @@ def plain_throughput(setting: Setting) -> Figures:
 def bare_engine(setting: Setting) -> Figures:
     from tellapart.inference.predictor import Predictor
 
-    pictures = [(path.name, path.read_bytes()) for path in setting.pictures()]
+    images = [(path.name, path.read_bytes()) for path in setting.images()]
     predictor = Predictor(run_of(setting) / "model.onnx")
-    list(predictor.predict_named(pictures[:10], batch_size=4))
+    list(predictor.predict_named(images[:10], batch_size=4))
     started = time.perf_counter()
     # As the server does; on this network quicker than batches of 32.
-    count = sum(not found.error for found in predictor.predict_named(pictures, batch_size=4))
+    count = sum(not found.error for found in predictor.predict_named(images, batch_size=4))
     return {"value": count / (time.perf_counter() - started)}
 
 
@@ -68,7 +68,7 @@ def _most(setting: Setting, url: str, clients: int) -> Figures:
 
 
 def _waiting(setting: Setting, server: Server) -> Figures:
-    """p99 of CLIENTS at half the most that they get, in times of a picture that is sent alone."""
+    """p99 of CLIENTS at half the most that they get, in times of an image that is sent alone."""
     with server(setting) as url:
         most = _most(setting, url, CLIENTS)["value"]
         alone = _load(setting, url, 1)["p50"]
@@ -89,8 +89,8 @@ def _load(
     wrk = shutil.which("wrk")
     if wrk is None:
         raise RuntimeError("This benchmark needs wrk: apt-get install wrk.")
-    listing = setting.work / "pictures.txt"
-    listing.write_text("\n".join(map(str, setting.pictures())) + "\n")
+    listing = setting.work / "images.txt"
+    listing.write_text("\n".join(map(str, setting.images())) + "\n")
     lasting = 1 if setting.smoke else seconds or SECONDS
     while True:
         command = [wrk, "-t1", f"-c{clients}", f"-d{lasting}s", "--timeout", "60s", "-s", str(SCRIPT), url, "--"]

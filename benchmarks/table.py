@@ -9,7 +9,7 @@ BENCHMARKS = (
     Benchmark(
         name="train",
         title="training epochs of cats-dogs-64 (two convolutions of 64, 128x128, batch 15, augmented), steady state",
-        unit="pictures/s",
+        unit="images/s",
         more_is_better=True,
         ours=Way("tellapart", train.ours),
         peers=(
@@ -29,13 +29,13 @@ BENCHMARKS = (
         ours=Way("tellapart train DATA", pretrained.first_run),
         peers=(
             Way("the tutorials' way: ImageDataGenerator, 20 epochs through the frozen base", pretrained.tutorial, 15),
-            Way("Keras' best practice: cached pictures, 10 epochs through the base", pretrained.best_practice, 8),
+            Way("Keras' best practice: cached images, 10 epochs through the base", pretrained.best_practice, 8),
             Way("the same, mixed_bfloat16", pretrained.best_practice_bfloat16),
         ),
     ),
     Benchmark(
         name="another-head",
-        title="the same pictures again with a head of 128 units, from the shell",
+        title="the same images again with a head of 128 units, from the shell",
         unit="s",
         bound=10.0,
         ours=Way("tellapart train DATA --set model.dense=[128]", pretrained.another_head),
@@ -51,7 +51,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         name="second-start",
-        title="second start: unchanged files, every picture delivered in batches",
+        title="second start: unchanged files, every image delivered in batches",
         unit="s",
         ours=Way("tellapart, cache filled", scan.second_start),
         peers=(Way("image_dataset_from_directory, iterated once", scan.image_dataset, 20),),
@@ -60,7 +60,7 @@ BENCHMARKS = (
     Benchmark(
         name="predict",
         title="prediction of a folder, from files to probabilities, same small network, without process start",
-        unit="ms a picture",
+        unit="ms an image",
         ours=Way("tellapart Predictor", predict.ours),
         peers=(
             Way("load_img and model.predict, one by one (the tutorials' way)", predict.one_by_one, 20),
@@ -72,7 +72,7 @@ BENCHMARKS = (
     Benchmark(
         name="predict-base",
         title="the same on the built-in base at 224x224",
-        unit="pictures/s",
+        unit="images/s",
         more_is_better=True,
         ours=Way("tellapart Predictor", predict_base.ours),
         peers=(
@@ -81,7 +81,7 @@ BENCHMARKS = (
             Way("image_dataset_from_directory and model.predict, batches of 32", predict_base.image_dataset, 3),
             Way("PyTorch eager, DataLoader, batches of 32", predict_base.torch_eager, 3, predict_base.no_torch),
             Way("bare ONNX Runtime, fed from memory in batches of 32", predict_base.bare_batches, 0.8),
-            Way("the limit: each core its own few pictures, from memory", predict_base.bare_groups),
+            Way("the limit: each core its own few images, from memory", predict_base.bare_groups),
             Way("tellapart Predictor on the file in int8", predict_base.ours_int8),
             Way(
                 "OpenVINO in bfloat16, fed from memory in batches of 32",
@@ -102,7 +102,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         name="predict-one",
-        title="prediction of one picture from the shell, process start included",
+        title="prediction of one image from the shell, process start included",
         unit="s",
         bound=1.0,
         ours=Way("tellapart predict RUN one.jpg", predict.from_the_shell),
@@ -112,7 +112,7 @@ BENCHMARKS = (
     Benchmark(
         name="serve",
         title="an HTTP server under 32 clients, same small network, generator and server on the same cores",
-        unit="pictures/s",
+        unit="images/s",
         more_is_better=True,
         ours=Way("tellapart serve", serve.throughput),
         peers=(
@@ -123,7 +123,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         name="serve-waiting",
-        title="p99 at half of what the server can do at most, against one picture sent alone",
+        title="p99 at half of what the server can do at most, against one image sent alone",
         unit="times",
         bound=5.0,
         ours=Way("tellapart serve", serve.waiting),

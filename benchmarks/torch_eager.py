@@ -1,4 +1,4 @@
-"""PyTorch's figures, in a Python of its own: order as JSON on standard input, pictures a second as JSON on standard
+"""PyTorch's figures, in a Python of its own: order as JSON on standard input, images a second as JSON on standard
 output. EfficientNet-Lite0 of plain torch.nn modules with the weights of the package and the head of the run.
 
 Imports of tellapart only what needs nothing beside the standard library. Started by: predict_base.
@@ -62,7 +62,7 @@ def convolution(
 
 
 def network(head: Any) -> nn.Module:
-    """Pictures (n, 3, height, width), 0..255 -> logits."""
+    """Images (n, 3, height, width), 0..255 -> logits."""
     parts: list[nn.Module] = [convolution(3, STEM, 3, 2, "stem")]
     channels = STEM
     for number, stage in enumerate(stages(VARIANTS["efficientnet-lite0"]), start=1):
@@ -91,8 +91,8 @@ class Files(Dataset[torch.Tensor]):
         return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
 
 
-def probabilities(model: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
-    logits = model(pictures.float() * SCALE + OFFSET)
+def probabilities(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    logits = model(images.float() * SCALE + OFFSET)
     return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
 
 
@@ -101,14 +101,14 @@ def main() -> None:
     head = np.load(order["head"])
     model = network(head)
     with torch.inference_mode():
-        found = probabilities(model, torch.from_numpy(head["pictures"]).permute(0, 3, 1, 2)).numpy()
+        found = probabilities(model, torch.from_numpy(head["images"]).permute(0, 3, 1, 2)).numpy()
         difference = float(np.abs(found - head["expected"]).max())
         if not difference < BOUND:
             raise RuntimeError(f"PyTorch's network differs from ours by {difference:.2g}: it is not the same one.")
         probabilities(model, torch.zeros(order["batch"], 3, order["side"], order["side"], dtype=torch.uint8))
         started, spent, count = time.perf_counter(), time.process_time(), 0
-        for pictures in DataLoader(Files(order["files"], order["side"]), batch_size=order["batch"]):
-            count += len(probabilities(model, pictures))
+        for images in DataLoader(Files(order["files"], order["side"]), batch_size=order["batch"]):
+            count += len(probabilities(model, images))
     seconds, spent = time.perf_counter() - started, time.process_time() - spent
     print(json.dumps({"value": count / seconds, "processor ms": 1000 * spent / count, "difference": difference}))
 

@@ -1,4 +1,4 @@
-"""Training of cats-dogs-64 in pictures per second: ours, ImageDataGenerator, tf.data with Random* layers, the step.
+"""Training of cats-dogs-64 in images per second: ours, ImageDataGenerator, tf.data with Random* layers, the step.
 
 Each way trains on `split/train` of the setting. The first epoch is the warm-up and is shown beside; the value is the
 median of the others. Time for validation counts nowhere.
@@ -23,7 +23,7 @@ def ours(setting: Setting) -> Figures:
 
     with tempfile.TemporaryDirectory(dir=setting.work) as folder:
         run = ta.train(setting.folder / "split", recipe="cats-dogs-64", epochs=setting.epochs, out=Path(folder) / "run")
-        return _steady([row["pictures_per_second"] for row in run.history])
+        return _steady([row["images_per_second"] for row in run.history])
 
 
 def tutorial(setting: Setting) -> Figures:
@@ -94,19 +94,19 @@ def limit(setting: Setting) -> Figures:
     model = build(task, ImageSpec(SIDE, SIDE, 3), config.model, precision).network
     compile_model(model, task, config.train, steps)
     generator = np.random.default_rng(0)
-    pictures = generator.integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
+    images = generator.integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
     labels = labels_of(task, generator.integers(0, len(classes), BATCH))
     paces = []
     for _ in range(setting.epochs):
         started = time.perf_counter()
         for _ in range(steps):
-            model.train_on_batch(pictures, labels, return_dict=True)
+            model.train_on_batch(images, labels, return_dict=True)
         paces.append(steps * BATCH / (time.perf_counter() - started))
     return _steady(paces)
 
 
 def _cached_dataset(setting: Setting) -> tuple[Any, int]:
-    """Batches decoded once and kept in memory, shuffled anew each epoch; and how many pictures they hold."""
+    """Batches decoded once and kept in memory, shuffled anew each epoch; and how many images they hold."""
     import keras
 
     data = keras.utils.image_dataset_from_directory(
@@ -143,7 +143,7 @@ def _scaling() -> Any:
     return layers.Rescaling(1 / 255)
 
 
-def _fit(model: Any, data: Any, pictures: int, epochs: int) -> Figures:
+def _fit(model: Any, data: Any, images: int, epochs: int) -> Figures:
     import keras
 
     class Clock(keras.callbacks.Callback):
@@ -156,7 +156,7 @@ def _fit(model: Any, data: Any, pictures: int, epochs: int) -> Figures:
             self.started = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-            self.paces.append(pictures / (time.perf_counter() - self.started))
+            self.paces.append(images / (time.perf_counter() - self.started))
 
     clock = Clock()
     model.fit(data, epochs=epochs, verbose=0, callbacks=[clock])

@@ -1,6 +1,6 @@
 """`python -m benchmarks.trust [--write]`: what `check --deep` finds of known faults, and how long it takes for many.
 
-Makes the tables of docs/trust.md. The faults are made from real pictures by tests/faults.py, once for each seed; the
+Makes the tables of docs/trust.md. The faults are made from real images by tests/faults.py, once for each seed; the
 time is that of 100,000 synthetic features, as no collection of that size lies at hand.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pictures import default_data
+from benchmarks.images import default_data
 from benchmarks.process import ROOT
 from tests.faults import COPYING, Found, count_found, make_faults
 
@@ -61,12 +61,12 @@ def _table(data: str) -> Iterator[str]:
             os.environ["TELLAPART_CACHE"] = f"{folder}/cache"
             faults = make_faults(data, Path(folder) / "photos", seed=seed)
             found = count_found(faults, ta.check(Path(folder) / "photos", deep=True))
-        count = faults.pictures
+        count = faults.images
         for row in found:
             known = sums.get(row.what, Found(row.what, 0, 0))
             sums[row.what] = Found(row.what, known.hits + row.hits, known.n + row.n)
     seeds = ", ".join(map(str, SEEDS))
-    yield f"{Path(data).name}, {count} pictures each of seeds {seeds}, {datetime.now(UTC).date()}:"
+    yield f"{Path(data).name}, {count} images each of seeds {seeds}, {datetime.now(UTC).date()}:"
     yield ""
     yield "| what | found | of | share (95 % interval) |"
     yield "|---|--:|--:|---|"
@@ -99,7 +99,7 @@ def _by_looks(data: str) -> Iterator[str]:
     chosen = generator.permutation(len(source.rows))[:LOOKED_AT]
     images = [Image.open(source.root / source.rows[i].path).convert("RGB") for i in chosen]
     own = unpacked([looks(image) for image in images])
-    yield f"Fingerprints alone, {len(images)} pictures of {Path(data).name}, a copy of each kind:"
+    yield f"Fingerprints alone, {len(images)} images of {Path(data).name}, a copy of each kind:"
     yield ""
     yield f"| copy | kept on one side ({ALIKE} bits) | reported ({surely} bits) |"
     yield "|---|---|---|"
@@ -133,7 +133,7 @@ def _times(many: int) -> Iterator[str]:
     features[copies] = features[originals] + generator.normal(0, 0.2, (COPIES, WIDTH)).astype(np.float16)
     looks[copies] = looks[originals] ^ (generator.random((COPIES, BITS)) < 0.05)
     prints = tuple(row.tobytes().hex() for row in np.packbits(looks, axis=1))
-    yield f"{many:,} synthetic pictures, {WIDTH} features each, {CLASSES} classes, {cores()} cores:"
+    yield f"{many:,} synthetic images, {WIDTH} features each, {CLASSES} classes, {cores()} cores:"
     yield ""
     yield "| step | seconds | of processor time | |"
     yield "|---|--:|--:|---|"

@@ -1,7 +1,7 @@
 """How well calibrated the answers are, before and after, and what is called sure, unsure and unlike.
 
-`python -m benchmarks.verdicts` trains each network of RUNS on the development pictures beside the checkout and prints
-the two tables of docs/trust.md. The pictures of other collections are made by tests/others.py, or Debian's
+`python -m benchmarks.verdicts` trains each network of RUNS on the development images beside the checkout and prints
+the two tables of docs/trust.md. The images of other collections are made by tests/others.py, or Debian's
 Fashion-MNIST.
 """
 
@@ -45,8 +45,8 @@ RUNS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def encoded(pictures: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[str, bytes]]:
-    for number, pixels in enumerate(pictures):
+def encoded(images: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[str, bytes]]:
+    for number, pixels in enumerate(images):
         yield str(number), cv2.imencode(".png", pixels)[1].tobytes()
 
 
@@ -77,9 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
             calibration.append(calibration_row(title, run))
             verdicts.append(verdict_row(title, run, () if data == str(FASHION) else fashion(COUNT)))
     print(f"Seed 0, {datetime.now(UTC):%Y-%m-%d}.\n")
-    print("| network, pictures | test pictures | accuracy | temperature | error before | after | by chance |")
+    print("| network, images | test images | accuracy | temperature | error before | after | by chance |")
     print("|---|---|---|---|---|---|---|", *calibration, sep="\n")
-    print("\n| network, pictures | sure | right of them | test pictures unlike | Fashion-MNIST | textures | drawings |")
+    print("\n| network, images | sure | right of them | test images unlike | Fashion-MNIST | textures | drawings |")
     print("|---|---|---|---|---|---|---|", *verdicts, sep="\n")
 
 
@@ -100,8 +100,8 @@ def verdict_row(title: str, run: ta.Run, tiles: Iterable[NDArray[np.uint8]]) -> 
     collections: list[Iterable[NDArray[np.uint8]]] = [
         tiles, textures(COUNT), drawings(COUNT)
     ]  # fmt: skip
-    for pictures in collections:
-        found = [answer.verdict for answer in run.predictor().predict_named(encoded(pictures))]
+    for images in collections:
+        found = [answer.verdict for answer in run.predictor().predict_named(encoded(images))]
         cells.append(percent(found.count("unlike"), len(found)) if found else "not shown")
     return " | ".join([f"| {title}", *cells]) + " |"
 

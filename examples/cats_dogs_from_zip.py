@@ -3,7 +3,7 @@
     python examples/cats_dogs_from_zip.py [dogs-vs-cats.zip]
 
 Nothing is unpacked by hand, sorted into folders or deleted: the outer zip is named, the rest is understood. Without an
-argument a zip of that form is made from pictures inside the package: cats of two breeds, dogs of one.
+argument a zip of that form is made from images inside the package: cats of two breeds, dogs of one.
 """
 
 import io
@@ -30,7 +30,7 @@ def made_zip(folder: Path) -> Path:
             if number == 7:
                 content = content[: len(content) // 2]
             archive.writestr(f"train/{kind}.{number}.jpg", content)
-        archive.writestr("train/cat.9999.jpg", "<html>not a picture</html>")
+        archive.writestr("train/cat.9999.jpg", "<html>not an image</html>")
     outer = folder / "dogs-vs-cats.zip"
     with zipfile.ZipFile(outer, "w") as archive:
         archive.writestr("train.zip", inner.getvalue())
@@ -41,12 +41,12 @@ def made_zip(folder: Path) -> Path:
 with tempfile.TemporaryDirectory() as folder:
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else made_zip(Path(folder))
     catalog = ta.read(data)
-    print(f"{len(catalog)} pictures of {' and '.join(catalog.task.classes)}; layout: {catalog.layout}")
+    print(f"{len(catalog)} images of {' and '.join(catalog.task.classes)}; layout: {catalog.layout}")
     for finding in catalog.findings:
         print(f"  {finding.severity}: {finding.meaning} {finding.done}")
     run = ta.train(catalog, out=Path(folder) / "run", config=ta.make_config(image_size=96))
     accuracy = run.evaluate().accuracy
-    print(f"test accuracy {accuracy} with pictures of 96x96; decided: {'; '.join(run.record['decided'])}")
+    print(f"test accuracy {accuracy} with images of 96x96; decided: {'; '.join(run.record['decided'])}")
 
 if len(sys.argv) == 1:
     assert catalog.task.classes == ("cat", "dog")

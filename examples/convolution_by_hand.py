@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Convolution and pooling by hand
 #
-# A 5x5 picture, a 3x3 filter that looks for upright edges, and max pooling of 2x2, computed with loops; then by Keras.
+# A 5x5 image, a 3x3 filter that looks for upright edges, and max pooling of 2x2, computed with loops; then by Keras.
 # Both give the same numbers. What deep learning calls convolution is, as here, a filter that is not turned round.
 
 # %%
 import keras
 import numpy as np
 
-picture = np.array(
+image = np.array(
     [
         [10, 10, 10, 200, 200],
         [10, 10, 10, 200, 200],
@@ -41,21 +41,21 @@ def pool(values: np.ndarray, side: int = 2) -> np.ndarray:
 
 
 # %%
-edges = np.maximum(convolve(picture, upright), 0)  # ReLU
+edges = np.maximum(convolve(image, upright), 0)  # ReLU
 print("edges, 3x3\n", edges)
-print("pooled, 1x1 of them and 2x2 of the picture\n", pool(edges), "\n", pool(picture))
+print("pooled, 1x1 of them and 2x2 of the image\n", pool(edges), "\n", pool(image))
 
 # %% [markdown]
-# The same by Keras: pictures are (batch, height, width, channels), filters (height, width, channels in, channels out).
+# The same by Keras: images are (batch, height, width, channels), filters (height, width, channels in, channels out).
 
 # %%
-batch = picture[None, :, :, None]
+batch = image[None, :, :, None]
 layer = keras.layers.Conv2D(1, 3, activation="relu")
 layer.build(batch.shape)
 layer.set_weights([upright[:, :, None, None], np.zeros(1)])
 theirs = np.asarray(layer(batch))
 theirs_pooled = np.asarray(keras.layers.MaxPooling2D(2)(batch))
 
-difference = max(np.abs(theirs[0, :, :, 0] - edges).max(), np.abs(theirs_pooled[0, :, :, 0] - pool(picture)).max())
+difference = max(np.abs(theirs[0, :, :, 0] - edges).max(), np.abs(theirs_pooled[0, :, :, 0] - pool(image)).max())
 print(f"largest difference from Keras: {difference:g}")
 assert difference == 0

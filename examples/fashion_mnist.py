@@ -19,6 +19,6 @@ with tempfile.TemporaryDirectory() as folder:
         data, out=Path(folder) / "run", recipe="fashion-conv", epochs=1, settings=["train.steps_per_epoch=200"]
     )
     evaluation, epochs = run.evaluate(), len(run.history)
-print(f"test accuracy {evaluation.accuracy} on {evaluation.n:,} pictures after {epochs} short epoch")
+print(f"test accuracy {evaluation.accuracy} on {evaluation.n:,} images after {epochs} short epoch")
 assert evaluation.n == 10_000
 assert evaluation.accuracy.low > 0.6

@@ -12,7 +12,7 @@ import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data.sources import read_source
 
-WITH_PICTURES = ("api/", "data/catalog", "inference/predict", "evaluation/evaluate", "explain/explanation", "errors")
+WITH_IMAGES = ("api/", "data/catalog", "inference/predict", "evaluation/evaluate", "explain/explanation", "errors")
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_with_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if any(f"tellapart/{place}" in request.path.as_posix() for place in WITH_PICTURES):
+def in_a_folder_with_images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if any(f"tellapart/{place}" in request.path.as_posix() for place in WITH_IMAGES):
         folder: Path = request.getfixturevalue("folder")
         monkeypatch.chdir(folder)
         monkeypatch.setenv("TELLAPART_CACHE", str(folder / "cache"))

@@ -1,4 +1,4 @@
-"""Pictures that tests are run on: made ones, and the real ones where they lie beside the checkout."""
+"""Images that tests are run on: made ones, and the real ones where they lie beside the checkout."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def draw(kind: str, number: int, side: int = 40) -> Image.Image:
-    """A noisy picture with a disc, a square or stripes at a random place; a small network tells them apart."""
+    """A noisy image with a disc, a square or stripes at a random place; a small network tells them apart."""
     rng = np.random.default_rng([number, *kind.encode()])
     canvas = rng.normal(90, 25, (side, side, 3))
     y, x = np.mgrid[:side, :side]
@@ -91,7 +91,7 @@ def draw(kind: str, number: int, side: int = 40) -> Image.Image:
 
 
 def make_shapes(folder: Path, kinds: tuple[str, ...] = ("disc", "square", "stripes"), count: int = 20) -> Path:
-    """Class folders of made pictures."""
+    """Class folders of made images."""
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for number in range(count):
@@ -107,18 +107,18 @@ def sensitive() -> Callable[[Any, np.ndarray], Any]:
 
     start_keras().utils.set_random_seed(0)
 
-    def enlarge(made: Any, pictures: np.ndarray) -> Any:
+    def enlarge(made: Any, images: np.ndarray) -> Any:
         for layer in made.backbone.layers:
             if layer.name.endswith("_scale"):
                 layer.set_weights([np.ones_like(value) for value in layer.get_weights()])
-        features = np.asarray(made.features_network()(pictures))
+        features = np.asarray(made.features_network()(images))
         spread = features.std(axis=0).mean()
         assert spread > 0
         after = next(layer for layer in made.head.layers if layer.weights)
         kernel, bias = after.get_weights()
         after.set_weights([kernel / spread, bias - features.mean(axis=0) @ kernel / spread])
-        values = np.asarray(made.network(pictures))
-        assert values.std(axis=0).max() > 0.001, "predictions still do not depend on the picture"
+        values = np.asarray(made.network(images))
+        assert values.std(axis=0).max() > 0.001, "predictions still do not depend on the image"
         return made
 
     return enlarge
@@ -126,13 +126,13 @@ def sensitive() -> Callable[[Any, np.ndarray], Any]:
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 pictures in three class folders; only to be read."""
+    """60 images in three class folders; only to be read."""
     return make_shapes(tmp_path_factory.mktemp("shapes") / "shapes")
 
 
 @pytest.fixture(scope="session")
 def two_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 pictures in two class folders; only to be read."""
+    """60 images in two class folders; only to be read."""
     return make_shapes(tmp_path_factory.mktemp("two") / "two shapes", ("disc", "stripes"), 30)
 
 

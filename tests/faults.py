@@ -1,7 +1,7 @@
-"""Real pictures -> a folder of them with known faults, and how many of them `check --deep` finds.
+"""Real images -> a folder of them with known faults, and how many of them `check --deep` finds.
 
 Read by: tests/test_trust.py and `python -m benchmarks.trust`, which makes the table of docs/trust.md. The given
-pictures are only read.
+images are only read.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ SPOILING: dict[str, Change] = {
 class Faults:
     """What was done, by paths relative to the folder. copies: (original, copy) by kind; spoiled: by kind."""
 
-    pictures: int = 0
+    images: int = 0
     flipped: set[str] = field(default_factory=set)
     copies: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     outliers: set[str] = field(default_factory=set)
@@ -82,7 +82,7 @@ class Faults:
 
 
 def make_faults(data: str, folder: Path, *, seed: int = 0) -> Faults:
-    """Lay out `train/CLASS/*` and `test/CLASS/*` in the folder; every fifth picture of a class tests."""
+    """Lay out `train/CLASS/*` and `test/CLASS/*` in the folder; every fifth image of a class tests."""
     generator = np.random.default_rng(seed)
     source = read_source(data, DataConfig())
     labels = sorted({row.label for row in source.rows})
@@ -117,15 +117,15 @@ def make_faults(data: str, folder: Path, *, seed: int = 0) -> Faults:
 
 def _save(image: Image.Image, folder: Path, split: str, label: str, faults: Faults) -> str:
     """Under a name that says nothing; returns it."""
-    path = f"{split}/{label}/{faults.pictures:05d}.jpg"
+    path = f"{split}/{label}/{faults.images:05d}.jpg"
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     image.save(folder / path, quality=90)
-    faults.pictures += 1
+    faults.images += 1
     return path
 
 
 def _others(generator: np.random.Generator) -> Iterator[Image.Image]:
-    """Ten pictures of other collections: parts of scikit-learn's two photographs, and clothes or digits, enlarged."""
+    """Ten images of other collections: parts of scikit-learn's two photographs, and clothes or digits, enlarged."""
     from sklearn.datasets import load_digits, load_sample_images
 
     for number in range(OUTLIERS // 2):
@@ -156,11 +156,11 @@ def count_found(faults: Faults, checked: Any) -> list[Found]:
     from tellapart.data.labels import label_scores
 
     deep = checked.deep
-    paths = [picture.path for picture in deep.pictures]
+    paths = [image.path for image in deep.images]
     listed = {finding.kind: finding.paths for finding in checked.catalog.findings}
     judged = np.flatnonzero(~np.isnan(deep.probabilities[:, 0]))
     position = {name: index for index, name in enumerate(checked.catalog.task.classes)}
-    truth = np.array([position[deep.pictures[row].label] for row in judged])
+    truth = np.array([position[deep.images[row].label] for row in judged])
     ranked = judged[np.argsort(label_scores(truth, deep.probabilities[judged]), kind="stable")]
     first = {paths[row] for row in ranked[: round(0.1 * len(paths))]}
     suspects = {line.partition(" [")[0] for line in listed.get("suspect-label", ())}
@@ -189,7 +189,7 @@ def count_found(faults: Faults, checked: Any) -> list[Found]:
     for kind in SPOILING:
         some = faults.spoiled[kind]
         named = {line.partition(" (")[0] for line in listed.get(kind, ())}
-        figures.append(Found(f"{kind} pictures", len(named & some), len(some)))
+        figures.append(Found(f"{kind} images", len(named & some), len(some)))
         figures.append(
             Found(f"named {kind} and neither so nor enlarged", len(named - some - enlarged), n - len(some | enlarged))
         )

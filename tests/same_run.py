@@ -11,7 +11,7 @@ import tellapart as ta
 
 def without_clock(run: ta.Run) -> list[dict[str, Any]]:
     """History without what the clock decides."""
-    return [{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")} for row in run.history]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in run.history]
 
 
 def assert_same_run(one: ta.Run, other: ta.Run) -> None:

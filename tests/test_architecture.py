@@ -142,7 +142,7 @@ def test_the_package_and_its_help_load_nothing_heavy() -> None:
 
 def test_predicting_loads_no_training_library() -> None:
     loaded = loaded_by(
-        "import tellapart.api.runs, tellapart.inference.predictor, tellapart.inference.pictures, onnxruntime"
+        "import tellapart.api.runs, tellapart.inference.predictor, tellapart.inference.inputs, onnxruntime"
     )
     assert not loaded & {*LIGHT, "matplotlib", "pandas", "sklearn", "scipy"}
 

@@ -49,7 +49,7 @@ def test_a_fault_that_its_test_does_not_notice_is_said_to_be_missed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     guarded = next(fault for fault in FAULTS if fault.file == "data/splits.py")
-    blind = replace(guarded, test="tests/data/test_splits.py::test_a_broken_picture_stands_in_no_split")
+    blind = replace(guarded, test="tests/data/test_splits.py::test_a_broken_image_stands_in_no_split")
     gone = replace(guarded, test="tests/data/test_splits.py::test_that_is_not_there")
     assert try_fault(gone).verdict == "DID NOT RUN"
     monkeypatch.setattr("tests.deliberate_faults.read_table", lambda: (blind,))

@@ -84,7 +84,7 @@ def test_a_source_is_found_by_its_suffix_or_by_its_name(example: Path, listed: P
     other.write_bytes(listed.read_bytes())
     for named in (str(listed), f"jsonl:{listed}", f"jsonl:{other}"):
         shown = call(example, "check", named)
-        assert "60 pictures of 2 classes" in shown.stdout, shown.stderr
+        assert "60 images of 2 classes" in shown.stdout, shown.stderr
     other.write_text("{}\n")
     shown = call(example, "check", f"jsonl:{other}")
     assert shown.returncode == 2
@@ -114,16 +114,16 @@ def test_a_backbone_is_trained_exported_and_resumed_and_its_plugin_is_named_wher
     assert (used["kind"], used["name"], used["package"], used["version"]) == (
         "backbones", "three-convolutions", "tellapart-example", "0.1.0",
     )  # fmt: skip
-    picture = next(two_shapes.rglob("*.png"))
+    image = next(two_shapes.rglob("*.png"))
     without = tmp_path / "nothing installed"
     without.mkdir()
-    predicted = call(without, "predict", tmp_path / "run", picture, "--format", "json")
+    predicted = call(without, "predict", tmp_path / "run", image, "--format", "json")
     assert predicted.returncode == 0, "a finished run needs no plug-in"
     refused = call(without, "export", tmp_path / "run", "--to", "keras")
     assert refused.returncode == 2
     assert "which the plug-in tellapart-example 0.1.0 brought and which is not here" in refused.stderr
     assert call(example, "export", tmp_path / "run", "--to", "keras").returncode == 0
-    explained = call(without, "explain", tmp_path / "run", picture)
+    explained = call(without, "explain", tmp_path / "run", image)
     assert explained.returncode == 0, explained.stderr
     assert "Without feature maps and filters." in explained.stdout
     begun = json.loads((tmp_path / "run" / "run.json").read_text())

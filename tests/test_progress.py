@@ -29,7 +29,7 @@ def test_a_program_on_a_terminal_shows_one_line_that_is_written_again(tmp_path: 
     assert process.communicate()[0] == b""
     assert process.returncode == 0
     text = told.decode()
-    assert "reading pictures: 360 of 360\r\n" in text
+    assert "reading images: 360 of 360\r\n" in text
     assert text.count("\r\x1b[K") > text.count("\n") >= 1
 
 
@@ -38,7 +38,7 @@ def test_a_program_whose_output_is_piped_shows_nothing_unless_it_asks() -> None:
     assert silent.stderr == silent.stdout == ""
     asks = PROGRAM.replace("pets'", "pets', progress=ta.Lines()")
     asked = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
-    assert "reading pictures: 360 of 360" in asked.stderr
+    assert "reading images: 360 of 360" in asked.stderr
 
 
 @pytest.mark.slow

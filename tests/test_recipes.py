@@ -1,4 +1,4 @@
-"""Every recipe is built and run on pictures of its own kind, for one short epoch."""
+"""Every recipe is built and run on images of its own kind, for one short epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tellapart.recipes import load_recipe, reached, recipe_names
 
 BREEDS = Path(ta.__file__).parent / "data" / "builtin" / "pets"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-EACH = 8  # pictures of a class
+EACH = 8  # images of a class
 WIDE = {"cats-dogs-a", "pets-conv-32", "pets-conv-16", "rock-paper-scissors", "horses-humans"}
 """Of up to 175 million parameters at their own side, which take 8 GB and a minute; docs/recipes.md has them whole."""
 
@@ -26,13 +26,13 @@ WIDE = {"cats-dogs-a", "pets-conv-32", "pets-conv-16", "rock-paper-scissors", "h
 def photographs(folder: Path, classes: int) -> Path:
     for breed in sorted(path for path in BREEDS.iterdir() if path.is_dir())[:classes]:
         (folder / breed.name).mkdir(parents=True)
-        for picture in sorted(breed.glob("*.jpg"))[:EACH]:
-            shutil.copy(picture, folder / breed.name)
+        for image in sorted(breed.glob("*.jpg"))[:EACH]:
+            shutil.copy(image, folder / breed.name)
     return folder
 
 
 def garments(folder: Path) -> Path:
-    """Real grey pictures of 28x28, a few of each class."""
+    """Real grey images of 28x28, a few of each class."""
     if not FASHION.is_dir():
         pytest.skip("Debian's package dataset-fashion-mnist is not installed")
     source = read_source(FASHION, DataConfig())
@@ -50,7 +50,7 @@ def garments(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_trains_an_epoch_on_pictures_of_its_kind(name: str, tmp_path: Path) -> None:
+def test_a_recipe_trains_an_epoch_on_images_of_its_kind(name: str, tmp_path: Path) -> None:
     pytest.importorskip("keras")
     recipe = load_recipe(name)
     kind = name.partition("-")[0]
@@ -80,7 +80,7 @@ def test_what_a_recipe_reached_is_of_a_recipe_and_within_its_interval() -> None:
     for name, outcome in reached().items():
         found = outcome["accuracy"]
         assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1, name
-        assert outcome["training_pictures"] > 0
+        assert outcome["training_images"] > 0
         assert f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})" in (
             Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
         ).read_text(encoding="utf-8")

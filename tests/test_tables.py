@@ -156,9 +156,9 @@ from tellapart.plugins import Row, Source, folder_source
 
 @folder_source("pairs", example="a--1.jpg  b--1.jpg")
 def row(listing, config):
-    if not listing.pictures or "--" not in listing.pictures[0]:
+    if not listing.images or "--" not in listing.images[0]:
         return "no name has -- in it"
-    rows = [Row(path, path.partition("--")[0].rpartition("/")[2]) for path in listing.pictures]
+    rows = [Row(path, path.partition("--")[0].rpartition("/")[2]) for path in listing.images]
     return Source(listing.root, tuple(rows), "pairs")
 """
 

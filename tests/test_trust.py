@@ -1,6 +1,6 @@
-"""Known faults in real pictures, through the whole of `check --deep` and `train --corrections`.
+"""Known faults in real images, through the whole of `check --deep` and `train --corrections`.
 
-docs/trust.md has the figures on more pictures: python -m benchmarks.trust.
+docs/trust.md has the figures on more images: python -m benchmarks.trust.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def test_outliers_are_found_and_few_others_are_taken_for_them(case: Case) -> Non
 
 
 @pytest.mark.parametrize("kind", ["blank", "dark", "blurred", "tiny"])
-def test_spoiled_pictures_are_found(case: Case, kind: str) -> None:
-    assert share(case, f"{kind} pictures") >= (1 if kind == "blank" else 0.8)
+def test_spoiled_images_are_found(case: Case, kind: str) -> None:
+    assert share(case, f"{kind} images") >= (1 if kind == "blank" else 0.8)
     assert share(case, f"named {kind} and neither so nor enlarged") <= 0.01
 
 
-def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_change_to_a_picture(
+def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_change_to_a_image(
     case: Case, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in case.folder.rglob("*")}
@@ -95,7 +95,7 @@ def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_cha
 
     run = ta.train(case.folder, out=tmp_path / "run", config=config, progress=Stages())
     assert not any(stage.startswith("features") for stage in seen), "training computed what the check had computed"
-    labels = {picture.path: picture.label for picture in run.catalog.pictures}
+    labels = {image.path: image.label for image in run.catalog.images}
     relabelled = {row.path: row.label for row in case.checked.corrections if row.action == "relabel"}
     dropped = {row.path for row in case.checked.corrections if row.action == "drop"}
     assert relabelled
@@ -116,7 +116,7 @@ def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_cha
     (tmp_path / "corrections.csv").unlink()
     assert ta.open_run(run.path).evaluate().n == run.metrics["test"]["n"]
     learned = ta.evaluate(faulty.path, case.folder / "train")
-    assert learned.notes[-1].startswith(f"{learned.n} of the {learned.n} pictures have a copy among those")
+    assert learned.notes[-1].startswith(f"{learned.n} of the {learned.n} images have a copy among those")
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["splits given", "splits drawn"])

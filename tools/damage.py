@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tellapart.data import pixels
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 
 LENGTHS = (1, 4, 16, 64, 256, 1024)
@@ -40,7 +40,7 @@ def told(contents: Sequence[bytes], length: int) -> tuple[int, int, int]:
         hurt = content[:start] + generator.randbytes(length) + content[start + length :]
         try:
             found = pixels.decode(hurt, SPEC)
-        except PictureError:
+        except ImageError:
             noticed += 1
             continue
         if found.warning:

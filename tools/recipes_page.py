@@ -4,7 +4,7 @@
         --horses-or-humans FOLDER --rock-paper-scissors FOLDER --inception-weights inception_v3_notop.weights.h5
 
 About an hour on two cores. Runs that are there already (--out) are taken as they are, stopped ones go on, so the page
-can be written again in seconds. A recipe whose pictures are not given says "not run". Every figure is read from the
+can be written again in seconds. A recipe whose images are not given says "not run". Every figure is read from the
 runs; nothing is written by hand but the words in this file.
 """
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "recipes.md"
 FIGURE = ROOT / "docs" / "recipes.svg"
 REACHED = ROOT / "src" / "tellapart" / "recipes" / "reached.json"
-PICTURES = {
+IMAGES = {
     "cats_dogs": "cats and dogs",
     "breeds": "three breeds of pets",
     "fashion_mnist": "Fashion-MNIST",
@@ -39,10 +39,10 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe as it is run here: on which pictures, with which settings beside its own, what a reader must know."""
+    """A recipe as it is run here: on which images, with which settings beside its own, what a reader must know."""
 
     recipe: str
-    pictures: str = "cats_dogs"
+    images: str = "cats_dogs"
     settings: tuple[str, ...] = ()
     weights: str | None = None
     note: str = ""
@@ -56,7 +56,7 @@ class Row:
 
 
 _ONE_PASS = ("train.steps_per_epoch=20",)
-_NOTE_ONE_PASS = "20 steps an epoch, one pass over the pictures at hand, where it says 100"
+_NOTE_ONE_PASS = "20 steps an epoch, one pass over the images at hand, where it says 100"
 ROWS = (
     Row("pets-dense"),
     Row("pets-conv-16"),
@@ -72,7 +72,7 @@ ROWS = (
         "cats-dogs-c",
         weights="none",
         note="the ImageNet weights of InceptionResNetV2 are not to be had here: **random weights**, which prove the "
-        "path from picture to prediction and nothing else; `cats-dogs-inception` is the nearest with its own",
+        "path from image to prediction and nothing else; `cats-dogs-inception` is the nearest with its own",
     ),
     Row(
         "cats-dogs-inception",
@@ -107,9 +107,9 @@ OPENING = """# Recipes and what they reached
 Each recipe is a TOML file in `src/tellapart/recipes`; `tellapart recipes NAME` prints it. This page is written by
 `python tools/recipes_page.py` from the runs of the commands below, and states nothing else.
 
-**Read it with the number of pictures in mind.** The published outcomes come from far more pictures (8,000 to 20,030
+**Read it with the number of images in mind.** The published outcomes come from far more images (8,000 to 20,030
 of cats and dogs; here 600 to 640 train), were validated on the test set, and give no interval. Ours are of the best
-epoch on a validation split; the test pictures chose nothing. With so few pictures a network trained from nothing
+epoch on a validation split; the test images chose nothing. With so few images a network trained from nothing
 is not far above guessing on cats and dogs, whatever its shape: that is what the intervals say, and what a pretrained
 base is for. Nothing here tells two of these recipes apart unless their intervals do.
 
@@ -121,8 +121,8 @@ sigmoid unit, more have softmax, and the loss follows.
 def main() -> None:
     """Train what is not there, then write the page, the figure and the table of the command line."""
     parser = argparse.ArgumentParser(description="Train every recipe and write docs/recipes.md.")
-    for key, name in PICTURES.items():
-        parser.add_argument(f"--{key.replace('_', '-')}", type=Path, metavar="FOLDER", help=f"pictures: {name}")
+    for key, name in IMAGES.items():
+        parser.add_argument(f"--{key.replace('_', '-')}", type=Path, metavar="FOLDER", help=f"images: {name}")
     parser.add_argument("--inception-weights", type=Path, metavar="FILE", help="InceptionV3 without its top")
     parser.add_argument("--out", type=Path, default=Path("recipe-runs"), help="folder of the runs")
     parser.add_argument("--own-alone", action="store_true", help="only the table of the recipes' own sets")
@@ -148,17 +148,17 @@ def main() -> None:
 
 
 def _trained(row: Row, given: dict[str, Any]) -> ta.Run | None:
-    """The run of a row: as it lies there, taken up again, or trained now; None where its pictures are not given."""
+    """The run of a row: as it lies there, taken up again, or trained now; None where its images are not given."""
     path = given["out"] / row.folder
     weights = given.get(row.weights, row.weights) if row.weights else None
     if path.is_dir():
         if ta.open_run(path).status != "done":
             train("--resume", path)
         return ta.open_run(path)
-    if given[row.pictures] is None or (row.weights and weights is None):
+    if given[row.images] is None or (row.weights and weights is None):
         return None
     chosen = [part for each in row.settings for part in ("--set", each)] + (["--weights", weights] if weights else [])
-    train(given[row.pictures], "--recipe", row.recipe, "--out", path, *chosen)
+    train(given[row.images], "--recipe", row.recipe, "--out", path, *chosen)
     return ta.open_run(path)
 
 
@@ -185,7 +185,7 @@ def _page(runs: dict[str, ta.Run | None]) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Row], runs: dict[str, ta.Run | None]) -> Iterator[str]:
-    yield "| recipe | pictures: train, validation, test | published | validation, best epoch | test (95 % interval) |"
+    yield "| recipe | images: train, validation, test | published | validation, best epoch | test (95 % interval) |"
     yield "|---|---|---|---|---|"
     for row in rows:
         published, run = load_recipe(row.recipe).published or "-", runs[row.folder]
@@ -195,7 +195,7 @@ def _table(rows: Sequence[Row], runs: dict[str, ta.Run | None]) -> Iterator[str]
         counts = [sum(each.values()) for each in run.catalog.counts().values()]
         best = run.history[run.record["best_epoch"] - 1]
         yield (
-            f"| {row.recipe} | {PICTURES[row.pictures]}: {', '.join(f'{count:,}' for count in counts)} "
+            f"| {row.recipe} | {IMAGES[row.images]}: {', '.join(f'{count:,}' for count in counts)} "
             f"| {published} | {percent(best['val_accuracy'])} in epoch {best['epoch']} of "
             f"{len(run.history)} | {_percent(run.metrics['test']['accuracy'])} |"
         )
@@ -207,7 +207,7 @@ def _own(runs: dict[str, ta.Run | None]) -> Iterator[str]:
     """The section of the recipes that are run on the sets of their names, between its two marks."""
     rows = [row for row in ROWS if row.own]
     yield f"{OWN_BEGINS}\n\n## On the sets of their names\n"
-    yield "Two or three dozen test pictures tell little: read the intervals. The validation pictures chose the epoch.\n"
+    yield "Two or three dozen test images tell little: read the intervals. The validation images chose the epoch.\n"
     yield from _table(rows, runs)
     yield ""
     yield from (_command(row, run) for row in rows if (run := runs[row.folder]))
@@ -218,7 +218,7 @@ def _precision(both: list[ta.Run]) -> Iterator[str]:
     if len(both) < 2:
         return
     yield "\n## Precision\n\n`fashion-conv`, once in each arithmetic (`--set train.precision=...`):\n"
-    yield "| arithmetic | test (95 % interval) | log loss | pictures/s |\n|---|---|---|---|"
+    yield "| arithmetic | test (95 % interval) | log loss | images/s |\n|---|---|---|---|"
     for run in both:
         found = run.metrics["test"]
         yield (
@@ -228,18 +228,18 @@ def _precision(both: list[ta.Run]) -> Iterator[str]:
 
 
 def _command(row: Row, run: ta.Run) -> str:
-    data = row.pictures.replace("_", "-")
+    data = row.images.replace("_", "-")
     weights = [f"--weights {Path(run.config.model.weights).name}"] if row.weights else []
     extra = " ".join([*weights, *(f"--set {each}" for each in row.settings)])
     return (
         f"- `tellapart train {data} --recipe {row.recipe}{f' {extra}' if extra else ''}` (seed {run.record['seed']}, "
         f"{run.record['created'][:10]}, {run.record['parameters']:,} parameters, {run.record['precision']}, "
-        f"{_speed(run):,.0f} pictures/s)"
+        f"{_speed(run):,.0f} images/s)"
     )
 
 
 def _speed(run: ta.Run) -> float:
-    return float(sum(row["pictures_per_second"] for row in run.history) / len(run.history))
+    return float(sum(row["images_per_second"] for row in run.history) / len(run.history))
 
 
 def _percent(values: dict[str, float]) -> str:
@@ -250,9 +250,9 @@ def _reached(row: Row, run: ta.Run) -> dict[str, Any]:
     training, _, test = (sum(each.values()) for each in run.catalog.counts().values())
     return {
         "accuracy": run.metrics["test"]["accuracy"],
-        "pictures": PICTURES[row.pictures],
-        "training_pictures": training,
-        "test_pictures": test,
+        "images": IMAGES[row.images],
+        "training_images": training,
+        "test_images": test,
         "weights": "random" if run.config.model.weights == "none" else "",
         "date": run.record["created"][:10],
     }

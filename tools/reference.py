@@ -42,7 +42,7 @@ def settings_page() -> str:
     """Every setting of a config.toml, for `--set SECTION.KEY=VALUE`."""
     parts = [
         "# Settings",
-        "In a run's `config.toml`, and for `--set section.key=value`. `None`: decided from the pictures or the model, "
+        "In a run's `config.toml`, and for `--set section.key=value`. `None`: decided from the images or the model, "
         "and stored in the run. `tellapart models NAME` lists the options of one architecture.",
     ]
     for section, field in Config.model_fields.items():

@@ -47,7 +47,7 @@ from tools.soak_bench import (
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "soak.md"
 STREAM = 40_000
-"""Pictures on the standard input of predict."""
+"""Images on the standard input of predict."""
 DAY = 86_400
 # Python's clock, set back by a day whenever the marker file appears, as a machine does that finds a time server. The
 # class datetime itself cannot be replaced for all: compiled modules expect its layout.
@@ -98,7 +98,7 @@ def _kill_training(bench: Bench, values: tuple[str, ...]) -> str:
 
 
 def kill_predict(bench: Bench) -> str:
-    names = sorted(map(str, bench.pictures.rglob("*.png")))
+    names = sorted(map(str, bench.images.rglob("*.png")))
     stream = bench.folder / "names"
     stream.write_text("".join(f"{names[number % len(names)]}\n" for number in range(STREAM)))
 
@@ -171,7 +171,7 @@ def full_answers(bench: Bench) -> str:
         (disk / "model.onnx").write_text("before")
         (disk / "filling").write_bytes(bytes(52 * 1024))
         for arguments in (
-            ["predict", bench.run, *[bench.pictures] * 4, "--format", "json", "--out", disk / "rows.csv"],
+            ["predict", bench.run, *[bench.images] * 4, "--format", "json", "--out", disk / "rows.csv"],
             ["export", bench.run, "--to", "onnx", "--out", disk / "model.onnx"],
         ):
             said = finish(start(arguments, cache=bench.fresh()), 2)
@@ -189,20 +189,20 @@ def read_only(bench: Bench) -> str:
         run = Path(shutil.copytree(bench.run, disk / "run"))
         (disk / "cache").mkdir()
         remount(disk, "ro")
-        picture, cache = next(bench.pictures.rglob("*.png")), disk / "cache"
-        for arguments in (["predict", run, picture], ["evaluate", run], ["runs", disk]):
+        image, cache = next(bench.images.rglob("*.png")), disk / "cache"
+        for arguments in (["predict", run, image], ["evaluate", run], ["runs", disk]):
             finish(start(arguments, cache=cache))
         out = bench.fresh()
-        finish(start(["explain", run, picture, "--out", out / "explained"], cache=cache))
+        finish(start(["explain", run, image, "--out", out / "explained"], cache=cache))
         finish(start(train(bench), out / "run", cache=cache))
         same_runs(bench.run, out / "run")
         for arguments in (
             ["report", run],
             ["export", run, "--to", "keras"],
-            ["explain", run, picture],
+            ["explain", run, image],
             [*train(bench), disk / "new"],
-            ["predict", run, picture, "--out", disk / "rows.csv"],
-            ["predict", run, picture, "--resume", disk / "rows.csv"],
+            ["predict", run, image, "--out", disk / "rows.csv"],
+            ["predict", run, image, "--resume", disk / "rows.csv"],
         ):
             said = finish(start(arguments, cache=cache), 2)
             if "ead-only" not in said and "cannot be written" not in said and "annot write" not in said:
@@ -226,9 +226,9 @@ def two_processes(bench: Bench) -> str:
 
 
 def clock_set_back(bench: Bench) -> str:
-    """The clock goes back by a day while it trains, and is back when it resumes; then a picture changes."""
-    pictures = Path(shutil.copytree(bench.pictures, bench.fresh() / "pictures"))
-    arguments = ["train", pictures, *settings(SMALL), "--out"]
+    """The clock goes back by a day while it trains, and is back when it resumes; then an image changes."""
+    images = Path(shutil.copytree(bench.images, bench.fresh() / "images"))
+    arguments = ["train", images, *settings(SMALL), "--out"]
     place, cache = bench.fresh(), bench.fresh()
     marker = place / "set back"
     clock = {"code": SET_BACK, "environment": {"SOAK_SET_BACK": str(marker)}}
@@ -246,23 +246,23 @@ def clock_set_back(bench: Bench) -> str:
         finish(process)
         same_runs(bench.run, run)
     seen = 0
-    for number, path in enumerate(sorted(pictures.rglob("*.png"))[:5]):
+    for number, path in enumerate(sorted(images.rglob("*.png"))[:5]):
         before = path.stat()
         content = bytearray(path.read_bytes())
         content[-20 - number] ^= 1
         path.write_bytes(content)
         os.utime(path, (before.st_atime - DAY, before.st_mtime - DAY))
         said = finish(
-            start(["train", pictures, *settings(SMALL), "--out"], place / f"changed {number}", cache=cache), 0, 1
+            start(["train", images, *settings(SMALL), "--out"], place / f"changed {number}", cache=cache), 0, 1
         )
         changed = (
             ta.open_run(place / f"changed {number}").catalog.digest != ta.open_run(place / "through").catalog.digest
         )
         seen += changed or "truncated" in said
     if seen != 5:
-        raise Hurt(f"of 5 pictures that changed with an older time, {seen} were noticed")
+        raise Hurt(f"of 5 images that changed with an older time, {seen} were noticed")
     return (
-        "set back by a day while it trained, and between a kill and --resume: equal; 5 of 5 pictures that changed with "
+        "set back by a day while it trained, and between a kill and --resume: equal; 5 of 5 images that changed with "
         "an older time were noticed"
     )
 

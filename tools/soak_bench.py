@@ -39,17 +39,17 @@ class Hurt(AssertionError):
 
 @dataclass
 class Bench:
-    """Where the soak works. pictures: class folders of made pictures; run: a finished, undisturbed run of them."""
+    """Where the soak works. images: class folders of made images; run: a finished, undisturbed run of them."""
 
     folder: Path
     kills: int
     chance: random.Random
-    pictures: Path = field(init=False)
+    images: Path = field(init=False)
     run: Path = field(init=False)
     _count: int = 0
 
     def __post_init__(self) -> None:
-        self.pictures = make_shapes(self.folder / "pictures")
+        self.images = make_shapes(self.folder / "images")
         self.run = self.folder / "finished"
         finish(start(train(self), self.run, cache=self.fresh()))
 
@@ -65,7 +65,7 @@ def settings(values: tuple[str, ...]) -> list[str]:
 
 
 def train(bench: Bench, values: tuple[str, ...] = SMALL) -> list[object]:
-    return ["train", bench.pictures, *settings(values), "--out"]
+    return ["train", bench.images, *settings(values), "--out"]
 
 
 def start(

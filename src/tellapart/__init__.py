@@ -1,4 +1,4 @@
-"""tellapart: from a folder of labelled pictures to a classifier that a person can trust and ship.
+"""tellapart: from a folder of labelled images to a classifier that a person can trust and ship.
 
 What stands in __all__ is public; it is loaded when first used, so that `import tellapart` costs nothing.
 """
@@ -27,17 +27,17 @@ _HOMES = {
     "SILENT": "tellapart.progress",
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
-    "check": "tellapart.api.pictures",
+    "check": "tellapart.api.datasets",
     "compare": "tellapart.api.runs",
     "evaluate": "tellapart.api.runs",
     "export": "tellapart.api.runs",
-    "fetch": "tellapart.api.pictures",
+    "fetch": "tellapart.api.datasets",
     "ladder": "tellapart.api.ladder",
     "list_runs": "tellapart.api.runs",
     "make_config": "tellapart.api.options",
     "open_run": "tellapart.api.runs",
     "predict": "tellapart.api.runs",
-    "read": "tellapart.api.pictures",
+    "read": "tellapart.api.datasets",
     "resume": "tellapart.api.training",
     "resume_ladder": "tellapart.api.ladder",
     "resume_tune": "tellapart.api.tune",
@@ -90,9 +90,9 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from tellapart.api.datasets import check, fetch, read
     from tellapart.api.ladder import ladder, resume_ladder
     from tellapart.api.options import make_config
-    from tellapart.api.pictures import check, fetch, read
     from tellapart.api.runs import (
         Run,
         compare,

@@ -1,6 +1,6 @@
 """Config: everything that decides a run, checked. TOML in and out; `--set train.epochs=5` changes one value.
 
-Read by: data, models, training, recipes, command line. A field that is None is decided later from the pictures or the
+Read by: data, models, training, recipes, command line. A field that is None is decided later from the images or the
 model; the run stores the decided value.
 """
 
@@ -21,7 +21,7 @@ from tellapart.files import to_json
 from tellapart.task import Fit, Interpolation
 
 AUTO = "auto"
-"""A model name: one is chosen from the pictures."""
+"""A model name: one is chosen from the images."""
 
 _LONGEST = 200
 """Letters of a wrong value that a message repeats."""
@@ -34,31 +34,31 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """How labels are found and how pictures are split."""
+    """How labels are found and how images are split."""
 
     label_pattern: str | None = Field(None, description="regular expression over the file name with a group `label`")
-    path_column: str | None = Field(None, description="column of a table that names the picture")
+    path_column: str | None = Field(None, description="column of a table that names the image")
     label_column: str | None = Field(None, description="column of a table that names the class")
     root: str | None = Field(None, description="folder that the paths of a table are relative to")
     corrections: str | None = Field(None, description="a csv of what to relabel, drop and regroup: check --write")
     group_by: str | None = Field(
         None, description="what tells images that stay together: exif, name, looks, or a pattern with (?P<group>...)"
     )
-    test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all pictures kept for the test split")
-    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training pictures to validate")
-    max_pixels: int = Field(100_000_000, gt=0, description="a larger picture is left out as a possible bomb")
-    max_seconds: float = Field(20, gt=0, le=3600, description="a picture that takes longer to decode is left out")
+    test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all images kept for the test split")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training images to validate")
+    max_pixels: int = Field(100_000_000, gt=0, description="a larger image is left out as a possible bomb")
+    max_seconds: float = Field(20, gt=0, le=3600, description="an image that takes longer to decode is left out")
     max_memory: int = Field(
-        2_000_000_000, ge=10_000_000, description="bytes; a picture that takes more to decode is left out"
+        2_000_000_000, ge=10_000_000, description="bytes; an image that takes more to decode is left out"
     )
     max_bytes: int = Field(2**30, gt=0, description="a larger file is left out, and never read whole")
     damaged: Literal["keep", "leave-out"] = Field(
-        "keep", description="of pictures that decode though a part of them is damaged; they are told either way"
+        "keep", description="of images that decode though a part of them is damaged; they are told either way"
     )
 
 
 class ImageConfig(_Section):
-    """The picture the network sees. None: the model's own; or the pictures' own size, if they are small and alike."""
+    """The image the network sees. None: the model's own; or the images' own size, if they are small and alike."""
 
     height: int | None = Field(None, gt=0)
     width: int | None = Field(None, gt=0)
@@ -68,7 +68,7 @@ class ImageConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """Random changes to training pictures, with the meanings of Keras' ImageDataGenerator, in one warp."""
+    """Random changes to training images, with the meanings of Keras' ImageDataGenerator, in one warp."""
 
     rotation: float = Field(0, ge=0, le=180, description="degrees, drawn from -r..r")
     width_shift: float = Field(0, ge=0, le=1, description="fraction of the width, drawn from -s..s")
@@ -83,7 +83,7 @@ class AugmentConfig(_Section):
 
     @property
     def active(self) -> bool:
-        """Whether any picture can change."""
+        """Whether any image can change."""
         return self != AugmentConfig(fill=self.fill, fill_value=self.fill_value)
 
 
@@ -108,7 +108,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(AUTO, description="auto: chosen from the pictures")
+    name: str = Field(AUTO, description="auto: chosen from the images")
     weights: str = Field("auto", description="of a pretrained base: auto, imagenet, none, or a file")
 
     @model_validator(mode="after")
@@ -139,8 +139,8 @@ class TrainConfig(_Section):
     weight_decay: float = Field(0, ge=0, description="decoupled weight decay")
     batch_size: int = Field(32, gt=0)
     epochs: int = Field(30, gt=0)
-    steps_per_epoch: int | None = Field(None, gt=0, description="None: each picture once an epoch")
-    validation_steps: int | None = Field(None, gt=0, description="None: all validation pictures")
+    steps_per_epoch: int | None = Field(None, gt=0, description="None: each image once an epoch")
+    validation_steps: int | None = Field(None, gt=0, description="None: all validation images")
     monitor: Literal["val_loss", "val_accuracy"] = Field("val_loss", description="what makes an epoch the best one")
     patience: int = Field(5, ge=0, description="stop after so many epochs without a better one; 0: never")
     class_weights: Literal["auto", "balanced", "none"] = Field(
@@ -149,7 +149,7 @@ class TrainConfig(_Section):
     label_smoothing: float = Field(0, ge=0, lt=0.5)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     views: int | None = Field(
-        None, gt=0, description="of each training picture for a frozen base, the first one plain; None: 1, augmented 4"
+        None, gt=0, description="of each training image for a frozen base, the first one plain; None: 1, augmented 4"
     )
     fine_tune: Annotated[int | Literal["all"], BeforeValidator(_blocks)] = Field(
         0, description="blocks of the base to train after its head, from the top; all: the whole base"
@@ -175,9 +175,7 @@ class Config(_Section):
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     image: ImageConfig = ImageConfig()
-    augment: AugmentConfig | None = Field(
-        None, description="None: light, or none for a base that sees each picture once"
-    )
+    augment: AugmentConfig | None = Field(None, description="None: light, or none for a base that sees each image once")
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 

@@ -1,11 +1,11 @@
 """The whole error tree. A message says what was given, what was expected and what to do.
 
 TellapartError            everything a user can mend; the command line prints it and exits with 2
-├── SourceError           what was named as data cannot be read as labelled pictures
+├── SourceError           what was named as data cannot be read as labelled images
 ├── FetchError            a file or collection cannot be downloaded, or is another than the known one
-├── PictureError          one picture cannot be decoded; `.reason` is one of REASONS
+├── ImageError          one image cannot be decoded; `.reason` is one of REASONS
 ├── ConfigError           a configuration, recipe or option is wrong
-├── ModelError            an architecture is unknown, or cannot be built for this task and picture
+├── ModelError            an architecture is unknown, or cannot be built for this task and image
 │   └── UntrustedCodeError  to build a network, code that nobody said he trusts would be run
 ├── RunError              a run folder is missing, foreign, unfinished or damaged
 ├── TrainingError         training cannot start or cannot go on (not-a-number, one class ...)
@@ -34,19 +34,19 @@ class TellapartError(Exception):
 
 
 class SourceError(TellapartError):
-    """What was named as data cannot be read as labelled pictures."""
+    """What was named as data cannot be read as labelled images."""
 
 
 class FetchError(TellapartError):
     """A file or collection cannot be downloaded, or is another than the known one."""
 
 
-class PictureError(TellapartError):
-    """One picture cannot be decoded."""
+class ImageError(TellapartError):
+    """One image cannot be decoded."""
 
     REASONS = (
         "empty",
-        "not a picture",
+        "not an image",
         "truncated",
         "too many pixels",
         "too slow",
@@ -69,7 +69,7 @@ class PictureError(TellapartError):
     def reason_of(text: str) -> str:
         """The reason in an error that was kept as text.
 
-        >>> PictureError.reason_of(str(PictureError("too slow", "20 s")))
+        >>> ImageError.reason_of(str(ImageError("too slow", "20 s")))
         'too slow'
         """
         return text.partition(":")[0]
@@ -80,7 +80,7 @@ class ConfigError(TellapartError):
 
 
 class ModelError(TellapartError):
-    """An architecture is unknown, or cannot be built for this task and picture."""
+    """An architecture is unknown, or cannot be built for this task and image."""
 
 
 class UntrustedCodeError(ModelError):

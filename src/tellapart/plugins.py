@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tellapart.cli.commands import Command
     from tellapart.config import DataConfig
-    from tellapart.data.catalog import Picture
+    from tellapart.data.catalog import ImageRecord
     from tellapart.data.checks import Check
     from tellapart.data.findings import Finding
     from tellapart.data.sources.listing import Listing
@@ -36,7 +36,7 @@ _HOMES = {
     "Format": "tellapart.inference.formats",
     "Listing": "tellapart.data.sources.listing",
     "Options": "tellapart.models.scratch",
-    "Picture": "tellapart.data.catalog",
+    "ImageRecord": "tellapart.data.catalog",
     "Reader": "tellapart.data.sources.reader",
     "Row": "tellapart.data.sources.source",
     "Shipment": "tellapart.inference.formats",
@@ -52,9 +52,9 @@ __all__ = [
     "DataConfig",
     "Finding",
     "Format",
+    "ImageRecord",
     "Listing",
     "Options",
-    "Picture",
     "Reader",
     "Row",
     "Shipment",
@@ -139,13 +139,13 @@ def folder_source(name: str, *, example: str) -> Callable[[Callable[[Listing, Da
     return add
 
 
-def check(name: str) -> Callable[[Callable[[Sequence[Picture]], Iterable[Finding]]], Check]:
+def check(name: str) -> Callable[[Callable[[Sequence[ImageRecord]], Iterable[Finding]]], Check]:
     """A check of images: those of a catalog, with label, split, size and error -> findings. It is made whenever images
     are read, after the built-in ones."""
 
     from tellapart.data.checks import CHECKS, Check
 
-    def add(find: Callable[[Sequence[Picture]], Iterable[Finding]]) -> Check:
+    def add(find: Callable[[Sequence[ImageRecord]], Iterable[Finding]]) -> Check:
         return CHECKS.add(Check(name, find), find.__module__)
 
     return add

@@ -21,8 +21,8 @@ class Phase(StrEnum):
     """
 
     FETCHING = "fetching"
-    READING = "reading pictures"
-    INSPECTING = "looking at the pictures"
+    READING = "reading images"
+    INSPECTING = "looking at the images"
     COMPARING = "comparing"
     STARTING = "starting Keras"
     BUILDING = "building the network"
@@ -73,8 +73,8 @@ class Progress:
     >>> class Told(Progress):
     ...     def line(self, text: str) -> None:
     ...         print(text.partition(":")[0])
-    >>> Told().line("6 pictures of 2 classes: cats, dogs")
-    6 pictures of 2 classes
+    >>> Told().line("6 images of 2 classes: cats, dogs")
+    6 images of 2 classes
     """
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
@@ -89,8 +89,8 @@ class Lines(Progress):
     """A line when a stage ends, once, and every ten seconds of a long one, for a log. stream: standard error if none is
     given.
 
-    >>> Lines(sys.stdout).update("reading pictures", 6, 6)
-    reading pictures: 6 of 6
+    >>> Lines(sys.stdout).update("reading images", 6, 6)
+    reading images: 6 of 6
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

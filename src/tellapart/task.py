@@ -16,7 +16,7 @@ Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 MAX_SIDE = 8192
-"""Pixels of a side that a network may ask for: far more than any does, and one picture still fits into memory."""
+"""Pixels of a side that a network may ask for: far more than any does, and one image still fits into memory."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The picture a network takes: uint8, 0..255, shape (height, width, channels), channels 1 (grey) or 3 (RGB).
+    """The image a network takes: uint8, 0..255, shape (height, width, channels), channels 1 (grey) or 3 (RGB).
 
     fit: `squash` stretches to the size (the tutorials' way), `crop` covers it and cuts the middle, `pad` fits
     inside it and fills with black.
@@ -81,7 +81,7 @@ class ImageSpec:
     def __post_init__(self) -> None:
         if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
             raise ConfigError(
-                f"A network takes pictures of 1 to {MAX_SIDE:,} pixels a side; given {self.height}x{self.width}."
+                f"A network takes images of 1 to {MAX_SIDE:,} pixels a side; given {self.height}x{self.width}."
             )
         if self.channels not in (1, 3):
             raise ConfigError(f"channels is 1 (grey) or 3 (colour); given {self.channels}.")

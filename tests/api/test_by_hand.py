@@ -18,27 +18,27 @@ def test_an_option_that_is_mistyped_is_named_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "ladder", "tune"])
-def test_a_place_that_is_taken_is_told_before_the_pictures_are_read(command: str, tmp_path: Path) -> None:
+def test_a_place_that_is_taken_is_told_before_the_images_are_read(command: str, tmp_path: Path) -> None:
     (tmp_path / "my run").mkdir()
     (tmp_path / "my run" / "notes.txt").write_text("x", encoding="utf-8")
     with pytest.raises(RunError, match=r"exists and is not empty.*--resume '.*my run'"):
-        getattr(ta, command)(tmp_path / "no pictures", out=tmp_path / "my run")
+        getattr(ta, command)(tmp_path / "no images", out=tmp_path / "my run")
 
 
-def test_weights_that_are_not_there_are_told_before_the_pictures_are_read(tmp_path: Path) -> None:
+def test_weights_that_are_not_there_are_told_before_the_images_are_read(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"The weights .*nope\.h5 cannot be read: No such file"):
-        ta.train(tmp_path / "no pictures", weights="nope.h5")
+        ta.train(tmp_path / "no images", weights="nope.h5")
 
 
-def test_a_picture_too_small_for_the_base_is_told_before_tensorflow_is_started(two_shapes: Path) -> None:
+def test_a_image_too_small_for_the_base_is_told_before_tensorflow_is_started(two_shapes: Path) -> None:
     with pytest.raises(ModelError, match="5x5 pixels is too small for efficientnet-lite0"):
         ta.train(two_shapes, model="efficientnet-lite0", image_size=5)
 
 
-def test_a_catalog_is_told_in_a_line_however_many_pictures_it_holds(shapes: Path) -> None:
+def test_a_catalog_is_told_in_a_line_however_many_images_it_holds(shapes: Path) -> None:
     catalog = ta.read(shapes)
     assert repr(catalog) == (
-        f"<Catalog {str(shapes)!r}: 60 pictures of 3 classes (39 train, 9 validation, 12 test), 0 findings>"
+        f"<Catalog {str(shapes)!r}: 60 images of 3 classes (39 train, 9 validation, 12 test), 0 findings>"
     )
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.api.values import Catalog, Evaluation, evaluation_of_plain
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
 from tellapart.evaluation.evaluate import evaluate
@@ -68,21 +68,21 @@ def test_a_run_shows_its_verdict_its_figures_and_its_curves(run: ta.Run) -> None
 
 def test_an_evaluation_shows_its_verdict_its_intervals_and_its_confusion(evaluation: ta.Evaluation) -> None:
     shown = text(html(evaluation))
-    assert f"{evaluation.n} pictures of the test split" in shown
+    assert f"{evaluation.n} images of the test split" in shown
     assert evaluation.verdict is not None
     assert evaluation.verdict.conclusion in shown
     assert "95 % interval" in shown
     assert "rows are the truth" in shown
 
 
-def test_a_catalog_shows_its_counts_its_findings_and_a_few_pictures(run: ta.Run, shapes: Path, tmp_path: Path) -> None:
+def test_a_catalog_shows_its_counts_its_findings_and_a_few_images(run: ta.Run, shapes: Path, tmp_path: Path) -> None:
     shutil.copytree(shapes, tmp_path / "shapes")
-    (tmp_path / "shapes" / "disc" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "shapes" / "disc" / "broken.png").write_bytes(b"no image")
     catalog = ta.read(tmp_path / "shapes")
     page = html(catalog)
-    assert "61 pictures of 3 classes, 1 broken" in text(page)
+    assert "61 images of 3 classes, 1 broken" in text(page)
     assert "square 13 3 4" in text(page)
-    assert "1 picture cannot be decoded" in text(page)
+    assert "1 image cannot be decoded" in text(page)
     assert page.count("data:image/png;base64,") == 12
     (tmp_path / "shapes" / "disc" / "disc 0.png").write_bytes(b"another")
     assert html(catalog).count("data:image/png;base64,") == 11, "what cannot be read any more is left out"
@@ -93,7 +93,7 @@ def test_a_catalog_shows_its_counts_its_findings_and_a_few_pictures(run: ta.Run,
 def test_names_of_strangers_are_text_in_page_and_chart(tmp_path: Path) -> None:
     Image.new("RGB", (80, 80)).save(tmp_path / "a.png")
     finding = Finding("x", "warning", (HARM,), HARM, HARM)
-    rows = tuple(Picture("a.png", name, "test", width=80, height=80) for name in (HARM, "b", "c"))
+    rows = tuple(ImageRecord("a.png", name, "test", width=80, height=80) for name in (HARM, "b", "c"))
     catalog = Catalog(tmp_path, Task((HARM, "b", "c")), rows, (finding,), HARM)
     found = evaluated((HARM, "b", "c"))
     for page in (html(catalog), html(found)):
@@ -109,9 +109,9 @@ def test_names_of_strangers_are_text_in_page_and_chart(tmp_path: Path) -> None:
 def test_a_page_stays_small_however_many_classes_there_are(classes: int) -> None:
     names = tuple(f"class {number} {'x' * 300}" for number in range(classes))
     found = evaluated(names)
-    catalog = Catalog(Path("nowhere"), Task(names), tuple(Picture(f"{n}.png", n, "test") for n in names))
+    catalog = Catalog(Path("nowhere"), Task(names), tuple(ImageRecord(f"{n}.png", n, "test") for n in names))
     findings = tuple(Finding("x", "note", names, "y" * 9000) for _ in range(50))
-    catalog = Catalog(Path("nowhere"), catalog.task, catalog.pictures, findings)
+    catalog = Catalog(Path("nowhere"), catalog.task, catalog.images, findings)
     assert len(html(found)) < 400_000
     assert len(html(catalog)) < 400_000
     assert len(catalog.plot().svg) < 60_000
@@ -138,7 +138,7 @@ def test_a_damaged_run_is_told_in_its_place_and_an_unfinished_one_says_how_to_go
 
 def test_a_run_is_told_in_a_line(run: ta.Run) -> None:
     assert re.fullmatch(
-        r"<Run '.*run': done, cnn, 2 classes, accuracy [\d.]+ % \([\d.]+ to [\d.]+\) on 12 test pictures>", repr(run)
+        r"<Run '.*run': done, cnn, 2 classes, accuracy [\d.]+ % \([\d.]+ to [\d.]+\) on 12 test images>", repr(run)
     )
 
 
@@ -148,8 +148,8 @@ def test_everything_becomes_a_frame(run: ta.Run, evaluation: ta.Evaluation) -> N
     assert list(said.columns) == ["path", "truth", "label", "probability", "verdict", "distance", "disc", "stripes"]
     assert (said["truth"] == said["label"]).mean() == pytest.approx(run.metrics["test"]["accuracy"]["value"])
     assert set(said["verdict"]) <= {"sure", "unsure", "unlike"}
-    pictures = run.catalog.to_frame()
-    assert pictures.groupby("split").size().to_dict() == {
+    images = run.catalog.to_frame()
+    assert images.groupby("split").size().to_dict() == {
         split: sum(counts.values()) for split, counts in run.catalog.counts().items()
     }
     classes = evaluation.to_frame()

@@ -32,7 +32,7 @@ def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of fifteen pictures."""
+    """Two classes of fifteen images."""
     generator = np.random.default_rng(0)
     for label in ("light", "dark"):
         (tmp_path / "photos" / label).mkdir(parents=True)
@@ -53,7 +53,7 @@ def test_a_benchmark_gives_a_figure_for_us_and_every_peer(names: tuple[str, ...]
     done = benchmarks(*names, "--smoke", "--json", "--data", str(photos))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["pictures"] == 30
+    assert told["images"] == 30
     assert tuple(told["benchmarks"]) == names
     for name in names:
         ours, *peers = told["benchmarks"][name]["rows"]

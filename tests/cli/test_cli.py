@@ -51,7 +51,7 @@ def test_check_prints_what_is_there_and_changes_nothing(two_shapes: Path) -> Non
     before = {p: p.stat().st_mtime_ns for p in two_shapes.rglob("*")}
     shown = call("check", two_shapes)
     assert shown.returncode == 0, shown.stderr
-    assert "60 pictures of 2 classes" in shown.stdout
+    assert "60 images of 2 classes" in shown.stdout
     assert "Nothing found" in shown.stdout
     assert {p: p.stat().st_mtime_ns for p in two_shapes.rglob("*")} == before
 
@@ -73,7 +73,7 @@ def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp
     ("arguments", "says"),
     [
         (["check", "/nowhere/at/all"], "/nowhere/at/all"),
-        (["train"], "Give the pictures to train on"),
+        (["train"], "Give the images to train on"),
         (["train", "builtin:pets", "--model", "cnm"], "Did you mean 'cnn'"),
         (["train", "builtin:pets", "--recipe", "cats-dogs-65"], "cats-dogs-64"),
         (["train", "builtin:pets", "--set", "train.epoch=3"], "train.epochs"),
@@ -84,7 +84,7 @@ def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp
         (["models", "cnm"], "cnn"),
         (["runs", "nowhere"], "nowhere"),
         (["compare", "nowhere", "neither"], "There is no run nowhere"),
-        (["ladder"], "Give the pictures"),
+        (["ladder"], "Give the images"),
         (["ladder", "builtin:pets", "--rung", "dens", "--rung", "conv"], "Did you mean 'dense'"),
         (["ladder", "builtin:pets", "--budget", "soon"], "30s, 10m or 1h"),
         (["ladder", "--resume", "nowhere"], "no ladder"),
@@ -136,7 +136,7 @@ def test_predicting_a_folder_tells_what_is_left_out_of_it(run: ta.Run, two_shape
     (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     shown = call("predict", run.path, folder)
     assert shown.returncode == 1
-    assert "1 picture in a format that is not read: 1 .nef. Left out. Export them as JPEG or PNG" in shown.stderr
+    assert "1 image in a format that is not read: 1 .nef. Left out. Export them as JPEG or PNG" in shown.stderr
     assert "It is left out. (gone.jpg)" in shown.stderr
     assert len(shown.stdout.splitlines()) == 1
 
@@ -173,20 +173,18 @@ def test_the_formats_say_the_same(run: ta.Run, two_shapes: Path, tmp_path: Path)
     assert (tmp_path / "x.csv").read_text().splitlines() == table
 
 
-def test_a_broken_picture_is_a_row_with_its_error_and_exit_code_1(
-    run: ta.Run, two_shapes: Path, tmp_path: Path
-) -> None:
+def test_a_broken_image_is_a_row_with_its_error_and_exit_code_1(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     good = next(iter(sorted(two_shapes.rglob("*.png"))))
     shown = call("predict", run.path, tmp_path / "bad.jpg", good, tmp_path / "gone.jpg", "--format", "jsonl")
     assert shown.returncode == 1
     rows = rows_of(shown)
     assert ["error" in row for row in rows] == [True, False, True]
-    assert str(rows[0]["error"]).startswith("not a picture")
-    assert "2 pictures could not be read" in shown.stderr
+    assert str(rows[0]["error"]).startswith("not an image")
+    assert "2 images could not be read" in shown.stderr
 
 
-def test_a_zip_a_pattern_and_standard_input_name_pictures(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
+def test_a_zip_a_pattern_and_standard_input_name_images(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
     paths = sorted((two_shapes / "disc").glob("*.png"))[:4]
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
         for path in paths:
@@ -202,9 +200,9 @@ def test_a_zip_a_pattern_and_standard_input_name_pictures(run: ta.Run, two_shape
 
 
 def test_the_onnx_file_alone_predicts(run: ta.Run, two_shapes: Path) -> None:
-    picture = next(iter(sorted(two_shapes.rglob("*.png"))))
-    alone = rows_of(call("predict", run.onnx_file, picture, "--format", "jsonl"))
-    assert alone == rows_of(call("predict", run.path, picture, "--format", "jsonl"))
+    image = next(iter(sorted(two_shapes.rglob("*.png"))))
+    alone = rows_of(call("predict", run.onnx_file, image, "--format", "jsonl"))
+    assert alone == rows_of(call("predict", run.path, image, "--format", "jsonl"))
 
 
 def test_a_reader_that_goes_away_is_no_error(run: ta.Run, two_shapes: Path) -> None:
@@ -222,15 +220,15 @@ def test_a_file_is_written_in_the_format_of_its_name_and_named(run: ta.Run, two_
     assert len(lines) == 61
 
 
-def test_one_picture_that_cannot_be_read_is_told_as_one(run: ta.Run, tmp_path: Path) -> None:
+def test_one_image_that_cannot_be_read_is_told_as_one(run: ta.Run, tmp_path: Path) -> None:
     shown = call("predict", run.path, tmp_path / "gone.png")
     assert shown.returncode == 1
-    assert "1 picture could not be read; its row says why" in shown.stderr
+    assert "1 image could not be read; its row says why" in shown.stderr
 
 
-def test_a_picture_in_the_place_of_the_run_is_named_as_what_it_is(run: ta.Run, two_shapes: Path) -> None:
-    picture = next(two_shapes.rglob("*.png"))
-    shown = call("predict", picture, run.path)
+def test_a_image_in_the_place_of_the_run_is_named_as_what_it_is(run: ta.Run, two_shapes: Path) -> None:
+    image = next(two_shapes.rglob("*.png"))
+    shown = call("predict", image, run.path)
     assert shown.returncode == 2
     assert "is no run and no .onnx file. Name the run first" in shown.stderr
 
@@ -278,13 +276,13 @@ def test_the_options_and_layers_of_a_model_are_shown() -> None:
     assert "convolution_2   Conv2D" in shown.stdout
 
 
-def test_a_pretrained_base_is_shown_with_its_picture_scaling_weights_and_licence() -> None:
+def test_a_pretrained_base_is_shown_with_its_image_scaling_weights_and_licence() -> None:
     pytest.importorskip("keras")
     shown = call("models", "mobilenet-v2", "--image-size", "32", "--format", "json")
     assert shown.returncode == 0, shown.stderr
     described = json.loads(shown.stdout)
     assert described["scaling"] == "-1 to 1"
-    assert described["picture"] == "224x224, at least 32x32, fit squash"
+    assert described["image"] == "224x224, at least 32x32, fit squash"
     assert described["weights"].startswith("downloaded once: mobilenet_v2_weights_")
     assert described["licence"] == "Apache-2.0, of the weights"
     shown = call("models", "efficientnet-lite0", "--image-size", "32").stdout
@@ -293,7 +291,7 @@ def test_a_pretrained_base_is_shown_with_its_picture_scaling_weights_and_licence
     assert "GlobalAveragePooling2D" in shown
 
 
-def test_weights_for_a_network_trained_from_nothing_are_refused_before_any_picture_is_read(two_shapes: Path) -> None:
+def test_weights_for_a_network_trained_from_nothing_are_refused_before_any_image_is_read(two_shapes: Path) -> None:
     shown = call("train", two_shapes, "--model", "cnn", "--weights", "imagenet")
     assert shown.returncode == 2
     assert "cnn is trained from nothing and takes no weights; given 'imagenet'" in shown.stderr
@@ -340,14 +338,14 @@ def test_check_and_train_apply_corrections_and_name_what_is_wrong_with_them(two_
     shown = call("check", two_shapes, "--corrections", path, "--format", "json")
     assert shown.returncode == 0, shown.stderr
     told = json.loads(shown.stdout)
-    assert told["pictures"] == 59
+    assert told["images"] == 59
     assert [f["meaning"] for f in told["findings"] if f["kind"] == "corrected"] == [
         "Corrections of c.csv: 1 relabelled, 1 dropped."
     ]
     path.write_text("path,action\ndisc/disk 0.png,drop\n")
     refused = call("train", two_shapes, "--corrections", path, "--out", tmp_path / "run")
     assert refused.returncode == 2
-    assert "disc/disk 0.png is not among the 60 pictures" in refused.stderr
+    assert "disc/disk 0.png is not among the 60 images" in refused.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -36,7 +36,7 @@ def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def stream(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Paths as on standard input: the same pictures again and again, broken and missing ones among them."""
+    """Paths as on standard input: the same images again and again, broken and missing ones among them."""
     folder = tmp_path_factory.mktemp("odd")
     (folder / 'broken, and quoted ".jpg').write_bytes(b"\xff\xd8\xff broken")
     paths = [os.fsencode(path) for path in sorted(two_shapes.rglob("*.png"))]
@@ -80,7 +80,7 @@ def test_killed_at_random_moments_it_ends_as_one_never_stopped(
     assert f"going on behind {total} rows" in again.stderr
     assert killed.read_bytes() == wanted
     errors = sum(b"missing" in path or b"broken" in path for path in stream.splitlines())
-    assert f"{errors} pictures could not be read" in again.stderr
+    assert f"{errors} images could not be read" in again.stderr
     assert again.returncode == 1
 
 
@@ -90,7 +90,7 @@ def test_a_last_row_cut_at_any_byte_is_written_again(
 ) -> None:
     from tellapart.cli.predict_resume import format_of, resumed
     from tellapart.cli.rows import write
-    from tellapart.inference.pictures import find_pictures
+    from tellapart.inference.inputs import find_images
 
     odd = tmp_path / "odd"
     odd.mkdir()
@@ -102,7 +102,7 @@ def test_a_last_row_cut_at_any_byte_is_written_again(
 
     def go_on() -> int:
         with resumed(path, predictor, format_of(path, None)) as earlier:
-            predictions = predictor.predict_named(earlier.left(find_pictures([odd])))
+            predictions = predictor.predict_named(earlier.left(find_images([odd])))
             write(earlier.file, predictions, predictor.task.classes, format_of(path, None), header=False)
             return earlier.rows
 
@@ -116,34 +116,32 @@ def test_a_last_row_cut_at_any_byte_is_written_again(
 
 
 def test_rows_stand_in_the_file_before_the_stream_ends(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
-    pictures = [str(path) for path in sorted(two_shapes.rglob("*.png"))]
+    images = [str(path) for path in sorted(two_shapes.rglob("*.png"))]
     out = tmp_path / "new" / "rows.jsonl"
     with subprocess.Popen(
         [*STRICT, "predict", str(run.path), "-", "--resume", str(out)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
-        process.stdin.write("".join(f"{path}\n" for path in pictures).encode())
+        process.stdin.write("".join(f"{path}\n" for path in images).encode())
         process.stdin.flush()
         until = time.monotonic() + 120
         while not out.exists() or len(out.read_text().splitlines()) < 8:
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
-        second = call(run.path, pictures[0], "--resume", out)
+        second = call(run.path, images[0], "--resume", out)
         assert (second.returncode, "Another process is writing" in second.stderr) == (2, True)
         errors = process.communicate()[1]
     assert process.returncode == 0
     assert b"tellapart: written as jsonl to " in errors
-    assert [json.loads(line)["path"] for line in out.read_text().splitlines()] == pictures
+    assert [json.loads(line)["path"] for line in out.read_text().splitlines()] == images
 
 
-def test_more_pictures_are_added_and_one_named_twice_has_two_rows(
-    run: ta.Run, two_shapes: Path, tmp_path: Path
-) -> None:
+def test_more_images_are_added_and_one_named_twice_has_two_rows(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
     one, two, three = sorted(str(path) for path in two_shapes.rglob("*.png"))[:3]
     out = tmp_path / "rows.csv"
-    for pictures in ([one, one, two], [three, one, two, one], [three, one, two, one, two]):
-        done = call(run.path, *pictures, "--resume", out)
+    for images in ([one, one, two], [three, one, two, one], [three, one, two, one, two]):
+        done = call(run.path, *images, "--resume", out)
         assert done.returncode == 0, done.stderr
     with out.open(newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [one, one, two, three, two]
@@ -152,9 +150,9 @@ def test_more_pictures_are_added_and_one_named_twice_has_two_rows(
 
 
 def test_a_file_that_does_not_fit_the_run_is_refused_and_kept(run: ta.Run, two_shapes: Path, tmp_path: Path) -> None:
-    picture, out = next(two_shapes.rglob("*.png")), tmp_path / "rows.csv"
+    image, out = next(two_shapes.rglob("*.png")), tmp_path / "rows.csv"
     other = trained(two_shapes, tmp_path / "other", seed=1)
-    assert call(run.path, picture, "--resume", out).returncode == 0
+    assert call(run.path, image, "--resume", out).returncode == 0
     beside, kept = tmp_path / "rows.csv.json", out.read_bytes()
     assert json.loads(beside.read_text())["classes"] == ["disc", "stripes"]
 
@@ -164,20 +162,20 @@ def test_a_file_that_does_not_fit_the_run_is_refused_and_kept(run: ta.Run, two_s
         assert says in done.stderr
         assert "Traceback" not in done.stderr
 
-    refused(other.path, picture, "--resume", out, says="are from another network")
+    refused(other.path, image, "--resume", out, says="are from another network")
     assert out.read_bytes() == kept
     out.write_bytes(kept.replace(b"stripes", b"squares", 1))
-    refused(run.path, picture, "--resume", out, says="Line 1 of")
+    refused(run.path, image, "--resume", out, says="Line 1 of")
     out.write_bytes(kept + b"one,cell,more,,,,,,,\n")
-    refused(run.path, picture, "--resume", out, says="Line 3 of")
+    refused(run.path, image, "--resume", out, says="Line 3 of")
     out.write_bytes(kept)
     beside.unlink()
-    refused(run.path, picture, "--resume", out, says="rows.csv.json, which says what network they are from, is missing")
+    refused(run.path, image, "--resume", out, says="rows.csv.json, which says what network they are from, is missing")
     lines = tmp_path / "rows.jsonl"
     lines.write_text('{"path": "x", "probabilities": {"cat": 1}}\n')
-    refused(run.path, picture, "--resume", lines, says="objects with the classes disc, stripes")
-    refused(run.path, picture, "--resume", tmp_path / "rows.txt", says=".csv or .jsonl")
-    refused(run.path, picture, "--resume", out, "--format", "jsonl", says="--format jsonl")
-    refused(run.path, picture, "--resume", out, "--out", tmp_path / "x.csv", says="give one of them")
-    refused(run.path, picture, "--resume", two_shapes / "disc.csv" / "x.csv" / ".." / "..", says="ends with .csv")
+    refused(run.path, image, "--resume", lines, says="objects with the classes disc, stripes")
+    refused(run.path, image, "--resume", tmp_path / "rows.txt", says=".csv or .jsonl")
+    refused(run.path, image, "--resume", out, "--format", "jsonl", says="--format jsonl")
+    refused(run.path, image, "--resume", out, "--out", tmp_path / "x.csv", says="give one of them")
+    refused(run.path, image, "--resume", two_shapes / "disc.csv" / "x.csv" / ".." / "..", says="ends with .csv")
     assert out.read_bytes() == kept

@@ -24,7 +24,7 @@ shares = st.floats(0, 1)
 
 @st.composite
 def predictions(draw: st.DrawFn) -> tuple[tuple[str, ...], list[Prediction]]:
-    """Classes, and what was said of some pictures, of which some could not be read."""
+    """Classes, and what was said of some images, of which some could not be read."""
     known = draw(classes)
     rows = []
     for name in draw(st.lists(names, max_size=5)):

@@ -36,10 +36,10 @@ def pets(folder: Path) -> Path:
     """The built-in images, a third of each class in test/, the others in train/."""
     catalog = ta.check("builtin:pets").catalog
     for label in catalog.task.classes:
-        for number, picture in enumerate(row for row in catalog.pictures if row.label == label):
-            target = folder / ("test" if number % 3 == 0 else "train") / label / Path(picture.path).name
+        for number, image in enumerate(row for row in catalog.images if row.label == label):
+            target = folder / ("test" if number % 3 == 0 else "train") / label / Path(image.path).name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((catalog.root / picture.path).read_bytes())
+            target.write_bytes((catalog.root / image.path).read_bytes())
     return folder
 
 

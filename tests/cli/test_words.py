@@ -37,7 +37,7 @@ def test_what_is_nearly_right_is_told_before_any_work(
     told = call(*place, cwd=tmp_path)
     assert told.returncode == 2
     assert words in " ".join(told.stderr.split()).replace(" │ ", " ").replace("│", "")
-    assert "reading pictures" not in told.stderr
+    assert "reading images" not in told.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_is_no_data_is_named_for_what_it_is(name: str, words: str, t
 
 
 @pytest.mark.slow
-def test_a_run_is_called_by_its_pictures_and_its_model(
+def test_a_run_is_called_by_its_images_and_its_model(
     two_shapes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from tellapart.config import DataConfig
 from tellapart.data.findings import Finding
 from tellapart.data.sources import Source, read_source
 
-PICTURES = {"cats/1.jpg": b"one", "cats/2.jpg": b"two", "dogs/1.jpg": b"three"}
+IMAGES = {"cats/1.jpg": b"one", "cats/2.jpg": b"two", "dogs/1.jpg": b"three"}
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

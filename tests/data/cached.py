@@ -1,4 +1,4 @@
-"""Made pictures, put into a cache and taken out of it, here and in other processes. Read by: test_cache*.py."""
+"""Made images, put into a cache and taken out of it, here and in other processes. Read by: test_cache*.py."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SPEC = ImageSpec(8, 6)
 BYTES = 8 * 6 * 3
 
 
-def picture(number: int, spec: ImageSpec = SPEC) -> np.ndarray:
+def image(number: int, spec: ImageSpec = SPEC) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, spec.shape, np.uint8)
 
 
 def filled(root: Path, numbers: range, spec: ImageSpec = SPEC) -> None:
     with PixelCache(spec, root=root) as cache:
         for number in numbers:
-            assert cache.put(str(number), picture(number, spec))
+            assert cache.put(str(number), image(number, spec))
 
 
 def taken(cache: PixelCache, numbers: list[int]) -> tuple[np.ndarray, list[int]]:
@@ -43,13 +43,13 @@ def assert_holds(root: Path, numbers: list[int]) -> None:
         out, absent = taken(cache, numbers)
         assert not cache.problem
     assert absent == []
-    assert np.array_equal(out, np.stack([picture(number) for number in numbers]))
+    assert np.array_equal(out, np.stack([image(number) for number in numbers]))
 
 
 def run(code: str, *arguments: object) -> subprocess.Popen[str]:
     program = "import sys, numpy as np\nfrom pathlib import Path\nfrom tellapart.data.cache import PixelCache\n" + (
         "from tellapart.task import ImageSpec\nSPEC = ImageSpec(8, 6)\nroot = Path(sys.argv[1])\n"
-        "def picture(n): return np.random.default_rng(n).integers(0, 256, SPEC.shape, np.uint8)\n"
+        "def image(n): return np.random.default_rng(n).integers(0, 256, SPEC.shape, np.uint8)\n"
     )
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", program + textwrap.dedent(code), *map(str, arguments)],

@@ -11,7 +11,7 @@ from tellapart.data.sources import Source, read_source
 
 
 def fill(root: Path, names: Iterable[str]) -> Path:
-    """Empty files: sources never open a picture."""
+    """Empty files: sources never open an image."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

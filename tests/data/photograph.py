@@ -45,7 +45,7 @@ def with_alpha(mode: str) -> Image.Image:
 
 
 def paletted_with_hole() -> Image.Image:
-    """A palette picture whose white is one transparent, black entry."""
+    """A palette image whose white is one transparent, black entry."""
     quantised = Image.fromarray(PHOTO).quantize(200)
     indices = np.asarray(quantised).copy()
     indices[:30, :30] = 255

@@ -1,4 +1,4 @@
-"""One warp a picture: Keras' geometry, drawn from (seed, epoch, index) alone, within the bounds that were asked for."""
+"""One warp an image: Keras' geometry, drawn from (seed, epoch, index) alone, within the bounds that were asked for."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.rint(np.stack(planes, axis=-1)).astype(np.uint8)
 
 
-def augmented(picture: np.ndarray, config: AugmentConfig, matrix: np.ndarray, factor: float = 1.0) -> np.ndarray:
-    pictures = picture[None].copy()
-    apply(pictures, Draw(np.asarray(matrix, float)[None], np.array([factor])), config)
-    return pictures[0]
+def augmented(image: np.ndarray, config: AugmentConfig, matrix: np.ndarray, factor: float = 1.0) -> np.ndarray:
+    images = image[None].copy()
+    apply(images, Draw(np.asarray(matrix, float)[None], np.array([factor])), config)
+    return images[0]
 
 
 def parameters(config: AugmentConfig, number: int, shape: tuple[int, int, int]) -> tuple[np.ndarray, dict[str, float]]:
@@ -57,13 +57,13 @@ def parameters(config: AugmentConfig, number: int, shape: tuple[int, int, int]) 
     ],
 )
 def test_the_geometry_is_that_of_keras(config: AugmentConfig, fill: str) -> None:
-    image = pytest.importorskip("keras.src.legacy.preprocessing.image", reason="compares with Keras")
+    affine = pytest.importorskip("keras.src.legacy.preprocessing.image", reason="compares with Keras")
     config = config.model_copy(update={"fill": fill, "fill_value": 90})
-    picture = smooth(64, 64)
+    image = smooth(64, 64)
     for number in range(4):
-        matrix, words = parameters(config, number, picture.shape)
-        theirs = image.apply_affine_transform(
-            picture.astype(np.float32),
+        matrix, words = parameters(config, number, image.shape)
+        theirs = affine.apply_affine_transform(
+            image.astype(np.float32),
             **words,
             row_axis=0,
             col_axis=1,
@@ -72,7 +72,7 @@ def test_the_geometry_is_that_of_keras(config: AugmentConfig, fill: str) -> None
             cval=90,
             order=1,
         )
-        difference = np.abs(augmented(picture, config, matrix) - theirs)
+        difference = np.abs(augmented(image, config, matrix) - theirs)
         # constant: scipy does not blend across the edge, one line of pixels differs
         assert difference.mean() < (2.5 if fill == "constant" else 0.7)
         assert np.percentile(difference, 90) < 2
@@ -109,16 +109,14 @@ def test_zoom_draws_each_axis_for_itself() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("horizontal", "vertical"), [(True, False), (False, True), (True, True)])
-def test_flips_are_exact_mirrors_of_half_the_pictures(channels: int, horizontal: bool, vertical: bool) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (31, 46, channels), np.uint8)
-    pictures = np.repeat(picture[None], 300, axis=0)
+def test_flips_are_exact_mirrors_of_half_the_images(channels: int, horizontal: bool, vertical: bool) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (31, 46, channels), np.uint8)
+    images = np.repeat(image[None], 300, axis=0)
     config = AugmentConfig(horizontal_flip=horizontal, vertical_flip=vertical)
-    apply(pictures, draw(config, picture.shape, 0, 0, np.arange(300)), config)
-    kinds = [picture]
-    kinds += (
-        [picture[:, ::-1]] * horizontal + [picture[::-1]] * vertical + [picture[::-1, ::-1]] * (horizontal and vertical)
-    )
-    counts = [sum(np.array_equal(one, kind) for one in pictures) for kind in kinds]
+    apply(images, draw(config, image.shape, 0, 0, np.arange(300)), config)
+    kinds = [image]
+    kinds += [image[:, ::-1]] * horizontal + [image[::-1]] * vertical + [image[::-1, ::-1]] * (horizontal and vertical)
+    counts = [sum(np.array_equal(one, kind) for one in images) for kind in kinds]
     assert sum(counts) == 300
     assert min(counts) > 300 / len(kinds) * 0.7
 
@@ -126,39 +124,39 @@ def test_flips_are_exact_mirrors_of_half_the_pictures(channels: int, horizontal:
 def test_a_flip_comes_after_the_warp() -> None:
     both = AugmentConfig(rotation=25, width_shift=0.2, horizontal_flip=True)
     plain = both.model_copy(update={"horizontal_flip": False})
-    picture = smooth(40, 60)
+    image = smooth(40, 60)
     flipped = 0
     for number in range(8):
-        one = augmented(picture, both, draw(both, picture.shape, 0, 0, np.array([number])).matrices[0]).astype(int)
-        other = augmented(picture, plain, draw(plain, picture.shape, 0, 0, np.array([number])).matrices[0])
+        one = augmented(image, both, draw(both, image.shape, 0, 0, np.array([number])).matrices[0]).astype(int)
+        other = augmented(image, plain, draw(plain, image.shape, 0, 0, np.array([number])).matrices[0])
         flipped += np.abs(one - other[:, ::-1]).max() <= 2
         assert min(np.abs(one - other[:, ::-1]).max(), np.abs(one - other).max()) <= 2
     assert 0 < flipped < 8
 
 
-def test_rotation_is_about_the_centre_of_a_picture_that_is_not_square() -> None:
-    picture = np.zeros((21, 41, 1), np.uint8)
-    picture[8:13, 18:23] = 255
+def test_rotation_is_about_the_centre_of_a_image_that_is_not_square() -> None:
+    image = np.zeros((21, 41, 1), np.uint8)
+    image[8:13, 18:23] = 255
     config = AugmentConfig(rotation=180)
-    turned = augmented(picture, config, draw(config, picture.shape, 0, 0, np.array([1])).matrices[0])
+    turned = augmented(image, config, draw(config, image.shape, 0, 0, np.array([1])).matrices[0])
     y, x = np.nonzero(turned[..., 0] > 60)
     assert (y.mean(), x.mean()) == pytest.approx((10, 20), abs=0.2)
 
 
 def test_brightness_multiplies_and_saturates_and_is_left_alone_by_default() -> None:
-    picture = np.full((4, 4, 3), 100, np.uint8)
+    image = np.full((4, 4, 3), 100, np.uint8)
     config = AugmentConfig(brightness=0.5)
-    assert (augmented(picture, config, np.eye(2, 3), 1.25) == 125).all()
-    assert (augmented(picture * 2, config, np.eye(2, 3), 1.4) == 255).all()
-    assert (augmented(picture, AugmentConfig(rotation=1), np.eye(2, 3), 1.25) == 100).all()
+    assert (augmented(image, config, np.eye(2, 3), 1.25) == 125).all()
+    assert (augmented(image * 2, config, np.eye(2, 3), 1.4) == 255).all()
+    assert (augmented(image, AugmentConfig(rotation=1), np.eye(2, 3), 1.25) == 100).all()
 
 
 def test_corners_are_filled_as_asked() -> None:
-    picture = np.tile(np.arange(10, dtype=np.uint8)[None, :, None] * 20, (10, 1, 3))
+    image = np.tile(np.arange(10, dtype=np.uint8)[None, :, None] * 20, (10, 1, 3))
     left = np.array([[1, 0, -3], [0, 1, 0]])
     for fill, expected in [("nearest", [0, 0, 0, 0]), ("reflect", [40, 20, 0, 0]), ("constant", [77, 77, 77, 0])]:
         config = AugmentConfig(width_shift=0.1, fill=fill, fill_value=77)  # type: ignore[arg-type]
-        found = augmented(picture, config, left)
+        found = augmented(image, config, left)
         assert (found[:, :4] == np.array(expected)[None, :, None]).all()
 
 
@@ -189,9 +187,9 @@ def test_draws_are_even_and_unrelated_between_neighbours() -> None:
     assert abs(np.corrcoef(values[0], values[1])[0, 1]) < 0.06
 
 
-def test_every_preset_changes_pictures_in_place_and_none_changes_none() -> None:
+def test_every_preset_changes_images_in_place_and_none_changes_none() -> None:
     for name, config in AUGMENTATIONS.items():
-        pictures = np.repeat(smooth(*SHAPE[:2])[None], 4, axis=0)
-        before = pictures.copy()
-        apply(pictures, draw(config, SHAPE, 0, 0, np.arange(4)), config)
-        assert np.array_equal(pictures, before) == (name == "none")
+        images = np.repeat(smooth(*SHAPE[:2])[None], 4, axis=0)
+        before = images.copy()
+        apply(images, draw(config, SHAPE, 0, 0, np.arange(4)), config)
+        assert np.array_equal(images, before) == (name == "none")

@@ -1,4 +1,4 @@
-"""Decoded pictures on the disk: found again, checked, each under its own spec and digest."""
+"""Decoded images on the disk: found again, checked, each under its own spec and digest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tellapart.data import pixels
 from tellapart.data.cache import ArrayCache, PixelCache, content_digest
 from tellapart.task import ImageSpec
-from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, picture
+from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, image
 
 
 def test_what_was_put_is_found_again_in_any_order_and_process(tmp_path: Path) -> None:
@@ -25,13 +25,13 @@ def test_what_was_put_is_found_again_in_any_order_and_process(tmp_path: Path) ->
 def test_the_default_root_is_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path))
     with PixelCache(SPEC) as cache:
-        cache.put("a", picture(1))
+        cache.put("a", image(1))
     assert data_file(tmp_path / "pixels").stat().st_size == BYTES
 
 
 def test_what_waits_is_not_missing_and_is_written_by_flush(tmp_path: Path) -> None:
     with PixelCache(SPEC, root=tmp_path) as cache:
-        cache.put("1", picture(1))
+        cache.put("1", image(1))
         assert cache.missing(["1", "2"]) == {"2"}
         assert data_file(tmp_path).stat().st_size == 0
         cache.flush()
@@ -39,14 +39,14 @@ def test_what_waits_is_not_missing_and_is_written_by_flush(tmp_path: Path) -> No
         store = cache.store(["1", "2"])
         out = np.zeros((2, *SPEC.shape), np.uint8)
         assert store.take(np.array([1, 0]), out).tolist() == [0]
-        assert np.array_equal(out[1], picture(1))
-        cache.put("2", picture(2))
+        assert np.array_equal(out[1], image(1))
+        cache.put("2", image(2))
         cache.flush()
         assert store.take(np.array([1, 0]), out).tolist() == []
-        assert np.array_equal(out[0], picture(2))
+        assert np.array_equal(out[0], image(2))
 
 
-def test_many_waiting_pictures_are_written_without_asking(tmp_path: Path) -> None:
+def test_many_waiting_images_are_written_without_asking(tmp_path: Path) -> None:
     spec = ImageSpec(1024, 1024)
     with PixelCache(spec, root=tmp_path) as cache:
         for number in range(6):
@@ -54,7 +54,7 @@ def test_many_waiting_pictures_are_written_without_asking(tmp_path: Path) -> Non
         assert data_file(tmp_path).stat().st_size == 6 * 3 * 2**20
 
 
-def test_a_picture_put_twice_takes_one_place(tmp_path: Path) -> None:
+def test_a_image_put_twice_takes_one_place(tmp_path: Path) -> None:
     filled(tmp_path, range(3))
     filled(tmp_path, range(4))
     assert data_file(tmp_path).stat().st_size == 4 * BYTES
@@ -102,11 +102,11 @@ def test_pixels_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 def test_a_closed_cache_keeps_nothing_and_closes_again(tmp_path: Path) -> None:
     cache = PixelCache(SPEC, root=tmp_path)
-    cache.put("1", picture(1))
+    cache.put("1", image(1))
     store = cache.store(["1"])
     cache.close()
     cache.close()
-    assert cache.put("2", picture(2)) is False
+    assert cache.put("2", image(2)) is False
     assert store.take(np.arange(1), np.zeros((1, *SPEC.shape), np.uint8)).tolist() == [0]
     assert_holds(tmp_path, [1])
 

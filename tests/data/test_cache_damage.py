@@ -1,4 +1,4 @@
-"""A cache that is damaged, foreign, full or read-only: noticed, mended or told; no crash, no other picture's pixels."""
+"""A cache that is damaged, foreign, full or read-only: noticed, mended or told; no crash, no other image's pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tellapart.data import cache as cache_module
 from tellapart.data.cache import PixelCache
 from tellapart.task import ImageSpec
-from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, picture, run, taken
+from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, image, run, taken
 
 
 def test_a_damaged_record_is_noticed_and_mended_in_its_place(tmp_path: Path) -> None:
@@ -26,24 +26,24 @@ def test_a_damaged_record_is_noticed_and_mended_in_its_place(tmp_path: Path) -> 
         out = np.zeros((4, *SPEC.shape), np.uint8)
         assert store.take(np.arange(4), out).tolist() == [2]
         assert cache.missing(["1", "2"]) == {"2"}
-        cache.put("2", picture(2))
+        cache.put("2", image(2))
         cache.flush()
         assert store.take(np.arange(4), out).tolist() == []
-        assert np.array_equal(out[2], picture(2))
+        assert np.array_equal(out[2], image(2))
     assert data_file(tmp_path).stat().st_size == 4 * BYTES
     assert_holds(tmp_path, [0, 1, 2, 3])
 
 
 @pytest.mark.parametrize("spec", [SPEC, ImageSpec(5, 7), ImageSpec(1, 2, channels=1)])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 2, 0, 1]])
-@pytest.mark.parametrize("damage", ["zeros", "ones", "top bit of the first word", "last byte", "another picture"])
+@pytest.mark.parametrize("damage", ["zeros", "ones", "top bit of the first word", "last byte", "another image"])
 def test_every_kind_of_damage_is_noticed(tmp_path: Path, spec: ImageSpec, order: list[int], damage: str) -> None:
     filled(tmp_path, range(4), spec)
     data = bytearray(data_file(tmp_path).read_bytes())
     size = len(data) // 4
     if damage in ("zeros", "ones"):
         data[2 * size : 3 * size] = bytes([0 if damage == "zeros" else 255]) * size
-    elif damage == "another picture":
+    elif damage == "another image":
         data[2 * size : 3 * size] = data[:size]
     else:
         data[3 * size - 1 if damage == "last byte" else min(2 * size + 7, 3 * size - 1)] ^= 0x80
@@ -91,8 +91,8 @@ def test_a_record_that_moved_with_its_sum_is_noticed(tmp_path: Path) -> None:
     """A damaged index, not a damaged record: the digest is part of the sum."""
     filled(tmp_path, range(3))
     with sqlite3.connect(next(tmp_path.glob("*/index.sqlite"))) as index:
-        index.execute("DELETE FROM pictures WHERE digest = '1'")
-        index.execute("UPDATE pictures SET digest = '1' WHERE digest = '0'")
+        index.execute("DELETE FROM images WHERE digest = '1'")
+        index.execute("UPDATE images SET digest = '1' WHERE digest = '0'")
     index.close()
     with PixelCache(SPEC, root=tmp_path) as cache:
         assert taken(cache, [0, 1, 2])[1] == [0, 1]
@@ -129,7 +129,7 @@ def test_a_few_small_records_are_read_once(tmp_path: Path) -> None:
         data_file(tmp_path).write_bytes(b"")
         out[:] = 0
         assert not len(store.take(np.array([1, 3, 1]), out))
-        assert np.array_equal(out, np.stack([picture(1), picture(3), picture(1)]))
+        assert np.array_equal(out, np.stack([image(1), image(3), image(1)]))
         assert store.take(np.array([1, 3, 2]), out).tolist() == [0, 1, 2]
 
 
@@ -147,7 +147,7 @@ def test_a_data_file_that_another_process_cuts_lacks_its_end_and_kills_nobody(tm
             sys.stdin.readline()
             print(store.take(np.arange(100), out).tolist() == list(range(1, 100)))
             for number in range(100):
-                cache.put(str(number), picture(number))
+                cache.put(str(number), image(number))
             cache.flush()
             print(store.take(np.arange(100), out).tolist())
         """,
@@ -188,7 +188,7 @@ def test_a_truncated_data_file_lacks_its_end_and_takes_it_again(tmp_path: Path, 
         assert taken(cache, [0, 1, 2, 3])[1] == list(range(whole, 4))
         assert cache.missing("0123") == {str(number) for number in range(whole, 4)}
         for number in (9, 3, 2, 1, 0):
-            cache.put(str(number), picture(number))
+            cache.put(str(number), image(number))
     assert_holds(tmp_path, [0, 1, 2, 3, 9])
     assert data_file(tmp_path).stat().st_size == 5 * BYTES
 
@@ -207,7 +207,7 @@ def rubbish(path: Path) -> None:
 def foreign(path: Path) -> None:
     path.unlink()
     with sqlite3.connect(path) as other:
-        other.execute("CREATE TABLE pictures (x)")
+        other.execute("CREATE TABLE images (x)")
     other.close()
 
 
@@ -239,7 +239,7 @@ def test_a_root_that_cannot_be_written_is_a_problem_and_no_crash(tmp_path: Path)
     with PixelCache(SPEC, root=blocked / "pixels") as cache:
         assert "TELLAPART_CACHE" in cache.problem
         assert cache.missing(["1"]) == {"1"}
-        assert cache.put("1", picture(1)) is False
+        assert cache.put("1", image(1)) is False
         assert taken(cache, [1, 2])[1] == [0, 1]
 
 
@@ -248,7 +248,7 @@ def test_a_read_only_folder_is_a_problem_and_no_crash(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with PixelCache(SPEC, root=tmp_path / "pixels") as cache:
         assert cache.problem
-        assert cache.put("1", picture(1)) is False
+        assert cache.put("1", image(1)) is False
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="bounds the size of files by setrlimit")
@@ -260,10 +260,10 @@ def test_a_full_disk_is_a_problem_and_keeps_what_was_written(tmp_path: Path) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         with PixelCache(SPEC, root=root) as cache:
             for number in range(5, 300):
-                cache.put(str(number), picture(number))
+                cache.put(str(number), image(number))
             cache.flush()
             assert "cannot be kept" in cache.problem, cache.problem
-            assert cache.put("x", picture(1)) is False
+            assert cache.put("x", image(1)) is False
             assert cache.missing(["3"]) == {"3"}
         print("well")
         """,

@@ -10,7 +10,7 @@ import numpy as np
 
 from tellapart.data.cache import PixelCache
 from tellapart.task import ImageSpec
-from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, picture, run, taken
+from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, image, run, taken
 
 
 def test_processes_that_write_at_once_share_one_cache(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_processes_that_write_at_once_share_one_cache(tmp_path: Path) -> None:
         sys.stdin.readline()
         first = int(sys.argv[2])
         for number in range(first, first + 200):
-            cache.put(str(number), picture(number))
+            cache.put(str(number), image(number))
             if number % 7 == 0:
                 cache.flush()
         cache.close()
@@ -46,7 +46,7 @@ def test_a_killed_writer_leaves_a_usable_cache(tmp_path: Path) -> None:
         cache = PixelCache(SPEC, root=root)
         number = 0
         while True:
-            cache.put(str(number), picture(number))
+            cache.put(str(number), image(number))
             number += 1
             if number % 3 == 0:
                 cache.flush()
@@ -73,12 +73,12 @@ def test_threads_may_put_and_take_at_once(tmp_path: Path) -> None:
         def work(start: int) -> bool:
             good = True
             for number in range(start, 100, 4):
-                cache.put(str(number), picture(number))
+                cache.put(str(number), image(number))
                 cache.flush()
                 out = np.zeros((2, *SPEC.shape), np.uint8)
                 absent = store.take(np.array([number, (number * 7) % 100]), out)
-                good &= np.array_equal(out[0], picture(number))
-                good &= 1 in absent or np.array_equal(out[1], picture((number * 7) % 100))
+                good &= np.array_equal(out[0], image(number))
+                good &= 1 in absent or np.array_equal(out[1], image((number * 7) % 100))
             return good
 
         with ThreadPoolExecutor(4) as pool:
@@ -89,10 +89,10 @@ def test_threads_may_put_and_take_at_once(tmp_path: Path) -> None:
 def test_at_the_limit_put_declines_and_what_fits_is_kept(tmp_path: Path) -> None:
     with PixelCache(SPEC, root=tmp_path, limit_bytes=5 * BYTES + 1) as cache:
         for number in range(8):
-            assert cache.put(str(number), picture(number))
+            assert cache.put(str(number), image(number))
         cache.flush()
         assert "limit" in cache.problem
-        assert cache.put("9", picture(9)) is False
+        assert cache.put("9", image(9)) is False
         assert taken(cache, list(range(8)))[1] == [5, 6, 7]
     assert data_file(tmp_path).stat().st_size == 5 * BYTES
 
@@ -122,7 +122,7 @@ def test_the_least_recently_used_folder_that_nobody_has_open_gives_way(tmp_path:
     assert holder.stdout.readline() == "open\n"
     with PixelCache(SPEC, root=tmp_path, limit_bytes=12 * BYTES) as cache:
         for number in range(4):
-            cache.put(str(number), picture(number))
+            cache.put(str(number), image(number))
         cache.flush()
         assert not cache.problem
         assert taken(cache, [0, 1, 2, 3])[1] == []
@@ -132,14 +132,14 @@ def test_the_least_recently_used_folder_that_nobody_has_open_gives_way(tmp_path:
     assert holder.communicate("go\n", timeout=60)[0] == "['0', '1', '2', '3']\n"
     with PixelCache(SPEC, root=tmp_path, limit_bytes=8 * BYTES) as cache:
         for number in range(4, 8):
-            cache.put(str(number), picture(number))
+            cache.put(str(number), image(number))
     assert not oldest.exists()
     assert not youngest.exists()
     assert (tmp_path / "note.txt").exists()
     assert_holds(tmp_path, list(range(8)))
 
 
-def test_a_folder_full_of_pictures_of_the_past_begins_anew_unless_another_process_reads_it(tmp_path: Path) -> None:
+def test_a_folder_full_of_images_of_the_past_begins_anew_unless_another_process_reads_it(tmp_path: Path) -> None:
     filled(tmp_path, range(10))
     reader = run(
         """
@@ -152,7 +152,7 @@ def test_a_folder_full_of_pictures_of_the_past_begins_anew_unless_another_proces
     assert reader.stdout is not None
     assert reader.stdout.readline() == "open\n"
     with PixelCache(SPEC, root=tmp_path, limit_bytes=10 * BYTES) as cache:
-        cache.put("20", picture(20))
+        cache.put("20", image(20))
         cache.flush()
         assert "limit" in cache.problem
     reader.communicate("go\n", timeout=60)
@@ -162,20 +162,20 @@ def test_a_folder_full_of_pictures_of_the_past_begins_anew_unless_another_proces
         out = np.zeros((3, *SPEC.shape), np.uint8)
         assert store.take(np.arange(3), out).tolist() == [1, 2]
         for number in (20, 21):
-            cache.put(str(number), picture(number))
+            cache.put(str(number), image(number))
         cache.flush()
         assert not cache.problem
         assert store.take(np.arange(3), out).tolist() == [0]
-        assert np.array_equal(out[1:], np.stack([picture(20), picture(21)]))
+        assert np.array_equal(out[1:], np.stack([image(20), image(21)]))
     assert data_file(tmp_path).stat().st_size == 2 * BYTES
 
 
-def test_pictures_in_use_do_not_give_way_to_each_other(tmp_path: Path) -> None:
+def test_images_in_use_do_not_give_way_to_each_other(tmp_path: Path) -> None:
     filled(tmp_path, range(10))
     with PixelCache(SPEC, root=tmp_path, limit_bytes=10 * BYTES) as cache:
         cache.missing(str(number) for number in range(12))
         for number in (10, 11):
-            cache.put(str(number), picture(number))
+            cache.put(str(number), image(number))
         cache.flush()
         assert "limit" in cache.problem
     assert_holds(tmp_path, list(range(10)))

@@ -97,11 +97,11 @@ def test_rows_are_relabelled_dropped_and_regrouped_and_the_finding_counts_them()
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        (Correction("a/9.jpg", "drop"), "a/9.jpg is not among the 3 pictures"),
+        (Correction("a/9.jpg", "drop"), "a/9.jpg is not among the 3 images"),
         (Correction("a/1.jpg", "relabel", label="c"), "There is no class 'c'"),
     ],
 )
-def test_corrections_that_do_not_fit_the_pictures_are_refused(row: Correction, told: str) -> None:
+def test_corrections_that_do_not_fit_the_images_are_refused(row: Correction, told: str) -> None:
     with pytest.raises(ConfigError, match="nothing was done") as caught:
         corrected(SOURCE, (row,), "c.csv")
     assert told in str(caught.value)
@@ -111,7 +111,7 @@ def test_a_catalog_is_read_corrected_and_no_file_is_touched(shapes: Path, tmp_pa
     before = {path: path.stat().st_mtime_ns for path in shapes.rglob("*")}
     text = "path,action,label\ndisc/disc 0.png,relabel,square\ndisc/disc 1.png,drop,\n"
     catalog = ta.read(shapes, corrections=str(table(tmp_path, text)))
-    labels = {picture.path: picture.label for picture in catalog.pictures}
+    labels = {image.path: image.label for image in catalog.images}
     assert labels["disc/disc 0.png"] == "square"
     assert "disc/disc 1.png" not in labels
     assert len(labels) == 59

@@ -1,4 +1,4 @@
-"""What deep checks say of evidence; where the evidence comes from, tests/test_trust.py shows on real pictures."""
+"""What deep checks say of evidence; where the evidence comes from, tests/test_trust.py shows on real images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tellapart.data.catalog import SPLITS, Picture, Split
+from tellapart.data.catalog import SPLITS, ImageRecord, Split
 from tellapart.data.deep import Deep, Evidence, look_deeper
 from tellapart.data.findings import Finding
 from tellapart.data.fingerprint import SURELY
@@ -22,30 +22,30 @@ DRAWN = frozenset(SPLITS)
 
 
 def evidence(count: int = 200, *, drawn: frozenset[Split] = DRAWN, seed: int = 0) -> Evidence:
-    """Sound pictures of two kinds, well apart."""
+    """Sound images of two kinds, well apart."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     kinds = generator.normal(0, 1, (2, 100))[labels]
     features = np.abs(4 + kinds + generator.uniform(-1.5, 1.5, (count, 100))).astype(np.float16)
     looks = np.packbits(generator.random((count, 128)) < 0.5, axis=1)
-    pictures = tuple(
-        Picture(f"{i}.jpg", CLASSES[labels[i]], ("train", "validation", "test")[i % 3], digest=str(i),
+    images = tuple(
+        ImageRecord(f"{i}.jpg", CLASSES[labels[i]], ("train", "validation", "test")[i % 3], digest=str(i),
                 fingerprint=looks[i].tobytes().hex(), width=100, height=100)
         for i in range(count)
     )  # fmt: skip
-    return Evidence(pictures, features, np.tile(np.array([50, 200, 0.4], np.float32), (count, 1)), drawn)
+    return Evidence(images, features, np.tile(np.array([50, 200, 0.4], np.float32), (count, 1)), drawn)
 
 
 def changed(sound: Evidence, place: int, **values: str) -> Evidence:
-    rows = list(sound.pictures)
+    rows = list(sound.images)
     rows[place] = replace(rows[place], **values)
-    return replace(sound, pictures=tuple(rows))
+    return replace(sound, images=tuple(rows))
 
 
 def copied(sound: Evidence, one: int, other: int) -> Evidence:
-    """The other picture is a copy to the eye of the one."""
+    """The other image is a copy to the eye of the one."""
     sound.features[other] = sound.features[one] + np.float16(0.01)
-    return changed(sound, other, fingerprint=sound.pictures[one].fingerprint)
+    return changed(sound, other, fingerprint=sound.images[one].fingerprint)
 
 
 def turned(fingerprint: str, count: int) -> str:
@@ -56,9 +56,9 @@ def turned(fingerprint: str, count: int) -> str:
 
 
 def features_alone(sound: Evidence, one: int, other: int) -> Evidence:
-    """The other picture is a copy of the one, which its fingerprint does not show."""
+    """The other image is a copy of the one, which its fingerprint does not show."""
     sound.features[other] = sound.features[one]
-    return changed(sound, other, fingerprint=turned(sound.pictures[one].fingerprint, 35))
+    return changed(sound, other, fingerprint=turned(sound.images[one].fingerprint, 35))
 
 
 def told(found: Deep) -> dict[str, Finding]:
@@ -69,13 +69,13 @@ def rows(found: Deep) -> list[tuple[str, str, str, str]]:
     return [(c.path, c.action, c.label, c.group) for c in found.corrections]
 
 
-def test_sound_pictures_give_no_finding_and_no_correction() -> None:
+def test_sound_images_give_no_finding_and_no_correction() -> None:
     found = look_deeper(evidence(), CLASSES)
     assert found.findings == ()
     assert found.corrections == ()
 
 
-def test_a_wrong_label_is_named_with_what_the_picture_looks_like_and_relabelled() -> None:
+def test_a_wrong_label_is_named_with_what_the_image_looks_like_and_relabelled() -> None:
     found = look_deeper(changed(evidence(), 6, label="dogs"), CLASSES)
     assert told(found)["suspect-label"].paths[0].startswith("6.jpg [dogs; looks like cats, ")
     assert rows(found) == [("6.jpg", "relabel", "cats", "")]
@@ -111,7 +111,7 @@ def test_only_the_split_that_is_drawn_is_drawn_otherwise_and_from_a_given_one_co
 
 def test_neither_a_like_composition_nor_the_same_subject_alone_is_a_copy() -> None:
     looks = evidence()
-    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY[32] + 2))
+    looks = changed(looks, 10, fingerprint=turned(looks.images[4].fingerprint, SURELY[32] + 2))
     assert not len(look_deeper(looks, CLASSES).pairs)
     subject = evidence()
     subject.features[10] = subject.features[4] + np.random.default_rng(1).normal(0, 0.5, 100)
@@ -120,7 +120,7 @@ def test_neither_a_like_composition_nor_the_same_subject_alone_is_a_copy() -> No
 
 def test_what_a_check_by_looks_alone_names_a_copy_is_one_with_features_too() -> None:
     looks = evidence()
-    looks = changed(looks, 10, fingerprint=turned(looks.pictures[4].fingerprint, SURELY[32]))
+    looks = changed(looks, 10, fingerprint=turned(looks.images[4].fingerprint, SURELY[32]))
     assert look_deeper(looks, CLASSES).pairs.tolist() == [[4, 10]]
 
 
@@ -136,7 +136,7 @@ def test_a_label_that_a_person_settled_is_not_doubted_again() -> None:
     assert found.corrections == ()
 
 
-def test_one_of_three_copies_in_three_given_splits_stays_and_it_is_the_test_picture() -> None:
+def test_one_of_three_copies_in_three_given_splits_stays_and_it_is_the_test_image() -> None:
     three = copied(copied(evidence(drawn=frozenset()), 8, 12), 8, 13)
     assert sorted(rows(look_deeper(three, CLASSES))) == [("12.jpg", "drop", "", ""), ("13.jpg", "drop", "", "")]
 
@@ -159,7 +159,7 @@ def test_copies_under_two_labels_are_told() -> None:
     assert told(found)["near-contradicting-labels"].paths == ("4.jpg [cats] ~ 11.jpg [dogs]",)
 
 
-def test_a_strange_picture_is_told_and_kept() -> None:
+def test_a_strange_image_is_told_and_kept() -> None:
     sound = evidence()
     sound.features[7] = np.abs(np.random.default_rng(9).normal(0, 5, 100))
     found = look_deeper(sound, CLASSES)
@@ -167,7 +167,7 @@ def test_a_strange_picture_is_told_and_kept() -> None:
     assert not any(path == "7.jpg" and action == "drop" for path, action, _, _ in rows(found))
 
 
-def test_a_blank_picture_is_dropped_and_judged_in_no_other_way() -> None:
+def test_a_blank_image_is_dropped_and_judged_in_no_other_way() -> None:
     sound = evidence()
     sound.quality[5] = 1, 30, 0.5
     sound.features[5] = 0
@@ -178,13 +178,13 @@ def test_a_blank_picture_is_dropped_and_judged_in_no_other_way() -> None:
     assert np.isnan(found.probabilities[5]).all()
 
 
-def test_dark_and_blurred_pictures_are_told() -> None:
+def test_dark_and_blurred_images_are_told() -> None:
     sound = evidence()
     sound.quality[5] = 20, 30, 0.5
     sound.quality[6] = 50, 200, 0.03
     found = look_deeper(sound, CLASSES)
     assert told(found)["dark"].paths == ("5.jpg",)
-    assert told(found)["dark"].meaning == "1 picture is so dark that little can be seen."
+    assert told(found)["dark"].meaning == "1 image is so dark that little can be seen."
     assert told(found)["blurred"].paths == ("6.jpg",)
 
 
@@ -205,12 +205,12 @@ def test_labels_are_not_doubted_by_features_that_do_not_know_the_classes() -> No
     assert not [row for row in found.corrections if row.action == "relabel"]
 
 
-def test_a_class_of_one_picture_is_not_judged_and_no_obstacle() -> None:
+def test_a_class_of_one_image_is_not_judged_and_no_obstacle() -> None:
     found = look_deeper(changed(evidence(), 3, label="birds"), ("birds", *CLASSES))
     assert np.isnan(found.probabilities[3]).all()
     assert "suspect-label" not in told(found)
 
 
-def test_two_pictures_are_no_obstacle() -> None:
+def test_two_images_are_no_obstacle() -> None:
     few = evidence(2)
     assert look_deeper(few, CLASSES).findings == ()

@@ -11,62 +11,62 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.config import DataConfig
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.duplicates import groups_of, leaks, near_copies, seen_before
 from tellapart.data.sources import read_source
 from tests.faults import COPYING, FASHION
 
 
-def picture(name: str, bits: Iterable[int] = (), *, seed: int = 0, **values: str) -> Picture:
+def image(name: str, bits: Iterable[int] = (), *, seed: int = 0, **values: str) -> ImageRecord:
     """One that looks like all of its seed, but for these bits."""
     looks = np.random.default_rng(seed).random(128) < 0.5
     looks[list(bits)] ^= True
     values = {"label": "a", "digest": name, **values}
-    return Picture(name, fingerprint=np.packbits(looks).tobytes().hex(), width=100, height=100, **values)
+    return ImageRecord(name, fingerprint=np.packbits(looks).tobytes().hex(), width=100, height=100, **values)
 
 
 def test_copies_groups_and_looks_are_kept_together_and_others_are_not() -> None:
     rows = [
-        picture("one"),
-        picture("near", range(20)),
-        picture("near in turn", range(6, 34)),
-        picture("other", seed=1, group="g"),
-        picture("mate", seed=2, group="g"),
-        picture("copy", seed=3, digest="other"),
-        picture("alone", seed=4),
+        image("one"),
+        image("near", range(20)),
+        image("near in turn", range(6, 34)),
+        image("other", seed=1, group="g"),
+        image("mate", seed=2, group="g"),
+        image("copy", seed=3, digest="other"),
+        image("alone", seed=4),
     ]
     groups = groups_of(rows, range(len(rows)))
     assert [groups.index(group) for group in groups] == [0, 0, 0, 3, 3, 3, 6]
 
 
 def test_what_is_named_a_copy_by_looks_alone_is_surer_than_what_is_kept_together() -> None:
-    rows = [picture("one"), picture("sure", range(15)), picture("perhaps", range(100, 124))]
+    rows = [image("one"), image("sure", range(15)), image("perhaps", range(100, 124))]
     assert [(a.path, b.path) for a, b in near_copies(rows)] == [("one", "sure")]
     assert len(set(groups_of(rows, range(3)))) == 1
 
 
 def test_the_same_bytes_are_no_near_copy() -> None:
-    assert near_copies([picture("one"), picture("two", digest="one")]) == []
+    assert near_copies([image("one"), image("two", digest="one")]) == []
 
 
 def test_leaks_are_copies_near_copies_and_mates_of_what_was_seen() -> None:
     judged = [
-        picture("t/copy", seed=1, digest="x"),
-        picture("t/near", range(5), seed=2),
-        picture("t/mate", seed=3, group="g"),
-        picture("t/clean", seed=4),
-        picture("t/twin of the clean one", range(3), seed=4),
+        image("t/copy", seed=1, digest="x"),
+        image("t/near", range(5), seed=2),
+        image("t/mate", seed=3, group="g"),
+        image("t/clean", seed=4),
+        image("t/twin of the clean one", range(3), seed=4),
     ]
     seen = [
-        picture("x", seed=11),
-        picture("near", seed=2),
-        picture("mate", seed=13, group="g"),
+        image("x", seed=11),
+        image("near", seed=2),
+        image("mate", seed=13, group="g"),
     ]
     assert leaks(judged, seen) == {"t/copy": "x", "t/near": "near", "t/mate": "mate"}
 
 
 def test_the_test_split_has_seen_training_and_validation_and_those_only_what_came_before() -> None:
-    rows = [picture(split, split=split) for split in ("train", "validation", "test")]
+    rows = [image(split, split=split) for split in ("train", "validation", "test")]
     assert [p.path for p in seen_before(rows, "test")] == ["train", "validation"]
     assert [p.path for p in seen_before(rows, "validation")] == ["train"]
     assert seen_before(rows, "train") == []
@@ -82,7 +82,7 @@ def test_a_copy_never_stands_on_the_other_side_of_a_split_that_is_drawn(tmp_path
         image.save(folder / f"{number}.jpg")
         COPYING[("recompressed", "resized", "mirrored")[number % 3]](image, generator).save(folder / f"{number} b.jpg")
     catalog = ta.read(tmp_path / "photos")
-    splits = {picture.path: picture.split for picture in catalog.pictures}
+    splits = {image.path: image.split for image in catalog.images}
     assert all(splits[path] == splits[path.replace(".jpg", " b.jpg")] for path in splits if " b" not in path)
     finding = next(finding for finding in catalog.findings if finding.kind == "near-duplicate")
     assert len(finding.paths) == len(splits) / 2
@@ -102,7 +102,7 @@ def test_a_copy_in_a_split_that_was_given_is_reported(tmp_path: Path) -> None:
     assert "4.jpg [test]" in finding.paths[0]
 
 
-def small_pictures(folder: Path, images: Iterable[NDArray[np.uint8]]) -> Path:
+def small_images(folder: Path, images: Iterable[NDArray[np.uint8]]) -> Path:
     for number, pixels in enumerate(images):
         place = folder / "ab"[number % 2] / f"{number}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -117,11 +117,11 @@ def clothes(count: int) -> NDArray[np.uint8]:
 
 
 def pairs_of(folder: Path) -> set[frozenset[str]]:
-    return {frozenset((one.path, other.path)) for one, other in near_copies(ta.read(folder).pictures)}
+    return {frozenset((one.path, other.path)) for one, other in near_copies(ta.read(folder).images)}
 
 
-def test_copies_of_pictures_of_28_pixels_are_found_and_of_many_alike_hardly_another(tmp_path: Path) -> None:
-    folder = small_pictures(tmp_path, clothes(3000))
+def test_copies_of_images_of_28_pixels_are_found_and_of_many_alike_hardly_another(tmp_path: Path) -> None:
+    folder = small_images(tmp_path, clothes(3000))
     made = set()
     for number in range(0, 300, 3):
         original = f"{'ab'[number % 2]}/{number}.png"
@@ -138,13 +138,13 @@ def test_copies_of_pictures_of_28_pixels_are_found_and_of_many_alike_hardly_anot
     assert len(found & made) >= 0.9 * len(made)
     assert len(found - made) <= 2
     catalog = ta.read(folder)
-    split = {picture.path: picture.split for picture in catalog.pictures}
+    split = {image.path: image.split for image in catalog.images}
     assert all(len({split[path] for path in pair}) == 1 for pair in found)
 
 
 @pytest.mark.parametrize("side", [8, 20])
-def test_of_the_smallest_pictures_the_same_pixels_are_found_in_any_file_format(tmp_path: Path, side: int) -> None:
-    folder = small_pictures(tmp_path, np.random.default_rng(0).integers(0, 255, (60, side, side), np.uint8))
+def test_of_the_smallest_images_the_same_pixels_are_found_in_any_file_format(tmp_path: Path, side: int) -> None:
+    folder = small_images(tmp_path, np.random.default_rng(0).integers(0, 255, (60, side, side), np.uint8))
     Image.open(folder / "a/4.png").convert("RGB").save(folder / "a/in colour.bmp")
     exif = Image.Exif()
     exif[0x0112] = 3

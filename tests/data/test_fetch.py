@@ -1,4 +1,4 @@
-"""Collections, addresses and Kaggle -> pictures that can be read; on a server of this machine."""
+"""Collections, addresses and Kaggle -> images that can be read; on a server of this machine."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def zipped(*names: str) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for number, name in enumerate(names):
-            picture = io.BytesIO()
-            draw("disc", number, 16).save(picture, "PNG")
-            archive.writestr(name, picture.getvalue())
+            image = io.BytesIO()
+            draw("disc", number, 16).save(image, "PNG")
+            archive.writestr(name, image.getvalue())
     return made.getvalue()
 
 
@@ -75,11 +75,11 @@ def tarred() -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as archive:
         for name in ("daisy/1.png", "daisy/2.png", "roses/1.png", "roses/2.png"):
-            picture = io.BytesIO()
-            draw("disc", 1, 16).save(picture, "PNG")
+            image = io.BytesIO()
+            draw("disc", 1, 16).save(image, "PNG")
             member = tarfile.TarInfo(f"flower_photos/{name}")
-            member.size = len(picture.getvalue())
-            archive.addfile(member, io.BytesIO(picture.getvalue()))
+            member.size = len(image.getvalue())
+            archive.addfile(member, io.BytesIO(image.getvalue()))
     return made.getvalue()
 
 
@@ -241,7 +241,7 @@ def kaggle(patch: pytest.MonkeyPatch, folder: Path, asked: list[str], error: Exc
     patch.setitem(sys.modules, "kagglehub", types.SimpleNamespace(dataset_download=get, competition_download=get))  # type: ignore[arg-type]
 
 
-def test_of_a_competition_the_archive_of_training_pictures_is_named(
+def test_of_a_competition_the_archive_of_training_images_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "train.zip").write_bytes(zipped("train/cat.0.png", "train/cat.1.png", "train/dog.0.png"))

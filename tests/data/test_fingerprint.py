@@ -72,12 +72,12 @@ def test_a_turned_file_looks_as_it_is_shown(tmp_path: Path) -> None:
     assert apart(looks(tmp_path / "turned.jpg"), looks(PHOTOS[0])) <= 10
 
 
-def test_a_flat_picture_has_none_and_is_in_no_pair() -> None:
+def test_a_flat_image_has_none_and_is_in_no_pair() -> None:
     assert looks(Image.new("RGB", (60, 60), "red")) == ""
     assert close_pairs(("", "", "0" * 32, "")) == ()
 
 
-def test_a_mirrored_picture_differs_in_its_odd_bits_alone() -> None:
+def test_a_mirrored_image_differs_in_its_odd_bits_alone() -> None:
     generator = np.random.default_rng(1)
     small = generator.integers(0, 255, (32, 32), np.uint8)
     one, other = unpacked([fingerprint(small)]), unpacked([fingerprint(np.ascontiguousarray(small[:, ::-1]))])

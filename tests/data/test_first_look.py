@@ -1,4 +1,4 @@
-"""What newcomers hand over first: other files under the name of a picture or an archive, odd names of folders."""
+"""What newcomers hand over first: other files under the name of an image or an archive, odd names of folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tellapart.config import DataConfig
 from tellapart.data.pixels import decode
 from tellapart.data.sources import layouts, read_source
-from tellapart.errors import PictureError, SourceError
+from tellapart.errors import ImageError, SourceError
 
 
 def fill(root: Path, files: list[str]) -> Path:
@@ -33,21 +33,21 @@ def test_an_archive_of_another_kind_is_named_whatever_its_suffix(start: bytes, k
 def test_an_archive_of_texts_is_not_said_to_be_just_empty(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle:
         bundle.writestr("notes.txt", "x")
-    with pytest.raises(SourceError, match=r"holds 0 pictures in 0 folders, 1 other file \(1 \.txt\)"):
+    with pytest.raises(SourceError, match=r"holds 0 images in 0 folders, 1 other file \(1 \.txt\)"):
         read_source(tmp_path / "a.zip", DataConfig())
 
 
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"<!DOCTYPE html>", "not a picture: it is a web page"),
-        (b"%PDF-1.7", "not a picture: it is a PDF"),
-        (b"PK\3\4abcd", "not a picture: it is a zip or an office document"),
-        (b"\0\0\0\x18ftypqt  ", "not a picture: it is a film"),
+        (b"<!DOCTYPE html>", "not an image: it is a web page"),
+        (b"%PDF-1.7", "not an image: it is a PDF"),
+        (b"PK\3\4abcd", "not an image: it is a zip or an office document"),
+        (b"\0\0\0\x18ftypqt  ", "not an image: it is a film"),
     ],
 )
-def test_what_is_named_like_a_picture_and_is_none_is_named(start: bytes, words: str) -> None:
-    with pytest.raises(PictureError, match=words):
+def test_what_is_named_like_a_image_and_is_none_is_named(start: bytes, words: str) -> None:
+    with pytest.raises(ImageError, match=words):
         decode(start + b"x" * 100, None)
 
 
@@ -64,7 +64,7 @@ def test_a_folder_inside_the_folder_of_a_class_is_told(tmp_path: Path) -> None:
 
 def test_a_relative_path_is_said_to_have_been_looked_for_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=f"There is no 'photos' to read pictures from in {tmp_path}"):
+    with pytest.raises(SourceError, match=f"There is no 'photos' to read images from in {tmp_path}"):
         read_source("photos", DataConfig())
 
 

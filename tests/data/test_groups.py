@@ -12,7 +12,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.config import DataConfig
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.data.groups import METHODS, group_findings, grouped, seeming
 from tellapart.data.sources import read_source
 from tellapart.data.splits import drawn_splits
@@ -29,7 +29,7 @@ def turned(base: np.ndarray, bits: int, generator: np.random.Generator) -> str:
     return np.packbits(looks).tobytes().hex()
 
 
-def people(each: int = 6, count: int = 10, *, bits: int = 20) -> list[Picture]:
+def people(each: int = 6, count: int = 10, *, bits: int = 20) -> list[ImageRecord]:
     """Of each class so many people, of each so many images that differ in so many bits from one of theirs."""
     generator = np.random.default_rng(0)
     rows = []
@@ -37,7 +37,7 @@ def people(each: int = 6, count: int = 10, *, bits: int = 20) -> list[Picture]:
         for person in range(count):
             base = generator.random(128) < 0.5
             rows += [
-                Picture(
+                ImageRecord(
                     f"{label}/{label[0]}{person:02d}-{shot}.jpg",
                     label,
                     digest=f"{label}{person}{shot}",
@@ -50,19 +50,19 @@ def people(each: int = 6, count: int = 10, *, bits: int = 20) -> list[Picture]:
     return rows
 
 
-def named(names: Sequence[str], label: str = "a") -> list[Picture]:
-    return [Picture(f"{label}/{name}", label, digest=name) for name in names]
+def named(names: Sequence[str], label: str = "a") -> list[ImageRecord]:
+    return [ImageRecord(f"{label}/{name}", label, digest=name) for name in names]
 
 
-def groups(rows: Sequence[Picture], group_by: str) -> list[str]:
-    return [picture.group for picture in grouped(rows, group_by)[0]]
+def groups(rows: Sequence[ImageRecord], group_by: str) -> list[str]:
+    return [image.group for image in grouped(rows, group_by)[0]]
 
 
 def sides(catalog: Catalog) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
-    for picture in catalog.pictures:
-        if picture.group:
-            found[picture.group].add(picture.split)
+    for image in catalog.images:
+        if image.group:
+            found[image.group].add(image.split)
     return found
 
 
@@ -81,7 +81,7 @@ def test_the_name_of_a_class_or_a_camera_is_no_group(name: str) -> None:
 
 
 def test_images_that_are_only_numbered_are_grouped_by_their_folder_where_that_is_not_the_class() -> None:
-    rows = [Picture(f"patient{p}/{n}.png", "ab"[p % 2], digest=f"{p}{n}") for p in range(6) for n in range(3)]
+    rows = [ImageRecord(f"patient{p}/{n}.png", "ab"[p % 2], digest=f"{p}{n}") for p in range(6) for n in range(3)]
     assert groups(rows, "name")[:4] == ["patient0"] * 3 + ["patient1"]
 
 
@@ -94,18 +94,18 @@ def test_a_pattern_groups_by_its_group_in_the_whole_path() -> None:
     ("given", "told"),
     [("nmae", "Did you mean 'name'"), ("(x", "is not a regular expression"), ("(.*)-", "with a group named group")],
 )
-def test_what_is_no_way_to_group_is_refused_before_any_picture_is_read(
+def test_what_is_no_way_to_group_is_refused_before_any_image_is_read(
     given: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tellapart.api.pictures.scan", None)
+    monkeypatch.setattr("tellapart.api.datasets.scan", None)
     with pytest.raises(ConfigError, match=told):
         ta.read("builtin:pets", group_by=given)
 
 
-def test_groups_are_joined_to_those_that_the_pictures_came_with() -> None:
+def test_groups_are_joined_to_those_that_the_images_came_with() -> None:
     rows = named(["p1-1.jpg", "p1-2.jpg", "p2-1.jpg", "p2-2.jpg", "p3-1.jpg", "p3-2.jpg", "q.jpg", "r.jpg"])
     there = ["", "copies-1", "copies-1", "", "", "", "other", "other"]
-    joined = groups([Picture(p.path, p.label, "", g, p.digest) for p, g in zip(rows, there, strict=True)], "name")
+    joined = groups([ImageRecord(p.path, p.label, "", g, p.digest) for p, g in zip(rows, there, strict=True)], "name")
     assert len(set(joined[:4])) == 1
     assert len(set(joined)) == 3
     assert "" not in joined
@@ -114,7 +114,7 @@ def test_groups_are_joined_to_those_that_the_pictures_came_with() -> None:
 def test_sessions_of_one_camera_end_where_it_rests() -> None:
     times = [("A", 0), ("A", 4), ("B", 4), ("A", 8), ("B", 30), ("A", 14), ("B", 31)]
     rows = [
-        Picture(f"a/{n}.jpg", "a", digest=str(n), shot=f"2026-03-01T12:{minute:02d}:00 {camera}")
+        ImageRecord(f"a/{n}.jpg", "a", digest=str(n), shot=f"2026-03-01T12:{minute:02d}:00 {camera}")
         for n, (camera, minute) in enumerate(times)
     ]
     first, second = "A 2026-03-01 12:00:00", "B 2026-03-01 12:30:00"
@@ -130,14 +130,14 @@ def test_runs_are_images_each_nearly_like_the_one_before() -> None:
             looks = np.unpackbits(np.frombuffer(bytes.fromhex(turned(looks, 12, generator)), np.uint8)).astype(bool)
             number = 10 * film + frame
             fingerprint = np.packbits(looks).tobytes().hex()
-            rows.append(Picture(f"a/{number}.jpg", "a", digest=str(number), fingerprint=fingerprint))
+            rows.append(ImageRecord(f"a/{number}.jpg", "a", digest=str(number), fingerprint=fingerprint))
     found = groups(rows[::-1], "looks")[::-1]
     assert found == [f"a/{number // 10 * 10}.jpg" for number in range(80)]
     assert seeming(rows, METHODS["looks"]) == found
 
 
 def test_people_in_the_names_are_found_without_being_asked_for() -> None:
-    rows = [Picture(p.path, p.label, ("train", "test")[n % 2], "", p.digest, fingerprint=p.fingerprint)
+    rows = [ImageRecord(p.path, p.label, ("train", "test")[n % 2], "", p.digest, fingerprint=p.fingerprint)
             for n, p in enumerate(people(bits=45))]  # fmt: skip
     (finding,) = group_findings(rows, drawn=ALL, asked=False)
     assert (finding.kind, finding.severity) == ("groups-by-name", "warning")
@@ -153,7 +153,7 @@ def test_people_in_the_names_are_found_without_being_asked_for() -> None:
 def test_years_and_views_in_the_names_are_not_taken_for_people() -> None:
     generator = np.random.default_rng(0)
     rows = [
-        Picture(f"{label}/{2001 + n % 9}_{n:06d}.jpg", label, ("train", "test")[n // 9 % 2], digest=f"{label}{n}",
+        ImageRecord(f"{label}/{2001 + n % 9}_{n:06d}.jpg", label, ("train", "test")[n // 9 % 2], digest=f"{label}{n}",
                 fingerprint=turned(generator.random(128) < 0.5, 0, generator))
         for label in "ab" for n in range(200)
     ]  # fmt: skip
@@ -162,10 +162,10 @@ def test_years_and_views_in_the_names_are_not_taken_for_people() -> None:
 
 def test_groups_that_were_given_and_that_given_splits_part_are_a_leak() -> None:
     rows = [
-        Picture("a/1.jpg", "a", "train", "ann", "1"),
-        Picture("a/2.jpg", "a", "test", "ann", "2"),
-        Picture("a/3.jpg", "a", "validation", "bob", "3"),
-        Picture("a/4.jpg", "a", "train", "bob", "4"),
+        ImageRecord("a/1.jpg", "a", "train", "ann", "1"),
+        ImageRecord("a/2.jpg", "a", "test", "ann", "2"),
+        ImageRecord("a/3.jpg", "a", "validation", "bob", "3"),
+        ImageRecord("a/4.jpg", "a", "train", "bob", "4"),
     ]
     test, validation = group_findings(rows, drawn=frozenset(), asked=True)
     assert (test.kind, test.severity) == ("leaking-groups", "error")
@@ -204,7 +204,7 @@ def test_bursts_of_a_telephone_are_found_and_with_group_by_kept_on_one_side(tmp_
         "16 groups of 80 images by camera and time (EXIF); 0 images are in none."
     )
     again = ta.read(folder, group_by="exif")  # out of the memory of the scan
-    assert again.pictures == asked.pictures
+    assert again.images == asked.images
 
 
 def test_a_catalog_that_was_read_without_groups_is_not_grouped_by_training(tmp_path: Path) -> None:
@@ -230,5 +230,5 @@ def test_of_collections_only_the_one_that_has_groups_is_said_to(name: str, kinds
     if kinds:
         asked = ta.read(COLLECTIONS / name, group_by="name")
         assert all(len(splits) == 1 for splits in sides(asked).values())
-        sizes = Counter(p.group for p in asked.pictures if p.group)
+        sizes = Counter(p.group for p in asked.images if p.group)
         assert (len(sizes), sizes["human07"]) == (26, 7)

@@ -13,12 +13,12 @@ import pytest
 
 from tellapart.data import image_address
 from tellapart.data.image_address import Address
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tests.server import Files, serving
 
 
 def refusal(url: str, **bounds: float) -> str:
-    with pytest.raises(PictureError) as refused:
+    with pytest.raises(ImageError) as refused:
         Address(url).read(**bounds)  # type: ignore[arg-type]
     return str(refused.value)
 

@@ -42,18 +42,18 @@ def test_every_format_of_the_table_is_known_by_its_first_bytes_and_read(name: st
 def test_folders_are_searched_for_every_suffix_of_the_table(name: str) -> None:
     (row,) = [row for row in FORMATS if row.name == name]
     assert row.suffixes
-    assert all(kind_of(f"a.{suffix.upper()}") == "picture" for suffix in row.suffixes)
+    assert all(kind_of(f"a.{suffix.upper()}") == "image" for suffix in row.suffixes)
     assert set(row.suffixes) <= SUFFIXES
 
 
 @pytest.mark.parametrize("kind", ["PCX", "SGI", "DDS", "ICNS", "MSP", "XBM", "SPIDER", "PDF"])
 def test_what_pillow_writes_beside_the_table_is_no_image(kind: str) -> None:
-    picture = Image.fromarray(PHOTO)
+    image = Image.fromarray(PHOTO)
     modes = {"MSP": "1", "XBM": "1", "SPIDER": "F"}
-    assert format_of(encoded(picture.convert(modes.get(kind, "RGB")), kind)[:PREFIX]) is None
+    assert format_of(encoded(image.convert(modes.get(kind, "RGB")), kind)[:PREFIX]) is None
 
 
-def test_a_multi_picture_file_is_its_first_jpeg() -> None:
+def test_a_multi_image_file_is_its_first_jpeg() -> None:
     file = io.BytesIO()
     Image.fromarray(PHOTO).save(file, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))], quality=95)
     found = decode(file.getvalue(), SPEC)

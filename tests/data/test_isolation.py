@@ -21,7 +21,7 @@ from PIL import Image
 import tellapart as ta
 from tellapart.data import pixels
 from tellapart.data.isolation import IsolatedDecoder, _checked
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 from tests.data.hostile import SLOW_SIDE, large_png, slow_jp2
 
@@ -52,7 +52,7 @@ def wait_until_it_works(process: psutil.Process) -> None:
 
 
 def reason(decoder: IsolatedDecoder, content: bytes, **options: float) -> str:
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decoder.decode(content, SPEC, **options)  # type: ignore[arg-type]
     return caught.value.reason
 
@@ -63,10 +63,10 @@ def test_every_format_gives_the_same_pixels_as_in_this_process(decoder: Isolated
     try:
         if kind == "HEIF":
             pytest.importorskip("pillow_heif").register_heif_opener()
-        picture = Image.open(PHOTOGRAPHS[0]).resize((150, 100))
-        picture.save(file, kind)
+        image = Image.open(PHOTOGRAPHS[0]).resize((150, 100))
+        image.save(file, kind)
         here = pixels.decode(file.getvalue(), SPEC, thumbnail=True)
-    except (KeyError, OSError, PictureError) as error:
+    except (KeyError, OSError, ImageError) as error:
         pytest.skip(f"this Pillow does not write or read it: {error}")
     there = decoder.decode(file.getvalue(), SPEC, thumbnail=True)
     assert here.pixels is not None
@@ -80,9 +80,9 @@ def test_every_format_gives_the_same_pixels_as_in_this_process(decoder: Isolated
 def test_every_mode_gives_the_same_pixels_as_in_this_process(decoder: IsolatedDecoder, mode: str) -> None:
     """What Pillow imports for a mode alone cannot be read in the process any more."""
     grey = Image.open(PHOTOGRAPHS[0]).resize((40, 30)).convert("L")
-    picture = Image.merge("LAB", (grey, grey, grey)) if mode == "LAB" else grey.convert(mode)
+    image = Image.merge("LAB", (grey, grey, grey)) if mode == "LAB" else grey.convert(mode)
     file = io.BytesIO()
-    picture.save(file, "TIFF")
+    image.save(file, "TIFF")
     here, there = (decode(file.getvalue(), SPEC) for decode in (pixels.decode, decoder.decode))
     assert np.array_equal(here.pixels, there.pixels)  # type: ignore[arg-type]
     assert here.mode == there.mode
@@ -100,7 +100,7 @@ def test_photographs_from_many_threads_keep_their_own_pixels(decoder: IsolatedDe
 def test_errors_are_those_of_the_one_road(decoder: IsolatedDecoder) -> None:
     photograph = PHOTOGRAPHS[0].read_bytes()
     assert reason(decoder, b"") == "empty"
-    assert reason(decoder, b"no image at all") == "not a picture"
+    assert reason(decoder, b"no image at all") == "not an image"
     assert reason(decoder, photograph[: len(photograph) // 2]) == "truncated"
     assert reason(decoder, photograph, max_pixels=1000) == "too many pixels"
 

@@ -24,7 +24,7 @@ def test_reduced_features_keep_the_angles() -> None:
         assert cosines[0] == pytest.approx(cosines[1], abs=0.02)
 
 
-def test_few_pictures_and_narrow_features_are_no_obstacle() -> None:
+def test_few_images_and_narrow_features_are_no_obstacle() -> None:
     found = neighbours(reduced(features(4, width=6)))
     assert found.places.shape == (4, COUNT)
     assert (found.places[:, :3] >= 0).all()
@@ -32,7 +32,7 @@ def test_few_pictures_and_narrow_features_are_no_obstacle() -> None:
     assert np.isfinite(farness(found)).all()
 
 
-def test_the_nearest_come_first_and_no_picture_is_its_own_neighbour() -> None:
+def test_the_nearest_come_first_and_no_image_is_its_own_neighbour() -> None:
     values = reduced(features(300))
     found = neighbours(values)
     directions = values / np.linalg.norm(values, axis=1, keepdims=True)
@@ -53,7 +53,7 @@ def test_cells_find_the_copies_that_comparing_all_finds(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kinds", [10, 2, 1])
-def test_a_handful_of_strange_pictures_is_found_even_where_they_are_alike(kinds: int) -> None:
+def test_a_handful_of_strange_images_is_found_even_where_they_are_alike(kinds: int) -> None:
     whole = features(600).astype(np.float32)
     generator = np.random.default_rng(2)
     strange = np.abs(generator.normal(0, 4, (kinds, 400)))[np.arange(10) % kinds]

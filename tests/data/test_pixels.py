@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tellapart.data.pixels import Decoded, decode, read
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 from tests.data.photograph import HEIGHT, PHOTO, SPEC, TABLE, WIDTH, encoded
 
@@ -88,7 +88,7 @@ def test_all_eight_exif_orientations_decode_alike(kind: str, turn: int, fit: str
     assert np.abs(found.pixels.astype(int) - read(PHOTO, spec)).mean() < 2
 
 
-def test_a_one_bit_picture_is_black_and_white() -> None:
+def test_a_one_bit_image_is_black_and_white() -> None:
     stripes = np.zeros((40, 40), bool)
     stripes[:, 20:] = True
     found = read(encoded(Image.fromarray(stripes), "PNG"), ImageSpec(40, 40, channels=1))[..., 0]
@@ -132,14 +132,14 @@ def test_path_name_bytes_and_file_go_the_same_road(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the open files by /proc")
 @pytest.mark.parametrize("name", ["jpeg", "tiff-16", "gif-animated", "webp-animated"])
 def test_files_are_closed(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(TABLE[name][0])
     broken = tmp_path / "broken"
     broken.write_bytes(TABLE[name][0][:300])
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         read(path, SPEC)
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             read(broken, SPEC)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tellapart.data.pixels import decode, read
 from tellapart.task import ImageSpec
 
-# What an orientation asks of the stored picture to be upright, as NumPy says it.
+# What an orientation asks of the stored image to be upright, as NumPy says it.
 UPRIGHT = {
     1: lambda stored: stored,
     2: np.fliplr,
@@ -57,7 +57,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 def test_a_file_its_bytes_and_its_array_have_one_answer(pixels: np.ndarray, spec: ImageSpec, kind: str) -> None:
     data = encoded(Image.fromarray(pixels), kind)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "picture")
+        path = Path(folder, "image")
         path.write_bytes(data)
         found = [read(source, spec) for source in (pixels, data, io.BytesIO(data), path, str(path))]
     assert all(answer.shape == spec.shape and answer.dtype == np.uint8 for answer in found)
@@ -71,7 +71,7 @@ def test_a_file_its_bytes_and_its_array_have_one_answer(pixels: np.ndarray, spec
     st.sampled_from(sorted(UPRIGHT)),
 )
 @settings(max_examples=80)
-def test_a_turned_file_is_the_same_picture_turned(pixels: np.ndarray, spec: ImageSpec, kind: str, turn: int) -> None:
+def test_a_turned_file_is_the_same_image_turned(pixels: np.ndarray, spec: ImageSpec, kind: str, turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     image = Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""Pictures that decode though they are damaged: told, and counted on the built-in photographs."""
+"""Images that decode though they are damaged: told, and counted on the built-in photographs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from PIL import Image
 import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.data.catalog import read_pictures
+from tellapart.data.catalog import read_images
 from tellapart.data.pixels import cost, decode
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 from tests.conftest import draw
 from tests.data.photograph import PHOTO, SPEC, TABLE, encoded
@@ -37,13 +37,13 @@ def share_told(change: Callable[[bytes], bytes]) -> float:
     def told(data: bytes) -> bool:
         try:
             return bool(decode(change(data), SPEC).warning)
-        except PictureError:
+        except ImageError:
             return True
 
     return sum(map(told, PHOTOGRAPHS)) / len(PHOTOGRAPHS)
 
 
-def test_no_whole_picture_is_said_to_be_damaged() -> None:
+def test_no_whole_image_is_said_to_be_damaged() -> None:
     assert share_told(lambda data: data) == 0
     for data, _ in TABLE.values():
         assert not decode(data, SPEC).warning
@@ -106,7 +106,7 @@ def with_damage(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_check_tells_damaged_pictures_and_a_setting_leaves_them_out(with_damage: Path, tmp_path: Path) -> None:
+def test_check_tells_damaged_images_and_a_setting_leaves_them_out(with_damage: Path, tmp_path: Path) -> None:
     for _ in range(2):  # the second time from memory
         kept = ta.read(with_damage)
         (finding,) = [found for found in kept.findings if found.kind == "damaged"]
@@ -119,7 +119,7 @@ def test_check_tells_damaged_pictures_and_a_setting_leaves_them_out(with_damage:
         assert not broken.split
         assert "damaged" not in {found.kind for found in left.findings}
     kept.write(tmp_path / "catalog.csv")
-    assert read_pictures(tmp_path / "catalog.csv") == kept.pictures
+    assert read_images(tmp_path / "catalog.csv") == kept.images
 
 
 def test_a_catalog_of_a_run_that_knew_no_warnings_is_read(with_damage: Path, tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_a_catalog_of_a_run_that_knew_no_warnings_is_read(with_damage: Path, tmp
     catalog.write(tmp_path / "catalog.csv")
     lines = (tmp_path / "catalog.csv").read_text().splitlines()
     (tmp_path / "catalog.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
-    expected = tuple(dataclasses.replace(picture, warning="") for picture in catalog.pictures)
-    assert read_pictures(tmp_path / "catalog.csv") == expected
+    expected = tuple(dataclasses.replace(image, warning="") for image in catalog.images)
+    assert read_images(tmp_path / "catalog.csv") == expected
 
 
 def lossless(plane: np.ndarray) -> bytes:
@@ -162,7 +162,7 @@ def test_a_lossless_jpeg_is_read_to_the_last_bit() -> None:
 def test_a_jpeg_of_more_than_8_bits_says_what_to_do() -> None:
     data = bytearray(TABLE["jpeg"][0])
     data[data.index(b"\xff\xc0") + 4] = 12
-    with pytest.raises(PictureError, match="unreadable: a JPEG of 12 bits a sample; 8 are read; save it as a PNG"):
+    with pytest.raises(ImageError, match="unreadable: a JPEG of 12 bits a sample; 8 are read; save it as a PNG"):
         decode(bytes(data), SPEC)
 
 
@@ -187,7 +187,7 @@ def test_the_cost_of_the_common_kinds_is_known_from_their_headers_and_of_others_
     assert cost(TABLE["jpeg"][0][:100]) is None
 
 
-def test_damage_never_raises_anything_but_picture_errors_when_it_is_estimated() -> None:
+def test_damage_never_raises_anything_but_image_errors_when_it_is_estimated() -> None:
     generator = np.random.default_rng(3)
     for data, _ in TABLE.values():
         for _ in range(30):
@@ -216,9 +216,9 @@ def test_the_bound_on_bytes_is_a_setting_and_a_large_file_is_known_by_its_beginn
     (tmp_path / "b/2.jpg").write_bytes(padded)
     with (tmp_path / "b/3.png").open("wb") as file:
         file.truncate(2**40)  # a terabyte that takes no room
-    found = {picture.path: picture.error for picture in ta.read(tmp_path, max_bytes=1_000_000).pictures}
+    found = {image.path: image.error for image in ta.read(tmp_path, max_bytes=1_000_000).images}
     assert found["b/2.jpg"].startswith("too many bytes")
-    assert found["b/3.png"].startswith("not a picture")
+    assert found["b/3.png"].startswith("not an image")
     assert not found["a/1.png"]
     assert DataConfig().max_bytes == 2**30
     assert not decode(io.BytesIO(padded), SPEC).warning
@@ -227,5 +227,5 @@ def test_the_bound_on_bytes_is_a_setting_and_a_large_file_is_known_by_its_beginn
 def test_a_png_of_empty_chunks_is_refused_at_once() -> None:
     empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
     data = TABLE["png-rgb"][0]
-    with pytest.raises(PictureError, match="too many segments"):
+    with pytest.raises(ImageError, match="too many segments"):
         decode(data[:33] + 200_000 * empty + data[33:], SPEC)

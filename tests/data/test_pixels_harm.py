@@ -1,4 +1,4 @@
-"""Truncated, damaged, immense and missing pictures: told in words, never guessed."""
+"""Truncated, damaged, immense and missing images: told in words, never guessed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from tellapart.config import DataConfig
 from tellapart.data.pixels import MAX_PIXELS, decode, read
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 from tests.data.photograph import HEIGHT, PHOTO, SPEC, TABLE, WIDTH, encoded, paletted_with_hole
 
@@ -23,9 +23,9 @@ from tests.data.photograph import HEIGHT, PHOTO, SPEC, TABLE, WIDTH, encoded, pa
 @pytest.mark.parametrize("spec", [None, SPEC])
 @pytest.mark.parametrize("name", ["jpeg", "jpeg-progressive", "jpeg-grey", "png-rgb", "gif", "bmp", "tiff-16"])
 @pytest.mark.parametrize("share", [0.4, 0.9])
-def test_a_truncated_picture_is_named_so(name: str, share: float, spec: ImageSpec | None) -> None:
+def test_a_truncated_image_is_named_so(name: str, share: float, spec: ImageSpec | None) -> None:
     data = TABLE[name][0]
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(data[: int(len(data) * share)], spec)
     assert caught.value.reason in ("truncated", "unreadable")
     if name.startswith(("jpeg", "png")):
@@ -33,7 +33,7 @@ def test_a_truncated_picture_is_named_so(name: str, share: float, spec: ImageSpe
 
 
 def test_a_jpeg_that_lacks_its_last_bytes_is_truncated() -> None:
-    with pytest.raises(PictureError, match="truncated"):
+    with pytest.raises(ImageError, match="truncated"):
         decode(TABLE["jpeg"][0][:-2], None)
 
 
@@ -47,19 +47,19 @@ FRAME = JPEG.index(b"\xff\xc0")
         (JPEG[: FRAME + 5] + bytes(2) + JPEG[FRAME + 7 :], "unreadable"),  # a JPEG of no height
         (JPEG[: FRAME + 7] + bytes(2) + JPEG[FRAME + 9 :], "unreadable"),
         (b"", "empty"),
-        (b"<html>Not Found</html>", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
-        (b"\0", "not a picture"),
+        (b"<html>Not Found</html>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"\0", "not an image"),
         (TABLE["jpeg"][0][:20], "truncated"),
         (TABLE["png-rgb"][0][:20], "truncated"),
-        (np.zeros((4, 4, 2), np.uint8), "not a picture"),
-        (np.zeros((4, 4), np.float32), "not a picture"),
+        (np.zeros((4, 4, 2), np.uint8), "not an image"),
+        (np.zeros((4, 4), np.float32), "not an image"),
         (np.zeros((0, 4), np.uint8), "empty"),
     ],
 )
-def test_what_is_no_picture_is_told_with_its_reason(data: bytes | np.ndarray, reason: str) -> None:
+def test_what_is_no_image_is_told_with_its_reason(data: bytes | np.ndarray, reason: str) -> None:
     for spec in (None, SPEC):
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             decode(data, spec)
         assert caught.value.reason == reason
         assert caught.value.detail
@@ -67,7 +67,7 @@ def test_what_is_no_picture_is_told_with_its_reason(data: bytes | np.ndarray, re
 
 def test_a_missing_file_a_folder_or_no_path_at_all_is_unreadable_and_named(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.jpg", tmp_path, Path("zero \0 byte.jpg"), Path("x" * 5000)):
-        with pytest.raises(PictureError, match=r"unreadable") as caught:
+        with pytest.raises(ImageError, match=r"unreadable") as caught:
             read(path, SPEC)
         assert path.name in caught.value.detail
 
@@ -82,14 +82,14 @@ def huge_png(side: int) -> bytes:
 
 def test_the_bound_on_pixels_is_ours_and_holds_before_decoding() -> None:
     assert DataConfig().max_pixels == MAX_PIXELS
-    with pytest.raises(PictureError, match="too many pixels"):
+    with pytest.raises(ImageError, match="too many pixels"):
         decode(huge_png(60_000), None)
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(huge_png(20_000), SPEC, 400_000_000)
     assert caught.value.reason != "too many pixels"
     for source in (PHOTO, TABLE["jpeg"][0]):
         assert decode(source, None, HEIGHT * WIDTH).width == WIDTH
-        with pytest.raises(PictureError, match="too many pixels"):
+        with pytest.raises(ImageError, match="too many pixels"):
             decode(source, None, HEIGHT * WIDTH - 1)
 
 
@@ -97,7 +97,7 @@ def test_a_limit_of_pillow_that_others_set_changes_nothing(monkeypatch: pytest.M
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for data, _ in TABLE.values():
         assert decode(data, SPEC, HEIGHT * WIDTH).width == WIDTH
-        with pytest.raises(PictureError, match="too many pixels"):
+        with pytest.raises(ImageError, match="too many pixels"):
             decode(data, SPEC, HEIGHT * WIDTH - 1)
     assert Image.MAX_IMAGE_PIXELS == 100
 
@@ -117,11 +117,11 @@ def test_a_png_that_lacks_its_palette_is_unreadable() -> None:
     whole = encoded(Image.fromarray(PHOTO).quantize(16), "PNG")
     start = whole.index(b"PLTE") - 4
     length = int.from_bytes(whole[start : start + 4], "big")
-    with pytest.raises(PictureError, match="unreadable"):
+    with pytest.raises(ImageError, match="unreadable"):
         read(whole[:start] + whole[start + 12 + length :], SPEC)
 
 
-def test_damaged_bytes_raise_picture_errors_and_nothing_else() -> None:
+def test_damaged_bytes_raise_image_errors_and_nothing_else() -> None:
     generator = np.random.default_rng(7)
     for data, _ in TABLE.values():
         for _ in range(12):
@@ -129,5 +129,5 @@ def test_damaged_bytes_raise_picture_errors_and_nothing_else() -> None:
             for place in generator.integers(0, min(len(bad), 400), 6):
                 bad[place] = int(generator.integers(256))
             for spec in (None, SPEC):
-                with suppress(PictureError):
+                with suppress(ImageError):
                     decode(bytes(bad), spec, 10_000_000)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tellapart.data import pixels
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tests.data.photograph import HEIGHT, PHOTO, SPEC, WIDTH, encoded
 
 
@@ -34,19 +34,19 @@ def test_a_heic_photograph_is_read_upright(heic: bytes) -> None:
     assert np.abs(found.pixels.astype(int) - pixels.read(PHOTO, SPEC)).mean() < 2
 
 
-def test_a_heic_photograph_that_lacks_its_end_is_one_unreadable_picture(heic: bytes) -> None:
+def test_a_heic_photograph_that_lacks_its_end_is_one_unreadable_image(heic: bytes) -> None:
     for length in (40, 400, len(heic) // 2, len(heic) - 20):
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             pixels.decode(heic[:length], SPEC)
 
 
 def test_a_heic_photograph_has_the_bound_on_pixels(heic: bytes) -> None:
-    with pytest.raises(PictureError, match="too many pixels"):
+    with pytest.raises(ImageError, match="too many pixels"):
         pixels.decode(heic, SPEC, max_pixels=1000)
 
 
 @pytest.mark.usefixtures("without_heif")
 @pytest.mark.parametrize("brand", [b"heic", b"mif1"])
 def test_without_the_extra_it_is_said_what_to_install(brand: bytes) -> None:
-    with pytest.raises(PictureError, match=r"unreadable: it is a HEIF image: .*tellapart\[heif\]"):
+    with pytest.raises(ImageError, match=r"unreadable: it is a HEIF image: .*tellapart\[heif\]"):
         pixels.decode(b"\0\0\0\x18ftyp" + brand + b"x" * 100, None)

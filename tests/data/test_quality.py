@@ -31,7 +31,7 @@ def test_photographs_have_no_fault() -> None:
 
 @pytest.mark.parametrize("kind", ["blank", "dark", "blurred"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_spoiled_picture_is_named_for_what_it_is(kind: str, channels: int) -> None:
+def test_a_spoiled_image_is_named_for_what_it_is(kind: str, channels: int) -> None:
     images = photos(12)
     generator = np.random.default_rng(0)
     for place in (2, 9, 20):
@@ -42,17 +42,17 @@ def test_a_spoiled_picture_is_named_for_what_it_is(kind: str, channels: int) -> 
 
 
 @pytest.mark.parametrize("kind", ["blank", "dark", "blurred"])
-def test_what_most_pictures_are_is_no_fault(kind: str) -> None:
+def test_what_most_images_are_is_no_fault(kind: str) -> None:
     generator = np.random.default_rng(0)
     images = [SPOILING[kind](image, generator) for image in photos(20)]
     assert not any(found(images).values())
 
 
-def test_no_picture_has_no_fault() -> None:
+def test_no_image_has_no_fault() -> None:
     assert measure_quality(np.empty((0, 8, 8, 3), np.uint8)).shape == (0, 3)
 
 
-def test_each_picture_is_named_for_its_gravest_fault_alone() -> None:
+def test_each_image_is_named_for_its_gravest_fault_alone() -> None:
     sound = np.tile(np.array([50, 200, 0.5], np.float32), (10, 1))
     sound[0], sound[1], sound[2] = (1, 1, 0.01), (20, 30, 0.01), (50, 200, 0.01)
     assert {kind: places.tolist() for kind, places in faults(sound).items()} == {

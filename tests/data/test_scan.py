@@ -18,7 +18,7 @@ from tellapart.config import DataConfig, ImageConfig
 from tellapart.data import fingerprint, pixels
 from tellapart.data import scan as scanning
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.scan import decide_spec, sample, scan
 from tellapart.data.sources import Source, read_source
 from tellapart.data.sources.source import Row
@@ -41,7 +41,7 @@ def folder(shapes: Path, tmp_path: Path) -> Path:
     return shutil.copytree(shapes, tmp_path / "photos")
 
 
-def look(folder: Path, **options: object) -> tuple[Picture, ...]:
+def look(folder: Path, **options: object) -> tuple[ImageRecord, ...]:
     return scan(read_source(folder, DataConfig()), DataConfig(max_pixels=BOUND), **options)  # type: ignore[arg-type]
 
 
@@ -59,7 +59,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return marks
 
 
-def test_every_picture_gets_its_digest_size_and_mode_in_order(folder: Path) -> None:
+def test_every_image_gets_its_digest_size_and_mode_in_order(folder: Path) -> None:
     found = look(folder)
     assert len(found) == 60
     assert [p.path for p in found] == [row.path for row in read_source(folder, DataConfig()).rows]
@@ -68,7 +68,7 @@ def test_every_picture_gets_its_digest_size_and_mode_in_order(folder: Path) -> N
     assert all(len(p.fingerprint) == 32 for p in found)
 
 
-def test_progress_counts_every_picture_to_the_end(folder: Path) -> None:
+def test_progress_counts_every_image_to_the_end(folder: Path) -> None:
     counting = Counting()
     look(folder, progress=counting)
     assert counting.calls[-1][1:3] == (60, 60)
@@ -105,18 +105,18 @@ def test_a_changed_file_is_read_again(folder: Path, decodings: list[object], cha
 
 def test_broken_files_are_remembered_with_their_reason(folder: Path, decodings: list[object]) -> None:
     (folder / "disc" / "empty.jpg").write_bytes(b"")
-    (folder / "disc" / "text.jpg").write_text("I am no picture")
+    (folder / "disc" / "text.jpg").write_text("I am no image")
     first = {p.path: p.error for p in look(folder) if p.error}
     assert {path: error.split(":")[0] for path, error in first.items()} == {
         "disc/empty.jpg": "empty",
-        "disc/text.jpg": "not a picture",
+        "disc/text.jpg": "not an image",
     }
     decodings.clear()
     assert {p.path: p.error for p in look(folder) if p.error} == first
     assert not decodings
 
 
-def test_many_pictures_are_remembered_in_pieces(
+def test_many_images_are_remembered_in_pieces(
     folder: Path, decodings: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scanning, "QUERY", 7)
@@ -126,7 +126,7 @@ def test_many_pictures_are_remembered_in_pieces(
     assert not decodings
 
 
-def test_tasks_hold_few_pictures_and_fewer_large_ones() -> None:
+def test_tasks_hold_few_images_and_fewer_large_ones() -> None:
     sizes = [10] * 40 + [scanning.GROUP_BYTES] * 3 + [10] * 2
     stamps: list[scanning.Stamp | None] = [(b"", size, 0, 0) for size in sizes]
     stamps[0] = None
@@ -155,7 +155,7 @@ def test_a_scan_that_is_left_keeps_what_it_read_and_goes_on_there(folder: Path, 
         assert cache.missing(p.digest for p in found) == set()
 
 
-def test_a_bound_on_pixels_holds_for_remembered_pictures_too(folder: Path) -> None:
+def test_a_bound_on_pixels_holds_for_remembered_images_too(folder: Path) -> None:
     Image.new("RGB", (300, 200)).save(folder / "disc" / "large.png")
     source = read_source(folder, DataConfig())
     for bound, broken in ((50_000, 1), (1_000_000, 0), (50_000, 1), (1_000_000, 0)):
@@ -177,7 +177,7 @@ def test_the_same_decoding_fills_the_cache(folder: Path, decodings: list[object]
         np.testing.assert_array_equal(out[row], pixels.read(folder / found[row].path, spec))
 
 
-def test_pictures_whose_pixels_left_the_cache_are_decoded_again(
+def test_images_whose_pixels_left_the_cache_are_decoded_again(
     folder: Path, decodings: list[object], own_cache: Path
 ) -> None:
     with PixelCache(ImageSpec(16, 16)) as cache:
@@ -197,7 +197,7 @@ def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: s
         path.write_bytes(b"nothing of ours" * 1000)
     elif damage == "foreign":
         connection = sqlite3.connect(path)
-        connection.execute("CREATE TABLE pictures (other TEXT)")
+        connection.execute("CREATE TABLE images (other TEXT)")
         connection.commit()
         connection.close()
     else:
@@ -256,7 +256,7 @@ def decided_spec(source: Source, channels_of_model: int | None = None, **given: 
     return decide_spec(ImageConfig(**given), seen, side=128, fit="squash", channels=channels_of_model)
 
 
-def test_a_model_that_needs_colour_takes_small_grey_pictures_at_its_own_size(tmp_path: Path) -> None:
+def test_a_model_that_needs_colour_takes_small_grey_images_at_its_own_size(tmp_path: Path) -> None:
     for kind in "ab":
         (tmp_path / kind).mkdir()
         Image.new("L", (20, 20)).save(tmp_path / kind / "0.png")
@@ -265,17 +265,17 @@ def test_a_model_that_needs_colour_takes_small_grey_pictures_at_its_own_size(tmp
     assert decided_spec(source, 3, fit="pad", height=64)[0] == ImageSpec(64, 64, 3, fit="pad")
 
 
-def test_small_pictures_that_are_alike_keep_their_size_and_others_take_the_models(folder: Path) -> None:
+def test_small_images_that_are_alike_keep_their_size_and_others_take_the_models(folder: Path) -> None:
     source = read_source(folder, DataConfig())
     spec, decided = decided_spec(source)
     assert spec == ImageSpec(40, 40, 3)
-    assert decided == ["the pictures are all 40x40 and keep that size"]
+    assert decided == ["the images are all 40x40 and keep that size"]
     assert decided_spec(source, height=64)[0] == ImageSpec(64, 64, 3)
     Image.new("RGB", (80, 60)).save(folder / "disc" / "disc 0.png")
     assert decided_spec(source) == (ImageSpec(128, 128, 3), [])
 
 
-def test_only_pictures_that_are_all_grey_make_a_grey_network(tmp_path: Path) -> None:
+def test_only_images_that_are_all_grey_make_a_grey_network(tmp_path: Path) -> None:
     for kind in "ab":
         (tmp_path / kind).mkdir()
         for number, mode in enumerate(("L", "1", "LA", "I;16")):

@@ -21,10 +21,10 @@ PHOTOGRAPHS = Path(ta.__file__).parent / "data" / "builtin" / "pets"
 def folder(tmp_path: Path) -> Path:
     """Two classes of photographs."""
     for name in ("Abyssinian", "Bengal"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "images" / name).mkdir(parents=True)
         for path in sorted((PHOTOGRAPHS / name).glob("*.jpg"))[:4]:
-            shutil.copy(path, tmp_path / "pictures" / name)
-    return tmp_path / "pictures"
+            shutil.copy(path, tmp_path / "images" / name)
+    return tmp_path / "images"
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +41,15 @@ def test_an_image_beyond_a_bound_is_a_row_with_its_error_and_the_others_are_read
     (folder / "Bengal" / "slow.jp2").write_bytes(slow_jp2())
     config = DataConfig(**bounds)  # type: ignore[arg-type]
     source = read_source(folder, config)
-    found = {picture.path: picture.error for picture in scan(source, config)}
+    found = {image.path: image.error for image in scan(source, config)}
     assert found.pop("Bengal/slow.jp2").startswith(reason)
     assert set(found.values()) == {""}
     assert len(sample(source, config)) == len(found)
     # It is asked again, as the bound may be another the next time.
-    assert not [picture for picture in scan(source, DataConfig()) if picture.error]
+    assert not [image for image in scan(source, DataConfig()) if image.error]
 
 
 def test_photographs_start_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(isolation, "_Process")
     config = DataConfig()
-    assert not [picture for picture in scan(read_source(folder, config), config) if picture.error]
+    assert not [image for image in scan(read_source(folder, config), config) if image.error]

@@ -36,13 +36,13 @@ def answer(data: str | Path) -> Source | str:
         return str(error)
 
 
-pictures = st.builds("{}.{}".format, names, st.sampled_from(["jpg", "PNG", "webp", "tiff"]))
+images = st.builds("{}.{}".format, names, st.sampled_from(["jpg", "PNG", "webp", "tiff"]))
 
 
 @given(
     st.dictionaries(
         names,
-        st.dictionaries(st.none() | names, st.sets(pictures, min_size=1, max_size=3), min_size=1, max_size=2),
+        st.dictionaries(st.none() | names, st.sets(images, min_size=1, max_size=3), min_size=1, max_size=2),
         min_size=2,
         max_size=4,
     )
@@ -57,7 +57,7 @@ def test_any_tree_of_folders_is_read_back_to_its_labels(tree: dict[str, dict[str
                 for file in files:
                     path = Path(folder, label, file)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    if path.is_dir():  # a folder inside is named like a picture
+                    if path.is_dir():  # a folder inside is named like an image
                         continue
                     path.touch()
                     # Blanks at the ends of folder names are no part of the class.
@@ -74,7 +74,7 @@ def test_any_tree_of_folders_is_read_back_to_its_labels(tree: dict[str, dict[str
 
 
 @given(
-    st.dictionaries(pictures, labels, min_size=1, max_size=5),
+    st.dictionaries(images, labels, min_size=1, max_size=5),
     st.sampled_from(",;\t|"),
     st.sampled_from([(csv.QUOTE_ALL, "\n"), (csv.QUOTE_ALL, "\r\n"), (csv.QUOTE_MINIMAL, "\r\n")]),
     st.booleans(),

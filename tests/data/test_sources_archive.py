@@ -16,7 +16,7 @@ from tellapart.data.sources import archive as archives
 from tellapart.data.sources import open_row
 from tellapart.data.sources.archive import STALE_SECONDS, unpack, unpacked
 from tellapart.errors import SourceError
-from tests.data.archives import NOISE, PICTURES, finding, put, read, special, tarred, tree, zipped
+from tests.data.archives import IMAGES, NOISE, finding, put, read, special, tarred, tree, zipped
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,10 @@ from tests.data.archives import NOISE, PICTURES, finding, put, read, special, ta
 )
 def test_every_kind_of_archive_is_read_as_its_folder(name: str, tmp_path: Path) -> None:
     mode = {"gz": "w:gz", "tgz": "w:gz", "bz2": "w:bz2", "xz": "w:xz"}.get(name.rpartition(".")[2], "w")
-    members = {f"photos/{path}": content for path, content in PICTURES.items()}
+    members = {f"photos/{path}": content for path, content in IMAGES.items()}
     archive = put(tmp_path / name, zipped(members) if "zip" in name.lower() else tarred(members, mode))  # type: ignore[arg-type]
     source = read(archive)
-    assert [(row.path, row.label) for row in source.rows] == [
-        (f"photos/{path}", path.split("/")[0]) for path in PICTURES
-    ]
+    assert [(row.path, row.label) for row in source.rows] == [(f"photos/{path}", path.split("/")[0]) for path in IMAGES]
     opened = open_row(source.root, source.rows[2].path)
     assert isinstance(opened, Path)
     assert opened.read_bytes() == b"three"
@@ -50,7 +48,7 @@ def test_the_dogs_vs_cats_archive_of_kaggle(tmp_path: Path) -> None:
 
 
 def test_nested_class_folders_in_split_archives(tmp_path: Path) -> None:
-    outer = {f"{split}.zip": zipped({f"{split}/{path}": b"x" for path in PICTURES}) for split in ("train", "test")}
+    outer = {f"{split}.zip": zipped({f"{split}/{path}": b"x" for path in IMAGES}) for split in ("train", "test")}
     source = read(put(tmp_path / "a.zip", zipped(outer)))
     assert {(row.label, row.split) for row in source.rows} == {
         (c, s) for c in ("cats", "dogs") for s in ("train", "test")
@@ -58,15 +56,15 @@ def test_nested_class_folders_in_split_archives(tmp_path: Path) -> None:
 
 
 def test_a_nested_archive_never_writes_into_a_folder_that_is_there(tmp_path: Path, cache: Path) -> None:
-    archive = put(tmp_path / "a.zip", zipped({"cats.zip": zipped({"1.jpg": b"other"}), **PICTURES}))
+    archive = put(tmp_path / "a.zip", zipped({"cats.zip": zipped({"1.jpg": b"other"}), **IMAGES}))
     unpack(archive, cache / "k")
-    assert tree(cache / "k") == [".left-out.json", "cats.zip.unpacked/1.jpg", *PICTURES]
+    assert tree(cache / "k") == [".left-out.json", "cats.zip.unpacked/1.jpg", *IMAGES]
 
 
 def test_only_what_counts_is_taken(tmp_path: Path, cache: Path) -> None:
     junk = ["run.py", "cats/readme", ".git/x.jpg", "__MACOSX/cats/._1.jpg", "cats/._1.jpg", "setup.exe"]
     kept = {
-        **PICTURES,
+        **IMAGES,
         "labels.csv": b"x",
         "t.parquet": b"x",
         "idx/train-images-idx3-ubyte.gz": b"x",
@@ -80,10 +78,8 @@ def test_only_what_counts_is_taken(tmp_path: Path, cache: Path) -> None:
 
 
 def test_empty_class_folders_of_an_archive_are_found(tmp_path: Path) -> None:
-    assert finding(read(put(tmp_path / "a.zip", zipped({**PICTURES, "birds/": b""}))), "empty-class").paths == (
-        "birds",
-    )
-    archive = put(tmp_path / "a.tar", tarred({**PICTURES, "birds": special(tarfile.DIRTYPE)}))
+    assert finding(read(put(tmp_path / "a.zip", zipped({**IMAGES, "birds/": b""}))), "empty-class").paths == ("birds",)
+    archive = put(tmp_path / "a.tar", tarred({**IMAGES, "birds": special(tarfile.DIRTYPE)}))
     assert finding(read(archive), "empty-class").paths == ("birds",)
 
 
@@ -93,7 +89,7 @@ def test_back_slashes_of_old_zip_programs_are_slashes(tmp_path: Path) -> None:
 
 
 def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
-    source = read(put(tmp_path / "a.tar", tarred({**PICTURES, "z.zip": zipped({"x.jpg": b"x"})})))
+    source = read(put(tmp_path / "a.tar", tarred({**IMAGES, "z.zip": zipped({"x.jpg": b"x"})})))
     assert {row.label for row in source.rows} == {"cats", "dogs", "z"}
 
 
@@ -109,19 +105,19 @@ def test_names_in_a_zip_that_are_utf8_without_saying_so(tmp_path: Path) -> None:
 
 
 def test_it_is_unpacked_once_and_anew_when_it_changes(tmp_path: Path) -> None:
-    archive = put(tmp_path / "a.zip", zipped(PICTURES))
+    archive = put(tmp_path / "a.zip", zipped(IMAGES))
     first, _ = unpacked(archive)
     status = (first / "cats/1.jpg").stat()
     assert unpacked(archive)[0] == first
     assert (first / "cats/1.jpg").stat() == status
-    put(archive, zipped({**PICTURES, "dogs/2.jpg": b"x"}))
+    put(archive, zipped({**IMAGES, "dogs/2.jpg": b"x"}))
     assert len(read(archive).rows) == 4
     os.utime(archive, ns=(1, 1))
     assert unpacked(archive)[0] not in (first,)
 
 
 def test_a_folder_cleared_in_part_is_unpacked_again(tmp_path: Path) -> None:
-    archive = put(tmp_path / "a.zip", zipped(PICTURES))
+    archive = put(tmp_path / "a.zip", zipped(IMAGES))
     folder, _ = unpacked(archive)
     for path in (folder / ".left-out.json", folder / "cats/1.jpg"):
         path.unlink()
@@ -134,7 +130,7 @@ def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not
         folder.mkdir(parents=True)
     past = time.time() - STALE_SECONDS - 1
     os.utime(dead, (past, past))
-    read(put(tmp_path / "a.zip", zipped(PICTURES)))
+    read(put(tmp_path / "a.zip", zipped(IMAGES)))
     assert not dead.exists()
     assert living.exists()
 
@@ -150,7 +146,7 @@ def test_a_living_process_keeps_its_unfinished_folder_young(tmp_path: Path, monk
 
 
 def test_who_comes_second_takes_what_the_first_has_unpacked(tmp_path: Path, cache: Path) -> None:
-    archive = put(tmp_path / "a.zip", zipped(PICTURES))
+    archive = put(tmp_path / "a.zip", zipped(IMAGES))
     for _ in range(2):
         unpack(archive, cache / "k")
     assert [path.name for path in cache.iterdir()] == ["k"]
@@ -180,13 +176,13 @@ def test_two_processes_may_unpack_one_archive(tmp_path: Path, cache: Path) -> No
 
 
 def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = put(tmp_path / "a.zip", zipped(PICTURES))
+    archive = put(tmp_path / "a.zip", zipped(IMAGES))
     monkeypatch.setenv("TELLAPART_CACHE", str(put(tmp_path / "file", b"")))
     with pytest.raises(SourceError, match=r"Cannot write into .*TELLAPART_CACHE"):
         read(archive)
 
 
-def test_an_archive_without_pictures_is_named_as_the_user_named_it(tmp_path: Path) -> None:
+def test_an_archive_without_images_is_named_as_the_user_named_it(tmp_path: Path) -> None:
     archive = put(tmp_path / "a.zip", zipped({"x.txt": b"x"}))
     with pytest.raises(SourceError, match=r"a\.zip has no layout") as error:
         read(archive)
@@ -194,8 +190,8 @@ def test_an_archive_without_pictures_is_named_as_the_user_named_it(tmp_path: Pat
 
 
 def test_what_is_not_read_is_told_of_an_archive_as_of_a_folder(tmp_path: Path) -> None:
-    content = zipped({**PICTURES, "dogs/2.NEF": b"raw", "dogs/1.mp4": b"film", "notes.txt": b"text"})
+    content = zipped({**IMAGES, "dogs/2.NEF": b"raw", "dogs/1.mp4": b"film", "notes.txt": b"text"})
     source = read(put(tmp_path / "photos.zip", content))
-    assert finding(source, "picture-not-read").paths == ("dogs/2.NEF",)
+    assert finding(source, "image-not-read").paths == ("dogs/2.NEF",)
     assert finding(source, "film-not-read").paths == ("dogs/1.mp4",)
     assert not (source.root / "dogs/2.NEF").read_bytes()

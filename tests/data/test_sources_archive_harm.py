@@ -13,7 +13,7 @@ import pytest
 
 from tellapart.data.sources.archive import unpack
 from tellapart.errors import SourceError
-from tests.data.archives import NOISE, PICTURES, finding, put, read, special, tarred, tree, zipped
+from tests.data.archives import IMAGES, NOISE, finding, put, read, special, tarred, tree, zipped
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from tests.data.archives import NOISE, PICTURES, finding, put, read, special, ta
 def test_a_member_that_leads_outside_makes_the_archive_refused(
     name: str, kind: str, tmp_path: Path, cache: Path
 ) -> None:
-    members = {**PICTURES, name: b"evil"}
+    members = {**IMAGES, name: b"evil"}
     archive = put(tmp_path / f"a.{kind}", zipped(members) if kind == "zip" else tarred(members))  # type: ignore[arg-type]
     before = tree(tmp_path)
     with pytest.raises(SourceError, match="is refused: its member"):
@@ -45,7 +45,7 @@ def test_a_member_that_leads_outside_makes_the_archive_refused(
 def test_links_and_devices_are_not_taken_and_pointed_at_each_time(tmp_path: Path) -> None:
     secret = put(tmp_path / "secret.jpg", b"secret")
     members = {
-        **PICTURES,
+        **IMAGES,
         "cats/soft.jpg": special(tarfile.SYMTYPE, str(secret)),
         "cats/hard.jpg": special(tarfile.LNKTYPE, "cats/1.jpg"),
         "out": special(tarfile.SYMTYPE, ".."),
@@ -61,11 +61,11 @@ def test_links_and_devices_are_not_taken_and_pointed_at_each_time(tmp_path: Path
             *("cats/soft.jpg", "cats/hard.jpg", "out", "dogs/pipe.jpg", "dogs/null.jpg"),
         )
         assert not any(path.is_symlink() for path in source.root.rglob("*"))
-        assert [row.path for row in source.rows] == [*PICTURES, "out/3.jpg"]
+        assert [row.path for row in source.rows] == [*IMAGES, "out/3.jpg"]
 
 
 def test_a_link_in_a_zip_is_not_taken(tmp_path: Path) -> None:
-    archive = put(tmp_path / "a.zip", zipped(PICTURES))
+    archive = put(tmp_path / "a.zip", zipped(IMAGES))
     info = zipfile.ZipInfo("cats/link.jpg")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(archive, "a") as bundle:
@@ -74,7 +74,7 @@ def test_a_link_in_a_zip_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_bytes_are_bounded_as_written_not_as_declared(tmp_path: Path, cache: Path) -> None:
-    content = zipped({**PICTURES, "cats/bomb.jpg": b"\0" * 5_000_000})
+    content = zipped({**IMAGES, "cats/bomb.jpg": b"\0" * 5_000_000})
     size = (5_000_000).to_bytes(4, "little")
     assert content.count(size) == 2
     lying = put(tmp_path / "a.zip", content.replace(size, (9).to_bytes(4, "little")))
@@ -102,7 +102,7 @@ def test_bytes_are_bounded_over_all_members_and_the_archives_inside(tmp_path: Pa
 
 
 def test_members_and_depth_are_bounded(tmp_path: Path, cache: Path) -> None:
-    archive = put(tmp_path / "a.zip", zipped({"in.zip": zipped(PICTURES), "notes.txt": b""}))
+    archive = put(tmp_path / "a.zip", zipped({"in.zip": zipped(IMAGES), "notes.txt": b""}))
     with pytest.raises(SourceError, match="more than 4 members"):
         unpack(archive, cache / "k", max_members=4)
     unpack(archive, cache / "k", max_members=5)
@@ -124,9 +124,9 @@ def encrypted(content: bytes) -> bytes:
 
 def test_a_password_is_named_as_the_obstacle(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="password-protected"):
-        read(put(tmp_path / "a.zip", encrypted(zipped(PICTURES))))
+        read(put(tmp_path / "a.zip", encrypted(zipped(IMAGES))))
     with pytest.raises(SourceError, match=r"in\.zip inside .* is password-protected"):
-        read(put(tmp_path / "b.zip", zipped({"in.zip": encrypted(zipped(PICTURES))})))
+        read(put(tmp_path / "b.zip", zipped({"in.zip": encrypted(zipped(IMAGES))})))
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
@@ -160,7 +160,7 @@ def test_a_wrong_checksum_at_the_end_of_a_compressed_tar_is_seen(tmp_path: Path)
 
 
 def test_any_flipped_byte_gives_a_source_or_a_source_error(tmp_path: Path, cache: Path) -> None:
-    for name, content in (("a.zip", zipped(PICTURES)), ("a.tar", tarred(PICTURES)[:2560])):  # type: ignore[arg-type]
+    for name, content in (("a.zip", zipped(IMAGES)), ("a.tar", tarred(IMAGES)[:2560])):  # type: ignore[arg-type]
         for place in range(0, len(content), 7):
             changed = bytearray(content)
             changed[place] ^= 0xFF
@@ -172,7 +172,7 @@ def test_any_flipped_byte_gives_a_source_or_a_source_error(tmp_path: Path, cache
 
 
 def test_a_pack_method_that_python_lacks_is_explained(tmp_path: Path) -> None:
-    content = bytearray(zipped(PICTURES))
+    content = bytearray(zipped(IMAGES))
     for mark, offset in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
         content[content.find(mark) + offset] = 9
     with pytest.raises(SourceError, match="packed in a way that cannot be read"):

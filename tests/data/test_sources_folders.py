@@ -75,12 +75,12 @@ def test_a_lone_training_folder_leaves_the_split_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folders", [["test"], ["validation"], ["val", "test"]])
 @pytest.mark.parametrize("inside", ["a/1.jpg b/1.jpg", "a.1.jpg b.1.jpg"])
-def test_test_or_validation_pictures_without_training_are_refused(
+def test_test_or_validation_images_without_training_are_refused(
     folders: list[str], inside: str, tmp_path: Path
 ) -> None:
     fill(tmp_path, [f"{folder}/{name}" for folder in folders for name in inside.split()])
     (tmp_path / "train").mkdir()
-    with pytest.raises(SourceError, match="no training pictures"):
+    with pytest.raises(SourceError, match="no training images"):
         read(tmp_path)
     assert read(tmp_path / folders[0]).rows[0].split == ""
 
@@ -115,7 +115,7 @@ def test_empty_class_folders_are_found_and_no_class(tmp_path: Path) -> None:
     assert {row.label for row in source.rows} == {"a", "b"}
 
 
-def test_test_pictures_of_a_class_never_taught_keep_out(tmp_path: Path) -> None:
+def test_test_images_of_a_class_never_taught_keep_out(tmp_path: Path) -> None:
     fill(tmp_path, ["train/a/1.jpg", "train/b/1.jpg", "test/a/2.jpg", "test/c/3.jpg", "val/d/4.jpg"])
     source = read(tmp_path)
     found = finding(source, "class-not-in-train")
@@ -126,7 +126,7 @@ def test_test_pictures_of_a_class_never_taught_keep_out(tmp_path: Path) -> None:
     assert {row.label for row in source.rows} == {"a", "b"}
 
 
-def test_pictures_beside_class_folders_are_unlabelled(tmp_path: Path) -> None:
+def test_images_beside_class_folders_are_unlabelled(tmp_path: Path) -> None:
     fill(tmp_path, ["a/1.jpg", "b/1.jpg", "10.jpg", "2.jpg"])
     source = read(tmp_path)
     assert finding(source, "unlabelled").severity == "warning"
@@ -141,17 +141,17 @@ def test_a_flat_test_folder_beside_class_folders_is_unlabelled(tmp_path: Path) -
     assert [row.split for row in source.rows] == ["", ""]
 
 
-def test_three_pictures_are_a_source(tmp_path: Path) -> None:
+def test_three_images_are_a_source(tmp_path: Path) -> None:
     assert len(read(fill(tmp_path, ["a/1.jpg", "b/1.jpg", "b/2.jpg"])).rows) == 3
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        (["train/cats/1.jpg", "train/cats/2.jpg", "test/cats/3.jpg"], "one class only: 'cats' with 3 pictures"),
-        (["cat.1.jpg", "cat.2.jpg"], "one class only: 'cat' with 2 pictures"),
-        (["cats/1.jpg", "cats/2.jpg"], "pictures lie in one folder only, 'cats'"),
-        (["cats/1.jpg", "cats/2.jpg", "dogs/x.txt"], "pictures lie in one folder only, 'cats'"),
+        (["train/cats/1.jpg", "train/cats/2.jpg", "test/cats/3.jpg"], "one class only: 'cats' with 3 images"),
+        (["cat.1.jpg", "cat.2.jpg"], "one class only: 'cat' with 2 images"),
+        (["cats/1.jpg", "cats/2.jpg"], "images lie in one folder only, 'cats'"),
+        (["cats/1.jpg", "cats/2.jpg", "dogs/x.txt"], "images lie in one folder only, 'cats'"),
     ],
 )
 def test_one_class_is_refused_with_what_was_found(files: list[str], words: str, tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_what_is_no_data_is_explained(tmp_path: Path) -> None:
     for data, words in (
         (tmp_path / "phtoos", "There is no .*Did you mean photos"),
         ("", "There is no ''"),
-        (tmp_path / "photos/a.1.jpg", "single picture"),
+        (tmp_path / "photos/a.1.jpg", "single image"),
         (tmp_path / "empty", "is empty"),
         (
             tmp_path / "films",
-            r"0 pictures in 0 folders, 1 archive \(x\.zip\), 2 other files \(2 \.mp4\)[\s\S]*Name the archive",
+            r"0 images in 0 folders, 1 archive \(x\.zip\), 2 other files \(2 \.mp4\)[\s\S]*Name the archive",
         ),
         (tmp_path / "notes.txt", "is empty: the file holds no bytes"),
         ("builtin:pest", "no built-in data set 'pest'"),
@@ -187,23 +187,23 @@ def test_a_folder_of_no_layout_is_told_why_and_shown_the_layouts(tmp_path: Path)
     with pytest.raises(SourceError) as error:
         read(tmp_path)
     message = str(error.value)
-    assert "2 pictures in 1 folder, 1 table (t.csv)" in message
+    assert "2 images in 1 folder, 1 table (t.csv)" in message
     assert all(name in message for name in SOURCES)
     assert "'colour', 'size'" in message
     assert layouts() in message
 
 
-def test_twenty_thousand_pictures_are_listed_in_well_under_a_second(tmp_path: Path) -> None:
+def test_twenty_thousand_images_are_listed_in_well_under_a_second(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         for number in range(10_000):
-            os.close(os.open(tmp_path / folder / f"picture.{number}.jpg", os.O_CREAT | os.O_WRONLY))
+            os.close(os.open(tmp_path / folder / f"image.{number}.jpg", os.O_CREAT | os.O_WRONLY))
     start = time.process_time()
     assert len(read(tmp_path).rows) == 20_000
     assert time.process_time() - start < 1
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the development pictures are not here")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the development images are not here")
 @pytest.mark.parametrize(
     ("name", "n", "labels"),
     [("cats-dogs", 1200, {"cats", "dogs"}), ("pets-three-breeds", 600, {"Abyssinian", "Bengal", "american_bulldog"})],
@@ -241,7 +241,7 @@ def test_a_folder_whose_name_ends_like_a_known_class_is_none(tmp_path: Path) -> 
         read_source(tmp_path, DataConfig(), known=("cats", "dogs"))
 
 
-def test_where_classes_are_known_test_pictures_alone_are_enough(tmp_path: Path) -> None:
+def test_where_classes_are_known_test_images_alone_are_enough(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label,split\n1.jpg,cats,test\n")
     fill(tmp_path, ["1.jpg"])
     source = read_source(tmp_path / "labels.csv", DataConfig(), known=("cats", "dogs"))

@@ -29,12 +29,12 @@ def make(
     folder: Path, suffix: str = ".gz", parts: tuple[str, ...] = ("train", "t10k"), n: int = 12
 ) -> dict[str, NDArray[np.uint8]]:
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {}
+    images = {}
     for seed, part in enumerate(parts):
-        pictures[part] = np.random.default_rng(seed).integers(0, 256, (n, 5, 4), dtype=np.uint8)
-        write(folder / f"{part}-images-idx3-ubyte{suffix}", pictures[part])
+        images[part] = np.random.default_rng(seed).integers(0, 256, (n, 5, 4), dtype=np.uint8)
+        write(folder / f"{part}-images-idx3-ubyte{suffix}", images[part])
         write(folder / f"{part}-labels-idx1-ubyte{suffix}", (np.arange(n) % 10).astype(np.uint8))
-    return pictures
+    return images
 
 
 def read(folder: Path) -> Source:
@@ -43,12 +43,12 @@ def read(folder: Path) -> Source:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_train_and_t10k_are_the_splits_and_digits_the_labels(suffix: str, tmp_path: Path) -> None:
-    pictures = make(tmp_path, suffix)
+    images = make(tmp_path, suffix)
     source = read(tmp_path)
     assert [row.split for row in source.rows] == ["test"] * 12 + ["train"] * 12
     assert [row.label for row in source.rows[12:]] == [str(n % 10) for n in range(12)]
     assert source.rows[-1].path == f"train-images-idx3-ubyte{suffix}#11"
-    for row, expected in zip(source.rows, [*pictures["t10k"], *pictures["train"]], strict=True):
+    for row, expected in zip(source.rows, [*images["t10k"], *images["train"]], strict=True):
         pixels = open_row(source.root, row.path)
         assert isinstance(pixels, np.ndarray)
         assert pixels.dtype == np.uint8
@@ -59,7 +59,7 @@ def test_training_alone_leaves_the_split_open_and_test_alone_is_refused(tmp_path
     make(tmp_path / "a", parts=("train",))
     assert {row.split for row in read(tmp_path / "a").rows} == {""}
     make(tmp_path / "b", parts=("t10k",))
-    with pytest.raises(SourceError, match="test pictures only"):
+    with pytest.raises(SourceError, match="test images only"):
         read(tmp_path / "b")
 
 
@@ -113,7 +113,7 @@ def damage(folder: Path, what: str) -> None:
         ("floats", "does not begin"),
         ("flat", "does not begin"),
         ("immense", "promises"),
-        ("fewer", "11 pictures and 12 labels"),
+        ("fewer", "11 images and 12 labels"),
     ],
 )
 def test_damaged_files_say_so(what: str, words: str, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_parts_that_do_not_fit_are_explained(tmp_path: Path) -> None:
 
 def test_a_position_outside_and_a_missing_file_are_explained(tmp_path: Path) -> None:
     make(tmp_path)
-    with pytest.raises(SourceError, match="holds 12 pictures; there is no number 12"):
+    with pytest.raises(SourceError, match="holds 12 images; there is no number 12"):
         open_row(tmp_path, "train-images-idx3-ubyte.gz#12")
     with pytest.raises(SourceError, match="cannot be read"):
         open_row(tmp_path, "test-images-idx3-ubyte.gz#1")

@@ -12,7 +12,7 @@ from tellapart.data.image_formats import SUFFIXES
 from tellapart.data.sources import open_row
 from tellapart.data.sources.listing import list_folder
 from tellapart.errors import ConfigError, SourceError
-from tellapart.inference.pictures import find_pictures
+from tellapart.inference.inputs import find_images
 from tests.data.folders import fill, finding, read, table
 
 
@@ -45,14 +45,14 @@ def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
     assert not source.findings
 
 
-def test_camera_raw_drawings_and_films_are_told_and_not_those_beside_the_picture_they_became(tmp_path: Path) -> None:
+def test_camera_raw_drawings_and_films_are_told_and_not_those_beside_the_image_they_became(tmp_path: Path) -> None:
     fill(tmp_path, ["a/1.jpg", "a/1.CR2", "a/2.NEF", "b/1.jpg", "b/1.MOV", "b/notes.txt", "b/deep/3.nef", "b/d.svg"])
     source = read(tmp_path)
     assert [row.path for row in source.rows] == ["a/1.jpg", "b/1.jpg"]
-    pictures, films = finding(source, "picture-not-read"), finding(source, "film-not-read")
-    assert pictures.paths == ("a/2.NEF", "b/d.svg", "b/deep/3.nef")
-    assert pictures.meaning == "3 pictures in a format that is not read: 2 .nef, 1 .svg."
-    assert pictures.severity == "warning"
+    images, films = finding(source, "image-not-read"), finding(source, "film-not-read")
+    assert images.paths == ("a/2.NEF", "b/d.svg", "b/deep/3.nef")
+    assert images.meaning == "3 images in a format that is not read: 2 .nef, 1 .svg."
+    assert images.severity == "warning"
     assert films.paths == ("b/1.MOV",)
     assert films.severity == "note"
 
@@ -61,8 +61,8 @@ def test_where_all_is_camera_raw_it_says_what_to_do(tmp_path: Path) -> None:
     fill(tmp_path, ["a/1.CR2", "b/2.CR2"])
     with pytest.raises(SourceError, match=r"2 other files \(2 \.cr2\)\. Export them as JPEG or PNG"):
         read(tmp_path)
-    with pytest.raises(SourceError, match=r"holds no picture .* Export them as JPEG or PNG"):
-        list(find_pictures([tmp_path]))
+    with pytest.raises(SourceError, match=r"holds no image .* Export them as JPEG or PNG"):
+        list(find_images([tmp_path]))
 
 
 def test_odd_names_are_plain_names(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_real_folder_wins_over_a_link_to_it(tmp_path: Path) -> None:
     assert [row.label for row in read(tmp_path).rows] == ["b", "z"]
 
 
-def test_links_to_nothing_and_pipes_are_no_pictures(tmp_path: Path) -> None:
+def test_links_to_nothing_and_pipes_are_no_images(tmp_path: Path) -> None:
     fill(tmp_path, ["a/1.jpg", "b/1.jpg"])
     (tmp_path / "a/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "a/loop.jpg").symlink_to(tmp_path / "a/loop.jpg")
@@ -146,7 +146,7 @@ def test_the_label_stands_before_the_last_separator_and_number(name: str, label:
 )
 def test_numbers_and_words_of_cameras_are_no_labels(names: str, tmp_path: Path) -> None:
     fill(tmp_path, [name.format(n) for name in names.split() for n in (10, 11, 12)])
-    with pytest.raises(SourceError, match="6 pictures in 1 folder"):
+    with pytest.raises(SourceError, match="6 images in 1 folder"):
         read(tmp_path)
 
 
@@ -212,5 +212,5 @@ def test_every_file_that_is_passed_over_is_told_by_its_suffix(tmp_path: Path) ->
     other = found["passed-over"]
     assert other.paths == ("a/2", "a/LICENSE", "b/3", "b/notes.txt")
     assert other.severity == "note"
-    assert other.meaning == "4 other files, by their names no pictures: 3 without suffix, 1 .txt."
-    assert found["picture-not-read"].paths == ("a/old.dds",)
+    assert other.meaning == "4 other files, by their names no images: 3 without suffix, 1 .txt."
+    assert found["image-not-read"].paths == ("a/old.dds",)

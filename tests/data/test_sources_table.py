@@ -19,7 +19,7 @@ pandas = pytest.importorskip("pandas")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Ten pictures 0.jpg to 9.jpg."""
+    """Ten images 0.jpg to 9.jpg."""
     for number in range(10):
         (tmp_path / f"{number}.jpg").touch()
     return tmp_path
@@ -173,23 +173,21 @@ def test_names_are_found_in_the_other_unicode_form_with_back_slashes_and_without
     assert labels(read(path)) == {f"in/{decomposed}": "a", "1.jpg": "b", "2.jpg": "b"}
 
 
-def test_pictures_outside_the_root_keep_their_whole_path(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_images_outside_the_root_keep_their_whole_path(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
     source = read(write(other, f"path,label\n{photos}/1.jpg,a\n{photos}/2.jpg,b\n"))
     assert {source.root / row.path for row in source.rows} == {photos / "1.jpg", photos / "2.jpg"}
 
 
-@pytest.mark.parametrize("root", ["pictures", None])
+@pytest.mark.parametrize("root", ["images", None])
 def test_a_root_is_taken_from_the_folder_of_the_table(root: str | None, photos: Path) -> None:
     (photos / "meta").mkdir()
-    (photos / "meta/pictures").mkdir()
+    (photos / "meta/images").mkdir()
     for name in ("1.jpg", "2.jpg"):
-        (photos / "meta/pictures" / name).touch()
+        (photos / "meta/images" / name).touch()
     path = write(photos / "meta", "path,label\n1.jpg,a\n2.jpg,b\n")
-    source = read(path, root=root or str(photos / "meta/pictures"))
-    assert source.root == photos / "meta/pictures"
+    source = read(path, root=root or str(photos / "meta/images"))
+    assert source.root == photos / "meta/images"
     with pytest.raises(SourceError, match=r"data\.root is 'gone'"):
         read(path, root="gone")
 
@@ -214,8 +212,8 @@ def test_a_column_of_other_words_than_splits_is_pointed_at(photos: Path) -> None
     assert {row.split for row in source.rows} == {""}
 
 
-def test_a_table_of_test_pictures_only_is_refused(photos: Path) -> None:
-    with pytest.raises(SourceError, match="test pictures only"):
+def test_a_table_of_test_images_only_is_refused(photos: Path) -> None:
+    with pytest.raises(SourceError, match="test images only"):
         read(write(photos, "path,label,split\n1.jpg,a,test\n2.jpg,b,test\n"))
 
 
@@ -228,7 +226,7 @@ def test_named_columns_decide(photos: Path) -> None:
 
 def test_columns_that_cannot_be_told_are_listed(photos: Path) -> None:
     with pytest.raises(
-        SourceError, match=r"columns 'a', 'b'; none is named as usual for the picture.*--path-column NAME"
+        SourceError, match=r"columns 'a', 'b'; none is named as usual for the image.*--path-column NAME"
     ):
         read(write(photos, "a,b\n1.jpg,x\n"))
     with pytest.raises(SourceError, match="is empty"):
@@ -244,7 +242,7 @@ def test_missing_files_are_found_and_left_out(photos: Path) -> None:
 
 
 def test_no_file_at_all_says_where_was_looked(photos: Path) -> None:
-    with pytest.raises(SourceError, match=r"none of its 2 pictures exists below .*'x\.jpg'.*--root FOLDER"):
+    with pytest.raises(SourceError, match=r"none of its 2 images exists below .*'x\.jpg'.*--root FOLDER"):
         read(write(photos, "path,label\nx.jpg,a\ny.jpg,b\n"))
     with pytest.raises(SourceError, match="it has no rows"):
         read(write(photos, "path,label\n"))
@@ -288,7 +286,7 @@ def test_a_folder_with_one_table_uses_it_and_names_what_it_misses(photos: Path) 
 def test_a_folder_with_two_tables_asks_which(photos: Path) -> None:
     write(photos, "path,label\n1.jpg,a\n2.jpg,b\n", "one.csv")
     write(photos, "path,label\n1.jpg,a\n2.jpg,b\n", "two.csv")
-    with pytest.raises(SourceError, match=r"2 tables that name pictures: one\.csv, two\.csv"):
+    with pytest.raises(SourceError, match=r"2 tables that name images: one\.csv, two\.csv"):
         read(photos)
 
 
@@ -332,7 +330,7 @@ def test_a_parquet_table_whose_names_cells_or_times_are_none_is_an_error_in_word
         read(path)
 
 
-def test_parquet_with_pictures_inside_is_explained(photos: Path) -> None:
+def test_parquet_with_images_inside_is_explained(photos: Path) -> None:
     pytest.importorskip("pyarrow")
     pandas.DataFrame({"image": [{"bytes": b"x"}], "label": [1]}).to_parquet(photos / "t.parquet")
     with pytest.raises(SourceError, match="column 'image' holds dict"):

@@ -41,7 +41,7 @@ def table(folder: Path, header: str, line: str, name: str = "labels.csv", encodi
 
 
 def splits(catalog: Catalog) -> Counter[str]:
-    return Counter(picture.split for picture in catalog.pictures)
+    return Counter(image.split for image in catalog.images)
 
 
 def kinds(catalog: Catalog) -> set[str]:
@@ -49,13 +49,13 @@ def kinds(catalog: Catalog) -> set[str]:
 
 
 @pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("1", "0"), ("true", "false"), ("1.0", "0.0")])
-def test_is_valid_of_fastai_says_which_pictures_are_for_validation(yes: str, no: str, photos: Path) -> None:
+def test_is_valid_of_fastai_says_which_images_are_for_validation(yes: str, no: str, photos: Path) -> None:
     path = table(photos, "name,label,is_valid", "{n}.jpg,{label},{held}")
     path.write_text(path.read_text("utf-8").replace("True", yes).replace("False", no), encoding="utf-8")
     catalog = ta.read(path)
-    held = {picture.path for picture in catalog.pictures if picture.split == "validation"}
+    held = {image.path for image in catalog.images if image.split == "validation"}
     assert held == {f"{n}.jpg" for n in range(18) if n % 6 > 2}
-    assert splits(catalog)["test"] == 3, "drawn from the training pictures, as for any split that is given in part"
+    assert splits(catalog)["test"] == 3, "drawn from the training images, as for any split that is given in part"
     assert "is_valid" in catalog.layout
 
 
@@ -231,7 +231,7 @@ def move(photos: Path, numbers: range, folder: str, prefix: str = "") -> None:
 
 
 @pytest.mark.parametrize("named", ["folder", "table"])
-def test_ids_of_kaggle_name_pictures_in_a_folder_beside_the_table(named: str, photos: Path) -> None:
+def test_ids_of_kaggle_name_images_in_a_folder_beside_the_table(named: str, photos: Path) -> None:
     move(photos, range(18), "train")
     for n in range(4):
         shutil.copy(photos / f"train/{n}.jpg", photos / f"train/0a{n}.jpg")
@@ -241,7 +241,7 @@ def test_ids_of_kaggle_name_pictures_in_a_folder_beside_the_table(named: str, ph
     (photos / "sample_submission.csv").write_text("id,breed\n0,bengal\n", encoding="utf-8")
     source = read(photos if named == "folder" else path)
     assert {row.path: row.label for row in source.rows} == {f"train/{n}.jpg": NAMES[n % 3] for n in range(18)}
-    assert "pictures found in train" in source.layout
+    assert "images found in train" in source.layout
     assert {row.split for row in source.rows} == {""}
     if named == "folder":
         told = {finding.kind: finding.paths for finding in source.findings}
@@ -253,26 +253,24 @@ def test_a_name_in_two_folders_is_not_guessed(photos: Path) -> None:
     move(photos, range(18), "images")
     shutil.copytree(photos / "images", photos / "masks")
     path = table(photos, "id,breed", "{n},{label}")
-    with pytest.raises(
-        SourceError, match=r"'0' is the name of pictures in 2 folders .*: images, masks\. .*--root FOLD"
-    ):
+    with pytest.raises(SourceError, match=r"'0' is the name of images in 2 folders .*: images, masks\. .*--root FOLD"):
         read(path)
     assert len(read(path, root="images").rows) == 18
 
 
-def test_pictures_in_several_folders_are_found_below_the_table(photos: Path) -> None:
+def test_images_in_several_folders_are_found_below_the_table(photos: Path) -> None:
     move(photos, range(9), "part_1", "ISIC_")
     move(photos, range(9, 18), "part_2/inner", "ISIC_")
     source = read(table(photos, "image_id,dx", "ISIC_{n},{label}"), label_column="dx")
     assert {row.path for row in source.rows} >= {"part_1/ISIC_0.jpg", "part_2/inner/ISIC_17.jpg"}
 
 
-def test_few_pictures_that_lie_below_by_chance_are_not_taken(photos: Path) -> None:
+def test_few_images_that_lie_below_by_chance_are_not_taken(photos: Path) -> None:
     move(photos, range(3), "other")
-    with pytest.raises(SourceError, match="none of its 18 pictures exists below"):
+    with pytest.raises(SourceError, match="none of its 18 images exists below"):
         read(table(photos, "image,label", "x{n}.jpg,{label}"))
     (photos / "other/0.jpg").rename(photos / "other/x0.jpg")
-    with pytest.raises(SourceError, match="none of its 18 pictures exists below"):
+    with pytest.raises(SourceError, match="none of its 18 images exists below"):
         read(photos / "labels.csv")
 
 
@@ -280,7 +278,7 @@ def test_folders_are_looked_through_within_bounds(photos: Path, monkeypatch: pyt
     move(photos, range(18), "a/b/c/d")
     path = table(photos, "image,label", "{n}.jpg,{label}")
     (photos / "a/loop").symlink_to(photos)
-    with pytest.raises(SourceError, match="none of its 18 pictures exists below"):
+    with pytest.raises(SourceError, match="none of its 18 images exists below"):
         read(path)
     monkeypatch.setattr(places, "MAX_ENTRIES", 2)
     with pytest.raises(SourceError, match=r"more than 2 files lie below it\. Say where they are with --root FOLDER"):
@@ -295,8 +293,8 @@ def test_metadata_of_hugging_face_in_each_split_folder_is_read_with_the_splits(i
         lines = [f"{below}{n}.jpg,{NAMES[n % 3]}" for n in numbers]
         (photos / folder / "metadata.csv").write_text("\n".join(["file_name,label", *lines]), encoding="utf-8")
     catalog = ta.read(photos)
-    assert {picture.label for picture in catalog.pictures} == set(NAMES)
-    tested = {picture.path for picture in catalog.pictures if picture.split == "test"}
+    assert {image.label for image in catalog.images} == set(NAMES)
+    tested = {image.path for image in catalog.images if image.split == "test"}
     assert tested == {f"test/{below}{n}.jpg" for n in range(12, 18)}
     assert splits(catalog)["validation"] == 3
     assert catalog.layout.startswith("2 tables, one a split: test/metadata.csv: columns path 'file_name'")

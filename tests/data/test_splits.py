@@ -7,76 +7,78 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tellapart.data.catalog import SPLITS, Picture
+from tellapart.data.catalog import SPLITS, ImageRecord
 from tellapart.data.checks import find_all
 from tellapart.data.duplicates import parted
 from tellapart.data.splits import assign_splits, drawn_splits
 
 
-def pictures(counts: dict[str, int], **values: str) -> list[Picture]:
+def images(counts: dict[str, int], **values: str) -> list[ImageRecord]:
     return [
-        Picture(f"{label}/{index}.jpg", label, digest=f"{label}{index}", **values)
+        ImageRecord(f"{label}/{index}.jpg", label, digest=f"{label}{index}", **values)
         for label, count in counts.items()
         for index in range(count)
     ]
 
 
-def assign(rows: list[Picture], seed: int = 0, test: float = 0.2, validation: float = 0.2) -> tuple[Picture, ...]:
+def assign(
+    rows: list[ImageRecord], seed: int = 0, test: float = 0.2, validation: float = 0.2
+) -> tuple[ImageRecord, ...]:
     return assign_splits(rows, seed=seed, test_fraction=test, validation_fraction=validation)
 
 
-def sizes(rows: tuple[Picture, ...]) -> dict[tuple[str, str], int]:
+def sizes(rows: tuple[ImageRecord, ...]) -> dict[tuple[str, str], int]:
     return dict(Counter((p.split, p.label) for p in rows))
 
 
 def test_each_class_is_split_in_the_same_proportion() -> None:
-    assert sizes(assign(pictures({"a": 100, "b": 50}))) == {
+    assert sizes(assign(images({"a": 100, "b": 50}))) == {
         ("train", "a"): 64, ("validation", "a"): 16, ("test", "a"): 20,
         ("train", "b"): 32, ("validation", "b"): 8, ("test", "b"): 10,
     }  # fmt: skip
 
 
-def test_the_order_of_the_pictures_does_not_matter() -> None:
-    rows = pictures({"a": 40, "b": 40})
+def test_the_order_of_the_images_does_not_matter() -> None:
+    rows = images({"a": 40, "b": 40})
     there = {p.path: p.split for p in assign(rows)}
     back = {p.path: p.split for p in assign(rows[::-1])}
     assert there == back
 
 
-def test_renamed_and_moved_pictures_are_split_as_before() -> None:
-    rows = pictures({"a": 40, "b": 40})
+def test_renamed_and_moved_images_are_split_as_before() -> None:
+    rows = images({"a": 40, "b": 40})
     moved = [replace(p, path=f"elsewhere/{len(rows) - place}.png") for place, p in enumerate(rows)]
     assert [p.split for p in assign(rows)] == [p.split for p in assign(moved)]
 
 
 def test_another_seed_gives_another_split() -> None:
-    rows = pictures({"a": 40, "b": 40})
+    rows = images({"a": 40, "b": 40})
     assert [p.split for p in assign(rows, seed=0)] != [p.split for p in assign(rows, seed=1)]
 
 
-def test_added_pictures_move_few_others() -> None:
-    before = {p.path: p.split for p in assign(pictures({"a": 200, "b": 200}))}
-    after = {p.path: p.split for p in assign(pictures({"a": 210, "b": 200}))}
+def test_added_images_move_few_others() -> None:
+    before = {p.path: p.split for p in assign(images({"a": 200, "b": 200}))}
+    after = {p.path: p.split for p in assign(images({"a": 210, "b": 200}))}
     assert sum(before[path] != after[path] for path in before) < 12
 
 
 def test_copies_stay_on_one_side_whatever_they_are_named() -> None:
-    rows = pictures({"a": 30, "b": 30})
-    copies = [Picture(f"copy/{p.path}", p.label, digest=p.digest) for p in rows]
+    rows = images({"a": 30, "b": 30})
+    copies = [ImageRecord(f"copy/{p.path}", p.label, digest=p.digest) for p in rows]
     split = {p.path: p.split for p in assign(rows + copies)}
     assert all(split[p.path] == split[f"copy/{p.path}"] for p in rows)
 
 
 def test_a_copy_under_another_label_stays_on_the_same_side() -> None:
-    rows = pictures({"a": 30, "b": 30})
-    rows.append(Picture("b/copy.jpg", "b", digest="a0"))
+    rows = images({"a": 30, "b": 30})
+    rows.append(ImageRecord("b/copy.jpg", "b", digest="a0"))
     split = {p.path: p.split for p in assign(rows)}
     assert split["b/copy.jpg"] == split["a/0.jpg"]
 
 
 def test_groups_stay_on_one_side() -> None:
     rows = [
-        Picture(f"{label}/{patient}-{shot}.jpg", label, group=f"{label}{patient}", digest=f"{label}{patient}{shot}")
+        ImageRecord(f"{label}/{patient}-{shot}.jpg", label, group=f"{label}{patient}", digest=f"{label}{patient}{shot}")
         for label in "ab"
         for patient in range(10)
         for shot in range(5)
@@ -89,8 +91,10 @@ def test_groups_stay_on_one_side() -> None:
 
 
 def test_given_splits_are_kept_and_only_validation_is_taken_from_train() -> None:
-    rows = pictures({"a": 40, "b": 40}, split="train") + [
-        Picture(f"t/{label}{i}.jpg", label, split="test", digest=f"t{label}{i}") for label in "ab" for i in range(10)
+    rows = images({"a": 40, "b": 40}, split="train") + [
+        ImageRecord(f"t/{label}{i}.jpg", label, split="test", digest=f"t{label}{i}")
+        for label in "ab"
+        for i in range(10)
     ]
     found = sizes(assign(rows))
     assert found[("test", "a")] == found[("test", "b")] == 10
@@ -98,8 +102,8 @@ def test_given_splits_are_kept_and_only_validation_is_taken_from_train() -> None
 
 
 def test_a_missing_test_split_is_taken_from_train_where_validation_is_given() -> None:
-    rows = pictures({"a": 40, "b": 40}, split="train") + [
-        Picture(f"v/{label}{i}.jpg", label, split="validation", digest=f"v{label}{i}")
+    rows = images({"a": 40, "b": 40}, split="train") + [
+        ImageRecord(f"v/{label}{i}.jpg", label, split="validation", digest=f"v{label}{i}")
         for label in "ab"
         for i in range(10)
     ]
@@ -108,25 +112,25 @@ def test_a_missing_test_split_is_taken_from_train_where_validation_is_given() ->
     assert found[("test", "a")] == 8
 
 
-def test_a_broken_picture_stands_in_no_split() -> None:
-    rows = [*pictures({"a": 10, "b": 10}), Picture("a/bad.jpg", "a", error="truncated")]
+def test_a_broken_image_stands_in_no_split() -> None:
+    rows = [*images({"a": 10, "b": 10}), ImageRecord("a/bad.jpg", "a", error="truncated")]
     assert assign(rows)[-1].split == ""
 
 
-def test_three_pictures_of_a_class_give_one_to_each_split() -> None:
-    found = sizes(assign(pictures({"a": 3, "b": 3})))
+def test_three_images_of_a_class_give_one_to_each_split() -> None:
+    found = sizes(assign(images({"a": 3, "b": 3})))
     assert set(found.values()) == {1}
     assert len(found) == 6
 
 
 def test_a_class_too_small_to_split_stays_in_train() -> None:
-    found = sizes(assign(pictures({"a": 30, "b": 1})))
+    found = sizes(assign(images({"a": 30, "b": 1})))
     assert found[("train", "b")] == 1
     assert ("test", "b") not in found
 
 
 def test_no_test_split_is_made_where_none_is_wanted() -> None:
-    assert {p.split for p in assign(pictures({"a": 20, "b": 20}), test=0.0)} == {"train", "validation"}
+    assert {p.split for p in assign(images({"a": 20, "b": 20}), test=0.0)} == {"train", "validation"}
 
 
 def looks(kind: int, bits: int) -> str:
@@ -137,11 +141,11 @@ def looks(kind: int, bits: int) -> str:
 
 
 @st.composite
-def with_copies(draw: st.DrawFn) -> list[Picture]:
+def with_copies(draw: st.DrawFn) -> list[ImageRecord]:
     """Few contents and few looks, so that many are copies; any of the splits may have come with them."""
     splits = draw(st.sampled_from([[""], ["", "test"], ["train", "test"], ["train", "validation"], list(SPLITS)]))
     one = st.builds(
-        Picture,
+        ImageRecord,
         path=st.uuids().map(str),
         label=st.sampled_from("ab"),
         split=st.sampled_from(splits),
@@ -153,11 +157,11 @@ def with_copies(draw: st.DrawFn) -> list[Picture]:
 
 
 @given(with_copies(), st.integers(0, 1000))
-def test_copies_stand_in_two_splits_only_where_the_splits_were_given(rows: list[Picture], seed: int) -> None:
-    drawn = drawn_splits(picture.split for picture in rows)
+def test_copies_stand_in_two_splits_only_where_the_splits_were_given(rows: list[ImageRecord], seed: int) -> None:
+    drawn = drawn_splits(image.split for image in rows)
     apart = parted(assign(rows, seed))
-    assert not [pair for pair in apart if {picture.split for picture in pair} <= drawn]
-    if {picture.split for picture in rows} == {""}:
+    assert not [pair for pair in apart if {image.split for image in pair} <= drawn]
+    if {image.split for image in rows} == {""}:
         kinds = {finding.kind for finding in find_all(assign(rows, seed))}
         assert not any("leaking" in kind for kind in kinds)
 
@@ -171,7 +175,7 @@ def test_copies_stand_in_two_splits_only_where_the_splits_were_given(rows: list[
 def test_every_class_is_everywhere_and_the_shares_are_near(
     counts: dict[str, int], seed: int, test: float, validation: float
 ) -> None:
-    found = sizes(assign(pictures(counts), seed, test, validation))
+    found = sizes(assign(images(counts), seed, test, validation))
     for label, count in counts.items():
         parts = {split: found.get((split, label), 0) for split in ("train", "validation", "test")}
         assert sum(parts.values()) == count
@@ -189,7 +193,7 @@ def test_no_copy_and_no_group_is_ever_on_two_sides(
     given_rows: list[tuple[str, int, int]], seed: int, test: float, validation: float
 ) -> None:
     rows = [
-        Picture(f"{place}.jpg", label, digest=f"content {content}", group=f"group {group}" if group > 0 else "")
+        ImageRecord(f"{place}.jpg", label, digest=f"content {content}", group=f"group {group}" if group > 0 else "")
         for place, (label, content, group) in enumerate(given_rows)
     ]
     found = assign(rows, seed, test, validation)
@@ -207,8 +211,8 @@ def test_no_copy_and_no_group_is_ever_on_two_sides(
 
 def test_a_leak_between_given_splits_is_left_for_the_checks_to_tell() -> None:
     rows = [
-        *pictures({"a": 10, "b": 10}, split="train"),
-        Picture("t/a.jpg", "a", split="test", digest="a0"),
-        Picture("t/b.jpg", "b", split="test", digest="b0"),
+        *images({"a": 10, "b": 10}, split="train"),
+        ImageRecord("t/a.jpg", "a", split="test", digest="a0"),
+        ImageRecord("t/b.jpg", "b", split="test", digest="b0"),
     ]
     assert [p.split for p in assign(rows) if p.path.startswith("t/")] == ["test", "test"]

@@ -12,12 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tellapart.config import Config
-from tellapart.data.catalog import SPLITS, Catalog, Picture, read_pictures
+from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, read_images
 from tellapart.data.corrections import ACTIONS, Correction, read_corrections, write_corrections
 from tellapart.errors import ConfigError
 from tellapart.inference.measure import write_predictions
 from tellapart.inference.predictor import Metadata, prediction
-from tellapart.runs.common import common_pictures
+from tellapart.runs.common import common_images
 from tellapart.runs.predictions import Answer
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
@@ -31,13 +31,13 @@ classes = st.lists(labels, min_size=2, max_size=4, unique=True).map(tuple)
 def catalogs(draw: st.DrawFn) -> Catalog:
     known = draw(classes)
     digits = st.text(st.sampled_from("0123456789abcdef"), min_size=1, max_size=4)
-    picture = st.builds(
-        Picture, paths, st.sampled_from(known), st.sampled_from(("", *SPLITS)), words,
+    image = st.builds(
+        ImageRecord, paths, st.sampled_from(known), st.sampled_from(("", *SPLITS)), words,
         digits, st.integers(0, 9999), st.integers(0, 9999), st.sampled_from(["RGB", "I;16", ""]), names | st.just(""),
         digits,
     )  # fmt: skip
-    pictures = draw(st.lists(picture, max_size=6, unique_by=lambda p: p.path))
-    return Catalog(Path("/pictures"), Task(known), tuple(pictures))
+    images = draw(st.lists(image, max_size=6, unique_by=lambda p: p.path))
+    return Catalog(Path("/images"), Task(known), tuple(images))
 
 
 @given(catalogs())
@@ -45,7 +45,7 @@ def catalogs(draw: st.DrawFn) -> Catalog:
 def test_any_catalog_is_read_again(catalog: Catalog) -> None:
     with tempfile.TemporaryDirectory() as folder:
         catalog.write(Path(folder, "catalog.csv"))
-        assert read_pictures(Path(folder, "catalog.csv")) == catalog.pictures
+        assert read_images(Path(folder, "catalog.csv")) == catalog.images
 
 
 tidy = labels.map(lambda label: unicodedata.normalize("NFC", label).strip()).filter(bool)
@@ -79,24 +79,24 @@ def test_any_text_as_corrections_gives_rows_or_a_config_error(text: str) -> None
 
 @given(classes, st.sets(paths, min_size=1, max_size=4), st.data())
 @settings(max_examples=40)
-def test_what_a_run_said_of_any_pictures_is_read_again(
+def test_what_a_run_said_of_any_images_is_read_again(
     known: tuple[str, ...], given: set[str], data: st.DataObject
 ) -> None:
     task, spec = Task(known), ImageSpec(8, 8)
-    pictures = [
-        Picture(path, data.draw(st.sampled_from(known)), "test", "", str(number), 8, 8, "RGB")
+    images = [
+        ImageRecord(path, data.draw(st.sampled_from(known)), "test", "", str(number), 8, 8, "RGB")
         for number, path in enumerate(sorted(given))
     ]
-    catalog = Catalog(Path("/pictures"), task, tuple(pictures))
-    said = [data.draw(st.integers(0, len(known) - 1)) for _ in pictures]
+    catalog = Catalog(Path("/images"), task, tuple(images))
+    said = [data.draw(st.integers(0, len(known) - 1)) for _ in images]
     rows = [
         prediction(Metadata(task, spec), p.path, np.eye(len(known))[best], 0.5)
-        for p, best in zip(pictures, said, strict=True)
+        for p, best in zip(images, said, strict=True)
     ]
     with tempfile.TemporaryDirectory() as folder:
         run = create_run(Path(folder, "run"), config=Config(), catalog=catalog, spec=spec, command="", decided=[])
         write_predictions(run, catalog, rows)
-        found = common_pictures([run, run], ["one", "other"])
-    assert {p.path: p.answers[0] for p in found.pictures} == {
-        p.path: Answer(known[best], 1.0) for p, best in zip(pictures, said, strict=True)
+        found = common_images([run, run], ["one", "other"])
+    assert {p.path: p.answers[0] for p in found.images} == {
+        p.path: Answer(known[best], 1.0) for p, best in zip(images, said, strict=True)
     }

@@ -36,7 +36,7 @@ def test_one_logit_of_two_classes_is_the_difference_of_two() -> None:
     np.testing.assert_allclose(softmax(single), softmax(logits), atol=1e-12)
 
 
-def test_calibration_mends_overconfidence_on_other_pictures_and_no_answer_changes() -> None:
+def test_calibration_mends_overconfidence_on_other_images_and_no_answer_changes() -> None:
     logits, truth = answers(2_000, 4, 3.0)
     temperature = fit_temperature(logits[:500], truth[:500])
     before, after = softmax(logits[500:]), softmax(logits[500:] / temperature)
@@ -45,14 +45,14 @@ def test_calibration_mends_overconfidence_on_other_pictures_and_no_answer_change
     assert reliability(truth[500:], after).error < 0.03
 
 
-def test_few_pictures_without_a_mistake_make_no_certainty() -> None:
+def test_few_images_without_a_mistake_make_no_certainty() -> None:
     logits = np.array([[4.0, 0.0], [0.0, 4.0]] * 5)
     truth = np.array([0, 1] * 5)
     assert COLDEST < fit_temperature(logits, truth) < HOTTEST
     assert softmax(logits / fit_temperature(logits, truth)).max() < 0.96
 
 
-def test_one_mistake_among_few_pictures_moves_the_temperature_little_and_among_many_more() -> None:
+def test_one_mistake_among_few_images_moves_the_temperature_little_and_among_many_more() -> None:
     few, many = (np.array([[2.0, 0.0]] * n) for n in (5, 500))
     truth = [np.array([1] + [0] * 4), np.array([1] * 100 + [0] * 400)]
     # Four of five: the logit of 0.8 is 1.39, so a temperature of 1.44 would fit alone.

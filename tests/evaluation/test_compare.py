@@ -132,8 +132,8 @@ def test_where_nothing_can_be_shown_there_is_no_smallest_difference(together: in
 @pytest.mark.parametrize(
     ("first", "second", "n"), [(5, 15, 1000), (0, 8, 400), (20, 30, 1000), (25, 75, 1000), (1, 6, 40)]
 )
-def test_the_pictures_needed_show_the_difference_four_times_in_five(first: int, second: int, n: int) -> None:
-    needed = compared(n - first - second, first, second, 0).pictures_needed
+def test_the_images_needed_show_the_difference_four_times_in_five(first: int, second: int, n: int) -> None:
+    needed = compared(n - first - second, first, second, 0).images_needed
     assert needed is not None
     power = 0.0
     for together in range(needed + 1):
@@ -145,8 +145,8 @@ def test_the_pictures_needed_show_the_difference_four_times_in_five(first: int, 
     assert 0.8 <= power <= 0.96
 
 
-def test_equal_accuracies_need_no_number_of_pictures() -> None:
-    assert compared(90, 5, 5, 0).pictures_needed is None
+def test_equal_accuracies_need_no_number_of_images() -> None:
+    assert compared(90, 5, 5, 0).images_needed is None
 
 
 def test_two_wrong_answers_are_no_difference_though_they_name_other_classes() -> None:
@@ -156,7 +156,7 @@ def test_two_wrong_answers_are_no_difference_though_they_name_other_classes() ->
     assert (found.first.value, found.second.value) == (0.5, 0.75)
 
 
-def test_each_class_has_its_own_difference_and_one_without_pictures_none() -> None:
+def test_each_class_has_its_own_difference_and_one_without_images_none() -> None:
     truth = np.array([0, 0, 2, 2, 2, 2])
     found = compare(CLASSES, truth, np.array([0, 1, 0, 2, 2, 2]), np.array([0, 0, 1, 1, 1, 2]))
     assert [(row.label, row.support) for row in found.per_class] == [("cat", 2), ("fox", 4)]

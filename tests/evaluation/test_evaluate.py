@@ -23,7 +23,7 @@ def made_up(task: Task, n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.nda
     classes = len(task.classes)
     truth = generator.integers(0, classes, n)
     odds = np.exp(generator.normal(size=(n, classes)) + 3 * np.eye(classes)[truth]).astype(np.float32)
-    return truth, odds / odds.sum(axis=1, keepdims=True), [f"picture_{i}.jpg" for i in range(n)]
+    return truth, odds / odds.sum(axis=1, keepdims=True), [f"image_{i}.jpg" for i in range(n)]
 
 
 def measured(task: Task, n: int = 300) -> Evaluation:
@@ -104,7 +104,7 @@ def test_an_absent_class_is_left_out_of_the_means_with_a_note() -> None:
     assert absent.precision.value == 0.0
     assert found.metrics["balanced_accuracy"].value == pytest.approx((2 / 3 + 1) / 2)
     assert found.metrics["macro_f1"].value == pytest.approx((0.8 + 1) / 2)
-    assert "no picture of Bengal" in found.notes[0]
+    assert "no image of Bengal" in found.notes[0]
 
 
 def test_a_name_never_used_has_no_precision_but_an_f1_of_zero() -> None:
@@ -122,7 +122,7 @@ def test_a_split_of_one_binary_class_has_no_area_and_says_so() -> None:
     assert found.metrics["balanced_accuracy"].value == 0.5
 
 
-def test_one_picture_is_enough_and_says_little() -> None:
+def test_one_image_is_enough_and_says_little() -> None:
     found = evaluate(PETS, np.array([2]), np.array([[0.1, 0.1, 0.8]]), paths=["a"], split="test")
     assert found.n == 1
     assert str(found.accuracy) == "1.000 (0.207 to 1.000)"
@@ -134,7 +134,7 @@ def test_one_picture_is_enough_and_says_little() -> None:
 @pytest.mark.parametrize(
     ("truth", "given", "paths", "message"),
     [
-        ([], np.zeros((0, 2)), [], "no pictures"),
+        ([], np.zeros((0, 2)), [], "no images"),
         ([0], [[0.5, 0.3, 0.2]], ["a"], r"probabilities \(1, 3\)"),
         ([0], [[0.5, 0.5]], [], "0 paths"),
         ([[0]], [[0.5, 0.5]], ["a"], r"truth \(1, 1\)"),
@@ -177,7 +177,7 @@ def test_the_confusion_matrix_cannot_be_written() -> None:
         measured(PETS).confusion[0, 0] = 7
 
 
-def test_ten_thousand_pictures_stay_in_bounded_memory() -> None:
+def test_ten_thousand_images_stay_in_bounded_memory() -> None:
     task = Task(tuple(f"class {i}" for i in range(10)))
     truth, probabilities, paths = made_up(task, 10_000)
     tracemalloc.start()

@@ -101,7 +101,7 @@ def test_a_small_class_widens_the_interval() -> None:
     assert uneven.low < even.low - 0.05
 
 
-def test_macro_figures_leave_out_a_class_without_pictures() -> None:
+def test_macro_figures_leave_out_a_class_without_images() -> None:
     confusion = np.array([[8, 2, 0], [0, 0, 0], [1, 1, 8]])
     balanced, macro = macro_estimates(confusion)
     assert balanced.value == pytest.approx(0.8)
@@ -127,7 +127,7 @@ def test_log_loss_interval_is_bca() -> None:
     assert estimate.high == pytest.approx(expected.high, abs=0.06 * width)
 
 
-def test_log_loss_of_one_picture_may_be_anything() -> None:
+def test_log_loss_of_one_image_may_be_anything() -> None:
     assert mean_loss_estimate(np.array([0.1])) == Estimate(0.1, 0.0, pytest.approx(16.1, abs=0.1))
 
 
@@ -154,7 +154,7 @@ def test_a_perfect_area_is_not_certain() -> None:
     assert small.low < 0.8 < 0.99 < large.low < 1.0
 
 
-def test_ten_thousand_pictures_take_less_than_a_second() -> None:
+def test_ten_thousand_images_take_less_than_a_second() -> None:
     losses = np.random.default_rng(0).gamma(0.2, 1.0, 10_000)
     confusion = np.diag(np.full(100, 95)) + np.roll(np.diag(np.full(100, 5)), 1, axis=1)
     start = time.process_time()

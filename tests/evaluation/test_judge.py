@@ -85,7 +85,7 @@ def test_one_doubtful_pair_among_thousands_forbids_nothing() -> None:
         assert "its sure answers, 79.4 % of all, need no second look" in verdict.conclusion
         assert "99.5 % (98.5 to 99.8) of those answers are right, 99 % was asked" in verdict.alone
     verdict = of(found, findings=(pair,), tested=tested)
-    point = next(p for p in verdict.points if p.section == "pictures")
+    point = next(p for p in verdict.points if p.section == "images")
     assert point.sentence == (
         "1 pair looks the same. 1 of 734 test answers hangs on it: it can change the accuracy by 0.1 points at most."
     )
@@ -192,7 +192,7 @@ def test_guessing_is_told_even_where_the_accuracy_looks_high() -> None:
 
 
 @pytest.mark.parametrize(("n", "mark"), [(400, "good"), (20, "care"), (4, "stop")])
-def test_few_test_pictures_are_told_by_what_to_expect_in_use(n: int, mark: str) -> None:
+def test_few_test_images_are_told_by_what_to_expect_in_use(n: int, mark: str) -> None:
     found = evaluation((n * 9 // 10,) * 3, n)
     point = next(p for p in of(found).points if p.title.endswith("test images"))
     assert point.mark == mark
@@ -251,7 +251,7 @@ def test_a_finding_weighs_by_the_test_answers_that_it_can_change(named: int, sev
     note = Finding("square", "note", tuple(map(str, range(600))), "All are square.")
     odd = Finding("odd", severity, tuple(f"{i} [odd]" for i in range(named)), "Some are odd.")
     verdict = of(evaluation((180,) * 3), findings=(note, odd), tested=[str(i) for i in range(600)])
-    point = next(p for p in verdict.points if p.section == "pictures")
+    point = next(p for p in verdict.points if p.section == "images")
     assert point.mark == mark
     assert point.sentence.startswith("Some are odd.")
     assert f"{named} of 600 test answers hang on it" in point.sentence or not named

@@ -88,6 +88,6 @@ def test_few_epochs_are_too_few_to_tell(epochs: int, words: str) -> None:
 
 def test_no_epoch_no_validation_and_not_a_number_are_told() -> None:
     assert overfitting_sentence([]) == "No epoch was trained."
-    assert "Without validation pictures" in overfitting_sentence([{"epoch": 1, "loss": 0.5}])
+    assert "Without validation images" in overfitting_sentence([{"epoch": 1, "loss": 0.5}])
     assert "not a number" in overfitting_sentence(rows(FALLING[:5], [0.5, 0.4, float("nan"), 0.4, 0.4]))
     assert "not a number" in overfitting_sentence(rows([0.5, float("inf"), 1, 1, 1], [0.5] * 5))

@@ -42,7 +42,7 @@ def test_equal_probabilities_are_sure_together_or_not_at_all() -> None:
     assert chosen.sure > 1
 
 
-def test_no_more_than_the_stated_share_of_like_pictures_is_called_unlike() -> None:
+def test_no_more_than_the_stated_share_of_like_images_is_called_unlike() -> None:
     generator = np.random.default_rng(0)
     truth, confidence = np.zeros(20_000, int), rows(np.full(20_000, 0.9))
     shares = []
@@ -53,12 +53,12 @@ def test_no_more_than_the_stated_share_of_like_pictures_is_called_unlike() -> No
     assert np.mean(shares) == pytest.approx(0.02, abs=0.006)
 
 
-def test_few_pictures_leave_room_beyond_the_farthest() -> None:
+def test_few_images_leave_room_beyond_the_farthest() -> None:
     chosen = choose_thresholds(np.zeros(5, int), rows(np.full(5, 0.9)), np.array([0.1, 0.2, 0.3, 0.4, 0.5]), 0.9)
     assert chosen.unlike == pytest.approx(0.7)
 
 
-def test_a_picture_that_is_unlike_is_not_sure_whatever_its_probability() -> None:
+def test_a_image_that_is_unlike_is_not_sure_whatever_its_probability() -> None:
     chosen = Thresholds(0.99, sure=0.9, unlike=0.5)
     assert chosen.verdict(1.0, 0.51) == "unlike"
     assert chosen.verdict(1.0, 0.5) == "sure"
@@ -67,7 +67,7 @@ def test_a_picture_that_is_unlike_is_not_sure_whatever_its_probability() -> None
     assert Thresholds.from_dict(chosen.to_dict()) == chosen
 
 
-def test_unlike_pictures_of_the_validation_split_do_not_choose_what_is_sure() -> None:
+def test_unlike_images_of_the_validation_split_do_not_choose_what_is_sure() -> None:
     # The farthest ones are wrong with certainty; they are unlike, and so spoil nothing.
     truth = np.array([0] * 190 + [1] * 10)
     confidence = rows(np.full(200, 0.995))
@@ -82,7 +82,7 @@ def test_unlike_pictures_of_the_validation_split_do_not_choose_what_is_sure() ->
     assert choose_thresholds(truth, confidence, distance, 0.99).sure > 1
 
 
-def test_pictures_that_are_unlike_and_wrong_do_not_leave_every_answer_unsure() -> None:
+def test_images_that_are_unlike_and_wrong_do_not_leave_every_answer_unsure() -> None:
     truth, confidence = np.array([0] * 197 + [1] * 3), rows(np.full(200, 0.9995))
     distance = np.concatenate([np.linspace(0.1, 0.3, 197), np.full(3, 0.9)])
     assert choose_thresholds(truth, confidence, None, 0.999).sure > 1

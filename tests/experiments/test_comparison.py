@@ -1,4 +1,4 @@
-"""Runs are compared on the pictures that all were judged on and none was trained on, and the words fit the figures."""
+"""Runs are compared on the images that all were judged on and none was trained on, and the words fit the figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import Config
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import RunError
 from tellapart.experiments.comparison import RunsComparison, compare_runs
 from tellapart.runs.run import RunFolder, create_run
@@ -24,10 +24,10 @@ from tests.command import STRICT
 MakeRun = Callable[..., RunFolder]
 
 
-def pictures(count: int, split: str = "test", start: int = 0, folder: str = "photos") -> list[Picture]:
+def images(count: int, split: str = "test", start: int = 0, folder: str = "photos") -> list[ImageRecord]:
     """Cats and dogs by turns; the digest tells the content, whatever the path."""
     return [
-        Picture(f"{folder}/{i}.jpg", ("cat", "dog")[i % 2], split, "", f"digest {i}", 8, 8, "RGB")
+        ImageRecord(f"{folder}/{i}.jpg", ("cat", "dog")[i % 2], split, "", f"digest {i}", 8, 8, "RGB")
         for i in range(start, start + count)
     ]
 
@@ -36,7 +36,7 @@ def pictures(count: int, split: str = "test", start: int = 0, folder: str = "pho
 def make_run(tmp_path: Path) -> MakeRun:
     def make(
         name: str,
-        rows: Sequence[Picture],
+        rows: Sequence[ImageRecord],
         wrong: Sequence[int] = (),
         *,
         classes: tuple[str, ...] = ("cat", "dog"),
@@ -44,8 +44,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         sure: float = 0.9,
         status: str = "done",
     ) -> RunFolder:
-        """A finished run whose answers are right but for the positions `wrong` among its judged pictures."""
-        catalog = Catalog(tmp_path / "pictures", Task(classes), tuple(rows))
+        """A finished run whose answers are right but for the positions `wrong` among its judged images."""
+        catalog = Catalog(tmp_path / "images", Task(classes), tuple(rows))
         run = create_run(
             tmp_path / name, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
         )
@@ -64,14 +64,14 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 
 def left_out(found: RunsComparison) -> dict[str, int]:
-    return {each.reason: each.pictures for each in found.left_out}
+    return {each.reason: each.images for each in found.left_out}
 
 
 def test_the_better_of_two_is_named_with_its_figures(make_run: MakeRun) -> None:
-    a, b = make_run("a", pictures(200), range(20)), make_run("b", pictures(200), range(18, 22))
+    a, b = make_run("a", images(200), range(20)), make_run("b", images(200), range(18, 22))
     found = compare_runs([a, b])
     assert found.verdict == (
-        "b is better than a: 98.0 % against 90.0 % of the same 200 pictures. Only b is right on 18, only a on 2 "
+        "b is better than a: 98.0 % against 90.0 % of the same 200 images. Only b is right on 18, only a on 2 "
         "(McNemar's exact test, p below 0.001)."
     )
     assert found.pairs[0].comparison.difference.value == pytest.approx(0.08)
@@ -82,20 +82,20 @@ def test_the_better_of_two_is_named_with_its_figures(make_run: MakeRun) -> None:
 
 
 def test_a_difference_that_may_be_chance_is_not_called_one(make_run: MakeRun) -> None:
-    found = compare_runs([make_run("a", pictures(200), range(8)), make_run("b", pictures(200), range(4, 10))])
+    found = compare_runs([make_run("a", images(200), range(8)), make_run("b", images(200), range(4, 10))])
     assert found.verdict.startswith(
-        "No difference shown: 96.0 % and 97.0 % of the same 200 pictures; only a is right on 2, only b on 4 "
-        "(McNemar's exact test, p = 0.688). With 6 pictures on which only one is right, it takes a difference of "
+        "No difference shown: 96.0 % and 97.0 % of the same 200 images; only a is right on 2, only b on 4 "
+        "(McNemar's exact test, p = 0.688). With 6 images on which only one is right, it takes a difference of "
         "3.0 points."
     )
-    assert f"about {found.pairs[0].comparison.pictures_needed:,} pictures would likely show it" in found.verdict
-    few = compare_runs([make_run("c", pictures(200), range(2)), make_run("d", pictures(200), [])])
-    assert "With fewer than 6 pictures on which only one is right, none can be shown." in few.verdict
+    assert f"about {found.pairs[0].comparison.images_needed:,} images would likely show it" in found.verdict
+    few = compare_runs([make_run("c", images(200), range(2)), make_run("d", images(200), [])])
+    assert "With fewer than 6 images on which only one is right, none can be shown." in few.verdict
 
 
-def test_runs_that_are_right_on_the_same_pictures_are_said_to_be(make_run: MakeRun) -> None:
-    found = compare_runs([make_run("a", pictures(50), [3]), make_run("b", pictures(50), [3])])
-    assert found.verdict == "No difference shown: both are right on the very same pictures, 98.0 % of 50."
+def test_runs_that_are_right_on_the_same_images_are_said_to_be(make_run: MakeRun) -> None:
+    found = compare_runs([make_run("a", images(50), [3]), make_run("b", images(50), [3])])
+    assert found.verdict == "No difference shown: both are right on the very same images, 98.0 % of 50."
     assert not found.differing
 
 
@@ -103,17 +103,17 @@ def test_a_close_call_is_said_to_be_one(make_run: MakeRun) -> None:
     """16 against 6 of 161: the interval leaves out 0, and p is 0.0525."""
     first = list(range(16)) + list(range(22, 102))
     second = list(range(16, 22)) + list(range(22, 102))
-    close = compare_runs([make_run("a", pictures(161), first), make_run("b", pictures(161), second)])
+    close = compare_runs([make_run("a", images(161), first), make_run("b", images(161), second)])
     assert close.verdict.startswith("No difference shown")
     assert "close call" in close.notes[0]
 
 
-def test_pictures_are_matched_by_content_and_classes_by_name(make_run: MakeRun) -> None:
+def test_images_are_matched_by_content_and_classes_by_name(make_run: MakeRun) -> None:
     moved = [
-        Picture(f"elsewhere/{i}.png", p.label, "test", "", p.digest, 8, 8, "RGB")
-        for i, p in enumerate(reversed(pictures(40)))
+        ImageRecord(f"elsewhere/{i}.png", p.label, "test", "", p.digest, 8, 8, "RGB")
+        for i, p in enumerate(reversed(images(40)))
     ]
-    a = make_run("a", pictures(40), [0])
+    a = make_run("a", images(40), [0])
     b = make_run("b", moved, [39], classes=("dog", "cat"))
     found = compare_runs([a, b])
     assert found.n == 40
@@ -121,42 +121,42 @@ def test_pictures_are_matched_by_content_and_classes_by_name(make_run: MakeRun) 
     assert not found.differing
 
 
-def test_a_picture_that_a_run_was_trained_on_does_not_count(make_run: MakeRun) -> None:
-    a = make_run("a", pictures(60), [])
-    b = make_run("b", [*pictures(10, "train"), *pictures(5, "validation", 10), *pictures(40, "test", 15)], [])
+def test_a_image_that_a_run_was_trained_on_does_not_count(make_run: MakeRun) -> None:
+    a = make_run("a", images(60), [])
+    b = make_run("b", [*images(10, "train"), *images(5, "validation", 10), *images(40, "test", 15)], [])
     found = compare_runs([a, b])
     assert found.n == 40
     assert left_out(found) == {
         "in the training split of b, which would have an unfair advantage": 10,
         "in the validation split of b, without a prediction": 5,
-        "not among the pictures of b": 5,
+        "not among the images of b": 5,
     }
 
 
-def test_a_test_picture_whose_copy_was_trained_on_does_not_count(make_run: MakeRun) -> None:
-    leaked = [Picture("copy.jpg", "cat", "train", "", "digest 0", 8, 8, "RGB")]
-    found = compare_runs([make_run("a", pictures(20)), make_run("b", [*pictures(20), *leaked])])
+def test_a_test_image_whose_copy_was_trained_on_does_not_count(make_run: MakeRun) -> None:
+    leaked = [ImageRecord("copy.jpg", "cat", "train", "", "digest 0", 8, 8, "RGB")]
+    found = compare_runs([make_run("a", images(20)), make_run("b", [*images(20), *leaked])])
     assert found.n == 19
     assert left_out(found) == {"in the training split of b, which would have an unfair advantage": 1}
 
 
-def test_copies_count_once_and_pictures_with_several_labels_not_at_all(make_run: MakeRun) -> None:
-    copies = [Picture(f"copy {i}.jpg", "cat", "test", "", "digest 0", 8, 8, "RGB") for i in range(3)]
-    other = [Picture("other.jpg", "dog", "test", "", "digest 2", 8, 8, "RGB")]
-    a = make_run("a", [*pictures(20), *copies], [20, 21, 22])
-    b = make_run("b", [*pictures(20), *other])
+def test_copies_count_once_and_images_with_several_labels_not_at_all(make_run: MakeRun) -> None:
+    copies = [ImageRecord(f"copy {i}.jpg", "cat", "test", "", "digest 0", 8, 8, "RGB") for i in range(3)]
+    other = [ImageRecord("other.jpg", "dog", "test", "", "digest 2", 8, 8, "RGB")]
+    a = make_run("a", [*images(20), *copies], [20, 21, 22])
+    b = make_run("b", [*images(20), *other])
     found = compare_runs([a, b])
     assert found.n == 19
     assert left_out(found) == {
         "labelled with several classes, so nobody knows who is right": 1,
-        "a copy of another picture: each content counts once": 3,
+        "a copy of another image: each content counts once": 3,
     }
     assert found.accuracies[0].value == 1
 
 
 def test_a_run_without_a_test_split_is_said_to_be_judged_on_validation(make_run: MakeRun) -> None:
-    a = make_run("a", pictures(20))
-    b = make_run("b", pictures(20, "validation"), judged="validation", status="interrupted")
+    a = make_run("a", images(20))
+    b = make_run("b", images(20, "validation"), judged="validation", status="interrupted")
     found = compare_runs([a, b])
     assert found.n == 20
     assert "b has no test split: it is judged on its validation split" in found.notes[0]
@@ -165,12 +165,12 @@ def test_a_run_without_a_test_split_is_said_to_be_judged_on_validation(make_run:
 
 def test_of_many_each_is_compared_with_the_best(make_run: MakeRun) -> None:
     runs = [
-        make_run(name, pictures(300), wrong)
+        make_run(name, images(300), wrong)
         for name, wrong in (("bad", range(90)), ("good", range(10)), ("best", range(8)), ("worse", range(60)))
     ]
     found = compare_runs(runs)
     assert found.verdict == (
-        "best has the highest accuracy, 97.3 % of the same 300 pictures. It is better than bad and worse. "
+        "best has the highest accuracy, 97.3 % of the same 300 images. It is better than bad and worse. "
         "No difference shown from good."
     )
     assert [(pair.first, pair.second) for pair in found.pairs] == [("bad", "best"), ("good", "best"), ("worse", "best")]
@@ -180,13 +180,13 @@ def test_of_many_each_is_compared_with_the_best(make_run: MakeRun) -> None:
     assert p["bad"].adjusted_p > p["bad"].comparison.p
 
 
-def test_the_pictures_on_which_they_differ_come_with_what_each_said_surest_first(make_run: MakeRun) -> None:
-    a = make_run("a", pictures(30), [4, 7], sure=0.8)
-    b = make_run("b", pictures(30), [7, 9], sure=0.95)
+def test_the_images_on_which_they_differ_come_with_what_each_said_surest_first(make_run: MakeRun) -> None:
+    a = make_run("a", images(30), [4, 7], sure=0.8)
+    b = make_run("b", images(30), [7, 9], sure=0.95)
     found = compare_runs([a, b])
-    assert [picture.path for picture in found.differing] == ["photos/9.jpg", "photos/4.jpg"]
-    first = found.to_dict(pictures=1)
-    assert first["pictures"] == [
+    assert [image.path for image in found.differing] == ["photos/9.jpg", "photos/4.jpg"]
+    first = found.to_dict(images=1)
+    assert first["images"] == [
         {
             "path": "photos/9.jpg",
             "truth": "dog",
@@ -198,26 +198,26 @@ def test_the_pictures_on_which_they_differ_come_with_what_each_said_surest_first
 
 def test_classes_named_like_columns_do_not_confuse_the_reading(make_run: MakeRun) -> None:
     classes = ("label", "probability")
-    rows = [Picture(p.path, classes[i % 2], "test", "", p.digest, 8, 8, "RGB") for i, p in enumerate(pictures(12))]
+    rows = [ImageRecord(p.path, classes[i % 2], "test", "", p.digest, 8, 8, "RGB") for i, p in enumerate(images(12))]
     found = compare_runs([make_run("a", rows, [0], classes=classes), make_run("b", rows, [1], classes=classes)])
     assert [accuracy.value for accuracy in found.accuracies] == pytest.approx([11 / 12, 11 / 12])
 
 
 def test_what_cannot_be_compared_is_said_with_the_reason(make_run: MakeRun) -> None:
-    a = make_run("a", pictures(20))
-    birds = make_run("birds", [Picture("x.jpg", "owl", "test", "", "d", 8, 8, "RGB")], classes=("owl", "wren"))
-    apart = make_run("apart", [*pictures(10, "train"), *pictures(10, "validation", 10), *pictures(5, "test", 90)])
-    bare = make_run("bare", pictures(20), status="training")
+    a = make_run("a", images(20))
+    birds = make_run("birds", [ImageRecord("x.jpg", "owl", "test", "", "d", 8, 8, "RGB")], classes=("owl", "wren"))
+    apart = make_run("apart", [*images(10, "train"), *images(10, "validation", 10), *images(5, "test", 90)])
+    bare = make_run("bare", images(20), status="training")
     bare.predictions_file.unlink()
-    strange = make_run("strange", pictures(20))
+    strange = make_run("strange", images(20))
     strange.predictions_file.write_text(strange.predictions_file.read_text() + "nowhere.jpg,cat,cat,0.9\n")
-    damaged = make_run("damaged", pictures(20))
+    damaged = make_run("damaged", images(20))
     damaged.predictions_file.write_text("path,label\n")
     for others, says in (
         ([], "two or more runs"),
         ([a], "each once"),
         ([birds], "a tells apart cat, dog; birds tells apart owl, wren"),
-        ([apart], "no picture in common.*10 pictures: in the training split of apart.*--seed"),
+        ([apart], "no image in common.*10 images: in the training split of apart.*--seed"),
         ([bare], "bare has no predictions .*'training'.*--resume"),
         ([strange], "names nowhere.jpg, which catalog.csv does not"),
         ([damaged], "damaged"),
@@ -229,7 +229,7 @@ def test_what_cannot_be_compared_is_said_with_the_reason(make_run: MakeRun) -> N
 def test_runs_of_one_name_are_told_apart_by_their_paths(make_run: MakeRun, tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
-    runs = [make_run("x/run", pictures(20), [1]), make_run("y/run", pictures(20))]
+    runs = [make_run("x/run", images(20), [1]), make_run("y/run", images(20))]
     assert compare_runs(runs).names == (str(tmp_path / "x/run"), str(tmp_path / "y/run"))
 
 
@@ -244,11 +244,11 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_says_it_all_in_both_formats(make_run: MakeRun) -> None:
-    rows = [*pictures(40), Picture("bad \udcff.jpg", "cat", "test", "", "odd", 8, 8, "RGB")]
-    a, b = make_run("a", rows, [*range(3), 40]), make_run("b", [*rows[1:], *pictures(1, "train")], [5])
-    shown = call("compare", a.path, b.path, "--pictures", "2")
+    rows = [*images(40), ImageRecord("bad \udcff.jpg", "cat", "test", "", "odd", 8, 8, "RGB")]
+    a, b = make_run("a", rows, [*range(3), 40]), make_run("b", [*rows[1:], *images(1, "train")], [5])
+    shown = call("compare", a.path, b.path, "--images", "2")
     assert shown.returncode == 0, shown.stderr
-    for text in ("No difference shown", "left out: 1 picture: in the training split of b", "the first 2 are shown"):
+    for text in ("No difference shown", "left out: 1 image: in the training split of b", "the first 2 are shown"):
         assert text in shown.stdout
     assert "bad \\xff.jpg" in call("compare", a.path, b.path).stdout
     answer = json.loads(call("compare", a.path, b.path, "--format", "json").stdout)
@@ -272,8 +272,8 @@ def test_two_trained_runs_are_compared_on_what_their_splits_share(two_shapes: Pa
     same = ta.compare(runs[0].path, shutil.copytree(runs[0].path, tmp_path / "copy"))
     assert same.n == len(runs[0].catalog.split("test"))
     assert same.accuracies[0].value == runs[0].evaluate().accuracy.value
-    assert "right on the very same pictures" in same.verdict
+    assert "right on the very same images" in same.verdict
     apart = ta.compare(runs[0].path, runs[1].path)
-    tests = [{p.digest for p in run.catalog.split("test").pictures} for run in runs[:2]]
+    tests = [{p.digest for p in run.catalog.split("test").images} for run in runs[:2]]
     assert apart.n == len(tests[0] & tests[1])
-    assert sum(each.pictures for each in apart.left_out) == len(tests[0] ^ tests[1])
+    assert sum(each.images for each in apart.left_out) == len(tests[0] ^ tests[1])

@@ -1,4 +1,4 @@
-"""A ladder is climbed in its time, goes on where it was, and tells which rung to take without the test pictures."""
+"""A ladder is climbed in its time, goes on where it was, and tells which rung to take without the test images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import Config
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import ConfigError, RunError, TrainingError
 from tellapart.experiments import clock
 from tellapart.experiments import ladder as climbing
@@ -37,20 +37,22 @@ CLASSES = ("cat", "dog")
 VALIDATION, TEST = 100, 200
 
 
-def pictures(count: int, split: str) -> list[Picture]:
-    return [Picture(f"{split}/{i}.jpg", CLASSES[i % 2], split, "", f"{split} {i}", 8, 8, "RGB") for i in range(count)]
+def images(count: int, split: str) -> list[ImageRecord]:
+    return [
+        ImageRecord(f"{split}/{i}.jpg", CLASSES[i % 2], split, "", f"{split} {i}", 8, 8, "RGB") for i in range(count)
+    ]
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    rows = [*pictures(4, "train"), *pictures(VALIDATION, "validation"), *pictures(TEST, "test")]
-    return Catalog(tmp_path / "pictures", Task(CLASSES), tuple(rows))
+    rows = [*images(4, "train"), *images(VALIDATION, "validation"), *images(TEST, "test")]
+    return Catalog(tmp_path / "images", Task(CLASSES), tuple(rows))
 
 
 def make_ladder(path: Path, names: Sequence[str] = (), budget: float = 1000) -> LadderFolder:
     return create_ladder(
-        path, chosen(names), data="pictures", budget_seconds=budget, config=Config().to_dict(), settings=[],
-        image={"height": 8, "width": 8}, command="tellapart ladder pictures",
+        path, chosen(names), data="images", budget_seconds=budget, config=Config().to_dict(), settings=[],
+        image={"height": 8, "width": 8}, command="tellapart ladder images",
     )  # fmt: skip
 
 
@@ -86,7 +88,7 @@ class World:
         self.now += 5  # to finish
 
     def _judge(self, run: object, state: State, catalog: Catalog) -> None:  # noqa: ARG002
-        state.validation = [p.label for p in catalog.split("validation").pictures]
+        state.validation = [p.label for p in catalog.split("validation").images]
 
     def climb(self, ladder: LadderFolder) -> None:
         climb(ladder, self.catalog, train=self.train, progress=SILENT, watch=lambda _: None)
@@ -180,9 +182,9 @@ def make_rung(catalog: Catalog) -> MakeRung:
         with run.predictions_file.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "label", "probability"])
-            for i, p in enumerate(catalog.split("test").pictures):
+            for i, p in enumerate(catalog.split("test").images):
                 writer.writerow([p.path, other(p.label) if i in test_wrong else p.label, 0.9])
-        held = catalog.split("validation").pictures
+        held = catalog.split("validation").images
         said = [other(p.label) if i in validation_wrong else p.label for i, p in enumerate(held)]
         ladder.states[name] = State("done", 20, processor, 5, ms, 10_000, said)
 
@@ -202,12 +204,12 @@ def test_the_cheapest_rung_not_shown_to_be_worse_on_validation_is_taken(
     assert found.choice.recommended == "conv"
     assert [name for name in found.choice.against if found.choice.worse(name)] == ["dense"]
     assert found.advice.startswith(
-        "Take conv: it names 95.0 % of 200 test pictures right and takes 4 ms a picture. pretrained is the best on the "
-        "100 validation pictures, by 2.0 points"
+        "Take conv: it names 95.0 % of 200 test images right and takes 4 ms an image. pretrained is the best on the "
+        "100 validation images, by 2.0 points"
     )
 
 
-def test_the_test_pictures_choose_nothing_and_a_note_says_where_they_differ(
+def test_the_test_images_choose_nothing_and_a_note_says_where_they_differ(
     make_rung: MakeRung, catalog: Catalog, tmp_path: Path
 ) -> None:
     ladder = make_ladder(tmp_path / "ladder", ("dense", "conv"))
@@ -216,10 +218,10 @@ def test_the_test_pictures_choose_nothing_and_a_note_says_where_they_differ(
     found = stand(ladder, catalog)
     assert found.choice.recommended == "dense"
     assert found.steps[0].shown
-    assert any("test pictures show dense to be worse than conv" in note for note in found.notes)
+    assert any("test images show dense to be worse than conv" in note for note in found.notes)
 
 
-def test_a_few_validation_pictures_are_enough_to_leave_out_a_rung_that_is_far_worse(
+def test_a_few_validation_images_are_enough_to_leave_out_a_rung_that_is_far_worse(
     make_rung: MakeRung, catalog: Catalog, tmp_path: Path
 ) -> None:
     """Five against none of 100: the exact test would not show it, and a rung five points worse would be taken."""
@@ -241,7 +243,7 @@ def test_each_step_is_tested_against_the_rung_before_corrected_for_the_steps(
     make_rung(ladder, "augmented", range(8), range(14), 4)
     ladder.states["deeper"].status = "not reached"
     found = stand(ladder, catalog)
-    # Six pictures against none: enough for one step, not for one of two.
+    # Six images against none: enough for one step, not for one of two.
     assert [(step.first, step.second) for step in found.steps] == [("dense", "conv"), ("conv", "augmented")]
     assert [step.comparison.p for step in found.steps] == pytest.approx([0.03125, 0.03125])
     assert [step.adjusted_p for step in found.steps] == pytest.approx([0.0625, 0.0625])
@@ -364,6 +366,6 @@ def test_a_ladder_that_was_killed_goes_on_and_ends_with_its_page(shapes: Path, t
     assert found["recommended"] in page
     assert 'href="conv/report.html"' in page
     runs = [ta.open_run(place / name) for name in ("dense", "conv")]
-    assert runs[0].catalog.pictures == runs[1].catalog.pictures
+    assert runs[0].catalog.images == runs[1].catalog.images
     assert (place / "conv" / "report.html").exists()
     assert not [path for path in place.rglob(".*") if path.is_file()]

@@ -12,7 +12,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import Config
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import ConfigError, MissingExtraError, RunError, TrainingError
 from tellapart.experiments import clock, tuned
 from tellapart.experiments import tune as tuning
@@ -37,7 +37,7 @@ class World:
     worth, a second each."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        rows = [Picture(f"{i}.jpg", CLASSES[i % 2], "validation", "", f"{i}", 8, 8, "RGB") for i in range(20)]
+        rows = [ImageRecord(f"{i}.jpg", CLASSES[i % 2], "validation", "", f"{i}", 8, 8, "RGB") for i in range(20)]
         self.catalog = Catalog(path, Task(CLASSES), tuple(rows))
         self.now, self.trained = 0.0, list[str]()
         self.fails: dict[str, BaseException] = {}
@@ -74,7 +74,7 @@ class World:
         return tuple(trials_of(tune.study()))
 
     def tune(self, path: Path, budget: float = 1000, trials: int | None = 12) -> TuneFolder:
-        return create_tune(path, self.start, data="pictures", budget_seconds=budget, trials=trials, command="tune")
+        return create_tune(path, self.start, data="images", budget_seconds=budget, trials=trials, command="tune")
 
 
 @pytest.fixture
@@ -211,11 +211,11 @@ def test_the_live_table_shows_the_best_and_the_newest(world: World, tmp_path: Pa
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((), "Give the pictures"),
-        (("pictures", "--resume", "x"), "give at most --budget and --trials"),
+        ((), "Give the images"),
+        (("images", "--resume", "x"), "give at most --budget and --trials"),
         (("--resume", "x", "--recipe", "cats-dogs-64"), "give at most --budget and --trials"),
-        (("pictures", "--recipe", "a", "--config", "b"), "not both"),
-        (("pictures", "--budget", "soon"), "is no time"),
+        (("images", "--recipe", "a", "--config", "b"), "not both"),
+        (("images", "--budget", "soon"), "is no time"),
     ],
 )
 def test_a_wrong_request_is_refused_with_what_to_do(given: tuple[str, ...], said: str) -> None:

@@ -51,7 +51,7 @@ def test_a_search_begins_from_exactly_its_recipe_whatever_that_holds(name: str) 
     assert first.train == start.train.model_copy(update={"validation_steps": None})
 
 
-def test_an_epoch_stays_as_many_pictures_whatever_the_batch_size_and_trials_stop_early() -> None:
+def test_an_epoch_stays_as_many_images_whatever_the_batch_size_and_trials_stop_early() -> None:
     start = decided(**{
         "model.name": "cnn", "train.batch_size": 32, "train.steps_per_epoch": 100, "train.epochs": 3,
         "train.patience": 0, "train.validation_steps": 5,

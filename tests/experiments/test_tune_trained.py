@@ -1,4 +1,4 @@
-"""A search with real networks keeps to the validation pictures, survives a kill, and says if it was worth it."""
+"""A search with real networks keeps to the validation images, survives a kill, and says if it was worth it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import Config
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.experiments.space import (
     start_values,
 )
@@ -29,26 +29,26 @@ SETTINGS = ("model.name=cnn", "image.height=32", "image.width=32", "model.filter
 
 
 class Looks(Progress):
-    """Which splits' pictures were looked at while trials were trained, and whether runs were finished after that."""
+    """Which splits' images were looked at while trials were trained, and whether runs were finished after that."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.splits: set[str] = set()
         self.finishing = False
-        take = Pictures.take
+        take = Images.take
 
-        def noting(pictures: Pictures, rows: np.ndarray) -> np.ndarray:
+        def noting(images: Images, rows: np.ndarray) -> np.ndarray:
             if not self.finishing:
-                self.splits.update(pictures._pictures[int(row)].split for row in rows)
-            return take(pictures, rows)
+                self.splits.update(images._images[int(row)].split for row in rows)
+            return take(images, rows)
 
-        monkeypatch.setattr(Pictures, "take", noting)
+        monkeypatch.setattr(Images, "take", noting)
 
     def line(self, text: str) -> None:
         self.finishing |= text.startswith("finishing")
 
 
 @pytest.mark.slow
-def test_no_test_picture_is_looked_at_before_the_end_and_best_toml_trains_the_best_run_again(
+def test_no_test_image_is_looked_at_before_the_end_and_best_toml_trains_the_best_run_again(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks(monkeypatch)
@@ -79,7 +79,7 @@ def test_no_test_picture_is_looked_at_before_the_end_and_best_toml_trains_the_be
 @pytest.mark.parametrize(
     "settings", [(), ("train.fine_tune=1", "train.epochs=2", "train.batch_size=13")], ids=["frozen", "fine-tuned"]
 )
-def test_a_pretrained_base_is_searched_too_without_a_look_at_the_test_pictures(
+def test_a_pretrained_base_is_searched_too_without_a_look_at_the_test_images(
     shapes: Path, tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks(monkeypatch)

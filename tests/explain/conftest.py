@@ -1,4 +1,4 @@
-"""Real pictures in which a coloured patch alone decides the class, and where it is."""
+"""Real images in which a coloured patch alone decides the class, and where it is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Cue:
     inside: dict[str, np.ndarray]
 
     def of(self, path: str, spec: ta.ImageSpec) -> np.ndarray:
-        """Where the patch is in the picture as a network sees it."""
+        """Where the patch is in the image as a network sees it."""
         mask = Image.fromarray(self.inside[path]).resize((spec.width, spec.height))
         return np.asarray(mask)
 

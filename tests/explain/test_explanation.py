@@ -1,4 +1,4 @@
-"""The figures and sentences of one picture."""
+"""The figures and sentences of one image."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def picture(planted: Any, trained: Trained) -> Path:
-    """A test picture that the network did not see."""
-    path: str = trained("cnn").catalog.split("test").pictures[0].path
+def image(planted: Any, trained: Trained) -> Path:
+    """A test image that the network did not see."""
+    path: str = trained("cnn").catalog.split("test").images[0].path
     return Path(planted.root / path)
 
 
-def test_a_picture_is_explained_in_figures_and_sentences(trained: Trained, picture: Path, tmp_path: Path) -> None:
+def test_a_image_is_explained_in_figures_and_sentences(trained: Trained, image: Path, tmp_path: Path) -> None:
     run = trained("cnn")
-    found = run.explain(picture, out=tmp_path / "why")
+    found = run.explain(image, out=tmp_path / "why")
     assert {path.name for path in (tmp_path / "why").iterdir()} == {"heat.png", "feature-maps.png", "filters.png"}
     assert set(found.files) == set((tmp_path / "why").iterdir())
     for path in found.files:
-        with Image.open(path) as image:
-            assert min(image.size) > 80
-            assert np.asarray(image.convert("L")).std() > 10
-    (predicted,) = run.predict(picture)
+        with Image.open(path) as figure:
+            assert min(figure.size) > 80
+            assert np.asarray(figure.convert("L")).std() > 10
+    (predicted,) = run.predict(image)
     assert (found.label, found.probability) == (predicted.label, pytest.approx(predicted.probability))
     assert found.agreement is not None
     assert found.agreement > 0.15
@@ -69,28 +69,26 @@ def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
     assert words["unlike"] == "Unlike anything it was taught; of the classes disc is the nearest, 90.0 %."
 
 
-def test_another_class_can_be_explained_and_a_wrong_one_is_told(
-    trained: Trained, picture: Path, tmp_path: Path
-) -> None:
+def test_another_class_can_be_explained_and_a_wrong_one_is_told(trained: Trained, image: Path, tmp_path: Path) -> None:
     run = trained("cnn")
-    (predicted,) = run.predict(picture)
+    (predicted,) = run.predict(image)
     other = next(name for name in run.task.classes if name != predicted.label)
-    found = run.explain(picture, label=other, out=tmp_path / "why")
+    found = run.explain(image, label=other, out=tmp_path / "why")
     assert found.label == other
     assert found.probability == pytest.approx(predicted.probabilities[other])
     assert f"Explained: {other}" in found.words[0]
     with pytest.raises(ConfigError, match=r"no class 'stripe'.*'stripes'"):
-        run.explain(picture, label="stripe", out=tmp_path / "other")
+        run.explain(image, label="stripe", out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
-def test_what_is_no_picture_is_told_and_nothing_is_written(trained: Trained, tmp_path: Path) -> None:
+def test_what_is_no_image_is_told_and_nothing_is_written(trained: Trained, tmp_path: Path) -> None:
     run = trained("cnn")
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     for path, told in (
-        (tmp_path / "bad.jpg", "not a picture"),
+        (tmp_path / "bad.jpg", "not an image"),
         (tmp_path / "gone.jpg", "No such file"),
-        (tmp_path, "is a folder; explain takes one picture"),
+        (tmp_path, "is a folder; explain takes one image"),
     ):
         with pytest.raises(SourceError, match=told):
             run.explain(path, out=tmp_path / "why")
@@ -104,23 +102,23 @@ def classifier_of(run: ta.Run) -> Any:
 
 
 def test_without_the_extra_the_heat_is_shown_all_the_same(
-    trained: Trained, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object) -> None:
         raise MissingExtraError("Training", "train")
 
     run = trained("cnn")
     monkeypatch.setattr(explanation, "_network_figures", missing)
-    found = run.explain(picture, out=tmp_path / "why")
+    found = run.explain(image, out=tmp_path / "why")
     assert [path.name for path in found.files] == ["heat.png"]
     assert "tellapart[train]" in found.words[-1]
 
 
-def test_a_network_without_convolutions_has_no_feature_maps_and_its_weights_are_pictures(
-    trained: Trained, picture: Path, tmp_path: Path
+def test_a_network_without_convolutions_has_no_feature_maps_and_its_weights_are_images(
+    trained: Trained, image: Path, tmp_path: Path
 ) -> None:
     run = trained("dense")
-    found = run.explain(picture, out=tmp_path / "why")
+    found = run.explain(image, out=tmp_path / "why")
     assert [path.name for path in found.files] == ["heat.png", "filters.png"]
     assert first_filters(classifier_of(run)).values.shape == (128, 28, 28, 3)
 
@@ -130,7 +128,7 @@ def test_feature_maps_are_what_the_layers_give(trained: Trained, planted: Any) -
 
     run = trained("cnn")
     classifier = classifier_of(run)
-    seen = pixels.read(planted.root / run.catalog.pictures[0].path, run.spec)
+    seen = pixels.read(planted.root / run.catalog.images[0].path, run.spec)
     maps = feature_maps(classifier, seen, 5)
     assert [one.layer for one in maps] == ["convolution_1", "pooling_1", "convolution_2", "pooling_2"]
     assert [one.values.shape for one in maps] == [(54, 54, 5), (27, 27, 5), (25, 25, 5), (12, 12, 5)]
@@ -192,14 +190,14 @@ def test_rank_correlation_compares_maps_of_different_size() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_prints_sentences_and_files(trained: Trained, picture: Path, tmp_path: Path) -> None:
+def test_the_command_prints_sentences_and_files(trained: Trained, image: Path, tmp_path: Path) -> None:
     run = trained("cnn")
-    shown = call("explain", run.path, picture)
+    shown = call("explain", run.path, image)
     assert shown.returncode == 0, shown.stderr
-    folder = run.path / "explain" / picture.name
+    folder = run.path / "explain" / image.name
     assert f"{folder / 'heat.png'}" in shown.stdout
     assert shown.stdout.startswith("Named ")
-    answer = call("explain", run.path, picture, "--class", "rings", "--out", tmp_path / "x", "--format", "json")
+    answer = call("explain", run.path, image, "--class", "rings", "--out", tmp_path / "x", "--format", "json")
     values = json.loads(answer.stdout)
     assert values["label"] == "rings"
     assert Path(values["files"][0]) == tmp_path / "x" / "heat.png"
@@ -210,13 +208,13 @@ def test_the_command_prints_sentences_and_files(trained: Trained, picture: Path,
     [
         (("nowhere", "x.jpg"), "There is no run nowhere"),
         (("RUN", "gone.jpg"), "gone.jpg cannot be explained"),
-        (("RUN", "PICTURE", "--class", "ring"), "Did you mean 'rings'"),
+        (("RUN", "IMAGE", "--class", "ring"), "Did you mean 'rings'"),
     ],
 )
 def test_a_wrong_request_is_one_message_and_exit_code_2(
-    arguments: tuple[str, ...], says: str, trained: Trained, picture: Path
+    arguments: tuple[str, ...], says: str, trained: Trained, image: Path
 ) -> None:
-    places = {"RUN": str(trained("cnn").path), "PICTURE": str(picture)}
+    places = {"RUN": str(trained("cnn").path), "IMAGE": str(image)}
     shown = call("explain", *(places.get(word, word) for word in arguments))
     assert shown.returncode == 2
     assert says in shown.stderr

@@ -1,4 +1,4 @@
-"""Where heat falls: real pictures, networks that were trained on them."""
+"""Where heat falls: real images, networks that were trained on them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Trained = Callable[[str], ta.Run]
 
 
 def look(run: ta.Run, planted: Any, count: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Test pictures, what the network names them, and where their patch is."""
-    paths = [p.path for p in run.catalog.split("test").pictures][:count]
+    """Test images, what the network names them, and where their patch is."""
+    paths = [p.path for p in run.catalog.split("test").images][:count]
     seen = np.stack([pixels.read(planted.root / path, run.spec) for path in paths])
     named = run.predictor().probabilities(seen).argmax(axis=1)
     return seen, named, np.stack([planted.of(path, run.spec) for path in paths])
@@ -61,7 +61,7 @@ def test_heat_of_the_other_class_shuns_the_patch(trained: Trained, planted: Any)
     assert density < 0.7
 
 
-def test_heat_is_the_same_picture_by_picture_and_from_many_threads(trained: Trained, planted: Any) -> None:
+def test_heat_is_the_same_image_by_image_and_from_many_threads(trained: Trained, planted: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     run = trained("cnn")
@@ -123,20 +123,20 @@ class Counted:
 
 @pytest.mark.parametrize("shape", [(40, 40, 3), (30, 50, 1), (5, 3, 3)])
 def test_occlusion_loses_where_the_answer_lies_and_nowhere_else(shape: tuple[int, int, int]) -> None:
-    picture = np.full((1, *shape), 20, np.uint8)
+    image = np.full((1, *shape), 20, np.uint8)
     height, width = shape[0] // 2, shape[1] // 2
-    picture[:, :height, :width] = 250
+    image[:, :height, :width] = 250
     told: list[tuple[int, int]] = []
     report = lambda done, total: told.append((done, total))  # noqa: E731
-    losses = occlusion(Counted(), picture, np.array([1]), done=report)  # type: ignore[arg-type]
+    losses = occlusion(Counted(), image, np.array([1]), done=report)  # type: ignore[arg-type]
     assert losses.shape == (1, *shape[:2])
     assert losses[0, : height // 2 + 1, : width // 2 + 1].min() > 0
     assert abs(losses[0, -1, -1]) < 1e-6
     assert told[-1][0] == told[-1][1]
-    assert losses.sum() == pytest.approx(-occlusion(Counted(), picture, np.array([0])).sum(), rel=1e-4)  # type: ignore[arg-type]
+    assert losses.sum() == pytest.approx(-occlusion(Counted(), image, np.array([0])).sum(), rel=1e-4)  # type: ignore[arg-type]
 
 
-def test_heat_stands_out_from_the_middle_of_the_picture_and_from_what_speaks_against_the_class() -> None:
+def test_heat_stands_out_from_the_middle_of_the_image_and_from_what_speaks_against_the_class() -> None:
     shares = np.full((5, 5), 2, np.float32)
     shares[0, 0], shares[4, 4] = 6, 4
     heat = normalised(shares, (5, 5))
@@ -154,19 +154,19 @@ def test_log_odds_are_right_where_a_float_shows_no_rest() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_overlay_shows_the_picture_where_it_is_cold_and_the_heat_where_it_is_hot(channels: int) -> None:
+def test_an_overlay_shows_the_image_where_it_is_cold_and_the_heat_where_it_is_hot(channels: int) -> None:
     generator = np.random.default_rng(0)
-    picture = generator.integers(0, 256, (20, 30, channels), dtype=np.uint8)
+    image = generator.integers(0, 256, (20, 30, channels), dtype=np.uint8)
     heat = np.zeros((20, 30))
     heat[:, 15:] = 1
-    shown = overlay(picture, heat)
+    shown = overlay(image, heat)
     assert shown.shape == (20, 30, 3)
     assert shown.dtype == np.uint8
     cold, hot = shown[:, :15], shown[:, 15:]
     assert np.ptp(cold, axis=-1).max() == 0, "a cold place has no colour"
-    grey = picture[:, :15] @ ([1.0] if channels == 1 else [0.299, 0.587, 0.114])
+    grey = image[:, :15] @ ([1.0] if channels == 1 else [0.299, 0.587, 0.114])
     assert np.abs(cold[..., 0] - grey).max() <= 1, "but its lightness"
     assert hot[..., 0].mean() > 150
-    assert hot.std() > 0, "the picture shows through"
+    assert hot.std() > 0, "the image shows through"
     lightness = overlay(np.full((1, 9, 1), 90, np.uint8), np.linspace(0, 1, 9)[None]).astype(float) @ [0.3, 0.6, 0.1]
     assert lightness[0, -1] > lightness[0, 0]

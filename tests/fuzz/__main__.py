@@ -62,13 +62,13 @@ class Outcome:
 
 
 def train(folder: Path) -> Path:
-    """A small run of made pictures, for the targets that need one."""
+    """A small run of made images, for the targets that need one."""
     import tellapart as ta
     from tests.conftest import make_shapes
 
-    pictures = make_shapes(folder / "shapes", ("disc", "stripes"), 12)
+    images = make_shapes(folder / "shapes", ("disc", "stripes"), 12)
     config = ta.make_config(settings=[*SETTINGS, "train.epochs=2"])
-    return ta.train(pictures, out=folder / "run", config=config).path
+    return ta.train(images, out=folder / "run", config=config).path
 
 
 def _trained(folder: Path) -> Path:

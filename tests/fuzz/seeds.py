@@ -1,4 +1,4 @@
-"""Small files that the project makes itself, from its own pictures: what the fuzzer begins with. No file of others."""
+"""Small files that the project makes itself, from its own images: what the fuzzer begins with. No file of others."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def photograph(mode: str = "RGB", number: int = 0) -> Any:
     return small.convert(mode)
 
 
-def pictures(_: Path | None = None) -> Mapping[str, bytes]:
+def images(_: Path | None = None) -> Mapping[str, bytes]:
     """One file of each format and mode that Pillow writes here."""
     from PIL import Image, features
 
@@ -147,7 +147,7 @@ TABLES = (".csv", ".tsv", ".parquet")
 
 
 def tables(_: Path | None = None) -> Mapping[str, bytes]:
-    """Tables of the pictures a.png, b.png and c.png, each kind with its leading byte."""
+    """Tables of the images a.png, b.png and c.png, each kind with its leading byte."""
     rows = [("a.png", "cat", "train", "1"), ("b.png", "dog", "train", "2"), ("c.png", "dog", "test", "2")]
     text = "path,label,split,group\n" + "".join(",".join(row) + "\n" for row in rows)
     quoted = 'file;class\n"a.png";"cat; and dog"\n" b.png ";"1.0"\nc;"2"\n'
@@ -239,16 +239,16 @@ def described(network: bytes, key: bytes, said: bytes) -> bytes:
 
 def bodies(_: Path | None = None) -> Mapping[str, bytes]:
     """Bodies of requests, each with its Content-Type in a line before it."""
-    picture = _png(0)
+    image = _png(0)
     part = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\nContent-Type: image/png\r\n\r\n%s\r\n'
-    form = part % (b"a", b'; filename="a.png"', picture) + part % (b"b", b"; filename*=UTF-8''b%20c.png", picture)
-    written = {"pictures": [{"name": "a.png", "data": base64.b64encode(picture).decode()}]}
+    form = part % (b"a", b'; filename="a.png"', image) + part % (b"b", b"; filename*=UTF-8''b%20c.png", image)
+    written = {"images": [{"name": "a.png", "data": base64.b64encode(image).decode()}]}
     return {
         "form": b"multipart/form-data; boundary=x\n" + form + b"--x--\r\n",
         "form with a field": b'multipart/form-data; boundary="x"\n' + part % (b"c", b"", b"text") + form + b"--x--",
         "json": b"application/json\n" + json.dumps(written).encode(),
-        "picture": b"image/png\n" + picture,
-        "bytes": b"application/octet-stream; charset=x\n" + picture,
+        "image": b"image/png\n" + image,
+        "bytes": b"application/octet-stream; charset=x\n" + image,
         "another kind": b"text/html\n<html>",
     }
 
@@ -269,6 +269,6 @@ def requests(_: Path | None = None) -> Mapping[str, bytes]:
         b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     made["in chunks"] = chunked + b"4\r\nabcd\r\n0\r\nX-Trailer: y\r\n\r\n"
-    made["expecting"] = made["picture"].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 1)
+    made["expecting"] = made["image"].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 1)
     made["to be upgraded"] = (get % b"/").replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", 1)
     return made

@@ -15,10 +15,10 @@ from tests.fuzz import seeds
 from tests.fuzz.target import Target
 
 PIXELS = 4_000_000
-"""Of one picture: what is allowed beyond is a matter of memory alone."""
+"""Of one image: what is allowed beyond is a matter of memory alone."""
 
 
-def read_picture(data: bytes, _: Path) -> None:
+def read_image(data: bytes, _: Path) -> None:
     from tellapart.data.pixels import decode
     from tellapart.task import ImageSpec
 
@@ -31,7 +31,7 @@ def read_archive(data: bytes, folder: Path) -> None:
     from tellapart.data.sources import read_source
 
     os.environ["TELLAPART_CACHE"] = str(folder / "cache")
-    path = folder / "pictures.zip"
+    path = folder / "images.zip"
     path.write_bytes(data)
     read_source(path, DataConfig())
 
@@ -183,7 +183,7 @@ def _ask_whether_ready(server: Any) -> None:
 
 
 TARGETS = (
-    Target("images", seeds.pictures, read_picture, ("tellapart.data.pixels", "PIL")),
+    Target("images", seeds.images, read_image, ("tellapart.data.pixels", "PIL")),
     Target("archives", seeds.archives, read_archive, ("tellapart.data.sources",)),
     Target("tables", seeds.tables, read_table, ("tellapart.data.sources",)),
     Target("idx files", seeds.idx, read_idx, ("tellapart.data.sources",)),

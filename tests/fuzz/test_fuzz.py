@@ -126,10 +126,10 @@ def test_the_judge_lets_a_reader_write_into_its_own_folder(tmp_path: Path) -> No
 
 def test_check_sums_are_put_right() -> None:
     """So that a changed PNG is decoded, and a changed tar unpacked, not refused at once."""
-    picture = seeds.pictures()["PNG RGB"]
-    place = picture.index(b"IHDR") + 12  # its last byte of height and the depth
-    wrong = picture[: place + 4] + b"\1" + picture[place + 5 :]
-    assert repaired(picture) == picture
+    image = seeds.images()["PNG RGB"]
+    place = image.index(b"IHDR") + 12  # its last byte of height and the depth
+    wrong = image[: place + 4] + b"\1" + image[place + 5 :]
+    assert repaired(image) == image
     assert repaired(wrong) != wrong
     bundle = seeds.archives()["tar"]
     renamed = bundle.replace(b"cat/0.png", b"cow/0.png", 1)

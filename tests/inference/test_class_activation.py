@@ -38,28 +38,28 @@ HEADS: list[tuple[str, dict[str, Any]]] = [
 Enlarge = Callable[[Any, np.ndarray], Any]
 
 
-def random_pictures(spec: ImageSpec, count: int = 3) -> np.ndarray:
+def random_images(spec: ImageSpec, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *spec.shape), dtype=np.uint8)
 
 
 def check(
     model: Any,
     task: Task,
-    pictures: np.ndarray,
+    images: np.ndarray,
     path: Path,
 ) -> np.ndarray:
     """The shares of class 1, after the file was seen to answer what Keras answers, and the shares to make up the log
     odds of every class."""
-    spec = ImageSpec(*pictures.shape[1:])
-    while task is THREE and np.asarray(model.network(pictures)).min() < 1e-4:
+    spec = ImageSpec(*images.shape[1:])
+    while task is THREE and np.asarray(model.network(images)).min() < 1e-4:
         # Random weights may be so sure that a probability is 0, whose logarithm tells nothing of the score.
         model.head.last.set_weights([value / 4 for value in model.head.last.get_weights()])
-    assert export_onnx(model, Metadata(task, spec), path, pictures) < 1e-4
+    assert export_onnx(model, Metadata(task, spec), path, images) < 1e-4
     maker = HeatMaker(Predictor(path))
     assert maker.method == "class activation"
-    probabilities = Predictor(path).probabilities(pictures)
+    probabilities = Predictor(path).probabilities(images)
     for label in range(len(task.classes)):
-        shares = maker.shares(pictures, np.full(len(pictures), label))
+        shares = maker.shares(images, np.full(len(images), label))
         assert shares is not None
         expected = log_odds(probabilities, label)
         if task is THREE:
@@ -70,17 +70,17 @@ def check(
             expected = np.log(probabilities[:, label]) - rivals
         assert np.abs(expected).max() > 1e-3, "the scores are all alike: the case is void"
         np.testing.assert_allclose(shares.mean(axis=(1, 2)), expected, atol=2e-4 * max(1, np.abs(expected).max()))
-    found = maker.shares(pictures, np.ones(len(pictures), np.int64))
+    found = maker.shares(images, np.ones(len(images), np.int64))
     assert found is not None
     return found
 
 
-def gradient_times_map(model: Any, pictures: np.ndarray) -> np.ndarray:
+def gradient_times_map(model: Any, images: np.ndarray) -> np.ndarray:
     """By TensorFlow: gradient of the only score by the feature map, times the map, summed over channels."""
     tensorflow = pytest.importorskip("tensorflow")
     places = places_of(model)
     assert places is not None
-    features = keras.Model(model.backbone.image, places.map)(pictures)
+    features = keras.Model(model.backbone.image, places.map)(images)
     last = model.head.last
     after = last.activation
     last.activation = keras.activations.linear
@@ -103,15 +103,15 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
     name: str, tmp_path: Path, sensitive: Enlarge
 ) -> None:
     side = BASES[name].smallest + 32 if name in BASES else 24
-    pictures = random_pictures(ImageSpec(side, side))
+    images = random_images(ImageSpec(side, side))
     model = build(THREE, ImageSpec(side, side), ModelConfig(name=name))
     if name in BASES:
-        model = sensitive(model, pictures)
+        model = sensitive(model, images)
     model.head.last.bias.assign([0.3, -0.2, 0.7])
     means = np.random.default_rng(0).normal(size=(3, model.features.width)).astype(np.float32)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     model = model.calibrated(Calibration(means=means))
-    shares = check(model, THREE, pictures, tmp_path / "model.onnx")
+    shares = check(model, THREE, images, tmp_path / "model.onnx")
     names = [given.name for given in open_session(tmp_path / "model.onnx").get_outputs()]
     assert names[:2] == ["probabilities", "similarity"]
     assert Predictor(tmp_path / "model.onnx").tells_places
@@ -124,12 +124,12 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
 def test_the_shares_are_the_gradient_times_the_map(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     spec = ImageSpec(40, 48)
-    model, pictures = build(TWO, spec, ModelConfig(name=name, **options)), random_pictures(spec)
+    model, images = build(TWO, spec, ModelConfig(name=name, **options)), random_images(spec)
     for weight in model.network.weights:  # biases are 0 at first, and would hide what is made of them
         if weight.name == "bias":
             weight.assign(np.random.default_rng(1).normal(size=weight.shape) / 10)
-    found = centred(check(model, TWO, pictures, tmp_path / "model.onnx"))
-    expected = centred(gradient_times_map(model, pictures) * found[0].size)
+    found = centred(check(model, TWO, images, tmp_path / "model.onnx"))
+    expected = centred(gradient_times_map(model, images) * found[0].size)
     np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
 
 
@@ -138,7 +138,7 @@ def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path:
 
     spec = ImageSpec(40, 40)
     model = build(TWO, spec, ModelConfig(name="cnn", filters=[4], dense=[200]))
-    export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_pictures(spec))
+    export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_images(spec))
     graph = onnx.load(tmp_path / "model.onnx")
     onnx.checker.check_model(graph, full_check=True)
     assert len(graph.graph.output) == 1
@@ -152,11 +152,11 @@ def test_features_of_several_maps_tell_no_places(tmp_path: Path) -> None:
     spec = ImageSpec(32, 32)
     taken = FeatureSet((Pool("stage_3", name="third"), Pool("top")))
     model = build(TWO, spec, ModelConfig(name="efficientnet-lite0"), features=taken)
-    export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_pictures(spec))
+    export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_images(spec))
     maker = HeatMaker(Predictor(tmp_path / "model.onnx"))
     assert maker.method == "occlusion"
-    pictures = random_pictures(spec)
-    assert maker.shares(pictures, np.array([0, 1, 1])) is None
-    heat = maker.heat(pictures, np.array([0, 1, 1]))
+    images = random_images(spec)
+    assert maker.shares(images, np.array([0, 1, 1])) is None
+    heat = maker.heat(images, np.array([0, 1, 1]))
     assert heat.shape == (3, 32, 32)
     assert (heat.max(axis=(1, 2)) == 1).all()

@@ -51,9 +51,9 @@ def test_cuda_that_does_not_start_is_an_error_and_auto_takes_the_processor(monke
 @pytest.mark.skipif(HAS_CUDA, reason="ONNX Runtime has CUDA here")
 def test_predict_and_serve_refuse_a_device_that_cannot_be_had(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
-    pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, [None, 8, 8, 3])
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, [None, 8, 8, 3])
     same = helper.make_tensor_value_info("same", TensorProto.UINT8, [None, 8, 8, 3])
-    graph = helper.make_graph([helper.make_node("Identity", ["pictures"], ["same"])], "same", [pictures], [same])
+    graph = helper.make_graph([helper.make_node("Identity", ["images"], ["same"])], "same", [images], [same])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(file))
     for command in (("predict", str(file), "a.jpg"), ("serve", str(file), "--port", "0")):
         done = subprocess.run([*COMMAND, *command, "--device", "cuda"], capture_output=True, text=True, check=False)

@@ -36,9 +36,9 @@ def run(shapes_run: Path) -> ta.Run:
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A photograph as a telephone leaves it: a JPEG far larger than the network's picture, lying on its side."""
-    path = tmp_path_factory.mktemp("picture") / "disc 1.jpg"
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photograph as a telephone leaves it: a JPEG far larger than the network's image, lying on its side."""
+    path = tmp_path_factory.mktemp("image") / "disc 1.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
     draw("disc", 1, 300).crop((0, 0, 300, 220)).save(path, quality=90, exif=exif)
@@ -98,11 +98,9 @@ PIXEL_WAYS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("way", FILE_WAYS)
-def test_a_photograph_is_answered_the_same_by_every_way_that_holds_its_file(
-    way: str, run: ta.Run, picture: Path
-) -> None:
-    (expected,) = run.predict(picture)
-    held = FILE_WAYS[way](picture)
+def test_a_photograph_is_answered_the_same_by_every_way_that_holds_its_file(way: str, run: ta.Run, image: Path) -> None:
+    (expected,) = run.predict(image)
+    held = FILE_WAYS[way](image)
     (found,) = ta.predict(run, held)
     assert (found.error, found.probabilities) == ("", expected.probabilities)
     assert found.distance == expected.distance
@@ -120,16 +118,16 @@ def test_the_same_pixels_are_answered_the_same_by_every_way(way: str, run: ta.Ru
         held.close()
 
 
-def test_an_address_is_answered_as_the_file_there(run: ta.Run, picture: Path) -> None:
-    with serving(Files({"/a%20photo.jpg?size=full&x=%C3%BC": picture.read_bytes()})) as files:
+def test_an_address_is_answered_as_the_file_there(run: ta.Run, image: Path) -> None:
+    with serving(Files({"/a%20photo.jpg?size=full&x=%C3%BC": image.read_bytes()})) as files:
         named = f"{files.address}/a photo.jpg?size=full&x=ü"
-        found = ta.predict(run, [picture, named])
+        found = ta.predict(run, [image, named])
     assert (found[1].error, found[1].path) == ("", named)
     assert found[1].probabilities == found[0].probabilities
 
 
-def test_an_image_of_pillow_stands_upright_as_its_exif_says(run: ta.Run, picture: Path) -> None:
-    held = loaded(picture)
+def test_an_image_of_pillow_stands_upright_as_its_exif_says(run: ta.Run, image: Path) -> None:
+    held = loaded(image)
     assert held.getexif()[0x0112] == 6
     upright = Image.fromarray(np.rot90(np.asarray(held), -1))
     found, expected, lying = run.predict([held, upright, np.asarray(held)])
@@ -155,7 +153,7 @@ def test_an_image_of_pillow_may_have_any_mode(mode: str, run: ta.Run, tmp_path: 
         assert found.probabilities == run.predict(tmp_path / "same.png")[0].probabilities
 
 
-def test_grey_arrays_and_batches_are_pictures_each(run: ta.Run) -> None:
+def test_grey_arrays_and_batches_are_images_each(run: ta.Run) -> None:
     grey = np.asarray(draw("disc", 5).convert("L"))
     expected = run.predict(Image.fromarray(grey))[0].probabilities
     found = run.predict([grey, grey[..., None], np.stack([grey, grey])[..., None]])
@@ -171,7 +169,7 @@ def test_what_is_given_together_is_answered_in_its_order_with_its_names(run: ta.
         "image 0", str(png), str(png), "image 3", str(png), "nowhere.jpg", "image 6",
     ]  # fmt: skip
     assert [bool(each.error) for each in found] == [False] * 5 + [True] * 2
-    assert found[6].error == "not a picture: the row names none"
+    assert found[6].error == "not an image: the row names none"
 
 
 def test_an_array_with_transparency_lies_over_white_as_its_file_does(run: ta.Run, tmp_path: Path) -> None:
@@ -191,14 +189,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "booleans": (np.zeros((8, 8), bool), r"array\.astype\('uint8'\) \* 255"),
     "channels first": (np.zeros((3, 8, 8), np.uint8), r"channels come first: array\.transpose\(1, 2, 0\)"),
     "a batch with channels first": (np.zeros((2, 3, 8, 8), np.uint8), r"array\.transpose\(0, 2, 3, 1\)"),
-    "a batch of grey": (np.zeros((5, 8, 8), np.uint8), r"several grey pictures: array\[\.\.\., None\]"),
+    "a batch of grey": (np.zeros((5, 8, 8), np.uint8), r"several grey images: array\[\.\.\., None\]"),
     "two channels": (np.zeros((8, 8, 2), np.uint8), r"shape \(8, 8, 2\); expected \(h, w\)"),
     "one number": (np.uint8(3), r"Given a uint8 of numpy"),
     "a tensor": (TENSOR(), r"Given a Tensor of torch\. tensor\.permute\(1, 2, 0\)\.cpu\(\)\.numpy\(\)"),
     "a list of tensors": ([TENSOR()], r"Given a Tensor of torch"),
     "text": (io.StringIO("a"), r"does not give bytes\. Open it in mode 'rb'"),
-    "a dictionary": ({"a": 1}, r"Given dict as a picture\. Taken are paths, folders"),
-    "a number": (7, r"Given int as a picture"),
+    "a dictionary": ({"a": 1}, r"Given dict as an image\. Taken are paths, folders"),
+    "a number": (7, r"Given int as an image"),
     "lists in lists": ([[1, 2]], r"Given a list inside another"),
     "a file by its address": ("file:///etc/hostname", r"https:// and http:// are\. Give a file of this machine by"),
     "a bucket": (["s3://bucket/a.jpg"], r"an address of a kind that is not opened"),
@@ -227,7 +225,7 @@ def test_a_frame_without_a_usual_column_is_told_and_one_may_be_named(run: ta.Run
         run.predict(held)
     first, *others = ta.predict(run, held, path_column="where")
     assert not first.error
-    assert [each.error for each in others] == ["not a picture: the row names none"] * 2
+    assert [each.error for each in others] == ["not an image: the row names none"] * 2
     (below,) = ta.predict(run, pandas.Series([png.name]), root=png.parent)
     assert below.probabilities == first.probabilities
 
@@ -255,7 +253,7 @@ def test_a_table_of_paths_is_read_as_one_says(run: ta.Run, png: Path, tmp_path: 
     assert [each.to_dict() for each in again] == rows
 
 
-def test_a_file_of_another_kind_says_what_to_do_unless_it_is_a_picture_all_the_same(
+def test_a_file_of_another_kind_says_what_to_do_unless_it_is_a_image_all_the_same(
     run: ta.Run, png: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04 and so on")
@@ -294,7 +292,7 @@ def test_the_bounds_of_a_run_hold_when_it_predicts(run: ta.Run, png: Path, tmp_p
         changed.evaluate()
 
 
-def test_answers_become_a_frame_with_a_row_a_picture(run: ta.Run, png: Path) -> None:
+def test_answers_become_a_frame_with_a_row_a_image(run: ta.Run, png: Path) -> None:
     pandas = pytest.importorskip("pandas")
     answers = run.predict([png, "nowhere.jpg"])
     frame = answers.to_frame()
@@ -345,5 +343,5 @@ def test_the_page_on_predicting_from_python_runs_as_it_stands(
     assert len(cats) == 6
     assert all(cat == cats[0] for cat in cats)
     assert [path.name for path in sorted(tmp_path.glob("*.*"))] == [
-        "answers.csv", "curves.svg", "list.csv", "pictures.svg",
+        "answers.csv", "curves.svg", "list.csv", "images.svg",
     ]  # fmt: skip

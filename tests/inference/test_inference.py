@@ -12,7 +12,7 @@ from tellapart.config import ModelConfig
 from tellapart.data import pixels
 from tellapart.errors import ExportError, SourceError
 from tellapart.evaluation.verdicts import Thresholds
-from tellapart.inference.pictures import find_pictures
+from tellapart.inference.inputs import find_images
 from tellapart.inference.predictor import Metadata, Predictor
 from tellapart.inference.runtime import open_session
 from tellapart.task import ImageSpec, Task
@@ -29,7 +29,7 @@ THREE = Task(("disc", "square", 'a name, with "quotes" and ü'))
 
 
 @pytest.fixture(scope="module")
-def pictures(shapes: Path) -> np.ndarray:
+def images(shapes: Path) -> np.ndarray:
     return np.stack([pixels.read(p, SPEC) for p in sorted(shapes.rglob("*.png"))[::4]])
 
 
@@ -40,35 +40,35 @@ def with_means(made: Classifier) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def onnx_file(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) -> Path:
+def onnx_file(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     model = with_means(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])))
     thresholds = Thresholds(0.9, sure=0.34, unlike=0.9)
-    export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, pictures)
+    export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, images)
     return path
 
 
 @pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.base is None])
 @pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c")], ids=["binary", "multiclass"])
 def test_every_architecture_exports_and_predicts_what_keras_predicts(
-    name: str, classes: tuple[str, ...], tmp_path: Path, pictures: np.ndarray
+    name: str, classes: tuple[str, ...], tmp_path: Path, images: np.ndarray
 ) -> None:
     task = Task(classes)
     model = with_means(build(task, SPEC, ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {}))))
     means = model.calibration.means
-    difference = export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", pictures)
+    difference = export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", images)
     assert difference < 1e-5
-    found, distance = Predictor(tmp_path / "model.onnx").answer(pictures)
-    features, _ = model.probe().predict(pictures, verbose=0)
-    # A picture that a random network makes nothing of has no direction.
+    found, distance = Predictor(tmp_path / "model.onnx").answer(images)
+    features, _ = model.probe().predict(images, verbose=0)
+    # An image that a random network makes nothing of has no direction.
     cosine = (features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)) @ means.T
     np.testing.assert_allclose(distance, 1 - cosine.max(axis=1), atol=1e-5)
-    assert found.shape == (len(pictures), len(classes))
+    assert found.shape == (len(images), len(classes))
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(found[:, -1], model.network.predict(pictures, verbose=0)[:, -1], atol=1e-5)
+    np.testing.assert_allclose(found[:, -1], model.network.predict(images, verbose=0)[:, -1], atol=1e-5)
 
 
-def test_the_file_carries_its_task_and_picture(onnx_file: Path) -> None:
+def test_the_file_carries_its_task_and_image(onnx_file: Path) -> None:
     predictor = Predictor(onnx_file)
     assert predictor.task == THREE
     assert predictor.spec == SPEC
@@ -85,17 +85,17 @@ def test_the_verdict_follows_from_the_thresholds_in_the_file(onnx_file: Path, sh
 
 
 def test_a_file_without_thresholds_or_similarity_gives_no_verdict(
-    tmp_path: Path, pictures: np.ndarray, shapes: Path
+    tmp_path: Path, images: np.ndarray, shapes: Path
 ) -> None:
     model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
-    export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", pictures)
+    export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
     (found,) = Predictor(tmp_path / "model.onnx").predict([shapes / "disc" / "disc 0.png"])
     assert found.verdict == ""
     assert np.isnan(found.distance)
 
 
 def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
-    tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"what stood here before")
@@ -103,20 +103,20 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
     other = export.graph_of(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])).network, ["probabilities"])
     monkeypatch.setattr(export, "graph_of", lambda _, __: other)
     with pytest.raises(ExportError, match="differs from the trained network"):
-        export.export_onnx(model, Metadata(THREE, SPEC), path, pictures)
+        export.export_onnx(model, Metadata(THREE, SPEC), path, images)
     assert path.read_bytes() == b"what stood here before"
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_a_file_that_gives_no_number_is_refused(
-    tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, other = (build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])) for _ in range(2))
     other.head.last.set_weights([np.full_like(value, np.nan) for value in other.head.last.get_weights()])
     broken = export.graph_of(other.network, ["probabilities"])
     monkeypatch.setattr(export, "graph_of", lambda _, __: broken)
     with pytest.raises(ExportError, match="differs from the trained network by nan"):
-        export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", pictures)
+        export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
     assert not list(tmp_path.iterdir())
 
 
@@ -172,7 +172,7 @@ def test_an_endless_stream_is_read_only_as_far_as_is_asked(onnx_file: Path, shap
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_a_picture_has_the_same_answer_to_the_bit_in_whatever_company(onnx_file: Path, shapes: Path) -> None:
+def test_a_image_has_the_same_answer_to_the_bit_in_whatever_company(onnx_file: Path, shapes: Path) -> None:
     paths = sorted(shapes.rglob("*.png"))[:21]
     alone = [found for path in paths for found in Predictor(onnx_file).predict([path])]
     for threads in (1, 2, 3):
@@ -181,7 +181,7 @@ def test_a_picture_has_the_same_answer_to_the_bit_in_whatever_company(onnx_file:
             assert list(predictor.predict(paths, batch_size=batch_size)) == alone
 
 
-def test_many_pictures_leave_no_thread_waiting_for_another_and_one_picture_gets_them_all(
+def test_many_images_leave_no_thread_waiting_for_another_and_one_image_gets_them_all(
     onnx_file: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tellapart.inference import predictor as module
@@ -204,15 +204,15 @@ def test_nothing_to_predict_is_no_error(onnx_file: Path) -> None:
     assert list(Predictor(onnx_file).predict([])) == []
 
 
-def test_folders_give_their_pictures_sorted_and_named_as_given(shapes: Path, tmp_path: Path) -> None:
+def test_folders_give_their_images_sorted_and_named_as_given(shapes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     (folder / "deep").mkdir(parents=True)
     for name in ("b 10.png", "b 2.png", "deep/a.PNG", ".hidden.png"):
         shutil.copy(shapes / "disc" / "disc 0.png", folder / name)
-    (folder / "notes.txt").write_text("no picture")
-    assert [name for name, _ in find_pictures([f"{folder}/"])] == [
+    (folder / "notes.txt").write_text("no image")
+    assert [name for name, _ in find_images([f"{folder}/"])] == [
         f"{folder}/{name}" for name in ("b 2.png", "b 10.png", "deep/a.PNG")
     ]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="holds no picture"):
-        list(find_pictures([tmp_path / "empty"]))
+    with pytest.raises(SourceError, match="holds no image"):
+        list(find_images([tmp_path / "empty"]))

@@ -21,9 +21,9 @@ Network = Callable[[Any], Any]
 
 
 def network(body: Network, shape: tuple[int, ...] = (13, 10, 3)) -> Any:
-    """Picture in, with weights and statistics that are all different."""
-    picture = keras.Input(shape, dtype="uint8" if len(shape) == 3 else "float32", name="picture")
-    model = keras.Model(picture, body(picture))
+    """Image in, with weights and statistics that are all different."""
+    image = keras.Input(shape, dtype="uint8" if len(shape) == 3 else "float32", name="image")
+    model = keras.Model(image, body(image))
     generator = np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(generator.uniform(0.2, 1.5, variable.shape) * np.where(variable.path.count("variance"), 1, 0.3))
@@ -127,9 +127,9 @@ def test_a_layer_of_two_networks_is_written_with_the_inputs_it_has_in_this_one(t
 def test_several_inputs_and_outputs_keep_their_order_and_get_the_names_asked_for(tmp_path: Path) -> None:
     import onnx
 
-    vector, picture = keras.Input((4,), name="vector"), keras.Input((None, None, 3), name="map")
-    outputs = [layers.Dense(2)(vector), layers.Conv2D(5, 1)(picture), layers.UnitNormalization()(vector)]
-    model = keras.Model([vector, picture], outputs)
+    vector, image = keras.Input((4,), name="vector"), keras.Input((None, None, 3), name="map")
+    outputs = [layers.Dense(2)(vector), layers.Conv2D(5, 1)(image), layers.UnitNormalization()(vector)]
+    model = keras.Model([vector, image], outputs)
     onnx.save(write_graph(model, ["a", "b", "c"]), str(tmp_path / "model.onnx"))
     generator = np.random.default_rng(0)
     given = [generator.normal(size=shape).astype(np.float32) for shape in ((2, 4), (2, 3, 6, 3))]

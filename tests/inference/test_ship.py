@@ -70,11 +70,11 @@ def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_
     path = path_of(tmp_path, name)
     made = ship.ship(model, metadata(), EXPORTS[name], path, held=held())
     assert made.difference < 1e-4
-    answers = EXPORTS[name].run(path)(held().pictures)
-    np.testing.assert_allclose(answers["probabilities"], model.network.predict(held().pictures, verbose=0), atol=1e-4)
+    answers = EXPORTS[name].run(path)(held().images)
+    np.testing.assert_allclose(answers["probabilities"], model.network.predict(held().images, verbose=0), atol=1e-4)
     assert answers["similarity"].shape == (5, 3)
     record = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
-    assert (record["difference"], record["bound"], record["pictures"]) == (made.difference, 1e-3, 5)
+    assert (record["difference"], record["bound"], record["images"]) == (made.difference, 1e-3, 5)
     assert Metadata.from_dict(record) == metadata()
     assert record["bytes"] > 1000
     # Nothing else is left in the folder.
@@ -148,7 +148,7 @@ def test_an_exported_onnx_file_predicts_as_the_file_of_the_run(tmp_path: Path) -
     ship.ship(model, metadata(), EXPORTS["onnx"], tmp_path / "model.onnx", held=held())
     predictor = Predictor(tmp_path / "model.onnx")
     assert predictor.metadata == metadata()
-    assert not np.isnan(predictor.answer(held().pictures)[1]).any()
+    assert not np.isnan(predictor.answer(held().images)[1]).any()
 
 
 def test_openvino_carries_the_metadata_inside(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_wrong_requests_say_what_would_be_right(run: ta.Run, tmp_path: Path) -> 
             request()
 
 
-def test_a_run_whose_pictures_are_gone_is_compared_on_those_of_the_package(run: ta.Run, tmp_path: Path) -> None:
+def test_a_run_whose_images_are_gone_is_compared_on_those_of_the_package(run: ta.Run, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "run"
@@ -212,7 +212,7 @@ def test_a_run_whose_pictures_are_gone_is_compared_on_those_of_the_package(run: 
     record = json.loads((copy / "run.json").read_text(encoding="utf-8"))
     (copy / "run.json").write_text(json.dumps({**record, "data": str(tmp_path / "gone")}), encoding="utf-8")
     made = ta.export(copy, "onnx")
-    assert made.pictures == 16
+    assert made.images == 16
     assert made.path == copy / "exports" / "model.onnx"
     with pytest.raises(ExportError, match="Put them back at"):
         ta.export(copy, "onnx", quantize="int8")

@@ -58,7 +58,7 @@ def test_the_page_predicts_what_tellapart_predicts(
         assert "EXIF" in about
 
 
-def test_a_transparent_picture_lies_over_white_there_too(two_shapes: Path, tmp_path: Path) -> None:
+def test_a_transparent_image_lies_over_white_there_too(two_shapes: Path, tmp_path: Path) -> None:
     run = ta.train(two_shapes, config=ta.make_config(model="cnn", settings=SMALL), out=tmp_path / "runs" / "pets")
     seen = draw("disc", 90, 64).convert("RGBA")
     seen.putalpha(Image.linear_gradient("L").resize((64, 64)))

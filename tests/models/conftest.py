@@ -51,7 +51,7 @@ def on_base(twins: tuple[Any, Any]) -> Iterator[Any]:
 
 @pytest.fixture
 def sensitive_on_base(on_base: Any, sensitive: Any) -> Any:
-    """The same, with predictions that depend on the picture."""
+    """The same, with predictions that depend on the image."""
     side = on_base.spec.height
     return sensitive(on_base, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
 

@@ -285,7 +285,7 @@ def test_equal_weights_have_equal_digests_in_any_process_and_one_value_changes_t
     ("name", "file"),
     [("inception-v3", "inception_v3_notop.weights.h5"), ("mobilenet-v2", "mobilenet_v2_notop.weights.h5")],
 )
-def test_the_real_weights_see_that_a_picture_and_its_mirror_image_are_alike(name: str, file: str) -> None:
+def test_the_real_weights_see_that_a_image_and_its_mirror_image_are_alike(name: str, file: str) -> None:
     path = SHARED / file
     if not path.exists():
         pytest.skip(f"shared/weights/{file} is not beside the checkout")
@@ -293,7 +293,7 @@ def test_the_real_weights_see_that_a_picture_and_its_mirror_image_are_alike(name
     made = build(TWO, ImageSpec(160, 160), ModelConfig(name=base.name))
     load_base(made.backbone, base, str(path))
     model = made.features_network()
-    photographs = [pixels.read(picture, ImageSpec(160, 160)) for picture in sorted(PETS.rglob("*.jpg"))[:8]]
+    photographs = [pixels.read(image, ImageSpec(160, 160)) for image in sorted(PETS.rglob("*.jpg"))[:8]]
     features = [np.asarray(model(np.stack(views))) for views in (photographs, [view[:, ::-1] for view in photographs])]
     plain, mirrored = (value / np.linalg.norm(value, axis=1, keepdims=True) for value in features)
     assert (np.argmax(plain @ mirrored.T, axis=1) == np.arange(8)).all()

@@ -25,11 +25,11 @@ PETS = Path(pixels.__file__).parent / "builtin" / "pets"
 
 
 def network(name: str = "efficientnet-lite0", shape: tuple[int | None, ...] = (None, None, 3)) -> keras.Model:
-    picture = keras.Input(shape, dtype="uint8", name="picture")
-    scaled = keras.layers.Rescaling(SCALE, OFFSET, name="scaling")(picture)
+    image = keras.Input(shape, dtype="uint8", name="image")
+    scaled = keras.layers.Rescaling(SCALE, OFFSET, name="scaling")(image)
     top = efficientnet_lite(scaled, name)[TOP]
     pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(top)
-    return keras.Model(picture, [top, pooled], name=name)
+    return keras.Model(image, [top, pooled], name=name)
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +48,16 @@ def saved(tensors: dict[str, np.ndarray], folder: Path) -> Path:
     return path
 
 
-def test_the_bundled_weights_give_the_features_of_the_source_network_on_real_pictures(lite0: keras.Model) -> None:
+def test_the_bundled_weights_give_the_features_of_the_source_network_on_real_images(lite0: keras.Model) -> None:
     with safe_open(GOLDEN, "numpy") as file:
         described, theirs = json.loads(file.metadata()["tellapart"]), file.get_tensor("pooled")
-    names, side = described["pictures"], described["side"]
-    pictures = np.stack([pixels.read(PETS / name, ImageSpec(side, side)) for name in names])
-    assert hashlib.sha256(pictures.tobytes()).hexdigest() == described["pixels_sha256"], (
+    names, side = described["images"], described["side"]
+    images = np.stack([pixels.read(PETS / name, ImageSpec(side, side)) for name in names])
+    assert hashlib.sha256(images.tobytes()).hexdigest() == described["pixels_sha256"], (
         "pixels.read gives other pixels than those of the golden file; write it anew with tools/"
     )
     load_weights(lite0, LITE0)
-    feature_map, pooled = (np.asarray(output) for output in lite0.predict_on_batch(pictures))
+    feature_map, pooled = (np.asarray(output) for output in lite0.predict_on_batch(images))
     assert pooled.shape == (8, FEATURES)
     assert feature_map.shape == (8, 7, 7, FEATURES)
     np.testing.assert_allclose(pooled, feature_map.mean(axis=(1, 2)), atol=1e-5)
@@ -86,7 +86,7 @@ def test_stored_float16_arrives_as_the_float32_of_the_variable(lite0, stored, tm
     np.testing.assert_array_equal(np.asarray(variable.value), np.float32(np.float16(0.1)))
 
 
-def test_pictures_of_any_size_from_32_give_features(lite0: keras.Model) -> None:
+def test_images_of_any_size_from_32_give_features(lite0: keras.Model) -> None:
     for height, width in ((32, 32), (97, 64)):
         feature_map, pooled = lite0.compute_output_shape((None, height, width, 3))
         assert feature_map == (None, -(-height // 32), -(-width // 32), FEATURES)

@@ -20,10 +20,10 @@ SCRATCH = [row.name for row in ARCHITECTURES.values() if row.base is None]
 @pytest.mark.parametrize("task", [TWO, THREE], ids=["binary", "multiclass"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_every_architecture_gives_probabilities_for_uint8_pictures(name, task, channels, precision) -> None:
+def test_every_architecture_gives_probabilities_for_uint8_images(name, task, channels, precision) -> None:
     model = build(task, ImageSpec(32, 40, channels), ModelConfig(name=name), precision).network
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 40, channels), dtype=np.uint8)
-    values = np.asarray(model(pictures))
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 40, channels), dtype=np.uint8)
+    values = np.asarray(model(images))
     assert values.dtype == np.float32
     assert values.min() >= 0
     assert values.max() <= 1
@@ -47,8 +47,8 @@ def test_the_float32_twin_predicts_what_the_bfloat16_network_learned(name: str) 
     fast = build(THREE, spec, config, "bfloat16")
     fast, exact = fast.network, in_float32(fast).network
     assert all(layer.dtype_policy.compute_dtype == "float32" for layer in exact.layers)
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    np.testing.assert_allclose(np.asarray(fast(pictures)), np.asarray(exact(pictures)), atol=0.03)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(np.asarray(fast(images)), np.asarray(exact(images)), atol=0.03)
 
 
 def test_building_leaves_the_global_precision_as_it_was() -> None:
@@ -82,7 +82,7 @@ def test_weights_for_a_network_that_is_trained_from_nothing_are_refused(weights:
     assert resolve(ModelConfig(name="cnn", weights="none"))[0].name == "cnn"
 
 
-def test_a_picture_too_small_for_the_network_is_told() -> None:
+def test_a_image_too_small_for_the_network_is_told() -> None:
     with pytest.raises(ModelError, match="5x5 pixels is too small for cnn"):
         build(TWO, ImageSpec(5, 5), ModelConfig(name="cnn"))
 

@@ -31,7 +31,7 @@ MODULES = {
 }
 
 
-def pictures(side: int, count: int = 3) -> np.ndarray:
+def images(side: int, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
@@ -42,7 +42,7 @@ def expected_scaling(base: Base, values: np.ndarray) -> np.ndarray:
     if base.application in MODULES:
         module = getattr(keras.applications, MODULES[base.application])
         return np.asarray(module.preprocess_input(values.astype(np.float32)))
-    # These do it inside: their layers between the picture and the first one with weights to learn.
+    # These do it inside: their layers between the image and the first one with weights to learn.
     network = getattr(keras.applications, base.application)(
         include_top=False, weights=None, input_shape=(*values.shape[1:3], 3)
     )
@@ -55,16 +55,16 @@ def expected_scaling(base: Base, values: np.ndarray) -> np.ndarray:
 
 
 def test_every_base_scales_as_its_weights_were_trained(base_name: str) -> None:
-    base, values = BASES[base_name], pictures(BASES[base_name].smallest)
-    picture = keras.Input(values.shape[1:], dtype="uint8")
-    ours = np.asarray(keras.Model(picture, scaled(picture, base.scaling))(values))
+    base, values = BASES[base_name], images(BASES[base_name].smallest)
+    image = keras.Input(values.shape[1:], dtype="uint8")
+    ours = np.asarray(keras.Model(image, scaled(image, base.scaling))(values))
     theirs = expected_scaling(base, values)
     assert np.abs(theirs - values).max() > 1, "nothing was scaled: the comparison is void"
     np.testing.assert_allclose(ours, theirs, atol=2e-6 * np.abs(theirs).max())
 
 
 def test_every_base_gives_probabilities_and_pooled_features(base_name: str, on_base: Any) -> None:
-    values = np.asarray(on_base.network(pictures(BASES[base_name].smallest)))
+    values = np.asarray(on_base.network(images(BASES[base_name].smallest)))
     assert values.shape == (3, 3)
     assert values.dtype == np.float32
     assert (values >= 0).all()
@@ -73,7 +73,7 @@ def test_every_base_gives_probabilities_and_pooled_features(base_name: str, on_b
 
 
 def test_two_classes_on_a_base_are_one_probability() -> None:
-    values = np.asarray(build(TWO, ImageSpec(32, 32), ModelConfig(name="mobilenet-v2")).network(pictures(32)))
+    values = np.asarray(build(TWO, ImageSpec(32, 32), ModelConfig(name="mobilenet-v2")).network(images(32)))
     assert values.shape == (3, 1)
     assert ((values >= 0) & (values <= 1)).all()
 
@@ -87,7 +87,7 @@ def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrong
 
 
 def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive_on_base: Any) -> None:
-    values = pictures(BASES[base_name].smallest)
+    values = images(BASES[base_name].smallest)
     model = sensitive_on_base.network
     model.save(tmp_path / "model.keras")
     loaded = open_keras(tmp_path / "model.keras")
@@ -98,7 +98,7 @@ def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str, 
     fast, exact = (made.network for made in twins)
     for value, other in zip(fast.get_weights(), exact.get_weights(), strict=True):
         np.testing.assert_array_equal(value, other)
-    assert np.asarray(fast(pictures(BASES[base_name].smallest))).dtype == np.float32
+    assert np.asarray(fast(images(BASES[base_name].smallest))).dtype == np.float32
 
 
 def test_dense_layers_and_dropout_stand_between_features_and_head() -> None:
@@ -114,13 +114,13 @@ def test_dense_layers_and_dropout_stand_between_features_and_head() -> None:
     assert [layer.name for layer in model.layers[-2:]] == ["pooling", "probability"]
 
 
-def test_a_grey_picture_is_refused() -> None:
+def test_a_grey_image_is_refused() -> None:
     with pytest.raises(ModelError, match=r"needs 3 channels; given 1\. Set image\.channels=3"):
         build(TWO, ImageSpec(64, 64, 1), ModelConfig(name="mobilenet-v2"))
 
 
 @pytest.mark.parametrize(("height", "width"), [(74, 100), (100, 74)])
-def test_a_picture_below_the_smallest_side_is_refused(height: int, width: int) -> None:
+def test_a_image_below_the_smallest_side_is_refused(height: int, width: int) -> None:
     with pytest.raises(ModelError, match=rf"{height}x{width} pixels is too small for inception-v3, which takes 75"):
         build(TWO, ImageSpec(height, width), ModelConfig(name="inception-v3"))
 

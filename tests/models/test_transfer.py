@@ -18,7 +18,7 @@ from tellapart.models.classifier import Classifier  # noqa: E402
 
 THREE = Task(("a", "b", "c"))
 SPEC = ImageSpec(32, 32)
-PICTURES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 LABELS = np.arange(8) % 3
 # Residual sums, mixed branches or cells, as the papers count them, and an end where it has something to learn.
 BLOCKS = {
@@ -47,7 +47,7 @@ def changed(before: list[np.ndarray], after: list[np.ndarray]) -> list[bool]:
 
 def train(made: Classifier) -> None:
     made.network.compile("sgd", "sparse_categorical_crossentropy")
-    made.network.train_on_batch(PICTURES, LABELS)
+    made.network.train_on_batch(IMAGES, LABELS)
 
 
 def normalisations(made: Classifier) -> list[keras.Layer]:
@@ -56,10 +56,10 @@ def normalisations(made: Classifier) -> list[keras.Layer]:
 
 def test_the_parts_of_a_base_are_the_whole(base_name: str, sensitive_on_base: Any) -> None:
     side = BASES[base_name].smallest
-    pictures = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
-    features = np.asarray(sensitive_on_base.features_network()(pictures))
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    features = np.asarray(sensitive_on_base.features_network()(images))
     assert features.shape == (2, sensitive_on_base.features.width)
-    whole = np.asarray(sensitive_on_base.network(pictures))
+    whole = np.asarray(sensitive_on_base.network(images))
     np.testing.assert_allclose(np.asarray(sensitive_on_base.head_network()(features)), whole, atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_the_blocks_of_a_base_hold_each_layer_once_in_order(on_base: Any) -> Non
     backbone = on_base.backbone
     flat = [layer.name for block in backbone.blocks for layer in block]
     assert sorted(flat) == sorted(layer.name for layer in backbone.layers)
-    assert flat[0] == "picture"
+    assert flat[0] == "image"
     if backbone.normalization is None:
         assert backbone.blocks[-1][-1].output is backbone.maps["top"]
     else:
@@ -93,25 +93,23 @@ def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> No
     model = made.network
     made.backbone.freeze()
     head = made.head_network()
-    features = made.features_network().predict(PICTURES, verbose=0)
-    before = np.asarray(model(PICTURES))
+    features = made.features_network().predict(IMAGES, verbose=0)
+    before = np.asarray(model(IMAGES))
     head.compile("sgd", "sparse_categorical_crossentropy")
     head.train_on_batch(features, LABELS)
-    after = np.asarray(model(PICTURES))
+    after = np.asarray(model(IMAGES))
     assert np.abs(after - before).max() > 1e-6
     np.testing.assert_allclose(after, np.asarray(head(features)), atol=1e-6)
     assert "probabilities" in summary(model)
     model.save(tmp_path / "model.keras")
-    np.testing.assert_allclose(
-        np.asarray(keras.models.load_model(tmp_path / "model.keras")(PICTURES)), after, atol=1e-6
-    )
+    np.testing.assert_allclose(np.asarray(keras.models.load_model(tmp_path / "model.keras")(IMAGES)), after, atol=1e-6)
 
 
 def test_the_head_of_a_network_in_bfloat16_takes_float32_features() -> None:
     model = build(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[8]), "bfloat16")
     load_base(model.backbone, BASES["efficientnet-lite0"], "auto")
-    features = np.asarray(model.features_network()(PICTURES)).astype(np.float32)
-    whole = np.asarray(model.network(PICTURES))
+    features = np.asarray(model.features_network()(IMAGES)).astype(np.float32)
+    whole = np.asarray(model.network(IMAGES))
     np.testing.assert_allclose(np.asarray(model.head_network()(features)), whole, atol=0.02)
 
 
@@ -166,14 +164,14 @@ def test_a_number_of_blocks_that_is_not_there_is_told_with_those_that_are(count:
 
 
 def test_a_base_partly_free_has_the_same_twin_and_is_opened_by_its_configuration(tmp_path, sensitive) -> None:
-    made = sensitive(network("mobilenet-v3-large"), PICTURES)
+    made = sensitive(network("mobilenet-v3-large"), IMAGES)
     made.backbone.unfreeze(1)
     twin = in_float32(made)
-    expected = np.asarray(made.network(PICTURES))
-    np.testing.assert_allclose(np.asarray(twin.network(PICTURES)), expected, atol=1e-5)
+    expected = np.asarray(made.network(IMAGES))
+    np.testing.assert_allclose(np.asarray(twin.network(IMAGES)), expected, atol=1e-5)
     made.network.save(tmp_path / "model.keras")
     opened = open_classifier(THREE, SPEC, made.config, tmp_path / "model.keras")
-    np.testing.assert_allclose(np.asarray(opened.network(PICTURES)), expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(opened.network(IMAGES)), expected, atol=1e-6)
 
 
 def test_a_file_of_another_network_than_the_configuration_names_is_refused(tmp_path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tellapart.config import Config
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.evaluation.evidence import Evidence
@@ -31,7 +31,7 @@ def make_history(epochs: int = 12) -> list[dict[str, float]]:
             "val_loss": 0.3 + 0.03 * abs(epoch - 4),
             "val_accuracy": 0.9 - 0.3 * 0.6**epoch,
             "seconds": 9.5,
-            "pictures_per_second": 412.0,
+            "images_per_second": 412.0,
             "learning_rate": 0.001,
         }
         for epoch in range(1, epochs + 1)
@@ -43,7 +43,7 @@ def evaluated(classes: tuple[str, ...], found: Predictions, **options: Any) -> E
 
 
 def read_made_up(path: str, side: int) -> np.ndarray:
-    """Noise, which of all pictures takes the most bytes, and is another for each path."""
+    """Noise, which of all images takes the most bytes, and is another for each path."""
     seed = sum(path.encode("utf-8", "surrogateescape"))
     return np.random.default_rng(seed).integers(0, 256, (side * 3 // 4, side, 3), dtype=np.uint8)
 
@@ -58,8 +58,8 @@ def make_predictions(classes: tuple[str, ...], n: int, surety: float = 4) -> Pre
 
 def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -> ReportInput:
     splits = ("train", "train", "train", "validation", "test")
-    pictures = tuple(
-        Picture(
+    images = tuple(
+        ImageRecord(
             f"pets/{i}.jpg", classes[i % len(classes)], splits[i // len(classes) % 5], "", f"{i:032x}", 300, 200, "RGB"
         )
         for i in range(5 * n)
@@ -69,7 +69,7 @@ def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -
         "title": "Three breeds of pets",
         "command": "tellapart train pets --model efficientnet-lite0 --set train.epochs=12",
         "config": Config.from_dict({"model": {"name": "efficientnet-lite0"}, "image": {"height": 224, "width": 224}}),
-        "catalog": Catalog(Path("pets"), Task(classes), pictures, (), "labels in file names such as Bengal_1.jpg"),
+        "catalog": Catalog(Path("pets"), Task(classes), images, (), "labels in file names such as Bengal_1.jpg"),
         "history": make_history(),
         "best_epoch": 4,
         "kept": "Kept: epoch 4 of 12; all epochs done.",
@@ -78,20 +78,18 @@ def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -
         "read_thumbnail": read_made_up,
         "environment": {"tellapart": "0.1.0", "python": "3.12.4", "keras": "3.8.0", "processor": "8 cores, no GPU"},
         "findings": [
-            Finding("square", "note", (), "All pictures are of one size."),
-            Finding(
-                "duplicate", "warning", ("pets/1.jpg", "pets/7.jpg"), "Two pictures are the same.", "Kept together."
-            ),
+            Finding("square", "note", (), "All images are of one size."),
+            Finding("duplicate", "warning", ("pets/1.jpg", "pets/7.jpg"), "Two images are the same.", "Kept together."),
         ],
         "network": "input  (224, 224, 3)\nhead   (3,)",
-        "onnx_check": {"pictures": 64, "largest_difference": 6e-08, "same_answers": "64 of 64"},
+        "onnx_check": {"images": 64, "largest_difference": 6e-08, "same_answers": "64 of 64"},
         "batch": (
             np.stack([read_made_up(str(i), 64) for i in range(20)]),
             [classes[i % len(classes)] for i in range(20)],
         ),
     }
     if "evaluation" in changes:
-        values["predictions"] = None  # those above are of other pictures
+        values["predictions"] = None  # those above are of other images
     values |= changes
     if "verdict" not in values:
         learned = learning(values["history"], "val_loss", values["best_epoch"])

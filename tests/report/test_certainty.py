@@ -81,7 +81,7 @@ def test_an_accuracy_that_no_share_reaches_is_said_once() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 11])
-def test_a_handful_of_pictures_is_drawn_too(n: int) -> None:
+def test_a_handful_of_images_is_drawn_too(n: int) -> None:
     found = certainty(evaluation_of(graded(n)), graded(n), CALIBRATION, 0.95)
     for chart in found.charts:
         assert "nan" not in chart.svg("few")

@@ -78,7 +78,7 @@ def _report(kind: str) -> ReportInput:
         evaluation=evaluated(classes, predictions),
         predictions=predictions,
         heat=lambda paths, _: [read_made_up(path, 184) for path in paths],
-        findings=[Finding("odd", "error", (path,) * 60, f"60 pictures are odd, {path} the first.", "Kept.")],
+        findings=[Finding("odd", "error", (path,) * 60, f"60 images are odd, {path} the first.", "Kept.")],
         title=" and ".join(classes)[:300],
         command=f"tellapart train {path}",
     )
@@ -98,12 +98,12 @@ def test_no_complaint_no_request_and_nothing_wider_than_the_window(
     assert browser.value("document.querySelectorAll('script').length") == 0
     assert browser.complaints == []
     assert browser.requests == [pages(kind).as_uri()]
-    # Every picture that is shown is whole.
+    # Every image that is shown is whole.
     assert browser.value("[...document.images].filter(i => i.complete && !i.naturalWidth).length") == 0
 
 
 @pytest.mark.parametrize("kind", ["pets", "hostile", "ten"])
-def test_a_click_on_a_cell_opens_the_pictures_behind_it(
+def test_a_click_on_a_cell_opens_the_images_behind_it(
     kind: str, browser: Browser, pages: Callable[[str], Path]
 ) -> None:
     browser.open(pages(kind), 1400)

@@ -26,13 +26,13 @@ ROWS = [{"epoch": e, "val_accuracy": 0.5 + e / 20, "val_loss": 1 / e, "seconds":
 
 
 def make_run(path: Path, catalog: ta.Catalog, wrong: int) -> RunFolder:
-    """A finished run that names the first `wrong` test pictures as the next class."""
+    """A finished run that names the first `wrong` test images as the next class."""
     run = create_run(path, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
     classes = catalog.task.classes
     with run.predictions_file.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "probability"])
-        for index, p in enumerate(catalog.split("test").pictures):
+        for index, p in enumerate(catalog.split("test").images):
             label = classes[(catalog.task.index(p.label) + 1) % len(classes)] if index < wrong else p.label
             writer.writerow([p.path, label, 0.9])
     run.write_history(ROWS)
@@ -54,7 +54,7 @@ def assert_stands_alone(page: str) -> None:
     assert "default-src 'none'" in page
 
 
-def test_the_page_of_a_comparison_shows_verdict_curves_and_real_pictures(catalog: ta.Catalog, tmp_path: Path) -> None:
+def test_the_page_of_a_comparison_shows_verdict_curves_and_real_images(catalog: ta.Catalog, tmp_path: Path) -> None:
     odd = "<b>$x$ & y"
     a, b = make_run(tmp_path / odd, catalog, 5), make_run(tmp_path / "b", catalog, 1)
     found = ta.compare(a.path, b.path)
@@ -70,11 +70,11 @@ def test_the_page_of_a_comparison_shows_verdict_curves_and_real_pictures(catalog
         assert image.width > 900
 
 
-def test_a_picture_that_is_gone_is_said_to_be_and_the_page_is_whole(catalog: ta.Catalog, tmp_path: Path) -> None:
+def test_a_image_that_is_gone_is_said_to_be_and_the_page_is_whole(catalog: ta.Catalog, tmp_path: Path) -> None:
     gone = replace(catalog, root=tmp_path / "nowhere")
     a, b = make_run(tmp_path / "a", gone, 3), make_run(tmp_path / "b", gone, 1)
     page, _ = ta.write_comparison(ta.compare(a.path, b.path), tmp_path / "out")
-    assert page.read_text().count("The picture cannot be read any more") == 2
+    assert page.read_text().count("The image cannot be read any more") == 2
 
 
 def test_the_page_of_many_runs_lists_wrong_answers_and_how_many_are_right(catalog: ta.Catalog, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a report is put together from: predictions.csv, the album of pictures, the confusion matrix, suspect labels."""
+"""What a report is put together from: predictions.csv, the album of images, the confusion matrix, suspect labels."""
 
 import base64
 import csv
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tellapart.errors import PictureError, SourceError
+from tellapart.errors import ImageError, SourceError
 from tellapart.evaluation.suspects import find_suspects
 from tellapart.report.album import Album
 from tellapart.report.confusion import (
@@ -20,7 +20,7 @@ from tellapart.report.confusion import (
     confusion_svg,
     opened,
     row_shares,
-    with_pictures,
+    with_images,
     worst_pairs,
 )
 from tellapart.runs.predictions import Predictions, read_predictions
@@ -77,7 +77,7 @@ def test_an_album_stays_within_its_budget_and_keeps_the_first() -> None:
     assert album.take(["g"], 100) == []
 
 
-def test_a_picture_is_read_once_for_each_size() -> None:
+def test_a_image_is_read_once_for_each_size() -> None:
     asked: list[tuple[str, int]] = []
 
     def read(path: str, side: int) -> np.ndarray:
@@ -93,43 +93,43 @@ def test_a_picture_is_read_once_for_each_size() -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (PictureError("truncated", "at byte 9"), "any more: truncated: at byte 9."),
+        (ImageError("truncated", "at byte 9"), "any more: truncated: at byte 9."),
         (FileNotFoundError(2, "No such file or directory"), "any more: No such file or directory."),
         (SourceError("The idx file is damaged."), "any more: The idx file is damaged."),
     ],
 )
-def test_a_picture_that_cannot_be_read_says_why(error: Exception, words: str) -> None:
+def test_a_image_that_cannot_be_read_says_why(error: Exception, words: str) -> None:
     def read(_: str, __: int) -> np.ndarray:
         raise error
 
     (thumbnail,) = Album(read).take(["a"], 100)
     assert thumbnail.source == ""
-    assert thumbnail.missing == f"The picture cannot be read {words}"
+    assert thumbnail.missing == f"The image cannot be read {words}"
 
 
-def test_small_pictures_are_kept_without_loss_and_large_ones_as_jpeg() -> None:
+def test_small_images_are_kept_without_loss_and_large_ones_as_jpeg() -> None:
     for side, form in ((64, "PNG"), (65, "JPEG")):
         pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
         (thumbnail,) = Album(lambda *_, found=pixels: found).take(["a"], 100)
-        picture = Image.open(io.BytesIO(base64.b64decode(thumbnail.source.split(",")[1])))
-        assert (picture.format, picture.size, thumbnail.small) == (form, (side, side), form == "PNG")
-        assert np.array_equal(np.asarray(picture), pixels) == (form == "PNG")
+        image = Image.open(io.BytesIO(base64.b64decode(thumbnail.source.split(",")[1])))
+        assert (image.format, image.size, thumbnail.small) == (form, (side, side), form == "PNG")
+        assert np.array_equal(np.asarray(image), pixels) == (form == "PNG")
 
 
-def test_cells_share_the_pictures_out_mistakes_first_and_surest_first() -> None:
+def test_cells_share_the_images_out_mistakes_first_and_surest_first() -> None:
     classes = ("a", "b", "c")
     predictions = make_predictions(classes, 300, surety=1.5)
     cells = opened(evaluated(classes, predictions), cells_of(evaluated(classes, predictions)))
     assert len(cells) == 9
     pixels = np.zeros((9, 9, 3), np.uint8)
     size = len(Album(lambda *_: pixels).take(["a"], 9)[0].source)
-    few = with_pictures(cells, predictions, Album(lambda *_: pixels, budget=6 * size))
-    assert {cell.id: len(cell.pictures) for cell in few if cell.truth != cell.named} == dict.fromkeys(
+    few = with_images(cells, predictions, Album(lambda *_: pixels, budget=6 * size))
+    assert {cell.id: len(cell.images) for cell in few if cell.truth != cell.named} == dict.fromkeys(
         ("cell-0-1", "cell-0-2", "cell-1-0", "cell-1-2", "cell-2-0", "cell-2-1"), 1
     )
-    many = with_pictures(cells, predictions, Album(lambda *_: pixels))
+    many = with_images(cells, predictions, Album(lambda *_: pixels))
     for cell in many:
-        paths = [thumbnail.path for thumbnail, _ in cell.pictures]
+        paths = [thumbnail.path for thumbnail, _ in cell.images]
         assert len(paths) == min(MOST_IN_CELL, cell.count)
         assert cell.rest == cell.count - len(paths)
         rows = [predictions.paths.index(path) for path in paths]
@@ -150,7 +150,7 @@ def test_the_worst_pairs_are_mistakes_by_falling_count() -> None:
 
 
 @pytest.mark.parametrize("k", [2, 20, 21, 130])
-def test_the_matrix_as_a_picture_has_a_pixel_a_cell_and_names_that_stay_apart(k: int) -> None:
+def test_the_matrix_as_a_image_has_a_pixel_a_cell_and_names_that_stay_apart(k: int) -> None:
     names = tuple(f"<b>American Staffordshire bull terrier number {i}" for i in range(k))
     confusion = 8 * np.eye(k, dtype=np.int64)
     confusion[0, 1] = 2
@@ -171,7 +171,7 @@ def test_the_matrix_as_a_picture_has_a_pixel_a_cell_and_names_that_stay_apart(k:
     assert ("2" in [node.text for node in root.iter("text")]) == (k <= MOST_TABLE_CLASSES)
 
 
-def test_shares_of_a_class_without_pictures_are_zero() -> None:
+def test_shares_of_a_class_without_images_are_zero() -> None:
     assert row_shares(np.array([[3, 1], [0, 0]])).tolist() == [[0.75, 0.25], [0, 0]]
 
 
@@ -189,7 +189,7 @@ def test_flipped_labels_are_the_first_suspects() -> None:
     assert [suspect.given - suspect.wanted for suspect in found] == sorted(s.given - s.wanted for s in found)
 
 
-def test_a_class_without_pictures_is_never_suggested() -> None:
+def test_a_class_without_images_is_never_suggested() -> None:
     rows = np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
     found = find_suspects(Predictions(("a", "b", "c"), np.array([0, 0, 1]), rows))
     assert 2 not in {suspect.suggested for suspect in found}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tellapart.config import Config
 from tellapart.data.findings import Finding
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.evaluation.evaluate import evaluate
 from tellapart.evaluation.evidence import Evidence
 from tellapart.evaluation.judge import judge
@@ -74,9 +74,9 @@ def test_the_verdict_stands_first_with_its_interval_and_the_points_it_rests_on(r
     ) in page.text
     for words in (
         "It overfits from epoch 5 on",
-        "Measured on 300 pictures of the test split, which chose nothing.",
+        "Measured on 300 images of the test split, which chose nothing.",
         f"Always answering Abyssinian would be right for 33.3{NARROW}%.",
-        "Two pictures are the same.",
+        "Two images are the same.",
     ):
         assert words in page.text, words
     assert page.text.index("Of 300 test images") < page.text.index("Balanced accuracy")
@@ -86,15 +86,15 @@ def test_every_section_has_its_heading_its_link_and_its_content(report_of: Repor
     page = Page(render(report_of()))
     headings = {attributes["id"] for attributes in page.all("h2")}
     assert headings == {
-        "figures", "pictures", "training", "confusion", "classes", "mistakes", "suspects", "certainty", "repeat",
+        "figures", "images", "training", "confusion", "classes", "mistakes", "suspects", "certainty", "repeat",
     }  # fmt: skip
     assert {f"#{name}" for name in headings} <= {str(a["href"]) for a in page.all("a")}
     assert len(page.all("h1")) == 1
     for words in (
         "Balanced accuracy",
         "Read as labels in file names such as Bengal_1.jpg.",
-        "Two pictures are the same. Kept together.",
-        "12 epochs in 1 min 54 s, 412 pictures a second. Kept: epoch 4 of 12; all epochs done.",
+        "Two images are the same. Kept together.",
+        "12 epochs in 1 min 54 s, 412 images a second. Kept: epoch 4 of 12; all epochs done.",
         "tellapart train pets --model efficientnet-lite0 --set train.epochs=12",
         "8 cores, no GPU",
         "64 of 64",
@@ -180,7 +180,7 @@ def test_the_confusion_table_holds_counts_shares_and_shades(report_of: ReportOf)
 
 
 def wrong_answers(n: int) -> Predictions:
-    """n pictures of cats, all named dogs, the later the surer."""
+    """n images of cats, all named dogs, the later the surer."""
     sure = np.linspace(0.6, 0.9, n)
     return Predictions(tuple(f"{i}.jpg" for i in range(n)), np.zeros(n, np.int64), np.stack([1 - sure, sure], axis=1))
 
@@ -195,13 +195,13 @@ def test_mistakes_are_shown_surest_first_and_at_most_18_small(report_of: ReportO
 
     page = Page(render(report_of(("cats", "dogs"), 40, evaluation=found, read_thumbnail=read, batch=None)))
     assert sorted(asked) == sorted(f"{i}.jpg" for i in range(59, 41, -1))
-    assert "60 of 60 pictures are named wrong; the 18 surest are shown" in page.text
+    assert "60 of 60 images are named wrong; the 18 surest are shown" in page.text
     assert page.text.index("59.jpg") < page.text.index("58.jpg") < page.text.index("42.jpg")
     images = page.all("img")
     assert len(images) == 18
-    assert images[0]["alt"] == "A picture of cats that was named dogs"
-    picture = Image.open(io.BytesIO(base64.b64decode(str(images[0]["src"]).split(",")[1])))
-    assert (picture.format, picture.size) == ("JPEG", (138, 184))
+    assert images[0]["alt"] == "An image of cats that was named dogs"
+    image = Image.open(io.BytesIO(base64.b64decode(str(images[0]["src"]).split(",")[1])))
+    assert (image.format, image.size) == ("JPEG", (138, 184))
 
 
 def test_heat_for_the_wrong_name_stands_beside_each_mistake(report_of: ReportOf) -> None:
@@ -214,27 +214,27 @@ def test_heat_for_the_wrong_name_stands_beside_each_mistake(report_of: ReportOf)
 
     def read(path: str, side: int) -> np.ndarray:
         if path == "1.jpg":
-            raise PictureError("truncated")
+            raise ImageError("truncated")
         return np.zeros((side, side, 3), np.uint8)
 
     page = Page(render(report_of(("cats", "dogs"), 40, evaluation=found, heat=heat, read_thumbnail=read, batch=None)))
     assert asked == [("2.jpg", "dogs"), ("0.jpg", "dogs")]
     shown = [image["alt"] for image in page.all("img")]
-    named = "A picture of cats that was named dogs"
+    named = "An image of cats that was named dogs"
     assert shown == [named, "The places that spoke for dogs", named]
     assert "the bright places being those that spoke for the wrong name" in page.text
 
 
-def test_a_cell_holds_its_pictures_and_counts_the_rest(report_of: ReportOf) -> None:
+def test_a_cell_holds_its_images_and_counts_the_rest(report_of: ReportOf) -> None:
     predictions = wrong_answers(30)
     report = report_of(
         ("cats", "dogs"), 40, evaluation=evaluated(("cats", "dogs"), predictions), predictions=predictions, batch=None
     )
     html = render(report)
     behind = html[html.index('<div popover id="cell-0-1"') : html.index('aria-labelledby="classes"')]
-    assert f"30 pictures, 100{NARROW}% of cats. Shown: the surest; 18 more in predictions.csv." in behind
+    assert f"30 images, 100{NARROW}% of cats. Shown: the surest; 18 more in predictions.csv." in behind
     assert re.findall(r'title="(\d+).jpg"', behind) == [str(i) for i in range(29, 17, -1)]
-    assert 'popovertarget="cell-0-1" aria-label="30 pictures of cats named dogs' in html
+    assert 'popovertarget="cell-0-1" aria-label="30 images of cats named dogs' in html
     assert 'popovertarget="cell-1-' not in html
 
 
@@ -246,40 +246,40 @@ def test_without_predictions_nothing_opens_and_all_else_stands(report_of: Report
     assert "Reliability" in page.text
 
 
-def test_a_picture_that_is_gone_is_told_in_its_place(report_of: ReportOf) -> None:
+def test_a_image_that_is_gone_is_told_in_its_place(report_of: ReportOf) -> None:
     found = evaluate(Task(("a", "b")), np.array([0, 1]), np.eye(2)[[1, 0]], paths=["gone", "half"], split="test")
 
     def read(path: str, _: int) -> Any:
-        raise FileNotFoundError(2, "No such file or directory") if path == "gone" else PictureError("truncated")
+        raise FileNotFoundError(2, "No such file or directory") if path == "gone" else ImageError("truncated")
 
     text = Page(render(report_of(("a", "b"), 40, evaluation=found, read_thumbnail=read))).text
-    assert "The picture cannot be read any more: No such file or directory." in text
-    assert "The picture cannot be read any more: truncated." in text
+    assert "The image cannot be read any more: No such file or directory." in text
+    assert "The image cannot be read any more: truncated." in text
 
 
 def test_grey_thumbnails_and_batches_are_shown(report_of: ReportOf) -> None:
     batch = (np.full((3, 28, 28, 1), 130, np.uint8), ["a", "b", "c"])
     page = Page(render(report_of(batch=batch, read_thumbnail=lambda *_: np.full((28, 28, 1), 99, np.uint8))))
     pixels = set()
-    for image in page.all("img"):
-        picture = Image.open(io.BytesIO(base64.b64decode(str(image["src"]).split(",")[1])))
+    for shown in page.all("img"):
+        image = Image.open(io.BytesIO(base64.b64decode(str(shown["src"]).split(",")[1])))
         # Without loss, and shown as squares: so few pixels are all that there is.
-        assert (picture.format, picture.mode, picture.size, image["class"]) == ("PNG", "L", (28, 28), "small")
-        pixels.add(picture.getpixel((3, 3)))
+        assert (image.format, image.mode, image.size, shown["class"]) == ("PNG", "L", (28, 28), "small")
+        pixels.add(image.getpixel((3, 3)))
     assert pixels == {99, 130}
 
 
 def test_a_flawless_split_says_that_it_proves_little(report_of: ReportOf) -> None:
     found = evaluate(Task(("cats", "dogs")), np.array([0, 1]), np.eye(2), paths=["a", "b"], split="test")
     text = Page(render(report_of(("cats", "dogs"), 40, evaluation=found))).text
-    assert "None among 2 pictures." in text
+    assert "None among 2 images." in text
     assert f"Of 2 test images it had never seen, 2 were named right: 100{NARROW}%" in text
     assert "interval 34.2 to 100" in text
     assert "The weakest class" not in text
     assert "Do not use it yet: no better than guessing and few test images." in text
 
 
-def test_one_picture_one_epoch_no_findings_and_nothing_optional_still_make_a_report(report_of: ReportOf) -> None:
+def test_one_image_one_epoch_no_findings_and_nothing_optional_still_make_a_report(report_of: ReportOf) -> None:
     report = report_of()
     found = evaluate(report.catalog.task, np.array([1]), np.eye(3)[[1]], paths=["a"], split="validation")
     bare = report_of(
@@ -293,13 +293,13 @@ def test_one_picture_one_epoch_no_findings_and_nothing_optional_still_make_a_rep
         batch=None,
     )
     text = Page(render(bare)).text
-    assert "1 picture of the validation split" in text
+    assert "1 image of the validation split" in text
     assert "which chose nothing" not in text
     assert "1 epoch in 10 s" in text
     assert "Only one epoch was trained" in text
     assert "Nothing odd was found" in text
     assert "not defined" in text
-    assert "no picture of Abyssinian, american_bulldog" in text
+    assert "no image of Abyssinian, american_bulldog" in text
 
 
 def test_a_file_name_that_is_not_utf8_can_be_written(report_of: ReportOf) -> None:
@@ -310,18 +310,16 @@ def test_a_file_name_that_is_not_utf8_can_be_written(report_of: ReportOf) -> Non
     assert "caf\\udce9.jpg" in html.encode("utf-8").decode()
 
 
-def test_broken_pictures_are_counted(report_of: ReportOf) -> None:
+def test_broken_images_are_counted(report_of: ReportOf) -> None:
     from dataclasses import replace
 
     catalog = report_of().catalog
-    spoilt = replace(
-        catalog, pictures=(replace(catalog.pictures[0], error="truncated", split=""), *catalog.pictures[1:])
-    )
+    spoilt = replace(catalog, images=(replace(catalog.images[0], error="truncated", split=""), *catalog.images[1:]))
     assert "1 of 1,500 could not be read" in Page(render(report_of(catalog=spoilt))).text
 
 
 @pytest.mark.parametrize("classes", [20, 100])
-def test_ten_thousand_pictures_half_of_them_named_wrong_stay_under_5_mb(classes: int, report_of: ReportOf) -> None:
+def test_ten_thousand_images_half_of_them_named_wrong_stay_under_5_mb(classes: int, report_of: ReportOf) -> None:
     n, generator = 10_000, np.random.default_rng(0)
     names = tuple(f"a class with a name of some length {i}" for i in range(classes))
     truth = generator.integers(0, classes, n)
@@ -380,4 +378,4 @@ def test_the_first_screen_says_what_it_answers_alone_where_it_is_weak_and_what_n
     report = report_of()
     text = Page(render(report)).text
     for line in report.verdict.lines:
-        assert line.replace(" %", f"{NARROW}%") in text[: text.index("Measured on 300 pictures")]
+        assert line.replace(" %", f"{NARROW}%") in text[: text.index("Measured on 300 images")]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tellapart.api.pictures import read
+from tellapart.api.datasets import read
 from tellapart.config import Config
 from tellapart.errors import RunError
 from tellapart.report.write import write_report
@@ -19,7 +19,7 @@ from tests.report.conftest import evaluated, make_history
 
 @pytest.fixture
 def run(shapes: Path, tmp_path: Path) -> RunFolder:
-    """A finished run of made pictures, without a network."""
+    """A finished run of made images, without a network."""
     catalog = read(shapes)
     run = create_run(
         tmp_path / "run",
@@ -36,7 +36,7 @@ def run(shapes: Path, tmp_path: Path) -> RunFolder:
         precision="float32",
         network="layers",
         onnx_difference=1e-7,
-        verified_pictures=16,
+        verified_images=16,
     )
     run.write_history(make_history())
     judge(run, "test")
@@ -44,7 +44,7 @@ def run(shapes: Path, tmp_path: Path) -> RunFolder:
 
 
 def judge(run: RunFolder, split: Any, **more: Any) -> None:
-    """metrics.json and predictions.csv: the first picture of each class is named as the next class."""
+    """metrics.json and predictions.csv: the first image of each class is named as the next class."""
     chosen, classes = run.catalog.split(split), run.task.classes
     truth = chosen.class_indices()
     named = truth.copy()
@@ -52,7 +52,7 @@ def judge(run: RunFolder, split: Any, **more: Any) -> None:
         named[np.flatnonzero(truth == label)[0]] = (label + 1) % len(classes)
     rows = np.full((len(truth), len(classes)), 0.05)
     rows[np.arange(len(truth)), named] = 0.9
-    paths = tuple(picture.path for picture in chosen.pictures)
+    paths = tuple(image.path for image in chosen.images)
     found = evaluated(classes, Predictions(paths, truth, rows), split=split)
     run.write_metrics({split: found.to_dict(), **more})
     with run.predictions_file.open("w", encoding="utf-8", newline="") as file:
@@ -101,7 +101,7 @@ def test_the_accuracy_without_leaks_is_read(run: RunFolder) -> None:
     assert "Accuracy without leaks" in report_of(run)
 
 
-def test_predictions_of_other_pictures_are_not_shown(run: RunFolder) -> None:
+def test_predictions_of_other_images_are_not_shown(run: RunFolder) -> None:
     metrics = run.metrics
     judge(run, "train")
     run.write_metrics(metrics)
@@ -110,10 +110,10 @@ def test_predictions_of_other_pictures_are_not_shown(run: RunFolder) -> None:
     assert "Suspect labels" not in page
 
 
-def test_pictures_that_are_gone_are_told_in_their_places(run: RunFolder, tmp_path: Path) -> None:
+def test_images_that_are_gone_are_told_in_their_places(run: RunFolder, tmp_path: Path) -> None:
     run.update(data=str(tmp_path / "nowhere"))
     page = report_of(run)
-    assert "The training pictures could not be read any more, so no batch is shown." in page
+    assert "The training images could not be read any more, so no batch is shown." in page
     assert "cannot be opened: No such file or directory." in page
 
 

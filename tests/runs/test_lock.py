@@ -248,8 +248,8 @@ def test_a_run_killed_between_its_end_and_its_report_says_so_and_is_finished_by_
     def call(*words: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False, cwd=tmp_path)
 
-    picture = next(two_shapes.rglob("*.png"))
-    for done in (call("predict", place, picture), call("runs", tmp_path)):
+    image = next(two_shapes.rglob("*.png"))
+    for done in (call("predict", place, image), call("runs", tmp_path)):
         assert done.returncode == 0, done.stderr
         assert f"tellapart report '{place}'" in done.stderr
     assert json.loads(call("runs", tmp_path, "--format", "json").stdout)[0]["status"] == "done"
@@ -263,4 +263,4 @@ def test_a_run_killed_between_its_end_and_its_report_says_so_and_is_finished_by_
     run.report_file.unlink()  # by its owner, who is told nothing
     assert not call("runs", tmp_path).stderr
     assert call("report", place).returncode == 0
-    assert "report" not in call("predict", place, picture).stderr
+    assert "report" not in call("predict", place, image).stderr

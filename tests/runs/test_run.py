@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tellapart.config import Config
-from tellapart.data.catalog import Catalog, Picture
+from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
 from tellapart.runs.place import new_place
@@ -15,14 +15,14 @@ from tellapart.runs.run import RunFolder, create_run, list_runs, open_run
 from tellapart.task import ImageSpec, Task
 
 CATALOG = Catalog(
-    Path("/pictures"),
+    Path("/images"),
     Task(("a", "ü b")),
     (
-        Picture("a/1.jpg", "a", "train", "", "d1", 10, 20, "RGB"),
-        Picture('ü b/2, "x".jpg', "ü b", "test", "g", "d2", 10, 20, "L"),
-        Picture("ü b/\udcff.jpg", "ü b", "", "", "", 0, 0, "", "truncated"),
+        ImageRecord("a/1.jpg", "a", "train", "", "d1", 10, 20, "RGB"),
+        ImageRecord('ü b/2, "x".jpg', "ü b", "test", "g", "d2", 10, 20, "L"),
+        ImageRecord("ü b/\udcff.jpg", "ü b", "", "", "", 0, 0, "", "truncated"),
     ),
-    (Finding("broken", "warning", ("ü b/\udcff.jpg",), "1 picture is broken."),),
+    (Finding("broken", "warning", ("ü b/\udcff.jpg",), "1 image is broken."),),
     "class folders",
 )
 
@@ -43,10 +43,10 @@ def test_a_run_gives_back_what_it_was_made_with(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"label": "ü b"}, {"split": "test"}, {"digest": "d9"}, {"path": "a/2.jpg"}])
 def test_the_digest_of_a_catalog_tells_labels_splits_and_content_apart(change: dict[str, str]) -> None:
-    first, *others = CATALOG.pictures
-    changed = replace(CATALOG, pictures=(replace(first, **change), *others))
+    first, *others = CATALOG.images
+    changed = replace(CATALOG, images=(replace(first, **change), *others))
     assert changed.digest != CATALOG.digest
-    moved = replace(CATALOG, root=Path("/elsewhere"), pictures=CATALOG.pictures[::-1])
+    moved = replace(CATALOG, root=Path("/elsewhere"), images=CATALOG.images[::-1])
     assert moved.digest == CATALOG.digest
 
 

@@ -10,7 +10,7 @@ def row(name: str, accuracy: float | None, time: float, **changes: object) -> Ru
     values: dict[str, object] = {
         "run": f"runs/{name}", "name": name, "status": "done" if accuracy else "training", "created": f"2026-{time}",
         "model": "cnn", "data": "photos", "classes": 2, "epochs": 10, "time": time,
-        "split": "test" if accuracy else None, "pictures": 100 if accuracy else None,
+        "split": "test" if accuracy else None, "images": 100 if accuracy else None,
         "accuracy": {"value": accuracy, "low": 0.0, "high": 1.0} if accuracy else None,
     }  # fmt: skip
     return RunSummary(**{**values, **changes})  # type: ignore[arg-type]

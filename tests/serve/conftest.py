@@ -55,13 +55,13 @@ class Server:
         found = [float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name]
         return sum(found)
 
-    def wait_for_pictures(self, count: int) -> None:
-        """Until so many pictures have come since the start, answered or not."""
-        self._wait(lambda: self.figure("tellapart_pictures_waiting") + self.figure("tellapart_pictures_total") >= count)
+    def wait_for_images(self, count: int) -> None:
+        """Until so many images have come since the start, answered or not."""
+        self._wait(lambda: self.figure("tellapart_images_waiting") + self.figure("tellapart_images_total") >= count)
 
     def wait_until_idle(self) -> None:
-        """Until no picture waits or is worked on."""
-        self._wait(lambda: self.figure("tellapart_pictures_waiting") == 0)
+        """Until no image waits or is worked on."""
+        self._wait(lambda: self.figure("tellapart_images_waiting") == 0)
 
     def _wait(self, reached: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -161,5 +161,5 @@ def encode(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: objec
 
 @pytest.fixture(scope="session")
 def encoded() -> Callable[..., bytes]:
-    """Makes a picture file of pixels."""
+    """Makes an image file of pixels."""
     return encode

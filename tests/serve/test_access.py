@@ -25,7 +25,7 @@ def guarded(serve: Callable[..., Server], run: ta.Run, tmp_path: Path) -> Server
     return serve(run.path, "--token-file", tmp_path / "token", "--origin", "https://cats.example")
 
 
-def test_a_token_is_asked_for_wherever_pictures_or_figures_are(guarded: Server, photographs: list[Path]) -> None:
+def test_a_token_is_asked_for_wherever_images_or_figures_are(guarded: Server, photographs: list[Path]) -> None:
     with guarded.client() as client:
         for method, path in (("POST", "/v1/predict"), ("GET", "/v1/runs"), ("GET", "/metrics"), ("GET", "/v1/none")):
             answer = client.request(method, path)

@@ -69,22 +69,22 @@ def test_a_body_of_the_largest_size_is_taken(client: httpx.Client, photographs: 
     assert answer.status_code == 200
 
 
-def test_more_pictures_than_a_request_may_hold_are_refused(client: httpx.Client, photographs: list[Path]) -> None:
+def test_more_images_than_a_request_may_hold_are_refused(client: httpx.Client, photographs: list[Path]) -> None:
     data = photographs[0].read_bytes()
     four = [("p", (str(n), data)) for n in range(4)]
     assert len(client.post("/v1/predict", files=four).json()["predictions"]) == 4
-    refused(client.post("/v1/predict", files=[*four, ("p", ("5", data))]), 413, "at most 4 pictures")
-    body = json.dumps({"pictures": [{"data": ""}] * 5})
+    refused(client.post("/v1/predict", files=[*four, ("p", ("5", data))]), 413, "at most 4 images")
+    body = json.dumps({"images": [{"data": ""}] * 5})
     refused(
         client.post("/v1/predict", content=body, headers={"content-type": "application/json"}),
         413,
-        "at most 4 pictures",
+        "at most 4 images",
     )
     fields = {f"field{n}": "x" for n in range(5)}
     refused(client.post("/v1/predict", files=four[:1], data=fields), 413, "at most 4")
 
 
-def test_a_picture_of_too_many_pixels_is_not_decoded(client: httpx.Client, encoded: Callable[..., bytes]) -> None:
+def test_a_image_of_too_many_pixels_is_not_decoded(client: httpx.Client, encoded: Callable[..., bytes]) -> None:
     for kind in ("PNG", "TIFF", "WEBP"):
         bomb = encoded(Image.new("1", (1001, 1000)), kind)
         answer = client.post("/v1/predict", content=bomb, headers={"content-type": "image/png"})
@@ -98,7 +98,7 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(client: httpx.Client, encod
         ("text/html", b"<html>", 415, "understood are"),
         ("", b"x", 415, "understood are"),
         ("multipart/form-data", b"--x--", 400, "damaged"),
-        ("multipart/form-data; boundary=x", b"--x--\r\n", 400, "no picture"),
+        ("multipart/form-data; boundary=x", b"--x--\r\n", 400, "no image"),
         ("multipart/form-data; boundary=x", b"--y\r\n", 400, "damaged"),
         (
             "multipart/form-data; boundary=x",
@@ -108,11 +108,11 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(client: httpx.Client, encod
         ),
         ("application/json", b"", 400, "JSON"),
         ("application/json", b"[" * 100_000, 400, "JSON"),
-        ("application/json", b'{"pictures": []}', 400, "no picture"),
-        ("application/json", b'{"pictures": [{"data": "%%%"}]}', 400, "pictures.0.data"),
-        ("application/json", b'{"pictures": [{"path": "/etc/passwd"}]}', 400, "pictures.0"),
-        ("application/json", b'{"pictures": [{"data": "", "url": "http://127.0.0.1/"}]}', 400, "pictures.0.url"),
-        ("application/json", b'{"pictures": [{"data": "", "name": "' + b"n" * 300 + b'"}]}', 400, "pictures.0.name"),
+        ("application/json", b'{"images": []}', 400, "no image"),
+        ("application/json", b'{"images": [{"data": "%%%"}]}', 400, "images.0.data"),
+        ("application/json", b'{"images": [{"path": "/etc/passwd"}]}', 400, "images.0"),
+        ("application/json", b'{"images": [{"data": "", "url": "http://127.0.0.1/"}]}', 400, "images.0.url"),
+        ("application/json", b'{"images": [{"data": "", "name": "' + b"n" * 300 + b'"}]}', 400, "images.0.name"),
         ("application/octet-stream", b"\x80\x04\x95\x10cos\nsystem\n", 422, ""),
     ],
 )
@@ -162,15 +162,15 @@ def test_a_full_queue_is_503_with_retry_after_and_every_answer_is_right(
 ) -> None:
     found = serve(run.path, "--queue", "2", "--max-files", "2")
     noise = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), np.uint8)
-    picture = encoded(noise, "PNG")
-    (tmp_path / "noise.png").write_bytes(picture)
+    image = encoded(noise, "PNG")
+    (tmp_path / "noise.png").write_bytes(image)
     (expected,) = run.predict(tmp_path / "noise.png")
     gate = threading.Barrier(16)
 
     def ask(_number: int) -> httpx.Response:
         with found.client() as client:
             gate.wait()
-            return client.post("/v1/predict", content=picture, headers={"content-type": "image/png"})
+            return client.post("/v1/predict", content=image, headers={"content-type": "image/png"})
 
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(ask, range(16)))
@@ -182,10 +182,10 @@ def test_a_full_queue_is_503_with_retry_after_and_every_answer_is_right(
             assert "Send it again in" in answer.json()["error"]
         else:
             assert answer.json()["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=2e-4)
-    assert found.figure("tellapart_pictures_waiting") == 0
+    assert found.figure("tellapart_images_waiting") == 0
 
 
-def test_a_slow_picture_does_not_stall_the_others(
+def test_a_slow_image_does_not_stall_the_others(
     serve: Callable[..., Server], run: ta.Run, photographs: list[Path]
 ) -> None:
     found = serve(run.path)
@@ -197,10 +197,10 @@ def test_a_slow_picture_does_not_stall_the_others(
 
     with ThreadPoolExecutor(16) as pool:
         asked = [pool.submit(ask, slow) for _ in range(16)]
-        found.wait_for_pictures(16)
-        before = found.figure("tellapart_pictures_total")
+        found.wait_for_images(16)
+        before = found.figure("tellapart_images_total")
         assert ask(photographs[0].read_bytes()) == 200
-        passed = found.figure("tellapart_pictures_total") - before - 1
+        passed = found.figure("tellapart_images_total") - before - 1
         assert [one.result() for one in asked] == [200] * 16
     assert passed < 4, "it waited for slow ones that came before"
 
@@ -234,7 +234,7 @@ def test_the_ledger_gives_back_what_it_held_when_a_request_fails() -> None:
     def fail() -> None:
         with ledger.hold(2), ledger.body() as count:
             count.add(80)
-            with pytest.raises(RequestError, match="2 pictures wait already"):
+            with pytest.raises(RequestError, match="2 images wait already"):
                 ledger.check()
             with ledger.body() as second, pytest.raises(RequestError, match="80 bytes"):
                 second.add(1)
@@ -242,5 +242,5 @@ def test_the_ledger_gives_back_what_it_held_when_a_request_fails() -> None:
 
     with pytest.raises(ValueError, match="boom"):
         fail()
-    assert (ledger.pictures, ledger.bytes) == (0, 0)
+    assert (ledger.images, ledger.bytes) == (0, 0)
     ledger.check()

@@ -43,11 +43,11 @@ def test_heat_that_nobody_waits_for_any_more_is_not_made(
     made: list[int] = []
     real = HeatMaker.heat
 
-    def counted(self: HeatMaker, pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
-        made.append(len(pictures))
+    def counted(self: HeatMaker, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+        made.append(len(images))
         begun.set()
         go_on.wait()
-        return real(self, pictures, classes)
+        return real(self, images, classes)
 
     monkeypatch.setattr(HeatMaker, "heat", counted)
 
@@ -65,7 +65,7 @@ def test_heat_that_nobody_waits_for_any_more_is_not_made(
     assert len(made) == 2
 
 
-def test_pictures_that_nobody_waits_for_any_more_do_not_reach_the_network(
+def test_images_that_nobody_waits_for_any_more_do_not_reach_the_network(
     engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lanes = cores()
@@ -99,7 +99,7 @@ def test_pictures_that_nobody_waits_for_any_more_do_not_reach_the_network(
     assert sum(seen) == lanes + 1
 
 
-def test_pictures_that_nobody_waits_for_any_more_are_not_decoded(
+def test_images_that_nobody_waits_for_any_more_are_not_decoded(
     engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lanes = cores()
@@ -206,7 +206,7 @@ def service_and_request(run: ta.Run, data: bytes, *, leaves: bool) -> tuple[Serv
     return Service({"two": run.predictor(threads=1)}, Bounds(seconds=7), Metrics()), Request(scope, receive)
 
 
-def test_the_picture_of_a_client_that_went_away_is_given_up(
+def test_the_image_of_a_client_that_went_away_is_given_up(
     run: ta.Run, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_up = []
@@ -229,7 +229,7 @@ def test_the_picture_of_a_client_that_went_away_is_given_up(
     asyncio.run(ask())
     service.close()
     assert given_up == [1]
-    assert not service._ledger.pictures
+    assert not service._ledger.images
 
 
 def test_a_request_has_the_seconds_that_were_set(

@@ -62,7 +62,7 @@ def test_a_signal_lets_requests_that_are_begun_finish(
             pool.submit(client.post, "/v1/predict", content=slow, headers={"content-type": "image/png"})
             for _ in range(4)
         ]
-        found.wait_for_pictures(4)
+        found.wait_for_images(4)
         found.process.send_signal(signal_number)
         answers = [one.result() for one in asked]
     assert [answer.status_code for answer in answers] == [200] * 4
@@ -89,7 +89,7 @@ def test_a_server_that_is_killed_in_mid_request_starts_again_on_its_port(
 
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ask) for _ in range(4)]
-        found.wait_for_pictures(4)
+        found.wait_for_images(4)
         os.kill(found.process.pid, signal.SIGKILL)
         assert "gone" in {one.result() for one in asked}
     again = serve(run.path, "--port", str(port))
@@ -151,7 +151,7 @@ def test_ten_thousand_malformed_requests_leave_the_server_right_and_its_memory_l
     before = server.figure("process_resident_memory_bytes")
     flood_all(MALFORMED - MALFORMED // 5, 8)
     assert server.figure("process_resident_memory_bytes") - before < GROWTH
-    assert server.figure("tellapart_pictures_waiting") == 0
+    assert server.figure("tellapart_images_waiting") == 0
     assert server.process.poll() is None
     assert threading.active_count() < 50
     assert server.stop() == 0
@@ -237,11 +237,11 @@ def wrong_json(rng: np.random.Generator, seed: bytes) -> bytes:
     body = rng.choice(
         [
             "[" * 50_000,
-            '{"pictures": ' * 1000,
-            '{"pictures": [{"data": "' + "A" * int(rng.integers(1, 1000)) + '"}]}',
-            '{"pictures": {"data": 1}}',
-            '{"pictures": [' + '{"data": ""},' * 500 + '{"data": ""}]}',
-            '{"pictures": [{"data": "\\ud800"}]}',
+            '{"images": ' * 1000,
+            '{"images": [{"data": "' + "A" * int(rng.integers(1, 1000)) + '"}]}',
+            '{"images": {"data": 1}}',
+            '{"images": [' + '{"data": ""},' * 500 + '{"data": ""}]}',
+            '{"images": [{"data": "\\ud800"}]}',
             "1" * 10_000,
             "null",
         ]

@@ -209,7 +209,7 @@ def test_images_that_take_too_long_are_rows_and_do_not_stop_honest_clients(
     found = serve(run.path, "--image-timeout", "0.4")
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(ask, found, slow_jp2()) for _ in range(12)]
-        found.wait_for_pictures(12)
+        found.wait_for_images(12)
         while not all(one.done() for one in asked):
             honest(found, photographs[0])
             with found.client() as client:

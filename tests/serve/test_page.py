@@ -152,13 +152,13 @@ def test_the_button_opens_the_browsers_own_choice(visit: Callable[..., Page], ph
     page = visit()
     page.get_by_text("Tells apart").wait_for()
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose pictures").click()
+        page.get_by_role("button", name="Choose images").click()
     assert chooser.value.is_multiple()
     chooser.value.set_files(photographs[:2])
     done(page, 2)
 
 
-def test_dropped_and_pasted_pictures_are_predicted(visit: Callable[..., Page], photographs: list[Path]) -> None:
+def test_dropped_and_pasted_images_are_predicted(visit: Callable[..., Page], photographs: list[Path]) -> None:
     page = visit()
     page.dispatch_event("#give", "drop", {"dataTransfer": transfer(page, photographs[:2])})
     done(page, 2)
@@ -176,7 +176,7 @@ def test_heat_comes_on_hover_on_focus_and_on_press(visit: Callable[..., Page], p
     done(page, 3)
     for number in range(3):
         row = page.locator("#list > li").nth(number)
-        button, heat = row.locator(".picture"), row.locator(".heat")
+        button, heat = row.locator(".image"), row.locator(".heat")
         assert heat.get_attribute("data-painted") is None
         assert (button.get_attribute("aria-label") or "").startswith("What speaks for ")
         if number == 0:
@@ -194,12 +194,12 @@ def test_heat_comes_on_hover_on_focus_and_on_press(visit: Callable[..., Page], p
     assert page.locator("[data-painted]").count() == 3
 
 
-def test_a_picture_of_the_camera_is_predicted_and_the_camera_let_go(visit: Callable[..., Page]) -> None:
+def test_a_image_of_the_camera_is_predicted_and_the_camera_let_go(visit: Callable[..., Page]) -> None:
     page = visit()
     page.get_by_role("button", name="Use the camera").click()
     page.locator("#camera-dialog[open]").wait_for()
     page.locator("#video").evaluate("(v) => v.videoWidth || new Promise((r) => v.addEventListener('loadeddata', r))")
-    page.get_by_role("button", name="Take a picture").click()
+    page.get_by_role("button", name="Take an image").click()
     done(page, 1)
     assert re.match(r"camera \d{4}-\d\d-\d\d", rows(page)[0]["name"])
     assert rows(page)[0]["label"] in ("disc", "stripes", "Unlike anything it was taught")
@@ -228,7 +228,7 @@ def test_the_list_is_downloaded_as_csv_with_the_same_figures(
     assert first["verdict"] == expected.verdict
     assert float(first["disc"]) + float(first["stripes"]) == pytest.approx(1, abs=1e-5)
     assert second["name"] == """'=1+1,"x".jpg""", "a spreadsheet must not take a name for a formula"
-    assert third["error"].startswith("not a picture")
+    assert third["error"].startswith("not an image")
     page.get_by_role("button", name="Clear").click()
     assert page.locator("#list > li").count() == 0
     assert not page.locator("#results").is_visible()
@@ -291,7 +291,7 @@ def test_it_fits_a_phone_and_a_finger(visit: Callable[..., Page], photographs: l
         if button.is_visible() and (button.bounding_box() or {"height": 0})["height"] < 44
     ]
     assert not small
-    page.locator(".picture").first.tap()
+    page.locator(".image").first.tap()
     page.locator(".heat[data-painted]").first.wait_for(state="attached")
     page.goto(page.url + "docs")
     page.get_by_role("heading", name="POST /v1/predict").wait_for()
@@ -383,5 +383,5 @@ def test_the_page_of_the_api_shows_every_call(visit: Callable[..., Page], client
     for path in client.get("/openapi.json").json()["paths"]:
         assert page.locator("h2", has_text=path).count() == 1
     text = page.inner_text("main")
-    for words in ('"pictures"', "<base64>", "multipart/form-data", "Retry-After", "calibrated", "curl"):
+    for words in ('"images"', "<base64>", "multipart/form-data", "Retry-After", "calibrated", "curl"):
         assert words in text

@@ -1,4 +1,4 @@
-"""What the server answers to pictures, sent in every way it takes."""
+"""What the server answers to images, sent in every way it takes."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def same(found: dict[str, object], expected: ta.Prediction) -> None:
 
 
 def as_json(files: list[tuple[str, bytes]]) -> str:
-    return json.dumps({"pictures": [{"name": n, "data": base64.b64encode(d).decode()} for n, d in files]})
+    return json.dumps({"images": [{"name": n, "data": base64.b64encode(d).decode()} for n, d in files]})
 
 
-def test_a_raw_picture_is_predicted_as_the_predictor_does(
+def test_a_raw_image_is_predicted_as_the_predictor_does(
     client: httpx.Client, run: ta.Run, photographs: list[Path]
 ) -> None:
     for path, expected in zip(photographs[:5], run.predict(photographs[:5]), strict=True):
@@ -59,7 +59,7 @@ def test_a_raw_picture_is_predicted_as_the_predictor_does(
 def test_files_of_a_form_keep_their_order_and_names(client: httpx.Client, run: ta.Run, photographs: list[Path]) -> None:
     chosen = photographs[:4]
     names = ["a b.jpg", "../../etc/passwd", "köter ß.jpg", '"quoted".jpg']
-    files = [("pictures", (name, path.read_bytes())) for name, path in zip(names, chosen, strict=True)]
+    files = [("images", (name, path.read_bytes())) for name, path in zip(names, chosen, strict=True)]
     found = client.post("/v1/predict", files=files).json()["predictions"]
     assert [row["name"] for row in found][:3] == names[:3]
     for row, expected in zip(found, run.predict(chosen), strict=True):
@@ -97,21 +97,21 @@ def test_two_runs_of_one_name_can_be_told_apart(serve: Callable[..., Server], ru
         assert [row["name"] for row in client.get("/v1/runs").json()["runs"]] == ["first", "second"]
 
 
-def test_a_broken_picture_among_good_ones_is_a_row_with_its_error(
+def test_a_broken_image_among_good_ones_is_a_row_with_its_error(
     client: httpx.Client, run: ta.Run, photographs: list[Path]
 ) -> None:
     good = photographs[0].read_bytes()
-    files = [("p", ("good", good)), ("p", ("cut", good[: len(good) // 2])), ("p", ("text", b"no picture at all"))]
+    files = [("p", ("good", good)), ("p", ("cut", good[: len(good) // 2])), ("p", ("text", b"no image at all"))]
     answer = client.post("/v1/predict", files=files)
     assert answer.status_code == 200
     first, cut, text = answer.json()["predictions"]
     same(first, run.predict(photographs[0])[0])
     assert cut == {"name": "cut", "error": cut["error"]}
     assert cut["error"].startswith("truncated")
-    assert text["error"].startswith("not a picture")
+    assert text["error"].startswith("not an image")
 
 
-def test_a_request_without_any_good_picture_is_422_and_says_why(client: httpx.Client) -> None:
+def test_a_request_without_any_good_image_is_422_and_says_why(client: httpx.Client) -> None:
     answer = client.post("/v1/predict", content=b"GIF89a", headers={"content-type": "image/gif"})
     assert answer.status_code == 422
     assert answer.json()["predictions"][0]["error"]
@@ -156,8 +156,8 @@ def test_sixty_four_clients_get_their_own_answers(server: Server, run: ta.Run, p
         for found in pool.map(ask, range(64)):
             for which, row in found:
                 same(row, expected[which])
-    batches = server.figure("tellapart_batch_pictures_count")
-    assert batches < server.figure("tellapart_batch_pictures_sum"), "no batch held pictures of two clients"
+    batches = server.figure("tellapart_batch_images_count")
+    assert batches < server.figure("tellapart_batch_images_sum"), "no batch held images of two clients"
 
 
 def test_health_readiness_metrics_and_the_description(client: httpx.Client) -> None:
@@ -194,8 +194,8 @@ def test_explain_adds_the_heat_of_the_label_and_where_it_lies(
     (expected,) = class_heat(chosen, pixels[None], np.array([chosen.task.index(good["label"])]))
     assert heat.shape == (spec.height, spec.width)
     assert np.abs(heat / 255 - expected).max() < 0.01
-    with Image.open(path) as picture:
-        width, height = picture.size
+    with Image.open(path) as image:
+        width, height = image.size
     sides = tuple(good["heat"][side] for side in ("left", "top", "right", "bottom"))
     assert sides == pytest.approx(place(spec, width, height), abs=1e-5)
     assert client.get("/v1/runs").json()["runs"][0]["heat"] in ("class activation", "occlusion")
@@ -208,7 +208,7 @@ def test_the_place_of_heat_is_where_the_pixels_came_from(fit: Fit, size: tuple[i
     spec = ImageSpec(60, 90, 1, fit)
     left, top, right, bottom = place(spec, width, height)
     for across, down in ((0.5, 0.5), (0.4, 0.6), (0.58, 0.45)):
-        # A dot at this place of the picture is seen where the place says.
+        # A dot at this place of the image is seen where the place says.
         canvas = np.zeros((height, width), np.uint8)
         y, x = np.mgrid[:height, :width]
         canvas[np.hypot(x - across * width, y - down * height) < 7] = 255

@@ -1,4 +1,4 @@
-"""What a run is chosen, calibrated and verified by: never the pictures that are to judge it."""
+"""What a run is chosen, calibrated and verified by: never the images that are to judge it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = ("image.height=32", "image.width=32", "train.epochs=3", "train.patien
 
 
 def laid_out(shapes: Path, folder: Path, turned: int) -> Path:
-    """In split folders; the labels of the test pictures turned on by so many classes."""
+    """In split folders; the labels of the test images turned on by so many classes."""
     kinds = sorted(path.name for path in shapes.iterdir())
     for place, kind in enumerate(kinds):
         for number, path in enumerate(sorted((shapes / kind).iterdir())):
@@ -37,7 +37,7 @@ def laid_out(shapes: Path, folder: Path, turned: int) -> Path:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_test_pictures_choose_nothing(
+def test_the_test_images_choose_nothing(
     network: str, shapes: Path, tmp_path: Path, figures: Callable[[ta.Run], list[dict[str, Any]]]
 ) -> None:
     config = ta.make_config(settings=[*NETWORKS[network], *SETTINGS])
@@ -55,21 +55,21 @@ def test_the_test_pictures_choose_nothing(
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_file_is_verified_on_pictures_of_the_validation_split(
+def test_the_file_is_verified_on_images_of_the_validation_split(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
 
-    def export(model: Any, metadata: Any, path: Path, pictures: np.ndarray, **options: Any) -> float:
-        seen.append(pictures)
-        return real(model, metadata, path, pictures, **options)
+    def export(model: Any, metadata: Any, path: Path, images: np.ndarray, **options: Any) -> float:
+        seen.append(images)
+        return real(model, metadata, path, images, **options)
 
     real = finish.export_onnx
     monkeypatch.setattr(finish, "export_onnx", export)
     config = ta.make_config(settings=[*NETWORKS["from nothing"], *SETTINGS])
     run = ta.train(laid_out(shapes, tmp_path / "shapes", 0), out=tmp_path / "run", config=config)
     held = run.catalog.split("validation")
-    (pictures,) = seen
-    assert len(pictures) == min(finish.VERIFIED_PICTURES, len(held)) == run.record["verified_pictures"]
-    for pixels, picture in zip(pictures, held.pictures, strict=False):
-        assert np.array_equal(pixels, read(held.root / picture.path, run.spec))
+    (images,) = seen
+    assert len(images) == min(finish.VERIFIED_IMAGES, len(held)) == run.record["verified_images"]
+    for pixels, image in zip(images, held.images, strict=False):
+        assert np.array_equal(pixels, read(held.root / image.path, run.spec))

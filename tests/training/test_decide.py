@@ -33,7 +33,7 @@ LITE = "model.name=efficientnet-lite0"
         ([LITE, "train.fine_tune=all", "train.views=2"], "light", 2),
     ],
 )
-def test_augmentation_and_views_follow_from_what_sees_the_pictures(
+def test_augmentation_and_views_follow_from_what_sees_the_images(
     shapes: Path, settings: list[str], preset: str, views: int | None
 ) -> None:
     config, _, _ = decide(make_config(settings=settings), read_source(shapes, DataConfig()))
@@ -42,7 +42,7 @@ def test_augmentation_and_views_follow_from_what_sees_the_pictures(
     assert decide(config, read_source(shapes, DataConfig()))[0] == config, "a run's own configuration repeats it"
 
 
-def test_many_tiny_pictures_get_a_network_of_their_own_size_and_others_the_base(shapes: Path, tmp_path: Path) -> None:
+def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_base(shapes: Path, tmp_path: Path) -> None:
     config, spec, reasons = decide(make_config(), read_source(shapes, DataConfig()))
     assert config.model.name == "efficientnet-lite0"
     assert spec == ImageSpec(224, 224, fit="crop")
@@ -52,7 +52,7 @@ def test_many_tiny_pictures_get_a_network_of_their_own_size_and_others_the_base(
     config, spec, reasons = decide(make_config(), tiles)
     assert config.model.name == "resnet-small"
     assert spec == ImageSpec(28, 28, 1)
-    assert "10,000 pictures" in reasons[0]
+    assert "10,000 images" in reasons[0]
 
 
 @pytest.mark.parametrize("setting", ["train.fine_tune=2", "train.fine_tune=all", "train.views=2"])

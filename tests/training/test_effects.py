@@ -90,7 +90,7 @@ def test_every_setting_has_another_value_to_try() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noisy, oblong pictures of two sizes and unlike numbers a class, so that everything has something to act on."""
+    """Noisy, oblong images of two sizes and unlike numbers a class, so that everything has something to act on."""
     place = tmp_path_factory.mktemp("effects") / "photos"
     for kind, count in (("disc", 20), ("square", 11)):
         (place / kind).mkdir(parents=True)
@@ -111,7 +111,7 @@ def outcome(data: Path, settings: list[str], out: Path) -> tuple[str, list[str]]
     record = run.record
     parts = {
         "catalog": run.catalog.digest,
-        "broken": [picture.path for picture in run.catalog.broken],
+        "broken": [image.path for image in run.catalog.broken],
         "history": without_clock(run),
         "predictions": run.predictions_file.read_text(),
         "metrics": run.metrics,
@@ -163,7 +163,7 @@ def test_each_setting_changes_the_run_or_is_told(way: str, folder: Path, tmp_pat
     reached = cache(lambda seed: outcome(folder, [*plain, seed], tmp_path / f"plain-{seed}")[0])
     silent = []
     for name, value in OTHER.items():
-        # How the pictures are read and split is asked once: it knows no network.
+        # How the images are read and split is asked once: it knows no network.
         if name == "model.name" or (name.startswith("data.") and way != "from nothing"):
             continue
         setting = f"{name}={json.dumps(value)}"

@@ -24,7 +24,7 @@ COUNT = 10
 
 
 class Pixels:
-    """Ten pictures that no warp and no order leaves alike."""
+    """Ten images that no warp and no order leaves alike."""
 
     _pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), np.uint8)
 

@@ -9,9 +9,9 @@ import pytest
 
 from tellapart.config import AUGMENTATIONS, Config
 from tellapart.data import pixels as road
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.cache import ArrayCache, content_digest
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.progress import SILENT, Progress
 from tellapart.task import ImageSpec, Task
 
@@ -45,7 +45,7 @@ def cache() -> Iterator[ArrayCache]:
 
 
 class Counting:
-    """An engine that is quick and counts: the means of a picture's rows, to four numbers."""
+    """An engine that is quick and counts: the means of an image's rows, to four numbers."""
 
     def __init__(self) -> None:
         self.computed = 0
@@ -59,64 +59,64 @@ class Counting:
         return Engine("counting", self.compute, WIDTH)
 
 
-def pictures_of(root: Path, names: list[str] | None = None) -> tuple[Pictures, list[str]]:
+def images_of(root: Path, names: list[str] | None = None) -> tuple[Images, list[str]]:
     names = names or sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
-    rows = [Picture(name, "a", digest=content_digest((root / name).read_bytes())) for name in names]
-    return Pictures(root, rows, SPEC, open_row=lambda folder, name: folder / name), [row.digest for row in rows]
+    rows = [ImageRecord(name, "a", digest=content_digest((root / name).read_bytes())) for name in names]
+    return Images(root, rows, SPEC, open_row=lambda folder, name: folder / name), [row.digest for row in rows]
 
 
-def test_features_of_pictures_that_were_seen_are_not_computed_again(shapes: Path, cache: ArrayCache) -> None:
+def test_features_of_images_that_were_seen_are_not_computed_again(shapes: Path, cache: ArrayCache) -> None:
     counting = Counting()
-    pictures, digests = pictures_of(shapes)
-    first = extract(counting.engine, pictures, digests, cache, SILENT)
+    images, digests = images_of(shapes)
+    first = extract(counting.engine, images, digests, cache, SILENT)
     assert counting.computed == len(digests)
-    again = extract(counting.engine, pictures, digests, cache, SILENT)
+    again = extract(counting.engine, images, digests, cache, SILENT)
     assert counting.computed == len(digests)
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(first, counting.compute(pictures.take(np.arange(len(digests)))).astype(np.float16))
+    np.testing.assert_array_equal(first, counting.compute(images.take(np.arange(len(digests)))).astype(np.float16))
 
 
-def test_a_picture_that_stands_twice_is_computed_once(shapes: Path, cache: ArrayCache) -> None:
+def test_a_image_that_stands_twice_is_computed_once(shapes: Path, cache: ArrayCache) -> None:
     counting = Counting()
     name = sorted(str(path.relative_to(shapes)) for path in shapes.rglob("*.png"))[0]
-    pictures, digests = pictures_of(shapes, [name, name])
-    found = extract(counting.engine, pictures, digests, cache, SILENT)
+    images, digests = images_of(shapes, [name, name])
+    found = extract(counting.engine, images, digests, cache, SILENT)
     assert counting.computed == 1
     np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_extraction_that_was_stopped_goes_on_where_it_stopped(shapes: Path) -> None:
     counting = Counting()
-    pictures, digests = pictures_of(shapes)
+    images, digests = images_of(shapes)
 
     def stop() -> None:
         if counting.computed >= 24:
             raise KeyboardInterrupt
 
     with feature_cache("test", WIDTH, 10**9) as cache, pytest.raises(KeyboardInterrupt):
-        extract(counting.engine, pictures, digests, cache, SILENT, check=stop)
+        extract(counting.engine, images, digests, cache, SILENT, check=stop)
     assert counting.computed == 24
     with feature_cache("test", WIDTH, 10**9) as cache:
-        found = extract(counting.engine, pictures, digests, cache, SILENT)
+        found = extract(counting.engine, images, digests, cache, SILENT)
     assert counting.computed == len(digests)
-    whole = counting.compute(pictures.take(np.arange(len(digests)))).astype(np.float16)
+    whole = counting.compute(images.take(np.arange(len(digests)))).astype(np.float16)
     np.testing.assert_array_equal(found, whole)
 
 
-def test_the_first_view_is_plain_and_the_others_are_drawn_from_the_picture_and_not_its_place(
+def test_the_first_view_is_plain_and_the_others_are_drawn_from_the_image_and_not_its_place(
     shapes: Path, cache: ArrayCache
 ) -> None:
     counting = Counting()
-    pictures, digests = pictures_of(shapes)
+    images, digests = images_of(shapes)
     n = len(digests)
     views = Views(3, AUGMENTATIONS["strong"], seed=4)
-    found = extract(counting.engine, pictures, digests, cache, SILENT, views)
+    found = extract(counting.engine, images, digests, cache, SILENT, views)
     assert found.shape == (3 * n, WIDTH)
-    np.testing.assert_array_equal(found[:n], extract(counting.engine, pictures, digests, cache, SILENT))
+    np.testing.assert_array_equal(found[:n], extract(counting.engine, images, digests, cache, SILENT))
     assert counting.computed == 3 * n
     assert not (found[n : 2 * n] == found[2 * n :]).all(axis=1).any()
     names = sorted((str(path.relative_to(shapes)) for path in shapes.rglob("*.png")), reverse=True)
-    turned, their_digests = pictures_of(shapes, names)
+    turned, their_digests = images_of(shapes, names)
     with feature_cache("other", WIDTH, 10**9) as other:
         theirs = extract(counting.engine, turned, their_digests, other, SILENT, views)
     for view in range(3):
@@ -128,10 +128,10 @@ def test_views_of_another_seed_or_augmentation_are_computed_anew(
     shapes: Path, cache: ArrayCache, changed: dict[str, Any]
 ) -> None:
     counting = Counting()
-    pictures, digests = pictures_of(shapes)
+    images, digests = images_of(shapes)
     settings: dict[str, Any] = {"augment": AUGMENTATIONS["strong"], "seed": 4}
-    extract(counting.engine, pictures, digests, cache, SILENT, Views(2, **settings))
-    extract(counting.engine, pictures, digests, cache, SILENT, Views(2, **settings | changed))
+    extract(counting.engine, images, digests, cache, SILENT, Views(2, **settings))
+    extract(counting.engine, images, digests, cache, SILENT, Views(2, **settings | changed))
     assert counting.computed == 3 * len(digests)
 
 
@@ -141,11 +141,11 @@ def test_a_cache_that_cannot_be_kept_costs_time_and_changes_nothing(
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "file"))
     counting = Counting()
-    pictures, digests = pictures_of(shapes)
+    images, digests = images_of(shapes)
     with feature_cache("test", WIDTH, 10**9) as cache:
-        found = extract(counting.engine, pictures, digests, cache, SILENT)
+        found = extract(counting.engine, images, digests, cache, SILENT)
         assert "features cannot be kept" in cache.problem
-    np.testing.assert_array_equal(found, counting.compute(pictures.take(np.arange(len(digests)))).astype(np.float16))
+    np.testing.assert_array_equal(found, counting.compute(images.take(np.arange(len(digests)))).astype(np.float16))
 
 
 class Lines(Progress):
@@ -162,7 +162,7 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
     model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BASE.name}}).model)
     load_base(model.backbone, BASE, "auto")
     key = base_key(BASE.name, weights_digest(model.backbone), SPEC)
-    pixels = pictures_of(shapes)[0].take(np.arange(12))
+    pixels = images_of(shapes)[0].take(np.arange(12))
     expected = model.features_network().predict_on_batch(pixels)
     told = Lines()
 
@@ -186,16 +186,16 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
     assert "slower" in told.lines[0]
 
 
-def test_the_graph_inside_the_package_gives_what_keras_gives_of_pictures_of_any_size() -> None:
+def test_the_graph_inside_the_package_gives_what_keras_gives_of_images_of_any_size() -> None:
     for side in (32, 57):
         spec = ImageSpec(side, side)
         model = build(Task(("a", "b")), spec, Config.from_dict({"model": {"name": BASE.name}}).model)
         load_base(model.backbone, BASE, "auto")
-        pictures = np.random.default_rng(0).integers(0, 256, (5, *spec.shape), np.uint8)
-        expected = model.features_network().predict_on_batch(pictures)
+        images = np.random.default_rng(0).integers(0, 256, (5, *spec.shape), np.uint8)
+        expected = model.features_network().predict_on_batch(images)
         engine = bundled_engine(BASE.name)
         assert engine.width == expected.shape[1]
-        np.testing.assert_allclose(engine.compute(pictures), expected, atol=1e-4 * expected.max())
+        np.testing.assert_allclose(engine.compute(images), expected, atol=1e-4 * expected.max())
 
 
 @pytest.mark.parametrize("name", [name for name, base in BASES.items() if bundled_file(base).exists()])
@@ -232,7 +232,7 @@ def test_other_maps_of_a_base_are_another_key() -> None:
 def test_a_conversion_that_differs_is_not_used(
     shapes: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, sensitive: Callable[..., Any]
 ) -> None:
-    pixels = pictures_of(shapes)[0].take(np.arange(6))
+    pixels = images_of(shapes)[0].take(np.arange(6))
     settings = Config.from_dict({"model": {"name": BASE.name}}).model
     model, other = (sensitive(build(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
     load_base(model.backbone, BASE, "auto")

@@ -87,18 +87,18 @@ def test_a_small_network_learns_three_shapes(trained: ta.Run) -> None:
     assert trained.evaluate(split="train").accuracy.value > 0.6
 
 
-def test_every_picture_stands_in_one_split_and_the_split_is_stored(trained: ta.Run) -> None:
+def test_every_image_stands_in_one_split_and_the_split_is_stored(trained: ta.Run) -> None:
     assert {split: sum(row.values()) for split, row in trained.catalog.counts().items()} == {
         "train": 39, "validation": 9, "test": 12,
     }  # fmt: skip
 
 
 def test_the_onnx_file_predicts_what_keras_predicts(trained: ta.Run, shapes: Path) -> None:
-    pictures = np.stack([ta_read(p, trained) for p in sorted(shapes.rglob("*.png"))[::3]])
-    ours = trained.predictor().probabilities(pictures)
-    np.testing.assert_allclose(ours, trained.model().predict(pictures, verbose=0), atol=1e-4)
+    images = np.stack([ta_read(p, trained) for p in sorted(shapes.rglob("*.png"))[::3]])
+    ours = trained.predictor().probabilities(images)
+    np.testing.assert_allclose(ours, trained.model().predict(images, verbose=0), atol=1e-4)
     assert 0 <= trained.record["onnx_difference"] < 1e-3
-    assert trained.record["verified_pictures"] == 9
+    assert trained.record["verified_images"] == 9
 
 
 def ta_read(path: Path, run: ta.Run) -> np.ndarray:
@@ -259,16 +259,16 @@ def test_a_scarce_class_is_weighed_up_and_the_run_says_so(shapes: Path, tmp_path
     assert class_weights(run.catalog.split("train"), ta.make_config(settings=["train.class_weights=none"]))[0] is None
 
 
-def test_a_class_without_training_pictures_is_refused_before_anything_is_trained(shapes: Path, tmp_path: Path) -> None:
+def test_a_class_without_training_images_is_refused_before_anything_is_trained(shapes: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(shapes, tmp_path / "shapes")
     for path in (folder / "disc").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with pytest.raises(TrainingError, match=r"for disc \(20 cannot be read\)\..*`tellapart check` says why"):
         train(folder, tmp_path / "run", "train.epochs=1")
     assert not (tmp_path / "run").exists()
 
 
-def test_broken_pictures_are_left_out_counted_and_left_as_they_are(shapes: Path, tmp_path: Path) -> None:
+def test_broken_images_are_left_out_counted_and_left_as_they_are(shapes: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(shapes, tmp_path / "shapes")
     (folder / "disc" / "empty.jpg").write_bytes(b"")
     whole = (folder / "disc" / "disc 1.png").read_bytes()
@@ -279,17 +279,17 @@ def test_broken_pictures_are_left_out_counted_and_left_as_they_are(shapes: Path,
     assert (folder / "disc" / "half.png").read_bytes() == whole[: len(whole) // 2]
 
 
-def test_a_done_run_is_not_trained_again_and_changed_pictures_stop_a_resume(shapes: Path, tmp_path: Path) -> None:
+def test_a_done_run_is_not_trained_again_and_changed_images_stop_a_resume(shapes: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(shapes, tmp_path / "shapes")
     config = ta.make_config(settings=[*SMALL, "train.epochs=3"])
     run = ta.train(folder, out=tmp_path / "run", config=config, progress=Interrupting(2))
-    picture = folder / "disc" / "disc 3.png"
-    before = picture.read_bytes()
+    image = folder / "disc" / "disc 3.png"
+    before = image.read_bytes()
     time.sleep(0.02)
-    shutil.copy(folder / "disc" / "disc 4.png", picture)
-    with pytest.raises(RunError, match=r"1 pictures changed.*disc/disc 3\.png"):
+    shutil.copy(folder / "disc" / "disc 4.png", image)
+    with pytest.raises(RunError, match=r"1 images changed.*disc/disc 3\.png"):
         ta.resume(run.path)
-    picture.write_bytes(before)
+    image.write_bytes(before)
     assert ta.resume(run.path).status == "done"
     with pytest.raises(RunError, match="is done"):
         ta.resume(run.path)
@@ -298,10 +298,10 @@ def test_a_done_run_is_not_trained_again_and_changed_pictures_stop_a_resume(shap
 def test_a_catalog_can_be_trained_on_as_it_is(shapes: Path, tmp_path: Path) -> None:
     catalog = ta.read(shapes)
     run = train(catalog, tmp_path / "run", "train.epochs=1")
-    assert run.catalog.pictures == catalog.pictures
+    assert run.catalog.images == catalog.images
 
 
-def test_pictures_larger_than_the_cache_limit_train_the_same(
+def test_images_larger_than_the_cache_limit_train_the_same(
     shapes: Path, tmp_path: Path, own_cache: Path, figures: Figures
 ) -> None:
     config = ta.make_config(settings=[*SMALL, "train.epochs=1", "augment=medium"])
@@ -311,7 +311,7 @@ def test_pictures_larger_than_the_cache_limit_train_the_same(
     assert figures(free) == figures(tight)
 
 
-def test_a_pictures_own_small_size_and_greyness_are_kept_and_told(shapes: Path, tmp_path: Path) -> None:
+def test_a_images_own_small_size_and_greyness_are_kept_and_told(shapes: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     for path in shapes.rglob("*.png"):
@@ -325,7 +325,7 @@ def test_a_pictures_own_small_size_and_greyness_are_kept_and_told(shapes: Path, 
     assert "one channel" in run.report_file.read_text()
 
 
-def test_evaluating_other_pictures_matches_classes_by_name(trained: ta.Run, shapes: Path, tmp_path: Path) -> None:
+def test_evaluating_other_images_matches_classes_by_name(trained: ta.Run, shapes: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     for number, kind in enumerate(("stripes", "disc")):
         shutil.copytree(shapes / kind, other / kind)
@@ -340,9 +340,7 @@ def test_evaluating_other_pictures_matches_classes_by_name(trained: ta.Run, shap
 
 
 @pytest.mark.parametrize("inside", ["", "square"])
-def test_pictures_of_one_class_are_enough_to_evaluate(
-    inside: str, trained: ta.Run, shapes: Path, tmp_path: Path
-) -> None:
+def test_images_of_one_class_are_enough_to_evaluate(inside: str, trained: ta.Run, shapes: Path, tmp_path: Path) -> None:
     shutil.copytree(shapes / "square", tmp_path / "new" / "square")
     evaluation = trained.evaluate(tmp_path / "new" / inside)
     assert evaluation.confusion.sum(axis=1).tolist() == [0, 20, 0]

@@ -75,7 +75,7 @@ def test_the_strongest_within_one_standard_error_of_the_best_is_kept(monitor: st
         assert all(row[monitor] > kept[monitor] for row in stronger)
 
 
-def test_twelve_pictures_with_many_features_are_enough_to_tell_clear_classes_apart() -> None:
+def test_twelve_images_with_many_features_are_enough_to_tell_clear_classes_apart() -> None:
     generator = np.random.default_rng(0)
     strong = np.zeros(1000)
     strong[:10] = 3
@@ -99,16 +99,16 @@ def test_class_weights_move_the_border_towards_the_large_class() -> None:
     assert counts[1] > counts[0]
 
 
-def test_folds_tell_the_accuracy_on_pictures_that_were_not_seen() -> None:
+def test_folds_tell_the_accuracy_on_images_that_were_not_seen() -> None:
     examples, fresh = blobs(2, 60, 0, 3.0), blobs(2, 2000, 1, 3.0)
     head = fit_linear(examples, fresh, None, TrainConfig(), SILENT)[0]
     truth = (probabilities(head, fresh.features).argmax(axis=1) == fresh.labels).mean()
     found = repeated_folds(examples, np.arange(60), 0.01, None, 0)
     assert found.low < truth < found.high
-    assert found.high - found.low > 0.1, "60 pictures cannot tell more than that"
+    assert found.high - found.low > 0.1, "60 images cannot tell more than that"
 
 
-def test_pictures_that_belong_together_are_never_on_both_sides_of_a_fold() -> None:
+def test_images_that_belong_together_are_never_on_both_sides_of_a_fold() -> None:
     generator = np.random.default_rng(0)
     once = generator.normal(size=(20, WIDTH))
     # Labels that nothing explains: only a copy on the other side could be known.
@@ -117,7 +117,7 @@ def test_pictures_that_belong_together_are_never_on_both_sides_of_a_fold() -> No
     assert repeated_folds(examples, np.repeat(np.arange(20), 4), 10.0, None, 0).value < 0.8
 
 
-def test_a_class_with_one_picture_cannot_be_folded() -> None:
+def test_a_class_with_one_image_cannot_be_folded() -> None:
     examples = Examples(np.zeros((5, WIDTH), np.float16), np.array([0, 0, 0, 0, 1]))
     with pytest.raises(ValueError, match="fewer than two"):
         repeated_folds(examples, np.arange(5), 1.0, None, 0)

@@ -103,8 +103,8 @@ def test_a_head_and_the_top_of_a_base_are_trained_and_explained_on_jax(shapes: P
     run = ta.open_run(out)
     assert {row["phase"] for row in run.history} == {"head", "fine-tune"}
     assert run.record["onnx_difference"] < 1e-3
-    picture = str(run.record["data"]) + "/" + run.catalog.pictures[0].path
-    shown = command("jax", "explain", out, picture, "--out", str(tmp_path / "shown"))
+    image = str(run.record["data"]) + "/" + run.catalog.images[0].path
+    shown = command("jax", "explain", out, image, "--out", str(tmp_path / "shown"))
     assert shown.returncode == 0, shown.stderr
 
 
@@ -117,7 +117,7 @@ def test_a_format_that_tensorflow_writes_is_refused_on_jax_with_what_to_do(train
 
 
 @pytest.mark.parametrize("backend", ["torch", "numpy", "tensorfow"])
-def test_another_backend_is_refused_before_any_picture_is_read(backend: str, shapes: Path, tmp_path: Path) -> None:
+def test_another_backend_is_refused_before_any_image_is_read(backend: str, shapes: Path, tmp_path: Path) -> None:
     done = command(backend, "train", str(shapes), "--out", str(tmp_path / "run"))
     assert done.returncode == 2
     assert f"KERAS_BACKEND is '{backend}'" in done.stderr

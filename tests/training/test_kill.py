@@ -105,7 +105,7 @@ def test_features_that_a_killed_run_had_computed_are_not_computed_again(
         found = 0
         for index in kept.glob("*/index.sqlite"):
             with closing(sqlite3.connect(index)) as connection, suppress(sqlite3.Error):
-                found += connection.execute("SELECT count(*) FROM pictures").fetchone()[0]
+                found += connection.execute("SELECT count(*) FROM images").fetchone()[0]
         return found
 
     kill_when(start(*data, "--out", str(tmp_path / "killed")), lambda: stored() > 0)

@@ -20,7 +20,7 @@ from tests.conftest import make_shapes
 
 pytest.importorskip("keras")
 
-# The 39 training pictures fill their batches: for a last one of another size TensorFlow traces the network again.
+# The 39 training images fill their batches: for a last one of another size TensorFlow traces the network again.
 SMALL = (
     "model.name=efficientnet-lite0", "image.height=32", "image.width=32", "train.batch_size=13", "train.epochs=3",
     "train.patience=0",
@@ -91,7 +91,7 @@ def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(fr
     assert run.metrics["test"]["accuracy"]["value"] >= 0.6
     best = min(run.history, key=lambda row: row["val_loss"])
     held = run.catalog.split("validation")
-    said = list(run.predict([held.root / picture.path for picture in held.pictures]))
+    said = list(run.predict([held.root / image.path for image in held.images]))
     rows = np.array([list(found.probabilities.values()) for found in said])
     uncalibrated = sharpened(rows, run.record["calibration"]["temperature"])
     assert log_losses(held.class_indices(), uncalibrated).mean() == pytest.approx(best["val_loss"], abs=5e-3)
@@ -100,7 +100,7 @@ def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(fr
 
 
 @pytest.mark.usefixtures("frozen")
-def test_another_head_on_the_same_pictures_asks_nothing_of_the_base(shapes: Path, tmp_path: Path) -> None:
+def test_another_head_on_the_same_images_asks_nothing_of_the_base(shapes: Path, tmp_path: Path) -> None:
     second = Stages()
     run = train(shapes, tmp_path / "second", "model.dense=[16]", "model.dropout=0.2", progress=second)
     assert not {"preparing the base", "features, train", "features, validation"} & second.seen.keys()
@@ -183,7 +183,7 @@ def test_views_let_augmentation_and_kept_features_go_together(shapes: Path, tmp_
     assert stages.seen["epoch 1/1"] == -(-3 * count // 13)
 
 
-def test_without_a_test_split_the_validation_pictures_are_judged_and_the_run_says_so(
+def test_without_a_test_split_the_validation_images_are_judged_and_the_run_says_so(
     shapes: Path, tmp_path: Path
 ) -> None:
     run = train(shapes, tmp_path / "run", "data.test_fraction=0")
@@ -192,7 +192,7 @@ def test_without_a_test_split_the_validation_pictures_are_judged_and_the_run_say
     assert "No test split" in run.report_file.read_text(encoding="utf-8")
 
 
-def test_grey_pictures_train_on_a_base_that_wants_colour(shapes: Path, tmp_path: Path) -> None:
+def test_grey_images_train_on_a_base_that_wants_colour(shapes: Path, tmp_path: Path) -> None:
     for path in sorted(shapes.rglob("*.png"))[::3]:
         target = tmp_path / "grey" / path.relative_to(shapes)
         target.parent.mkdir(parents=True, exist_ok=True)

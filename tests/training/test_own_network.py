@@ -67,7 +67,7 @@ def test_a_network_of_ones_own_is_trained_resumed_exported_and_explained_where_i
     assert stopped.status == "interrupted"
 
     monkeypatch.setattr(own, "_trusted", {})
-    images = [stopped.catalog.root / picture.path for picture in stopped.catalog.split("test").pictures]
+    images = [stopped.catalog.root / image.path for image in stopped.catalog.split("test").images]
     assert {found.error for found in stopped.predict(images)} == {""}
     for act in (lambda: ta.resume(stopped.path), lambda: ta.export(stopped.path), stopped.model):
         with pytest.raises(UntrustedCodeError, match=r"networks_of_mine:small is code .*--trust-code"):
@@ -210,8 +210,8 @@ def test_a_layer_of_ones_own_is_exported_by_keras_under_the_same_gate(shapes: Pa
     run = ta.train(shapes, out=tmp_path / "run", model=with_a_layer_of_its_own, settings=settings)
     assert run.status == "done"
     assert run.record["onnx_difference"] < 1e-4
-    picture = run.catalog.root / run.catalog.split("test").pictures[0].path
-    assert run.explain(picture, out=tmp_path / "why").method == "class activation"
+    image = run.catalog.root / run.catalog.split("test").images[0].path
+    assert run.explain(image, out=tmp_path / "why").method == "class activation"
     assert ta.export(run.path, out=tmp_path / "model.onnx").difference < 1e-4
 
 

@@ -98,11 +98,11 @@ def test_who_is_told_of_a_run_does_not_make_it_another() -> None:
         ta.make_config(track=["nonsense"])
 
 
-def test_a_tracker_that_cannot_be_is_told_before_any_picture_is_read(
+def test_a_tracker_that_cannot_be_is_told_before_any_image_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    nowhere = tmp_path / "no pictures"
+    nowhere = tmp_path / "no images"
     if importlib.util.find_spec("mlflow"):
         with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI, such as http"):
             train(nowhere, tmp_path / "run", "mlflow")

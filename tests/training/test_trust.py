@@ -15,7 +15,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import ModelConfig
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.sources import open_row
 from tellapart.task import ImageSpec
 
@@ -31,7 +31,7 @@ CNN = ("model.name=cnn", "image.height=24", "image.width=24", "model.filters=[8]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ta.Run]:
-    """The default run on the real pictures of the package."""
+    """The default run on the real images of the package."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLAPART_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield ta.train("builtin:pets", out=tmp_path_factory.mktemp("runs") / "run")
@@ -47,12 +47,12 @@ def others() -> ModuleType:
     return module
 
 
-def encoded(pictures: Iterator[np.ndarray]) -> Iterator[tuple[str, bytes]]:
-    for number, pixels in enumerate(pictures):
+def encoded(images: Iterator[np.ndarray]) -> Iterator[tuple[str, bytes]]:
+    for number, pixels in enumerate(images):
         yield str(number), cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def test_textures_and_drawings_are_unlike_and_the_test_pictures_are_not(run: ta.Run, others: ModuleType) -> None:
+def test_textures_and_drawings_are_unlike_and_the_test_images_are_not(run: ta.Run, others: ModuleType) -> None:
     predictor = run.predictor()
     for made in (others.textures(40), others.drawings(40)):
         verdicts = [found.verdict for found in predictor.predict_named(encoded(made))]
@@ -72,12 +72,12 @@ def test_the_sure_are_right_and_the_predictions_of_the_test_split_say_so(run: ta
 
 
 def test_every_way_of_predicting_gives_the_same_verdict(run: ta.Run) -> None:
-    chosen = run.catalog.split("test").pictures[:12]
+    chosen = run.catalog.split("test").images[:12]
     with run.predictions_file.open(encoding="utf-8", newline="") as file:
         written = {row["path"]: row for row in csv.DictReader(file)}
-    for picture, found in zip(chosen, run.predict([run.catalog.root / p.path for p in chosen]), strict=True):
-        assert found.verdict == written[picture.path]["verdict"]
-        assert found.distance == pytest.approx(float(written[picture.path]["distance"]), abs=1e-3)
+    for image, found in zip(chosen, run.predict([run.catalog.root / p.path for p in chosen]), strict=True):
+        assert found.verdict == written[image.path]["verdict"]
+        assert found.distance == pytest.approx(float(written[image.path]["distance"]), abs=1e-3)
 
 
 def test_the_thresholds_travel_inside_the_file(run: ta.Run) -> None:
@@ -97,20 +97,20 @@ def test_another_target_makes_another_threshold(shapes: Path, tmp_path: Path) ->
     assert targets[0] < targets[1]
 
 
-def catalog_of(shapes: Path, side: int = 24) -> tuple[ta.Catalog, dict[str, Pictures], dict[str, np.ndarray]]:
+def catalog_of(shapes: Path, side: int = 24) -> tuple[ta.Catalog, dict[str, Images], dict[str, np.ndarray]]:
     catalog = ta.read(shapes)
     splits = {split: catalog.split(split) for split in ("train", "validation")}
     spec = ImageSpec(side, side)
-    pictures = {name: Pictures(part.root, part.pictures, spec, open_row=open_row) for name, part in splits.items()}
-    return catalog, pictures, {name: part.class_indices() for name, part in splits.items()}
+    images = {name: Images(part.root, part.images, spec, open_row=open_row) for name, part in splits.items()}
+    return catalog, images, {name: part.class_indices() for name, part in splits.items()}
 
 
 def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> None:
-    catalog, pictures, labels = catalog_of(shapes)
+    catalog, images, labels = catalog_of(shapes)
     model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
-    held = pictures["validation"].take(np.arange(9))
+    held = images["validation"].take(np.arange(9))
     before = model.network.predict(held, verbose=0)
-    found = calibrate(model, pictures, labels, 0.9)
+    found = calibrate(model, images, labels, 0.9)
     after = model.network.predict(held, verbose=0)
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
     ratio = np.log(before[:, 0] / before[:, 1]) / np.log(after[:, 0] / after[:, 1])
@@ -120,13 +120,13 @@ def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> N
 
 
 def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
-    catalog, pictures, labels = catalog_of(shapes)
+    catalog, images, labels = catalog_of(shapes)
     model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
     kernel, _ = model.head.last.get_weights()
     model.head.last.set_weights([kernel, np.array([2.0, -1.0, 0.5], np.float32)])
-    held = pictures["validation"].take(np.arange(9))
+    held = images["validation"].take(np.arange(9))
     before = np.log(model.network.predict(held, verbose=0))
-    found = calibrate(model, pictures, labels, 0.9)
+    found = calibrate(model, images, labels, 0.9)
     after = np.log(model.network.predict(held, verbose=0))
     assert abs(np.log(found.temperature)) > 0.05, "the case is of no use without a temperature"
     odds = (before - before[:, :1])[:, 1:], (after - after[:, :1])[:, 1:]
@@ -134,15 +134,15 @@ def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
 
 
 def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalog, pictures, labels = catalog_of(shapes)
+    catalog, images, labels = catalog_of(shapes)
     monkeypatch.setattr(trust, "WIDEST", 100)
     model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[]))
-    found = calibrate(model, pictures, labels, 0.9)
+    found = calibrate(model, images, labels, 0.9)
     assert found.means is None
     assert found.thresholds.unlike is None
 
 
-def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_pictures(shapes: Path) -> None:
+def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_images(shapes: Path) -> None:
     catalog, sets, labels = catalog_of(shapes, 32)
     config = ModelConfig(name="efficientnet-lite0", dense=[6])
     whole, head = (build(catalog.task, ImageSpec(32, 32), config) for _ in range(2))

@@ -3,7 +3,7 @@
 | thing | tried in |
 |---|---|
 | an archive: members that lead outside, links, devices, bytes, depth | tests/data/test_sources_archive_harm.py |
-| too many pixels, truncated, flipped bytes, no picture at all | tests/data/test_pixels_harm.py |
+| too many pixels, truncated, flipped bytes, no image at all | tests/data/test_pixels_harm.py |
 | a request: bodies, headers, trailers, slow clients, other origins | tests/serve |
 | scripts in what a report or a comparison shows | tests/report/test_report.py, test_in_browser.py, test_pages.py |
 | damaged idx files, csv and caches | tests/data |
@@ -65,24 +65,24 @@ def evil_pickle(marker: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def hostile_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders of such names, with pictures of such names; a slash is a folder in a folder."""
-    root = tmp_path_factory.mktemp("hostile") / "pictures"
+def hostile_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of such names, with images of such names; a slash is a folder in a folder."""
+    root = tmp_path_factory.mktemp("hostile") / "images"
     for number, name in enumerate(HOSTILE):
         (root / name).mkdir(parents=True)
-        for picture in range(8):
+        for image in range(8):
             kind = ("disc", "square", "stripes", "disc")[number]
-            stem = name.replace("/", "") if picture % 2 else ""
-            draw(kind, 100 * number + picture).save(root / name / f"{stem}{picture}.png")
+            stem = name.replace("/", "") if image % 2 else ""
+            draw(kind, 100 * number + image).save(root / name / f"{stem}{image}.png")
     return root
 
 
 @pytest.fixture(scope="session")
-def hostile_run(hostile_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
+def hostile_run(hostile_images: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
     """Trained on them; only to be read."""
     pytest.importorskip("keras")
     out = tmp_path_factory.mktemp("runs") / "hostile <b>$x"
-    return ta.train(hostile_pictures, out=out, config=ta.make_config(settings=SETTINGS))
+    return ta.train(hostile_images, out=out, config=ta.make_config(settings=SETTINGS))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""Pictures by name that hold a PostScript program: no command lets Ghostscript run it, as a trap of that name tells.
+"""Images by name that hold a PostScript program: no command lets Ghostscript run it, as a trap of that name tells.
 
-Some lie where a person's pictures lie; some are pictures of a stranger's run, with the digests that its catalog says.
+Some lie where a person's images lie; some are images of a stranger's run, with the digests that its catalog says.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ pytest.importorskip("keras")
 PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 EVIL = iptc(PROGRAM, 10, 10)
 SMALL = [word for each in SETTINGS for word in ("--set", each)]
-# RUN: of ours. THEIRS: a stranger's. PICTURES: among which are some. EVIL: one of them.
+# RUN: of ours. THEIRS: a stranger's. IMAGES: among which are some. EVIL: one of them.
 COMMAND_LINES = {
-    "check": ["check", "PICTURES"],
-    "check deep": ["check", "PICTURES", "--deep"],
-    "train": ["train", "PICTURES", "--out", "run", *SMALL],
+    "check": ["check", "IMAGES"],
+    "check deep": ["check", "IMAGES", "--deep"],
+    "train": ["train", "IMAGES", "--out", "run", *SMALL],
     "resume": ["train", "--resume", "THEIRS"],
-    "predict": ["predict", "RUN", "EVIL", "PICTURES"],
-    "evaluate": ["evaluate", "RUN", "PICTURES"],
+    "predict": ["predict", "RUN", "EVIL", "IMAGES"],
+    "evaluate": ["evaluate", "RUN", "IMAGES"],
     "evaluate theirs": ["evaluate", "THEIRS"],
     "explain": ["explain", "RUN", "EVIL"],
     "report": ["report", "THEIRS"],
     "compare": ["compare", "RUN", "THEIRS"],
     "export": ["export", "THEIRS", "--format", "onnx"],
-    "ladder": ["ladder", "PICTURES", "--rung", "dense", "--budget", "1m", "--out", "ladder"],
-    "tune": ["tune", "PICTURES", "--trials", "1", "--budget", "1m", "--out", "tune", *SMALL],
+    "ladder": ["ladder", "IMAGES", "--rung", "dense", "--budget", "1m", "--out", "ladder"],
+    "tune": ["tune", "IMAGES", "--trials", "1", "--budget", "1m", "--out", "tune", *SMALL],
 }
-NO_PICTURES = {"demo", "layouts", "runs", "models", "recipes", "fetch"}
-"""Commands that read no picture which somebody sent."""
+NO_IMAGES = {"demo", "layouts", "runs", "models", "recipes", "fetch"}
+"""Commands that read no image which somebody sent."""
 SLOW = ("check deep", "resume", "ladder", "tune")
 
 
 def put_among(folder: Path) -> Path:
-    """The program among the pictures, under their suffixes; one of the places."""
+    """The program among the images, under their suffixes; one of the places."""
     for name in ("disc/evil.png", "stripes/evil.tif", "disc/evil.jpg"):
         (folder / name).write_bytes(EVIL)
     (folder / "stripes/evil.tiff").write_bytes(PROGRAM)
@@ -57,9 +57,9 @@ def put_among(folder: Path) -> Path:
 
 @pytest.fixture
 def theirs(plain_run: ta.Run, two_shapes: Path, tmp_path: Path) -> Path:
-    """A run in which pictures of each split are the program, with the digest that its catalog says."""
+    """A run in which images of each split are the program, with the digest that its catalog says."""
     run = ta.open_run(shutil.copytree(plain_run.path, tmp_path / "theirs"))
-    root = Path(shutil.copytree(two_shapes, tmp_path / "their pictures"))
+    root = Path(shutil.copytree(two_shapes, tmp_path / "their images"))
     with run.catalog_file.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for split in ("train", "validation", "test"):
@@ -98,13 +98,13 @@ def trap(tmp_path: Path, marker: Path) -> Iterator[dict[str, str]]:
 
 
 def test_every_command_is_tried() -> None:
-    assert {words[0] for words in COMMAND_LINES.values()} | {"serve"} | NO_PICTURES == set(COMMANDS)
+    assert {words[0] for words in COMMAND_LINES.values()} | {"serve"} | NO_IMAGES == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in COMMAND_LINES]
 )
-def test_no_command_hands_a_picture_to_ghostscript(
+def test_no_command_hands_a_image_to_ghostscript(
     name: str,
     plain_run: ta.Run,
     theirs: Path,
@@ -117,21 +117,21 @@ def test_no_command_hands_a_picture_to_ghostscript(
         pytest.importorskip("optuna")
     if name == "resume":
         ta.open_run(theirs).update(status="interrupted")
-    pictures = Path(shutil.copytree(two_shapes, tmp_path / "pictures"))
-    places = {"RUN": plain_run.path, "THEIRS": theirs, "PICTURES": pictures, "EVIL": put_among(pictures)}
+    images = Path(shutil.copytree(two_shapes, tmp_path / "images"))
+    places = {"RUN": plain_run.path, "THEIRS": theirs, "IMAGES": images, "EVIL": put_among(images)}
     found = tellapart(*(places.get(word, word) for word in COMMAND_LINES[name]), env=trap, cwd=tmp_path)
     assert found.returncode in (0, 1, 2), found.stderr
     assert "Traceback" not in found.stderr
     if name == "predict":
-        assert "not a picture" in found.stdout
+        assert "not an image" in found.stdout
 
 
-def test_no_server_hands_a_picture_to_ghostscript(plain_run: ta.Run, trap: dict[str, str]) -> None:
+def test_no_server_hands_a_image_to_ghostscript(plain_run: ta.Run, trap: dict[str, str]) -> None:
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("uvicorn")
     from tests.serve.conftest import start
 
-    encoded = {"pictures": [{"name": "a.jpg", "data": base64.b64encode(EVIL).decode()}]}
+    encoded = {"images": [{"name": "a.jpg", "data": base64.b64encode(EVIL).decode()}]}
     server = start(plain_run.path, environment=trap)
     try:
         with httpx.Client(base_url=server.url, timeout=60) as client:
@@ -140,12 +140,12 @@ def test_no_server_hands_a_picture_to_ghostscript(plain_run: ta.Run, trap: dict[
                 for content in (EVIL, PROGRAM):
                     answers = (
                         client.post(place, content=content, headers={"content-type": "image/jpeg"}),
-                        client.post(place, files=[("pictures", ("a.jpg", content))]),
+                        client.post(place, files=[("images", ("a.jpg", content))]),
                         client.post(place, json=encoded),
                     )
                     assert {answer.status_code for answer in answers} == {422}
                     said = [answer.json()["predictions"][0]["error"] for answer in answers]
-                    assert all(error.startswith("not a picture") for error in said)
+                    assert all(error.startswith("not an image") for error in said)
     finally:
         server.process.kill()
         server.process.communicate()

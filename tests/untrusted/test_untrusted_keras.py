@@ -223,8 +223,8 @@ def test_every_command_that_opens_a_strangers_network_refuses_code_in_words(
 ) -> None:
     run = Path(shutil.copytree(plain_run.path, tmp_path / "run"))
     with_layer(run / "model.keras", LAYERS["a function of Python"])
-    picture = next(two_shapes.rglob("*.png"))
-    for arguments in (["export", run, "--to", "keras"], ["explain", run, picture]):
+    image = next(two_shapes.rglob("*.png"))
+    for arguments in (["export", run, "--to", "keras"], ["explain", run, image]):
         found = tellapart(*arguments, cwd=tmp_path)
         assert found.returncode == 2, found.stderr
         assert "is refused: it holds mkdir of os" in found.stderr

@@ -64,13 +64,13 @@ def home(tmp_path: Path) -> Path:
 
 
 def uses(run: Path) -> list[Callable[[], object]]:
-    picture = next((run.parent / "home").parent.glob("a.png"))
+    image = next((run.parent / "home").parent.glob("a.png"))
     return [
         lambda: ta.resume(run),
         lambda: ta.write_report(run),
         lambda: ta.export(run),
         lambda: ta.export(run, "saved-model"),
-        lambda: ta.open_run(run).explain(picture),
+        lambda: ta.open_run(run).explain(image),
         lambda: ta.evaluate(run),
     ]
 
@@ -83,7 +83,7 @@ def harm(run: Path, name: str, target: Path) -> list[str]:
         shutil.rmtree(place)
     place.unlink(missing_ok=True)
     place.symlink_to(target)
-    shutil.copyfile(next(run.parent.glob("picture.png")), run.parent / "a.png")
+    shutil.copyfile(next(run.parent.glob("image.png")), run.parent / "a.png")
     refused = []
     for use in uses(run):
         try:
@@ -95,8 +95,8 @@ def harm(run: Path, name: str, target: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def a_picture(two_shapes: Path, tmp_path: Path) -> None:
-    shutil.copyfile(next(two_shapes.rglob("*.png")), tmp_path / "picture.png")
+def a_image(two_shapes: Path, tmp_path: Path) -> None:
+    shutil.copyfile(next(two_shapes.rglob("*.png")), tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("name", [*FOLDERS, *DEEPER, *FILES])

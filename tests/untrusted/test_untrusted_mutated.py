@@ -35,11 +35,11 @@ for number in range(int(sys.argv[3])):
     print(number, flush=True)
     try:
         predictor = Predictor(path, threads=1)
-        picture = np.full(predictor.spec.shape, 90, np.uint8)
-        (said,) = predictor.predict_named([("picture", picture)])
+        image = np.full(predictor.spec.shape, 90, np.uint8)
+        (said,) = predictor.predict_named([("image", image)])
         assert said.error or abs(sum(said.probabilities.values()) - 1) < 1e-6, said
         if predictor.tells_places:
-            predictor.class_activation(picture[None])
+            predictor.class_activation(image[None])
     except TellapartError as error:
         ends["ExportError" if isinstance(error, ExportError) else type(error).__name__] += 1
     else:

@@ -18,7 +18,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.api.ladder import ladder
-from tellapart.data.catalog import read_pictures
+from tellapart.data.catalog import read_images
 from tellapart.errors import ConfigError
 from tellapart.files import harmless
 from tests.command import COMMAND
@@ -33,8 +33,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def pages(hostile_run: ta.Run, hostile_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Every page that is written, of hostile classes, pictures, runs and titles."""
+def pages(hostile_run: ta.Run, hostile_images: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Every page that is written, of hostile classes, images, runs and titles."""
     folder = tmp_path_factory.mktemp("pages")
     for name in ("a <b>$x", SCRIPT.replace("/", "")):
         shutil.copytree(hostile_run.path, folder / name)
@@ -45,7 +45,7 @@ def pages(hostile_run: ta.Run, hostile_pictures: Path, tmp_path_factory: pytest.
     ta.write_report(runs[0])
     compared, _ = ta.write_comparison(ta.compare(*runs), folder / "compared")
     found = ladder(
-        hostile_pictures, rungs=("dense", "conv"), out=folder / "ladder", settings=["train.epochs=1", *SETTINGS[-3:-1]]
+        hostile_images, rungs=("dense", "conv"), out=folder / "ladder", settings=["train.epochs=1", *SETTINGS[-3:-1]]
     )
     return [runs[0] / "report.html", compared, ta.write_index(folder), found.ladder.page_file]
 
@@ -70,12 +70,12 @@ def test_names_in_a_page_are_text_and_no_template(pages: list[Path]) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; apt-get install chromium brings it")
-def test_no_name_runs_in_the_page_of_the_server(hostile_run: ta.Run, hostile_pictures: Path, tmp_path: Path) -> None:
+def test_no_name_runs_in_the_page_of_the_server(hostile_run: ta.Run, hostile_images: Path, tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
     from tests.serve.conftest import start
 
-    picture = tmp_path / f"{SCRIPT.replace('/', '')}.png"
-    shutil.copy(next(hostile_pictures.rglob("*.png")), picture)
+    image = tmp_path / f"{SCRIPT.replace('/', '')}.png"
+    shutil.copy(next(hostile_images.rglob("*.png")), image)
     server = start(hostile_run.path)
     try:
         with playwright.sync_playwright() as driver:
@@ -87,9 +87,9 @@ def test_no_name_runs_in_the_page_of_the_server(hostile_run: ta.Run, hostile_pic
             page.on("console", lambda message: said.append(message.text))
             page.goto(server.url)
             page.get_by_text("Tells apart").wait_for()
-            page.set_input_files("#files", [picture])
+            page.set_input_files("#files", [image])
             page.get_by_text("1 done", exact=True).wait_for()
-            assert page.locator("#list .name").inner_text() == picture.name
+            assert page.locator("#list .name").inner_text() == image.name
             assert page.title() != "harm"
             assert page.locator("#list img[src='x'], #list script").count() == 0
             assert not said
@@ -100,21 +100,21 @@ def test_no_name_runs_in_the_page_of_the_server(hostile_run: ta.Run, hostile_pic
 
 
 def test_figures_of_an_explanation_are_drawn_with_any_name(
-    hostile_run: ta.Run, hostile_pictures: Path, tmp_path: Path
+    hostile_run: ta.Run, hostile_images: Path, tmp_path: Path
 ) -> None:
     for name in HOSTILE:
-        picture = next((hostile_pictures / name).glob("*.png"))
-        found = hostile_run.explain(picture, label=name, out=tmp_path / "explained")
+        image = next((hostile_images / name).glob("*.png"))
+        found = hostile_run.explain(image, label=name, out=tmp_path / "explained")
         assert found.label == name
         assert all(path.read_bytes().startswith(b"\x89PNG") for path in found.files)
 
 
-def test_a_picture_named_as_a_folder_is_explained_inside_the_run(hostile_run: ta.Run, tmp_path: Path) -> None:
+def test_a_image_named_as_a_folder_is_explained_inside_the_run(hostile_run: ta.Run, tmp_path: Path) -> None:
     run = ta.open_run(shutil.copytree(hostile_run.path, tmp_path / "run"))
-    picture = tmp_path / "..png"
-    draw("disc", 0).save(picture, "PNG")
+    image = tmp_path / "..png"
+    draw("disc", 0).save(image, "PNG")
     (tmp_path / "folder").mkdir()
-    for name in (picture, tmp_path / "folder" / ".." / "..png"):
+    for name in (image, tmp_path / "folder" / ".." / "..png"):
         for path in run.explain(name).files:
             assert path.resolve().is_relative_to(run.explanations.resolve())
 
@@ -138,14 +138,14 @@ def test_no_table_of_a_run_holds_a_cell_that_a_spreadsheet_computes(hostile_run:
 
 
 def test_names_come_back_from_the_tables_as_they_are(hostile_run: ta.Run, tmp_path: Path) -> None:
-    assert set(hostile_run.task.classes) == set(HOSTILE) == {p.label for p in hostile_run.catalog.pictures}
-    assert hostile_run.evaluate().n == sum(p.split == "test" for p in hostile_run.catalog.pictures)
+    assert set(hostile_run.task.classes) == set(HOSTILE) == {p.label for p in hostile_run.catalog.images}
+    assert hostile_run.evaluate().n == sum(p.split == "test" for p in hostile_run.catalog.images)
     odd = ("=1", "'=1", "''=1", "-1", "'-1", "+1,5", "@a", "\t=", "a=b", "'", "", "'tis", "−1", "=", "-")
     catalog = hostile_run.catalog
     for number, name in enumerate(odd):
-        row = catalog.pictures[number % len(catalog.pictures)]
+        row = catalog.images[number % len(catalog.images)]
         ta.Catalog(catalog.root, catalog.task, (type(row)(name, name, "", name, row.digest),)).write(tmp_path / "c.csv")
-        (read,) = read_pictures(tmp_path / "c.csv")
+        (read,) = read_images(tmp_path / "c.csv")
         assert (read.path, read.label, read.group) == (name, name, name)
 
 
@@ -155,7 +155,7 @@ def test_predictions_as_csv_hold_no_formula_and_as_json_lines_the_exact_names(
     names = ["=cmd.png", "+1.png", "-x.png", "@a.png", "a,b.png", '"q".png', "line\nbreak.png", "\x1b[2J.png"]
     for number, name in enumerate(names):
         draw("disc", number).save(tmp_path / name, "PNG")
-    (tmp_path / "=broken.png").write_text("no picture")
+    (tmp_path / "=broken.png").write_text("no image")
     names.append("=broken.png")
     given = ["predict", hostile_run.path, *names[:2], "--", *names[2:]]
     found = tellapart(*given[:1], "--format", "csv", *given[1:], cwd=tmp_path)
@@ -191,27 +191,27 @@ def test_a_table_of_such_names_is_gone_on_with(
 
 def test_what_is_printed_for_people_cannot_steer_their_terminal(
     hostile_run: ta.Run,
-    hostile_pictures: Path,
+    hostile_images: Path,
     tellapart: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")  # no name is cut
     runs = Path(shutil.copytree(hostile_run.path, tmp_path / "runs" / TERMINAL)).parent
-    pictures = Path(shutil.copytree(hostile_pictures, tmp_path / TERMINAL))
-    (pictures / TERMINAL / f"broken {TERMINAL}.png").write_text("no picture")
+    images = Path(shutil.copytree(hostile_images, tmp_path / TERMINAL))
+    (images / TERMINAL / f"broken {TERMINAL}.png").write_text("no image")
     for said, arguments in (
-        (0, ["predict", runs / TERMINAL, "--top", 4, pictures]),
+        (0, ["predict", runs / TERMINAL, "--top", 4, images]),
         (0, ["runs", runs]),
         (0, ["evaluate", runs / TERMINAL]),
         (0, ["compare", runs / TERMINAL, hostile_run.path]),
-        (0, ["check", pictures]),
+        (0, ["check", images]),
         (0, ["report", runs / TERMINAL]),
-        (0, ["explain", hostile_run.path, next(pictures.rglob("*0.png")), "--out", tmp_path / "x"]),
-        (0, ["train", pictures, "--out", tmp_path / f"out {TERMINAL}", *(w for s in SETTINGS for w in ("--set", s))]),
+        (0, ["explain", hostile_run.path, next(images.rglob("*0.png")), "--out", tmp_path / "x"]),
+        (0, ["train", images, "--out", tmp_path / f"out {TERMINAL}", *(w for s in SETTINGS for w in ("--set", s))]),
         (2, ["predict", tmp_path / TERMINAL / "nothing", "a.png"]),
         (2, ["train", f"{tmp_path}/none {TERMINAL}"]),
-        (2, ["explain", hostile_run.path, next(pictures.rglob("*0.png")), "--class", f"{TERMINAL} none"]),
+        (2, ["explain", hostile_run.path, next(images.rglob("*0.png")), "--class", f"{TERMINAL} none"]),
     ):
         found = tellapart(*arguments)
         assert found.returncode == said or (said == 0 and found.returncode == 1), found.stderr
@@ -241,9 +241,9 @@ def test_letters_of_all_scripts_are_shown_as_they_are() -> None:
         assert harmless(text) == text
 
 
-def test_an_unknown_class_in_a_message_is_harmless(hostile_run: ta.Run, hostile_pictures: Path) -> None:
+def test_an_unknown_class_in_a_message_is_harmless(hostile_run: ta.Run, hostile_images: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        hostile_run.explain(next(hostile_pictures.rglob("*.png")), label="x")
+        hostile_run.explain(next(hostile_images.rglob("*.png")), label="x")
     assert not CONTROLS.search(harmless(str(caught.value)))
 
 

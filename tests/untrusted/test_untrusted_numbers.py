@@ -1,4 +1,4 @@
-"""A network that gives no number for some pictures: an error in their rows, and never NaN in what others read."""
+"""A network that gives no number for some images: an error in their rows, and never NaN in what others read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from onnx import TensorProto, helper
 
 SPEC = ImageSpec(24, 24)
 TASK = Task(("disc", "stripes"))
-# Of the mean of a picture, 0..255: what is no probability for a black one, and 0.25 for others.
+# Of the mean of an image, 0..255: what is no probability for a black one, and 0.25 for others.
 ANSWERS = {
     "nan": [("Div", "mean", "mean", "one"), ("Mul", "one", "quarter", "probabilities")],
     "infinity": [("Div", "tiny", "mean", "over"), ("Max", "over", "quarter", "probabilities")],
@@ -39,7 +39,7 @@ CONSTANTS = {"quarter": 0.25, "half": 0.5, "two": 2.0, "tiny": 1e-3}
 
 def network(path: Path, kind: str = "nan", *, similarity: bool = False, dark: float | None = None) -> Path:
     """A model.onnx with such answers. similarity: these are those of the features, and probabilities are right. dark:
-    so are these, and what spoke for a class is no number where the mean of a picture is smaller."""
+    so are these, and what spoke for a class is no number where the mean of an image is smaller."""
     answers = ANSWERS[kind]
     if similarity:
         answers = [("Div", "mean", "mean", "similarity"), ("Identity", "always", "probabilities")]
@@ -51,7 +51,7 @@ def network(path: Path, kind: str = "nan", *, similarity: bool = False, dark: fl
             ("Identity", "always", "probabilities"),
         ]
     nodes = [
-        helper.make_node("Cast", ["picture"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["image"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["values"], ["scalar"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Unsqueeze", ["scalar", "axis"], ["mean"]),
         helper.make_node("Clip", ["mean", "quarter", "quarter"], ["always"]),
@@ -66,7 +66,7 @@ def network(path: Path, kind: str = "nan", *, similarity: bool = False, dark: fl
     graph = helper.make_graph(
         nodes,
         "no number",
-        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["n", *SPEC.shape])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", *SPEC.shape])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         constants,
     )
@@ -77,21 +77,21 @@ def network(path: Path, kind: str = "nan", *, similarity: bool = False, dark: fl
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A black picture and a grey one."""
-    (tmp_path / "pictures").mkdir()
+def images(tmp_path: Path) -> Path:
+    """A black image and a grey one."""
+    (tmp_path / "images").mkdir()
     for name, value in (("black", 0), ("grey", 128)):
-        Image.new("RGB", (24, 24), (value,) * 3).save(tmp_path / "pictures" / f"{name}.png")
-    return tmp_path / "pictures"
+        Image.new("RGB", (24, 24), (value,) * 3).save(tmp_path / "images" / f"{name}.png")
+    return tmp_path / "images"
 
 
 @pytest.mark.parametrize("similarity", [False, True])
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_a_picture_without_a_number_has_an_error_and_others_sum_to_1(
-    kind: str, similarity: bool, tmp_path: Path, pictures: Path
+def test_a_image_without_a_number_has_an_error_and_others_sum_to_1(
+    kind: str, similarity: bool, tmp_path: Path, images: Path
 ) -> None:
     predictor = Predictor(network(tmp_path / "model.onnx", kind, similarity=similarity))
-    black, grey = predictor.predict([pictures / "black.png", pictures / "grey.png"])
+    black, grey = predictor.predict([images / "black.png", images / "grey.png"])
     assert (black.error, black.label, black.probabilities) == (NO_NUMBER, "", {})
     assert grey.probabilities == {"disc": 0.75, "stripes": 0.25}
     rows = predictor.probabilities(np.stack([np.zeros(SPEC.shape, np.uint8), np.full(SPEC.shape, 128, np.uint8)]))
@@ -108,9 +108,9 @@ def test_what_sums_to_no_number_is_no_row_of_several_classes(values: list[float]
 
 @pytest.mark.parametrize("format", ["csv", "json", "jsonl", "table"])
 def test_predict_prints_the_error_in_its_row(
-    format: str, tmp_path: Path, pictures: Path, tellapart: Callable[..., CompletedProcess[str]]
+    format: str, tmp_path: Path, images: Path, tellapart: Callable[..., CompletedProcess[str]]
 ) -> None:
-    done = tellapart("predict", network(tmp_path / "model.onnx"), pictures, "--format", format)
+    done = tellapart("predict", network(tmp_path / "model.onnx"), images, "--format", format)
     assert done.returncode == 1
     assert "nan" not in done.stdout.lower()
     if format == "csv":
@@ -130,13 +130,13 @@ def broken_run(plain_run: ta.Run, tmp_path: Path) -> ta.Run:
 
 
 def test_evaluate_explain_and_report_say_so_and_none_writes_nan(
-    broken_run: ta.Run, pictures: Path, tmp_path: Path, tellapart: Callable[..., CompletedProcess[str]]
+    broken_run: ta.Run, images: Path, tmp_path: Path, tellapart: Callable[..., CompletedProcess[str]]
 ) -> None:
     labelled = tmp_path / "labelled"
     for label, name in (("disc", "black"), ("stripes", "grey")):
         (labelled / label).mkdir(parents=True)
-        shutil.copy(pictures / f"{name}.png", labelled / label)
-    for words in (("evaluate", broken_run.path, labelled), ("explain", broken_run.path, pictures / "black.png")):
+        shutil.copy(images / f"{name}.png", labelled / label)
+    for words in (("evaluate", broken_run.path, labelled), ("explain", broken_run.path, images / "black.png")):
         done = tellapart(*words, "--format", "json")
         assert (done.returncode, done.stdout) == (2, "")
         assert NO_NUMBER in done.stderr
@@ -147,8 +147,8 @@ def test_evaluate_explain_and_report_say_so_and_none_writes_nan(
 
 def test_a_report_says_of_how_many_mistakes_the_network_tells_no_places(broken_run: ta.Run) -> None:
     catalog = broken_run.catalog
-    test = [picture for picture in catalog.pictures if picture.split == "test"]
-    means = sorted((read(catalog.root / picture.path, SPEC).mean(), picture.path) for picture in test)
+    test = [image for image in catalog.images if image.split == "test"]
+    means = sorted((read(catalog.root / image.path, SPEC).mean(), image.path) for image in test)
     (darkest, dark), (brightest, bright) = means[0], means[-1]
     network(broken_run.onnx_file, dark=float(darkest + brightest) / 2)
     metrics = broken_run.metrics
@@ -164,14 +164,12 @@ def test_a_report_says_of_how_many_mistakes_the_network_tells_no_places(broken_r
         broken_run.explain(catalog.root / dark)
 
 
-def test_a_server_answers_a_picture_without_a_number_with_its_error_and_valid_json(
-    tmp_path: Path, pictures: Path
-) -> None:
+def test_a_server_answers_a_image_without_a_number_with_its_error_and_valid_json(tmp_path: Path, images: Path) -> None:
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("uvicorn")
     from tests.serve.conftest import start
 
-    files = [("pictures", (f"{name}.png", (pictures / f"{name}.png").read_bytes())) for name in ("black", "grey")]
+    files = [("images", (f"{name}.png", (images / f"{name}.png").read_bytes())) for name in ("black", "grey")]
     served = start(f"none={network(tmp_path / 'none.onnx')}", f"places={network(tmp_path / 'places.onnx', dark=50)}")
     try:
         with httpx.Client(base_url=served.url, timeout=60) as client:
@@ -214,7 +212,7 @@ def test_a_table_of_predictions_with_nan_is_not_compared_and_not_shown(plain_run
     rows[1][rows[0].index("disc")] = "nan"
     runs[0].predictions_file.write_text("\n".join(map(",".join, rows)))
     ta.write_report(runs[0])
-    assert "suspect labels, the pictures behind each cell and coverage are left out" in runs[0].report_file.read_text()
+    assert "suspect labels, the images behind each cell and coverage are left out" in runs[0].report_file.read_text()
 
 
 def test_who_needs_every_number_is_told_of_one_that_is_none() -> None:

@@ -177,9 +177,9 @@ LIES: dict[str, object] = {
     "one class": {"task": {"classes": ["a"]}, "image": IMAGE},
     "a class twice": {"task": {"classes": ["a", "a"]}, "image": IMAGE},
     "more classes than answers": {"task": {"classes": ["a", "b", "c"]}, "image": IMAGE},
-    "a picture of another size": {"task": TWO, "image": IMAGE | {"height": 25}},
-    "a picture of a petabyte": {"task": TWO, "image": IMAGE | {"height": 10**9, "width": 10**9}},
-    "a picture of no size": {"task": TWO, "image": IMAGE | {"height": 0}},
+    "an image of another size": {"task": TWO, "image": IMAGE | {"height": 25}},
+    "an image of a petabyte": {"task": TWO, "image": IMAGE | {"height": 10**9, "width": 10**9}},
+    "an image of no size": {"task": TWO, "image": IMAGE | {"height": 0}},
     "a size in words": {"task": TWO, "image": IMAGE | {"height": "24"}},
     "a fit that is none": {"task": TWO, "image": IMAGE | {"fit": "__class__"}},
     "thresholds that are none": {"task": TWO, "image": IMAGE, "thresholds": [1]},
@@ -189,20 +189,20 @@ LIES: dict[str, object] = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_a_description_that_lies_is_refused_as_the_file_is_opened(name: str, onnx_file: Path) -> None:
-    with pytest.raises(ExportError, match=r"carries a damaged description|says that it takes pictures of"):
+    with pytest.raises(ExportError, match=r"carries a damaged description|says that it takes images of"):
         Predictor(changed(onnx_file, described(LIES[name])))
 
 
 def test_a_file_that_leaves_open_how_many_answers_it_gives_is_refused_when_it_answers(tmp_path: Path) -> None:
     nodes = [
-        helper.make_node("Cast", ["picture"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["image"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["values"], ["flat"]),
         helper.make_node("Compress", ["flat", "chosen"], ["probabilities"], axis=1),
     ]
     graph = helper.make_graph(
         nodes,
         "open",
-        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["n", 24, 24, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", 24, 24, 3])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", "any"])],
         [helper.make_tensor("chosen", TensorProto.BOOL, [5], [True] * 5)],
     )
@@ -227,7 +227,7 @@ def test_bytes_that_are_no_model_are_no_model(content: bytes, tmp_path: Path, ev
             Predictor(tmp_path / "model.onnx")
 
 
-def test_no_runtime_that_sends_pictures_away_is_used(plain_run: ta.Run) -> None:
+def test_no_runtime_that_sends_images_away_is_used(plain_run: ta.Run) -> None:
     """It would ask the address that a node of the file names."""
     import onnxruntime
 

@@ -37,8 +37,8 @@ def run(plain_run: ta.Run, tmp_path: Path) -> ta.Run:
 def use_all(run: Path) -> None:
     """What one does with a run that somebody sent: each of it may refuse, in words of ours and in no others."""
     outcomes: list[str] = []
-    picture = Image.fromarray(np.zeros((9, 9, 3), np.uint8))
-    picture.save(run.parent / "a.png")
+    image = Image.fromarray(np.zeros((9, 9, 3), np.uint8))
+    image.save(run.parent / "a.png")
     for use in (
         lambda: ta.open_run(run).evaluate(),
         lambda: ta.open_run(run).predict(run.parent / "a.png"),
@@ -74,7 +74,7 @@ RECORDS: dict[str, Callable[[ta.Run], str]] = {
     "no task": lambda run: record(run, task=None),
     "classes that are numbers": lambda run: record(run, task={"classes": [1, 2]}),
     "a hundred thousand classes": lambda run: record(run, task={"classes": [str(n) for n in range(100_000)]}),
-    "an immense picture": lambda run: record(run, image=run.spec.to_dict() | {"height": 10**9, "width": 10**9}),
+    "an immense image": lambda run: record(run, image=run.spec.to_dict() | {"height": 10**9, "width": 10**9}),
     "a field that is none": lambda run: record(run, image=run.spec.to_dict() | {"__class__": "os"}),
     "findings that are none": lambda run: record(run, findings=[{"kind": "x"}]),
     "data that is a number": lambda run: record(run, data=5),
@@ -166,7 +166,7 @@ def test_a_state_of_training_that_lies_is_refused(state: str, run: ta.Run) -> No
 
 
 def point_at(run: ta.Run, secret: Path, place: str, digest: Callable[[str], str]) -> None:
-    """Every picture of the catalog becomes that file, and the predictions name it as wrong."""
+    """Every image of the catalog becomes that file, and the predictions name it as wrong."""
     root = {"absolute": "/nowhere", "climbing": str(run.path), "root": str(secret.parent), "link": str(run.path)}[place]
     name = {
         "absolute": str(secret),
@@ -203,7 +203,7 @@ def point_at(run: ta.Run, secret: Path, place: str, digest: Callable[[str], str]
 
 @pytest.mark.parametrize("place", ["absolute", "climbing", "root", "link"])
 @pytest.mark.parametrize("digest", ["as it was", "none"])
-def test_a_catalog_that_names_a_private_picture_does_not_get_it_into_a_report_or_a_prediction(
+def test_a_catalog_that_names_a_private_image_does_not_get_it_into_a_report_or_a_prediction(
     place: str, digest: str, run: ta.Run, tmp_path: Path
 ) -> None:
     secret = tmp_path / "private" / "me.png"
@@ -219,14 +219,14 @@ def test_a_catalog_that_names_a_private_picture_does_not_get_it_into_a_report_or
         except TellapartError as error:
             refusals.append(str(error))
     assert all(re.search("changed since|no digest", text) for text in refusals)
-    assert len(refusals) >= 2  # a report is written, without the pictures
+    assert len(refusals) >= 2  # a report is written, without the images
     for data in re.findall(r'src="data:image/[a-z]+;base64,([^"]+)"', run.report_file.read_text()):
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
         assert (shown[..., 1] > 240).mean() < 0.9
     assert secret.read_bytes() == kept
 
 
-def test_the_pictures_that_a_run_was_made_of_are_shown_though_they_are_absolute_or_elsewhere(
+def test_the_images_that_a_run_was_made_of_are_shown_though_they_are_absolute_or_elsewhere(
     run: ta.Run, two_shapes: Path, tmp_path: Path
 ) -> None:
     """The other side: it is the content that decides, and not the place."""
@@ -248,7 +248,7 @@ def test_a_catalog_that_names_a_pipe_or_a_device_does_not_wait_or_fill_the_memor
         with pytest.raises(TellapartError, match=r"it is a (pipe|device), not a file"):
             run.evaluate()
         run.update(status="interrupted")
-        with pytest.raises(RunError, match="None of the 60 pictures"):
+        with pytest.raises(RunError, match="None of the 60 images"):
             ta.resume(run.path)
 
 

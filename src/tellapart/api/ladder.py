@@ -1,4 +1,4 @@
-"""Labelled pictures + a budget of time -> LADDER/ with a run for each rung and one page. Read by: command line."""
+"""Labelled images + a budget of time -> LADDER/ with a run for each rung and one page. Read by: command line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tellapart.api.datasets import read
 from tellapart.api.options import make_config
-from tellapart.api.pictures import read
 from tellapart.api.runs import Run, write_report
 from tellapart.api.training import resume, train
 from tellapart.config import Config
@@ -85,7 +85,7 @@ def resume_ladder(
     watch: Watch = lambda _: None,
 ) -> LadderResult:
     """Go on with a ladder; rungs that are done stay as they are. budget: seconds, with those that were spent before;
-    None: as it was. Raises RunError for a folder that is no ladder, or pictures that changed.
+    None: as it was. Raises RunError for a folder that is no ladder, or images that changed.
 
     >>> ta.resume_ladder("runs/ladder", budget=1200).advice  # doctest: +SKIP
     """
@@ -105,7 +105,7 @@ def resume_ladder(
 def _shared_catalog(
     data: Any, config: Config, settings: Sequence[str], cache_limit: int, progress: Progress
 ) -> tuple[Catalog, dict[str, Any]]:
-    """The pictures of all rungs, and their size for networks from nothing, for which they are decoded on the way."""
+    """The images of all rungs, and their size for networks from nothing, for which they are decoded on the way."""
     from tellapart.training.decide import decide
     from tellapart.training.fit import require_trainable
 

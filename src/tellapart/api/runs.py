@@ -17,10 +17,10 @@ from tellapart.data.catalog import Split
 from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
-from tellapart.errors import ConfigError, PictureError, RunError, SourceError, TellapartError
+from tellapart.errors import ConfigError, ImageError, RunError, SourceError, TellapartError
 from tellapart.evaluation.intervals import Estimate
 from tellapart.frames import frame
-from tellapart.inference.given import pictures_of
+from tellapart.inference.given import images_of
 from tellapart.inference.prediction import PredictionList
 from tellapart.inference.predictor import Predictor
 from tellapart.inference.runtime import Device
@@ -62,16 +62,16 @@ class Run(RunFolder):
         except TellapartError as error:
             return f"<Run {str(self.path)!r}: {error}>"
         figures = Estimate.from_dict(row.accuracy) if row.accuracy else None
-        reached = f", accuracy {measured(figures)} on {row.pictures:,} {row.split} pictures" if figures else ""
+        reached = f", accuracy {measured(figures)} on {row.images:,} {row.split} images" if figures else ""
         return f"<Run {str(self.path)!r}: {row.status}, {row.model}, {row.classes} classes{reached}>"
 
     @property
     def catalog(self) -> Catalog:
-        """Every picture with its label and split, as the run learned and was judged by them."""
+        """Every image with its label and split, as the run learned and was judged by them."""
         return catalog_of_plain(super().catalog)
 
     def to_frame(self) -> pandas.DataFrame:
-        """What was said of every picture that it was judged on, a row each: path, truth, label, probability, verdict,
+        """What was said of every image that it was judged on, a row each: path, truth, label, probability, verdict,
         distance, and the probability of each class. Raises RunError where there is none, MissingExtraError without
         pandas."""
         classes = self.task.classes
@@ -101,7 +101,7 @@ class Run(RunFolder):
         return shown(lambda: run_card(self), self.path.name)
 
     def model(self) -> keras.Model:
-        """The trained network as Keras saved it, not compiled: uint8 pictures in, probabilities out. Needs the extra
+        """The trained network as Keras saved it, not compiled: uint8 images in, probabilities out. Needs the extra
         `train`. Raises RunError for a file that holds anything but what tellapart writes."""
         from tellapart.models.build import open_classifier
         from tellapart.models.keras_file import open_keras
@@ -114,7 +114,7 @@ class Run(RunFolder):
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
         """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. The run's own bounds on
-        a picture's pixels and bytes hold."""
+        an image's pixels and bytes hold."""
         file = self.require(self.onnx_file, "exported network")
         return Predictor(file, threads=threads, device=device, bounds=self.config.data)
 
@@ -125,28 +125,28 @@ class Run(RunFolder):
         return evaluate(self.path, data, split=split, progress=progress, **options)
 
     def predict(
-        self, pictures: Any, *, path_column: str | None = None, root: str | os.PathLike[str] | None = None
+        self, images: Any, *, path_column: str | None = None, root: str | os.PathLike[str] | None = None
     ) -> PredictionList:
         """The same as `tellapart.predict`."""
         predictor = self.predictor()
-        named = pictures_of(pictures, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
+        named = images_of(images, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
         return PredictionList(predictor.predict_named(named), predictor.task.classes)
 
     def explain(
         self,
-        picture: str | os.PathLike[str],
+        image: str | os.PathLike[str],
         *,
         label: str | None = None,
         out: str | os.PathLike[str] | None = None,
         trust_code: bool = False,
         progress: Progress = BY_HAND,
     ) -> Explanation:
-        """Why a picture is named as it is, with figures in a folder: see explain.explanation.explain. trust_code: as in
+        """Why an image is named as it is, with figures in a folder: see explain.explanation.explain. trust_code: as in
         `export`; without it, of a network of somebody's own, feature maps and filters are left out."""
         from tellapart.explain.explanation import explain
 
         let_run(self, trust_code=trust_code)
-        return explain(self, picture, label=label, out=out, progress=progress)
+        return explain(self, image, label=label, out=out, progress=progress)
 
 
 def let_run(run: RunFolder, *, model: Any = None, trust_code: bool = False) -> None:
@@ -165,7 +165,7 @@ def open_run(
 ) -> Run:
     """A run that is there. Raises RunError for a missing, foreign or damaged folder.
 
-    data: where its pictures are now, if they were moved: a folder or an archive. They are checked by their digests, and
+    data: where its images are now, if they were moved: a folder or an archive. They are checked by their digests, and
     the run keeps the place; RunError where they are others.
 
     >>> ta.open_run("runs/pets", data="photos").evaluate().n
@@ -207,12 +207,12 @@ def evaluate(
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Evaluation:
-    """Evaluate a run on a split of its own pictures (default: test), or on other data, by class name.
+    """Evaluate a run on a split of its own images (default: test), or on other data, by class name.
 
-    data: as in `read`, or a Catalog; pictures of one class are enough. Every usable picture counts, unless `split`
+    data: as in `read`, or a Catalog; images of one class are enough. Every usable image counts, unless `split`
     names one of its splits or the source itself has a test split; `notes` then says how many of all. options: fields of
     config.data that say how the labels of `data` are found, such as label_column; without any, the
-    run's own. Raises SourceError for a class that the run does not know or a split without a picture.
+    run's own. Raises SourceError for a class that the run does not know or a split without an image.
 
     >>> evaluation = ta.evaluate("runs/pets")
     >>> evaluation.n, evaluation.confusion.shape, evaluation.accuracy.low <= evaluation.accuracy.value
@@ -227,31 +227,31 @@ def evaluate(
     catalog: PlainCatalog
     if data is None:
         if options:
-            raise ConfigError(f"{', '.join(options)} says how the labels of other pictures are found: name those too.")
+            raise ConfigError(f"{', '.join(options)} says how the labels of other images are found: name those too.")
         split, catalog = split or "test", folder.catalog
     else:
         catalog, split, bounds = _chosen(folder, data, split, options, progress)
     try:
         evaluation, predictions = measure(folder.predictor(), catalog, split, bounds=bounds, progress=progress)
-    except PictureError as error:
-        moved = "" if data is not None else " Where the pictures were moved, say where to with --data PLACE."
+    except ImageError as error:
+        moved = "" if data is not None else " Where the images were moved, say where to with --data PLACE."
         raise SourceError(f"{error}.{moved}") from None
-    usable = sum(not picture.error for picture in catalog.pictures)
+    usable = sum(not image.error for image in catalog.images)
     if data is not None and evaluation.n < usable:
-        note = f"{evaluation.n:,} of the {usable:,} pictures: those of the {split} split."
+        note = f"{evaluation.n:,} of the {usable:,} images: those of the {split} split."
         evaluation = replace(evaluation, notes=(note, *evaluation.notes))
-    seen = seen_before(folder.catalog.pictures, split if data is None else "test")
+    seen = seen_before(folder.catalog.images, split if data is None else "test")
     return evaluation_of_plain(with_verdict(folder, evaluation, catalog, split, predictions, seen, own=data is None))
 
 
 def _chosen(
     folder: Run, data: Any, split: Split | None, options: dict[str, Any], progress: Progress
 ) -> tuple[PlainCatalog, Split, DataConfig]:
-    """Other pictures to evaluate on, the split of them that counts (where none is meant, all are), and their bounds."""
+    """Other images to evaluate on, the split of them that counts (where none is meant, all are), and their bounds."""
     if isinstance(data, PlainCatalog):
         if options:
             raise ConfigError(f"A Catalog has its labels: give {', '.join(options)} to read() instead.")
-        root, pictures, given, bounds = data.root, data.pictures, split, folder.config.data
+        root, images, given, bounds = data.root, data.images, split, folder.config.data
     else:
         own = folder.config
         found_by = {"label_pattern": None, "path_column": None, "label_column": None} if options else {}
@@ -262,44 +262,44 @@ def _chosen(
         if options:
             refuse_unused(source, config.data, data)
         bounds = config.data
-        root, pictures = source.root, scan(source, bounds, progress=progress)
-        splits = {picture.split for picture in pictures} - {""}
+        root, images = source.root, scan(source, bounds, progress=progress)
+        splits = {image.split for image in images} - {""}
         if split and not splits:
-            raise ConfigError(f"{data} has no splits. Leave out the {split} split: all its pictures are taken.")
+            raise ConfigError(f"{data} has no splits. Leave out the {split} split: all its images are taken.")
         given = split or ("test" if "test" in splits else None)
     if given is None:
-        pictures = tuple(replace(picture, split="test") for picture in pictures)
-    # The pictures may be of one class alone; a class that the network lacks is told by who measures.
-    unknown = sorted({picture.label for picture in pictures} - set(folder.task.classes))
-    return PlainCatalog(root, Task((*folder.task.classes, *unknown)), pictures), given or "test", bounds
+        images = tuple(replace(image, split="test") for image in images)
+    # The images may be of one class alone; a class that the network lacks is told by who measures.
+    unknown = sorted({image.label for image in images} - set(folder.task.classes))
+    return PlainCatalog(root, Task((*folder.task.classes, *unknown)), images), given or "test", bounds
 
 
 def predict(
     run: str | os.PathLike[str],
-    pictures: Any,
+    images: Any,
     *,
     path_column: str | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> PredictionList:
-    """A Prediction for each picture, in the order given; `to_frame()` of the list is a DataFrame.
+    """A Prediction for each image, in the order given; `to_frame()` of the list is a DataFrame.
 
-    pictures: a path, folder, archive, pattern, or table that names pictures (csv, tsv, parquet; path_column: its
+    images: a path, folder, archive, pattern, or table that names images (csv, tsv, parquet; path_column: its
     column, root: the folder that its paths are relative to); an address (https://, http://), which is fetched; the
     bytes of a file, or a file open in mode `rb`; an image of Pillow in any mode; uint8 arrays (h, w), (h, w, 1),
     (h, w, 3), (h, w, 4) or (n, h, w, c), RGB and 0..255; a Series or DataFrame of paths; or a list of any of these.
-    Whatever way a picture comes, the answer is the same. A picture that cannot be read is a Prediction with an `error`;
-    SourceError is raised for what is no picture, and says what is.
+    Whatever way an image comes, the answer is the same. An image that cannot be read is a Prediction with an `error`;
+    SourceError is raised for what is no image, and says what is.
 
     >>> ta.predict("runs/pets", "photos/Bengal")[0].label
     'Bengal'
     >>> ta.predict("runs/pets", np.zeros((2, 64, 64, 3), np.uint8))[1].path
     'image 1'
     """
-    return open_run(run).predict(pictures, path_column=path_column, root=root)
+    return open_run(run).predict(images, path_column=path_column, root=root)
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
-    """Compare two or more runs, paired on the test pictures that they share. Raises RunError where they share none.
+    """Compare two or more runs, paired on the test images that they share. Raises RunError where they share none.
 
     >>> other = ta.train("photos/", model="dense", epochs=1, out="runs/compared")
     >>> ta.compare("runs/pets", other.path).n
@@ -362,7 +362,7 @@ def export(
     trust_code: bool = False,
     progress: Progress = BY_HAND,
 ) -> Export:
-    """Write a finished run's network for another runtime, compared there with Keras on real pictures.
+    """Write a finished run's network for another runtime, compared there with Keras on real images.
 
     format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. trust_code: of a run
     with a network of somebody's own, the code that the run names may be run. Raises ExportError for a format that is

@@ -1,4 +1,4 @@
-"""Labelled pictures + Config -> a finished Run, and going on with one. Read by: ladder, command line."""
+"""Labelled images + Config -> a finished Run, and going on with one. Read by: ladder, command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tellapart.api.datasets import catalog_of, source_of, source_of_catalog
 from tellapart.api.options import known_options, make_config
-from tellapart.api.pictures import catalog_of, source_of, source_of_catalog
 from tellapart.api.runs import Run, let_run
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
@@ -46,8 +46,8 @@ def train(
     """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
 
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead, such as model, epochs,
-    image_size, augment and seed. out: the run's folder (default: runs/PICTURES-MODEL-N). cache_limit: bytes of decoded
-    pictures kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept,
+    image_size, augment and seed. out: the run's folder (default: runs/IMAGES-MODEL-N). cache_limit: bytes of decoded
+    images kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept,
     and `resume` goes on. progress: who is told how far it is: without it a bar on a terminal and in a notebook, and
     nothing where output is piped; `tellapart.Lines()` writes plain lines, for a log; `tellapart.SILENT` nothing; a
     `tellapart.Progress` of your own what you like. Raises SourceError, ConfigError, and RunError where `out` holds
@@ -69,13 +69,13 @@ def train(
     require_trackers(config)
     require_keras()
     if config.model.name != AUTO:
-        resolve(config.model)  # what is wrong here is told before any picture is read
+        resolve(config.model)  # what is wrong here is told before any image is read
     require_weights(config.model.weights)
     if out:
         require_free(Path(out))
     if isinstance(data, Catalog) and config.data.corrections is not None:
         raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
-    if isinstance(data, Catalog) and config.data.group_by is not None and not any(p.group for p in data.pictures):
+    if isinstance(data, Catalog) and config.data.group_by is not None and not any(p.group for p in data.images):
         raise ConfigError("A Catalog is grouped when it is read: give group_by to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
     given = config
@@ -105,7 +105,7 @@ def train(
 
 
 def name_of(data: Any) -> str:
-    """What a run of these pictures is called by: their folder, archive or table, in letters that any shell takes.
+    """What a run of these images is called by: their folder, archive or table, in letters that any shell takes.
 
     >>> name_of("my photos/2024 Blätter.tar.gz"), name_of("builtin:pets"), name_of(".")[:0]
     ('2024-Blätter', 'pets', '')
@@ -116,7 +116,7 @@ def name_of(data: Any) -> str:
         return "table"
     path = Path(os.fspath(data).removeprefix("builtin:")).expanduser().absolute()
     stem = path.name if path.is_dir() else path.name.partition(".")[0] or path.name
-    return re.sub(r"[^\w-]+", "-", stem).strip("-")[:40] or "pictures"
+    return re.sub(r"[^\w-]+", "-", stem).strip("-")[:40] or "images"
 
 
 def _what_is_learnt(catalog: Catalog) -> str:
@@ -124,7 +124,7 @@ def _what_is_learnt(catalog: Catalog) -> str:
     classes = catalog.task.classes
     kinds = dict.fromkeys(finding.kind for finding in catalog.findings if finding.needs_person)
     look = f"; look at: {', '.join(kinds)}" if kinds else ""
-    return f"{len(catalog):,} pictures of {len(classes)} classes: {some(classes, SHOWN_CLASSES)}{look}"
+    return f"{len(catalog):,} images of {len(classes)} classes: {some(classes, SHOWN_CLASSES)}{look}"
 
 
 def _deadline(budget: float | None) -> float | None:
@@ -142,8 +142,8 @@ def resume(
     progress: Progress = BY_HAND,
 ) -> Run:
     """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. data:
-    where its pictures are now, if they were moved. model, trust_code: of a run with a network of your own, the network,
-    or that the code that the run names may be run. Raises RunError where the pictures changed, UntrustedCodeError.
+    where its images are now, if they were moved. model, trust_code: of a run with a network of your own, the network,
+    or that the code that the run names may be run. Raises RunError where the images changed, UntrustedCodeError.
 
     >>> ta.resume("runs/pets")
     Traceback (most recent call last):
@@ -169,14 +169,14 @@ def resume(
         catalog = folder.catalog
         source = source_of_catalog(catalog)
         found = scan(source, folder.config.data, cache=cache, progress=progress)
-        changed = [p.path for p, now in zip(catalog.pictures, found, strict=True) if p.digest != now.digest]
+        changed = [p.path for p, now in zip(catalog.images, found, strict=True) if p.digest != now.digest]
         if changed:
             gone = all(now.error for now in found)
             raise RunError(
-                f"None of the {len(found):,} pictures of {folder.path} is in {source.root} any more. Say where they "
+                f"None of the {len(found):,} images of {folder.path} is in {source.root} any more. Say where they "
                 f"are: tellapart train --resume {shlex.quote(str(folder.path))} --data PLACE"
                 if gone
-                else f"{len(changed)} pictures changed since {folder.path} began, the first: {changed[0]}. "
+                else f"{len(changed)} images changed since {folder.path} began, the first: {changed[0]}. "
                 "Put them back, or train a new run."
             )
         with tracked(folder, progress) as watch:

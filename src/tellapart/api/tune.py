@@ -1,4 +1,4 @@
-"""Labelled pictures + a configuration to begin from + a budget of time -> TUNE/ with the runs of the start and of the
+"""Labelled images + a configuration to begin from + a budget of time -> TUNE/ with the runs of the start and of the
 best trial, best.toml and one page. Read by: command line.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tellapart.api.datasets import read
 from tellapart.api.options import known_options, make_config
-from tellapart.api.pictures import read
 from tellapart.api.runs import write_report
 from tellapart.api.training import resume
 from tellapart.config import AUTO, Config
@@ -48,7 +48,7 @@ def tune(
     watch: Watching = lambda *_: None,
     **options: Any,
 ) -> TuneResult:
-    """Search for a better configuration in `budget` seconds, on the validation pictures; then look at the test ones.
+    """Search for a better configuration in `budget` seconds, on the validation images; then look at the test ones.
 
     data: as in `read`. trials: at most so many. out: the search's folder (default: runs/tune-N). config: the one to
     begin from, the first trial; options: those of `make_config` instead. What is searched follows from its model:
@@ -93,7 +93,7 @@ def resume_tune(
     watch: Watching = lambda *_: None,
 ) -> TuneResult:
     """Go on with a search; what was tried counts. budget, trials: in all, with those of before; None: as it was.
-    Raises RunError for a folder that is no search, or pictures that changed.
+    Raises RunError for a folder that is no search, or images that changed.
 
     >>> ta.resume_tune("runs/tune", budget=2400).advice  # doctest: +SKIP
     """
@@ -111,14 +111,14 @@ def resume_tune(
 
 
 def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> tuple[Config, Catalog]:
-    """The configuration with everything decided, and the pictures of all trials, decoded for the first on the way."""
+    """The configuration with everything decided, and the images of all trials, decoded for the first on the way."""
     from tellapart.data.sources import read_source
     from tellapart.training.decide import decide
     from tellapart.training.effects import without_effect
     from tellapart.training.fit import require_trainable
 
     if config.model.name != AUTO:
-        resolve(config.model)  # before any picture is read
+        resolve(config.model)  # before any image is read
     require_weights(config.model.weights)
     source = read_source(data, config.data)
     decided, spec, _ = decide(config, source)
@@ -152,7 +152,7 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
     for number in sorted({1, chosen_of(tune).number}):
         run = tune.trial(number)
         if run.status != "done":
-            progress.line(f"finishing {run.path.name}: the test pictures, once")
+            progress.line(f"finishing {run.path.name}: the test images, once")
             resume(run.path, cache_limit=cache_limit, progress=progress)
         elif not run.report_file.exists():  # a kill came between a run and its report
             write_report(run.path, progress=progress)

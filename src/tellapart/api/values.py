@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Catalog(PlainCatalog):
-    """Every picture with its label and split, broken ones included (they carry an error and stand in no split).
+    """Every image with its label and split, broken ones included (they carry an error and stand in no split).
 
-    `layout` says in words how the source was understood. A notebook shows its counts, its findings and a few pictures.
+    `layout` says in words how the source was understood. A notebook shows its counts, its findings and a few images.
 
     >>> catalog = ta.read("photos/")
     >>> catalog.counts()["test"]
@@ -36,12 +36,12 @@ class Catalog(PlainCatalog):
     """
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row a picture: the columns of a run's catalog.csv. Raises MissingExtraError without
+        """A DataFrame with a row an image: the columns of a run's catalog.csv. Raises MissingExtraError without
         pandas."""
-        return frame(([getattr(picture, name) for name in COLUMNS] for picture in self.pictures), COLUMNS)
+        return frame(([getattr(image, name) for name in COLUMNS] for image in self.images), COLUMNS)
 
     def plot(self) -> Drawing:
-        """A bar a class, of how many usable pictures are in each split."""
+        """A bar a class, of how many usable images are in each split."""
         from tellapart.report.drawing import counts_drawing
 
         return counts_drawing(self.counts())
@@ -55,7 +55,7 @@ class Catalog(PlainCatalog):
 class Evaluation(PlainEvaluation):
     """What a network reaches on one split. Compare two by `to_dict()`.
 
-    n: pictures. level: chance that an interval holds the true value. metrics: by name, those that are defined here.
+    n: images. level: chance that an interval holds the true value. metrics: by name, those that are defined here.
     per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
     calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given. notes:
     what is not defined here and why. verdict: whether to use the run, and what next; None where it is not judged.

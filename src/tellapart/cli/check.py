@@ -25,7 +25,7 @@ def command(
     data: options.Data,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Look into the pictures: wrong labels, near-duplicates, outliers, faults."),
+        typer.Option("--deep", help="Look into the images: wrong labels, near-duplicates, outliers, faults."),
     ] = False,
     write: Annotated[
         str | None, typer.Option(metavar="FILE", help="With --deep: write the corrections proposed, as a csv.")
@@ -38,7 +38,7 @@ def command(
     group_by: options.GroupBy = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Say what pictures are there and what is wrong with them. No picture is changed."""
+    """Say what images are there and what is wrong with them. No image is changed."""
     from tellapart.data.catalog import SPLITS
     from tellapart.data.groups import SEEMING
     from tellapart.errors import ConfigError
@@ -66,7 +66,7 @@ def command(
                 "layout": catalog.layout,
                 "digest": catalog.digest,
                 "task": catalog.task.to_dict(),
-                "pictures": len(catalog),
+                "images": len(catalog),
                 "broken": len(catalog.broken),
                 "counts": counts,
                 "findings": [finding.to_dict() for finding in catalog.findings],
@@ -74,7 +74,7 @@ def command(
             }
         )
     else:
-        show(f"{len(catalog):,} pictures of {len(catalog.task.classes)} classes in {data} ({catalog.layout})")
+        show(f"{len(catalog):,} images of {len(catalog.task.classes)} classes in {data} ({catalog.layout})")
         summary = table("class", *(f">{split}" for split in SPLITS), ">all")
         for label in catalog.task.classes[:MOST_CLASSES]:
             numbers = [counts[split][label] for split in SPLITS]
@@ -101,7 +101,7 @@ def command(
 
 
 def _typed_again(data: str, given: dict[str, str | None]) -> str:
-    """The pictures and how their labels are found, as one types them."""
+    """The images and how their labels are found, as one types them."""
     options = [f"--{name.replace('_', '-')} {typed(value)}" for name, value in given.items() if value]
     return " ".join([typed(data), *options])
 

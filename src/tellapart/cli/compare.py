@@ -1,4 +1,4 @@
-"""`tellapart compare RUN RUN ...`: which run is better on the same pictures, and whether that is shown."""
+"""`tellapart compare RUN RUN ...`: which run is better on the same images, and whether that is shown."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tellapart.words import measured, percent, probability
 
 if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison
-    from tellapart.runs.common import CommonPicture
+    from tellapart.runs.common import CommonImage
 
-PICTURES = 10
+IMAGES = 10
 MOST_CLASSES = 12
 MOST_COLUMNS = 4
 
 
 def command(
     runs: Annotated[list[str], typer.Argument(help="Two or more folders of runs.", show_default=False)],
-    pictures: Annotated[
+    images: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="List so many pictures on which they differ.",
+            help="List so many images on which they differ.",
             show_default="10; json: all",
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for a page and a figure with the curves of all.")] = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Compare runs on the test pictures they share: McNemar's exact test, and the interval of the difference.
+    """Compare runs on the test images they share: McNemar's exact test, and the interval of the difference.
 
-    Of more than two, each is compared with the best, corrected for many comparisons. A picture that any of them was
+    Of more than two, each is compared with the best, corrected for many comparisons. An image that any of them was
     trained on does not count.
     """
 
@@ -46,17 +46,17 @@ def command(
         with display() as progress:
             written = ta.write_comparison(found, out, progress=progress)
     if format is options.Format.json:
-        show_json(found.to_dict(pictures) | ({"written": [str(path) for path in written]} if written else {}))
+        show_json(found.to_dict(images) | ({"written": [str(path) for path in written]} if written else {}))
         return
     show(found.verdict + "\n")
     for note in found.notes:
         show(f"note: {note}")
     for left in found.left_out:
-        show(f"left out: {left.pictures:,} {'picture' if left.pictures == 1 else 'pictures'}: {left.reason}")
+        show(f"left out: {left.images:,} {'image' if left.images == 1 else 'images'}: {left.reason}")
     _show_runs(found)
     if len(found.pairs) == 1:
         _show_classes(found)
-    _show_pictures(found, PICTURES if pictures is None else pictures)
+    _show_images(found, IMAGES if images is None else images)
     for path in written:
         show(f"written  {path}")
 
@@ -98,7 +98,7 @@ def _show_classes(found: RunsComparison) -> None:
     from tellapart.experiments.comparison import points
 
     pair = found.pairs[0]
-    rows = table("class", ">pictures", f">{pair.first}", f">{pair.second}", ">difference in points (95 % interval)")
+    rows = table("class", ">images", f">{pair.first}", f">{pair.second}", ">difference in points (95 % interval)")
     classes = pair.comparison.per_class
     if len(classes) > MOST_CLASSES:
         classes = tuple(sorted(classes, key=lambda row: -abs(row.difference.value))[:MOST_CLASSES])
@@ -110,25 +110,25 @@ def _show_classes(found: RunsComparison) -> None:
         show(f"The {len(classes)} classes that differ most; --format json lists all.")
 
 
-def _show_pictures(found: RunsComparison, most: int) -> None:
+def _show_images(found: RunsComparison, most: int) -> None:
     shown = found.differing[:most]
     if not shown:
         return
     few = len(found.names) <= MOST_COLUMNS
-    rows = table("picture", "truth", *(found.names if few else ("right", "wrong")))
-    for picture in shown:
-        rows.add_row(printable(picture.path), picture.truth, *(_answers(picture) if few else _sides(found, picture)))
+    rows = table("image", "truth", *(found.names if few else ("right", "wrong")))
+    for image in shown:
+        rows.add_row(printable(image.path), image.truth, *(_answers(image) if few else _sides(found, image)))
     show(rows)
     others = f"; the first {len(shown):,} are shown" if len(shown) < len(found.differing) else ""
-    show(f"They name {len(found.differing):,} of {found.n:,} pictures differently{others}.")
+    show(f"They name {len(found.differing):,} of {found.n:,} images differently{others}.")
 
 
-def _answers(picture: CommonPicture) -> list[str]:
-    return [f"{answer.label} {probability(answer.probability)}" for answer in picture.answers]
+def _answers(image: CommonImage) -> list[str]:
+    return [f"{answer.label} {probability(answer.probability)}" for answer in image.answers]
 
 
-def _sides(found: RunsComparison, picture: CommonPicture) -> tuple[str, str]:
-    named = list(zip(found.names, picture.answers, strict=True))
-    right = [name for name, answer in named if answer.label == picture.truth]
-    wrong = [f"{name} ({answer.label})" for name, answer in named if answer.label != picture.truth]
+def _sides(found: RunsComparison, image: CommonImage) -> tuple[str, str]:
+    named = list(zip(found.names, image.answers, strict=True))
+    right = [name for name, answer in named if answer.label == image.truth]
+    wrong = [f"{name} ({answer.label})" for name, answer in named if answer.label != image.truth]
     return ", ".join(right), ", ".join(wrong)

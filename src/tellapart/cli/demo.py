@@ -1,4 +1,4 @@
-"""`tellapart demo`: the main job on the built-in pictures, offline."""
+"""`tellapart demo`: the main job on the built-in images, offline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tellapart.words import probability
 
 
 def command(
-    fast: Annotated[bool, typer.Option("--fast", help="Small pictures, to see that all parts work.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Small images, to see that all parts work.")] = False,
     out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/demo-N")] = None,
     open_report: Annotated[
         bool | None,
         typer.Option("--open/--no-open", help="Open the report.", show_default="if there is a screen"),
     ] = None,
 ) -> None:
-    """Train on pictures that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""
+    """Train on images that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""
     from tellapart.runs.versions import command_line
 
     settings = ["image.height=64", "image.width=64"] if fast else []
@@ -39,12 +39,12 @@ def command(
             progress=progress,
         )
     root = Path(run.record["data"])
-    some = run.catalog.split("test").pictures[::10][:5]
+    some = run.catalog.split("test").images[::10][:5]
     width = max(map(len, run.catalog.task.classes))
-    show("A few pictures of the test split:")
-    for picture, prediction in zip(some, run.predict([root / p.path for p in some]), strict=True):
+    show("A few images of the test split:")
+    for image, prediction in zip(some, run.predict([root / p.path for p in some]), strict=True):
         named = f"{prediction.verdict:8}{prediction.label:{width}}{probability(prediction.probability):>8}"
-        show(f"  {named}   is {picture.label:{width}}   {Path(picture.path).name}")
+        show(f"  {named}   is {image.label:{width}}   {Path(image.path).name}")
     show("")
     show_run(run, options.Format.table)
     screen = sys.stdout.isatty() and (os.name == "nt" or sys.platform == "darwin" or "DISPLAY" in os.environ)

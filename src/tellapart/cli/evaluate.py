@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
     data: Annotated[
-        str | None, typer.Argument(help="Other labelled pictures; without it, the run's own.", show_default=False)
+        str | None, typer.Argument(help="Other labelled images; without it, the run's own.", show_default=False)
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="train, validation or test.", show_default="test; all of other pictures")
+        str | None, typer.Option(help="train, validation or test.", show_default="test; all of other images")
     ] = None,
     moved: options.Moved = None,
     label_pattern: options.LabelPattern = None,
@@ -30,7 +30,7 @@ def command(
     root: options.Root = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Evaluate a run on its test split, another split, or other pictures, each figure with its 95 % interval."""
+    """Evaluate a run on its test split, another split, or other images, each figure with its 95 % interval."""
     from tellapart.data.catalog import SPLITS
     from tellapart.data.sources.folders import split_named
     from tellapart.errors import ConfigError, unknown
@@ -56,13 +56,13 @@ def command(
     show(figures)
     for note in evaluation.notes:
         show(note)
-    classes = table("class", ">pictures", ">precision", ">recall", ">f1")
+    classes = table("class", ">images", ">precision", ">recall", ">f1")
     for row in evaluation.per_class:
         values = ("-" if value is None else measured(value) for value in (row.precision, row.recall, row.f1))
         classes.add_row(row.label, f"{row.support:,}", *values)
     show(classes)
     show(meaning(evaluation.calibration)[1])
-    verdicts = table("verdict", ">pictures", ">share", ">right (95 % interval)")
+    verdicts = table("verdict", ">images", ">share", ">right (95 % interval)")
     for name, found in evaluation.verdicts.items():
         share = percent(found.n / evaluation.n)
         verdicts.add_row(name, f"{found.n:,}", share, measured(found.accuracy) if found.accuracy else "-")
@@ -75,6 +75,6 @@ def command(
 def show_figures(evaluation: Evaluation, data: str | None = None) -> None:
     """The accuracy, and of what."""
     show(
-        f"accuracy {measured(evaluation.accuracy)} on {counted(evaluation.n, 'picture')} of "
+        f"accuracy {measured(evaluation.accuracy)} on {counted(evaluation.n, 'image')} of "
         f"{data or f'the {evaluation.split} split'}, 95 % interval"
     )

@@ -1,4 +1,4 @@
-"""`tellapart explain RUN PICTURE`: why a picture is named as it is."""
+"""`tellapart explain RUN IMAGE`: why an image is named as it is."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tellapart.cli.console import display, show, show_json
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
-    picture: Annotated[str, typer.Argument(help="A picture.", show_default=False)],
+    image: Annotated[str, typer.Argument(help="An image.", show_default=False)],
     label: Annotated[
         str | None, typer.Option("--class", help="The class to explain; without it, the one named.", show_default=False)
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(help="Folder for the figures; without it, explain/PICTURE inside the run.", show_default=False),
+        typer.Option(help="Folder for the figures; without it, explain/IMAGE inside the run.", show_default=False),
     ] = None,
     trust_code: options.TrustCode = False,
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Show which places of a picture speak for a class, checked by occlusion; feature maps and filters."""
+    """Show which places of an image speak for a class, checked by occlusion; feature maps and filters."""
 
     with display() as progress:
-        explanation = ta.open_run(run).explain(picture, label=label, out=out, trust_code=trust_code, progress=progress)
+        explanation = ta.open_run(run).explain(image, label=label, out=out, trust_code=trust_code, progress=progress)
     if format is options.Format.json:
         show_json(explanation.to_dict())
         return

@@ -58,7 +58,7 @@ def command(
         return
     show(f"{made.path}  {made.bytes / 1e6:.1f} MB; beside it {made.path.name}.json")
     kind = "mean" if made.quantized else "largest"
-    show(f"{kind} difference from Keras {made.difference:.1e} on {made.pictures} pictures; its bound is {made.bound:g}")
+    show(f"{kind} difference from Keras {made.difference:.1e} on {made.images} images; its bound is {made.bound:g}")
     if made.accuracy:
         before, after = made.accuracy
         show(f"accuracy on the validation split: {before} before, {after} in {made.quantized}")

@@ -1,4 +1,4 @@
-"""`tellapart fetch [NAME]`: labelled pictures from the network, once, whole and checked."""
+"""`tellapart fetch [NAME]`: labelled images from the network, once, whole and checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command(
     ] = None,
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Fetch labelled pictures and say where they are; without a name, list the collections.
+    """Fetch labelled images and say where they are; without a name, list the collections.
 
     A download that broke off goes on when asked again. What is there already is not fetched again.
     """

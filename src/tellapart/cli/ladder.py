@@ -26,7 +26,7 @@ def command(
         list[str] | None, typer.Option(help="Only this rung, and others given so; all where none is.")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the picture that networks trained from nothing see, in pixels.")
+        int | None, typer.Option(help="Side of the image that networks trained from nothing see, in pixels.")
     ] = None,
     seed: options.Seed = None,
     out: Annotated[str | None, typer.Option(help="The ladder's folder.", show_default="runs/ladder-N")] = None,
@@ -42,7 +42,7 @@ def command(
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Train network after network on the same pictures, from dense layers to a fine-tuned base; say which to take.
+    """Train network after network on the same images, from dense layers to a fine-tuned base; say which to take.
 
     Each rung is a run, for report, compare and predict. One page tells what each reached and costs, which steps made
     a real difference, and the cheapest rung that is not shown to be worse than the best.
@@ -59,7 +59,7 @@ def command(
         with live(progress_table) as (progress, watch):
             found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
     elif data is None:
-        raise ConfigError("Give the pictures, such as: tellapart ladder photos/   (or --resume LADDER)")
+        raise ConfigError("Give the images, such as: tellapart ladder photos/   (or --resume LADDER)")
     else:
         found_by = options.data_options(label_pattern, path_column, label_column, root, group_by=group_by)
         with live(progress_table) as (progress, watch):
@@ -86,7 +86,7 @@ def _show(found: LadderResult, format: options.Format) -> None:
         show_json(found.to_dict() | {"page": str(found.ladder.page_file)})
         return
     rows = table(
-        "rung", f">accuracy on {found.n:,} {found.split} (95 % interval)", "", ">ms a picture", "?>training, s",
+        "rung", f">accuracy on {found.n:,} {found.split} (95 % interval)", "", ">ms an image", "?>training, s",
         "?>file", "?>parameters", "?>processor, s",
     )  # fmt: skip
     for each in found.standings:
@@ -115,7 +115,7 @@ def _show(found: LadderResult, format: options.Format) -> None:
     for note in found.notes:
         show(f"note: {note}")
     show(f"page    {short(found.ladder.page_file)}")
-    show(f"next    tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} PICTURES")
+    show(f"next    tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} IMAGES")
 
 
 def progress_table(ladder: LadderFolder) -> Table:

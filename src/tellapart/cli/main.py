@@ -25,7 +25,7 @@ from tellapart.models import backend
 from tellapart.tables import Plugin, installed
 
 _ROOM = "Make room there, or name another place; a run goes on with: tellapart train --resume RUN"
-_MEMORY = "Lower the size of the pictures, --batch-size or train.batch_size, or end what else takes memory."
+_MEMORY = "Lower the size of the images, --batch-size or train.batch_size, or end what else takes memory."
 _RIGHTS = "Name another place, or let yourself write there."
 DISK = {
     errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: _RIGHTS, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS,
@@ -98,8 +98,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=_CONTEXT,
-    help="From a folder of labelled pictures to a classifier you can trust and ship.",
-    epilog="Begin with: tellapart demo. With pictures of your own: tellapart check photos/ and tellapart train photos/",
+    help="From a folder of labelled images to a classifier you can trust and ship.",
+    epilog="Begin with: tellapart demo. With images of your own: tellapart check photos/ and tellapart train photos/",
 )
 
 
@@ -156,7 +156,7 @@ for _name in COMMANDS:
 
 def run() -> None:
     """Entry point: an error that a user can mend is one message and exit code 2, a fault of ours one and 70."""
-    # Pictures are worked on side by side; OpenCV's own threads, which wait in a loop, would only take from that.
+    # Images are worked on side by side; OpenCV's own threads, which wait in a loop, would only take from that.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     backend.process_is_ours = True
     try:

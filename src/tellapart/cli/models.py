@@ -21,7 +21,7 @@ def command(
     name: Annotated[
         str | None, typer.Argument(help="One architecture: its options and layers.", show_default=False)
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Picture side for the layers shown.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Image side for the layers shown.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as model.filters=[64,64].")
     ] = None,
@@ -37,7 +37,7 @@ def command(
         if format is options.Format.json:
             show_json([{"name": row.name, "summary": row.summary, "side": row.side} for row in listed])
             return
-        rows = table("model", ">picture side", "what it is")
+        rows = table("model", ">image side", "what it is")
         for row in listed:
             rows.add_row(row.name, str(row.side), row.summary)
         show(rows)
@@ -81,7 +81,7 @@ def _origin(base: Base) -> dict[str, str]:
     from tellapart.models.base_weights import described
 
     return {
-        "picture": f"{base.side}x{base.side}, at least {base.smallest}x{base.smallest}, fit {base.fit}",
+        "image": f"{base.side}x{base.side}, at least {base.smallest}x{base.smallest}, fit {base.fit}",
         "scaling": base.scaling.words,
         "weights": described(base),
         "licence": f"{base.licence}, of the weights",

@@ -27,7 +27,7 @@ LabelPattern = Annotated[
     typer.Option(help="Regular expression over file names, with a group (?P<label>...).", rich_help_panel=DATA_PANEL),
 ]
 PathColumn = Annotated[
-    str | None, typer.Option(help="Column of a table that names the picture.", rich_help_panel=DATA_PANEL)
+    str | None, typer.Option(help="Column of a table that names the image.", rich_help_panel=DATA_PANEL)
 ]
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column of a table that names the class.", rich_help_panel=DATA_PANEL)
@@ -42,7 +42,7 @@ Corrections = Annotated[
 Moved = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="PLACE", help="Where the run's own pictures are now: a folder or archive; checked by digest."
+        "--data", metavar="PLACE", help="Where the run's own images are now: a folder or archive; checked by digest."
     ),
 ]
 GroupBy = Annotated[
@@ -57,7 +57,7 @@ GroupBy = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run the code of a network of one's own that the run names.")
 ]
-CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded pictures, such as 500MB or 20GB.")]
+CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded images, such as 500MB or 20GB.")]
 
 
 class Device(StrEnum):
@@ -102,9 +102,9 @@ def data_options(
 
 
 def resume_alone(what: str, *begun: object, besides: str = "nothing") -> None:
-    """`--resume` takes nothing that was decided when it began. what: whose pictures and settings go on."""
+    """`--resume` takes nothing that was decided when it began. what: whose images and settings go on."""
     if any(value not in (None, []) for value in begun):
-        raise ConfigError(f"--resume goes on with the {what}'s own pictures and settings; give {besides} beside it.")
+        raise ConfigError(f"--resume goes on with the {what}'s own images and settings; give {besides} beside it.")
 
 
 def parse_duration(text: str, option: str = "--budget") -> float:

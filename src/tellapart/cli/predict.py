@@ -1,4 +1,4 @@
-"""`tellapart predict RUN PICTURES...`: what the model says of each picture. Imports no TensorFlow."""
+"""`tellapart predict RUN IMAGES...`: what the model says of each image. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or a model.onnx.", show_default=False)],
-    pictures: Annotated[
+    images: Annotated[
         list[str],
         typer.Argument(
             help="Files, folders, zips, patterns, addresses, tables of paths, or - for paths on standard input.",
@@ -46,22 +46,22 @@ def command(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Pictures that each core takes at a time.", show_default="4; for a GPU 32"),
+        typer.Option(min=1, help="Images that each core takes at a time.", show_default="4; for a GPU 32"),
     ] = None,
     path_column: options.PathColumn = None,
     root: options.Root = None,
     device: options.DeviceOption = options.Device.auto,
 ) -> None:
-    """Predict pictures, in the order given. A picture that cannot be read is a row with its error."""
+    """Predict images, in the order given. An image that cannot be read is a row with its error."""
     from tellapart.cli.predict_resume import format_of, resumed
     from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError, some
     from tellapart.files import harmless, replacing
-    from tellapart.inference.pictures import find_pictures, require_table
+    from tellapart.inference.inputs import find_images, require_table
 
     if resume is not None and out is not None:
         raise ConfigError("--resume and --out each name the file of the answer; give one of them.")
-    require_table(pictures, path_column, root)
+    require_table(images, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
     predictor = _open(Path(run), device)
     # Rows that come on the terminal tell how far it is.
@@ -69,7 +69,7 @@ def command(
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
     left_out: list[Finding] = []
-    given = find_pictures(pictures, sys.stdin, path_column=path_column, root=root, told=left_out.append)
+    given = find_images(images, sys.stdin, path_column=path_column, root=root, told=left_out.append)
     classes = predictor.task.classes
     if resume is not None:
         with resumed(Path(resume), predictor, output) as earlier:
@@ -91,9 +91,9 @@ def command(
         print(f"tellapart: written as {output.value} to {written}", file=sys.stderr)
     if errors:
         count = (
-            "1 picture could not be read; its row says"
+            "1 image could not be read; its row says"
             if errors == 1
-            else f"{errors:,} pictures could not be read; their rows say"
+            else f"{errors:,} images could not be read; their rows say"
         )
         print(f"tellapart: {count} why", file=sys.stderr)
     for finding in left_out:
@@ -126,7 +126,7 @@ def _open(path: Path, device: options.Device) -> Predictor:
 
     if path.is_file():
         if path.suffix.lower() != ".onnx":
-            raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the pictures.")
+            raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the images.")
         return Predictor(path, device=device.value)
     run = ta.open_run(path)
     if run.missing_report:

@@ -1,6 +1,6 @@
 """A csv or jsonl of predictions that grows row by row and, after a kill, goes on: no row lost, none twice.
 
-In: the pictures in their order; out: those without a row yet, and the file, open for the rest. FILE.json beside it says
+In: the images in their order; out: those without a row yet, and the file, open for the rest. FILE.json beside it says
 which network its rows are from. A row counts once its line is ended. Read by: predict.
 """
 
@@ -22,7 +22,7 @@ from tellapart.files import from_cell, from_json, printable, read_text, to_json,
 from tellapart.runs.lock import take
 
 if TYPE_CHECKING:
-    from tellapart.inference.pictures import Held
+    from tellapart.inference.inputs import Held
     from tellapart.inference.predictor import Predictor
 
 FORMATS = {".csv": Output.csv, ".jsonl": Output.jsonl}
@@ -31,16 +31,16 @@ FORMATS = {".csv": Output.csv, ".jsonl": Output.jsonl}
 @dataclass(frozen=True)
 class Resumed:
     """file: takes the rows that follow, each safe from a kill once it is written. rows: so many are there; errors: so
-    many of them say why a picture has no answer. done: how often each picture has a row, by the digest of its name."""
+    many of them say why an image has no answer. done: how often each image has a row, by the digest of its name."""
 
     file: TextIO
     rows: int
     errors: int
     done: Counter[bytes]
 
-    def left(self, pictures: Iterable[tuple[str, Held]]) -> Iterator[tuple[str, Held]]:
-        """The pictures, in order, without those that have a row; one named twice has two."""
-        for name, source in pictures:
+    def left(self, images: Iterable[tuple[str, Held]]) -> Iterator[tuple[str, Held]]:
+        """The images, in order, without those that have a row; one named twice has two."""
+        for name, source in images:
             key = _key(printable(name))
             if self.done[key]:
                 self.done[key] -= 1
@@ -87,7 +87,7 @@ def resumed(path: Path, predictor: Predictor, output: Output) -> Iterator[Resume
 
 
 def _read(binary: BinaryIO, path: Path, classes: tuple[str, ...], output: Output) -> tuple[int, int, Counter[bytes]]:
-    """Where the last whole row ends, how many rows are errors, and how often each picture has one."""
+    """Where the last whole row ends, how many rows are errors, and how often each image has one."""
     binary.seek(0)
     end, errors, done = 0, 0, Counter[bytes]()
     header = columns(classes) if output is Output.csv else None

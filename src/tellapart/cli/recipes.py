@@ -51,4 +51,4 @@ def _said(outcome: dict[str, Any] | None) -> str:
         return "not run"
     found = Estimate.from_dict(outcome["accuracy"])
     weights = f"; {outcome['weights']} weights" if outcome["weights"] else ""
-    return f"{measured(found)}, {outcome['training_pictures']:,} of {outcome['pictures']}{weights}"
+    return f"{measured(found)}, {outcome['training_images']:,} of {outcome['images']}{weights}"

@@ -60,7 +60,7 @@ def command(
             row.use or row.status,  # without a verdict: how far it is
             "-" if row.error else duration(row.time),
             row.created[:16].replace("T", " "),
-            f"{row.pictures:,} {row.split}" if row.pictures else "-",
+            f"{row.images:,} {row.split}" if row.images else "-",
             row.model,
             f"{row.epochs:,}",
             row.status,

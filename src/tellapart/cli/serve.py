@@ -34,15 +34,15 @@ def command(
     device: options.DeviceOption = options.Device.auto,
     max_body: Annotated[str, typer.Option(help="Size of a request.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Pixels of a picture.", rich_help_panel=BOUNDS_PANEL)
+        int, typer.Option(min=1, help="Pixels of an image.", rich_help_panel=BOUNDS_PANEL)
     ] = 50_000_000,
-    max_files: Annotated[int, typer.Option(min=1, help="Pictures of a request.", rich_help_panel=BOUNDS_PANEL)] = 32,
+    max_files: Annotated[int, typer.Option(min=1, help="Images of a request.", rich_help_panel=BOUNDS_PANEL)] = 32,
     queue: Annotated[
-        int, typer.Option(min=1, help="Pictures that may wait, of all clients.", rich_help_panel=BOUNDS_PANEL)
+        int, typer.Option(min=1, help="Images that may wait, of all clients.", rich_help_panel=BOUNDS_PANEL)
     ] = 128,
     timeout: Annotated[float, typer.Option(help="Seconds for a request.", rich_help_panel=BOUNDS_PANEL)] = 30.0,
     image_timeout: Annotated[
-        float, typer.Option(help="Seconds for decoding a picture.", rich_help_panel=BOUNDS_PANEL)
+        float, typer.Option(help="Seconds for decoding an image.", rich_help_panel=BOUNDS_PANEL)
     ] = 10.0,
     per_client: Annotated[
         int, typer.Option(min=1, help="Connections of one address.", rich_help_panel=BOUNDS_PANEL)

@@ -1,4 +1,4 @@
-"""`tellapart train DATA`: a finished run from labelled pictures."""
+"""`tellapart train DATA`: a finished run from labelled images."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def command(
         typer.Option(metavar="N|all", help="Blocks of a pretrained base that learn after its head, from the top."),
     ] = None,
     config: Annotated[str | None, typer.Option(help="A config.toml, such as a run's.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the picture the network sees, in pixels.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the image the network sees, in pixels.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training pictures.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training images.")] = None,
     seed: options.Seed = None,
     track: Annotated[
         list[str] | None,
@@ -70,9 +70,9 @@ def command(
         with display() as progress:
             run = ta.resume(resume, data=moved, cache_limit=limit, trust_code=trust_code, progress=progress)
     elif moved is not None:
-        raise ConfigError("--data says where the pictures of --resume RUN are now; name new pictures without it.")
+        raise ConfigError("--data says where the images of --resume RUN are now; name new images without it.")
     elif data is None:
-        raise ConfigError("Give the pictures to train on, such as: tellapart train photos/   (or --resume RUN)")
+        raise ConfigError("Give the images to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:
         made = ta.make_config(
             recipe=recipe,
@@ -123,7 +123,7 @@ def show_run(run: Run, format: options.Format) -> None:
     show(f"report  {short(run.report_file)}")
     if record["status"] == "interrupted":
         show(f"go on   tellapart train --resume {typed(run.path)}")
-    show(f"next    tellapart predict {typed(run.path)} PICTURES")
+    show(f"next    tellapart predict {typed(run.path)} IMAGES")
 
 
 def end_with(run: Run, strict: bool) -> None:

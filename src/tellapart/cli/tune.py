@@ -34,7 +34,7 @@ def command(
         typer.Option(metavar="N|all", help="Search for the best fine-tuning, beginning from so many blocks."),
     ] = None,
     config: Annotated[str | None, typer.Option(help="Begin from a config.toml, such as a run's.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the picture of the first trial, in pixels.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the image of the first trial, in pixels.")] = None,
     seed: options.Seed = None,
     out: Annotated[str | None, typer.Option(help="The search's folder.", show_default="runs/tune-N")] = None,
     resume: Annotated[
@@ -51,9 +51,9 @@ def command(
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Search for a better configuration than the one given, judged on the validation pictures alone.
+    """Search for a better configuration than the one given, judged on the validation images alone.
 
-    The first trial is what you begin from. At the end it and the best one are evaluated on the test pictures and
+    The first trial is what you begin from. At the end it and the best one are evaluated on the test images and
     compared; the best configuration is written as best.toml, for train --config.
     """
     from tellapart.api.tune import DEFAULT_BUDGET
@@ -71,7 +71,7 @@ def command(
                 resume, budget=seconds, trials=trials, cache_limit=limit, progress=progress, watch=watch
             )
     elif data is None:
-        raise ConfigError("Give the pictures, such as: tellapart tune photos/   (or --resume TUNE)")
+        raise ConfigError("Give the images, such as: tellapart tune photos/   (or --resume TUNE)")
     else:
         made = ta.make_config(
             recipe=recipe,

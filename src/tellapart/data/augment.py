@@ -1,7 +1,7 @@
-"""One random affine warp, flips and brightness for each training picture, as Keras' ImageDataGenerator means them.
+"""One random affine warp, flips and brightness for each training image, as Keras' ImageDataGenerator means them.
 
-In: AugmentConfig, and which pictures in which pass. Out: uint8 pictures, warped in place. Read by: batches.
-A picture's draw depends on (seed, epoch, index) alone, whoever draws it and in whatever company.
+In: AugmentConfig, and which images in which pass. Out: uint8 images, warped in place. Read by: batches.
+An image's draw depends on (seed, epoch, index) alone, whoever draws it and in whatever company.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _ROTATION, _WIDTH, _HEIGHT, _SHEAR, _ZOOM_X, _ZOOM_Y, _FLIP_X, _FLIP_Y, _BRIGHTN
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What was drawn for n pictures. matrices: float64 (n, 2, 3), from a pixel (x, y, 1) of the result to the place
-    (x, y) in the picture that it shows. brightness: float64 (n,), the factor of each."""
+    """What was drawn for n images. matrices: float64 (n, 2, 3), from a pixel (x, y, 1) of the result to the place
+    (x, y) in the image that it shows. brightness: float64 (n,), the factor of each."""
 
     matrices: NDArray[np.float64]
     brightness: NDArray[np.float64]
@@ -33,9 +33,9 @@ class Draw:
 def draw(
     config: AugmentConfig, shape: tuple[int, int, int], seed: int, epoch: ArrayLike, indices: NDArray[np.integer]
 ) -> Draw:
-    """Draw for the pictures of these indices (n,), each of this shape (height, width, channels), all at once.
+    """Draw for the images of these indices (n,), each of this shape (height, width, channels), all at once.
 
-    epoch: one number, or one for each picture. Rotation, shear and zoom are about the centre of the picture.
+    epoch: one number, or one for each image. Rotation, shear and zoom are about the centre of the image.
 
     >>> drawn = draw(AugmentConfig(rotation=10), (8, 8, 3), 0, 0, np.array([5, 6]))
     >>> drawn.matrices.shape, drawn.brightness.tolist()
@@ -48,7 +48,7 @@ def draw(
     shear = np.deg2rad(config.shear) * spread[:, _SHEAR]
     shift_x = config.width_shift * width * spread[:, _WIDTH]
     shift_y = config.height_shift * height * spread[:, _HEIGHT]
-    # A flip comes after the warp, so in the way back from result to picture it is the first factor of each column.
+    # A flip comes after the warp, so in the way back from result to image it is the first factor of each column.
     factor_x = (1 + config.zoom * spread[:, _ZOOM_X]) * _flip(config.horizontal_flip, uniform[:, _FLIP_X])
     factor_y = (1 + config.zoom * spread[:, _ZOOM_Y]) * _flip(config.vertical_flip, uniform[:, _FLIP_Y])
     cosine, sine = np.cos(angle), np.sin(angle)
@@ -65,8 +65,8 @@ def draw(
     return Draw(matrices, 1 + config.brightness * spread[:, _BRIGHTNESS])
 
 
-def apply(pictures: NDArray[np.uint8], drawn: Draw, config: AugmentConfig) -> None:
-    """Change the pictures (n, h, w, c), contiguous uint8, in place: one bilinear warp each, then the brightness.
+def apply(images: NDArray[np.uint8], drawn: Draw, config: AugmentConfig) -> None:
+    """Change the images (n, h, w, c), contiguous uint8, in place: one bilinear warp each, then the brightness.
 
     OpenCV's number of threads is left as it is, being the whole process's: it splits one warp only from about 256x256
     on, where that is a gain, and lets go of the interpreter meanwhile.
@@ -75,13 +75,13 @@ def apply(pictures: NDArray[np.uint8], drawn: Draw, config: AugmentConfig) -> No
 
     borders = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT, "constant": cv2.BORDER_CONSTANT}
     border, value = borders[config.fill], (config.fill_value,) * 3
-    shape = pictures.shape[1:]
+    shape = images.shape[1:]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    for picture, matrix, factor in zip(pictures, drawn.matrices, drawn.brightness, strict=True):
-        changed = cv2.warpAffine(picture, matrix, shape[1::-1], flags=flags, borderMode=border, borderValue=value)
+    for image, matrix, factor in zip(images, drawn.matrices, drawn.brightness, strict=True):
+        changed = cv2.warpAffine(image, matrix, shape[1::-1], flags=flags, borderMode=border, borderValue=value)
         if config.brightness:
             changed = cv2.convertScaleAbs(changed, alpha=factor)
-        picture[...] = changed.reshape(shape)
+        image[...] = changed.reshape(shape)
 
 
 def _flip(wanted: bool, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,7 +91,7 @@ def _flip(wanted: bool, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
 def _uniform(seed: int, epoch: ArrayLike, indices: NDArray[np.integer]) -> NDArray[np.float64]:
     """Numbers in 0..1, (n, columns): SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), begun at a hash of the key.
 
-    A generator of NumPy for each picture costs more than a tenth of its warp; this costs about 2 microseconds.
+    A generator of NumPy for each image costs more than a tenth of its warp; this costs about 2 microseconds.
     """
     key = np.array([(seed ^ _PURPOSE) & _MASK], np.uint64)
     key = _mix(_mix(key) + np.asarray(epoch, np.uint64) * np.uint64(_GOLDEN))

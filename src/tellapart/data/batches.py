@@ -1,6 +1,6 @@
-"""Catalog + ImageSpec -> batches for fit: uint8 pictures and labels, from the cache or decoded, in worker threads.
+"""Catalog + ImageSpec -> batches for fit: uint8 images and labels, from the cache or decoded, in worker threads.
 
-Pictures gives the pixels of any rows; Batches orders, augments and labels them. Which pictures a batch holds and how
+Images gives the pixels of any rows; Batches orders, augments and labels them. Which images a batch holds and how
 each is changed follows from (seed, epoch, place) alone, so any number of workers gives the same batches, and a run that
 is resumed goes on with what it would have seen. Read by: training. Never imports Keras.
 """
@@ -20,45 +20,45 @@ from tellapart.config import AugmentConfig, DataConfig
 from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
 from tellapart.data.cache import PixelCache, content_digest
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.image_file import MAX_BYTES, read_file
-from tellapart.errors import ConfigError, PictureError, TellapartError
+from tellapart.errors import ConfigError, ImageError, TellapartError
 from tellapart.parallel import in_order
 from tellapart.task import ImageSpec, Task
 
 OpenRow = Callable[[Path, str], Path | NDArray[np.uint8]]
-"""(root, path of a row) -> the picture's file, or its array: data.sources.open_row."""
+"""(root, path of a row) -> the image's file, or its array: data.sources.open_row."""
 
 _ORDER = int.from_bytes(b"order")
 
 
 def catalogued(
-    root: Path, picture: Picture, open_row: OpenRow, max_bytes: int = MAX_BYTES
+    root: Path, image: ImageRecord, open_row: OpenRow, max_bytes: int = MAX_BYTES
 ) -> bytes | NDArray[np.uint8]:
-    """What data.pixels.read takes for a picture of a catalog, if it is the one that was catalogued.
+    """What data.pixels.read takes for an image of a catalog, if it is the one that was catalogued.
 
-    Whoever shows or computes with pictures that a run names goes this way: the catalog may be a stranger's, and name
-    any file of this machine. Raises PictureError for another content than the digest says and for what cannot be
+    Whoever shows or computes with images that a run names goes this way: the catalog may be a stranger's, and name
+    any file of this machine. Raises ImageError for another content than the digest says and for what cannot be
     opened or is no file, SourceError for a damaged idx file.
     """
-    opened = open_row(root, picture.path)
+    opened = open_row(root, image.path)
     content = read_file(opened, max_bytes)[0] if isinstance(opened, Path) else opened
-    if picture.digest and content_digest(content) != picture.digest:
-        raise PictureError("unreadable", "it changed since the catalog was made; read the pictures again")
+    if image.digest and content_digest(content) != image.digest:
+        raise ImageError("unreadable", "it changed since the catalog was made; read the images again")
     return content
 
 
-class Pictures:
-    """The pixels of a catalog's pictures, by row. From the cache where they are there, else decoded on the way.
+class Images:
+    """The pixels of a catalog's images, by row. From the cache where they are there, else decoded on the way.
 
-    A picture whose digest is known is checked against it when it is decoded, so that a changed file is never taken
+    An image whose digest is known is checked against it when it is decoded, so that a changed file is never taken
     for the one that was catalogued. bounds: on its bytes and pixels; None: those that stand in DataConfig.
     """
 
     def __init__(
         self,
         root: Path,
-        pictures: Sequence[Picture],
+        images: Sequence[ImageRecord],
         spec: ImageSpec,
         *,
         open_row: OpenRow,
@@ -66,20 +66,20 @@ class Pictures:
         bounds: DataConfig | None = None,
     ) -> None:
         if cache is not None and cache.spec != spec:
-            raise ConfigError(f"Given a cache of {cache.spec.key} pictures for {spec.key}; expected one of the same.")
+            raise ConfigError(f"Given a cache of {cache.spec.key} images for {spec.key}; expected one of the same.")
         self.spec = spec
         self._root = root
-        self._pictures = tuple(pictures)
+        self._images = tuple(images)
         self._open_row = open_row
         self._bounds = bounds or DataConfig()
         self._cache = cache
-        self._store = None if cache is None else cache.store([picture.digest for picture in self._pictures])
+        self._store = None if cache is None else cache.store([image.digest for image in self._images])
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Pixels of these rows, (n, height, width, channels). Raises PictureError that names a path."""
+        """Pixels of these rows, (n, height, width, channels). Raises ImageError that names a path."""
         out = np.empty((len(rows), *self.spec.shape), np.uint8)
         absent = np.arange(len(rows)) if self._store is None else self._store.take(rows, out)
         kept = False
@@ -93,22 +93,22 @@ class Pictures:
         return out
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
-        picture = self._pictures[row]
+        image = self._images[row]
         try:
-            content = catalogued(self._root, picture, self._open_row, self._bounds.max_bytes)
+            content = catalogued(self._root, image, self._open_row, self._bounds.max_bytes)
             return road.read(content, self.spec, max_pixels=self._bounds.max_pixels)
-        except PictureError as error:
-            raise PictureError(error.reason, f"{picture.path}: {error.detail}") from error
+        except ImageError as error:
+            raise ImageError(error.reason, f"{image.path}: {error.detail}") from error
         except (OSError, TellapartError) as error:
-            raise PictureError("unreadable", f"{picture.path}: {error}") from error
+            raise ImageError("unreadable", f"{image.path}: {error}") from error
 
     def _keep(self, row: int, pixels: NDArray[np.uint8]) -> bool:
-        digest = self._pictures[row].digest
+        digest = self._images[row].digest
         return bool(digest) and self._cache is not None and self._cache.put(digest, pixels)
 
 
 class Rows(Protocol):
-    """What Batches takes rows of: Pictures, or features that were made from them."""
+    """What Batches takes rows of: Images, or features that were made from them."""
 
     def __len__(self) -> int: ...
 
@@ -119,13 +119,13 @@ class Rows(Protocol):
 class Batches:
     """The batches of every epoch, numbered from 0.
 
-    pictures: uint8 (n, h, w, c) by row, or, without augmentation, any other rows. labels: float32 (n, 1) or (n, k), as
-    `labels_of` gives them. steps: batches of an epoch; None: each picture once, with a short batch last. With
-    steps the epochs are pieces of one endless row of passes over the pictures, so no picture comes again before all
+    images: uint8 (n, h, w, c) by row, or, without augmentation, any other rows. labels: float32 (n, 1) or (n, k), as
+    `labels_of` gives them. steps: batches of an epoch; None: each image once, with a short batch last. With
+    steps the epochs are pieces of one endless row of passes over the images, so no image comes again before all
     others have come, and no warp comes twice.
     """
 
-    pictures: Rows
+    images: Rows
     labels: NDArray[np.float32]
     batch_size: int
     shuffle: bool = False
@@ -134,19 +134,19 @@ class Batches:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.pictures) or len(self.pictures) != len(self.labels):
-            raise ConfigError(f"Given {len(self.pictures)} pictures and {len(self.labels)} labels; expected one each.")
+        if not len(self.images) or len(self.images) != len(self.labels):
+            raise ConfigError(f"Given {len(self.images)} images and {len(self.labels)} labels; expected one each.")
         if self.batch_size < 1 or (self.steps is not None and self.steps < 1):
             raise ConfigError(f"batch_size and steps are at least 1; given {self.batch_size} and {self.steps}.")
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return self.steps or -(-len(self.pictures) // self.batch_size)
+        return self.steps or -(-len(self.images) // self.batch_size)
 
     def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Pictures (n, height, width, channels) and their labels (n, 1) or (n, k). Raises IndexError, PictureError."""
+        """Images (n, height, width, channels) and their labels (n, 1) or (n, k). Raises IndexError, ImageError."""
         rows, passes = self.rows(index, epoch)
-        pixels = self.pictures.take(rows)
+        pixels = self.images.take(rows)
         if self.augment is not None and self.augment.active:
             drawn = augmenting.draw(self.augment, pixels.shape[1:], self.seed, passes, rows)
             augmenting.apply(pixels, drawn, self.augment)
@@ -162,10 +162,10 @@ class Batches:
         return in_order(lambda index: then(self.batch(index, epoch)), range(len(self)), workers=workers, ahead=ahead)
 
     def rows(self, index: int, epoch: int = 0) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        """Which pictures a batch holds, (n,), and in which pass over all pictures each comes, (n,)."""
+        """Which images a batch holds, (n,), and in which pass over all images each comes, (n,)."""
         if not 0 <= index < len(self):
             raise IndexError(f"Given batch {index}; an epoch has {len(self)}.")
-        n = len(self.pictures)
+        n = len(self.images)
         start = index * self.batch_size
         if self.steps is None:
             places = epoch * n + np.arange(start, min(start + self.batch_size, n))
@@ -192,7 +192,7 @@ def labels_of(task: Task, class_indices: NDArray[np.int64]) -> NDArray[np.float3
 
 @lru_cache(maxsize=8)
 def _order(seed: int, number: int, n: int) -> NDArray[np.intp]:
-    """The order of pass `number` over n pictures."""
+    """The order of pass `number` over n images."""
     order = np.random.default_rng([seed, _ORDER, number]).permutation(n)
     order.flags.writeable = False
     return order

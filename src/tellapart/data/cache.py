@@ -1,4 +1,4 @@
-"""What was made from pictures, on the disk: arrays of one shape, found by digest. Safe to delete.
+"""What was made from images, on the disk: arrays of one shape, found by digest. Safe to delete.
 
 In: digests and arrays: pixels from scan and batches, features from training. Out: rows of arrays for batches, nearly at
 the speed of copying memory.
@@ -31,7 +31,7 @@ from tellapart.files import cache_root
 from tellapart.task import ImageSpec
 
 DEFAULT_LIMIT = 20 * 2**30
-"""Bytes that all decoded pictures of this user may take; and all features."""
+"""Bytes that all decoded images of this user may take; and all features."""
 
 _COMMIT_BYTES = 16 * 2**20
 _READ_AT_ONCE = 32
@@ -39,7 +39,7 @@ _HELD_BYTES = 64 * 2**20
 
 
 def content_digest(content: bytes | NDArray[np.uint8]) -> str:
-    """The key of a picture: of a file's bytes, or of an array's.
+    """The key of an image: of a file's bytes, or of an array's.
 
     >>> content_digest(b"")
     'cae66941d9efbd404e4d88758ea67670'
@@ -173,7 +173,7 @@ class ArrayCache:
         if left < needed:
             evict_least_used(self._root, self.limit_bytes, needed, spared=shelf.folder)
             left = bytes_left(self._root, self.limit_bytes)
-        # A folder in long use may hold mostly pictures of the past: it begins anew, once, if nobody else reads it.
+        # A folder in long use may hold mostly images of the past: it begins anew, once, if nobody else reads it.
         if left < needed and not self._emptied and len(self._wanted) * 2 < shelf.count():
             self._emptied = shelf.empty()
             left = bytes_left(self._root, self.limit_bytes)
@@ -190,7 +190,7 @@ class ArrayCache:
 
 
 class PixelCache(ArrayCache):
-    """The decoded pictures of one ImageSpec: uint8, shape spec.shape."""
+    """The decoded images of one ImageSpec: uint8, shape spec.shape."""
 
     def __init__(self, spec: ImageSpec, *, root: Path | None = None, limit_bytes: int = DEFAULT_LIMIT) -> None:
         self.spec = spec
@@ -199,7 +199,7 @@ class PixelCache(ArrayCache):
             spec.shape,
             np.uint8,
             root=root or cache_root() / "pixels",
-            what="decoded pictures",
+            what="decoded images",
             limit_bytes=limit_bytes,
         )
 

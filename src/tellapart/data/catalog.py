@@ -1,6 +1,6 @@
-"""Catalog: one checked table of every picture, written into the run, so that splits are never recomputed.
+"""Catalog: one checked table of every image, written into the run, so that splits are never recomputed.
 
-Made from: sources, scan, splits, checks (api.pictures). Read by: batches, training, report. Never imports Keras.
+Made from: sources, scan, splits, checks (api.datasets). Read by: batches, training, report. Never imports Keras.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ OLDER_COLUMNS = (COLUMNS[:-1], COLUMNS[:-2])
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageRecord:
     """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes;
-    error is empty for a picture that decodes; fingerprint is what it looks like (data.fingerprint), empty for one that
-    looks like nothing; warning says what is damaged in a picture that decodes all the same; shot is when and with which
+    error is empty for an image that decodes; fingerprint is what it looks like (data.fingerprint), empty for one that
+    looks like nothing; warning says what is damaged in an image that decodes all the same; shot is when and with which
     camera it was taken (data.exif), which only a scan knows: a catalog says it as the group, if it is asked to."""
 
     path: str
@@ -49,56 +49,56 @@ class Picture:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every picture with its label and split, broken ones included (they carry an error and stand in no split).
+    """Every image with its label and split, broken ones included (they carry an error and stand in no split).
 
     `layout` says in words how the source was understood.
     """
 
     root: Path
     task: Task
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...] = ()
     layout: str = ""
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __repr__(self) -> str:
-        """In short: of thousands of pictures nobody wants to see all."""
+        """In short: of thousands of images nobody wants to see all."""
         counts = [f"{sum(classes.values())} {split}" for split, classes in self.counts().items()]
         broken = f", {len(self.broken)} broken" if self.broken else ""
         return (
-            f"<Catalog {str(self.root)!r}: {len(self)} pictures of {len(self.task.classes)} classes "
+            f"<Catalog {str(self.root)!r}: {len(self)} images of {len(self.task.classes)} classes "
             f"({', '.join(counts)}{broken}), {len(self.findings)} findings>"
         )
 
     def split(self, name: Split) -> Catalog:
-        """Only the usable pictures of one split, in catalog order."""
-        return replace(self, pictures=tuple(p for p in self.pictures if p.split == name and not p.error))
+        """Only the usable images of one split, in catalog order."""
+        return replace(self, images=tuple(p for p in self.images if p.split == name and not p.error))
 
     @property
-    def broken(self) -> tuple[Picture, ...]:
-        """Pictures that do not decode, each with its error."""
-        return tuple(p for p in self.pictures if p.error)
+    def broken(self) -> tuple[ImageRecord, ...]:
+        """Images that do not decode, each with its error."""
+        return tuple(p for p in self.images if p.error)
 
     def class_indices(self) -> NDArray[np.int64]:
-        """Position of each picture's label in task.classes, shape (n,)."""
+        """Position of each image's label in task.classes, shape (n,)."""
         position = {name: index for index, name in enumerate(self.task.classes)}
-        return np.array([position[p.label] for p in self.pictures], dtype=np.int64)
+        return np.array([position[p.label] for p in self.images], dtype=np.int64)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Usable pictures by split, then class: every class appears, with 0 where it has none."""
+        """Usable images by split, then class: every class appears, with 0 where it has none."""
         table: dict[str, dict[str, int]] = {split: dict.fromkeys(self.task.classes, 0) for split in SPLITS}
-        for picture in self.pictures:
-            if not picture.error and picture.split:
-                table[picture.split][picture.label] += 1
+        for image in self.images:
+            if not image.error and image.split:
+                table[image.split][image.label] += 1
         return table
 
     @property
     def digest(self) -> str:
         """Changes when any content, label or split changes; not when the folder moves."""
         state = hashlib.blake2b(digest_size=16)
-        for p in sorted(self.pictures, key=lambda p: p.path):
+        for p in sorted(self.images, key=lambda p: p.path):
             state.update("\0".join((p.path, p.label, p.split, p.digest)).encode("utf-8", "surrogateescape") + b"\n")
         return state.hexdigest()
 
@@ -110,14 +110,14 @@ class Catalog:
         ):
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
-            for picture in self.pictures:
-                writer.writerow([as_cell(str(getattr(picture, column))) for column in COLUMNS])
+            for image in self.images:
+                writer.writerow([as_cell(str(getattr(image, column))) for column in COLUMNS])
 
 
-def read_pictures(path: Path) -> tuple[Picture, ...]:
+def read_images(path: Path) -> tuple[ImageRecord, ...]:
     """The rows of a catalog.csv. Raises RunError for a file that is none.
 
-    A row in a split has the digest of its picture, by which whoever opens the file knows that it is that picture: a
+    A row in a split has the digest of its image, by which whoever opens the file knows that it is that image: a
     catalog from a stranger may name any file of this machine.
     """
     try:
@@ -127,14 +127,14 @@ def read_pictures(path: Path) -> tuple[Picture, ...]:
                 raise RunError(
                     f"{path} is not a tellapart catalog: its columns are {rows.fieldnames}, expected {list(COLUMNS)}."
                 )
-            return tuple(_picture(row) for row in rows)
+            return tuple(_image(row) for row in rows)
     except (csv.Error, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
 
 
-def _picture(row: dict[str, str]) -> Picture:
+def _image(row: dict[str, str]) -> ImageRecord:
     words = {name: from_cell(value) for name, value in row.items() if name not in ("width", "height")}
-    picture = Picture(**words, width=int(row["width"]), height=int(row["height"]))
-    if picture.split not in ("", *SPLITS) or (picture.split and not picture.error and not picture.digest):
-        raise ValueError(f"the row of {picture.path!r} has no digest, or a split that is none")
-    return picture
+    image = ImageRecord(**words, width=int(row["width"]), height=int(row["height"]))
+    if image.split not in ("", *SPLITS) or (image.split and not image.error and not image.digest):
+        raise ValueError(f"the row of {image.path!r} has no digest, or a split that is none")
+    return image

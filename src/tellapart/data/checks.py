@@ -1,6 +1,6 @@
-"""Pictures -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. No file is changed.
+"""Images -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. No file is changed.
 
-Each check takes the pictures with their splits and yields findings; CHECKS is the table of all, and those of plug-ins
+Each check takes the images with their splits and yields findings; CHECKS is the table of all, and those of plug-ins
 are asked after them.
 """
 
@@ -12,11 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tellapart.data.catalog import SPLITS, Picture
+from tellapart.data.catalog import SPLITS, ImageRecord
 from tellapart.data.findings import Finding
 from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
-from tellapart.errors import ConfigError, PictureError
+from tellapart.errors import ConfigError, ImageError
 from tellapart.tables import Table, origin
 
 FEW = 20
@@ -25,10 +25,10 @@ TINY = 32
 ELONGATED = 4
 
 
-def find_all(pictures: Sequence[Picture], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+def find_all(images: Sequence[ImageRecord], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """All findings, those that the source gave among them, the gravest first."""
     checks, left_out = CHECKS.load_all()
-    found = [finding for check in checks for finding in _findings(check, pictures)]
+    found = [finding for check in checks for finding in _findings(check, images)]
     return in_order_of_gravity([*known, *found, *map(_left_out, left_out.values())])
 
 
@@ -36,13 +36,13 @@ def _left_out(reason: str) -> Finding:
     return Finding("check-left-out", "warning", (), reason, "The other checks were made.")
 
 
-def _findings(check: Check, pictures: Sequence[Picture]) -> list[Finding]:
+def _findings(check: Check, images: Sequence[ImageRecord]) -> list[Finding]:
     """What a check finds; one of a plug-in that fails costs nothing but itself."""
     by = origin(CHECKS.kind, check.name)
     if by is None:
-        return list(check.find(pictures))
+        return list(check.find(images))
     try:
-        return list(check.find(pictures))
+        return list(check.find(images))
     except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
         meaning = f"The check {check.name!r} of the plug-in {by} failed: {type(error).__name__}: {error}"
         return [_left_out(meaning)]
@@ -53,34 +53,34 @@ def in_order_of_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
 
 
-def broken(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    rows = [p for p in pictures if p.error]
+def broken(images: Sequence[ImageRecord]) -> Iterator[Finding]:
+    rows = [p for p in images if p.error]
     if rows:
-        reasons = Counter(PictureError.reason_of(p.error) for p in rows)
+        reasons = Counter(ImageError.reason_of(p.error) for p in rows)
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         yield Finding(
             "broken",
             "warning",
             tuple(f"{p.path} ({p.error})" for p in rows),
-            f"{_pictures(len(rows), 'cannot', 'cannot')} be decoded: {why}.",
+            f"{_images(len(rows), 'cannot', 'cannot')} be decoded: {why}.",
             "Left out of training and evaluation; the files are untouched.",
         )
 
 
-def damaged(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    rows = [p for p in pictures if p.warning and not p.error]
+def damaged(images: Sequence[ImageRecord]) -> Iterator[Finding]:
+    rows = [p for p in images if p.warning and not p.error]
     if rows:
         yield Finding(
             "damaged",
             "warning",
             tuple(f"{p.path} ({p.warning})" for p in rows),
-            f"{_pictures(len(rows), 'is', 'are')} damaged and can be decoded all the same: parts may be grey or noise.",
+            f"{_images(len(rows), 'is', 'are')} damaged and can be decoded all the same: parts may be grey or noise.",
             "Kept. Look at them; data.damaged=leave-out leaves them out.",
         )
 
 
-def balance(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    counts = Counter(p.label for p in pictures if not p.error)
+def balance(images: Sequence[ImageRecord]) -> Iterator[Finding]:
+    counts = Counter(p.label for p in images if not p.error)
     if not counts:
         return
     largest, most = counts.most_common()[0]
@@ -90,55 +90,55 @@ def balance(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "imbalanced",
             "warning" if most > 10 * least else "note",
             (),
-            f"{largest!r} has {most} pictures, {smallest!r} has {least}.",
+            f"{largest!r} has {most} images, {smallest!r} has {least}.",
             "Training weighs the classes so that each counts the same (train.class_weights); "
             "read balanced accuracy and macro-F1 beside accuracy.",
         )
 
 
-def few(pictures: Sequence[Picture]) -> Iterator[Finding]:
+def few(images: Sequence[ImageRecord]) -> Iterator[Finding]:
     """Classes too small to split, or to believe."""
-    counts = Counter(p.label for p in pictures if not p.error)
-    hopeless = [label for label in sorted({p.label for p in pictures}) if counts[label] < MINIMUM]
+    counts = Counter(p.label for p in images if not p.error)
+    hopeless = [label for label in sorted({p.label for p in images}) if counts[label] < MINIMUM]
     scarce = [label for label, count in sorted(counts.items()) if MINIMUM <= count < FEW]
     if hopeless:
         yield Finding(
             "too-few",
             "error",
             tuple(f"{label} ({counts[label]})" for label in hopeless),
-            f"A class needs at least {MINIMUM} usable pictures, one each to train, validate and test.",
+            f"A class needs at least {MINIMUM} usable images, one each to train, validate and test.",
             (
                 "Kept, though no figure tells how well they are recognised. "
                 if all(map(counts.get, hopeless))
                 else "Training refuses a class without any. "
             )
-            + "Add pictures, or take the class out.",
+            + "Add images, or take the class out.",
         )
     if scarce:
         yield Finding(
             "few",
             "warning",
             tuple(f"{label} ({counts[label]})" for label in scarce),
-            f"Under {FEW} pictures a class make every figure vague: read the intervals.",
+            f"Under {FEW} images a class make every figure vague: read the intervals.",
         )
     if not hopeless:
         for split in SPLITS:
-            there = {p.label for p in pictures if not p.error and p.split == split}
+            there = {p.label for p in images if not p.error and p.split == split}
             lacking = [label for label in sorted(counts) if label not in there]
             if lacking:
                 yield Finding(
                     f"class-not-in-{split}",
                     "error" if split == "train" else "warning",
                     tuple(lacking),
-                    f"{len(lacking)} of {len(counts)} classes have no picture in {split}.",
+                    f"{len(lacking)} of {len(counts)} classes have no image in {split}.",
                     "Training refuses." if split == "train" else f"Nothing can be said of them on {split}.",
                 )
 
 
-def alike(pictures: Sequence[Picture]) -> Iterator[Finding]:
+def alike(images: Sequence[ImageRecord]) -> Iterator[Finding]:
     """Classes whose names differ in capitals, blanks, dashes and the like alone: most often one class, typed twice."""
     named: dict[str, list[str]] = defaultdict(list)
-    for label in sorted({p.label for p in pictures}):
+    for label in sorted({p.label for p in images}):
         plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label).casefold())
         named[plain if len(plain) > 1 else label].append(label)  # A and a are letters, which one may wish to tell apart
     groups = [labels for labels in named.values() if len(labels) > 1]
@@ -152,16 +152,16 @@ def alike(pictures: Sequence[Picture]) -> Iterator[Finding]:
         )
 
 
-def odd(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    usable = [p for p in pictures if not p.error]
+def odd(images: Sequence[ImageRecord]) -> Iterator[Finding]:
+    usable = [p for p in images if not p.error]
     small = [p for p in usable if min(p.width, p.height) < TINY]
-    # A collection of small pictures is one; a few small ones among large ones are odd.
+    # A collection of small images is one; a few small ones among large ones are odd.
     if small and len(small) < len(usable) / 2:
         yield Finding(
             "tiny",
             "warning",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in small),
-            f"{_pictures(len(small), 'is', 'are')} under {TINY} pixels on a side, unlike most here.",
+            f"{_images(len(small), 'is', 'are')} under {TINY} pixels on a side, unlike most here.",
             "Kept. Look at them.",
         )
     long = [p for p in usable if max(p.width, p.height) > ELONGATED * min(p.width, p.height)]
@@ -170,22 +170,22 @@ def odd(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "elongated",
             "note",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in long),
-            f"{_pictures(len(long), 'is', 'are')} over {ELONGATED} times as long as wide.",
+            f"{_images(len(long), 'is', 'are')} over {ELONGATED} times as long as wide.",
             "Kept; with image.fit=squash they are distorted most, image.fit=pad keeps their shape.",
         )
 
 
-def _pictures(count: int, one: str, many: str) -> str:
-    """A count of pictures with its verb."""
-    return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
+def _images(count: int, one: str, many: str) -> str:
+    """A count of images with its verb."""
+    return f"1 image {one}" if count == 1 else f"{count} images {many}"
 
 
 @dataclass(frozen=True)
 class Check:
-    """A row of CHECKS. find: pictures with their splits -> findings."""
+    """A row of CHECKS. find: images with their splits -> findings."""
 
     name: str
-    find: Callable[[Sequence[Picture]], Iterable[Finding]]
+    find: Callable[[Sequence[ImageRecord]], Iterable[Finding]]
 
 
 CHECKS: Table[Check] = Table(

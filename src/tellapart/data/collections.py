@@ -29,7 +29,7 @@ class Part:
 class Collection:
     """One row. parts: files on plain servers; kaggle: else the name of a competition or OWNER/DATASET there.
 
-    size: bytes to fetch, 0 where nobody says; recipe: one that was made for these pictures.
+    size: bytes to fetch, 0 where nobody says; recipe: one that was made for these images.
     """
 
     name: str
@@ -77,7 +77,7 @@ COLLECTIONS: dict[str, Collection] = {
         ),
         Collection(
             "fashion-mnist",
-            "70,000 grey pictures of 28x28, ten kinds of clothes, 10,000 of them for testing",
+            "70,000 grey images of 28x28, ten kinds of clothes, 10,000 of them for testing",
             "MIT",
             (
                 Part(
@@ -117,7 +117,7 @@ COLLECTIONS: dict[str, Collection] = {
         ),
         Collection(
             "horses-humans",
-            "1,283 rendered pictures of horses and humans, 256 of them for testing",
+            "1,283 rendered images of horses and humans, 256 of them for testing",
             "CC BY 2.0",
             (
                 Part(
@@ -137,7 +137,7 @@ COLLECTIONS: dict[str, Collection] = {
         ),
         Collection(
             "rock-paper-scissors",
-            "2,892 rendered pictures of hands, 372 of them for testing",
+            "2,892 rendered images of hands, 372 of them for testing",
             "CC BY 2.0",
             (
                 Part(

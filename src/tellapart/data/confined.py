@@ -24,7 +24,7 @@ from PIL import Image
 
 from tellapart.data import pixels
 from tellapart.data.isolation import FRAME
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.files import from_json, to_json
 from tellapart.parallel import cores
 from tellapart.task import ImageSpec
@@ -65,7 +65,7 @@ def _answer(order: dict[str, Any], content: bytes, memory: int) -> tuple[Any, ..
     except Exception as error:  # noqa: BLE001 - the parent raises it
         if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError) or _lacks_memory(error):
             return ({"reason": "too much memory", "detail": f"decoding it takes over {memory:,} bytes"},)
-        if isinstance(error, PictureError):
+        if isinstance(error, ImageError):
             return ({"reason": error.reason, "detail": error.detail},)
         return ({"failed": f"{type(error).__name__}: {error}"},)
     said = {"width": found.width, "height": found.height, "mode": found.mode, "warning": found.warning}
@@ -108,12 +108,12 @@ def _load_every_decoder() -> None:
     """One small image of each format there is, and of LAB, for which Pillow imports more, as nothing can be opened
     afterwards."""
     for nothing in (b"no image", b"\0\0\0\x18ftypheic"):
-        with suppress(PictureError):
+        with suppress(ImageError):
             pixels.decode(nothing, None)
     spec = ImageSpec(8, 8)
     for mode, name in (*(("RGB", name) for name in _WARM), ("LAB", "TIFF")):
         file = io.BytesIO()
-        with suppress(OSError, KeyError, ValueError, PictureError):
+        with suppress(OSError, KeyError, ValueError, ImageError):
             Image.new(mode, (16, 16)).save(file, name)
             pixels.decode(file.getvalue(), spec, thumbnail=True)
 

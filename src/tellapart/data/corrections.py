@@ -1,4 +1,4 @@
-"""corrections.csv: what is to be changed about pictures' labels, groups and presence, without touching a picture.
+"""corrections.csv: what is to be changed about images' labels, groups and presence, without touching an image.
 
 `check --deep --write` proposes one, a person edits it, `train --corrections` applies it to the rows of a source before
 they are split. Columns: path, action (relabel, drop, regroup), label, group, reason. Read by: deep, api.
@@ -101,7 +101,7 @@ def _problem(cells: dict[str, str]) -> str:
 
 
 def _contradictions(corrections: Sequence[Correction]) -> list[str]:
-    """Two different answers to one question about a picture."""
+    """Two different answers to one question about an image."""
     answers: dict[tuple[str, str], set[str]] = {}
     for row in corrections:
         answers.setdefault((row.path, row.action), set()).add(row.label if row.action == "relabel" else row.group)
@@ -115,11 +115,11 @@ def _contradictions(corrections: Sequence[Correction]) -> list[str]:
 def corrected(source: Source, corrections: Sequence[Correction], name: str) -> Source:
     """The source with its rows corrected, and a finding that counts what was done; name: of the file, for messages.
 
-    Raises ConfigError for paths that the source does not have and labels that no picture of it has.
+    Raises ConfigError for paths that the source does not have and labels that no image of it has.
     """
     labels = {row.label for row in source.rows}
     paths = {row.path for row in source.rows}
-    wrong = [f"{c.path} is not among the {len(paths)} pictures" for c in corrections if c.path not in paths]
+    wrong = [f"{c.path} is not among the {len(paths)} images" for c in corrections if c.path not in paths]
     wrong += [
         f"{c.path}: {unknown('class', c.label, labels)}"
         for c in corrections

@@ -9,7 +9,7 @@ import re
 
 from tellapart.data import jpeg
 from tellapart.data.image_formats import PREFIX, format_of
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 
 _PPM = re.compile(rb"P([456])\s+(\d{1,9})\s+(\d{1,9})\s+(\d{1,3})?\s")
 _HEAD = 64
@@ -32,7 +32,7 @@ def cost(content: bytes) -> int | None:
 def _jpeg(content: bytes) -> int | None:
     try:
         header = jpeg.read_header(content)
-    except PictureError:
+    except ImageError:
         return None
     if header.lossless or header.arithmetic or header.precision != 8 or header.components not in (1, 3):
         return None

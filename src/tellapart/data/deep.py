@@ -1,6 +1,6 @@
-"""Pictures + features of a frozen base + quality -> findings that need a look into the pictures, and corrections.
+"""Images + features of a frozen base + quality -> findings that need a look into the images, and corrections.
 
-In: arrays, fed by api. Out: findings of wrong labels, near-duplicates, outliers, dark, blurred and blank pictures and
+In: arrays, fed by api. Out: findings of wrong labels, near-duplicates, outliers, dark, blurred and blank images and
 classes that overlap; and the corrections that are worth proposing. Never imports Keras.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.catalog import SPLITS, Catalog, Picture, Split
+from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, Split
 from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
 from tellapart.data.findings import Finding
@@ -28,10 +28,10 @@ from tellapart.data.quality import FAULTS, Fault, faults
 from tellapart.words import counted, percent
 
 SAME = 0.55
-"""Similarity of features less the share of fingerprint bits that differ, from which two pictures are copies."""
+"""Similarity of features less the share of fingerprint bits that differ, from which two images are copies."""
 
 OVERLAP = 0.05
-"""Share of the pictures of two classes that held-out heads take for the other, from which they are said to overlap."""
+"""Share of the images of two classes that held-out heads take for the other, from which they are said to overlap."""
 
 _AT_ONCE = 1 << 16
 _FAULT_WORDS: dict[Fault, str] = {
@@ -43,10 +43,10 @@ _FAULT_WORDS: dict[Fault, str] = {
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Of n usable pictures: features (n, width) of a frozen base, quality (n, 3) by `measure_quality`. drawn: the
+    """Of n usable images: features (n, width) of a frozen base, quality (n, 3) by `measure_quality`. drawn: the
     splits that were drawn here (splits.drawn_splits). decided: paths whose label a person has settled."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageRecord, ...]
     features: NDArray[np.floating]
     quality: NDArray[np.float32]
     drawn: frozenset[Split] = frozenset()
@@ -55,10 +55,10 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Deep:
-    """What was found of n pictures. pairs: (m, 2), positions of near-duplicates, byte for byte ones too; farness: (n,),
-    nan for blank pictures; probabilities: (n, classes), held out, rows of nan where nothing can be said."""
+    """What was found of n images. pairs: (m, 2), positions of near-duplicates, byte for byte ones too; farness: (n,),
+    nan for blank images; probabilities: (n, classes), held out, rows of nan where nothing can be said."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...]
     corrections: tuple[Correction, ...]
     pairs: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Deep:
 
 @dataclass(frozen=True)
 class Checked:
-    """A catalog with its findings; deep: what a look into the pictures gave, None without one; corrected: the
+    """A catalog with its findings; deep: what a look into the images gave, None without one; corrected: the
     corrections that the catalog was read with."""
 
     catalog: Catalog
@@ -89,56 +89,58 @@ class Checked:
 
 def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> Deep:
     """Everything that features tell. Raises MissingExtraError without the extra `check`."""
-    pictures = evidence.pictures
+    images = evidence.images
     faulty = faults(evidence.quality)
     # What shows nothing is like nothing: it would only stand in the way of the others.
-    seen = np.setdiff1d(np.arange(len(pictures)), faulty["blank"])
+    seen = np.setdiff1d(np.arange(len(images)), faulty["blank"])
     values = reduced(evidence.features[seen], seed)
     near = neighbours(values, seed=seed)
-    by_features = seen[near_duplicates([pictures[i] for i in seen], evidence.features[seen], near)]
+    by_features = seen[near_duplicates([images[i] for i in seen], evidence.features[seen], near)]
     # What fingerprints are sure of is a copy whatever features say: a training, which asks none, names it too.
-    sure = np.array(sure_pairs(pictures), np.int64).reshape(-1, 2)
+    sure = np.array(sure_pairs(images), np.int64).reshape(-1, 2)
     pairs = np.unique(np.concatenate([by_features, sure]), axis=0)
-    groups = _joined(groups_of(pictures, range(len(pictures))), pairs)
-    far = np.full(len(pictures), np.nan)
+    groups = _joined(groups_of(images, range(len(images))), pairs)
+    far = np.full(len(images), np.nan)
     far[seen] = farness(near)
     position = {name: index for index, name in enumerate(classes)}
-    labels = np.array([position[picture.label] for picture in pictures], np.int64)
-    probabilities = np.full((len(pictures), len(classes)), np.nan)
+    labels = np.array([position[image.label] for image in images], np.int64)
+    probabilities = np.full((len(images), len(classes)), np.nan)
     judged = _judged(labels[seen], groups[seen])
     if len(np.unique(labels[seen[judged]])) > 1:
         rows = seen[judged]
         probabilities[rows] = held_out_probabilities(values[judged], labels[rows], groups[rows], len(classes), seed)
-    suspects = _suspects(labels, probabilities, [picture.path in evidence.decided for picture in pictures])
-    same: list[Pair] = [(pictures[i], pictures[j]) for i, j in pairs if pictures[i].digest != pictures[j].digest]
-    hidden = set(same) - set(near_copies(pictures))
+    suspects = _suspects(labels, probabilities, [image.path in evidence.decided for image in images])
+    same: list[Pair] = [(images[i], images[j]) for i, j in pairs if images[i].digest != images[j].digest]
+    hidden = set(same) - set(near_copies(images))
     findings = (
-        *_label_findings(pictures, classes, suspects),
+        *_label_findings(images, classes, suspects),
         *near_findings(same, hidden, evidence.drawn),
-        *_outlier_findings(pictures, far),
-        *_quality_findings(pictures, faulty),
+        *_outlier_findings(images, far),
+        *_quality_findings(images, faulty),
         *_overlap_findings(classes, labels, probabilities),
         *_unjudged_findings(classes, labels, probabilities),
     )
     corrections = (
         *_drops(evidence, same, faulty["blank"]),
         *_relabels(evidence, classes, suspects, pairs),
-        *(_regroups(pictures, groups) if evidence.drawn else ()),
+        *(_regroups(images, groups) if evidence.drawn else ()),
     )
     dropped = {row.path for row in corrections if row.action == "drop"}
     kept = tuple(row for row in corrections if row.action == "drop" or row.path not in dropped)
-    return Deep(pictures, findings, kept, pairs, far, probabilities)
+    return Deep(images, findings, kept, pairs, far, probabilities)
 
 
-def near_duplicates(pictures: Sequence[Picture], features: NDArray[np.floating], near: Neighbours) -> NDArray[np.int64]:
+def near_duplicates(
+    images: Sequence[ImageRecord], features: NDArray[np.floating], near: Neighbours
+) -> NDArray[np.int64]:
     """Pairs (m, 2) of positions that are copies of each other, in two stages.
 
     Candidates have close fingerprints, or are among each other's nearest neighbours by features. Of each the two are
     weighed together: the similarity of the features about their mean, 1 for equal ones, less the share of fingerprint
-    bits that differ, must reach SAME. Either alone would take two pictures of one scene, or of one composition, for
-    copies. A picture without a fingerprint, or so small that features see little of it, is in no pair.
+    bits that differ, must reach SAME. Either alone would take two images of one scene, or of one composition, for
+    copies. An image without a fingerprint, or so small that features see little of it, is in no pair.
     """
-    prints = tuple(picture.fingerprint for picture in pictures)
+    prints = tuple(image.fingerprint for image in images)
     by_looks = np.array([pair[:2] for pair in close_pairs(prints)], np.int64).reshape(-1, 2)
     rows, columns = np.nonzero(near.places >= 0)
     by_features = np.stack([rows, near.places[rows, columns]], axis=1)
@@ -160,7 +162,7 @@ def near_duplicates(pictures: Sequence[Picture], features: NDArray[np.floating],
 
 
 def _joined(groups: Sequence[int], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The groups, with those of each pair made one; numbered by their first picture."""
+    """The groups, with those of each pair made one; numbered by their first image."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -189,14 +191,14 @@ def _suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64], dec
 
 
 def _label_findings(
-    pictures: Sequence[Picture], classes: Sequence[str], suspects: Sequence[Suspect]
+    images: Sequence[ImageRecord], classes: Sequence[str], suspects: Sequence[Suspect]
 ) -> Iterator[Finding]:
     if suspects:
         yield Finding(
             "suspect-label",
             "warning",
             tuple(
-                f"{pictures[s.index].path} [{pictures[s.index].label}; looks like {classes[s.suggested]}, "
+                f"{images[s.index].path} [{images[s.index].label}; looks like {classes[s.suggested]}, "
                 f"{percent(s.probability, 0)}]"
                 for s in suspects
             ),
@@ -205,20 +207,20 @@ def _label_findings(
         )
 
 
-def _outlier_findings(pictures: Sequence[Picture], far: NDArray[np.float64]) -> Iterator[Finding]:
+def _outlier_findings(images: Sequence[ImageRecord], far: NDArray[np.float64]) -> Iterator[Finding]:
     # nan is no outlier.
     order = [int(i) for i in np.argsort(-far) if far[i] >= FAR]
     if order:
         yield Finding(
             "outlier",
             "warning",
-            tuple(f"{pictures[i].path} [{pictures[i].label}]" for i in order),
+            tuple(f"{images[i].path} [{images[i].label}]" for i in order),
             f"{_are(len(order), 'is', 'are')} unlike the others, the strangest first.",
-            "Kept. Look whether they belong to the task; a rare kind of a class does, and wants more pictures.",
+            "Kept. Look whether they belong to the task; a rare kind of a class does, and wants more images.",
         )
 
 
-def _quality_findings(pictures: Sequence[Picture], faulty: dict[Fault, NDArray[np.intp]]) -> Iterator[Finding]:
+def _quality_findings(images: Sequence[ImageRecord], faulty: dict[Fault, NDArray[np.intp]]) -> Iterator[Finding]:
     for kind in FAULTS:
         places = faulty[kind]
         if len(places):
@@ -226,11 +228,11 @@ def _quality_findings(pictures: Sequence[Picture], faulty: dict[Fault, NDArray[n
             yield Finding(
                 kind,
                 "warning",
-                tuple(pictures[i].path for i in places),
-                f"1 picture {told.replace('show', 'shows', 1).replace('are', 'is', 1)}."
+                tuple(images[i].path for i in places),
+                f"1 image {told.replace('show', 'shows', 1).replace('are', 'is', 1)}."
                 if len(places) == 1
-                else f"{len(places)} pictures {told}.",
-                "Kept. Drop them, unless such pictures are what the model will meet.",
+                else f"{len(places)} images {told}.",
+                "Kept. Drop them, unless such images are what the model will meet.",
             )
 
 
@@ -244,9 +246,9 @@ def _overlap_findings(
         yield Finding(
             "overlapping-classes",
             "note",
-            tuple(f"{classes[a]} and {classes[b]}: {count} of {both} pictures" for a, b, count, both in told),
+            tuple(f"{classes[a]} and {classes[b]}: {count} of {both} images" for a, b, count, both in told),
             f"{_pairs_of_classes(len(told))} hard to tell apart by the features of the base.",
-            "Kept. Are they two classes? If so, more pictures of them help most, or --fine-tune.",
+            "Kept. Are they two classes? If so, more images of them help most, or --fine-tune.",
         )
 
 
@@ -262,28 +264,28 @@ def _unjudged_findings(
             "note",
             tuple(names),
             f"The labels of {counted(len(names), 'class', 'classes')} are not judged: by the features of the base "
-            "fewer than two thirds of the pictures are named as they are labelled.",
+            "fewer than two thirds of the images are named as they are labelled.",
             "Kept. The base does not see what tells them apart, or very many labels are wrong: look at some.",
         )
 
 
 def _drops(evidence: Evidence, same: Sequence[Pair], blank: NDArray[np.intp]) -> Iterator[Correction]:
-    """Blank pictures; and, of copies across splits that came with the pictures, those that are not in the latest split,
+    """Blank images; and, of copies across splits that came with the images, those that are not in the latest split,
     so that what is judged stays as it is. What remains has no copies across splits for training to name."""
     dropped = set()
     for i in blank:
-        dropped.add(evidence.pictures[i].path)
-        yield Correction(evidence.pictures[i].path, "drop", reason="blank: it shows nothing")
-    pairs = [*(in_order_of_splits(pair) for pair in same), *parted(evidence.pictures)]
+        dropped.add(evidence.images[i].path)
+        yield Correction(evidence.images[i].path, "drop", reason="blank: it shows nothing")
+    pairs = [*(in_order_of_splits(pair) for pair in same), *parted(evidence.images)]
     while pairs:
         before = len(dropped)
         for one, other in sorted(pairs, key=lambda pair: -SPLITS.index(pair[1].split)):
             kept = one.split == other.split or {one.split, other.split} <= evidence.drawn
             if not kept and not dropped & {one.path, other.path}:
                 dropped.add(one.path)
-                yield Correction(one.path, "drop", reason=f"the same picture as {other.path} in {other.split}")
-        # Of fewer pictures fingerprints may call others copies.
-        rest = [picture for picture in evidence.pictures if picture.path not in dropped]
+                yield Correction(one.path, "drop", reason=f"the same image as {other.path} in {other.split}")
+        # Of fewer images fingerprints may call others copies.
+        rest = [image for image in evidence.images if image.path not in dropped]
         pairs = parted(rest) if len(dropped) > before else []
 
 
@@ -292,8 +294,8 @@ def _relabels(
 ) -> Iterator[Correction]:
     """Each suspect as what it looks like; copies alike, as the likeliest suspect among them says: of two that bear the
     same wrong label one may pass, and two that are told apart would contradict each other afterwards."""
-    pictures = evidence.pictures
-    _, digests = np.unique([picture.digest for picture in pictures], return_inverse=True)
+    images = evidence.images
+    _, digests = np.unique([image.digest for image in images], return_inverse=True)
     _, first = np.unique(digests, return_index=True)
     copies = _joined(first[digests].tolist(), pairs)
     suspected = {s.index for s in suspects}
@@ -302,36 +304,36 @@ def _relabels(
         if copies[s.index] in done:
             continue
         done.add(copies[s.index])
-        label, wrong = classes[s.suggested], pictures[s.index].label
+        label, wrong = classes[s.suggested], images[s.index].label
         for i in np.flatnonzero(copies == copies[s.index]).tolist():
-            given, path = pictures[i].label, pictures[i].path
+            given, path = images[i].label, images[i].path
             if given == label or path in evidence.decided or not (given == wrong or i in suspected):
                 continue
             reason = f"labelled {given}, looks like {label} ({percent(s.probability, 0)})"
             if i != s.index:
-                reason = f"the same picture as {pictures[s.index].path}: {reason}"
+                reason = f"the same image as {images[s.index].path}: {reason}"
             yield Correction(path, "relabel", label=label, reason=reason)
 
 
-def _regroups(pictures: Sequence[Picture], groups: NDArray[np.int64]) -> Iterator[Correction]:
-    """What only features know to be copies; pictures that are kept together without it need no row."""
-    before = groups_of(pictures, range(len(pictures)))
+def _regroups(images: Sequence[ImageRecord], groups: NDArray[np.int64]) -> Iterator[Correction]:
+    """What only features know to be copies; images that are kept together without it need no row."""
+    before = groups_of(images, range(len(images)))
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups.tolist()):
         members[group].append(index)
-    taken = {picture.group for picture in pictures}
+    taken = {image.group for image in images}
     numbers = (number for number in itertools.count(1) if f"copies-{number}" not in taken)
     for indices in members.values():
         if len({before[i] for i in indices}) < 2:
             continue
         number = next(numbers)
         for i in indices:
-            other = pictures[indices[0] if i != indices[0] else indices[1]].path
-            yield Correction(pictures[i].path, "regroup", group=f"copies-{number}", reason=f"looks the same as {other}")
+            other = images[indices[0] if i != indices[0] else indices[1]].path
+            yield Correction(images[i].path, "regroup", group=f"copies-{number}", reason=f"looks the same as {other}")
 
 
 def _are(count: int, one: str, many: str) -> str:
-    return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
+    return f"1 image {one}" if count == 1 else f"{count} images {many}"
 
 
 def _pairs_of_classes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Pictures -> which of them are copies of each other, byte for byte or to the eye, and which leak from one split to
+"""Images -> which of them are copies of each other, byte for byte or to the eye, and which leak from one split to
 another.
 
 Read by: splits, which keeps copies on one side; checks; inference.measure, for the part of a split that has no copy in
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tellapart.data.catalog import SPLITS, Picture, Split
+from tellapart.data.catalog import SPLITS, ImageRecord, Split
 from tellapart.data.fingerprint import SURELY, close_pairs
 
-Pair = tuple[Picture, Picture]
+Pair = tuple[ImageRecord, ImageRecord]
 
 
-def groups_of(rows: Sequence[Picture], usable: Iterable[int]) -> list[int]:
-    """A group number for each picture: those with the same content, the same given group or nearly the same looks
-    share one. A picture that is not usable is alone.
+def groups_of(rows: Sequence[ImageRecord], usable: Iterable[int]) -> list[int]:
+    """A group number for each image: those with the same content, the same given group or nearly the same looks
+    share one. An image that is not usable is alone.
 
-    Looks are taken generously: a wrong pair only keeps two pictures on one side of a split.
+    Looks are taken generously: a wrong pair only keeps two images on one side of a split.
     """
     parent = list(range(len(rows)))
 
@@ -40,51 +40,51 @@ def groups_of(rows: Sequence[Picture], usable: Iterable[int]) -> list[int]:
     return [find(index) for index in range(len(rows))]
 
 
-def near_copies(pictures: Sequence[Picture]) -> list[Pair]:
+def near_copies(images: Sequence[ImageRecord]) -> list[Pair]:
     """Pairs that look the same and are not the same bytes, as sure as fingerprints alone can be."""
-    usable = [picture for picture in pictures if not picture.error]
+    usable = [image for image in images if not image.error]
     pairs = ((usable[one], usable[other]) for one, other in sure_pairs(usable))
     return [pair for pair in pairs if pair[0].digest != pair[1].digest]
 
 
-def sure_pairs(usable: Sequence[Picture]) -> list[tuple[int, int]]:
-    """Positions of pictures that look the same, as sure as fingerprints alone can be; byte for byte ones too."""
-    found = close_pairs(tuple(picture.fingerprint for picture in usable))
+def sure_pairs(usable: Sequence[ImageRecord]) -> list[tuple[int, int]]:
+    """Positions of images that look the same, as sure as fingerprints alone can be; byte for byte ones too."""
+    found = close_pairs(tuple(image.fingerprint for image in usable))
     return [(one, other) for one, other, bits in found if bits <= SURELY[len(usable[one].fingerprint)]]
 
 
-def parted(pictures: Sequence[Picture]) -> list[Pair]:
+def parted(images: Sequence[ImageRecord]) -> list[Pair]:
     """Copies, of the same bytes or to the eye, that stand in two splits: pairs, the one of the earlier split first.
 
     Of many with the same bytes each is paired with one of the latest split that has them.
     """
-    usable = [picture for picture in pictures if not picture.error]
-    latest: dict[str, Picture] = {}
-    for picture in sorted(usable, key=lambda picture: SPLITS.index(picture.split)):
-        latest[picture.digest] = picture
-    pairs = [*((picture, latest[picture.digest]) for picture in usable), *near_copies(usable)]
+    usable = [image for image in images if not image.error]
+    latest: dict[str, ImageRecord] = {}
+    for image in sorted(usable, key=lambda image: SPLITS.index(image.split)):
+        latest[image.digest] = image
+    pairs = [*((image, latest[image.digest]) for image in usable), *near_copies(usable)]
     return [in_order_of_splits(pair) for pair in pairs if pair[0].split != pair[1].split]
 
 
 def in_order_of_splits(pair: Pair) -> Pair:
     """train before validation before test."""
-    one, other = sorted(pair, key=lambda picture: SPLITS.index(picture.split))
+    one, other = sorted(pair, key=lambda image: SPLITS.index(image.split))
     return one, other
 
 
-def leaks(judged: Sequence[Picture], seen: Sequence[Picture]) -> dict[str, str]:
-    """Path of each judged picture that is a copy of a seen one, or of its group -> that one's path. All are usable."""
+def leaks(judged: Sequence[ImageRecord], seen: Sequence[ImageRecord]) -> dict[str, str]:
+    """Path of each judged image that is a copy of a seen one, or of its group -> that one's path. All are usable."""
     first: dict[tuple[str, str], str] = {}
-    for picture in seen:
-        for key in (("digest", picture.digest), ("group", picture.group)):
+    for image in seen:
+        for key in (("digest", image.digest), ("group", image.group)):
             if key[1]:
-                first.setdefault(key, picture.path)
+                first.setdefault(key, image.path)
     found: dict[str, str] = {}
-    for picture in judged:
-        known = first.get(("digest", picture.digest)) or first.get(("group", picture.group))
+    for image in judged:
+        known = first.get(("digest", image.digest)) or first.get(("group", image.group))
         if known is not None:
-            found[picture.path] = known
-    own = {id(picture) for picture in judged}
+            found[image.path] = known
+    own = {id(image) for image in judged}
     for one, other in near_copies([*judged, *seen]):
         if (id(one) in own) != (id(other) in own):
             inside, outside = (one, other) if id(one) in own else (other, one)
@@ -92,7 +92,7 @@ def leaks(judged: Sequence[Picture], seen: Sequence[Picture]) -> dict[str, str]:
     return found
 
 
-def seen_before(pictures: Sequence[Picture], split: Split) -> list[Picture]:
+def seen_before(images: Sequence[ImageRecord], split: Split) -> list[ImageRecord]:
     """What a run learned or chose from before it is judged on a split: training and, for the test, validation."""
     splits = {"test": ("train", "validation"), "validation": ("train",), "train": ()}[split]
-    return [picture for picture in pictures if picture.split in splits and not picture.error]
+    return [image for image in images if image.split in splits and not image.error]

@@ -131,9 +131,9 @@ def _kaggle(name: str, out: Path | None) -> Path:
 
 
 def training_part(folder: Path) -> Path:
-    """The archive of training pictures, where a folder holds archives alone, as Kaggle's competitions do."""
+    """The archive of training images, where a folder holds archives alone, as Kaggle's competitions do."""
     files = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    if any(path.is_dir() or kind_of(path.name) == "picture" for path in files):
+    if any(path.is_dir() or kind_of(path.name) == "image" for path in files):
         return folder
     archives = [path for path in files if kind_of(path.name) == "archive"]
     if len(archives) == 1:

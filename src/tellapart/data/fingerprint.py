@@ -1,14 +1,14 @@
-"""What a picture looks like, in 128 bits: alike for its copies that were recompressed, resized, brightened or mirrored.
+"""What an image looks like, in 128 bits: alike for its copies that were recompressed, resized, brightened or mirrored.
 
-In: the small grey picture that the scan's decoding leaves. Out: 32 hexadecimal digits for the catalog, and pairs of
-pictures whose fingerprints are close. Read by: scan, duplicates, deep, groups.
+In: the small grey image that the scan's decoding leaves. Out: 32 hexadecimal digits for the catalog, and pairs of
+images whose fingerprints are close. Read by: scan, duplicates, deep, groups.
 
 A perceptual hash as Zauner describes it ("Implementation and Benchmarking of Perceptual Image Hash Functions", 2010):
 signs of the lowest frequencies of a cosine transform, without the mean. Against zero, not their median, so that a
-mirrored picture has the same bits but for those of odd horizontal frequencies, all turned: one fingerprint serves both
-ways. (imagehash would resize each picture once more, which takes longer than all of this.)
+mirrored image has the same bits but for those of odd horizontal frequencies, all turned: one fingerprint serves both
+ways. (imagehash would resize each image once more, which takes longer than all of this.)
 
-Small pictures of one kind are alike in 128 bits: they have 256, whose first half is the same, and fewer may differ.
+Small images of one kind are alike in 128 bits: they have 256, whose first half is the same, and fewer may differ.
 Of the smallest, noise is as large as what they show: theirs are a digest of the pixels, near to its equal alone.
 """
 
@@ -27,14 +27,14 @@ VERSION = 2
 
 BITS = 128
 FLAT = 3.0
-"""Grey levels: where the small picture deviates less from its mean, its frequencies are noise."""
+"""Grey levels: where the small image deviates less from its mean, its frequencies are noise."""
 
 ALIKE = 26
 """Bits: most copies differ by fewer, two different photographs nearly never (docs/trust.md)."""
 
 SURELY = {32: 18, 64: 12}
-"""Bits by digits: pictures whose fingerprints differ by at most so many are called copies without a look at their
-features. Of 70,000 pictures of clothes of 28 x 28 (Fashion-MNIST) 54 pairs differ by 12 of 256 bits or fewer."""
+"""Bits by digits: images whose fingerprints differ by at most so many are called copies without a look at their
+features. Of 70,000 images of clothes of 28 x 28 (Fashion-MNIST) 54 pairs differ by 12 of 256 bits or fewer."""
 
 SMALL = 32
 """Pixels of the shorter side: below, a fingerprint has 256 bits."""
@@ -56,7 +56,7 @@ _POPULATION = np.array([value.bit_count() for value in range(1 << 16)], np.uint8
 
 
 def fingerprint(thumbnail: NDArray[np.uint8], side: int = SMALL) -> str:
-    """32 hexadecimal digits of a grey picture (32, 32); 64 where the shorter side of the picture itself has fewer than
+    """32 hexadecimal digits of a grey image (32, 32); 64 where the shorter side of the image itself has fewer than
     SMALL pixels; none for a flat one, which looks like every other.
 
     >>> fingerprint(np.zeros((32, 32), np.uint8))
@@ -95,8 +95,8 @@ def close_pairs(fingerprints: tuple[str, ...], bound: int = ALIKE) -> tuple[tupl
     """Every (position, position, bits that differ) of fingerprints that differ in at most `bound` bits.
 
     The bound is lowered where the whole collection looks alike (X-rays, scanned forms): there it takes more to be a
-    copy. Up to 8,192 pictures all pairs are compared; of more, those that share one of 32 choices of bits, so that a
-    million pictures is not a trillion pairs. Empty fingerprints are in no pair, and those of small pictures only in
+    copy. Up to 8,192 images all pairs are compared; of more, those that share one of 32 choices of bits, so that a
+    million images is not a trillion pairs. Empty fingerprints are in no pair, and those of small images only in
     pairs among themselves.
     """
     rows: list[tuple[int, int, int]] = []
@@ -113,7 +113,7 @@ def close_pairs(fingerprints: tuple[str, ...], bound: int = ALIKE) -> tuple[tupl
 
 
 def _bound_of(packed: NDArray[np.uint8]) -> int:
-    """What two different pictures of this collection differ by, less 6.4 times its spread; 128 for a handful."""
+    """What two different images of this collection differ by, less 6.4 times its spread; 128 for a handful."""
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, len(packed), (2, _SAMPLE))
     found = distances(packed[first], packed[second])[first != second]
@@ -139,7 +139,7 @@ def _all_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64]
 
 def _banded_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs that agree in one of many random choices of low, even bits, which mirroring and cropping turn least: of so
-    many bits (16 for a million pictures) that few others agree in them.
+    many bits (16 for a million images) that few others agree in them.
 
     Of those that agree, the ones next to each other in the order of all their bits are compared, up to a distance: what
     many share tells nothing.

@@ -1,8 +1,8 @@
-"""Pictures -> which of them belong together (one person, session or thing), as asked for, or as it seems.
+"""Images -> which of them belong together (one person, session or thing), as asked for, or as it seems.
 
 Where a group stands in two splits, accuracy is partly that of knowing its person or place again. Groups are kept
 together where splits are drawn (splits); those that seem to be there and that nobody asked for are a finding.
-In: pictures after the scan. Read by: api.
+In: images after the scan. Read by: api.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.catalog import Picture, Split
+from tellapart.data.catalog import ImageRecord, Split
 from tellapart.data.duplicates import Pair
 from tellapart.data.findings import Finding
 from tellapart.data.fingerprint import distances, unpacked
@@ -50,46 +50,46 @@ _SHOWN = 3
 _COUNTED = re.compile(r"(?P<stem>.*[^\W_])[\s._(-]+\d+\)?")
 
 Keys = list[str]
-"""Of each picture the name of its group; empty for one that is alone."""
+"""Of each image the name of its group; empty for one that is alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to tell groups. find: of n pictures their n keys. tells: what the images have that it reads, in words.
+    """A way to tell groups. find: of n images their n keys. tells: what the images have that it reads, in words.
     sure: whether what it reads says of itself that images belong together."""
 
-    find: Callable[[Sequence[Picture]], Keys]
+    find: Callable[[Sequence[ImageRecord]], Keys]
     tells: str
     sure: bool = False
 
 
-def grouped(pictures: Sequence[Picture], group_by: str | None) -> tuple[tuple[Picture, ...], tuple[Finding, ...]]:
-    """The pictures with their groups, joined to those that they have already, and a finding that counts them.
+def grouped(images: Sequence[ImageRecord], group_by: str | None) -> tuple[tuple[ImageRecord, ...], tuple[Finding, ...]]:
+    """The images with their groups, joined to those that they have already, and a finding that counts them.
 
     group_by: as `method_of` takes it, or None. Raises ConfigError as it does, and where no two images belong together.
     """
     if group_by is None:
-        return tuple(pictures), ()
+        return tuple(images), ()
     method = method_of(group_by)
-    keys = _several(method.find(pictures))
+    keys = _several(method.find(images))
     sizes = Counter(key for key in keys if key)
     if not sizes:
         raise ConfigError(
-            f"data.group_by {group_by!r} finds no two of the {len(pictures)} images that belong together by "
+            f"data.group_by {group_by!r} finds no two of the {len(images)} images that belong together by "
             f"{method.tells}. Leave it out, or give another: {', '.join(METHODS)}, or a pattern with (?P<group>...)."
         )
-    alone = len(pictures) - sizes.total()
+    alone = len(images) - sizes.total()
     meaning = f"{len(sizes)} groups of {sizes.total()} images by {method.tells}; {alone} images are in none."
     named = tuple(f"{key} ({size})" for key, size in sizes.most_common())
-    return _joined(pictures, keys), (
+    return _joined(images, keys), (
         Finding("grouped", "note", named, meaning, "Splits that are drawn keep each whole."),
     )
 
 
-def group_findings(pictures: Sequence[Picture], *, drawn: Collection[Split], asked: bool) -> Iterator[Finding]:
+def group_findings(images: Sequence[ImageRecord], *, drawn: Collection[Split], asked: bool) -> Iterator[Finding]:
     """Known groups that given splits part; and, where nobody asked for groups, those that seem to be there and are
     parted, by the first method that shows some. drawn: the splits that were drawn here."""
-    usable = [picture for picture in pictures if not picture.error]
+    usable = [image for image in images if not image.error]
     yield from leak_findings("leaking-groups", _parted(usable, [p.group for p in usable]), " ~ ", GROUP)
     if asked:
         return
@@ -101,14 +101,14 @@ def group_findings(pictures: Sequence[Picture], *, drawn: Collection[Split], ask
             return
 
 
-def seeming(pictures: Sequence[Picture], method: Method) -> Keys:
+def seeming(images: Sequence[ImageRecord], method: Method) -> Keys:
     """The groups by this method, if they are believed: several, of a good part of the images, and, where the method is
     not sure, more alike within than their class is, so that a year in the names is not taken for a person. Groups that
     are known are left out."""
-    found = method.find(pictures)
-    keys = _several(["" if picture.group else key for picture, key in zip(pictures, found, strict=True)])
-    several = len(set(keys) - {""}) >= FEWEST and sum(map(bool, keys)) >= COVERED * len(pictures)
-    return keys if several and (method.sure or _more_alike(pictures, keys)) else [""] * len(keys)
+    found = method.find(images)
+    keys = _several(["" if image.group else key for image, key in zip(images, found, strict=True)])
+    several = len(set(keys) - {""}) >= FEWEST and sum(map(bool, keys)) >= COVERED * len(images)
+    return keys if several and (method.sure or _more_alike(images, keys)) else [""] * len(keys)
 
 
 def _seeming(name: str, method: Method, keys: Keys, apart: Sequence[Pair], drawn: Collection[Split]) -> Finding:
@@ -130,26 +130,26 @@ def _seeming(name: str, method: Method, keys: Keys, apart: Sequence[Pair], drawn
 
 
 def _several(keys: Keys) -> Keys:
-    """Without those that one picture alone has."""
+    """Without those that one image alone has."""
     sizes = Counter(keys)
     return [key if sizes[key] > 1 else "" for key in keys]
 
 
-def _parted(pictures: Sequence[Picture], keys: Keys) -> list[Pair]:
+def _parted(images: Sequence[ImageRecord], keys: Keys) -> list[Pair]:
     """Each image that has one of its group in an earlier split, behind that one."""
-    first: dict[tuple[str, str], Picture] = {}
-    for picture, key in zip(pictures, keys, strict=True):
-        first.setdefault((key, picture.split), picture)
+    first: dict[tuple[str, str], ImageRecord] = {}
+    for image, key in zip(images, keys, strict=True):
+        first.setdefault((key, image.split), image)
     pairs = []
-    for picture, key in zip(pictures, keys, strict=True):
+    for image, key in zip(images, keys, strict=True):
         mate = first.get((key, "train")) or first.get((key, "validation"))
-        if key and mate is not None and mate.split != picture.split:
-            pairs.append((mate, picture))
+        if key and mate is not None and mate.split != image.split:
+            pairs.append((mate, image))
     return pairs
 
 
-def _joined(pictures: Sequence[Picture], keys: Keys) -> tuple[Picture, ...]:
-    """The pictures with these groups; groups that share a picture with one that is there already become one."""
+def _joined(images: Sequence[ImageRecord], keys: Keys) -> tuple[ImageRecord, ...]:
+    """The images with these groups; groups that share an image with one that is there already become one."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
     def find(name: tuple[str, str]) -> tuple[str, str]:
@@ -158,24 +158,24 @@ def _joined(pictures: Sequence[Picture], keys: Keys) -> tuple[Picture, ...]:
             name = parent[name]
         return name
 
-    for picture, key in zip(pictures, keys, strict=True):
-        if picture.group and key:
-            parent[find(("there", picture.group))] = find(("found", key))
+    for image, key in zip(images, keys, strict=True):
+        if image.group and key:
+            parent[find(("there", image.group))] = find(("found", key))
     names = [
-        find(("found", key) if key else ("there", picture.group)) if key or picture.group else ("", "")
-        for picture, key in zip(pictures, keys, strict=True)
+        find(("found", key) if key else ("there", image.group)) if key or image.group else ("", "")
+        for image, key in zip(images, keys, strict=True)
     ]
-    return tuple(replace(picture, group=name) for picture, (_, name) in zip(pictures, names, strict=True))
+    return tuple(replace(image, group=name) for image, (_, name) in zip(images, names, strict=True))
 
 
-def _more_alike(pictures: Sequence[Picture], keys: Keys) -> bool:
+def _more_alike(images: Sequence[ImageRecord], keys: Keys) -> bool:
     """Whether the fingerprints of two images of one class differ less where both are of one group."""
-    shown = [place for place, picture in enumerate(pictures) if picture.fingerprint]
-    packed = unpacked([pictures[place].fingerprint for place in shown])
+    shown = [place for place, image in enumerate(images) if image.fingerprint]
+    packed = unpacked([images[place].fingerprint for place in shown])
     groups = np.array([keys[place] for place in shown])
     generator = np.random.default_rng(0)
-    within = _pairs([(pictures[place].label, keys[place]) if keys[place] else None for place in shown], generator)
-    others = _pairs([(pictures[place].label, "") for place in shown], generator)
+    within = _pairs([(images[place].label, keys[place]) if keys[place] else None for place in shown], generator)
+    others = _pairs([(images[place].label, "") for place in shown], generator)
     others = others[(groups[others[:, 0]] != groups[others[:, 1]]) | (groups[others[:, 0]] == "")]
     if not len(within) or not len(others):
         return False
@@ -200,31 +200,31 @@ def _pairs(kinds: Sequence[tuple[str, str] | None], generator: np.random.Generat
     return np.concatenate(found)
 
 
-def _by_name(pictures: Sequence[Picture]) -> Keys:
+def _by_name(images: Sequence[ImageRecord]) -> Keys:
     """What stands before the last counter of a file name (human07 of human07-03.png), or of a name that is a counter
     alone the folder. What over half of a class has is the name of the class, or of the camera."""
     keys = []
-    for picture in pictures:
-        folder, _, name = picture.path.rpartition("/")
+    for image in images:
+        folder, _, name = image.path.rpartition("/")
         name = name.rpartition(".")[0] or name
         counted = _COUNTED.fullmatch(name)
         keys.append(counted["stem"] if counted else folder if name.isdecimal() else "")
-    classes = Counter(picture.label for picture in pictures)
-    shares = Counter((picture.label, key) for picture, key in zip(pictures, keys, strict=True))
+    classes = Counter(image.label for image in images)
+    shares = Counter((image.label, key) for image, key in zip(images, keys, strict=True))
     common = {key for (label, key), count in shares.items() if count > 1 and 2 * count > classes[label]}
     return ["" if key in common else key for key in keys]
 
 
-def _by_exif(pictures: Sequence[Picture]) -> Keys:
+def _by_exif(images: Sequence[ImageRecord]) -> Keys:
     """Sessions: photographs of one camera with no rest between them, named by their first."""
     shots = []
-    for place, picture in enumerate(pictures):
-        time, _, camera = picture.shot.partition(" ")
+    for place, image in enumerate(images):
+        time, _, camera = image.shot.partition(" ")
         try:
             shots.append((camera, datetime.fromisoformat(time), place))
         except ValueError:  # no shot, or a clock that was never set
             continue
-    keys = [""] * len(pictures)
+    keys = [""] * len(images)
     last: tuple[str, datetime] | None = None
     session = ""
     for maker, moment, place in sorted(shots):
@@ -235,29 +235,29 @@ def _by_exif(pictures: Sequence[Picture]) -> Keys:
     return keys
 
 
-def _by_looks(pictures: Sequence[Picture]) -> Keys:
+def _by_looks(images: Sequence[ImageRecord]) -> Keys:
     """Runs: images in the order of their names, each of which is nearly like the one before, as those of a film are.
 
     Nearly: nearer than two of the collection by RUN spreads. Files whose content tells nothing break a run.
     """
-    keys = [""] * len(pictures)
+    keys = [""] * len(images)
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        if picture.fingerprint:
-            rows[picture.path.rpartition("/")[0], picture.label].append(place)
-    packed = unpacked([picture.fingerprint for picture in pictures])
+    for place, image in enumerate(images):
+        if image.fingerprint:
+            rows[image.path.rpartition("/")[0], image.label].append(place)
+    packed = unpacked([image.fingerprint for image in images])
     generator = np.random.default_rng(0)
-    pairs = _pairs([(p.label, "") if p.fingerprint else None for p in pictures], generator)
+    pairs = _pairs([(p.label, "") if p.fingerprint else None for p in images], generator)
     if not len(pairs):
         return keys
     usual = distances(packed[pairs[:, 0]], packed[pairs[:, 1]])
     bound = np.median(usual) - RUN * (np.median(usual) - np.quantile(usual, 0.25)) / 0.6745
     for places in rows.values():
-        places.sort(key=lambda place: natural_key(pictures[place].path))
+        places.sort(key=lambda place: natural_key(images[place].path))
         apart = distances(packed[places[:-1]], packed[places[1:]])
         for before, place, bits in zip(places, places[1:], apart.tolist(), strict=False):
             if bits <= bound:
-                keys[before] = keys[before] or pictures[before].path
+                keys[before] = keys[before] or images[before].path
                 keys[place] = keys[before]
     return keys
 
@@ -282,7 +282,7 @@ def method_of(text: str) -> Method:
         pattern = "a regular expression over paths with a group named group, such as (?P<group>[^/-]+)-"
         raise ConfigError(f"{unknown('data.group_by', text, METHODS)} Or give {pattern}.")
 
-    def find(pictures: Sequence[Picture]) -> Keys:
-        return [(match["group"] or "") if (match := compiled.search(p.path)) else "" for p in pictures]
+    def find(images: Sequence[ImageRecord]) -> Keys:
+        return [(match["group"] or "") if (match := compiled.search(p.path)) else "" for p in images]
 
     return Method(find, f"the pattern {text}")

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 
 MAX_BYTES = 100_000_000
 """Of the answer: less than of a file, as somebody else decides how much comes."""
@@ -39,7 +39,7 @@ class Address:
     url: str
 
     def read(self, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
-        """What the server gives. Raises PictureError: `too many bytes`, `too slow`, `truncated`, `empty`, or
+        """What the server gives. Raises ImageError: `too many bytes`, `too slow`, `truncated`, `empty`, or
         `unreadable` with what the server or the network said."""
         most = min(max_bytes, MAX_BYTES)
         with _watched(seconds) as (opener, over):
@@ -47,15 +47,15 @@ class Address:
                 request = urllib.request.Request(_quoted(self.url), headers={"User-Agent": "tellapart"})
                 with opener.open(request, timeout=PATIENCE) as answer:
                     content = _received(answer, most)
-            except (PictureError, OSError, HTTPException, ValueError) as error:
+            except (ImageError, OSError, HTTPException, ValueError) as error:
                 reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
                 if not over.is_set():
                     raise _refusal(reason) from None
             # What is shut down may look like an answer that ended, too.
             if over.is_set():
-                raise PictureError("too slow", f"it did not come within {seconds:g} s")
+                raise ImageError("too slow", f"it did not come within {seconds:g} s")
         if not content:
-            raise PictureError("empty", "the server sent no bytes")
+            raise ImageError("empty", "the server sent no bytes")
         return content
 
 
@@ -73,16 +73,16 @@ def has_scheme(name: str) -> bool:
     return _SCHEME.match(name) is not None
 
 
-def _refusal(reason: Any) -> PictureError:
-    if isinstance(reason, PictureError):
+def _refusal(reason: Any) -> ImageError:
+    if isinstance(reason, ImageError):
         return reason
     if isinstance(reason, HTTPError):
         reason.close()
-        return PictureError("unreadable", f"the server answers {reason.code}: {reason.reason}")
+        return ImageError("unreadable", f"the server answers {reason.code}: {reason.reason}")
     if isinstance(reason, TimeoutError):
-        return PictureError("too slow", f"no byte came for {PATIENCE:g} s")
+        return ImageError("too slow", f"no byte came for {PATIENCE:g} s")
     said = (isinstance(reason, OSError) and reason.strerror) or reason
-    return PictureError("unreadable", f"it cannot be fetched: {said}")
+    return ImageError("unreadable", f"it cannot be fetched: {said}")
 
 
 def _quoted(url: str) -> str:
@@ -95,15 +95,15 @@ def _quoted(url: str) -> str:
 def _received(answer: Any, most: int) -> bytes:
     announced = int(answer.headers.get("Content-Length") or 0)
     if announced > most:
-        raise PictureError("too many bytes", f"{announced:,}; at most {most:,} are fetched")
+        raise ImageError("too many bytes", f"{announced:,}; at most {most:,} are fetched")
     content = bytearray()
     # What has come, not as much as was asked for: a server that drips is seen to be slow.
     while chunk := answer.read1(_CHUNK):
         content += chunk
         if len(content) > most:
-            raise PictureError("too many bytes", f"at most {most:,} are fetched")
+            raise ImageError("too many bytes", f"at most {most:,} are fetched")
     if len(content) < announced:
-        raise PictureError("truncated", f"it broke off after {len(content):,} of {announced:,} bytes")
+        raise ImageError("truncated", f"it broke off after {len(content):,} of {announced:,} bytes")
     return bytes(content)
 
 

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from tellapart.data.image_formats import PREFIX, foreign, format_of
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 
 MAX_BYTES = 2**30
 """A larger file is refused. 100 million pixels of three times 16 bits take 600 MB."""
@@ -23,28 +23,28 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> tuple[bytes, os.stat_result]:
     """The whole file, and its state when it was opened.
 
-    Raises PictureError: `unreadable` for what cannot be opened or is no file, `empty`, `too many bytes`, and `not a
-    picture` for a large file that begins like none.
+    Raises ImageError: `unreadable` for what cannot be opened or is no file, `empty`, `too many bytes`, and `not an
+    image` for a large file that begins like none.
     """
     try:
         # Without waiting for a pipe's other end.
         with open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, _FLAGS)) as file:
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
-                raise PictureError("unreadable", f"it is {_kind(state.st_mode)}, not a file; save it as one first")
+                raise ImageError("unreadable", f"it is {_kind(state.st_mode)}, not a file; save it as one first")
             if state.st_size > min(LARGE, max_bytes):
                 first = file.read(PREFIX)
                 if format_of(first) is None:
-                    raise PictureError("not a picture", foreign(first))
+                    raise ImageError("not an image", foreign(first))
                 file.seek(0)
             if state.st_size > max_bytes:
-                raise PictureError("too many bytes", f"{state.st_size:,}; at most {max_bytes:,} are read")
+                raise ImageError("too many bytes", f"{state.st_size:,}; at most {max_bytes:,} are read")
             content = file.readall()
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
-        raise PictureError("unreadable", f"it cannot be opened: {reason}") from error
+        raise ImageError("unreadable", f"it cannot be opened: {reason}") from error
     if not content:
-        raise PictureError("empty", "the file holds no bytes")
+        raise ImageError("empty", "the file holds no bytes")
     return content, state
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tellapart.data import pixels
 from tellapart.data.cost import cost
 from tellapart.data.pixels import MAX_PIXELS, Decoded
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.files import from_json, to_json
 from tellapart.task import ImageSpec
 
@@ -96,7 +96,7 @@ class IsolatedDecoder:
         thumbnail: bool = False,
         seconds: float | None = None,
     ) -> Decoded:
-        """As pixels.decode; its PictureError may also be `too slow` or `too much memory`. seconds: for this image."""
+        """As pixels.decode; its ImageError may also be `too slow` or `too much memory`. seconds: for this image."""
         (found,) = self.decode_all([content], spec, max_pixels, thumbnail=thumbnail, seconds=seconds)
         if isinstance(found, Exception):
             raise found
@@ -149,7 +149,7 @@ class IsolatedDecoder:
         return found
 
     def close(self) -> None:
-        """End the processes. An image that is being decoded is given up, with a PictureError."""
+        """End the processes. An image that is being decoded is given up, with an ImageError."""
         with self._lock:
             self._closed = True
             for process in self._idle:
@@ -188,7 +188,7 @@ class IsolatedDecoder:
     def _take(self, fresh: bool) -> _Process:
         with self._lock:
             if self._closed:
-                raise PictureError("unreadable", "what decodes images has ended")
+                raise ImageError("unreadable", "what decodes images has ended")
             for dead in [each for each in self._idle if each.has_ended]:
                 self._idle.remove(dead)
                 dead.end()
@@ -346,7 +346,7 @@ class _Process:
 def _tried(decode: Callable[..., Decoded], *arguments: Any, **options: Any) -> Decoded | Exception:
     try:
         return decode(*arguments, **options)
-    except PictureError as error:
+    except ImageError as error:
         return error
 
 
@@ -356,7 +356,7 @@ def _result(
     if "failed" in said:
         return RuntimeError(f"Decoding an image failed: {said['failed']}")
     if "reason" in said:
-        return PictureError("unreadable" if said["reason"] == _ENDED else said["reason"], said["detail"])
+        return ImageError("unreadable" if said["reason"] == _ENDED else said["reason"], said["detail"])
     small = parts[-1] if thumbnail else None
     return Decoded(parts[0] if whole else None, said["width"], said["height"], said["mode"], small, said["warning"])
 
@@ -378,7 +378,7 @@ def _checked(said: Any) -> dict[str, Any]:
     for name, value in said.items():
         if not isinstance(value, kinds[name]):
             raise TypeError(f"its reply has a wrong {name}")
-    if said.get("reason", _MEMORY) not in PictureError.REASONS:
+    if said.get("reason", _MEMORY) not in ImageError.REASONS:
         raise ValueError("its reply has a reason that is none")
     return said
 

@@ -16,7 +16,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 
 MOST_SEGMENTS = 4096
 """Before the pixels. A colour profile takes up to 255; each costs a step of Python."""
@@ -60,7 +60,7 @@ class JpegHeader:
 def read_header(content: bytes) -> JpegHeader:
     """Walk the segments up to the first scan; nothing is decoded.
 
-    Raises PictureError: `truncated` where the file ends before, `too many segments`, or `unreadable`.
+    Raises ImageError: `truncated` where the file ends before, `too many segments`, or `unreadable`.
     """
     at, frame, exif, xmp = 2, None, b"", b""
     for _ in range(MOST_SEGMENTS):
@@ -71,7 +71,7 @@ def read_header(content: bytes) -> JpegHeader:
         if marker in _ALONE:
             continue
         if marker == 0xD9:
-            raise PictureError("unreadable", "begins like JPEG, but ends before any pixel")
+            raise ImageError("unreadable", "begins like JPEG, but ends before any pixel")
         length = int.from_bytes(content[at : at + 2])
         segment = content[at + 2 : at + length]
         if len(segment) != length - 2:
@@ -86,8 +86,8 @@ def read_header(content: bytes) -> JpegHeader:
             xmp = segment[len(_XMP) :]
         at += length
     else:
-        raise PictureError("too many segments", f"a JPEG of more than {MOST_SEGMENTS:,} segments before its pixels")
-    raise PictureError("truncated", "begins like JPEG, but ends within its header")
+        raise ImageError("too many segments", f"a JPEG of more than {MOST_SEGMENTS:,} segments before its pixels")
+    raise ImageError("truncated", "begins like JPEG, but ends within its header")
 
 
 def _header(
@@ -96,7 +96,7 @@ def _header(
     """start: where the first scan begins. in_scan: how many components it holds, in a byte."""
     marker, segment = frame
     if len(segment) < 6:
-        raise PictureError("unreadable", "begins like JPEG, but its header is damaged")
+        raise ImageError("unreadable", "begins like JPEG, but its header is damaged")
     height, width = int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5])
     components, progressive = segment[5], marker in _PROGRESSIVE
     # A sequential first scan of all components is the only one: behind it libjpeg takes no other.
@@ -119,10 +119,10 @@ def decode(content: bytes, header: JpegHeader, colours: Colours, scale: int = 1)
     """Pixels, shape (ceil(height / scale), ceil(width / scale), 1, 3 or 4), and what is damaged, in libjpeg's words.
 
     scale: 1, 2, 4 or 8. CMYK is as it is stored, inverted as Adobe does. Of a damaged part the decoder makes grey or
-    noise. Raises PictureError: `too many scans`, `truncated` where the end is missing, or `unreadable`.
+    noise. Raises ImageError: `too many scans`, `truncated` where the end is missing, or `unreadable`.
     """
     if header.scans > MOST_SCANS:
-        raise PictureError("too many scans", f"a JPEG of {header.scans:,}; at most {MOST_SCANS} are decoded")
+        raise ImageError("too many scans", f"a JPEG of {header.scans:,}; at most {MOST_SCANS} are decoded")
     sides = (ceil(header.height / scale), ceil(header.width / scale))
     warning = ""
     try:
@@ -130,13 +130,13 @@ def decode(content: bytes, header: JpegHeader, colours: Colours, scale: int = 1)
             pixels = _decoded(content, colours, sides, scale, strict=True)
         except ValueError as problem:
             if content.rfind(_END_OF_IMAGE) < content.rfind(_START_OF_SCAN):
-                raise PictureError("truncated", f"its end is missing ({problem})") from problem
+                raise ImageError("truncated", f"its end is missing ({problem})") from problem
             warning = str(problem)
             pixels = _decoded(content, colours, sides, scale, strict=False)
     except (ValueError, RuntimeError, MemoryError) as problem:
-        raise PictureError("unreadable", str(problem)) from problem
+        raise ImageError("unreadable", str(problem)) from problem
     if pixels.shape[:2] != sides:
-        raise PictureError("unreadable", f"its header says {sides}, and {pixels.shape[:2]} came of it")
+        raise ImageError("unreadable", f"its header says {sides}, and {pixels.shape[:2]} came of it")
     return pixels, warning
 
 

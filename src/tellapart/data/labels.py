@@ -18,15 +18,15 @@ STRENGTH = 0.001
 """C of logistic regression: strong regularisation, as a head that follows every label calls none of them wrong."""
 
 TOLD_APART = 2 / 3
-"""Share of the pictures of a class that held-out heads name as labelled, from which its labels are judged."""
+"""Share of the images of a class that held-out heads name as labelled, from which its labels are judged."""
 
 _ITERATIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A label that looks wrong. index: of the picture. score: 0..1, how well its label fits, least first.
-    suggested: position of the class that the picture looks like; probability: of that class."""
+    """A label that looks wrong. index: of the image. score: 0..1, how well its label fits, least first.
+    suggested: position of the class that the image looks like; probability: of that class."""
 
     index: int
     score: float
@@ -42,9 +42,9 @@ def require_cleanlab() -> None:
 def held_out_probabilities(
     values: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray[np.int64], classes: int, seed: int = 0
 ) -> NDArray[np.float64]:
-    """What linear heads say of pictures that they were not fitted on: (n, classes), rows sum to 1.
+    """What linear heads say of images that they were not fitted on: (n, classes), rows sum to 1.
 
-    values: (n, width), features. labels: (n,), positions of classes. groups: (n,), equal for pictures that belong
+    values: (n, width), features. labels: (n,), positions of classes. groups: (n,), equal for images that belong
     together: they are held out together, as a copy's label would vouch for its twin's. Five folds, each class spread
     over them. A class that only one fold has is given 0 there. At least two classes have two groups.
     """
@@ -68,7 +68,7 @@ def held_out_probabilities(
 
 
 def _folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """A fold of each picture: groups whole, dealt out class by class in random order."""
+    """A fold of each image: groups whole, dealt out class by class in random order."""
     _, first, own = np.unique(groups, return_index=True, return_inverse=True)
     shuffled = np.random.default_rng(seed).permutation(len(first))
     order = shuffled[np.argsort(labels[first[shuffled]], kind="stable")]
@@ -90,7 +90,7 @@ def label_scores(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -
 
 
 def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[Suspect, ...]:
-    """The pictures whose label looks wrong, the likeliest first, by cleanlab's confident learning.
+    """The images whose label looks wrong, the likeliest first, by cleanlab's confident learning.
 
     truth: (n,), positions of the given classes. probabilities: (n, classes), rows sum to 1, of a network that did not
     learn these labels: of a test split, or held out in folds. A label is suspect where about as many of its class are
@@ -103,7 +103,7 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     (Suspect(index=3, score=0.05..., suggested=1, probability=0.95),)
     """
     scores = label_scores(truth, probabilities)
-    # cleanlab wants pictures of every class.
+    # cleanlab wants images of every class.
     present, own = np.unique(truth, return_inverse=True)
     if len(present) < 2:
         return ()
@@ -121,7 +121,7 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
 
 
 def told_apart(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the labels of a class can be judged, (classes,): of its pictures held-out heads name TOLD_APART or more
+    """Whether the labels of a class can be judged, (classes,): of its images held-out heads name TOLD_APART or more
     as they are labelled. Below that the heads do not know the class, or too many of its labels are wrong.
 
     >>> told_apart(np.array([0, 0, 0, 1, 1, 1]), np.eye(2)[[0, 0, 0, 1, 0, 0]])
@@ -133,7 +133,7 @@ def told_apart(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> 
 
 
 def overlaps(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[tuple[int, int, int, int]]:
-    """Of each two classes how many pictures of one are taken for the other: (class, class, mistaken, pictures of both),
+    """Of each two classes how many images of one are taken for the other: (class, class, mistaken, images of both),
     the largest share first; pairs without a mistake are left out."""
     classes = probabilities.shape[1]
     confusion = np.zeros((classes, classes), np.int64)

@@ -1,4 +1,4 @@
-"""Copies and groups of pictures -> findings: under two labels, in two splits, or only there more than once.
+"""Copies and groups of images -> findings: under two labels, in two splits, or only there more than once.
 
 Read by: checks, deep, groups.
 """
@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tellapart.data.catalog import Picture, Split
+from tellapart.data.catalog import ImageRecord, Split
 from tellapart.data.duplicates import Pair, near_copies
 from tellapart.data.findings import Finding, Severity
 
@@ -31,10 +31,10 @@ GROUP = Tie(
 )
 
 
-def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
+def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
     """The same bytes under several names: in one class, under two labels, in two splits."""
-    same: dict[str, list[Picture]] = defaultdict(list)
-    for p in pictures:
+    same: dict[str, list[ImageRecord]] = defaultdict(list)
+    for p in images:
         if not p.error:
             same[p.digest].append(p)
     sets = [rows for rows in same.values() if len(rows) > 1]
@@ -60,15 +60,15 @@ def duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
         )
 
 
-def near_duplicates(pictures: Sequence[Picture]) -> Iterator[Finding]:
+def near_duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
     """Copies that were recompressed, resized, brightened or mirrored, as far as looks alone tell."""
-    yield from near_findings(near_copies(pictures))
+    yield from near_findings(near_copies(images))
 
 
 def near_findings(
     pairs: Iterable[Pair], by_features: Collection[Pair] = (), drawn: Collection[str] = ()
 ) -> Iterator[Finding]:
-    """What is to be said of pictures that look the same: under two labels, in two splits, or neither.
+    """What is to be said of images that look the same: under two labels, in two splits, or neither.
 
     by_features: those of the pairs that fingerprints do not show. drawn: the splits that were drawn here, among which
     fingerprints are never parted, and the others only until they are regrouped.
@@ -117,14 +117,14 @@ def near_findings(
 
 
 def leak_findings(
-    kind: str, parted: Sequence[Sequence[Picture]], sign: str, tie: Tie, how: str = ""
+    kind: str, parted: Sequence[Sequence[ImageRecord]], sign: str, tie: Tie, how: str = ""
 ) -> Iterator[Finding]:
     """Of images that are tied together and stand in two splits: what leaks into test makes test accuracy optimistic,
     what leaks into validation only the choice of the model.
 
     Splits that are drawn here part none, so these were given. sign: between their paths. how: they are tied.
     """
-    into: dict[bool, list[Sequence[Picture]]] = defaultdict(list)
+    into: dict[bool, list[Sequence[ImageRecord]]] = defaultdict(list)
     for rows in parted:
         into[any(p.split == "test" for p in rows)].append(rows)
     chosen = "the choice of the model is optimistic (leakage), test accuracy is not"
@@ -139,7 +139,7 @@ def leak_findings(
             yield Finding(name, severity, paths, f"{tied(found, split, tie)}{how}: {harm}.", done)
 
 
-def tied(parted: Iterable[Sequence[Picture]], split: Split, tie: Tie) -> str:
+def tied(parted: Iterable[Sequence[ImageRecord]], split: Split, tie: Tie) -> str:
     """How many images of a split have such others, and in which splits."""
     where: dict[str, str] = {}
     for rows in parted:
@@ -154,7 +154,7 @@ def tied(parted: Iterable[Sequence[Picture]], split: Split, tie: Tie) -> str:
 
 
 def _images(count: int, one: str, many: str) -> str:
-    return f"1 picture {one}" if count == 1 else f"{count} pictures {many}"
+    return f"1 image {one}" if count == 1 else f"{count} images {many}"
 
 
 def _pairs(count: int) -> str:

@@ -1,6 +1,6 @@
-"""Features of pictures -> reduced features, the nearest neighbours of each picture, and those that have none near.
+"""Features of images -> reduced features, the nearest neighbours of each image, and those that have none near.
 
-In: what a frozen base gives of n pictures, (n, width). Out: arrays. Read by: deep. Never imports Keras.
+In: what a frozen base gives of n images, (n, width). Out: arrays. Read by: deep. Never imports Keras.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ WIDTH = 256
 """Directions kept of the features. Of 1,280 they tell wrong labels as well, and the head is fitted in a tenth."""
 
 COUNT = 20
-"""Neighbours of each picture: more than one odd picture usually brings along of its kind."""
+"""Neighbours of each image: more than one odd image usually brings along of its kind."""
 
 FAR = 3.0
-"""Spreads below the middle of all pictures' nearness: from here on a picture is unlike the others."""
+"""Spreads below the middle of all images' nearness: from here on an image is unlike the others."""
 
 _FITTED = 20_000
 _ALL_PAIRS = 20_000
@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 def reduced(features: NDArray[np.floating], seed: int = 0) -> Floats:
     """The features (n, width) in the at most WIDTH directions that hold most of their squares, (n, at most WIDTH).
 
-    About zero, not about their mean: a picture of another kind lies off the direction that all others share, which the
+    About zero, not about their mean: an image of another kind lies off the direction that all others share, which the
     mean would take away. Found on up to 20,000 rows.
     """
     from scipy.linalg import eigh
@@ -49,7 +49,7 @@ def reduced(features: NDArray[np.floating], seed: int = 0) -> Floats:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of each picture its nearest others, nearest first. places: (n, k) positions, -1 where there are not so many;
+    """Of each image its nearest others, nearest first. places: (n, k) positions, -1 where there are not so many;
     similarity: (n, k), the cosine of the angle between their features, -1..1."""
 
     places: NDArray[np.int64]
@@ -115,9 +115,9 @@ def _nearest(
 
 
 def farness(found: Neighbours) -> NDArray[np.float64]:
-    """How unlike the others each picture is, (n,), in spreads from the middle of all; FAR and more is an outlier.
+    """How unlike the others each image is, (n,), in spreads from the middle of all; FAR and more is an outlier.
 
-    By the similarity of its 20th neighbour (of fewer than 400 pictures an earlier one): a handful of odd pictures of
+    By the similarity of its 20th neighbour (of fewer than 400 images an earlier one): a handful of odd images of
     one kind do not make each other ordinary. A distance to the k-th neighbour: Ramaswamy and others, SIGMOD 2000; the
     middle and spread by median and quartile, which outliers do not move.
     """

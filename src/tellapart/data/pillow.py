@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 from PIL import Image
 
 from tellapart.data.image_formats import ImageFormat
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 
 # What Pillow's decoders raise on damaged files: their parsers index, unpack and convert without checking.
 DAMAGE = (
@@ -38,7 +38,7 @@ DAMAGE = (
 def load(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
     """The image, wholly decoded, in the mode that the file holds.
 
-    Raises PictureError with the reason `too many pixels`, `truncated` or `unreadable`.
+    Raises ImageError with the reason `too many pixels`, `truncated` or `unreadable`.
     """
     with quiet(), damage_told():
         try:
@@ -53,16 +53,16 @@ def load(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
                     finally:
                         Image.MAX_IMAGE_PIXELS = theirs
         except Image.DecompressionBombError as error:
-            raise PictureError("too many pixels", f"at most {max_pixels:,} are decoded; {error}") from error
+            raise ImageError("too many pixels", f"at most {max_pixels:,} are decoded; {error}") from error
 
 
 @contextmanager
 def damage_told() -> Iterator[None]:
-    """What Pillow raises inside for a damaged image becomes a PictureError, `truncated` or `unreadable`."""
+    """What Pillow raises inside for a damaged image becomes an ImageError, `truncated` or `unreadable`."""
     try:
         yield
     except DAMAGE as error:
-        raise PictureError(_reason(error), str(error) or type(error).__name__) from error
+        raise ImageError(_reason(error), str(error) or type(error).__name__) from error
 
 
 def _loaded(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
@@ -75,10 +75,10 @@ def _loaded(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
         if not form.extra:
             raise
         advice = f"install what reads it with pip install 'tellapart[{form.extra}]', or save it as JPEG"
-        raise PictureError("unreadable", f"it is a {form.name} image: {advice}") from error
+        raise ImageError("unreadable", f"it is a {form.name} image: {advice}") from error
     except (SyntaxError, LookupError, TypeError, struct.error) as error:
         reason = "truncated" if not file.read(1) else _reason(error)
-        raise PictureError(reason, f"begins like {form.name}, but its header is damaged: {error}") from error
+        raise ImageError(reason, f"begins like {form.name}, but its header is damaged: {error}") from error
     refuse_bomb(image.size, max_pixels)
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
@@ -96,11 +96,11 @@ def _refuse_large_icon(file: BinaryIO, max_pixels: int) -> None:
 
 
 def refuse_bomb(size: tuple[int, ...], max_pixels: int) -> None:
-    """Raises PictureError for an image (width, height) of more pixels, or of none."""
+    """Raises ImageError for an image (width, height) of more pixels, or of none."""
     if not size[0] or not size[1]:
-        raise PictureError("unreadable", f"its header says {size[0]}x{size[1]}, which is no pixel")
+        raise ImageError("unreadable", f"its header says {size[0]}x{size[1]}, which is no pixel")
     if size[0] * size[1] > max_pixels:
-        raise PictureError("too many pixels", f"{size[0]}x{size[1]}; at most {max_pixels:,} are decoded")
+        raise ImageError("too many pixels", f"{size[0]}x{size[1]}; at most {max_pixels:,} are decoded")
 
 
 def _reason(error: BaseException) -> str:

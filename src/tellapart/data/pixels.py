@@ -2,7 +2,7 @@
 
 In: a file, bytes, an open binary file, an array or an image of Pillow, and an ImageSpec. Out: uint8 (height, width,
 channels), 0..255.
-Read by: scan, batches, inference, export checks, serve. Nothing else decodes a picture, so training and prediction
+Read by: scan, batches, inference, export checks, serve. Nothing else decodes an image, so training and prediction
 see the same pixels.
 
 The same everywhere: EXIF orientation is applied; transparency lies over white; CMYK (Adobe's inverted kind too) becomes
@@ -31,7 +31,7 @@ from tellapart.data.image_formats import JPEG, PREFIX, ImageFormat, foreign, for
 from tellapart.data.pillow import DAMAGE, damage_told, load, quiet, refuse_bomb
 from tellapart.data.raster import Raster
 from tellapart.data.resize import bilinear, geometry
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 
 __all__ = ["MAX_PIXELS", "ROAD", "Decoded", "Source", "cost", "decode", "look", "read"]
@@ -40,11 +40,11 @@ ROAD = f"3-{cv2.__version__}-{PIL.__version__}-{simplejpeg.__version__}"
 """Part of every cache key. The number is raised when the same bytes would give other pixels than before; so may another
 version of a decoder (OpenCV 5 warps one value in a hundred to the next grey level of OpenCV 4)."""
 
-# Every picture has a thread of its own; OpenCV's would wait in loops beside it, for as much processor time again.
+# Every image has a thread of its own; OpenCV's would wait in loops beside it, for as much processor time again.
 cv2.setNumThreads(1)
 
 MAX_PIXELS = 100_000_000
-"""A picture with more is refused before it is decoded, as a possible bomb."""
+"""An image with more is refused before it is decoded, as a possible bomb."""
 
 Source = str | Path | bytes | BinaryIO | NDArray[np.uint8] | Image.Image
 
@@ -59,17 +59,17 @@ _TURNS: dict[int, _Turn] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-# What a picture is looked at as, whatever is asked for: what the default base sees, so that its pixels cost no second
+# What an image is looked at as, whatever is asked for: what the default base sees, so that its pixels cost no second
 # decoding. What follows from it (fingerprints) has fingerprint.VERSION.
 _LOOKS = ImageSpec(224, 224, channels=3, fit="crop")
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """pixels: uint8 (h, w, c), None where no spec was given. width, height: the picture's own, after its EXIF
-    orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...). thumbnail: the whole picture in
+    """pixels: uint8 (h, w, c), None where no spec was given. width, height: the image's own, after its EXIF
+    orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...). thumbnail: the whole image in
     grey, uint8 (32, 32), where it was asked for; it follows from the file alone. warning: what the decoder found
-    damaged, though it went on; empty for a picture that is whole."""
+    damaged, though it went on; empty for an image that is whole."""
 
     pixels: NDArray[np.uint8] | None
     width: int
@@ -82,10 +82,10 @@ class Decoded:
 def read(
     source: Source, spec: ImageSpec, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> NDArray[np.uint8]:
-    """The picture as the network takes it: uint8, shape spec.shape, 0..255, RGB or grey.
+    """The image as the network takes it: uint8, shape spec.shape, 0..255, RGB or grey.
 
     source: a path, a file's bytes, a binary file (read to its end, left open), a uint8 array of shape (h, w), (h, w, 1)
-    or (h, w, 3), or an image of Pillow in any mode. Raises PictureError as `decode` does. Many threads may call it.
+    or (h, w, 3), or an image of Pillow in any mode. Raises ImageError as `decode` does. Many threads may call it.
 
     >>> read(np.full((20, 10), 7, np.uint8), ImageSpec(2, 2, channels=1)).tolist()
     [[[7], [7]], [[7], [7]]]
@@ -101,7 +101,7 @@ def decode(
     thumbnail: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> Decoded:
-    """Decode the whole picture; without a spec only to prove that it is whole, at the smallest scale there is.
+    """Decode the whole image; without a spec only to prove that it is whole, at the smallest scale there is.
 
     Values of more than 8 bits are scaled by their range: 16-bit by 65535; 32-bit integers by 65535 where all lie in
     0..65535, else by their own minimum..maximum; floats by 0..1 where all lie there, else by minimum..maximum.
@@ -110,7 +110,7 @@ def decode(
     128x128 against full decoding: 0.2 grey levels of mean difference, 1.5 times the speed. A thumbnail is of the scale
     that suits 224x224; beside pixels of another scale it takes a decoding of its own.
 
-    Raises PictureError with the reason `empty`, `not a picture` (of no format in data.image_formats), `truncated`, `too
+    Raises ImageError with the reason `empty`, `not an image` (of no format in data.image_formats), `truncated`, `too
     many pixels` (more than max_pixels, seen in the header), `too many bytes` (over max_bytes), `too many scans`
     or `too many segments` (see data.jpeg and data.png) or `unreadable` (not to be opened, or damaged).
 
@@ -148,7 +148,7 @@ def look(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A decoded picture, not yet turned. mode, size: what the file holds. extent: where in the raster that lies: size,
+    """A decoded image, not yet turned. mode, size: what the file holds. extent: where in the raster that lies: size,
     or a fraction of it (not whole pixels) where the JPEG decoder shrank. turn: the EXIF orientation, 1..8.
     as_looked_at: whether _LOOKS gives the same raster."""
 
@@ -165,13 +165,13 @@ def _content(source: str | Path | bytes | BinaryIO, max_bytes: int = MAX_BYTES) 
     if isinstance(source, (str, Path)):
         try:
             return read_file(source, max_bytes)[0]
-        except PictureError as error:
-            raise PictureError(error.reason, f"{source}: {error.detail}") from error
+        except ImageError as error:
+            raise ImageError(error.reason, f"{source}: {error.detail}") from error
     content = source if isinstance(source, bytes) else source.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise PictureError("too many bytes", f"at most {max_bytes:,} are read")
+        raise ImageError("too many bytes", f"at most {max_bytes:,} are read")
     if not content:
-        raise PictureError("empty", "the file holds no bytes")
+        raise ImageError("empty", "the file holds no bytes")
     return content
 
 
@@ -179,18 +179,18 @@ def _held(image: Image.Image, max_pixels: int) -> _Loaded:
     """An image that a program holds, as if it had come from a file."""
     refuse_bomb(image.size, max_pixels)
     if 0 in image.size:
-        raise PictureError("empty", f"an image of {image.width}x{image.height} pixels")
+        raise ImageError("empty", f"an image of {image.width}x{image.height} pixels")
     with quiet(), damage_told():
         image.load()
     return _Loaded(Raster(image), image.mode, image.size, image.size, _orientation(image))
 
 
 def _load(content: bytes, spec: ImageSpec | None, max_pixels: int) -> _Loaded:
-    """The picture, wholly decoded."""
+    """The image, wholly decoded."""
     prefix = content[:PREFIX]
     form = format_of(prefix)
     if form is None:
-        raise PictureError("not a picture", foreign(prefix))
+        raise ImageError("not an image", foreign(prefix))
     if form is JPEG:
         return _load_jpeg(content, form, spec, max_pixels)
     warning = png.damage(content) if form.name == "PNG" else ""
@@ -207,7 +207,7 @@ def _load_jpeg(content: bytes, form: ImageFormat, spec: ImageSpec | None, max_pi
     refuse_bomb(size, max_pixels)
     if header.precision != 8:
         advice = "8 are read; save it as a PNG or TIFF of 16 bits"
-        raise PictureError("unreadable", f"a JPEG of {header.precision} bits a sample; {advice}")
+        raise ImageError("unreadable", f"a JPEG of {header.precision} bits a sample; {advice}")
     turn = _jpeg_orientation(header)
     mode, colours = _JPEG_MODES.get(header.components, ("", "GRAY"))
     if not mode:
@@ -244,7 +244,7 @@ def _jpeg_orientation(header: jpeg.JpegHeader) -> int:
 
 
 def _scale(size: tuple[int, int], spec: ImageSpec | None, turn: int) -> Literal[1, 2, 4, 8]:
-    """By how much the JPEG decoder may shrink: the picture stays as large as wanted."""
+    """By how much the JPEG decoder may shrink: the image stays as large as wanted."""
     if spec is None:
         return 8
     if spec.interpolation == "nearest" or max(size) <= 8:  # which wants pixels of the file itself
@@ -259,12 +259,12 @@ def _scale(size: tuple[int, int], spec: ImageSpec | None, turn: int) -> Literal[
 def _checked(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.dtype != np.uint8 or not (plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] == 3)):
-        raise PictureError(
-            "not a picture",
+        raise ImageError(
+            "not an image",
             f"an array of {array.dtype} and shape {array.shape}; expected uint8 and (h, w), (h, w, 1) or (h, w, 3)",
         )
     if plane.size == 0:
-        raise PictureError("empty", f"an array of shape {array.shape}")
+        raise ImageError("empty", f"an array of shape {array.shape}")
     return plane
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 
 MOST_SMALL_CHUNKS = 4096
 """Beside one for each SMALL bytes: a chunk costs a step of Python, here and in Pillow."""
@@ -14,14 +14,14 @@ SMALL = 256
 def damage(content: bytes) -> str:
     """What is damaged, empty for nothing: the check sums of the chunks that hold pixels. Pillow reads the other ones.
 
-    Raises PictureError, `too many segments`, for a file of nearly nothing but chunks.
+    Raises ImageError, `too many segments`, for a file of nearly nothing but chunks.
     """
     view, at, wrong, chunks = memoryview(content), 8, 0, 0
     most = MOST_SMALL_CHUNKS + len(content) // SMALL
     while at + 12 <= len(content):
         chunks += 1
         if chunks > most:
-            raise PictureError("too many segments", f"a PNG of over {most:,} chunks in {len(content):,} bytes")
+            raise ImageError("too many segments", f"a PNG of over {most:,} chunks in {len(content):,} bytes")
         end = at + 8 + int.from_bytes(view[at : at + 4])
         kind = content[at + 4 : at + 8]
         if kind == b"IDAT" and end + 4 <= len(content):

@@ -1,6 +1,6 @@
-"""Pixels -> how bright, varied and sharp a picture is, and which are dark, blurred or blank.
+"""Pixels -> how bright, varied and sharp an image is, and which are dark, blurred or blank.
 
-In: pictures as the network sees them. Out: arrays. Read by: api, deep. Never imports Keras.
+In: images as the network sees them. Out: arrays. Read by: api, deep. Never imports Keras.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ BLANK = 3.0
 """Grey levels of standard deviation: below, nothing can be seen."""
 
 DARK = 50.0
-"""Grey level, 0..255, that 19 of 20 pixels stay below in a dark picture."""
+"""Grey level, 0..255, that 19 of 20 pixels stay below in a dark image."""
 
 BLURRED = 0.07
 """The steepest edges (99 of 100 Laplacians are less) as a share of the contrast; photographs in focus have 0.1 to 2."""
 
 
 def measure_quality(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of each picture (n, height, width, channels): its standard deviation and 95th percentile in grey levels, and its
+    """Of each image (n, height, width, channels): its standard deviation and 95th percentile in grey levels, and its
     sharpness: (n, 3)."""
-    return np.array([_measure(picture) for picture in pixels], np.float32).reshape(-1, 3)
+    return np.array([_measure(image) for image in pixels], np.float32).reshape(-1, 3)
 
 
-def _measure(picture: NDArray[np.uint8]) -> tuple[float, float, float]:
-    grey = picture[:, :, 0] if picture.shape[2] == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+def _measure(image: NDArray[np.uint8]) -> tuple[float, float, float]:
+    grey = image[:, :, 0] if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     steepness = np.abs(cv2.Laplacian(grey, cv2.CV_16S))
     levels = np.bincount(grey.reshape(-1), minlength=256).cumsum() / grey.size
     low, high = (int(np.searchsorted(levels, share)) for share in (0.05, 0.95))
@@ -41,9 +41,9 @@ def _measure(picture: NDArray[np.uint8]) -> tuple[float, float, float]:
 
 
 def faults(quality: NDArray[np.float32]) -> dict[Fault, NDArray[np.intp]]:
-    """Positions of the faulty pictures by kind, from `measure_quality`; each picture has one kind at most.
+    """Positions of the faulty images by kind, from `measure_quality`; each image has one kind at most.
 
-    Where half of all pictures are so, that is the nature of the collection (X-rays, the sky at night), and no fault.
+    Where half of all images are so, that is the nature of the collection (X-rays, the sky at night), and no fault.
     """
     spread, high, sharpness = quality.T
     blank = spread < BLANK

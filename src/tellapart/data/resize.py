@@ -1,4 +1,4 @@
-"""Which part of a picture is taken, and at which size, as its ImageSpec says; and the antialiased resampling to it.
+"""Which part of an image is taken, and at which size, as its ImageSpec says; and the antialiased resampling to it.
 
 Read by: pixels.
 """
@@ -21,7 +21,7 @@ _EDGE = cv2.BORDER_REPLICATE
 def geometry(
     size: tuple[int, int], spec: ImageSpec, turn: int
 ) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
-    """Which box of a stored picture of this size (width, height) is taken, and to which size, before it is turned."""
+    """Which box of a stored image of this size (width, height) is taken, and to which size, before it is turned."""
     width, height = size
     target = (spec.height, spec.width) if turn >= 5 else (spec.width, spec.height)
     ratios = (target[0] / width, target[1] / height)

@@ -1,4 +1,4 @@
-"""Source -> pictures: every file read and decoded once, in parallel, with its digest, size, mode, looks or error.
+"""Source -> images: every file read and decoded once, in parallel, with its digest, size, mode, looks or error.
 
 Where a cache is given, the same decoding fills it, so that training does not decode again. What was found is
 remembered by (path, size, times): a second scan of unchanged files costs a stat each. Read by: api, training.
@@ -23,13 +23,13 @@ from tellapart.config import DataConfig, ImageConfig
 from tellapart.data import fingerprint as fingerprints
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.exif import shot_of
 from tellapart.data.image_file import read_file
 from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Row, Source
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.files import cache_root
 from tellapart.parallel import cores, in_order
 from tellapart.progress import SILENT, Phase, Progress
@@ -50,46 +50,46 @@ def scan(
     *,
     cache: PixelCache | None = None,
     progress: Progress = SILENT,
-) -> tuple[Picture, ...]:
-    """One Picture a row, in the source's order; one that cannot be decoded carries its error, as does a damaged one
+) -> tuple[ImageRecord, ...]:
+    """One Image a row, in the source's order; one that cannot be decoded carries its error, as does a damaged one
     where the configuration leaves those out.
 
     Files are only read. A file whose size and times are as remembered is not opened, unless the cache lacks its pixels.
     """
     with _Memory() as memory, _decoder(config) as decoder:
         stamps = _stamps(source)
-        pictures = memory.recall(source, stamps, config)
+        images = memory.recall(source, stamps, config)
         lacking: set[str] = set()
         if cache is not None:
-            lacking = cache.missing(p.digest for p in pictures if p is not None and not p.error)
-        fresh = [i for i, p in enumerate(pictures) if p is None or (not p.error and p.digest in lacking)]
+            lacking = cache.missing(p.digest for p in images if p is not None and not p.error)
+        fresh = [i for i, p in enumerate(images) if p is None or (not p.error and p.digest in lacking)]
         stage, done = Phase.READING, len(source.rows) - len(fresh)
         spec = None if cache is None else cache.spec
         decode = partial(decoder.decode_where_due, spec=spec, max_pixels=config.max_pixels)
-        for group in _decoded(source, _groups(fresh, stamps), config, decode, pictures):
+        for group in _decoded(source, _groups(fresh, stamps), config, decode, images):
             memory.keep(group)
             for found in group:
-                pictures[found.index] = found.picture
+                images[found.index] = found.image
                 if cache is not None and found.pixels is not None:
-                    cache.put(found.picture.digest, found.pixels)
+                    cache.put(found.image.digest, found.pixels)
                 done += 1
                 progress.update(stage, done, len(source.rows))
         if cache is not None:
             cache.flush()
         if not fresh:
             progress.update(stage, done, len(source.rows), "unchanged since the last scan")
-    return tuple(_judged(p, config) for p in pictures if p is not None)
+    return tuple(_judged(p, config) for p in images if p is not None)
 
 
 def _lasts(error: str) -> bool:
     """Whether it is worth remembering: none, or one that the file itself has."""
-    return PictureError.reason_of(error) not in PictureError.PASSING
+    return ImageError.reason_of(error) not in ImageError.PASSING
 
 
-def _judged(picture: Picture, config: DataConfig) -> Picture:
-    if config.damaged == "keep" or not picture.warning or picture.error:
-        return picture
-    return replace(picture, error=f"damaged: {picture.warning}")
+def _judged(image: ImageRecord, config: DataConfig) -> ImageRecord:
+    if config.damaged == "keep" or not image.warning or image.error:
+        return image
+    return replace(image, error=f"damaged: {image.warning}")
 
 
 Stamp = tuple[bytes, int, int, int]
@@ -101,7 +101,7 @@ class _Found:
     """What a row's file gave. stamp: None where there is no file of its own, or none that opens."""
 
     index: int
-    picture: Picture
+    image: ImageRecord
     stamp: Stamp | None
     pixels: NDArray[np.uint8] | None
 
@@ -111,7 +111,7 @@ def _stamps(source: Source) -> list[Stamp | None]:
     root = os.fspath(source.root.absolute())
     stamps: list[Stamp | None] = []
     for row in source.rows:
-        name = os.path.join(root, row.path)  # noqa: PTH118 - a Path a picture takes longer than all else here
+        name = os.path.join(root, row.path)  # noqa: PTH118 - a Path an image takes longer than all else here
         try:
             stamps.append(_stamp(name, os.stat(name)))  # noqa: PTH116 - likewise
         except (OSError, ValueError):
@@ -124,7 +124,7 @@ def _stamp(name: str, state: os.stat_result) -> Stamp:
 
 
 def _groups(indices: list[int], stamps: list[Stamp | None]) -> list[list[int]]:
-    """The indices in pieces for one task each: a task a picture costs as much as a tenth of its decoding. Pieces of
+    """The indices in pieces for one task each: a task an image costs as much as a tenth of its decoding. Pieces of
     large files are short, so that leaving early does not wait for long."""
     groups: list[list[int]] = []
     held = GROUP_BYTES
@@ -143,7 +143,7 @@ def _decoded(
     groups: list[list[int]],
     config: DataConfig,
     decode: Callable[..., pixels.Decoded],
-    known: Sequence[Picture | None],
+    known: Sequence[ImageRecord | None],
 ) -> Iterator[list[_Found]]:
     """Decode in threads (the decoders let go of the interpreter), in order, with few results waiting. known: what is
     remembered of each row, of which pixels alone are wanted."""
@@ -170,14 +170,16 @@ def _decoded(
                 return _Found(index, before, stamp, decode(content).pixels)
             shot = shot_of(content) if isinstance(content, bytes) else ""
             decoded = decode(content, thumbnail=True)
-        except PictureError as problem:
+        except ImageError as problem:
             error = str(problem)
         size = (decoded.width, decoded.height, decoded.mode)
         looks = ""
         if decoded.thumbnail is not None:
             looks = fingerprints.fingerprint(decoded.thumbnail, min(decoded.width, decoded.height))
-        picture = Picture(row.path, row.label, row.split, row.group, digest, *size, error, looks, decoded.warning, shot)
-        return _Found(index, picture, stamp, decoded.pixels)
+        image = ImageRecord(
+            row.path, row.label, row.split, row.group, digest, *size, error, looks, decoded.warning, shot
+        )
+        return _Found(index, image, stamp, decoded.pixels)
 
     yield from in_order(work, groups, ahead=2 * cores())
 
@@ -209,24 +211,24 @@ class _Memory:
                 self._connection.commit()
             self._connection.close()
 
-    def recall(self, source: Source, stamps: list[Stamp | None], config: DataConfig) -> list[Picture | None]:
+    def recall(self, source: Source, stamps: list[Stamp | None], config: DataConfig) -> list[ImageRecord | None]:
         """Of each row what is remembered of its file, held against today's bound; None where it is to be read."""
         known = self._known([stamp[0] for stamp in stamps if stamp is not None])
-        pictures: list[Picture | None] = []
+        images: list[ImageRecord | None] = []
         for row, stamp in zip(source.rows, stamps, strict=True):
             entry = None if stamp is None else known.get(stamp[0])
             if stamp is None or entry is None or entry[:3] != stamp[1:]:
-                pictures.append(None)
+                images.append(None)
                 continue
             digest, width, height, mode, error, looks, warning, shot = entry[3:]
             if not error and stamp[1] > config.max_bytes:
-                pictures.append(None)  # it is refused as it is opened
+                images.append(None)  # it is refused as it is opened
                 continue
             if not error and width * height > config.max_pixels:
-                error = str(PictureError("too many pixels", f"{width}x{height}, the bound is {config.max_pixels}"))
+                error = str(ImageError("too many pixels", f"{width}x{height}, the bound is {config.max_pixels}"))
             found = (digest, width, height, mode, error, looks, warning, shot)
-            pictures.append(Picture(row.path, row.label, row.split, row.group, *found))
-        return pictures
+            images.append(ImageRecord(row.path, row.label, row.split, row.group, *found))
+        return images
 
     def _known(self, names: list[bytes]) -> dict[bytes, tuple[Any, ...]]:
         """name -> the other columns."""
@@ -238,7 +240,7 @@ class _Memory:
                 some = names[start : start + QUERY]
                 marks = ",".join("?" * len(some))
                 columns = "path, size, mtime, ctime, digest, width, height, mode, error, fingerprint, warning, shot"
-                rows = self._connection.execute(f"SELECT {columns} FROM pictures WHERE path IN ({marks})", some)
+                rows = self._connection.execute(f"SELECT {columns} FROM images WHERE path IN ({marks})", some)
                 known.update((row[0], row[1:]) for row in rows)
         return known
 
@@ -247,23 +249,23 @@ class _Memory:
         rows = [
             (
                 *found.stamp,
-                picture.digest,
-                picture.width,
-                picture.height,
-                picture.mode,
-                picture.error,
-                picture.fingerprint,
-                picture.warning,
-                picture.shot,
+                image.digest,
+                image.width,
+                image.height,
+                image.mode,
+                image.error,
+                image.fingerprint,
+                image.warning,
+                image.shot,
             )
             for found in group
-            if found.stamp is not None and _lasts((picture := found.picture).error)
+            if found.stamp is not None and _lasts((image := found.image).error)
         ]
         if self._connection is None or not rows:
             return
         marks = ",".join("?" * len(rows[0]))
         with suppress(sqlite3.Error):
-            self._connection.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({marks})", rows)
+            self._connection.executemany(f"INSERT OR REPLACE INTO images VALUES ({marks})", rows)
             if time.monotonic() - self._last > COMMIT_SECONDS:
                 self._connection.commit()
                 self._last = time.monotonic()
@@ -274,7 +276,7 @@ def _open_memory(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS pictures (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
+        "CREATE TABLE IF NOT EXISTS images (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
         " digest TEXT, width INTEGER, height INTEGER, mode TEXT, error TEXT, fingerprint TEXT, warning TEXT, shot TEXT)"
         " WITHOUT ROWID"
     )
@@ -282,10 +284,10 @@ def _open_memory(path: Path) -> sqlite3.Connection:
 
 
 def sample(source: Source, config: DataConfig) -> list[pixels.Decoded]:
-    """Size and mode of up to SAMPLE pictures, evenly spread; those that cannot be read are left out."""
+    """Size and mode of up to SAMPLE images, evenly spread; those that cannot be read are left out."""
 
     def look(row: Row) -> pixels.Decoded | None:
-        with suppress(PictureError, OSError):
+        with suppress(ImageError, OSError):
             opened = open_row(source.root, row.path)
             content = read_file(opened, config.max_bytes)[0] if isinstance(opened, Path) else opened
             if isinstance(content, bytes) and not decoder.surely_holds(content):
@@ -306,10 +308,10 @@ def _decoder(config: DataConfig) -> IsolatedDecoder:
 def decide_spec(
     config: ImageConfig, seen: Callable[[], list[pixels.Decoded]], *, side: int, fit: Fit, channels: int | None
 ) -> tuple[ImageSpec, list[str]]:
-    """The picture the network will see, and in words what was chosen from a sample of the pictures.
+    """The image the network will see, and in words what was chosen from a sample of the images.
 
     seen: gives the sample, and is called only where something is to be decided from it. side, fit: the model's own.
-    channels: what the model needs, or None where it takes any: small pictures that are all alike then keep their size,
+    channels: what the model needs, or None where it takes any: small images that are all alike then keep their size,
     and where all are grey one channel is enough.
     """
     height, width, decided = config.height, config.width, []
@@ -322,12 +324,12 @@ def decide_spec(
         sizes = {(found.height, found.width) for found in seen()}
         if height is None and width is None and len(sizes) == 1 and max(min(sizes)) <= SMALL_SIDE:
             height, width = next(iter(sizes))
-            decided.append(f"the pictures are all {height}x{width} and keep that size")
+            decided.append(f"the images are all {height}x{width} and keep that size")
         else:
             height, width = height or width or side, width or height or side
     if channels is None:
         grey = bool(seen()) and all(found.mode.startswith(GREY_MODES) for found in seen())
         channels = 1 if grey else 3
         if grey:
-            decided.append("the pictures are grey, so the network has one channel")
+            decided.append("the images are grey, so the network has one channel")
     return ImageSpec(height, width, channels, config.fit or fit, config.interpolation), decided

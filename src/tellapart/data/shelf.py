@@ -51,7 +51,7 @@ def seed(digest: str) -> int:
 
 def checksum(data: memoryview, seed: int) -> int:
     """XXH3 of a record (bytes,), seeded with its digest's, as wide as a positive integer of sqlite: a flipped bit,
-    exchanged words and another picture's record are all noticed, at the speed of reading memory.
+    exchanged words and another image's record are all noticed, at the speed of reading memory.
 
     >>> record = memoryview(b"0123456789abcdef")
     >>> len({checksum(record, seed("a")), checksum(record, seed("b")), checksum(record[:8], seed("a"))})
@@ -102,7 +102,7 @@ class Shelf:
 
     def count(self) -> int:
         """Records in the index."""
-        return int(self._index.execute("SELECT count(*) FROM pictures").fetchone()[0])
+        return int(self._index.execute("SELECT count(*) FROM images").fetchone()[0])
 
     def find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
         """digest -> slot, checksum of those whose record lies within the data file."""
@@ -111,7 +111,7 @@ class Shelf:
         for start in range(0, len(digests), _QUERY):
             some = digests[start : start + _QUERY]
             marks = ",".join("?" * len(some))
-            rows = self._index.execute(f"SELECT digest, slot, checksum FROM pictures WHERE digest IN ({marks})", some)
+            rows = self._index.execute(f"SELECT digest, slot, checksum FROM images WHERE digest IN ({marks})", some)
             found.update({digest: (slot, total) for digest, slot, total in rows if slot < length})
         return found
 
@@ -122,9 +122,9 @@ class Shelf:
         """
         self._index.execute("BEGIN IMMEDIATE")
         try:
-            self._index.execute("DELETE FROM pictures WHERE slot >= ?", (self._length(),))
+            self._index.execute("DELETE FROM images WHERE slot >= ?", (self._length(),))
             known = self.find([record.digest for record in records])
-            (last,) = self._index.execute("SELECT max(slot) FROM pictures").fetchone()
+            (last,) = self._index.execute("SELECT max(slot) FROM images").fetchone()
             slot = 0 if last is None else last + 1
             rows = []
             for record in records:
@@ -136,7 +136,7 @@ class Shelf:
                     continue
                 self._write(place * self._record_bytes, record.data.data)
                 rows.append((record.digest, place, record.checksum))
-            self._index.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", rows)
+            self._index.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", rows)
             self._index.execute("COMMIT")
         except BaseException:
             if self._index.in_transaction:
@@ -162,7 +162,7 @@ class Shelf:
             return self._data.readinto(out) or 0
 
     def empty(self) -> bool:
-        """Begin anew without a picture. False, and nothing done, where another process has the folder open."""
+        """Begin anew without an image. False, and nothing done, where another process has the folder open."""
         if fcntl is None:
             return False
         try:
@@ -262,7 +262,7 @@ def _open_index(path: Path) -> tuple[sqlite3.Connection, int]:
             connection.execute(f"PRAGMA application_id = {_OURS}")
             connection.execute(f"PRAGMA user_version = {1 + secrets.randbelow(2**31 - 1)}")
             connection.execute(
-                "CREATE TABLE pictures (digest TEXT PRIMARY KEY, slot INTEGER UNIQUE, checksum INTEGER) WITHOUT ROWID"
+                "CREATE TABLE images (digest TEXT PRIMARY KEY, slot INTEGER UNIQUE, checksum INTEGER) WITHOUT ROWID"
             )
         connection.execute("COMMIT")
         sound = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)

@@ -1,8 +1,8 @@
-"""Pictures without a split -> train, validation, test: stratified, copies and groups together, stored.
+"""Images without a split -> train, validation, test: stratified, copies and groups together, stored.
 
-Splits that the source gives are kept. A test split that is missing is taken from the training pictures, then a
+Splits that the source gives are kept. A test split that is missing is taken from the training images, then a
 validation split from what remains. Who goes where follows from a hash of (seed, content), not from names or order: the
-same pictures split the same way from any folder, and added pictures move few others. Read by: api.
+same images split the same way from any folder, and added images move few others. Read by: api.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tellapart.data.catalog import SPLITS, Picture, Split
+from tellapart.data.catalog import SPLITS, ImageRecord, Split
 from tellapart.data.duplicates import groups_of
 
 MINIMUM = 3
-"""Pictures of the smallest class that can stand in all three splits."""
+"""Images of the smallest class that can stand in all three splits."""
 
 
 def drawn_splits(given: Iterable[str]) -> frozenset[Split]:
@@ -31,15 +31,15 @@ def drawn_splits(given: Iterable[str]) -> frozenset[Split]:
 
 
 def assign_splits(
-    pictures: Iterable[Picture], *, seed: int, test_fraction: float, validation_fraction: float
-) -> tuple[Picture, ...]:
-    """Every usable picture with its split; a broken one has none.
+    images: Iterable[ImageRecord], *, seed: int, test_fraction: float, validation_fraction: float
+) -> tuple[ImageRecord, ...]:
+    """Every usable image with its split; a broken one has none.
 
-    test_fraction: of all pictures; validation_fraction: of the training pictures then left; both in 0..1. A class with
+    test_fraction: of all images; validation_fraction: of the training images then left; both in 0..1. A class with
     at least three groups has one or more in each split; with fewer it stands in train alone.
     """
-    rows = list(pictures)
-    usable = [index for index, picture in enumerate(rows) if not picture.error]
+    rows = list(images)
+    usable = [index for index, image in enumerate(rows) if not image.error]
     given = {rows[index].split for index in usable} - {""}
     split = {index: rows[index].split or ("train" if given else "") for index in usable}
     free = [index for index in usable if split[index] in ("", "train")]
@@ -54,11 +54,11 @@ def assign_splits(
         behind = 2 if name == "test" and "validation" not in given else 1
         for index in _draw(rows, groups, pool, f"{seed}/{name}", fraction, behind):
             split[index] = name
-    return tuple(replace(picture, split=split.get(index, "")) for index, picture in enumerate(rows))
+    return tuple(replace(image, split=split.get(index, "")) for index, image in enumerate(rows))
 
 
 def _draw(
-    rows: list[Picture], groups: list[int], pool: list[int], purpose: str, fraction: float, behind: int
+    rows: list[ImageRecord], groups: list[int], pool: list[int], purpose: str, fraction: float, behind: int
 ) -> list[int]:
     """The share of each class that leaves the pool, whole groups only; a group counts for the class it has most of.
 
@@ -87,6 +87,6 @@ def _draw(
     return drawn
 
 
-def _rank(rows: list[Picture], indices: list[int], purpose: str) -> bytes:
+def _rank(rows: list[ImageRecord], indices: list[int], purpose: str) -> bytes:
     content = min(rows[index].digest for index in indices)
     return hashlib.blake2b(f"{purpose}/{content}".encode(), digest_size=16).digest()

@@ -39,8 +39,8 @@ class Reliability:
     """How far probabilities are from what they say.
 
     error: expected calibration error, 0..1: the mean distance of confidence and accuracy over the bins, weighted by
-    their pictures. by_chance: what probabilities that are exactly right stay below 95 times in 100, on as many
-    pictures. bins: those with pictures, from unsure to sure.
+    their images. by_chance: what probabilities that are exactly right stay below 95 times in 100, on as many
+    images. bins: those with images, from unsure to sure.
     """
 
     error: float
@@ -57,7 +57,7 @@ class Reliability:
 
 
 def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> Reliability:
-    """Of the likeliest class of each picture, over BINS bins of equal width.
+    """Of the likeliest class of each image, over BINS bins of equal width.
 
     truth: positions of classes, (n,). probabilities: (n, classes), rows sum to 1. by_chance is drawn with labels that
     follow the probabilities themselves (Broecker and Smith, Weather and Forecasting 22 (2007) 651).
@@ -87,8 +87,8 @@ def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> R
 def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
     """What to divide logits by for the least log loss, COLDEST..HOTTEST; 1 changes nothing.
 
-    logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. Few pictures move it
-    little from 1: its logarithm is taken to be normal, of deviation 1, before they are seen. And pictures without a
+    logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. Few images move it
+    little from 1: its logarithm is taken to be normal, of deviation 1, before they are seen. And images without a
     mistake do not show that there is none: then half of one is added, at the median distance of the two likeliest.
     """
     from scipy.optimize import minimize_scalar

@@ -1,8 +1,8 @@
-"""Truth and what several networks said of the same pictures -> whether the difference is real.
+"""Truth and what several networks said of the same images -> whether the difference is real.
 
 Reads: arrays. Read by: experiments.comparison, which knows runs by name. NumPy in, plain values out; no Keras.
 
-Pictures that both name right, or both wrong, say nothing about which is better: McNemar's test looks at the rest.
+Images that both name right, or both wrong, say nothing about which is better: McNemar's test looks at the rest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """One class: its pictures, the recall of each, and second minus first with its interval (of this class alone)."""
+    """One class: its images, the recall of each, and second minus first with its interval (of this class alone)."""
 
     label: str
     support: int
@@ -37,13 +37,13 @@ class ClassDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers to the same n pictures. level: chance that an interval holds the true value.
+    """Two answers to the same n images. level: chance that an interval holds the true value.
 
-    first, second: accuracy of each. both_right, only_first, only_second, neither: pictures by who names them right.
+    first, second: accuracy of each. both_right, only_first, only_second, neither: images by who names them right.
     p: McNemar's exact test, 0..1. difference: accuracy, second minus first. smallest_difference: in accuracy, 0..1, the
-    least that could have been shown with as many pictures on which only one is right; None where they are too few to
-    show any. pictures_needed: about so many to show the difference that was seen, if it is the true one, four times in
-    five; None where none was seen. per_class: the classes that have pictures, in class order.
+    least that could have been shown with as many images on which only one is right; None where they are too few to
+    show any. images_needed: about so many to show the difference that was seen, if it is the true one, four times in
+    five; None where none was seen. per_class: the classes that have images, in class order.
     """
 
     n: int
@@ -57,7 +57,7 @@ class Comparison:
     p: float
     difference: Estimate
     smallest_difference: float | None
-    pictures_needed: int | None
+    images_needed: int | None
     per_class: tuple[ClassDifference, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Comparison:
 def compare(classes: Sequence[str], truth: Ints, first: Ints, second: Ints, *, level: float = LEVEL) -> Comparison:
     """Compare two answers, each shape (n,), with the truth (n,): whole numbers, positions in `classes`.
 
-    Raises ValueError for no picture, or arrays of other shapes.
+    Raises ValueError for no image, or arrays of other shapes.
 
     >>> truth = np.zeros(20, dtype=np.int64)
     >>> compare(("cat", "dog"), truth, np.repeat([0, 1], [12, 8]), truth).p
@@ -93,7 +93,7 @@ def compare(classes: Sequence[str], truth: Ints, first: Ints, second: Ints, *, l
         p=mcnemar(only_first, only_second),
         difference=paired_difference(only_first, only_second, n, level),
         smallest_difference=_smallest_difference(only_first + only_second, n, level),
-        pictures_needed=_pictures_needed(only_first, only_second, n, level),
+        images_needed=_images_needed(only_first, only_second, n, level),
         per_class=tuple(
             _class_difference(label, right[:, truth == index], level)
             for index, label in enumerate(classes)
@@ -116,7 +116,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """Chance of shares (hits, n) of two sets of other pictures that are at least this uneven, if both have the same
+    """Chance of shares (hits, n) of two sets of other images that are at least this uneven, if both have the same
     true share: the exact test of Fisher, J. R. Stat. Soc. 85 (1922) 87, two-sided. Raises ValueError for n of 0.
 
     >>> round(fisher((8, 10), (3, 10)), 4)
@@ -143,7 +143,7 @@ def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
 def compare_all(truth: Ints, answers: Sequence[Ints]) -> dict[tuple[int, int], float]:
     """Holm-corrected p of every pair (i, j), i < j, of `answers`, each (n,).
 
-    All pairs count, though one may look only at those with the best: which one is best was read from these pictures
+    All pairs count, though one may look only at those with the best: which one is best was read from these images
     too, and correcting for the k - 1 pairs with it alone would call equal networks different too often.
     """
     right = [answer == truth for answer in answers]
@@ -169,7 +169,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _alone(right: NDArray[np.bool_]) -> tuple[int, int]:
-    """Pictures that the first alone, and the second alone, names right; right: shape (2, n)."""
+    """Images that the first alone, and the second alone, names right; right: shape (2, n)."""
     return int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
 
 
@@ -180,7 +180,7 @@ def _class_difference(label: str, right: NDArray[np.bool_], level: float) -> Cla
 
 
 def _smallest_difference(together: int, n: int, level: float) -> float | None:
-    """The least that the test would show, where only one of the two is right on `together` of n pictures."""
+    """The least that the test would show, where only one of the two is right on `together` of n images."""
     from scipy.special import bdtr
 
     rejected = 2 * bdtr(np.arange(together // 2 + 1), together, 0.5) <= 1 - level
@@ -188,7 +188,7 @@ def _smallest_difference(together: int, n: int, level: float) -> float | None:
     return (together - 2 * fewer) / n if fewer >= 0 else None
 
 
-def _pictures_needed(only_first: int, only_second: int, n: int, level: float) -> int | None:
+def _images_needed(only_first: int, only_second: int, n: int, level: float) -> int | None:
     """Connor, Biometrics 43 (1987) 207, for McNemar's test, with 2 / difference more for the exact one, whose power is
     then 0.80 to 0.93 (computed in the tests); rounded up to two digits, as it stands on what was seen."""
     difference = abs(only_second - only_first) / n

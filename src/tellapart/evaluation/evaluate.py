@@ -35,7 +35,7 @@ _ROW_SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class fares. support: its pictures. None: not defined (recall and F1 without pictures, precision of a
+    """How one class fares. support: its images. None: not defined (recall and F1 without images, precision of a
     name that was never used)."""
 
     label: str
@@ -60,7 +60,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class VerdictMetrics:
-    """The pictures with one verdict. accuracy: of their labels; None without pictures."""
+    """The images with one verdict. accuracy: of their labels; None without images."""
 
     n: int
     accuracy: Estimate | None
@@ -77,7 +77,7 @@ class VerdictMetrics:
 class Evaluation:
     """What a network reaches on one split. Compare two by `to_dict()`.
 
-    n: pictures. level: chance that an interval holds the true value. metrics: by name, those of METRICS that are
+    n: images. level: chance that an interval holds the true value. metrics: by name, those of METRICS that are
     defined here. per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
     calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given.
     notes: what is not defined here and why. verdict: whether to use the run, and what
@@ -98,13 +98,13 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Estimate:
-        """Share of all pictures named right, with its interval."""
+        """Share of all images named right, with its interval."""
         return self.metrics["accuracy"]
 
     def __repr__(self) -> str:
         """In short: the figures with their intervals."""
         figures = ", ".join(f"{name} {estimate}" for name, estimate in self.metrics.items())
-        return f"<Evaluation of {self.n} pictures of the {self.split} split: {figures}>"
+        return f"<Evaluation of {self.n} images of the {self.split} split: {figures}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: the metrics by name, and the rest beside them. metrics.json holds `{split: this}`."""
@@ -159,12 +159,12 @@ def evaluate(
     """Measure what a network says of one split against the truth.
 
     truth: whole numbers, shape (n,), positions in task.classes. probabilities: shape (n, k), rows sum to 1, a binary
-    task's too. paths: the n pictures' names in the same order. A picture's prediction is its likeliest class, the first
-    of equal ones. verdicts: of the n pictures, or none. level: of the intervals.
+    task's too. paths: the n images' names in the same order. An image's prediction is its likeliest class, the first
+    of equal ones. verdicts: of the n images, or none. level: of the intervals.
     seed: of the bootstrap (balanced accuracy, macro F1, log loss).
 
-    A class without pictures in this split has no recall and no F1, and does not count in the means over classes; a note
-    says so. Raises ValueError for no pictures, or arrays of another shape or range.
+    A class without images in this split has no recall and no F1, and does not count in the means over classes; a note
+    says so. Raises ValueError for no images, or arrays of another shape or range.
 
     >>> task = Task(("cats", "dogs"))
     >>> given = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
@@ -215,7 +215,7 @@ def _figures(
             area = measures.area_under_curve(truth == 1, probabilities[:, 1])
             figures["auc"] = auc_estimate(area, positives, n - positives, level)
         else:
-            notes.append("The area under the curve is not defined: it needs pictures of both classes.")
+            notes.append("The area under the curve is not defined: it needs images of both classes.")
     return figures, notes
 
 
@@ -251,17 +251,15 @@ def _per_verdict(
 
 def _absent_note(split: str, absent: list[str]) -> str:
     return (
-        f"The {split} split has no picture of {some(absent, 5)}: no recall there, and the means over classes "
-        "(balanced accuracy, macro F1) leave out what has no picture."
+        f"The {split} split has no image of {some(absent, 5)}: no recall there, and the means over classes "
+        "(balanced accuracy, macro F1) leave out what has no image."
     )
 
 
 def _check(task: Task, truth: NDArray[Any], probabilities: NDArray[Any], paths: Sequence[str], split: str) -> None:
     n, classes = len(truth), len(task.classes)
     if n == 0:
-        raise ValueError(
-            f"The {split} split has no pictures: there is nothing to evaluate. Name a split that has some."
-        )
+        raise ValueError(f"The {split} split has no images: there is nothing to evaluate. Name a split that has some.")
     if truth.shape != (n,) or probabilities.shape != (n, classes) or len(paths) != n:
         raise ValueError(
             f"Given truth {truth.shape}, probabilities {probabilities.shape} and {len(paths)} paths; "

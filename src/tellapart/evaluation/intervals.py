@@ -69,9 +69,9 @@ def proportion(hits: int, n: int, level: float = 0.95) -> Estimate:
 
 
 def f1_estimate(hits: int, support: int, named: int, level: float = 0.95) -> Estimate:
-    """F1 of one class: `hits` of its `support` pictures, where its name was used `named` times; support > 0.
+    """F1 of one class: `hits` of its `support` images, where its name was used `named` times; support > 0.
 
-    F1 grows with J = hits / (pictures or uses of the name), and J is a proportion: its Wilson interval carries over by
+    F1 grows with J = hits / (images or uses of the name), and J is a proportion: its Wilson interval carries over by
     F1 = 2J / (1 + J): the "Wilson direct" method of Lam, Gopal and Qian, arXiv 2309.14621 (2023).
     """
     either = support + named - hits
@@ -80,7 +80,7 @@ def f1_estimate(hits: int, support: int, named: int, level: float = 0.95) -> Est
 
 
 def macro_estimates(confusion: Ints, level: float = 0.95, seed: int = 0) -> tuple[Estimate, Estimate]:
-    """Balanced accuracy and macro F1 over the classes that have pictures, each with a bootstrap percentile interval.
+    """Balanced accuracy and macro F1 over the classes that have images, each with a bootstrap percentile interval.
 
     Stratified: each class is drawn again to its own size, as the splits are stratified; so no class can vanish.
     Drawn from the confusion matrix, which is all that these figures depend on, so the cost does not grow with n.
@@ -126,7 +126,7 @@ def _draw_hits_and_names(
 def mean_loss_estimate(losses: Floats, level: float = 0.95, seed: int = 0) -> Estimate:
     """Mean of log losses, shape (n,) with n > 0, with a BCa bootstrap interval (Efron, JASA 82 (1987) 171).
 
-    BCa, as losses are skewed: few mistakes carry most of them. One picture alone says nothing: the interval is then
+    BCa, as losses are skewed: few mistakes carry most of them. One image alone says nothing: the interval is then
     the whole range of the loss.
     """
     value = float(losses.mean())
@@ -178,9 +178,9 @@ def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.
 
 
 def paired_difference(only_first: int, only_second: int, n: int, level: float = 0.95) -> Estimate:
-    """How much more often the second of two answers to the same n pictures is right, in -1..1, with its score interval.
+    """How much more often the second of two answers to the same n images is right, in -1..1, with its score interval.
 
-    only_first, only_second: pictures on which that one alone is right. The interval holds the differences that the
+    only_first, only_second: images on which that one alone is right. The interval holds the differences that the
     paired score test does not reject: Tango, Statistics in Medicine 17 (1998) 891; it stays in range, has width where
     the two never differ, and covers 94 to 99 times in 100 (measured) where the Wald interval collapses.
 
@@ -197,7 +197,7 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
     value = (only_second - only_first) / n
 
     def distance(difference: float) -> float:
-        # The share of pictures that the first alone names right, likeliest under this difference.
+        # The share of images that the first alone names right, likeliest under this difference.
         linear = (2 * n + only_first - only_second) * difference - only_first - only_second
         constant = -only_first * difference * (1 - difference)
         share = (math.sqrt(max(0.0, linear**2 - 8 * n * constant)) - linear) / (4 * n)
@@ -208,7 +208,7 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
 
 
 def independent_difference(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> Estimate:
-    """The share of the first minus that of the second, each (hits, n) of other pictures, in -1..1.
+    """The share of the first minus that of the second, each (hits, n) of other images, in -1..1.
 
     Method 10 of Newcombe, Statistics in Medicine 17 (1998) 873: from the Wilson limits of both, so it stays in range
     and has width where both are 0 or 1. Raises ValueError as `wilson_interval` does.

@@ -224,9 +224,9 @@ def _copies(found: Evidence) -> Iterator[Point]:
     )
     if found.flattered > 0:
         title = "Copies of training images flatter the figure"
-        yield Point("stop", title, sentence, "pictures", blocks=True)
+        yield Point("stop", title, sentence, "images", blocks=True)
     else:
-        yield Point("good", "Copies change little", sentence, "pictures")
+        yield Point("good", "Copies change little", sentence, "images")
 
 
 def _findings(found: Evidence) -> Iterator[Point]:
@@ -238,7 +238,7 @@ def _findings(found: Evidence) -> Iterator[Point]:
     if not found.own or not (told or found.clean is None):
         return
     if not told:
-        yield Point("good", "Nothing odd in the images", "No finding needs a person.", "pictures")
+        yield Point("good", "Nothing odd in the images", "No finding needs a person.", "images")
         return
     first = max(told, key=found.touched)
     count, n = found.touched(first), found.evaluation.n
@@ -255,10 +255,10 @@ def _findings(found: Evidence) -> Iterator[Point]:
 
 def _weighed(finding: Finding, most: float, found: Evidence, sentence: str) -> Point:
     if most <= found.vagueness:
-        return Point("good", "Findings that change little", sentence, "pictures")
+        return Point("good", "Findings that change little", sentence, "images")
     if finding.severity == "error" and most >= _FAULTY:
-        return Point("stop", "Faults in the images", sentence, "pictures", blocks=True)
-    return Point("care", "Findings that can change the figure", sentence, "pictures")
+        return Point("stop", "Faults in the images", sentence, "images", blocks=True)
+    return Point("care", "Findings that can change the figure", sentence, "images")
 
 
 def _precision(found: Evidence) -> Iterator[Point]:

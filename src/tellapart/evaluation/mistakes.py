@@ -1,4 +1,4 @@
-"""Truth and probabilities -> the pictures that were named wrong, the surest first.
+"""Truth and probabilities -> the images that were named wrong, the surest first.
 
 Reads: arrays and paths. Read by: evaluate, report. NumPy in, plain values out; no Keras.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A picture named wrong. truth and predicted are class names; probability, 0..1, was given to `predicted`."""
+    """An image named wrong. truth and predicted are class names; probability, 0..1, was given to `predicted`."""
 
     path: str
     truth: str
@@ -33,7 +33,7 @@ class Mistake:
 def find_mistakes(
     classes: Sequence[str], truth: NDArray[np.int64], probabilities: NDArray[Any], paths: Sequence[str]
 ) -> tuple[Mistake, ...]:
-    """Every picture whose likeliest class is not the true one: by falling probability of the wrong class, then by path.
+    """Every image whose likeliest class is not the true one: by falling probability of the wrong class, then by path.
 
     truth has shape (n,), probabilities (n, k), paths n names in the same order.
 

@@ -69,7 +69,7 @@ def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", ke
     if not history:
         return Learning("linear", _linear(linear, monitor, kept))
     if any("val_loss" not in row for row in history):
-        return Learning("unknown", "Without validation pictures nobody can tell whether it overfits.")
+        return Learning("unknown", "Without validation images nobody can tell whether it overfits.")
     if not all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in history):
         return Learning("broken", "The loss became not a number: nothing can be said about overfitting.")
     if len(history) < _FEWEST_EPOCHS:

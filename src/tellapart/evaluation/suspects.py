@@ -1,7 +1,7 @@
-"""Predictions -> the pictures whose label is likelier wrong than the network. Read by: evidence, report.
+"""Predictions -> the images whose label is likelier wrong than the network. Read by: evidence, report.
 
-The rule is confident learning's (Northcutt, Jiang and Chuang, JAIR 70 (2021) 1373): a picture counts as one of another
-class if it is given that class with at least the mean probability that pictures labelled so have.
+The rule is confident learning's (Northcutt, Jiang and Chuang, JAIR 70 (2021) 1373): an image counts as one of another
+class if it is given that class with at least the mean probability that images labelled so have.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Suspect:
 
 
 def find_suspects(found: Predictions) -> list[Suspect]:
-    """Of pictures that took no part in training: the likeliest wrong labels first."""
+    """Of images that took no part in training: the likeliest wrong labels first."""
     n, classes = found.probabilities.shape
     threshold = np.full(classes, np.inf)
     for label in np.unique(found.truth):

@@ -1,7 +1,7 @@
 """A probability and a distance -> a verdict: `sure`, `unsure`, or `unlike` anything that was taught.
 
-The distance is that of a picture's features from the nearest class: 1 - the cosine to its mean, over the training
-pictures (a nearest class mean: Mensink and others, IEEE PAMI 35 (2013) 2624). The thresholds are chosen on the
+The distance is that of an image's features from the nearest class: 1 - the cosine to its mean, over the training
+images (a nearest class mean: Mensink and others, IEEE PAMI 35 (2013) 2624). The thresholds are chosen on the
 validation split. Reads: arrays. Read by: training, inference, report. NumPy in, plain values out; no Keras.
 """
 
@@ -22,13 +22,13 @@ Verdict = Literal["sure", "unsure", "unlike"]
 VERDICTS: tuple[Verdict, ...] = ("sure", "unsure", "unlike")
 
 MOST_UNLIKE = 0.02
-"""Share of pictures like the validation split's that may be called unlike."""
+"""Share of images like the validation split's that may be called unlike."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """target: share of the sure answers that should be right. sure: least probability of a sure answer; above 1 where
-    none reached the target. unlike: largest distance of a picture that is like the taught ones; None: not known.
+    none reached the target. unlike: largest distance of an image that is like the taught ones; None: not known.
 
     >>> Thresholds(0.99, sure=0.9, unlike=0.4).verdict(0.95, 0.1)
     'sure'
@@ -62,7 +62,7 @@ def choose_thresholds(
 
     sure is the least probability above which the calibrated probabilities promise the target on the average, and the
     share of right answers does not contradict it (the upper end of its 95 % Wilson interval reaches the target). To
-    ask that the share itself reaches it would take hundreds of pictures, and pick what is best by chance.
+    ask that the share itself reaches it would take hundreds of images, and pick what is best by chance.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     unlike = None if distance is None else _unlike(distance.astype(np.float64))
@@ -82,8 +82,8 @@ def choose_thresholds(
 
 
 def _unlike(distance: Floats) -> float:
-    """The distance that a new picture of the same kind exceeds with a chance of MOST_UNLIKE: a rank, as in conformal
-    prediction. So few pictures that none has that rank: as far beyond the farthest as that is from the middle."""
+    """The distance that a new image of the same kind exceeds with a chance of MOST_UNLIKE: a rank, as in conformal
+    prediction. So few images that none has that rank: as far beyond the farthest as that is from the middle."""
     rank = math.ceil((len(distance) + 1) * (1 - MOST_UNLIKE))
     ordered = np.sort(distance)
     if rank <= len(ordered):
@@ -93,7 +93,7 @@ def _unlike(distance: Floats) -> float:
 
 def coverage(truth: Ints, probabilities: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
     """What is reached if only the surest are answered: share answered, accuracy among them, least probability; each
-    (n,), from the surest picture alone to all. truth: (n,), probabilities: (n, classes).
+    (n,), from the surest image alone to all. truth: (n,), probabilities: (n, classes).
 
     >>> share, accuracy, _ = coverage(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
     >>> share.tolist(), accuracy.tolist()

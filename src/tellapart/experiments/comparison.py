@@ -1,4 +1,4 @@
-"""Two or more runs -> RunsComparison: who is better on the same pictures, whether that is shown, and where they differ.
+"""Two or more runs -> RunsComparison: who is better on the same images, whether that is shown, and where they differ.
 
 Reads: run folders. Read by: api.compare, report.comparison, command line.
 """
@@ -15,12 +15,12 @@ import numpy as np
 from tellapart.errors import RunError
 from tellapart.evaluation.compare import LEVEL, Comparison, compare, compare_all
 from tellapart.evaluation.intervals import Estimate, proportion
-from tellapart.runs.common import Common, CommonPicture, LeftOut, common_pictures
+from tellapart.runs.common import Common, CommonImage, LeftOut, common_images
 from tellapart.runs.run import RunFolder
 from tellapart.words import percent
 from tellapart.words import points as points_of
 
-FEWEST_UNEVEN = 6  # pictures on which only one is right: with fewer the exact test shows nothing at 0.05
+FEWEST_UNEVEN = 6  # images on which only one is right: with fewer the exact test shows nothing at 0.05
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class RunsComparison:
-    """Runs on the pictures that all were judged on.
+    """Runs on the images that all were judged on.
 
-    runs: folders as given; names: to show them by. accuracies: on these pictures, in order of the runs. best: position
+    runs: folders as given; names: to show them by. accuracies: on these images, in order of the runs. best: position
     of the highest, the first of equal ones. pairs: of two runs the pair as given; of more, every other run as `first`
-    against the best as `second`. differing: the pictures that not all name alike; those that tell runs apart come
+    against the best as `second`. differing: the images that not all name alike; those that tell runs apart come
     first, the surest wrong answer before. notes: what limits the comparison.
     """
 
@@ -70,7 +70,7 @@ class RunsComparison:
     accuracies: tuple[Estimate, ...]
     best: int
     pairs: tuple[Pair, ...]
-    differing: tuple[CommonPicture, ...]
+    differing: tuple[CommonImage, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
 
@@ -79,8 +79,8 @@ class RunsComparison:
         """Who is better, or that no difference is shown, in a sentence or two."""
         return _verdict_of_two(self.pairs[0]) if len(self.pairs) == 1 else _verdict_of_many(self)
 
-    def to_dict(self, pictures: int | None = None) -> dict[str, Any]:
-        """Plain JSON values; at most so many of the pictures on which they differ."""
+    def to_dict(self, images: int | None = None) -> dict[str, Any]:
+        """Plain JSON values; at most so many of the images on which they differ."""
         return {
             "verdict": self.verdict,
             "n": self.n,
@@ -94,19 +94,19 @@ class RunsComparison:
             "left_out": [asdict(each) for each in self.left_out],
             "notes": list(self.notes),
             "differ": len(self.differing),
-            "pictures": [
+            "images": [
                 {
-                    "path": picture.path,
-                    "truth": picture.truth,
-                    "answers": {name: asdict(answer) for name, answer in zip(self.names, picture.answers, strict=True)},
+                    "path": image.path,
+                    "truth": image.truth,
+                    "answers": {name: asdict(answer) for name, answer in zip(self.names, image.answers, strict=True)},
                 }
-                for picture in self.differing[:pictures]
+                for image in self.differing[:images]
             ],
         }
 
 
 def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
-    """Compare two or more runs on the same pictures.
+    """Compare two or more runs on the same images.
 
     Raises RunError for fewer, one given twice, or runs that share nothing to be compared on.
     """
@@ -115,12 +115,10 @@ def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
         given = ", ".join(str(run.path) for run in runs) or "none"
         raise RunError(f"Comparing takes two or more runs, each once; given {given}.")
     names = _names(runs)
-    common = common_pictures(runs, names)
+    common = common_images(runs, names)
     position = {label: index for index, label in enumerate(common.classes)}
-    truth = np.array([position[picture.truth] for picture in common.pictures])
-    said = [
-        np.array([position[picture.answers[index].label] for picture in common.pictures]) for index in range(len(runs))
-    ]
+    truth = np.array([position[image.truth] for image in common.images])
+    said = [np.array([position[image.answers[index].label] for image in common.images]) for index in range(len(runs))]
     hits = [int((answers == truth).sum()) for answers in said]
     best = hits.index(max(hits))
     chosen = [(0, 1)] if len(runs) == 2 else [(index, best) for index in range(len(runs)) if index != best]
@@ -151,7 +149,7 @@ def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
 
 
 def share(value: float, n: int) -> str:
-    """A share of n pictures in percent, with as many decimals as n can tell.
+    """A share of n images in percent, with as many decimals as n can tell.
 
     >>> share(0.9625, 400), share(0.96254, 10_000)
     ('96.2 %', '96.25 %')
@@ -189,13 +187,13 @@ def _names(runs: Sequence[RunFolder]) -> tuple[str, ...]:
     return tuple(name if counts[name] == 1 else str(run.path) for name, run in zip(names, runs, strict=True))
 
 
-def _differing(common: Common) -> tuple[CommonPicture, ...]:
-    def key(picture: CommonPicture) -> tuple[bool, float, str]:
-        right = [answer.label == picture.truth for answer in picture.answers]
-        wrong = [answer.probability for answer in picture.answers if answer.label != picture.truth]
-        return not any(right), -max(wrong), picture.path
+def _differing(common: Common) -> tuple[CommonImage, ...]:
+    def key(image: CommonImage) -> tuple[bool, float, str]:
+        right = [answer.label == image.truth for answer in image.answers]
+        wrong = [answer.probability for answer in image.answers if answer.label != image.truth]
+        return not any(right), -max(wrong), image.path
 
-    found = (p for p in common.pictures if len({answer.label for answer in p.answers}) > 1)
+    found = (p for p in common.images if len({answer.label for answer in p.answers}) > 1)
     return tuple(sorted(found, key=key))
 
 
@@ -221,7 +219,7 @@ def _notes(runs: Sequence[RunFolder], names: Sequence[str], common: Common, pair
     if len(pairs) > 1:
         notes.append(
             f"p is Holm-corrected for all {len(runs) * (len(runs) - 1) // 2} pairs, as the best was picked by these "
-            "same pictures; each interval is of its pair alone."
+            "same images; each interval is of its pair alone."
         )
     return tuple(notes)
 
@@ -233,30 +231,30 @@ def _verdict_of_two(pair: Pair) -> str:
     more, less = max(found.only_first, found.only_second), min(found.only_first, found.only_second)
     test = f"McNemar's exact test, p {_p_words(pair.adjusted_p)}"
     if not more:
-        return f"No difference shown: both are right on the very same pictures, {share(high.value, n)} of {n:,}."
+        return f"No difference shown: both are right on the very same images, {share(high.value, n)} of {n:,}."
     if pair.shown:
         return (
             f"{pair.better} is better than {pair.worse}: {share(high.value, n)} against {share(low.value, n)} of the "
-            f"same {n:,} pictures. Only {pair.better} is right on {more:,}, only {pair.worse} on {less:,} ({test})."
+            f"same {n:,} images. Only {pair.better} is right on {more:,}, only {pair.worse} on {less:,} ({test})."
         )
-    figures = f"{share(found.first.value, n)} and {share(found.second.value, n)} of the same {n:,} pictures"
+    figures = f"{share(found.first.value, n)} and {share(found.second.value, n)} of the same {n:,} images"
     alone = f"only {pair.first} is right on {found.only_first:,}, only {pair.second} on {found.only_second:,}"
     return f"No difference shown: {figures}; {alone} ({test}). {_reach(found)}"
 
 
 def _reach(found: Comparison) -> str:
-    """What these pictures could have shown, and how many could show what was seen."""
+    """What these images could have shown, and how many could show what was seen."""
     together = found.only_first + found.only_second
     if found.smallest_difference is None:
-        text = f"With fewer than {FEWEST_UNEVEN} pictures on which only one is right, none can be shown."
+        text = f"With fewer than {FEWEST_UNEVEN} images on which only one is right, none can be shown."
     else:
         digits = _decimals(found.n)
         text = (
-            f"With {together:,} pictures on which only one is right, it takes a difference of "
+            f"With {together:,} images on which only one is right, it takes a difference of "
             f"{points_of(found.smallest_difference, digits)}."
         )
-    if found.pictures_needed is not None:
-        text += f" If the true difference is as seen, about {found.pictures_needed:,} pictures would likely show it."
+    if found.images_needed is not None:
+        text += f" If the true difference is as seen, about {found.images_needed:,} images would likely show it."
     return text
 
 
@@ -265,7 +263,7 @@ def _verdict_of_many(found: RunsComparison) -> str:
     accuracy = share(found.accuracies[found.best].value, found.n)
     worse = [pair.first for pair in found.pairs if pair.shown]
     equal = [pair.first for pair in found.pairs if not pair.shown]
-    text = f"{best} has the highest accuracy, {accuracy} of the same {found.n:,} pictures."
+    text = f"{best} has the highest accuracy, {accuracy} of the same {found.n:,} images."
     if worse:
         text += f" It is better than {joined(worse)}."
     if equal:

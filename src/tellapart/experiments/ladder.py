@@ -41,8 +41,8 @@ class State:
 
     status: waiting, training, done, time up (its best epoch is kept), not reached (no epoch ended in time), failed.
     wall_seconds, processor_seconds: of all its sessions, user and system, children too. finishing_seconds: of the wall
-    ones, those after training. milliseconds: from one picture's file to its answer, median. file_bytes: of model.onnx.
-    validation: the class named for each of the validation pictures that `validated` gives.
+    ones, those after training. milliseconds: from one image's file to its answer, median. file_bytes: of model.onnx.
+    validation: the class named for each of the validation images that `validated` gives.
     """
 
     status: str = "waiting"
@@ -173,21 +173,21 @@ def _climb_one(ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: floa
 
 
 def validated(catalog: Catalog) -> Catalog:
-    """The validation pictures that rungs are chosen by: all, or MOST_VALIDATED evenly over the split."""
+    """The validation images that rungs are chosen by: all, or MOST_VALIDATED evenly over the split."""
     held = catalog.split("validation")
     step = -(-len(held) // MOST_VALIDATED)
-    return Catalog(held.root, held.task, held.pictures[::step])
+    return Catalog(held.root, held.task, held.images[::step])
 
 
 def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
-    """What the finished network says of the validation pictures, how large it is and how long a picture takes."""
+    """What the finished network says of the validation images, how large it is and how long an image takes."""
     held, predictor = validated(catalog), Predictor(run.onnx_file)
     _, predictions = measure(predictor, held, "validation", bounds=run.config.data)
     state.validation = [found.label for found in predictions]
     state.file_bytes = run.onnx_file.stat().st_size
     seconds = []
     for place in range(WARMED + TIMED):
-        path = held.pictures[place % len(held)].path
+        path = held.images[place % len(held)].path
         source = open_row(held.root, path)
         started = time.perf_counter()
         list(predictor.predict_named([(path, source)]))

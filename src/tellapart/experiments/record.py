@@ -37,7 +37,7 @@ class Kind:
     command: str
 
     def require_free(self, folder: Path) -> None:
-        """Raises RunError where something is in the place already: to be asked before any picture is read."""
+        """Raises RunError where something is in the place already: to be asked before any image is read."""
         require_free(folder, self.noun, self.command)
 
     def create(self, folder: FolderOfRuns, write: Callable[[], None]) -> None:

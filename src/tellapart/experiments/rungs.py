@@ -1,6 +1,6 @@
 """The rungs of the ladder, a row each: from dense layers alone to a base that learns anew.
 
-Read by: experiments.ladder, command line. The rungs that are trained from nothing see pictures of one size, which are
+Read by: experiments.ladder, command line. The rungs that are trained from nothing see images of one size, which are
 decoded once, and stop by one rule; what one rung has that the one before lacks stands in `adds`.
 """
 
@@ -37,7 +37,7 @@ class Rung:
         return ARCHITECTURES[self.model["name"]].base is None
 
     def config(self, common: Config, image: dict[str, Any], settings: Sequence[str]) -> Config:
-        """common: seed and data for all. image: what a network from nothing sees; a base sees pictures of its own size.
+        """common: seed and data for all. image: what a network from nothing sees; a base sees images of its own size.
         settings: `section.key=value`, which win over the row."""
         values = common.to_dict() | {"model": self.model, "augment": self.augment}
         values["train"] = {**values["train"], **self.train}
@@ -51,7 +51,7 @@ class Rung:
 
 
 def _cnn(*filters: int) -> dict[str, Any]:
-    # Padded, so that pictures of 28 pixels bear four poolings too.
+    # Padded, so that images of 28 pixels bear four poolings too.
     return {"name": "cnn", "filters": filters, "dense": (128,), "padding": "same", "pool_padding": "same"}
 
 
@@ -61,12 +61,12 @@ RUNGS: tuple[Rung, ...] = (
     Rung("dense", "one dense layer of 128 units", 2, 1, {"name": "dense"}, "none", _LONG),
     Rung("conv", "two convolutions of 32 filters before it", 3, 2, _cnn(32, 32), "none", _LONG),
     Rung("deeper", "two more convolutions, of 64 filters", 4, 3, _cnn(32, 32, 64, 64), "none", _LONG),
-    Rung("augmented", "training pictures changed at random", 5, 4, _cnn(32, 32, 64, 64), "medium", _LONG),
+    Rung("augmented", "training images changed at random", 5, 4, _cnn(32, 32, 64, 64), "medium", _LONG),
     Rung("residual", "residual blocks with batch normalisation", 7, 5, {"name": "resnet-small"}, "medium", _LONG),
     Rung("pretrained", "a base that knows photographs, frozen, with a linear head", 1, 5, {"name": BASE}, "none"),
     Rung(
         "fine-tuned",
-        "the top two blocks of the base learn too, from changed pictures",
+        "the top two blocks of the base learn too, from changed images",
         6,
         4,
         {"name": BASE},

@@ -104,14 +104,14 @@ def dimensions(start: Config) -> tuple[Dimension, ...]:
 
 
 def first_config(start: Config) -> Config:
-    """The start itself, as it is but for validation_steps: every trial is judged on all validation pictures."""
+    """The start itself, as it is but for validation_steps: every trial is judged on all validation images."""
     return start.model_copy(update={"train": start.train.model_copy(update={"validation_steps": None})})
 
 
 def trial_config(start: Config, values: Mapping[str, Value]) -> Config:
     """The configuration of a trial after the first. values: by name of a dimension.
 
-    An epoch stays as many pictures as it was, whatever the batch size, so that trials can be compared by epoch.
+    An epoch stays as many images as it was, whatever the batch size, so that trials can be compared by epoch.
     """
     by_name = {each.name: each for each in dimensions(start)}
     changed = start.with_values(line for name, value in values.items() for line in by_name[name].assignments(value))
@@ -131,7 +131,7 @@ def start_values(start: Config) -> dict[str, Value]:
 
 
 def _fits(stages: int, side: int, options: Any) -> bool:
-    """Whether so many convolutions and poolings leave anything of a picture; only those of a cnn shrink it so."""
+    """Whether so many convolutions and poolings leave anything of an image; only those of a cnn shrink it so."""
     if not isinstance(options, CnnOptions):
         return True
     for _ in range(stages):
@@ -160,7 +160,7 @@ def _augment(start: Config) -> Dimension:
 
 
 def _image_size(start: Config) -> list[Dimension]:
-    """Few sides, as each has to be decoded once. Small pictures, and such that are not square, keep their size."""
+    """Few sides, as each has to be decoded once. Small images, and such that are not square, keep their size."""
     side = start.image.height
     if side is None or side != start.image.width or side < SIDES[0]:
         return []

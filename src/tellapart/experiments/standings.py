@@ -1,10 +1,10 @@
 """LadderFolder -> LadderResult: what each rung reached and costs, which steps made a difference, which rung to take.
 
-The test split chooses nothing. Which rung to take is decided on the validation pictures: out is a rung whose paired
+The test split chooses nothing. Which rung to take is decided on the validation images: out is a rung whose paired
 difference from the best has an interval that leaves out 0. That is neither corrected for many comparisons nor as strict
 as the exact test, as to take a worse rung for as good as the best would be the costlier mistake here. What each step
-made is told on the test pictures, by exact tests that are corrected (Holm) for the number of steps, which was fixed
-before any picture was seen. Reads: run folders, ladder.json. Read by: api, report, command
+made is told on the test images, by exact tests that are corrected (Holm) for the number of steps, which was fixed
+before any image was seen. Reads: run folders, ladder.json. Read by: api, report, command
 line.
 """
 
@@ -27,17 +27,17 @@ from tellapart.evaluation.overfitting import kept
 from tellapart.experiments.comparison import Pair, joined, share
 from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
-from tellapart.runs.common import common_pictures
+from tellapart.runs.common import common_images
 from tellapart.runs.run import RunFolder
 from tellapart.words import points as points_of
 
 AS_FAST = 1.25
-"""Times of one picture that differ by no more than this factor count as equal."""
+"""Times of one image that differ by no more than this factor count as equal."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One rung. accuracy: on the judged pictures; validation: on those that choose. Both None without a network."""
+    """One rung. accuracy: on the judged images; validation: on those that choose. Both None without a network."""
 
     rung: Rung
     state: State
@@ -71,7 +71,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Choice:
-    """best: the rung with the highest accuracy on the validation pictures. against: each other rung compared with it
+    """best: the rung with the highest accuracy on the validation images. against: each other rung compared with it
     there, `first` is the rung. recommended: the cheapest that is not shown to be worse."""
 
     best: str
@@ -93,7 +93,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class LadderResult:
-    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: pictures judged
+    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: images judged
     on, of `split`; validation_n: those that choose."""
 
     ladder: LadderFolder
@@ -141,10 +141,10 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
             + (errors[0] if errors else f"no epoch ended in time. Go on with more: {_resumed(ladder)} 10m")
         )
     runs, names = [ladder.run(rung.name) for rung in reached], [rung.name for rung in reached]
-    common = common_pictures(runs, names)
+    common = common_images(runs, names)
     place = {label: index for index, label in enumerate(common.classes)}
-    truth = np.array([place[picture.truth] for picture in common.pictures])
-    said = [np.array([place[p.answers[index].label] for p in common.pictures]) for index in range(len(runs))]
+    truth = np.array([place[image.truth] for image in common.images])
+    said = [np.array([place[p.answers[index].label] for p in common.images]) for index in range(len(runs))]
     accuracies = dict(zip(names, (_accuracy(truth, answers) for answers in said), strict=True))
     held = validated(catalog)
     answered = {name: _positions(held, ladder.states[name].validation or []) for name in names}
@@ -156,12 +156,12 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
     result = LadderResult(
         ladder, standings, tuple(Pair(*each) for each in pairs), choice, common.splits[0], len(truth), len(held), ()
     )
-    notes = _notes(result, sum(each.pictures for each in common.left_out))
+    notes = _notes(result, sum(each.images for each in common.left_out))
     return replace(result, notes=notes)
 
 
 def cheapest(states: dict[str, State]) -> str:
-    """The name of the state that takes the least time a picture; among those that are as fast, the one that took the
+    """The name of the state that takes the least time an image; among those that are as fast, the one that took the
     fewest processor seconds to train."""
     quickest = min(state.milliseconds or 0.0 for state in states.values())
     fast = {name: s for name, s in states.items() if (s.milliseconds or 0.0) <= AS_FAST * quickest}
@@ -208,15 +208,15 @@ def _advice(found: LadderResult) -> str:
     choice = found.choice
     taken, best = found.standing(choice.recommended), found.standing(choice.best)
     right = taken.accuracy.value if taken.accuracy else 0.0
-    reached = f"{share(right, found.n)} of {found.n:,} {found.split} pictures"
-    text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms a picture."
+    reached = f"{share(right, found.n)} of {found.n:,} {found.split} images"
+    text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms an image."
     worse = [name for name in choice.against if choice.worse(name)]
     some_missing = len(choice.against) + 1 < len(found.standings)
     # Rungs without a network are in no comparison.
     if taken.name != best.name:
         difference = choice.against[taken.name].difference
         text += (
-            f" {best.name} is the best on the {found.validation_n:,} validation pictures, by "
+            f" {best.name} is the best on the {found.validation_n:,} validation images, by "
             f"{points_of(difference.value)} (95 % interval {100 * difference.low:+.1f} to "
             f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
         )
@@ -224,11 +224,11 @@ def _advice(found: LadderResult) -> str:
         text += " No other rung has a network, so nothing is compared."
     elif len(worse) == len(choice.against):
         others = "every other rung that was tried" if some_missing else "every other rung"
-        text += f" On the {found.validation_n:,} validation pictures {others} is shown to be worse."
+        text += f" On the {found.validation_n:,} validation images {others} is shown to be worse."
     else:
         equal = joined([name for name in choice.against if name not in worse])
         text += (
-            f" It is the best on the {found.validation_n:,} validation pictures; what is not shown to be worse there "
+            f" It is the best on the {found.validation_n:,} validation images; what is not shown to be worse there "
             f"({equal}) costs more."
         )
     return text
@@ -253,15 +253,13 @@ def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
     if any(each.state.status in ("time up", "not reached") for each in found.standings):
         notes.append(f"With more time they go on: {_resumed(found.ladder)} 30m")
     if found.split != "test":
-        notes.append(
-            "There is no test split: accuracies are of the pictures that chose, and seem better than they are."
-        )
+        notes.append("There is no test split: accuracies are of the images that chose, and seem better than they are.")
     if left_out:
-        notes.append(f"{left_out:,} {found.split} pictures do not count: copies, or copies of training pictures.")
+        notes.append(f"{left_out:,} {found.split} images do not count: copies, or copies of training images.")
     worse = {step.first for step in found.steps if step.shown and step.second == found.choice.best}
     if found.choice.recommended in worse:
         notes.append(
-            f"The test pictures show {found.choice.recommended} to be worse than {found.choice.best}. They choose "
-            "nothing here; more validation pictures would have told."
+            f"The test images show {found.choice.recommended} to be worse than {found.choice.best}. They choose "
+            "nothing here; more validation images would have told."
         )
     return tuple(notes)

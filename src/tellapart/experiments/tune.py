@@ -2,7 +2,7 @@
 
 One catalog, one split and one seed for all trials. The first is the start itself; what follows is proposed by Optuna's
 tree-structured Parzen estimator from the trials before, and ended early by its median rule. A trial is judged on the
-validation pictures; no test picture is looked at. A trial that was killed, or whose time was up, goes on where it was.
+validation images; no test image is looked at. A trial that was killed, or whose time was up, goes on where it was.
 Only the runs of the start and of the best trial are kept. Read by: api, tuned. Needs the extra `tune`.
 """
 
@@ -41,7 +41,7 @@ RANDOM_TRIALS = 8
 class Trial:
     """One point of the search. number: from 1, the start. status: done, pruned, failed, or unfinished.
 
-    value: the monitored one of its best epoch; accuracy: on the validation pictures in that epoch. None before one.
+    value: the monitored one of its best epoch; accuracy: on the validation images in that epoch. None before one.
     """
 
     number: int

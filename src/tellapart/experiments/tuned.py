@@ -1,7 +1,7 @@
 """TuneFolder -> TuneResult: what each trial reached, which settings mattered, and the best beside the start.
 
-The best trial was chosen on the validation pictures, as the highest of many, so it seems better there than it is: how
-much is told by the gap between validation and test, of the best and, to compare with, of the start. The test pictures
+The best trial was chosen on the validation images, as the highest of many, so it seems better there than it is: how
+much is told by the gap between validation and test, of the best and, to compare with, of the start. The test images
 were looked at once, after the choice. Reads: study.db, run folders. Read by: api, report, command line.
 """
 
@@ -27,9 +27,9 @@ FEWEST_FOR_IMPORTANCE = 10
 
 @dataclass(frozen=True)
 class Gap:
-    """One run: its accuracy on the validation pictures, in the epoch that was kept, and on the test pictures.
+    """One run: its accuracy on the validation images, in the epoch that was kept, and on the test images.
 
-    change: test minus validation, with the interval of two shares of different pictures.
+    change: test minus validation, with the interval of two shares of different images.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A run + one picture -> why the network names it so: heat, its check by occlusion, feature maps and filters.
+"""A run + one image -> why the network names it so: heat, its check by occlusion, feature maps and filters.
 
 Heat needs ONNX Runtime alone; feature maps and filters the extra `train`, and are left out, with a note, without it.
 Read by: api.
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tellapart.data import pixels
 from tellapart.errors import (
     ConfigError,
+    ImageError,
     MissingExtraError,
     MissingPluginError,
-    PictureError,
     SourceError,
     UntrustedCodeError,
     unknown,
@@ -47,7 +47,7 @@ TOP = 3
 LEAST_SHOWN = 0.01
 """Probability of a third class that is shown beside the two likeliest."""
 COVERED = 0.1
-"""Share of the picture that is covered to see what its hottest places are worth."""
+"""Share of the image that is covered to see what its hottest places are worth."""
 GRID = 16
 """The most rows and columns on which two kinds of heat are compared."""
 AGREE, AGREE_IN_PART = 0.5, 0.2
@@ -55,18 +55,18 @@ AGREE, AGREE_IN_PART = 0.5, 0.2
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a picture is named as it is. label: the class that is explained; probability: what the network gives it.
+    """Why an image is named as it is. label: the class that is explained; probability: what the network gives it.
 
-    agreement: rank correlation of the network's own heat with occlusion over the picture, -1..1; None where the network
+    agreement: rank correlation of the network's own heat with occlusion over the image, -1..1; None where the network
     tells no places, or one of the two is the same everywhere. covered: the probability that is left where the hottest
-    tenth of the picture is covered. words: the same as sentences. files: what was written.
+    tenth of the image is covered. words: the same as sentences. files: what was written.
 
     >>> explanation = ta.open_run("runs/pets").explain("photos/Bengal/Bengal_1.jpg")
     >>> explanation.words[0].startswith("Named Bengal"), explanation.files[0].suffix
     (True, '.png')
     """
 
-    picture: str
+    image: str
     prediction: Prediction
     label: str
     probability: float
@@ -79,7 +79,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "picture": self.picture,
+            "image": self.image,
             "verdict": self.prediction.verdict or None,
             "named": self.prediction.label,
             "label": self.label,
@@ -94,27 +94,27 @@ class Explanation:
 
 def explain(
     run: RunFolder,
-    picture: str | os.PathLike[str],
+    image: str | os.PathLike[str],
     *,
     label: str | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress = SILENT,
 ) -> Explanation:
-    """Write the figures of one picture into a folder, and say in words what they show.
+    """Write the figures of one image into a folder, and say in words what they show.
 
-    label: the class to explain (default: the one the network names). out: the folder (default: explain/PICTURE-NAME
-    inside the run). Raises RunError for an unfinished run, SourceError for what is no picture, ConfigError for a class
+    label: the class to explain (default: the one the network names). out: the folder (default: explain/IMAGE-NAME
+    inside the run). Raises RunError for an unfinished run, SourceError for what is no image, ConfigError for a class
     that the run does not know, ExportError where the network gives no number.
     """
     predictor = Predictor(run.require(run.onnx_file, "exported network"), bounds=run.config.data)
-    name = os.fspath(picture)
-    seen = _read(Path(picture), predictor)
+    name = os.fspath(image)
+    seen = _read(Path(image), predictor)
     (row,), (distance,) = predictor.answer(seen[None])
     said = prediction(predictor.metadata, name, require_numbers(row), float(distance))
     if label is not None and label not in predictor.task.classes:
         raise ConfigError(unknown("class", label, predictor.task.classes))
     chosen = predictor.task.index(label or said.label)
-    folder = Path(out) if out is not None else run.place("explain", Path(picture).name)
+    folder = Path(out) if out is not None else run.place("explain", Path(image).name)
     placed = replacing if out is not None else run.replacing
 
     maker, one = HeatMaker(predictor), seen[None]
@@ -162,18 +162,18 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
 
 def _read(path: Path, predictor: Predictor) -> NDArray[np.uint8]:
     if path.is_dir():
-        raise SourceError(f"{path} is a folder; explain takes one picture of it, such as {path / 'picture.jpg'}.")
+        raise SourceError(f"{path} is a folder; explain takes one image of it, such as {path / 'image.jpg'}.")
     try:
         bounds = predictor.bounds
         return pixels.read(path, predictor.spec, max_pixels=bounds.max_pixels, max_bytes=bounds.max_bytes)
-    except PictureError as error:
+    except ImageError as error:
         raise SourceError(f"{path} cannot be explained, as it cannot be read: {error}.") from None
     except OSError as error:
         raise SourceError(f"{path} cannot be explained, as it cannot be read: {error.strerror or error}.") from None
 
 
 def _cover(seen: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The picture without its hottest tenth, which takes the mean colour."""
+    """The image without its hottest tenth, which takes the mean colour."""
     count = max(1, round(COVERED * heat.size))
     hottest = np.unravel_index(np.argsort(-heat, axis=None, kind="stable")[:count], heat.shape)
     out = seen.copy()
@@ -191,15 +191,15 @@ def _words(
     if label != said.label:
         first += f" Explained: {label}, {shown(probability)}."
     if not heat.any():
-        return first, f"No place of the picture speaks for {label}."
-    words = [first, f"With the hottest tenth of the picture covered, the probability of {label} "]
+        return first, f"No place of the image speaks for {label}."
+    words = [first, f"With the hottest tenth of the image covered, the probability of {label} "]
     if shown(covered) == shown(probability):
         words[1] += f"stays at {shown(probability)}."
     else:
         words[1] += f"{'falls' if covered < probability else 'rises'} to {shown(covered)}."
     ranked = np.sort(heat, axis=None)[::-1].cumsum()
     area = (int(np.searchsorted(ranked, ranked[-1] / 2)) + 1) / heat.size
-    words.append(f"Half of the heat lies on {percent(area, 0)} of the picture.")
+    words.append(f"Half of the heat lies on {percent(area, 0)} of the image.")
     if method == "occlusion":
         words.append("The exported network does not tell its places: the heat is by occlusion.")
     elif agreement is None:
@@ -222,7 +222,7 @@ def _heat_figure(
     losses: NDArray[np.float32],
     words: tuple[str, ...],
 ) -> Figure:
-    """The picture, the heat of the explained class, its occlusion, then the heat of other likely classes."""
+    """The image, the heat of the explained class, its occlusion, then the heat of other likely classes."""
     from tellapart.explain.figures import heat_figure
 
     classes = predictor.task.classes

@@ -31,13 +31,13 @@ _INCH = 110  # pixels
 
 
 def heat_figure(panels: Sequence[tuple[str, NDArray[np.uint8]]], words: Sequence[str]) -> Figure:
-    """Pictures beside each other, each (title, uint8 (h, w, 1 or 3)) with its title above; sentences below."""
+    """Images beside each other, each (title, uint8 (h, w, 1 or 3)) with its title above; sentences below."""
     height, width = panels[0][1].shape[:2]
     side = 2.7
     lines = [line for sentence in words for line in textwrap.wrap(sentence, width=42 * len(panels))]
     figure = _new_figure(side * len(panels), side * height / width + 0.3 + 0.18 * len(lines))
-    for axes, (title, picture) in zip(_all_axes(figure, 1, len(panels)), panels, strict=True):
-        axes.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
+    for axes, (title, image) in zip(_all_axes(figure, 1, len(panels)), panels, strict=True):
+        axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
         _title(axes, textwrap.shorten(title, 40, placeholder="…"))
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=9, color=MUTED, parse_math=False)
     return figure
@@ -55,7 +55,7 @@ def maps_figure(maps: Sequence[FeatureMap]) -> Figure:
 
 
 def filters_figure(filters: Filters) -> Figure:
-    """Each filter as a small picture, on a scale of its own: middle grey is a weight of 0."""
+    """Each filter as a small image, on a scale of its own: middle grey is a weight of 0."""
     values = filters.values[:MOST_FILTERS]
     largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
     scaled = 0.5 + 0.5 * values / np.maximum(largest, 1e-12)
@@ -72,7 +72,7 @@ def filters_figure(filters: Filters) -> Figure:
 
 
 def _mosaic(tiles: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
-    """(n, rows, columns, channels), 0..1 -> one picture of them, each enlarged without smoothing; between them nothing,
+    """(n, rows, columns, channels), 0..1 -> one image of them, each enlarged without smoothing; between them nothing,
     which is not a number."""
     n, rows, wide, channels = tiles.shape
     height, width = _TILE, max(1, round(_TILE * wide / rows))

@@ -1,4 +1,4 @@
-"""Pictures + the class of each -> heat: which places speak for the class; and heat laid over a picture.
+"""Images + the class of each -> heat: which places speak for the class; and heat laid over an image.
 
 Computed by ONNX Runtime from model.onnx alone, where the file tells its places (models.classifier, or
 inference.class_activation); by occlusion otherwise. Imports no TensorFlow. Read by: explain, report, serve.
@@ -18,17 +18,17 @@ BATCH = 4
 QUICK_STEPS = 2
 """Of occlusion, where it stands in for what the network cannot tell."""
 STRONGEST = 0.7
-"""How much of the picture heat of 1 covers."""
+"""How much of the image heat of 1 covers."""
 
 
-def class_heat(run: RunFolder, pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Heat of what speaks for the given class of each picture, (n, height, width), 0..1, the hottest place 1; all 0
+def class_heat(run: RunFolder, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Heat of what speaks for the given class of each image, (n, height, width), 0..1, the hottest place 1; all 0
     where nothing does.
 
-    pictures: uint8 (n, height, width, channels) as the run's network takes them; classes: (n,) positions in its task.
+    images: uint8 (n, height, width, channels) as the run's network takes them; classes: (n,) positions in its task.
     Raises RunError for an unfinished run. Many calls go faster through one HeatMaker.
     """
-    return HeatMaker(Predictor(run.require(run.onnx_file, "exported network"))).heat(pictures, classes)
+    return HeatMaker(Predictor(run.require(run.onnx_file, "exported network"))).heat(images, classes)
 
 
 class HeatMaker:
@@ -42,13 +42,13 @@ class HeatMaker:
         """How the heat is made."""
         return "class activation" if self._predictor.tells_places else "occlusion"
 
-    def heat(self, pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+    def heat(self, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
         """See class_heat."""
-        shares = self.shares(pictures, classes)
-        found = occlusion(self._predictor, pictures, classes, steps=QUICK_STEPS) if shares is None else shares
-        return np.stack([normalised(one, pictures.shape[1:3]) for one in found])
+        shares = self.shares(images, classes)
+        found = occlusion(self._predictor, images, classes, steps=QUICK_STEPS) if shares is None else shares
+        return np.stack([normalised(one, images.shape[1:3]) for one in found])
 
-    def shares(self, pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    def shares(self, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Each place's share of the class's lead over the others, float32 (n, rows, columns) of the feature map, below
         0 where the place speaks against it; None where the network does not tell.
 
@@ -58,8 +58,8 @@ class HeatMaker:
         if not self._predictor.tells_places:
             return None
         found = []
-        for start in range(0, len(pictures), BATCH):
-            probabilities, shares = self._predictor.class_activation(pictures[start : start + BATCH])
+        for start in range(0, len(images), BATCH):
+            probabilities, shares = self._predictor.class_activation(images[start : start + BATCH])
             for row, share, label in zip(probabilities, shares, classes[start : start + BATCH], strict=True):
                 if share.shape[-1] == 1:
                     found.append(share[..., 0] if label else -share[..., 0])
@@ -74,7 +74,7 @@ class HeatMaker:
 def normalised(shares: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
     """What speaks for the class, and more than the middle one of all places: float32 of size (height, width), 0..1.
 
-    Without the second a picture whose background has a share of what the biases say is hot all over.
+    Without the second an image whose background has a share of what the biases say is hot all over.
     """
     hot = np.maximum(shares - max(0.0, float(np.median(shares))), 0)
     large = cv2.resize(hot, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
@@ -83,10 +83,10 @@ def normalised(shares: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np
 
 
 def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Heat (h, w), 0..1, over a picture, uint8 (h, w, 1 or 3) -> uint8 (h, w, 3).
+    """Heat (h, w), 0..1, over an image, uint8 (h, w, 1 or 3) -> uint8 (h, w, 3).
 
     The colours are inferno's, which rise in lightness evenly and are told apart by eyes of every kind; cold places keep
-    the picture, turned grey so that no colour of it looks hot.
+    the image, turned grey so that no colour of it looks hot.
     """
     grey = pixels[..., 0] if pixels.shape[-1] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     strength = np.clip(np.asarray(heat, np.float32), 0, 1)

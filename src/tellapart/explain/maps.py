@@ -1,4 +1,4 @@
-"""A Classifier + one picture -> what each convolution and pooling layer makes of it; and the first layer's filters.
+"""A Classifier + one image -> what each convolution and pooling layer makes of it; and the first layer's filters.
 
 In: the network of a run, uint8 pixels. Out: float32 arrays with names. Needs the extra `train`.
 """
@@ -27,8 +27,8 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """What one layer gives of a picture. values: float32 (rows, columns, shown), the channels that differ most over
-    the picture, most first; channels: how many the layer has."""
+    """What one layer gives of an image. values: float32 (rows, columns, shown), the channels that differ most over
+    the image, most first; channels: how many the layer has."""
 
     layer: str
     values: NDArray[np.float32]
@@ -41,13 +41,13 @@ class FeatureMap:
         return f"{self.layer}: {rows}x{columns}, {which}"
 
 
-def feature_maps(classifier: Classifier, picture: NDArray[np.uint8], shown: int) -> list[FeatureMap]:
-    """Of every convolution and pooling layer that keeps places, in order. picture: uint8 (height, width, channels)."""
+def feature_maps(classifier: Classifier, image: NDArray[np.uint8], shown: int) -> list[FeatureMap]:
+    """Of every convolution and pooling layer that keeps places, in order. image: uint8 (height, width, channels)."""
     layers = [layer for layer in classifier.backbone.layers if type(layer).__name__ in _KINDS]
     if not layers:
         return []
     inner = start_keras().Model(classifier.backbone.image, [layer.output for layer in layers])
-    given = inner(picture[None], training=False)
+    given = inner(image[None], training=False)
     found = []
     for layer, output in zip(layers, given if isinstance(given, list) else [given], strict=True):
         values = np.asarray(output, np.float32)[0]
@@ -58,7 +58,7 @@ def feature_maps(classifier: Classifier, picture: NDArray[np.uint8], shown: int)
 
 @dataclass(frozen=True)
 class Filters:
-    """The weights of the first layer that learns, as small pictures: float32 (n, rows, columns, 1 or 3)."""
+    """The weights of the first layer that learns, as small images: float32 (n, rows, columns, 1 or 3)."""
 
     layer: str
     values: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Pictures + a Predictor -> heat by occlusion: how much a class loses where a patch of the picture is covered.
+"""Images + a Predictor -> heat by occlusion: how much a class loses where a patch of the image is covered.
 
 Works for any network, as it only asks for predictions; the check on the heat that a network gives of itself. (Zeiler
 and Fergus, ECCV 2014.) Read by: heat, explain.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tellapart.inference.predictor import Predictor, require_numbers
 
 SHARE = 0.25
-"""Side of the patch as a share of the picture's."""
+"""Side of the patch as a share of the image's."""
 STEPS = 3
 """Places of the patch in the length of its side: each pixel is covered this often in each direction."""
 BATCH = 8
@@ -26,31 +26,31 @@ Done = Callable[[int, int], None]
 
 def occlusion(
     predictor: Predictor,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     classes: NDArray[np.int64],
     *,
     steps: int = STEPS,
     done: Done = lambda *_: None,
 ) -> NDArray[np.float32]:
-    """By how much the log odds of its class fall where a pixel of a picture is covered, (n, height, width): the mean
+    """By how much the log odds of its class fall where a pixel of an image is covered, (n, height, width): the mean
     over all patches with the pixel, smoothed over a step; below 0 where the class gains.
 
-    pictures: uint8 (n, height, width, channels); classes: (n,) positions. The patch has the mean colour of the picture.
+    images: uint8 (n, height, width, channels); classes: (n,) positions. The patch has the mean colour of the image.
     steps: see STEPS; the time grows with its square. done: told how many predictions of how many are made.
     """
-    n, height, width, _ = pictures.shape
+    n, height, width, _ = images.shape
     boxes = _boxes(height, width, steps)
     out = np.zeros((n, height, width), np.float32)
     covered = np.zeros((height, width), np.float32)
     for top, bottom, left, right in boxes:
         covered[top:bottom, left:right] += 1
     total = n * (len(boxes) + 1)
-    for number, (picture, label) in enumerate(zip(pictures, classes, strict=True)):
-        colour = np.round(picture.mean(axis=(0, 1))).astype(np.uint8)
-        whole = log_odds(require_numbers(predictor.probabilities(picture[None])), label)[0]
+    for number, (image, label) in enumerate(zip(images, classes, strict=True)):
+        colour = np.round(image.mean(axis=(0, 1))).astype(np.uint8)
+        whole = log_odds(require_numbers(predictor.probabilities(image[None])), label)[0]
         for start in range(0, len(boxes), BATCH):
             some = boxes[start : start + BATCH]
-            batch = np.repeat(picture[None], len(some), axis=0)
+            batch = np.repeat(image[None], len(some), axis=0)
             for row, (top, bottom, left, right) in zip(batch, some, strict=True):
                 row[top:bottom, left:right] = colour
             losses = whole - log_odds(require_numbers(predictor.probabilities(batch)), label)

@@ -35,19 +35,19 @@ def export_onnx(
     classifier: Classifier,
     metadata: Metadata,
     path: Path,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     *,
     replacing: Callable[[Path], AbstractContextManager[Path]] = replacing,
 ) -> float:
-    """Write the file and return its largest difference from Keras, of all that it answers, on `pictures`.
+    """Write the file and return its largest difference from Keras, of all that it answers, on `images`.
 
-    classifier: in float32. pictures: real ones, uint8 (n, height, width, channels), n > 0. replacing: files.replacing,
+    classifier: in float32. images: real ones, uint8 (n, height, width, channels), n > 0. replacing: files.replacing,
     or a run's. Raises ExportError, and leaves whatever stood at `path`, where the difference is not below BOUND.
     """
     import onnx
 
     whole, names = classifier.outputs()
-    expected = outputs(whole, pictures)
+    expected = outputs(whole, images)
     places = None if CLASS_ACTIVATION in names else places_of(classifier)
     graph = _whole(whole, names, places)
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
@@ -58,11 +58,11 @@ def export_onnx(
     with replacing(path) as neighbour:
         onnx.save(graph, str(neighbour))
         del graph  # as large as the network, which the comparison has in memory twice
-        difference = largest_difference(neighbour, pictures, dict(zip(names, expected, strict=True)))
+        difference = largest_difference(neighbour, images, dict(zip(names, expected, strict=True)))
         if not difference < BOUND:
             raise ExportError(
                 f"The exported ONNX file differs from the trained network by {difference:.2g} on "
-                f"{len(pictures)} pictures; the bound is {BOUND:g}. It was not written. Please report this with the "
+                f"{len(images)} images; the bound is {BOUND:g}. It was not written. Please report this with the "
                 "run's config.toml."
             )
     return difference
@@ -80,19 +80,19 @@ def _whole(whole: keras.Model, names: list[str], places: Places | None) -> onnx.
     return made
 
 
-def outputs(model: keras.Model, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """What a Keras network gives for a few pictures."""
+def outputs(model: keras.Model, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """What a Keras network gives for a few images."""
     with whole_float32():
         infer = inferring_soon(model)
-        rows = [infer(batch) for batch in _batches(pictures)]
+        rows = [infer(batch) for batch in _batches(images)]
     return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
 
-def largest_difference(path: Path, pictures: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
-    """Between what an ONNX file answers and what Keras gave for the same pictures."""
+def largest_difference(path: Path, images: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
+    """Between what an ONNX file answers and what Keras gave for the same images."""
     session = open_session(path)
     name = session.get_inputs()[0].name
-    rows = [session.run(list(expected), {name: batch}) for batch in _batches(pictures)]
+    rows = [session.run(list(expected), {name: batch}) for batch in _batches(images)]
     ours = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     return differences(dict(zip(expected, ours, strict=True)), expected)
 
@@ -113,5 +113,5 @@ def differences(ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, ND
     return float(np.max(found))
 
 
-def _batches(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+def _batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]

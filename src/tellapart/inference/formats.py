@@ -1,7 +1,7 @@
 """The formats that a trained network is exported to, rows of inference.exports: how each is written, and how its own
 runtime runs it.
 
-Every file gives the outputs of models.classifier under their names, of uint8 pictures. Needs the extra `train`, and the
+Every file gives the outputs of models.classifier under their names, of uint8 images. Needs the extra `train`, and the
 runtime of the format.
 """
 
@@ -35,19 +35,19 @@ from tellapart.models.keras_file import open_keras
 if TYPE_CHECKING:
     import keras
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Answers = dict[str, NDArray[np.float32]]
-Run = Callable[[Pictures], Answers]
+Run = Callable[[Images], Answers]
 
 
 @dataclass(frozen=True)
 class Shipment:
-    """What is written. model: picture -> the answers, as a dictionary by name. names: theirs, in order. examples:
-    training pictures, that quantized ranges are taken from."""
+    """What is written. model: image -> the answers, as a dictionary by name. names: theirs, in order. examples:
+    training images, that quantized ranges are taken from."""
 
     model: keras.Model
     names: tuple[str, ...]
-    examples: Pictures | None = None
+    examples: Images | None = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ def _quantize_onnx(shipment: Shipment, path: Path) -> None:
     quantization = onnx_runtime(".quantization")
 
     class Reader:
-        """Training pictures, one after the other, as the quantizer asks for them."""
+        """Training images, one after the other, as the quantizer asks for them."""
 
-        def __init__(self, name: str, pictures: Iterable[Pictures]) -> None:
-            self._left = ({name: picture[None]} for picture in pictures)
+        def __init__(self, name: str, images: Iterable[Images]) -> None:
+            self._left = ({name: image[None]} for image in images)
 
-        def get_next(self) -> dict[str, Pictures] | None:
+        def get_next(self) -> dict[str, Images] | None:
             return next(self._left, None)
 
     assert shipment.examples is not None
@@ -144,7 +144,7 @@ def _quantize_onnx(shipment: Shipment, path: Path) -> None:
 def _run_onnx(path: Path) -> Run:
     session = open_session(path)
     taken, given = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
-    return lambda pictures: dict(zip(given, session.run(None, {taken: pictures}), strict=True))
+    return lambda images: dict(zip(given, session.run(None, {taken: images}), strict=True))
 
 
 def _write_litert(shipment: Shipment, path: Path) -> None:
@@ -162,7 +162,7 @@ def _quantize_litert(shipment: Shipment, path: Path) -> None:
             format="litert",
             verbose=False,
             optimizations=[tensorflow.lite.Optimize.DEFAULT],
-            representative_dataset=lambda: ([picture[None]] for picture in examples),
+            representative_dataset=lambda: ([image[None]] for image in examples),
         )
 
 
@@ -172,9 +172,9 @@ def _run_litert(path: Path) -> Run:
     run = interpreter.get_signature_runner()
     taken = signature["inputs"][0]
 
-    def answer(pictures: Pictures) -> Answers:
-        # Its plan is made for one picture.
-        rows = [run(**{taken: picture[None]}) for picture in pictures]
+    def answer(images: Images) -> Answers:
+        # Its plan is made for one image.
+        rows = [run(**{taken: image[None]}) for image in images]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     return answer
@@ -189,8 +189,8 @@ def _run_saved_model(path: Path) -> Run:
     tensorflow = importlib.import_module("tensorflow")
     loaded = tensorflow.saved_model.load(str(path))
 
-    def answer(pictures: Pictures) -> Answers:
-        return _arrays(loaded.serve(pictures))
+    def answer(images: Images) -> Answers:
+        return _arrays(loaded.serve(images))
 
     # What it reads lies in `loaded`, which must live as long.
     return answer
@@ -202,7 +202,7 @@ def _write_keras(shipment: Shipment, path: Path) -> None:
 
 def _run_keras(path: Path) -> Run:
     model = open_keras(path)
-    return lambda pictures: _arrays(model(pictures, training=False))
+    return lambda images: _arrays(model(images, training=False))
 
 
 def _openvino() -> Any:
@@ -235,7 +235,7 @@ def _run_openvino(path: Path) -> Run:
     openvino = _openvino()
     # Where the processor has bfloat16, it would compute in it without being asked.
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda pictures: {port.any_name: np.asarray(given) for port, given in model(pictures).items()}
+    return lambda images: {port.any_name: np.asarray(given) for port, given in model(images).items()}
 
 
 def _arrays(tensors: Mapping[str, Any]) -> Answers:

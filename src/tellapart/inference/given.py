@@ -1,6 +1,6 @@
-"""What a person holds in Python -> the pictures it means: paths, addresses, bytes, open files, pixels, tables, lists.
+"""What a person holds in Python -> the images it means: paths, addresses, bytes, open files, pixels, tables, lists.
 
-In: anything; out: (name, what Predictor.predict_named takes), one by one as they are asked for. Whatever way a picture
+In: anything; out: (name, what Predictor.predict_named takes), one by one as they are asked for. Whatever way an image
 comes, it takes the one road of data.pixels. Read by: predictor, api.
 """
 
@@ -20,13 +20,13 @@ from tellapart.data.image_address import has_scheme
 from tellapart.data.image_file import MAX_BYTES
 from tellapart.data.image_formats import PREFIX, format_of
 from tellapart.data.sources.tabular import is_frame
-from tellapart.errors import PictureError, SourceError
+from tellapart.errors import ImageError, SourceError
 from tellapart.files import expanded
-from tellapart.inference.pictures import Held, column_of, find_pictures, require_table
+from tellapart.inference.inputs import Held, column_of, find_images, require_table
 
 TAKEN = (
     "paths, folders, archives, patterns and tables (csv, tsv, parquet) by name; addresses (https://, http://); the "
-    "bytes of a picture's file, or the file open in mode 'rb'; images of Pillow; NumPy arrays of uint8, shape (h, w), "
+    "bytes of an image's file, or the file open in mode 'rb'; images of Pillow; NumPy arrays of uint8, shape (h, w), "
     "(h, w, 1), (h, w, 3), (h, w, 4), or (n, h, w, c) of several; a column of a DataFrame; a list of any of these"
 )
 _CHANNELS = (1, 3, 4)
@@ -37,20 +37,20 @@ _TENSORS = {
 }
 
 
-def pictures_of(
+def images_of(
     given: Any,
     *,
     path_column: str | None = None,
     root: str | os.PathLike[str] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Iterator[tuple[str, Held]]:
-    """(name, picture) of each picture, in order, found as they are asked for. given: see TAKEN; it may be endless.
+    """(name, image) of each image, in order, found as they are asked for. given: see TAKEN; it may be endless.
 
     What has no name of its own is called `image 0`, by its place. path_column, root: of tables and frames, as in
-    find_pictures. max_bytes: of an open file. Raises SourceError for what is no picture and names none, which says what
+    find_images. max_bytes: of an open file. Raises SourceError for what is no image and names none, which says what
     is taken.
 
-    >>> [name for name, _ in pictures_of([np.zeros((8, 8, 3), np.uint8), "a.jpg", np.zeros((2, 8, 8), np.uint8)[0]])]
+    >>> [name for name, _ in images_of([np.zeros((8, 8, 3), np.uint8), "a.jpg", np.zeros((2, 8, 8), np.uint8)[0]])]
     ['image 0', 'a.jpg', 'image 2']
     """
     place = 0
@@ -58,9 +58,9 @@ def pictures_of(
         require_table([given], path_column, root)
     for one in _several(given, path_column, root):
         named = isinstance(one, os.PathLike) or (isinstance(one, str) and one.strip() != "")
-        found = find_pictures([one], path_column=path_column, root=root) if named else _held(one, max_bytes)
-        for name, picture in found:
-            yield name or f"image {place}", picture
+        found = find_images([one], path_column=path_column, root=root) if named else _held(one, max_bytes)
+        for name, image in found:
+            yield name or f"image {place}", image
             place += 1
 
 
@@ -89,7 +89,7 @@ def _below(root: str | os.PathLike[str] | None, values: Iterable[Any]) -> list[A
 
 
 def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
-    """Of what is no name, or an empty one: the picture, or the pictures of a batch."""
+    """Of what is no name, or an empty one: the image, or the images of a batch."""
     if isinstance(one, bytes | bytearray | memoryview):
         return [("", bytes(one))]
     if isinstance(one, Image.Image):
@@ -102,7 +102,7 @@ def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
         return [(name if isinstance(name, str) else "", _content(one, max_bytes))]
     missing = one is None or isinstance(one, str) or type(one).__name__ in ("NAType", "NaTType")
     if missing or (isinstance(one, float) and np.isnan(one)):
-        return [("", PictureError("not a picture", "the row names none"))]
+        return [("", ImageError("not an image", "the row names none"))]
     raise SourceError(_refusal(one))
 
 
@@ -145,7 +145,7 @@ def _arrays(given: NDArray[Any]) -> list[NDArray[np.uint8]]:
     elif given.ndim == 4 and shape[1] in _CHANNELS:
         advice = " If its channels come first: array.transpose(0, 2, 3, 1)."
     elif given.ndim == 3:
-        advice = " If these are several grey pictures: array[..., None]."
+        advice = " If these are several grey images: array[..., None]."
     raise SourceError(
         f"Given an array of shape {shape}; expected (h, w), (h, w, 1), (h, w, 3), (h, w, 4), or (n, h, w, c) of "
         f"several.{advice}"
@@ -180,5 +180,5 @@ def _refusal(one: Any) -> str:
             "channels last."
         )
     if isinstance(one, list | tuple):
-        return f"Given a {kind.__name__} inside another; expected one list of pictures. Taken are {TAKEN}."
-    return f"Given {kind.__name__} as a picture. Taken are {TAKEN}."
+        return f"Given a {kind.__name__} inside another; expected one list of images. Taken are {TAKEN}."
+    return f"Given {kind.__name__} as an image. Taken are {TAKEN}."

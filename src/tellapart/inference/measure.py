@@ -1,4 +1,4 @@
-"""Predictor + a split of a Catalog -> Evaluation, with the prediction of each picture. Imports no TensorFlow."""
+"""Predictor + a split of a Catalog -> Evaluation, with the prediction of each image. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import DataConfig
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, Picture, Split
+from tellapart.data.catalog import Catalog, ImageRecord, Split
 from tellapart.data.duplicates import leaks
 from tellapart.data.sources import open_row
 from tellapart.errors import ExportError, SourceError, some
@@ -42,22 +42,22 @@ def measure(
     bounds: DataConfig | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Evaluation, list[Prediction]]:
-    """Predict every picture of a split and compare with its label; classes are matched by name.
+    """Predict every image of a split and compare with its label; classes are matched by name.
 
-    cache: of the predictor's spec; pictures that it holds are not decoded again. bounds: on a picture's pixels and
-    bytes. Raises SourceError where the split is empty, or where a picture cannot be read any more; ExportError where
-    the network gives no number for a picture, as figures on the others alone would flatter it.
+    cache: of the predictor's spec; images that it holds are not decoded again. bounds: on an image's pixels and
+    bytes. Raises SourceError where the split is empty, or where an image cannot be read any more; ExportError where
+    the network gives no number for an image, as figures on the others alone would flatter it.
     """
     chosen = _chosen(catalog, split)
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
     if unknown:
         raise SourceError(
-            f"The model knows {some(predictor.task.classes, 10)}; the pictures are also labelled {some(unknown, 10)}. "
+            f"The model knows {some(predictor.task.classes, 10)}; the images are also labelled {some(unknown, 10)}. "
             "A class must have one name in both: rename the folders, or the labels of the table."
         )
     spec = predictor.spec
-    store = Pictures(chosen.root, chosen.pictures, spec, open_row=open_row, cache=cache, bounds=bounds)
-    named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.pictures))
+    store = Images(chosen.root, chosen.images, spec, open_row=open_row, cache=cache, bounds=bounds)
+    named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.images))
     predictions = []
     for found in predictor.predict_named(named, batch_size=BATCH):
         if found.error and found.error != NO_NUMBER:
@@ -72,7 +72,7 @@ def measure_rows(
 ) -> tuple[Evaluation, list[Prediction]]:
     """The same, of probabilities (n, classes) and distances (n,) that are there already, in the order of the split."""
     chosen = _chosen(catalog, split)
-    parts = zip(chosen.pictures, rows, distances, strict=True)
+    parts = zip(chosen.images, rows, distances, strict=True)
     predictions = [prediction(metadata, p.path, row, distance) for p, row, distance in parts]
     return _compared(metadata.task, chosen, split, predictions), predictions
 
@@ -82,7 +82,7 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
     if not len(chosen):
         there = {name: sum(counts.values()) for name, counts in catalog.counts().items()}
         held = ", ".join(f"{count:,} in {name}" for name, count in there.items() if count)
-        raise SourceError(f"The {split} split has no picture. There are {held or 'none'}: name another split.")
+        raise SourceError(f"The {split} split has no image. There are {held or 'none'}: name another split.")
     return chosen
 
 
@@ -91,12 +91,12 @@ def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predi
     without = [p.path for p in predictions if p.error]
     if without:
         raise ExportError(
-            f"For {len(without)} of {len(predictions)} pictures {NO_NUMBER} ({some(without, 3)}), so it cannot be "
+            f"For {len(without)} of {len(predictions)} images {NO_NUMBER} ({some(without, 3)}), so it cannot be "
             "evaluated. Its training failed or the file is damaged; train it again."
         )
-    truth = np.array([task.index(p.label) for p in chosen.pictures])
+    truth = np.array([task.index(p.label) for p in chosen.images])
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
-    return Predictions(tuple(p.path for p in chosen.pictures), truth, rows)
+    return Predictions(tuple(p.path for p in chosen.images), truth, rows)
 
 
 def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:
@@ -107,8 +107,8 @@ def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Predi
 def without_leaks(
     task: Task, catalog: Catalog, split: Split, predictions: list[Prediction], leaking: Collection[str]
 ) -> Evaluation | None:
-    """The same figures without the pictures of these paths, which have a copy among those that the network learned or
-    was chosen by; None where there are none such, or no others. predictions: of the split's pictures, in order."""
+    """The same figures without the images of these paths, which have a copy among those that the network learned or
+    was chosen by; None where there are none such, or no others. predictions: of the split's images, in order."""
     part, said = _part_without(leaking, catalog.split(split), predictions)
     return _compared(task, part, split, said) if leaking and said else None
 
@@ -116,9 +116,9 @@ def without_leaks(
 def _part_without(
     leaking: Collection[str], chosen: Catalog, predictions: list[Prediction]
 ) -> tuple[Catalog, list[Prediction]]:
-    """The pictures that are none of these, with what was said of them."""
-    rows = [row for row, picture in enumerate(chosen.pictures) if picture.path not in leaking]
-    part = replace(chosen, pictures=tuple(chosen.pictures[row] for row in rows))
+    """The images that are none of these, with what was said of them."""
+    rows = [row for row, image in enumerate(chosen.images) if image.path not in leaking]
+    part = replace(chosen, images=tuple(chosen.images[row] for row in rows))
     return part, [predictions[row] for row in rows]
 
 
@@ -128,21 +128,21 @@ def with_verdict(
     catalog: Catalog,
     split: Split,
     predictions: list[Prediction],
-    seen: Sequence[Picture],
+    seen: Sequence[ImageRecord],
     *,
     own: bool,
 ) -> Evaluation:
-    """The evaluation with a note on how many of its pictures have a copy among the seen ones, and on the others; and
-    with its verdict, where it is not of what was learned. own: whether the catalog is the run's; of other pictures the
+    """The evaluation with a note on how many of its images have a copy among the seen ones, and on the others; and
+    with its verdict, where it is not of what was learned. own: whether the catalog is the run's; of other images the
     verdict is of those without a copy alone, as they may be mostly what was learned."""
     chosen = catalog.split(split)
-    leaking = leaks(chosen.pictures, seen)
+    leaking = leaks(chosen.images, seen)
     clean = without_leaks(run.task, catalog, split, predictions, leaking)
     if leaking:
         others = "" if clean is None else f"; the accuracy on the other {clean.n:,} is {measured(clean.accuracy)}"
         others += "" if clean is None or own else ", and the verdict is of these"
         whose = "have a copy among those that the run learned or was chosen by"
-        note = f"{len(leaking)} of the {evaluation.n} pictures {whose}{others}."
+        note = f"{len(leaking)} of the {evaluation.n} images {whose}{others}."
         evaluation = replace(evaluation, notes=(*evaluation.notes, note))
     learned = split == "train" if own else bool(leaking) and clean is None
     if learned:
@@ -157,7 +157,7 @@ def with_verdict(
 def write_predictions(run: RunFolder, catalog: Catalog, predictions: list[Prediction]) -> None:
     """predictions.csv: path, true label, predicted label, its probability, verdict, distance from the nearest class,
     then each class's probability; names as files.as_cell writes them."""
-    truth = {p.path: p.label for p in catalog.pictures}
+    truth = {p.path: p.label for p in catalog.images}
     with (
         run.replacing(run.predictions_file) as neighbour,
         neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,

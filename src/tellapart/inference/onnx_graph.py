@@ -5,7 +5,7 @@ EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a networ
 architectures are written here, from whatever Keras computes on. Whoever converts compares the outcome with Keras.
 What is not known here goes by inference.onnx_by_keras.
 
-Inside, pictures lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export,
+Inside, images lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export,
 formats, training.features, tools.
 """
 
@@ -47,7 +47,7 @@ class UnknownLayerError(ExportError):
 
 
 def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
-    """The graph of a float32 functional network whose inputs and outputs are pictures, maps or vectors.
+    """The graph of a float32 functional network whose inputs and outputs are images, maps or vectors.
 
     outputs: their names in the graph. Nothing is checked: the caller compares what the graph computes. Raises
     UnknownLayerError.

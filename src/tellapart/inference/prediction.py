@@ -1,4 +1,4 @@
-"""What is said of one picture, and of several: plain values, JSON, a DataFrame. Made by: predictor, serve.
+"""What is said of one image, and of several: plain values, JSON, a DataFrame. Made by: predictor, serve.
 
 `predict --format json`, `serve` and the API have one JSON form: `Prediction.to_dict`.
 """
@@ -22,11 +22,11 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one picture. probabilities: by class name, calibrated, in 0..1, summing to 1.
+    """What the model says of one image. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
     path: as it was given; of what has none, such as an array, `image 0`, by its place among the answers.
     verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
-    nan where the file cannot tell. Of a picture that could not be read, or for which the network gave no number,
+    nan where the file cannot tell. Of an image that could not be read, or for which the network gave no number,
     `error` says so and the rest is empty; `warning` says what is damaged in one that could be read all the same.
 
     >>> made = Prediction("a.jpg", "dog", 0.75, {"cat": 0.25, "dog": 0.75})
@@ -51,7 +51,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `predict --format json` writes and `serve` sends them: figures to 6 digits, None where
-        there is none; of a picture without an answer its path and the error alone."""
+        there is none; of an image without an answer its path and the error alone."""
         if self.error:
             return {"path": printable(self.path), "error": printable(self.error)}
         return {
@@ -70,7 +70,7 @@ def _figure(value: float) -> float | None:
 
 
 class PredictionList(list[Prediction]):
-    """A list of predictions, one a picture, in the order that the pictures were given. classes: in their order.
+    """A list of predictions, one an image, in the order that the images were given. classes: in their order.
 
     >>> answers = ta.predict("runs/pets", "photos/Bengal")
     >>> answers[0].label, list(answers.to_frame().columns)[:3]
@@ -82,7 +82,7 @@ class PredictionList(list[Prediction]):
         self.classes = classes
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row a picture: path, label, probability, verdict, distance, the probability of each class,
+        """A DataFrame with a row an image: path, label, probability, verdict, distance, the probability of each class,
         warning and error. Raises MissingExtraError without pandas."""
         columns = ["path", "label", "probability", "verdict", "distance", *self.classes, "warning", "error"]
         return frame(map(self._row, self), columns)

@@ -1,7 +1,7 @@
-"""model.onnx + pictures -> predictions, through ONNX Runtime; imports no TensorFlow.
+"""model.onnx + images -> predictions, through ONNX Runtime; imports no TensorFlow.
 
-The file carries its Task and ImageSpec, so pictures take the same road as in training. Each thread decodes a few
-pictures and predicts them, in order, with a bounded number in memory. Read by: api, evaluation of runs, serve.
+The file carries its Task and ImageSpec, so images take the same road as in training. Each thread decodes a few
+images and predicts them, in order, with a bounded number in memory. Read by: api, evaluation of runs, serve.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tellapart.config import DataConfig
 from tellapart.data import pixels
 from tellapart.data.image_address import Address
 from tellapart.data.pixels import Decoded
-from tellapart.errors import ConfigError, ExportError, NoNumberError, PictureError
+from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError
 from tellapart.evaluation.verdicts import Thresholds, Verdict
 from tellapart.files import from_json
-from tellapart.inference.given import pictures_of
-from tellapart.inference.pictures import Held
+from tellapart.inference.given import images_of
+from tellapart.inference.inputs import Held
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.runtime import CUDA, Device, open_session
 from tellapart.parallel import cores, in_order
@@ -42,9 +42,9 @@ METADATA_KEY = "tellapart"
 ADDITION_KEY = "tellapart_class_activation"
 """Where inference.class_activation puts what a file adds to itself to tell places."""
 NO_NUMBER = "the network gave no number"
-"""Why a picture has no prediction though it could be read."""
+"""Why an image has no prediction though it could be read."""
 BATCH = {"cpu": 4, "cuda": 32}
-"""Pictures that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
+"""Images that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
 cache."""
 
 
@@ -81,7 +81,7 @@ class Metadata:
 
 
 def _input_in_words(spec: ImageSpec) -> str:
-    """How a picture is made ready, for whoever uses the file without tellapart."""
+    """How an image is made ready, for whoever uses the file without tellapart."""
     size = f"{spec.height} x {spec.width} (height x width)"
     fits = {
         "crop": f"scaled to cover {size}, the middle cut out",
@@ -91,7 +91,7 @@ def _input_in_words(spec: ImageSpec) -> str:
     colours = "RGB, 3 channels last" if spec.channels == 3 else "grey, 1 channel"
     return (
         f"uint8, 0..255, shape (n, {spec.height}, {spec.width}, {spec.channels}): {colours}; scaling to the network's "
-        "range is inside the file. Of a picture file: turn it upright by its EXIF orientation, lay transparency over "
+        "range is inside the file. Of an image file: turn it upright by its EXIF orientation, lay transparency over "
         f"white, then {fits[spec.fit]}, with {spec.interpolation} interpolation, antialiased."
     )
 
@@ -105,7 +105,7 @@ def _outputs_in_words(task: Task) -> dict[str, str]:
         said = f"float32 (n, {len(task.classes)}): calibrated probabilities, which sum to 1; columns {columns}"
     return {
         "probabilities": said,
-        "similarity": f"float32 (n, {len(task.classes)}), where there is one: cosine of the picture's features to the "
+        "similarity": f"float32 (n, {len(task.classes)}), where there is one: cosine of the image's features to the "
         f"mean of each class; columns {columns}; 1 - the largest is the distance that thresholds.unlike bounds",
     }
 
@@ -114,7 +114,7 @@ class Predictor:
     """A model.onnx, ready to predict.
 
     threads: processor cores it may use; None takes all. device: `auto`, `cpu` or `cuda`; the attribute `device` says
-    which of the two it is. bounds: max_pixels and max_bytes of a picture, such as those of a run's config.data; None:
+    which of the two it is. bounds: max_pixels and max_bytes of an image, such as those of a run's config.data; None:
     the defaults of the settings. Raises ExportError for a file that tellapart did not write, ConfigError for the device
     `cuda` where there is none.
 
@@ -141,7 +141,7 @@ class Predictor:
         entry = entries.get(METADATA_KEY)
         if entry is None:
             raise ExportError(
-                f"{self.path} carries no class names and picture size, so tellapart did not write it. "
+                f"{self.path} carries no class names and image size, so tellapart did not write it. "
                 "Use the model.onnx of a run, or a file from `tellapart export`."
             )
         self.metadata = _described(entry, self._session, self.path)
@@ -156,12 +156,12 @@ class Predictor:
         """Whether class_activation has an answer."""
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """uint8 pictures (n, height, width, channels) -> probabilities (n, classes), rows summing to 1; nan in the
+        """uint8 images (n, height, width, channels) -> probabilities (n, classes), rows summing to 1; nan in the
         rows of those for which the network gave no number."""
         return self.answer(batch)[0]
 
     def answer(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The same with the distance (n,) of each picture from the nearest class; nan where the file cannot tell."""
+        """The same with the distance (n,) of each image from the nearest class; nan where the file cannot tell."""
         return self._run(self._engine(self._threads), batch)
 
     def _engine(self, threads: int) -> onnxruntime.InferenceSession:
@@ -210,7 +210,7 @@ class Predictor:
         second time.
         """
         if not self.tells_places:
-            raise ExportError(f"{self.path} does not tell which places of a picture speak for a class.")
+            raise ExportError(f"{self.path} does not tell which places of an image speak for a class.")
         engine = self._engine(self._threads) if self._gives_places else self._with_addition()
         said, shares = self._ask(engine, [self._asked[0], "class_activation"], batch)
         return require_numbers(every_class(self.task, said)), require_numbers(shares)
@@ -227,20 +227,20 @@ class Predictor:
                 self._explaining = open_session(self.path, self._threads, addition, device=self.device)
             return self._explaining
 
-    def predict(self, pictures: Any, *, batch_size: int | None = None) -> Iterator[Prediction]:
-        """One Prediction a picture, in the order given; `pictures` may be endless, memory stays bounded.
+    def predict(self, images: Any, *, batch_size: int | None = None) -> Iterator[Prediction]:
+        """One Prediction an image, in the order given; `images` may be endless, memory stays bounded.
 
-        pictures: whatever names or is pictures, as in `tellapart.predict`.
+        images: whatever names or is images, as in `tellapart.predict`.
         """
-        named = pictures_of(pictures, max_bytes=self.bounds.max_bytes)
+        named = images_of(images, max_bytes=self.bounds.max_bytes)
         return self.predict_named(named, batch_size=batch_size)
 
     def predict_named(
-        self, pictures: Iterable[tuple[str, Held]], *, batch_size: int | None = None
+        self, images: Iterable[tuple[str, Held]], *, batch_size: int | None = None
     ) -> Iterator[Prediction]:
         """The same for (name, what pixels.read takes, or an Address) pairs. batch_size: that each thread takes; None:
         BATCH."""
-        given, size = iter(pictures), batch_size or BATCH[self.device]
+        given, size = iter(images), batch_size or BATCH[self.device]
         groups = iter(lambda: list(islice(given, size)), [])
         first = list(islice(groups, 2))
         # A core that decodes and predicts for itself waits for no other; a single group is shared by all.
@@ -254,36 +254,34 @@ class Predictor:
             answered.close()
 
     def predict_decoded(
-        self, pictures: Sequence[tuple[str, Decoded]], engine: onnxruntime.InferenceSession | None = None
+        self, images: Sequence[tuple[str, Decoded]], engine: onnxruntime.InferenceSession | None = None
     ) -> list[Prediction]:
-        """Of (name, decoded picture) pairs, in one batch: the step that every way of predicting takes."""
-        taken = [found.pixels for _, found in pictures if found.pixels is not None]
+        """Of (name, decoded image) pairs, in one batch: the step that every way of predicting takes."""
+        taken = [found.pixels for _, found in images if found.pixels is not None]
         if not taken:
             return []
         batch = np.stack(taken)
         rows, distances = self.answer(batch) if engine is None else self._run(engine, batch)
         return [
             prediction(self.metadata, name, row, float(distance), found.warning)
-            for (name, found), row, distance in zip(pictures, rows, distances, strict=True)
+            for (name, found), row, distance in zip(images, rows, distances, strict=True)
         ]
 
-    def _predict_group(
-        self, engine: onnxruntime.InferenceSession, pictures: list[tuple[str, Held]]
-    ) -> list[Prediction]:
-        found = [(name, self._read(picture)) for name, picture in pictures]
+    def _predict_group(self, engine: onnxruntime.InferenceSession, images: list[tuple[str, Held]]) -> list[Prediction]:
+        found = [(name, self._read(image)) for name, image in images]
         good = [(name, taken) for name, taken in found if not isinstance(taken, str)]
         said = iter(self.predict_decoded(good, engine))
         return [Prediction(name, error=taken) if isinstance(taken, str) else next(said) for name, taken in found]
 
-    def _read(self, picture: Held) -> Decoded | str:
+    def _read(self, image: Held) -> Decoded | str:
         """It with its pixels, or why it has none."""
         bounds = self.bounds
         try:
-            if isinstance(picture, PictureError):
-                return str(picture)
-            source = picture.read(bounds.max_bytes) if isinstance(picture, Address) else picture
+            if isinstance(image, ImageError):
+                return str(image)
+            source = image.read(bounds.max_bytes) if isinstance(image, Address) else image
             return pixels.decode(source, self.spec, bounds.max_pixels, max_bytes=bounds.max_bytes)
-        except PictureError as error:
+        except ImageError as error:
             return str(error)
         except OSError as error:
             return f"unreadable: {error.strerror or error}"
@@ -317,7 +315,7 @@ def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) ->
     fits = len(given.shape) == 4 and len(answer.shape) == 2 and given.type == "tensor(uint8)"
     if not fits or any(isinstance(side, int) and side != said for side, said in sides):
         raise ExportError(
-            f"{path} says that it takes pictures of {metadata.spec.shape} and tells {len(metadata.task.classes)} "
+            f"{path} says that it takes images of {metadata.spec.shape} and tells {len(metadata.task.classes)} "
             f"classes apart; its graph takes {given.type} {given.shape} and answers {answer.shape}. Export it again."
         )
     return metadata
@@ -347,7 +345,7 @@ def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]
 def prediction(
     metadata: Metadata, name: str, row: NDArray[np.float64], distance: float, warning: str = ""
 ) -> Prediction:
-    """Of one picture, from its probabilities (classes,) and its distance from the nearest class; an error for those
+    """Of one image, from its probabilities (classes,) and its distance from the nearest class; an error for those
     that are no numbers. warning: what is damaged in it."""
     if not np.isfinite(row).all():
         return Prediction(name, error=NO_NUMBER)

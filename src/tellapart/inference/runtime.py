@@ -24,7 +24,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 CUDA = "CUDAExecutionProvider"
 _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-"""The same answers as a processor's, and no search for the fastest way at each new number of pictures."""
+"""The same answers as a processor's, and no search for the fastest way at each new number of images."""
 
 
 def onnx_runtime(part: str = "") -> Any:

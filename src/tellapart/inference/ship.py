@@ -1,4 +1,4 @@
-"""A trained network + real pictures -> a file of another format beside its record, refused unless it answers alike.
+"""A trained network + real images -> a file of another format beside its record, refused unless it answers alike.
 
 Needs the extra `train`, and the runtime of the format, in which every file is opened before it gets its
 name.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.catalog import Split
 from tellapart.data.sources import open_row, read_source
 from tellapart.errors import ExportError, TellapartError, some, unknown
@@ -36,38 +36,38 @@ if TYPE_CHECKING:
     import keras
 
 QUANTIZED_BOUND = 0.05
-"""Mean absolute difference in probability from Keras that an int8 file may have: single pictures near the border move
+"""Mean absolute difference in probability from Keras that an int8 file may have: single images near the border move
 more, and the accuracy before and after stands beside."""
 
 BATCH = 8
 COMPARED = 16
 JUDGED = 1000
-"""Validation pictures that tell the accuracy in int8."""
+"""Validation images that tell the accuracy in int8."""
 EXAMPLES = 200
-"""Training pictures that the ranges of int8 are taken from."""
+"""Training images that the ranges of int8 are taken from."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """Pictures, uint8 (n, height, width, channels), with class positions (n,)."""
+    """Images, uint8 (n, height, width, channels), with class positions (n,)."""
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
-def pictures_of(run: RunFolder, split: Split, most: int) -> Held:
-    """Up to `most` pictures of a split, evenly spread. Raises PictureError or OSError where one is gone."""
+def images_of(run: RunFolder, split: Split, most: int) -> Held:
+    """Up to `most` images of a split, evenly spread. Raises ImageError or OSError where one is gone."""
     catalog = run.catalog.split(split)
     rows = np.unique(np.linspace(0, len(catalog) - 1, min(most, len(catalog))).astype(np.intp))
-    pictures = Pictures(catalog.root, catalog.pictures, run.spec, open_row=open_row, bounds=run.config.data)
-    return Held(pictures.take(rows), catalog.class_indices()[rows])
+    images = Images(catalog.root, catalog.images, run.spec, open_row=open_row, bounds=run.config.data)
+    return Held(images.take(rows), catalog.class_indices()[rows])
 
 
-def compared_pictures(run: RunFolder) -> Held:
+def compared_images(run: RunFolder) -> Held:
     """A few of the validation split to compare on; where they are gone, as on another machine, those that ship with
     tellapart, whose labels mean nothing here."""
     try:
-        return pictures_of(run, "validation", COMPARED)
+        return images_of(run, "validation", COMPARED)
     except (TellapartError, OSError):
         source = read_source("builtin:pets", DataConfig())
         rows = source.rows[:: len(source.rows) // COMPARED][:COMPARED]
@@ -77,14 +77,14 @@ def compared_pictures(run: RunFolder) -> Held:
 
 @dataclass(frozen=True)
 class Export:
-    """What was written. difference: from Keras, on `pictures` pictures; the bound it stays below. accuracy: on the
+    """What was written. difference: from Keras, on `images` images; the bound it stays below. accuracy: on the
     validation split, before and after, where it was quantized."""
 
     path: Path
     format: str
     difference: float
     bound: float
-    pictures: int
+    images: int
     bytes: int
     quantized: str = ""
     accuracy: tuple[Estimate, Estimate] | None = None
@@ -112,14 +112,14 @@ def ship_run(
     examples = None
     if quantize:
         try:
-            held, examples = pictures_of(run, "validation", JUDGED), pictures_of(run, "train", EXAMPLES).pictures
+            held, examples = images_of(run, "validation", JUDGED), images_of(run, "train", EXAMPLES).images
         except (TellapartError, OSError) as error:
             raise ExportError(
-                f"{quantize} is fitted to the run's own pictures, and one cannot be read: {error}. "
+                f"{quantize} is fitted to the run's own images, and one cannot be read: {error}. "
                 f"Put them back at {run.catalog.root}."
             ) from None
     else:
-        held = compared_pictures(run)
+        held = compared_images(run)
     progress.update(Phase.EXPORTING, 1, 2)
     file = run.require(run.model_file, "trained network")
     classifier = open_classifier(run.task, run.spec, run.config.model, file, run.means)
@@ -144,7 +144,7 @@ def ship(
     """Write `path`, and beside it, with .json at its end, what it is and how it was checked.
 
     classifier: calibrated, in float32. held: to compare on. examples: training
-    pictures; with them the arithmetic is int8, and thresholds are chosen for it again. Raises ExportError, and leaves
+    images; with them the arithmetic is int8, and thresholds are chosen for it again. Raises ExportError, and leaves
     whatever stood at `path`, where the answers differ by the bound or more; MissingExtraError without the runtime.
     """
     row.require()
@@ -155,7 +155,7 @@ def ship(
     shipment = Shipment(named, tuple(names), examples)
     with drafting(path.parent, path.name) as folder:
         draft = folder / path.name
-        theirs = _answers(_in_keras(named), held.pictures)
+        theirs = _answers(_in_keras(named), held.images)
         (row.write if examples is None or row.quantize is None else row.quantize)(shipment, draft)
         ours = _answered(row, draft, held)
         if examples is None:
@@ -166,7 +166,7 @@ def ship(
         if not export.difference < export.bound:
             raise ExportError(
                 f"The {row.name} file differs from the trained network by {export.difference:.2g} on "
-                f"{export.pictures} pictures; the bound is {export.bound:g}. It was not written."
+                f"{export.images} images; the bound is {export.bound:g}. It was not written."
             )
         if row.embed is not None:
             row.embed(draft, to_json(metadata.to_dict()))
@@ -196,18 +196,18 @@ def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | N
 
 
 def _in_keras(model: keras.Model) -> Run:
-    return lambda pictures: {name: np.asarray(given) for name, given in model(pictures, training=False).items()}
+    return lambda images: {name: np.asarray(given) for name, given in model(images, training=False).items()}
 
 
 def _answered(row: Format, draft: Path, held: Held) -> Answers:
     try:
-        return _answers(row.run(draft), held.pictures)
+        return _answers(row.run(draft), held.images)
     except Exception as error:  # each runtime has errors of its own
         raise ExportError(f"The {row.name} file does not run in {row.runtime}: {error}. It was not written.") from error
 
 
-def _answers(run: Run, pictures: NDArray[np.uint8]) -> Answers:
-    rows = [run(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)]
+def _answers(run: Run, images: NDArray[np.uint8]) -> Answers:
+    rows = [run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 

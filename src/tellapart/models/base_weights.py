@@ -64,7 +64,7 @@ def bundled_file(base: Base) -> Path:
 
 
 def bundled_graph(name: str) -> Path:
-    """The graph of a base that ships, picture in and features out, as ONNX that takes its weights from the file beside
+    """The graph of a base that ships, image in and features out, as ONNX that takes its weights from the file beside
     it; not every base has any. Written by tools/bundled_graph.py."""
     return BUNDLED / f"{name}.onnx"
 

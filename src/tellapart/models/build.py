@@ -43,17 +43,17 @@ def build(
     """
     row, options = resolve(config)
     if row.base:
-        require_picture(row.base, spec)
+        require_image(row.base, spec)
     keras = start_keras()
     with _policy(POLICIES[precision]):
-        image = keras.Input(spec.shape, dtype="uint8", name="picture")
+        image = keras.Input(spec.shape, dtype="uint8", name="image")
         try:
             backbone = build_backbone(row, options, image)
         except ValueError as error:
             if "zero or negative" not in str(error):
                 raise
             raise ModelError(
-                f"A picture of {spec.height}x{spec.width} pixels is too small for {row.name} with "
+                f"An image of {spec.height}x{spec.width} pixels is too small for {row.name} with "
                 f"{options.model_dump()}. Use a larger --image-size, fewer layers, or model.padding=same."
             ) from error
         made = (features or row.features(options)).of(backbone)
@@ -98,16 +98,16 @@ def open_classifier(
     return made.calibrated(Calibration(means=means))
 
 
-def require_picture(base: pretrained.Base, spec: ImageSpec) -> None:
-    """Raise ModelError for a picture that the base cannot take."""
+def require_image(base: pretrained.Base, spec: ImageSpec) -> None:
+    """Raise ModelError for an image that the base cannot take."""
     if spec.channels != 3:
         raise ModelError(
-            f"{base.name} was trained on colour pictures and needs 3 channels; given {spec.channels}. "
-            "Set image.channels=3: grey pictures are read as colour ones."
+            f"{base.name} was trained on colour images and needs 3 channels; given {spec.channels}. "
+            "Set image.channels=3: grey images are read as colour ones."
         )
     if min(spec.height, spec.width) < base.smallest:
         raise ModelError(
-            f"A picture of {spec.height}x{spec.width} pixels is too small for {base.name}, which takes {base.smallest} "
+            f"An image of {spec.height}x{spec.width} pixels is too small for {base.name}, which takes {base.smallest} "
             f"a side and was trained on {base.side}. Use a larger --image-size."
         )
 

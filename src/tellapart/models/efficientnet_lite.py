@@ -22,7 +22,7 @@ STEM = 32
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """width, depth: multipliers of the stages' channels and blocks. side: of the picture it was trained on."""
+    """width, depth: multipliers of the stages' channels and blocks. side: of the image it was trained on."""
 
     width: float
     depth: float

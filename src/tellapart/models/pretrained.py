@@ -1,4 +1,4 @@
-"""The table of pretrained bases, one row each: its picture, its scaling, its weights and their licence.
+"""The table of pretrained bases, one row each: its image, its scaling, its weights and their licence.
 
 In: the Keras tensor of an RGB image, scaled. Out: feature maps by name, of one flat network. The rows are plain values,
 so that listing them imports no Keras.
@@ -55,7 +55,7 @@ CENTRED_BGR = Scaling(
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """One row. side: of the pictures it was trained on; smallest: the least side that it can take.
+    """One row. side: of the images it was trained on; smallest: the least side that it can take.
 
     application: the name in keras.applications, empty for our own networks; preprocesses: whether that function would
     put a scaling of its own inside. file, source, checksum: the official weights without the top, as Keras stores
@@ -86,7 +86,7 @@ class Base:
 def _lite(number: int, accuracy: str) -> Base:
     name = f"efficientnet-lite{number}"
     summary = f"EfficientNet-Lite {number}: small and fast, {accuracy} % on ImageNet"
-    # Cropped pictures gave better features than squashed ones, as the weights were trained on crops.
+    # Cropped images gave better features than squashed ones, as the weights were trained on crops.
     return Base(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop")
 
 
@@ -173,7 +173,7 @@ BASES: dict[str, Base] = {
             folder="efficientnet_v2", preprocesses=True,
         ),
         _keras(
-            "efficientnet-v2-s", "EfficientNet V2 S: accurate, for large pictures", "Apache-2.0", 384, SIGNED_128,
+            "efficientnet-v2-s", "EfficientNet V2 S: accurate, for large images", "Apache-2.0", 384, SIGNED_128,
             "EfficientNetV2S",
             "efficientnetv2-s_notop.h5", "af0682fb74e8c54910f2d4393339c070",
             folder="efficientnet_v2", preprocesses=True,
@@ -202,12 +202,12 @@ class BaseOptions(Options):
     dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer, or before the head")
 
 
-def scaled(picture: Any, scaling: Scaling) -> Any:
+def scaled(image: Any, scaling: Scaling) -> Any:
     """RGB values 0..255 as the weights expect them."""
     import keras
 
     scale, offset = (list(value) if isinstance(value, tuple) else value for value in (scaling.scale, scaling.offset))
-    x = keras.layers.Rescaling(scale, offset, name="scaling")(picture)
+    x = keras.layers.Rescaling(scale, offset, name="scaling")(image)
     return keras.ops.flip(x, axis=-1) if scaling.bgr else x
 
 

@@ -107,15 +107,15 @@ TINY_SIDE = 64
 MANY = 10_000
 
 
-def choose(sizes: Sequence[tuple[int, int]], pictures: int) -> tuple[str, str]:
-    """The architecture that suits the pictures, and why. sizes: (height, width) of some; pictures: how many in all.
+def choose(sizes: Sequence[tuple[int, int]], images: int) -> tuple[str, str]:
+    """The architecture that suits the images, and why. sizes: (height, width) of some; images: how many in all.
 
-    A base that was trained on photographs beats what so few pictures can teach; only for many tiny ones, which it would
+    A base that was trained on photographs beats what so few images can teach; only for many tiny ones, which it would
     see enlarged, a network of their own size is better (Fashion-MNIST: see docs/recipes.md) and quicker.
     """
     largest = max((max(size) for size in sizes), default=TINY_SIDE + 1)
-    if largest <= TINY_SIDE and pictures >= MANY:
-        return "resnet-small", f"model: resnet-small, as the {pictures:,} pictures are at most {largest} pixels a side"
+    if largest <= TINY_SIDE and images >= MANY:
+        return "resnet-small", f"model: resnet-small, as the {images:,} images are at most {largest} pixels a side"
     return "efficientnet-lite0", "model: efficientnet-lite0, the pretrained base inside the package"
 
 

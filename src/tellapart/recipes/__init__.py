@@ -35,10 +35,10 @@ def load_recipe(name: str) -> Config:
 def reached() -> dict[str, dict[str, Any]]:
     """What the recipes reached in the runs of docs/recipes.md, by name; a recipe that was not run has no entry.
 
-    accuracy: value, low and high (95 % interval) on the test pictures; pictures: of what; training_pictures and
-    test_pictures: how many; weights: "random" where those of the base could not be had; date.
+    accuracy: value, low and high (95 % interval) on the test images; images: of what; training_images and
+    test_images: how many; weights: "random" where those of the base could not be had; date.
 
-    >>> reached()["fashion-conv"]["test_pictures"]
+    >>> reached()["fashion-conv"]["test_images"]
     10000
     """
     text = (resources.files(__name__) / "reached.json").read_text(encoding="utf-8")

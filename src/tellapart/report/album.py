@@ -1,6 +1,6 @@
-"""Paths -> small pictures inside the page, as many as its size allows. Read by: report.
+"""Paths -> small images inside the page, as many as its size allows. Read by: report.
 
-Whatever shows pictures asks one Album, the most important first, so that they share one budget of bytes.
+Whatever shows images asks one Album, the most important first, so that they share one budget of bytes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tellapart.parallel import in_order
 from tellapart.task import ImageSpec
 
 BUDGET = 3_400_000
-"""Bytes of all pictures of a page as they stand in it: with its tables it stays under 5 MB."""
+"""Bytes of all images of a page as they stand in it: with its tables it stays under 5 MB."""
 _LOSSLESS_SIDE = 64  # smaller ones are all edges, and a JPEG's tables alone outweigh them
 _QUALITY = 78
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """source: an address that holds the picture itself, or "" where `missing` says why there is none. small: so few
+    """source: an address that holds the image itself, or "" where `missing` says why there is none. small: so few
     pixels that they are shown as squares."""
 
     path: str
@@ -47,7 +47,7 @@ class Album:
         self._kept: dict[tuple[str, int], Thumbnail] = {}
 
     def take(self, paths: Sequence[str], side: int) -> list[Thumbnail]:
-        """Those of the pictures that the budget allows, in order, at most `side` pixels a side, upright."""
+        """Those of the images that the budget allows, in order, at most `side` pixels a side, upright."""
         taken: list[Thumbnail] = []
         for thumbnail in in_order(lambda path: self._kept.get((path, side)) or self._made(path, side), paths):
             if (thumbnail.path, side) not in self._kept and not self._afford(thumbnail.source):
@@ -57,7 +57,7 @@ class Album:
         return taken
 
     def add(self, path: str, pixels: NDArray[np.uint8]) -> Thumbnail | None:
-        """A picture that is at hand, or None where the budget is spent."""
+        """An image that is at hand, or None where the budget is spent."""
         made = _thumbnail(path, pixels)
         return made if self._afford(made.source) else None
 
@@ -73,36 +73,36 @@ class Album:
             return _thumbnail(path, self._read(path, side))
         except (TellapartError, OSError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
-            return Thumbnail(path, missing=f"The picture cannot be read any more: {reason.rstrip('.')}.")
+            return Thumbnail(path, missing=f"The image cannot be read any more: {reason.rstrip('.')}.")
 
 
 def _thumbnail(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
     from PIL import Image
 
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    small = max(picture.size) <= _LOSSLESS_SIDE
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    small = max(image.size) <= _LOSSLESS_SIDE
     buffer = io.BytesIO()
     if small:
-        picture.save(buffer, format="PNG", optimize=True)
+        image.save(buffer, format="PNG", optimize=True)
     else:
-        picture.save(buffer, format="JPEG", quality=_QUALITY)
+        image.save(buffer, format="JPEG", quality=_QUALITY)
     kind = "png" if small else "jpeg"
     return Thumbnail(path, f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", "", small)
 
 
 class Thumbnails:
-    """A path and the longest side -> the whole picture in its own proportions, never enlarged."""
+    """A path and the longest side -> the whole image in its own proportions, never enlarged."""
 
     def __init__(self, catalog: Catalog, channels: int = 3) -> None:
         self._root, self._channels = catalog.root, channels
-        self._pictures = {picture.path: picture for picture in catalog.pictures}
+        self._images = {image.path: image for image in catalog.images}
 
     def __call__(self, path: str, side: int) -> NDArray[np.uint8]:
         """Raises TellapartError, OSError."""
-        picture = self._pictures.get(path)
-        if picture is None:
+        image = self._images.get(path)
+        if image is None:
             raise TellapartError(f"{path} does not stand in the catalog")
-        scale = min(1.0, side / max(picture.width, picture.height, 1))
-        height, width = (max(1, round(length * scale)) for length in (picture.height, picture.width))
-        content = catalogued(self._root, picture, open_row)
+        scale = min(1.0, side / max(image.width, image.height, 1))
+        height, width = (max(1, round(length * scale)) for length in (image.height, image.width))
+        content = catalogued(self._root, image, open_row)
         return pixels.read(content, ImageSpec(height, width, self._channels))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 
-from tellapart.data.catalog import SPLITS, Catalog, Picture
+from tellapart.data.catalog import SPLITS, Catalog, ImageRecord
 from tellapart.evaluation.evaluate import ClassMetrics, Evaluation
 from tellapart.evaluation.evidence import evaluations_of
 from tellapart.evaluation.intervals import Estimate
@@ -26,10 +26,10 @@ from tellapart.words import counted, duration, listed, measured, percent
 
 MOST_CLASSES = 20
 MOST_FINDINGS = 8
-MOST_PICTURES = 12
+MOST_IMAGES = 12
 MOST_DRAWN_CLASSES = 200
 _SIDE = 96  # pixels
-_BUDGET = 300_000  # bytes of all pictures of a card
+_BUDGET = 300_000  # bytes of all images of a card
 _LONGEST_TEXT = 400
 _CAPTIONS = {"Confusion matrix": "Confusion: rows are the truth, columns the names given."}
 
@@ -54,7 +54,7 @@ class Card:
     tables: list[Table] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
-    pictures: list[tuple[str, str]] = field(default_factory=list)
+    images: list[tuple[str, str]] = field(default_factory=list)
 
     def html(self) -> str:
         """One element; every text is escaped, and cut where it is immense."""
@@ -84,7 +84,7 @@ def run_card(run: RunFolder) -> str:
 
 def evaluation_card(found: Evaluation) -> str:
     """Its verdict, figures with intervals, classes and confusion matrix."""
-    card = Card(f"{counted(found.n, 'picture')} of the {found.split} split")
+    card = Card(f"{counted(found.n, 'image')} of the {found.split} split")
     _judge(card, found)
     return card.html()
 
@@ -96,14 +96,14 @@ def _judge(card: Card, found: Evaluation) -> None:
         card.lines += [found.verdict.headline, *found.verdict.lines]
     card.lines += found.notes
     figures = [(row["name"], row["value"], row["interval"]) for row in figure_rows(found, classes)]
-    heading = f"of {counted(found.n, 'picture')} ({found.split})"
+    heading = f"of {counted(found.n, 'image')} ({found.split})"
     card.tables.append(Table((heading, "", f"{percent(found.level, None)} interval"), figures))
     # The weakest first: that is what one looks for.
     shown = sorted(found.per_class, key=lambda row: row.recall.value if row.recall else 2)[:MOST_CLASSES]
     left = len(classes) - len(shown)
     rows = [_class_row(row) for row in (found.per_class if not left else shown)]
     note = f"The {len(shown)} with the lowest recall; {left:,} others are not shown." if left else ""
-    card.tables.append(Table(("class", "pictures", "recall", "precision", "F1"), rows, note))
+    card.tables.append(Table(("class", "images", "recall", "precision", "F1"), rows, note))
     if len(classes) <= MOST_DRAWN_CLASSES:
         card.drawings.append(confusion_drawing(found.confusion, classes))
 
@@ -116,10 +116,10 @@ def _class_row(row: ClassMetrics) -> tuple[str, ...]:
 
 
 def catalog_card(catalog: Catalog) -> str:
-    """Its counts, what was found, and a few pictures of each class."""
+    """Its counts, what was found, and a few images of each class."""
     counts, classes = catalog.counts(), catalog.task.classes
     broken = f", {len(catalog.broken):,} broken" if catalog.broken else ""
-    title = f"{counted(len(catalog), 'picture')} of {counted(len(classes), 'class', 'classes')}{broken}"
+    title = f"{counted(len(catalog), 'image')} of {counted(len(classes), 'class', 'classes')}{broken}"
     card = Card(title, f"{catalog.root}: {catalog.layout}" if catalog.layout else str(catalog.root))
     totals = [sum(counts[split].values()) for split in SPLITS]
     rows = [(name, *(f"{counts[split][name]:,}" for split in SPLITS)) for name in classes[:MOST_CLASSES]]
@@ -134,20 +134,20 @@ def catalog_card(catalog: Catalog) -> str:
         card.findings.append(("note", f"and {counted(more, 'other finding')}"))
     chosen = _few(catalog)
     album = Album(Thumbnails(catalog), budget=_BUDGET)
-    taken = album.take([picture.path for picture in chosen], _SIDE)
-    labels = {picture.path: picture.label for picture in chosen}
-    card.pictures = [(labels[each.path], each.source) for each in taken if each.source]
+    taken = album.take([image.path for image in chosen], _SIDE)
+    labels = {image.path: image.label for image in chosen}
+    card.images = [(labels[each.path], each.source) for each in taken if each.source]
     return card.html()
 
 
-def _few(catalog: Catalog) -> list[Picture]:
-    """Usable pictures of all classes in turn."""
-    by_class: dict[str, list[Picture]] = {name: [] for name in catalog.task.classes[:MOST_PICTURES]}
-    for picture in catalog.pictures:
-        if not picture.error and len(by_class.get(picture.label, [None] * MOST_PICTURES)) < MOST_PICTURES:
-            by_class[picture.label].append(picture)
+def _few(catalog: Catalog) -> list[ImageRecord]:
+    """Usable images of all classes in turn."""
+    by_class: dict[str, list[ImageRecord]] = {name: [] for name in catalog.task.classes[:MOST_IMAGES]}
+    for image in catalog.images:
+        if not image.error and len(by_class.get(image.label, [None] * MOST_IMAGES)) < MOST_IMAGES:
+            by_class[image.label].append(image)
     turns = chain.from_iterable(zip_longest(*by_class.values()))
-    return list(islice((picture for picture in turns if picture is not None), MOST_PICTURES))
+    return list(islice((image for image in turns if image is not None), MOST_IMAGES))
 
 
 def _address(drawing: Drawing) -> str:

@@ -23,17 +23,17 @@ from tellapart.words import between, counted, percent, probability
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _MOST_POINTS = 160
 _FEWEST = 10
-"""Pictures: of fewer answers no share is drawn, as one mistake would be a tenth or more of it."""
+"""Images: of fewer answers no share is drawn, as one mistake would be a tenth or more of it."""
 _TOLD = 0.25
 _VERDICTS = {
     "sure": "likely enough for the accuracy that was asked of sure answers",
     "unsure": "less likely than that: for a person to look at",
-    "unlike": "unlike the pictures it was taught, so that the answer means little",
+    "unlike": "unlike the images it was taught, so that the answer means little",
 }
 
 
 def reliability_chart(found: Reliability) -> Chart:
-    """Accuracy against probability; a dot's size grows with its pictures, the line through the corner is the ideal."""
+    """Accuracy against probability; a dot's size grows with its images, the line through the corner is the ideal."""
     share = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "probability of the answer")
     chart = Chart("Reliability", share, Axis(0, 1, share.ticks, "share that is right"))
     chart.line([(0, 0), (1, 1)], "muted")
@@ -58,7 +58,7 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
     points = [(float(shares[i]), proportion(round(accuracies[i] * (i + 1)), i + 1, level)) for i in chosen]
     # Of the first few answers nothing is known: they must not set the scale.
     low = min(estimate.low for share, estimate in points if share >= _TOLD)
-    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "share of pictures that get an answer")
+    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "share of images that get an answer")
     y = nice_axis(low, 1, lambda value: percent(value, None), "share of the answers that is right")
     chart = Chart("Answering only the surest", x, y)
     chart.band([(s, e.low) for s, e in points], [(s, e.high) for s, e in points], "validation")
@@ -116,7 +116,7 @@ def _verdict_rows(found: Evaluation) -> list[dict[str, str]]:
 
 
 def _target_rows(found: Predictions, level: float) -> list[dict[str, str]]:
-    """For each accuracy above that of all answers: how many pictures can be answered."""
+    """For each accuracy above that of all answers: how many images can be answered."""
     shares, accuracies, confidences = coverage(found.truth, found.probabilities)
     rows: list[dict[str, str]] = []
     for target in TARGETS:

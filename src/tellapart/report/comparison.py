@@ -10,9 +10,9 @@ from typing import Any
 
 from tellapart.data import pixels
 from tellapart.data.batches import catalogued
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.sources import open_row
-from tellapart.errors import PictureError, SourceError
+from tellapart.errors import ImageError, SourceError
 from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import Pair, RunsComparison, p_text, points, share
 from tellapart.files import replacing, write_text
@@ -20,13 +20,13 @@ from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.curves import Curve, colour, curves_figure
 from tellapart.report.figures import inline_svg
 from tellapart.report.page import floor_tenth, render_page
-from tellapart.runs.common import CommonPicture
+from tellapart.runs.common import CommonImage
 from tellapart.task import ImageSpec
 from tellapart.words import between, probability
 
-PICTURES = 24
+IMAGES = 24
 THUMBNAIL_SIDE = 176
-MOST_ANSWERS = 4  # of more runs, only wrong answers are listed beside a picture
+MOST_ANSWERS = 4  # of more runs, only wrong answers are listed beside an image
 
 
 def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress = SILENT) -> list[Path]:
@@ -56,7 +56,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
 
     differences = [pair.comparison.difference for pair in found.pairs]
     classes = found.pairs[0].comparison.per_class if len(found.pairs) == 1 else ()
-    shown = found.differing[:PICTURES]
+    shown = found.differing[:IMAGES]
     more = f"; {len(shown)} are shown" if len(shown) < len(found.differing) else ""
     return {
         "names": found.names,
@@ -79,8 +79,8 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
             for row in classes
         ],
         "class_reach": _reach([row.difference for row in classes]),
-        "pictures": _pictures(found, shown),
-        "pictures_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the surest mistakes first."
+        "images": _images(found, shown),
+        "images_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the surest mistakes first."
         if shown
         else f"None of {found.n:,}.",
         "left_out": found.left_out,
@@ -118,44 +118,44 @@ def _reach(differences: list[Estimate]) -> float:
     return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
 
 
-def _pictures(found: RunsComparison, shown: tuple[CommonPicture, ...]) -> list[dict[str, Any]]:
+def _images(found: RunsComparison, shown: tuple[CommonImage, ...]) -> list[dict[str, Any]]:
     catalog = found.runs[0].catalog
     few = len(found.names) <= MOST_ANSWERS
-    wanted = {picture.path for picture in shown}
-    rows = {picture.path: picture for picture in catalog.pictures if picture.path in wanted}
+    wanted = {image.path for image in shown}
+    rows = {image.path: image for image in catalog.images if image.path in wanted}
     return [
         {
-            "path": picture.path,
-            "truth": picture.truth,
-            **_thumbnail(catalog.root, rows[picture.path]),
+            "path": image.path,
+            "truth": image.truth,
+            **_thumbnail(catalog.root, rows[image.path]),
             "answers": [
                 {
                     "name": name,
                     "colour": colour(index),
                     "label": answer.label,
-                    "wrong": answer.label != picture.truth,
+                    "wrong": answer.label != image.truth,
                     "sure": probability(answer.probability),
                 }
-                for index, (name, answer) in enumerate(zip(found.names, picture.answers, strict=True))
-                if few or answer.label != picture.truth
+                for index, (name, answer) in enumerate(zip(found.names, image.answers, strict=True))
+                if few or answer.label != image.truth
             ],
-            "right": 0 if few else sum(answer.label == picture.truth for answer in picture.answers),
+            "right": 0 if few else sum(answer.label == image.truth for answer in image.answers),
         }
-        for picture in shown
+        for image in shown
     ]
 
 
-def _thumbnail(root: Path, picture: Picture) -> dict[str, str]:
-    """An address that holds the picture as JPEG, in its own proportions; or why it cannot be shown."""
+def _thumbnail(root: Path, image: ImageRecord) -> dict[str, str]:
+    """An address that holds the image as JPEG, in its own proportions; or why it cannot be shown."""
     from PIL import Image
 
-    scale = THUMBNAIL_SIDE / max(picture.width, picture.height, 1)
-    height, width = (max(1, round(side * scale)) for side in (picture.height, picture.width))
+    scale = THUMBNAIL_SIDE / max(image.width, image.height, 1)
+    height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
     try:
-        pixel = pixels.read(catalogued(root, picture, open_row), ImageSpec(height, width))
-    except (PictureError, SourceError, OSError) as error:
-        reason = error.reason if isinstance(error, PictureError) else str(error)
-        return {"source": "", "missing": f"The picture cannot be read any more: {reason}."}
+        pixel = pixels.read(catalogued(root, image, open_row), ImageSpec(height, width))
+    except (ImageError, SourceError, OSError) as error:
+        reason = error.reason if isinstance(error, ImageError) else str(error)
+        return {"source": "", "missing": f"The image cannot be read any more: {reason}."}
     buffer = io.BytesIO()
     Image.fromarray(pixel).save(buffer, format="JPEG", quality=80)
     return {"source": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), "missing": ""}

@@ -1,4 +1,4 @@
-"""Confusion matrix -> a table whose cells open the pictures behind them; of many classes a picture and the worst pairs.
+"""Confusion matrix -> a table whose cells open the images behind them; of many classes an image and the worst pairs.
 
 Reads: Evaluation, predictions. Read by: report, write.
 """
@@ -33,7 +33,7 @@ _LONGEST_NAME = 22
 
 @dataclass(frozen=True)
 class Cell:
-    """Pictures of class `truth` that were given the name `named`, both positions. pictures: some of them."""
+    """Images of class `truth` that were given the name `named`, both positions. images: some of them."""
 
     truth: int
     named: int
@@ -41,7 +41,7 @@ class Cell:
     share: str
     shade: float
     kind: str
-    pictures: tuple[tuple[Thumbnail, str], ...] = ()
+    images: tuple[tuple[Thumbnail, str], ...] = ()
 
     @property
     def id(self) -> str:
@@ -49,11 +49,11 @@ class Cell:
 
     @property
     def rest(self) -> int:
-        return self.count - len(self.pictures)
+        return self.count - len(self.images)
 
 
 def cells_of(found: Evaluation) -> dict[tuple[int, int], Cell]:
-    """Every cell by its place, without pictures."""
+    """Every cell by its place, without images."""
     shares = row_shares(found.confusion)
     cells = {}
     for (i, j), count in np.ndenumerate(found.confusion):
@@ -66,7 +66,7 @@ def cells_of(found: Evaluation) -> dict[tuple[int, int], Cell]:
 
 
 def opened(found: Evaluation, cells: dict[tuple[int, int], Cell]) -> list[Cell]:
-    """The cells that open: all that are not empty in a table, those of the worst pairs beside a picture."""
+    """The cells that open: all that are not empty in a table, those of the worst pairs beside an image."""
     if len(found.confusion) <= MOST_TABLE_CLASSES:
         return [cell for cell in cells.values() if cell.count]
     return worst_pairs(cells)
@@ -78,8 +78,8 @@ def worst_pairs(cells: dict[tuple[int, int], Cell]) -> list[Cell]:
     return sorted(wrong, key=lambda cell: -cell.count)[:MOST_PAIRS]
 
 
-def with_pictures(cells: Sequence[Cell], predictions: Predictions, album: Album) -> list[Cell]:
-    """The cells with as many pictures as the album allows, shared out: each cell's first, then each cell's second.
+def with_images(cells: Sequence[Cell], predictions: Predictions, album: Album) -> list[Cell]:
+    """The cells with as many images as the album allows, shared out: each cell's first, then each cell's second.
 
     Of mistakes the surest come first, of hits the least sure: those are the ones to learn from.
     """
@@ -99,7 +99,7 @@ def with_pictures(cells: Sequence[Cell], predictions: Predictions, album: Album)
     return [
         Cell(
             **{name: getattr(cell, name) for name in ("truth", "named", "count", "share", "shade", "kind")},
-            pictures=tuple(shown[cell.truth, cell.named]),
+            images=tuple(shown[cell.truth, cell.named]),
         )
         for cell in cells
     ]
@@ -113,7 +113,7 @@ def _behind(predictions: Predictions, cell: Cell) -> Iterator[int]:
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each cell's share of its row, 0..1; 0 in the row of a class without pictures."""
+    """Each cell's share of its row, 0..1; 0 in the row of a class without images."""
     return np.asarray(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
 
 
@@ -123,7 +123,7 @@ def shade(share: float, hit: bool) -> float:
 
 
 def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """The matrix as a picture, for any number of classes: an <svg> for the page, with names along both sides.
+    """The matrix as an image, for any number of classes: an <svg> for the page, with names along both sides.
 
     Rows are the truth, columns the names given; beyond 60 classes names are thinned out.
     """

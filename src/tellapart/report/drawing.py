@@ -1,6 +1,6 @@
 """Charts that Python by hand gets: an SVG that a notebook shows and that can be saved. Read by: card, api.
 
-Drawn by what draws the report's: the confusion matrix, the training curves; and the pictures of a catalog.
+Drawn by what draws the report's: the confusion matrix, the training curves; and the images of a catalog.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def curves_drawing(history: Sequence[Mapping[str, Any]], best_epoch: int) -> Dra
 
 
 def counts_drawing(counts: Mapping[str, Mapping[str, int]]) -> Drawing:
-    """Pictures by split, then class, as Catalog.counts gives them: a bar a class, a part of it a split."""
+    """Images by split, then class, as Catalog.counts gives them: a bar a class, a part of it a split."""
     classes = list(next(iter(counts.values())))
     rows = [(_short(name), [counts[split][name] for split in SPLITS]) for name in classes[:MOST_BARS]]
     if rest := classes[MOST_BARS:]:
@@ -85,7 +85,7 @@ def counts_drawing(counts: Mapping[str, Mapping[str, int]]) -> Drawing:
         parts.append(f'<text class="tick" x="{left + 6}" y="{top + 11}">{sum(values):,}</text>')
     style = ".train{fill:var(--training)}.validation{fill:var(--validation)}.test{fill:#2a9470}"
     box = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}">'
-    return _drawing("Pictures", f"{box}{''.join(parts)}</svg>", style)
+    return _drawing("Images", f"{box}{''.join(parts)}</svg>", style)
 
 
 def _drawing(title: str, svg: str, style: str = "") -> Drawing:

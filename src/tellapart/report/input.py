@@ -21,12 +21,12 @@ from tellapart.runs.predictions import Predictions
 class ReportInput:
     """Plain values that the caller takes from a run.
 
-    history: rows of history.jsonl. best_epoch: the one whose weights were kept. read_thumbnail: path of a picture, as
+    history: rows of history.jsonl. best_epoch: the one whose weights were kept. read_thumbnail: path of an image, as
     the evaluation names it, and the longest side to uint8 (height, width, 1 or 3); it may raise TellapartError or
-    OSError, and the report then says so in the picture's place. environment, onnx_check: facts by name, shown as they
+    OSError, and the report then says so in the image's place. environment, onnx_check: facts by name, shown as they
     are. network: the summary of the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n
-    labels. predictions: of the pictures of `evaluation`. clean: the evaluation without the test pictures that training
-    has seen. calibration: as run.json holds it. heat: paths and the name of a class for each to pictures with what
+    labels. predictions: of the images of `evaluation`. clean: the evaluation without the test images that training
+    has seen. calibration: as run.json holds it. heat: paths and the name of a class for each to images with what
     speaks for that class laid over, None for one that cannot be read, or for which the network gives
     no number. verdict: of the run. kept: which weights it ended with.
     """

@@ -16,9 +16,9 @@ def origin(report: ReportInput) -> dict[str, Any]:
     texts = [("Configuration", config.to_toml()), ("Network", report.network), ("Epochs", _epochs(report.history))]
     return {
         "command": report.command,
-        "made_from": [("Seed", config.seed), ("Pictures", f"{len(catalog):,} under {catalog.root}")],
+        "made_from": [("Seed", config.seed), ("Images", f"{len(catalog):,} under {catalog.root}")],
         "digests": [
-            ("Digest of the pictures, labels and splits", catalog.digest),
+            ("Digest of the images, labels and splits", catalog.digest),
             ("Digest of the configuration", config.digest),
         ],
         "environment": list(report.environment.items()),

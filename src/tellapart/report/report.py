@@ -24,7 +24,7 @@ from tellapart.report.confusion import (
     cells_of,
     confusion_svg,
     opened,
-    with_pictures,
+    with_images,
     worst_pairs,
 )
 from tellapart.report.input import ReportInput
@@ -37,22 +37,22 @@ from tellapart.words import between, counted, duration, percent, probability
 MISTAKE_SIDE = 184  # pixels
 MOST_MISTAKES = 18
 _MOST_SUSPECTS = 12
-_MOST_BATCH_PICTURES = 16
+_MOST_BATCH_IMAGES = 16
 _BATCH_SIDE = 112
 _MOST_PATHS = 40
 _FINDING_ORDER = ("error", "warning", "note")
 
 _MEANINGS = {
-    "accuracy": ("Accuracy", "Share of all pictures named right."),
+    "accuracy": ("Accuracy", "Share of all images named right."),
     "balanced_accuracy": (
         "Balanced accuracy",
         "Mean of the classes' recall: a small class counts as much as a large one.",
     ),
     "macro_f1": ("Macro F1", "Mean of the classes' F1, which weighs recall and precision alike."),
-    "top_5_accuracy": ("Top-5 accuracy", "Share of pictures whose class is among the five likeliest."),
+    "top_5_accuracy": ("Top-5 accuracy", "Share of images whose class is among the five likeliest."),
     "auc": (
         "Area under the curve",
-        "Chance that a picture of {positive} seems more like {positive} than one of {negative}.",
+        "Chance that an image of {positive} seems more like {positive} than one of {negative}.",
     ),
     "log_loss": (
         "Log loss",
@@ -62,14 +62,14 @@ _MEANINGS = {
 
 
 def render(report: ReportInput) -> str:
-    """The report as the text of one HTML file, mostly 0.3 to 2 MB and under 5 MB, for as many pictures as there are."""
+    """The report as the text of one HTML file, mostly 0.3 to 2 MB and under 5 MB, for as many images as there are."""
     album = Album(report.read_thumbnail)
     # In this order they share the album: what matters most comes first.
     parts = {
         **_verdict(report),
         **_mistakes(report, album),
         **_suspects(report, album),
-        **_pictures(report),
+        **_images(report),
         **_training(report, album),
         **_confusion(report, album),
         **_certainty(report),
@@ -81,21 +81,21 @@ def render(report: ReportInput) -> str:
 def _verdict(report: ReportInput) -> dict[str, Any]:
     found = report.evaluation
     image = report.config.image
-    size = [f"pictures of {image.height} × {image.width} pixels"] if image.height and image.width else []
+    size = [f"images of {image.height} × {image.width} pixels"] if image.height and image.width else []
     return {
         "title": report.title,
         "subtitle": ", ".join([report.config.model.name, *size]),
         "accuracy": found.accuracy,
         "verdict": report.verdict,
         "level": percent(found.level, None),
-        "n": counted(found.n, "picture"),
+        "n": counted(found.n, "image"),
         "split": found.split,
         "figures": figure_rows(found, report.catalog.task.classes),
         "clean": report.clean if report.clean is not None and report.clean.n < found.n else None,
         "notes": [*found.notes, *report.notes],
         "sections": [
             ("figures", "Figures"),
-            ("pictures", "Pictures"),
+            ("images", "Images"),
             ("training", "Training"),
             ("confusion", "Confusion"),
             ("classes", "Classes"),
@@ -125,7 +125,7 @@ def figure_rows(found: Evaluation, classes: Sequence[str]) -> list[dict[str, str
     return rows
 
 
-def _pictures(report: ReportInput) -> dict[str, Any]:
+def _images(report: ReportInput) -> dict[str, Any]:
     catalog = report.catalog
     counts = catalog.counts()
     broken = len(catalog.broken)
@@ -149,7 +149,7 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
     history, best = report.history, report.best_epoch
     unit = unit_of(history)
     seconds = sum(row["seconds"] for row in history)
-    speed = np.mean([row["pictures_per_second"] for row in history]) if history else 0.0
+    speed = np.mean([row["images_per_second"] for row in history]) if history else 0.0
     curves = [
         # Charts escape what they draw.
         Markup(learning_chart(history, quantity, best).svg(f"{quantity} by {unit}, training and validation"))
@@ -159,11 +159,11 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
     batch = []
     if report.batch:
         pixels, labels = report.batch
-        for picture, label in zip(pixels[:_MOST_BATCH_PICTURES], labels, strict=False):
-            thumbnail = album.add(label, _shrunk(picture, _BATCH_SIDE))
+        for image, label in zip(pixels[:_MOST_BATCH_IMAGES], labels, strict=False):
+            thumbnail = album.add(label, _shrunk(image, _BATCH_SIDE))
             batch += [thumbnail] if thumbnail else []
     return {
-        "training": f"{counted(len(history), unit)} in {duration(seconds)}, {speed:,.0f} pictures a second. "
+        "training": f"{counted(len(history), unit)} in {duration(seconds)}, {speed:,.0f} images a second. "
         f"{report.kept}",
         "learning": learning(history, report.config.train.monitor, best).sentence,
         "curves": curves,
@@ -175,9 +175,9 @@ def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """As the network sees it, and only so large as the page shows it."""
     from PIL import Image
 
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    picture.thumbnail((side, side))
-    found = np.asarray(picture)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.thumbnail((side, side))
+    found = np.asarray(image)
     return found if found.ndim == 3 else found[..., None]
 
 
@@ -189,7 +189,7 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
     cells = cells_of(found)
     behind = opened(found, cells)
     if report.predictions is not None:
-        behind = with_pictures(behind, report.predictions, album)
+        behind = with_images(behind, report.predictions, album)
     start = _scale_start(found)
     return {
         "cells": [[cells[i, j] for j in range(k)] for i in range(k)] if k <= MOST_TABLE_CLASSES else [],
@@ -205,7 +205,7 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
 
 
 def _taken_for(found: Evaluation, place: int) -> str:
-    """The class that pictures of this one were most often mistaken for, with how often."""
+    """The class that images of this one were most often mistaken for, with how often."""
     counts = found.confusion[place].copy()
     counts[place] = 0
     other = int(counts.argmax())
@@ -244,11 +244,11 @@ def _mistakes(report: ReportInput, album: Album) -> dict[str, Any]:
 def _mistakes_sentence(found: Evaluation, shown: int) -> str:
     wrong = len(found.mistakes)
     if not wrong:
-        return f"None among {counted(found.n, 'picture')}. That does not mean that there are none: see the interval."
+        return f"None among {counted(found.n, 'image')}. That does not mean that there are none: see the interval."
     which = f"the {shown} surest are shown" if wrong > shown else "all are shown, the surest first"
     return (
-        f"{wrong:,} of {counted(found.n, 'picture')} {'is' if wrong == 1 else 'are'} named wrong; {which}. "
-        "The percentage is how sure the network was. A look at them tells hard pictures from wrong labels."
+        f"{wrong:,} of {counted(found.n, 'image')} {'is' if wrong == 1 else 'are'} named wrong; {which}. "
+        "The percentage is how sure the network was. A look at them tells hard images from wrong labels."
     )
 
 

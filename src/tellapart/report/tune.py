@@ -92,7 +92,7 @@ def _gap(found: TuneResult, gap: Gap) -> dict[str, Any]:
     report = found.tune.path / gap.name / "report.html"
     return {
         "name": gap.name,
-        "role": "what you began with" if gap.name == found.start.name else "the best on the validation pictures",
+        "role": "what you began with" if gap.name == found.start.name else "the best on the validation images",
         "report": quote(os.fsencode(report.relative_to(found.tune.path).as_posix())) if report.exists() else "",
         "validation": gap.validation,
         "validation_value": share(gap.validation.value, gap.validation_n),

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
-from tellapart.data.batches import Batches, Pictures, catalogued, labels_of
+from tellapart.data.batches import Batches, Images, catalogued, labels_of
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
-from tellapart.errors import ExportError, PictureError, RunError, TellapartError
+from tellapart.errors import ExportError, ImageError, RunError, TellapartError
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import evaluations_of, predictions_of
 from tellapart.evaluation.judge import verdict_of
@@ -34,7 +34,7 @@ from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
 from tellapart.words import listed
 
-BATCH_PICTURES = 16
+BATCH_IMAGES = 16
 
 
 def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
@@ -80,7 +80,7 @@ def _input(run: RunFolder) -> ReportInput:
         network=record["network"],
         onnx_check={
             "largest difference in probability": f"{record['onnx_difference']:.1e}",
-            "pictures compared": record["verified_pictures"],
+            "images compared": record["verified_images"],
         },
         notes=[*_notes(record, batch is not None), *no_heat, *no_predictions],
         batch=batch,
@@ -100,12 +100,12 @@ def _title(classes: Sequence[str]) -> str:
 def _notes(record: dict[str, Any], has_batch: bool) -> list[str]:
     notes = [text[0].upper() + text[1:] + "." for text in record["decided"]]
     if not has_batch:
-        notes.append("The training pictures could not be read any more, so no batch is shown.")
+        notes.append("The training images could not be read any more, so no batch is shown.")
     return notes
 
 
 def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
-    """What lays heat over pictures; or None and a note why, where it would take long or cannot be had."""
+    """What lays heat over images; or None and a note why, where it would take long or cannot be had."""
     if not run.onnx_file.exists():
         return None, ["There is no model.onnx, so no heat is laid over the mistakes."]
     try:
@@ -114,20 +114,20 @@ def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
         return None, [f"No heat is laid over the mistakes: {error}"]
     if not predictor.tells_places:
         return None, [
-            "This network cannot tell by itself which place of a picture spoke for a class. Covering parts of a "
-            f"picture tells it, slowly: tellapart explain {run.path} PICTURE"
+            "This network cannot tell by itself which place of an image spoke for a class. Covering parts of an "
+            f"image tells it, slowly: tellapart explain {run.path} IMAGE"
         ]
     return _Heat(predictor, catalog), []
 
 
 def _predictions(run: RunFolder, evaluation: Evaluation) -> tuple[Predictions | None, list[str]]:
-    """What was said of each picture; or None and a note that it cannot be had."""
+    """What was said of each image; or None and a note that it cannot be had."""
     found = predictions_of(run, evaluation)
     if found is not None:
         return found, []
     return None, [
-        f"{run.predictions_file.name} is missing, or does not hold a probability for each of these pictures: suspect "
-        "labels, the pictures behind each cell and coverage are left out."
+        f"{run.predictions_file.name} is missing, or does not hold a probability for each of these images: suspect "
+        "labels, the images behind each cell and coverage are left out."
     ]
 
 
@@ -148,20 +148,20 @@ def _figures(report: ReportInput) -> dict[str, str]:
 
 
 def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8], list[str]] | None:
-    """The first pictures of the first epoch as the network saw them, or None where they cannot be read any more."""
+    """The first images of the first epoch as the network saw them, or None where they cannot be read any more."""
     train, config = catalog.split("train"), run.config
     batches = Batches(
-        Pictures(train.root, train.pictures, run.spec, open_row=open_row, bounds=config.data),
+        Images(train.root, train.images, run.spec, open_row=open_row, bounds=config.data),
         labels_of(train.task, train.class_indices()),
-        BATCH_PICTURES,
+        BATCH_IMAGES,
         shuffle=True,
         augment=config.augment,
         seed=config.seed,
     )
-    with suppress(PictureError):
+    with suppress(ImageError):
         seen, _ = batches.batch(0)
         rows, _ = batches.rows(0)
-        return seen, [train.pictures[row].label for row in rows]
+        return seen, [train.images[row].label for row in rows]
     return None
 
 
@@ -170,15 +170,15 @@ class _Heat:
 
     def __init__(self, predictor: Predictor, catalog: Catalog) -> None:
         self._predictor, self._root = predictor, catalog.root
-        self._pictures = {picture.path: picture for picture in catalog.pictures}
+        self._images = {image.path: image for image in catalog.images}
 
     def __call__(self, paths: Sequence[str], labels: Sequence[str]) -> list[NDArray[np.uint8] | None]:
         predictor = self._predictor
         found: dict[int, NDArray[np.uint8]] = {}
         for place, path in enumerate(paths):
             with suppress(TellapartError, OSError):
-                if path in self._pictures:
-                    content = catalogued(self._root, self._pictures[path], open_row)
+                if path in self._images:
+                    content = catalogued(self._root, self._images[path], open_row)
                     found[place] = pixels.read(content, predictor.spec)
         if not found:
             return [None] * len(paths)
@@ -188,12 +188,12 @@ class _Heat:
             None if (heat := heats.get(place)) is None else overlay(found[place], heat) for place in range(len(paths))
         ]
 
-    def _heats(self, pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> list[NDArray[np.float32] | None]:
-        """None for a picture for which the network gives no number, or no answer at all."""
+    def _heats(self, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> list[NDArray[np.float32] | None]:
+        """None for an image for which the network gives no number, or no answer at all."""
         try:
-            return list(HeatMaker(self._predictor).heat(pictures, classes))
+            return list(HeatMaker(self._predictor).heat(images, classes))
         except ExportError:
-            if len(pictures) == 1:
+            if len(images) == 1:
                 return [None]
-        alone = (slice(place, place + 1) for place in range(len(pictures)))
-        return [heat for one in alone for heat in self._heats(pictures[one], classes[one])]
+        alone = (slice(place, place + 1) for place in range(len(images)))
+        return [heat for one in alone for heat in self._heats(images[one], classes[one])]

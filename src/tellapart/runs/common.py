@@ -1,6 +1,6 @@
-"""Several runs -> the pictures that all of them were judged on, with what each said of them.
+"""Several runs -> the images that all of them were judged on, with what each said of them.
 
-Reads: catalog.csv and predictions.csv of each run. Read by: experiments.comparison. Pictures are matched by the digest
+Reads: catalog.csv and predictions.csv of each run. Read by: experiments.comparison. Images are matched by the digest
 of their content, so a folder that moved or was renamed matters nothing; classes by name.
 """
 
@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tellapart.data.catalog import Picture, read_pictures
+from tellapart.data.catalog import ImageRecord, read_images
 from tellapart.errors import RunError, some
 from tellapart.runs.predictions import Answer, read_answers
 from tellapart.runs.run import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
-class CommonPicture:
+class CommonImage:
     """path: as the first run knows it; answers: one a run, in their order."""
 
     path: str
@@ -27,41 +27,41 @@ class CommonPicture:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """So many pictures do not count, and why."""
+    """So many images do not count, and why."""
 
-    pictures: int
+    images: int
     reason: str
 
 
 @dataclass(frozen=True)
 class Common:
-    """classes: in the first run's order. splits: what each run was judged on. pictures: each content once."""
+    """classes: in the first run's order. splits: what each run was judged on. images: each content once."""
 
     classes: tuple[str, ...]
     splits: tuple[str, ...]
-    pictures: tuple[CommonPicture, ...]
+    images: tuple[CommonImage, ...]
     left_out: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """One run by digest: the splits that hold each content, and the pictures with predictions."""
+    """One run by digest: the splits that hold each content, and the images with predictions."""
 
     name: str
     splits: dict[str, set[str]]
-    pictures: dict[str, list[tuple[Picture, Answer]]]
+    images: dict[str, list[tuple[ImageRecord, Answer]]]
 
     @property
     def split(self) -> str:
-        return next(iter(self.pictures.values()))[0][0].split
+        return next(iter(self.images.values()))[0][0].split
 
 
-def common_pictures(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
-    """Match the runs' judged pictures. names: one a run, for messages.
+def common_images(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
+    """Match the runs' judged images. names: one a run, for messages.
 
-    A picture counts if every run has a prediction for it, none was trained on it, and all say the same class is right;
+    An image counts if every run has a prediction for it, none was trained on it, and all say the same class is right;
     what does not count is in `left_out`. Raises RunError for a run without predictions, other classes, or no common
-    picture.
+    image.
     """
     tasks = [run.task for run in runs]
     for task, name in zip(tasks, names, strict=True):
@@ -71,40 +71,40 @@ def common_pictures(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
                 "Only runs with the same classes, by name, can be compared."
             )
     judged = [_judged(run, name) for run, name in zip(runs, names, strict=True)]
-    pictures, reasons, copies = [], Counter[str](), 0
-    for digest in dict.fromkeys(digest for each in judged for digest in each.pictures):
+    images, reasons, copies = [], Counter[str](), 0
+    for digest in dict.fromkeys(digest for each in judged for digest in each.images):
         reason = _reason(digest, judged)
         if reason:
             reasons[reason] += 1
             continue
-        found = [each.pictures[digest] for each in judged]
+        found = [each.images[digest] for each in judged]
         copies += max(map(len, found)) - 1
         first = found[0][0][0]
-        pictures.append(CommonPicture(first.path, first.label, tuple(each[0][1] for each in found)))
+        images.append(CommonImage(first.path, first.label, tuple(each[0][1] for each in found)))
     left_out = [LeftOut(count, reason) for reason, count in reasons.most_common()]
     if copies:
-        left_out.append(LeftOut(copies, "a copy of another picture: each content counts once"))
-    if not pictures:
+        left_out.append(LeftOut(copies, "a copy of another image: each content counts once"))
+    if not images:
         raise RunError(
-            f"{', '.join(names)} have no picture in common that all were judged on and none was trained on: "
-            + "; ".join(f"{each.pictures:,} pictures: {each.reason}" for each in left_out)
-            + ". Train them on the same pictures and splits (--seed), or on folders that hold the splits."
+            f"{', '.join(names)} have no image in common that all were judged on and none was trained on: "
+            + "; ".join(f"{each.images:,} images: {each.reason}" for each in left_out)
+            + ". Train them on the same images and splits (--seed), or on folders that hold the splits."
         )
-    return Common(tasks[0].classes, tuple(each.split for each in judged), tuple(pictures), tuple(left_out))
+    return Common(tasks[0].classes, tuple(each.split for each in judged), tuple(images), tuple(left_out))
 
 
 def _reason(digest: str, judged: Sequence[_Judged]) -> str:
-    """Why a picture does not count; empty if it does. That a run was trained on it comes before all else."""
+    """Why an image does not count; empty if it does. That a run was trained on it comes before all else."""
     for each in judged:
         if "train" in each.splits.get(digest, ()):
             return f"in the training split of {each.name}, which would have an unfair advantage"
     for each in judged:
-        if digest not in each.pictures:
+        if digest not in each.images:
             splits = each.splits.get(digest, set())
             if not splits:
-                return f"not among the pictures of {each.name}"
+                return f"not among the images of {each.name}"
             return f"in the {min(splits)} split of {each.name}, without a prediction"
-    if len({picture.label for each in judged for picture, _ in each.pictures[digest]}) > 1:
+    if len({image.label for each in judged for image, _ in each.images[digest]}) > 1:
         return "labelled with several classes, so nobody knows who is right"
     return ""
 
@@ -112,15 +112,15 @@ def _reason(digest: str, judged: Sequence[_Judged]) -> str:
 def _judged(run: RunFolder, name: str) -> _Judged:
     answers = read_answers(run.require(run.predictions_file, "predictions"))
     splits: dict[str, set[str]] = {}
-    pictures: dict[str, list[tuple[Picture, Answer]]] = {}
-    for picture in read_pictures(run.catalog_file):
-        if picture.error or not picture.split:
+    images: dict[str, list[tuple[ImageRecord, Answer]]] = {}
+    for image in read_images(run.catalog_file):
+        if image.error or not image.split:
             continue
-        splits.setdefault(picture.digest, set()).add(picture.split)
-        answer = answers.pop(picture.path, None)
+        splits.setdefault(image.digest, set()).add(image.split)
+        answer = answers.pop(image.path, None)
         if answer is not None:
-            pictures.setdefault(picture.digest, []).append((picture, answer))
-    if answers or not pictures:
-        problem = f"names {next(iter(answers))}, which catalog.csv does not" if answers else "holds no picture"
+            images.setdefault(image.digest, []).append((image, answer))
+    if answers or not images:
+        problem = f"names {next(iter(answers))}, which catalog.csv does not" if answers else "holds no image"
         raise RunError(f"{run.predictions_file} {problem}. Train the run again.")
-    return _Judged(name, splits, pictures)
+    return _Judged(name, splits, images)

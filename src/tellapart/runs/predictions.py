@@ -1,4 +1,4 @@
-"""predictions.csv of a run -> what was said of every picture that was judged. Nothing else reads that file.
+"""predictions.csv of a run -> what was said of every image that was judged. Nothing else reads that file.
 
 Read by: evaluation, report and the API, which take arrays; runs.common, which takes the answer alone.
 """
@@ -19,7 +19,7 @@ from tellapart.files import from_cell
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a run said of a picture: a class name, and how sure, 0..1."""
+    """What a run said of an image: a class name, and how sure, 0..1."""
 
     label: str
     probability: float
@@ -38,7 +38,7 @@ class Predictions:
 
     @property
     def named(self) -> NDArray[np.int64]:
-        """The likeliest class of each picture, (n,)."""
+        """The likeliest class of each image, (n,)."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
@@ -81,7 +81,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
 
 
 def read_answers(path: Path) -> dict[str, Answer]:
-    """The answer alone of each picture, by path. Columns go by name, the first of a name: a class may be called `label`
+    """The answer alone of each image, by path. Columns go by name, the first of a name: a class may be called `label`
     too. Raises RunError for a file that is no such table."""
     try:
         header, *rows = _cells(path) or [[]]

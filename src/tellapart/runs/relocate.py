@@ -1,11 +1,11 @@
-"""A run whose pictures were moved -> the same run, which finds them in their new place."""
+"""A run whose images were moved -> the same run, which finds them in their new place."""
 
 from __future__ import annotations
 
 import os
 
 from tellapart.data.batches import catalogued
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.sources import folder_of, open_row
 from tellapart.errors import RunError, TellapartError
 from tellapart.parallel import in_order
@@ -14,28 +14,28 @@ from tellapart.runs.run import RunFolder
 
 
 def relocate(run: RunFolder, data: str | os.PathLike[str], *, progress: Progress = SILENT) -> None:
-    """Look for the run's pictures in `data`, a folder, archive or table beside them, and keep the place in run.json.
+    """Look for the run's images in `data`, a folder, archive or table beside them, and keep the place in run.json.
 
-    Every picture must have the content that the catalog says. Raises RunError where one has not, and nothing is
+    Every image must have the content that the catalog says. Raises RunError where one has not, and nothing is
     changed; SourceError where there is no such place.
     """
     root = folder_of(data)
-    pictures = [picture for picture in run.catalog.pictures if picture.digest]
+    images = [image for image in run.catalog.images if image.digest]
 
-    def difference(picture: Picture) -> str:
+    def difference(image: ImageRecord) -> str:
         try:
-            catalogued(root, picture, open_row)
+            catalogued(root, image, open_row)
         except (TellapartError, OSError) as error:
-            return f"{picture.path} ({error})"
+            return f"{image.path} ({error})"
         return ""
 
     wrong: list[str] = []
-    for number, found in enumerate(in_order(difference, pictures), start=1):
+    for number, found in enumerate(in_order(difference, images), start=1):
         wrong += [found] if found else []
-        progress.update(Phase.COMPARING.named("comparing pictures"), number, len(pictures))
+        progress.update(Phase.COMPARING.named("comparing images"), number, len(images))
     if wrong:
         raise RunError(
-            f"{len(wrong):,} of the {len(pictures):,} pictures of {run.path} are not in {data} as they were, the "
-            f"first: {wrong[0]}. Name the folder or archive that holds {pictures[0].path}."
+            f"{len(wrong):,} of the {len(images):,} images of {run.path} are not in {data} as they were, the "
+            f"first: {wrong[0]}. Name the folder or archive that holds {images[0].path}."
         )
     run.update(data=str(root))

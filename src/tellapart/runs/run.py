@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import Config
-from tellapart.data.catalog import Catalog, read_pictures
+from tellapart.data.catalog import Catalog, read_images
 from tellapart.data.findings import Finding
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.files import clear_drafts, drafting, from_json, to_json
@@ -35,7 +35,7 @@ from tellapart.task import ImageSpec, Task
 
 FORMAT = 1
 CLEAN_PART = "_without_leaks"
-"""Ends the name of a split in metrics.json: its pictures that have no copy among those that were learned from."""
+"""Ends the name of a split in metrics.json: its images that have no copy among those that were learned from."""
 STATUSES = ("training", "interrupted", "failed", "done")
 PHASES = ("", "head", "fine-tune")
 """Of training, each with a checkpoint of its own: of a network from nothing, or on a base of its head and its top."""
@@ -79,7 +79,7 @@ class RunFolder(Inside):
 
     @property
     def corrections_file(self) -> Path:
-        """What the pictures were corrected by, where they were; the catalog holds the outcome."""
+        """What the images were corrected by, where they were; the catalog holds the outcome."""
         return self.place("corrections.csv")
 
     @property
@@ -121,7 +121,7 @@ class RunFolder(Inside):
 
     @property
     def explanations(self) -> Path:
-        """A folder of figures for each picture that was explained."""
+        """A folder of figures for each image that was explained."""
         return self.place("explain")
 
     @property
@@ -182,14 +182,14 @@ class RunFolder(Inside):
         record = self.record
         with self._reading(self.run_file):
             findings = tuple(Finding(**{**row, "paths": tuple(row["paths"])}) for row in record["findings"])
-        pictures, task = read_pictures(self.require(self.catalog_file, "catalog")), self.task
-        foreign = {picture.label for picture in pictures if picture.split} - set(task.classes)
+        images, task = read_images(self.require(self.catalog_file, "catalog")), self.task
+        foreign = {image.label for image in images if image.split} - set(task.classes)
         if foreign:
             raise _damaged(self.catalog_file, ValueError(f"it names {min(foreign)!r}, a class that run.json does not"))
-        return Catalog(self._root(record["data"]), task, pictures, findings, str(record.get("layout", "")))
+        return Catalog(self._root(record["data"]), task, images, findings, str(record.get("layout", "")))
 
     def _root(self, data: str) -> Path:
-        """Where the pictures are. Runs before 0.2 named it as it was typed, relative to a folder above the run."""
+        """Where the images are. Runs before 0.2 named it as it was typed, relative to a folder above the run."""
         given = Path(data)
         places = (
             [given] if given.is_absolute() else [above / given for above in (Path.cwd(), *self.path.absolute().parents)]
@@ -323,7 +323,7 @@ def create_run(
 ) -> RunFolder:
     """A new run folder with its configuration, catalog and record, there whole or not at all.
 
-    `decided` says in words what was chosen from the pictures. source: the name of what they were
+    `decided` says in words what was chosen from the images. source: the name of what they were
     read from. Raises RunError where something is in the place already.
     """
     path = path.absolute()

@@ -28,11 +28,11 @@ _COMPARED: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class RunSummary:
-    """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the pictures lay; source: the
+    """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the images lay; source: the
     name of the folder, archive or table that they were read from.
 
     time: seconds of training, with all that belongs to it; of runs before 0.2 those of the epochs alone. split,
-    pictures, accuracy: what the run was judged on and reached there; accuracy has value, low and high, in 0..1. use:
+    images, accuracy: what the run was judged on and reached there; accuracy has value, low and high, in 0..1. use:
     whether the run may be used, by its verdict: alone, with a person, or not yet; verdict: that in a sentence. None
     where the run is not that far. error: what is damaged in the run, of which only its beginning is known then.
     """
@@ -47,7 +47,7 @@ class RunSummary:
     epochs: int
     time: float
     split: str | None
-    pictures: int | None
+    images: int | None
     accuracy: dict[str, float] | None
     use: str | None = None
     verdict: str | None = None
@@ -88,7 +88,7 @@ def summarize(run: RunFolder) -> RunSummary:
             epochs=len(history),
             time=round(float(record.get("seconds") or sum(row.get("seconds", 0.0) for row in history)), 1),
             split=split,
-            pictures=int(values["n"]) if values else None,
+            images=int(values["n"]) if values else None,
             accuracy=_accuracy(values["accuracy"]) if values else None,
             use=str(verdict["use"]) if verdict else None,
             verdict=str(verdict["conclusion"]) if verdict else None,
@@ -126,7 +126,7 @@ def _told(run: RunFolder) -> RunSummary:
             epochs=0,
             time=0.0,
             split=None,
-            pictures=None,
+            images=None,
             accuracy=None,
             source=_source(record),
             error=str(error),
@@ -134,7 +134,7 @@ def _told(run: RunFolder) -> RunSummary:
 
 
 def _source(record: Mapping[str, Any]) -> str:
-    """Runs before 0.2 know only where the pictures lay."""
+    """Runs before 0.2 know only where the images lay."""
     given = record.get("source")
     return given if isinstance(given, str) and given else PurePath(record["data"]).name or record["data"]
 
@@ -147,7 +147,7 @@ def _accuracy(values: Mapping[str, Any]) -> dict[str, float]:
 def select(rows: Iterable[RunSummary], where: Sequence[str] = (), sort: str = "created") -> list[RunSummary]:
     """The rows that meet every condition, sorted.
 
-    where: FIELD=PATTERN with * and ?, FIELD!=PATTERN, or FIELD>NUMBER, <, >=, <= for epochs, time, pictures, classes
+    where: FIELD=PATTERN with * and ?, FIELD!=PATTERN, or FIELD>NUMBER, <, >=, <= for epochs, time, images, classes
     and accuracy (0..1). sort: a key of SORTS; accuracy puts the highest first. Raises ConfigError for another field,
     condition or sort.
     """

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from tellapart.inference.prediction import Prediction
-from tellapart.serve.bodies import JsonPicture
+from tellapart.serve.bodies import JsonImage
 from tellapart.serve.bounds import Bounds
 from tellapart.serve.heat import Heat
 
@@ -20,17 +20,17 @@ DIGITS = 6
 
 
 class HeatMap(BaseModel):
-    """What speaks for the label, as a picture to lay over the one that was sent."""
+    """What speaks for the label, as an image to lay over the one that was sent."""
 
     png: str = Field(description="8-bit grey PNG in base64; 255 speaks most for the label.")
-    left: float = Field(description="Where it lies on the upright picture, as fractions of its sides.")
+    left: float = Field(description="Where it lies on the upright image, as fractions of its sides.")
     top: float
     right: float
     bottom: float
 
 
-class PredictedPicture(BaseModel):
-    """What the run says of one picture. Where it could not be read: `name` and `error` alone."""
+class PredictedImage(BaseModel):
+    """What the run says of one image. Where it could not be read: `name` and `error` alone."""
 
     name: str = Field(description="As it was sent.")
     verdict: str | None = Field(None, description="sure, unsure, or unlike what was taught; none: it cannot be told.")
@@ -38,16 +38,16 @@ class PredictedPicture(BaseModel):
     probability: float = Field(0.0, description="Of the label, calibrated, 0 to 1.")
     probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
     distance: float | None = Field(None, description="From what was taught, 0 to 2; none: it cannot be told.")
-    warning: str | None = Field(None, description="What is damaged in the picture, though it could be read.")
+    warning: str | None = Field(None, description="What is damaged in the image, though it could be read.")
     heat: HeatMap | None = Field(None, description="With explain=1.")
-    error: str = Field("", description="Why the picture could not be read.")
+    error: str = Field("", description="Why the image could not be read.")
 
 
 class Predictions(BaseModel):
-    """An answer: a row a picture, in the order they were sent."""
+    """An answer: a row an image, in the order they were sent."""
 
     run: str
-    predictions: list[PredictedPicture]
+    predictions: list[PredictedImage]
 
 
 class ServedRun(BaseModel):
@@ -64,9 +64,9 @@ class Served(BaseModel):
     """The runs, the first of which answers where none is named, and what a request may hold."""
 
     runs: list[ServedRun]
-    files: int = Field(description="Pictures of a request.")
+    files: int = Field(description="Images of a request.")
     bytes: int = Field(description="Bytes of a request.")
-    pixels: int = Field(description="Pixels of a picture.")
+    pixels: int = Field(description="Pixels of an image.")
 
 
 class Problem(BaseModel):
@@ -89,14 +89,14 @@ def body_description(bounds: Bounds) -> dict[str, Any]:
     """The three kinds of body that /v1/predict takes, for its description."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     files = {"type": "array", "items": binary["schema"], "maxItems": bounds.files}
-    pictures = {"type": "array", "items": JsonPicture.model_json_schema(), "maxItems": bounds.files}
+    images = {"type": "array", "items": JsonImage.model_json_schema(), "maxItems": bounds.files}
     return {
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": {"type": "object", "properties": {"pictures": files}}},
+                "multipart/form-data": {"schema": {"type": "object", "properties": {"images": files}}},
                 "image/*": binary,
-                "application/json": {"schema": {"type": "object", "properties": {"pictures": pictures}}},
+                "application/json": {"schema": {"type": "object", "properties": {"images": images}}},
             },
         }
     }

@@ -28,14 +28,14 @@ _GONE = 499  # what nginx writes down for a client that went away; nobody receiv
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": answers.Predictions if status == 422 else answers.Problem, "description": description}
     for status, description in (
-        (400, "The body is damaged, or holds no picture."),
+        (400, "The body is damaged, or holds no image."),
         (401, "The token is missing or wrong."),
         (403, "The page of another origin, or a host name that is not ours."),
         (404, "No run has this name."),
         (408, "The request took too long."),
-        (413, "Too many bytes or pictures."),
+        (413, "Too many bytes or images."),
         (415, "A kind of body that is not understood."),
-        (422, "No picture could be read; each row says why."),
+        (422, "No image could be read; each row says why."),
         (503, "Busy: send it again after `Retry-After` seconds."),
     )
 }
@@ -68,7 +68,7 @@ def _routes(service: Service) -> FastAPI:
     app = FastAPI(
         title="tellapart",
         version=__version__,
-        summary="Tells pictures apart: names, calibrated probabilities and a verdict.",
+        summary="Tells images apart: names, calibrated probabilities and a verdict.",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -83,7 +83,7 @@ def _routes(service: Service) -> FastAPI:
 def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/predict",
-        summary="Predict pictures",
+        summary="Predict images",
         response_model=answers.Predictions,
         responses=_PROBLEMS,
         openapi_extra=answers.body_description(service.bounds),
@@ -93,7 +93,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         run: Annotated[str | None, Query(description="A run's name; without it, the first.")] = None,
         explain: Annotated[bool, Query(description="Also what speaks for each label, as a heat map.")] = False,
     ) -> Response:
-        """Send pictures as files of a form, one picture as it is, or JSON with base64."""
+        """Send images as files of a form, one image as it is, or JSON with base64."""
         return await service.predict(request, run, explain)
 
     @app.get("/v1/runs", summary="The runs, and the bounds of a request", responses={401: _PROBLEMS[401]})

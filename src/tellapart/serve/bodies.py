@@ -1,6 +1,6 @@
-"""A request's body -> the pictures in it, as bytes with their names. Nothing in it is taken for a path or an address.
+"""A request's body -> the images in it, as bytes with their names. Nothing in it is taken for a path or an address.
 
-Three kinds: multipart/form-data (every part with a file name is a picture), a raw picture (image/* or
+Three kinds: multipart/form-data (every part with a file name is an image), a raw image (image/* or
 application/octet-stream), JSON with base64. Read by: app.
 """
 
@@ -20,7 +20,7 @@ from tellapart.serve.bounds import BodyCount, Bounds, RequestError
 
 NAME_LENGTH = 255
 _INLINE = 262_144  # bytes that are parsed at once; larger bodies in a thread, beside other requests
-_KINDS = "multipart/form-data, image/* or application/octet-stream (one picture), application/json"
+_KINDS = "multipart/form-data, image/* or application/octet-stream (one image), application/json"
 
 # What a client sends wrongly is told to the client; a log that it can fill is no use.
 for _library in ("python_multipart", "PIL"):
@@ -35,8 +35,8 @@ class Upload:
     data: bytes
 
 
-class JsonPicture(BaseModel):
-    """A picture in JSON. data: the file's bytes in base64."""
+class JsonImage(BaseModel):
+    """An image in JSON. data: the file's bytes in base64."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,12 +44,12 @@ class JsonPicture(BaseModel):
     data: str = Field(json_schema_extra={"contentEncoding": "base64"})
 
 
-class JsonPictures(BaseModel):
+class JsonImages(BaseModel):
     """The JSON body of a request."""
 
     model_config = ConfigDict(extra="forbid")
 
-    pictures: list[JsonPicture]
+    images: list[JsonImage]
 
 
 async def receive(request: Request, bounds: Bounds, count: BodyCount) -> bytes:
@@ -66,8 +66,8 @@ async def receive(request: Request, bounds: Bounds, count: BodyCount) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def pictures_of(content_type: str, body: bytes, bounds: Bounds) -> list[Upload]:
-    """The pictures of a body, at least one. Raises RequestError 400, 413 or 415."""
+async def images_of(content_type: str, body: bytes, bounds: Bounds) -> list[Upload]:
+    """The images of a body, at least one. Raises RequestError 400, 413 or 415."""
     if len(body) <= _INLINE:
         return parse(content_type, body, bounds)
     return await asyncio.to_thread(parse, content_type, body, bounds)
@@ -94,7 +94,7 @@ def parse(content_type: str, body: bytes, bounds: Bounds) -> list[Upload]:
     else:
         raise RequestError(415, f"The Content-Type is {content_type[:100]!r}; understood are {_KINDS}.")
     if not found:
-        raise RequestError(400, "The request holds no picture. Send at least one, as a part with a file name.")
+        raise RequestError(400, "The request holds no image. Send at least one, as a part with a file name.")
     return found
 
 
@@ -138,29 +138,29 @@ def _from_multipart(boundary: bytes, body: bytes, bounds: Bounds) -> list[Upload
 
 def _from_json(body: bytes, bounds: Bounds) -> list[Upload]:
     try:
-        given = JsonPictures.model_validate_json(body)
+        given = JsonImages.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise _wrong_json(".".join(map(str, first["loc"])) or "the body", first["msg"]) from None
-    if len(given.pictures) > bounds.files:
+    if len(given.images) > bounds.files:
         raise _too_many(bounds)
     found = []
-    for number, picture in enumerate(given.pictures):
+    for number, image in enumerate(given.images):
         try:
-            found.append(Upload(picture.name, base64.b64decode(picture.data, validate=True)))
+            found.append(Upload(image.name, base64.b64decode(image.data, validate=True)))
         except (binascii.Error, ValueError) as error:
-            raise _wrong_json(f"pictures.{number}.data", f"no base64 ({error})") from None
+            raise _wrong_json(f"images.{number}.data", f"no base64 ({error})") from None
     return found
 
 
 def _wrong_json(place: str, why: str) -> RequestError:
-    expected = '{"pictures": [{"name": "a.jpg", "data": "<base64>"}]}'
+    expected = '{"images": [{"name": "a.jpg", "data": "<base64>"}]}'
     return RequestError(400, f"The JSON is wrong at {place}: {why}. Expected {expected}.")
 
 
 def _too_large(bounds: Bounds) -> RequestError:
-    return RequestError(413, f"A request has at most {bounds.body:,} bytes. Send fewer or smaller pictures.")
+    return RequestError(413, f"A request has at most {bounds.body:,} bytes. Send fewer or smaller images.")
 
 
 def _too_many(bounds: Bounds) -> RequestError:
-    return RequestError(413, f"A request has at most {bounds.files} pictures. Send the rest in another.")
+    return RequestError(413, f"A request has at most {bounds.files} images. Send the rest in another.")

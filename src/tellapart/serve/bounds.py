@@ -26,7 +26,7 @@ STALLED = 15.0
 
 @dataclass(frozen=True)
 class Bounds:
-    """body: bytes of a request. pixels: of a picture, seen in its header. files: pictures of a request. queue: pictures
+    """body: bytes of a request. pixels: of an image, seen in its header. files: images of a request. queue: images
     that wait or are worked on, of all clients. seconds: for a request, from its headers to its answer. threads:
     processor cores that work at a time. per_client: connections of one address. image_seconds, image_memory: for
     decoding one image, by the clock and in bytes.
@@ -50,7 +50,7 @@ class Bounds:
                 raise ConfigError(f"The server's bound `{name}` is more than 0; given {value}.")
         if self.files > self.queue:
             raise ConfigError(
-                f"A request may hold {self.files} pictures and only {self.queue} may wait. "
+                f"A request may hold {self.files} images and only {self.queue} may wait. "
                 "Raise --queue or lower --max-files."
             )
 
@@ -76,30 +76,30 @@ class RequestError(TellapartError):
 
 
 class Ledger:
-    """Pictures and bytes that are in the house. Used from the event loop's thread alone."""
+    """Images and bytes that are in the house. Used from the event loop's thread alone."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._seconds_each = 0.05
         self._moved = 0.0
-        self.pictures = 0
+        self.images = 0
         self.bytes = 0
 
     @contextmanager
-    def hold(self, pictures: int) -> Iterator[None]:
+    def hold(self, images: int) -> Iterator[None]:
         """Keep so many places while the block runs. Raises RequestError 503 where the queue has not as many left."""
-        if self.pictures + pictures > self._bounds.queue:
-            raise self.busy(f"{self.pictures} pictures wait already, of {self._bounds.queue} that may")
-        if not self.pictures:
+        if self.images + images > self._bounds.queue:
+            raise self.busy(f"{self.images} images wait already, of {self._bounds.queue} that may")
+        if not self.images:
             self._moved = time.monotonic()
-        self.pictures += pictures
+        self.images += images
         try:
             yield
         finally:
-            self.pictures -= pictures
+            self.images -= images
 
     def check(self) -> None:
-        """Raises RequestError 503 where no picture more could be taken, before its body is read."""
+        """Raises RequestError 503 where no image more could be taken, before its body is read."""
         with self.hold(1):
             pass
 
@@ -114,25 +114,25 @@ class Ledger:
 
     def add(self, count: int) -> None:
         if self.bytes + count > self._bounds.memory:
-            raise self.busy(f"{self.bytes:,} bytes of pictures are being received already")
+            raise self.busy(f"{self.bytes:,} bytes of images are being received already")
         self.bytes += count
 
     @property
     def stalled(self) -> bool:
         """Whether images wait and none has been answered for long."""
-        return self.pictures > 0 and time.monotonic() - self._moved > STALLED
+        return self.images > 0 and time.monotonic() - self._moved > STALLED
 
     def answered(self) -> None:
         """Tell that some image has its answer, whatever it is."""
         self._moved = time.monotonic()
 
-    def served(self, pictures: int, seconds: float) -> None:
-        """Tell how long a batch took, for Retry-After: a moving mean over the last dozens of pictures."""
-        self._seconds_each += 0.1 * (seconds / pictures - self._seconds_each)
+    def served(self, images: int, seconds: float) -> None:
+        """Tell how long a batch took, for Retry-After: a moving mean over the last dozens of images."""
+        self._seconds_each += 0.1 * (seconds / images - self._seconds_each)
 
     def busy(self, why: str) -> RequestError:
         """What to raise where there is no place now."""
-        wait = max(1, ceil(self.pictures * self._seconds_each))
+        wait = max(1, ceil(self.images * self._seconds_each))
         return RequestError(503, f"The server is busy: {why}. Send it again in {wait} s.", wait)
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tellapart.data.cost import cost
 from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.pixels import Decoded
-from tellapart.errors import NoNumberError, PictureError
+from tellapart.errors import ImageError, NoNumberError
 from tellapart.explain.heat import HeatMaker
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import Predictor
@@ -33,7 +33,7 @@ from tellapart.serve.heat import Heat, heat_of
 from tellapart.serve.metrics import Metrics
 
 BATCH = 4
-"""On processors, more at a time is no faster a picture, and the first of them would wait for the last."""
+"""On processors, more at a time is no faster an image, and the first of them would wait for the last."""
 LARGE = 4_000_000
 """An image that costs more, or who knows how much (data.cost), takes the slow lane: it takes about ten times as long as
 one of a common data set, or may be made to."""
@@ -45,8 +45,8 @@ SLOW_LANES = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one picture. pixels: as the network saw it, uint8 (h, w, c), None where it could not be read.
-    width, height: the picture's own, upright."""
+    """What came of one image. pixels: as the network saw it, uint8 (h, w, c), None where it could not be read.
+    width, height: the image's own, upright."""
 
     prediction: Prediction
     pixels: NDArray[np.uint8] | None = None
@@ -56,7 +56,7 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A picture on its way. loop: whose future `answer` is."""
+    """An image on its way. loop: whose future `answer` is."""
 
     upload: Upload
     run: str
@@ -97,7 +97,7 @@ class Engine:
             core.start()
 
     async def predict(self, run: str, uploads: Sequence[Upload]) -> list[Answer]:
-        """An Answer a picture, in order. Cancelling it gives up those that are not begun."""
+        """An Answer an image, in order. Cancelling it gives up those that are not begun."""
         loop = asyncio.get_running_loop()
         jobs = [_Job(upload, run, loop, loop.create_future()) for upload in uploads]
         self._desk.put(jobs)
@@ -192,7 +192,7 @@ class Engine:
             ):
                 if not isinstance(found, Exception):
                     job.decoded = found
-                elif not isinstance(found, PictureError):
+                elif not isinstance(found, ImageError):
                     self._fail([job], found)
                 elif found.reason == "too slow" and not last:
                     slow.append(job)
@@ -222,7 +222,7 @@ class Engine:
         seconds = time.perf_counter() - started
         self._settle(jobs, answers)
         self._metrics.batch_seconds.labels(run).observe(seconds)
-        self._metrics.batch_pictures.labels(run).observe(len(jobs))
+        self._metrics.batch_images.labels(run).observe(len(jobs))
         _tell(jobs, lambda: self._ledger.served(len(jobs), seconds))
 
     def _settle(self, jobs: list[_Job], answers: list[Answer]) -> None:
@@ -247,7 +247,7 @@ class Engine:
 
 
 class _Desk:
-    """Where pictures wait for a core."""
+    """Where images wait for a core."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores

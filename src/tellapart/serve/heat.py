@@ -1,4 +1,4 @@
-"""A predicted picture -> its heat map as a small PNG, with where it lies on the picture that was sent.
+"""A predicted image -> its heat map as a small PNG, with where it lies on the image that was sent.
 
 Class activation where the run's file allows it, else occlusion; no training library. Read by: engine, answers.
 """
@@ -17,7 +17,7 @@ from tellapart.task import ImageSpec
 @dataclass(frozen=True, slots=True)
 class Heat:
     """png: 8-bit grey, of the size the network takes; 255 speaks most for the label. left, top, right, bottom: where it
-    lies on the upright picture, as fractions of its sides; beyond 0..1 where the run pads, inside where it crops."""
+    lies on the upright image, as fractions of its sides; beyond 0..1 where the run pads, inside where it crops."""
 
     png: bytes
     left: float
@@ -27,7 +27,7 @@ class Heat:
 
 
 def heat_of(heat: NDArray[np.float32], spec: ImageSpec, width: int, height: int) -> Heat:
-    """heat: (spec.height, spec.width), 0..1. width, height: of the upright picture."""
+    """heat: (spec.height, spec.width), 0..1. width, height: of the upright image."""
     done, png = cv2.imencode(".png", np.round(255 * heat).astype(np.uint8))
     if not done:
         raise RuntimeError("OpenCV could not write a PNG.")
@@ -35,7 +35,7 @@ def heat_of(heat: NDArray[np.float32], spec: ImageSpec, width: int, height: int)
 
 
 def place(spec: ImageSpec, width: int, height: int) -> tuple[float, float, float, float]:
-    """Where the network's picture lies on the one of this size: left, top, right, bottom as fractions of its sides.
+    """Where the network's image lies on the one of this size: left, top, right, bottom as fractions of its sides.
 
     >>> place(ImageSpec(100, 100, fit="crop"), 400, 200)
     (0.25, 0.0, 0.75, 1.0)

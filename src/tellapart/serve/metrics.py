@@ -25,20 +25,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.pictures = Counter(
-            "tellapart_pictures", "Pictures by what came of them.", ("run", "outcome"), registry=self.registry
+        self.images = Counter(
+            "tellapart_images", "Images by what came of them.", ("run", "outcome"), registry=self.registry
         )
-        self.waiting = Gauge(
-            "tellapart_pictures_waiting", "Pictures that wait or are worked on.", registry=self.registry
-        )
+        self.waiting = Gauge("tellapart_images_waiting", "Images that wait or are worked on.", registry=self.registry)
         self.decode_seconds = Histogram(
-            "tellapart_decode_seconds", "Decoding of a picture.", buckets=_SECONDS, registry=self.registry
+            "tellapart_decode_seconds", "Decoding of an image.", buckets=_SECONDS, registry=self.registry
         )
         self.batch_seconds = Histogram(
             "tellapart_batch_seconds", "The network on a batch.", ("run",), buckets=_SECONDS, registry=self.registry
         )
-        self.batch_pictures = Histogram(
-            "tellapart_batch_pictures", "Pictures of a batch.", ("run",), buckets=_BATCHES, registry=self.registry
+        self.batch_images = Histogram(
+            "tellapart_batch_images", "Images of a batch.", ("run",), buckets=_BATCHES, registry=self.registry
         )
 
     def text(self) -> bytes:

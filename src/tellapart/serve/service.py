@@ -1,4 +1,4 @@
-"""A request for predictions, from its headers to its answer: bounds, body, pictures, engine, counts.
+"""A request for predictions, from its headers to its answer: bounds, body, images, engine, counts.
 
 Read by: app.
 """
@@ -16,7 +16,7 @@ from tellapart.errors import unknown
 from tellapart.files import to_json
 from tellapart.inference.predictor import Predictor
 from tellapart.serve import answers
-from tellapart.serve.bodies import Upload, pictures_of, receive
+from tellapart.serve.bodies import Upload, images_of, receive
 from tellapart.serve.bounds import Bounds, Ledger, RequestError
 from tellapart.serve.engine import Answer, Engine
 from tellapart.serve.heat import Heat
@@ -35,7 +35,7 @@ class Service:
         self._predictors = dict(predictors)
         self._ledger = Ledger(bounds)
         self._engine = Engine(self._predictors, bounds, self._ledger, metrics)
-        metrics.waiting.set_function(lambda: self._ledger.pictures)
+        metrics.waiting.set_function(lambda: self._ledger.images)
 
     def close(self) -> None:
         self._engine.close()
@@ -71,13 +71,13 @@ class Service:
                 found = await self._answers(request, chosen, explain)
         except TimeoutError:
             raise RequestError(
-                408, f"The request was not over within {self.bounds.seconds:g} s. Send fewer or smaller pictures."
+                408, f"The request was not over within {self.bounds.seconds:g} s. Send fewer or smaller images."
             ) from None
         good = 0
         for answer, _ in found:
             good += not answer.prediction.error
             outcome = "unreadable" if answer.prediction.error else answer.prediction.verdict or "predicted"
-            self.metrics.pictures.labels(chosen, outcome).inc()
+            self.metrics.images.labels(chosen, outcome).inc()
         body = {"run": chosen, "predictions": [answers.row(answer.prediction, heat) for answer, heat in found]}
         return Response(
             to_json(body).encode("utf-8", "replace"),
@@ -89,7 +89,7 @@ class Service:
         self._ledger.check()
         with self._ledger.body() as count:
             body = await receive(request, self.bounds, count)
-            uploads = await pictures_of(request.headers.get("content-type", ""), body, self.bounds)
+            uploads = await images_of(request.headers.get("content-type", ""), body, self.bounds)
             del body
             with self._ledger.hold(len(uploads)):
                 return await _while_connected(request, self._worked(run, uploads, explain))

@@ -11,7 +11,7 @@ from tellapart.config import AUGMENTATIONS, AUTO, Config, ModelConfig
 from tellapart.data.scan import decide_spec, sample
 from tellapart.data.sources.source import Source
 from tellapart.errors import ModelError
-from tellapart.models.build import require_picture
+from tellapart.models.build import require_image
 from tellapart.models.pretrained import Base
 from tellapart.models.registry import choose, resolve
 from tellapart.task import Fit, ImageSpec
@@ -20,9 +20,9 @@ AUGMENTED_VIEWS = 4
 
 
 def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]]:
-    """The model, the picture that it sees, augmentation and views.
+    """The model, the image that it sees, augmentation and views.
 
-    Raises ModelError for an unknown model or option, for one that only a pretrained base has, or for a picture that the
+    Raises ModelError for an unknown model or option, for one that only a pretrained base has, or for an image that the
     base cannot take.
     """
     seen = cache(lambda: sample(source, config.data))
@@ -35,7 +35,7 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
     except ModelError as error:
         if not reasons:
             raise
-        raise ModelError(f"{error} It was chosen from the pictures; name the model you mean with --model.") from None
+        raise ModelError(f"{error} It was chosen from the images; name the model you mean with --model.") from None
     if row.base is None and (config.train.fine_tune or config.train.views is not None):
         raise ModelError(
             f"{row.name} is trained from nothing: train.fine_tune and train.views are for a pretrained base. "
@@ -45,7 +45,7 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
     channels = 3 if row.base else None
     spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
     if row.base:
-        require_picture(row.base, spec)
+        require_image(row.base, spec)
     image = {**config.image.model_dump(), **spec.to_dict()}
     values = {**config.to_dict(), "model": model, "image": image}
     preset, views = _augmentation(config, row.base)
@@ -56,9 +56,9 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
 
 
 def _augmentation(config: Config, base: Base | None) -> tuple[str, int | None]:
-    """The preset where none is configured, and how often a frozen base is shown each picture.
+    """The preset where none is configured, and how often a frozen base is shown each image.
 
-    To show it a picture once costs the least, and then plain; who asks for augmentation means it to be seen.
+    To show it an image once costs the least, and then plain; who asks for augmentation means it to be seen.
     """
     wanted, train = config.augment, config.train
     if base is None:

@@ -37,12 +37,12 @@ class _Way:
 
     @property
     def plain(self) -> bool:
-        """Each training picture is seen once, as it is."""
+        """Each training image is seen once, as it is."""
         return self.frozen and not self.tuned and self.config.train.views == 1
 
     @property
     def moves(self) -> bool:
-        """Augmentation leaves places of a picture to be filled."""
+        """Augmentation leaves places of an image to be filled."""
         augment = self.config.augment
         names = ("rotation", "width_shift", "height_shift", "shear", "zoom")
         return augment is not None and any(getattr(augment, name) for name in names)
@@ -83,20 +83,20 @@ _RULES = (
     _Rule(
         ("augment",),
         lambda way: way.plain,
-        "the frozen base sees each training picture once, as it is; train.views=4 shows it changed ones",
+        "the frozen base sees each training image once, as it is; train.views=4 shows it changed ones",
     ),
-    _Rule(("augment.fill",), lambda way: not way.moves, "no picture is moved, so nothing is to be filled"),
+    _Rule(("augment.fill",), lambda way: not way.moves, "no image is moved, so nothing is to be filled"),
     _Rule(
         ("augment.fill_value",),
         lambda way: way.config.augment is not None and way.config.augment.fill != "constant",
         "it applies with augment.fill=constant",
     ),
     _Rule(("model.weights",), lambda way: not way.frozen, "the network is trained from nothing"),
-    _Rule(("data.test_fraction",), lambda way: "test" in way.splits, "the pictures come with a test split"),
+    _Rule(("data.test_fraction",), lambda way: "test" in way.splits, "the images come with a test split"),
     _Rule(
         ("data.validation_fraction",),
         lambda way: "validation" in way.splits,
-        "the pictures come with a validation split",
+        "the images come with a validation split",
     ),
 )
 

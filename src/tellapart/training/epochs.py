@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import keras
 
 Row = dict[str, Any]
-"""One row of history: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, pictures_per_second, seconds."""
+"""One row of history: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, images_per_second, seconds."""
 
 BEHIND = 2
 """Steps that are asked for before the figures of an earlier one are read, so that no step waits for the host."""
@@ -100,7 +100,7 @@ class Epochs:
                 return Stop(reason, f"interrupted in epoch {epoch + offset}" + (f": {stop}" if str(stop) else ""))
             except FloatingPointError as error:
                 setting = "fine_tune_learning_rate" if self.phase == "fine-tune" else "learning_rate"
-                message = f"{error} Lower train.{setting} (now {train.learning_rate:g}), or look for odd pictures."
+                message = f"{error} Lower train.{setting} (now {train.learning_rate:g}), or look for odd images."
                 if not history and not self.before:
                     raise TrainingError(message) from None
                 return Stop(StopReason.NOT_A_NUMBER, message)
@@ -113,7 +113,7 @@ class Epochs:
         return Stop(StopReason.NO_BETTER, waited) if waited else Stop(StopReason.EPOCHS_DONE, "all epochs done")
 
     def _epoch(self, epoch: int) -> Row:
-        """One pass over the training batches and one over the validation pictures -> a row of history."""
+        """One pass over the training batches and one over the validation images -> a row of history."""
         model, total, offset = self.model, len(self.training), len(self.before)
         words = f"epoch {epoch + offset}/{self.train.epochs + offset}"
         stage = Phase.EPOCH.named(words)
@@ -126,7 +126,7 @@ class Epochs:
                 self.ctrl_c.check()
                 figures = "  ".join(_figure(name, value) for name, value in training.items())
                 pace = learned / (time.perf_counter() - started)
-                self.progress.update(stage, step, total, f"{figures}  {pace:.0f} pictures/s")
+                self.progress.update(stage, step, total, f"{figures}  {pace:.0f} images/s")
         with closing(self._steps(self.validation, 0, learn=False)) as steps:
             for step, _, judged in steps:
                 validation = judged
@@ -139,7 +139,7 @@ class Epochs:
             **training,
             **{f"val_{name}": value for name, value in validation.items()},
             "learning_rate": rate,
-            "pictures_per_second": round(pace, 1),
+            "images_per_second": round(pace, 1),
             "seconds": round(time.perf_counter() - started, 2),
         }
 
@@ -147,7 +147,7 @@ class Epochs:
         self, batches: Batches, epoch: int, *, learn: bool
     ) -> Generator[tuple[int, int, dict[str, float]], None, None]:
         """Each step of a pass over the batches once it is over, a few behind the one that was asked for last: its
-        number, the pictures so far, and loss and accuracy over them."""
+        number, the images so far, and loss and accuracy over them."""
 
         def ready(batch: tuple[NDArray[Any], NDArray[np.float32]]) -> tuple[int, Batch]:
             inputs, labels = batch
@@ -159,8 +159,8 @@ class Epochs:
         with stepping(self.model, learn=learn) as step:
             coming = batches.epoch(epoch, workers=feeders(), ahead=feeders() + 3, then=ready)
             with closing(coming):
-                for number, (pictures, batch) in enumerate(coming, start=1):
-                    count += pictures
+                for number, (images, batch) in enumerate(coming, start=1):
+                    count += images
                     asked.append((number, count, step(batch)))
                     if len(asked) > BEHIND:
                         yield _read(asked.popleft())
@@ -215,7 +215,7 @@ def words(row: Row, epochs: int, best: int) -> str:
     """A row of history as a line, with how long the rest of the epochs may take: patience often ends them earlier."""
     figures = "  ".join(_figure(name, row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
     mark = "  best" if row["epoch"] == best else ""
-    pace = f"{row['pictures_per_second']:.0f} pictures/s  {row['seconds']:.1f} s"
+    pace = f"{row['images_per_second']:.0f} images/s  {row['seconds']:.1f} s"
     minutes = row["seconds"] * (epochs - row["epoch"]) / 60
     left = f"  at most {minutes:.0f} min more" if minutes >= 1 else ""
     return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}{left}"
@@ -241,8 +241,8 @@ def _require_finite(model: keras.Model, epoch: int) -> None:
 
 
 def _read(step: tuple[int, int, dict[str, Any]]) -> tuple[int, int, dict[str, float]]:
-    number, pictures, figures = step
-    return number, pictures, {name: float(figures[name]) for name in ("loss", "accuracy")}
+    number, images, figures = step
+    return number, images, {name: float(figures[name]) for name in ("loss", "accuracy")}
 
 
 def _weights(labels: NDArray[np.float32], weights: NDArray[np.float32] | None) -> NDArray[np.float32] | None:

@@ -1,7 +1,7 @@
-"""Pictures -> outputs of a frozen base, each computed once, kept on the disk as float16, and shared by all runs.
+"""Images -> outputs of a frozen base, each computed once, kept on the disk as float16, and shared by all runs.
 
-In: the pictures of a split and the base. Out: float16 (pictures * views, width). A view is a picture as augmentation
-shows it; the first is the picture itself. What was computed is found by the digest of the picture, the base's weights,
+In: the images of a split and the base. Out: float16 (images * views, width). A view is an image as augmentation
+shows it; the first is the image itself. What was computed is found by the digest of the image, the base's weights,
 the ImageSpec and the view, so a changed file, base or augmentation is a miss. Extraction that was killed goes on where
 it stopped.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tellapart.config import AUGMENTATIONS, AugmentConfig
 from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.cache import ArrayCache
 from tellapart.errors import ExportError
 from tellapart.files import cache_root, replacing, to_json
@@ -47,7 +47,7 @@ BOUND = 1e-3
 OUTPUT = "features"
 """Name of what the graph of a base gives."""
 
-BATCH = 2  # More pictures at once leave the cache of a core: EfficientNet-Lite0 was a seventh slower at 4.
+BATCH = 2  # More images at once leave the cache of a core: EfficientNet-Lite0 was a seventh slower at 4.
 GPU_BATCH = 64
 _KEPT_SECONDS = 2.0
 
@@ -58,7 +58,7 @@ Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 class Engine:
     """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). width: of the features.
 
-    many: several threads may compute at once, each on a core of its own. batch: pictures at a time.
+    many: several threads may compute at once, each on a core of its own. batch: images at a time.
     """
 
     name: str
@@ -69,17 +69,17 @@ class Engine:
 
 
 def base_key(name: str, weights_digest: str, spec: ImageSpec, taken: FeatureSet | None = None) -> str:
-    """Equal where a base gives equal features of equal pictures. taken: which of its maps; None: the last, averaged."""
+    """Equal where a base gives equal features of equal images. taken: which of its maps; None: the last, averaged."""
     which = f"-{taken.key}" if taken and taken.key else ""
     return f"{name}{which}-{weights_digest}-{spec.key}-{road.ROAD}"
 
 
 def choose_engine(
-    classifier: Classifier, key: str, pictures: Callable[[], NDArray[np.uint8]], progress: Progress
+    classifier: Classifier, key: str, images: Callable[[], NDArray[np.uint8]], progress: Progress
 ) -> Engine:
     """The fastest engine that gives the features that Keras gives: ONNX Runtime on processors, Keras on a GPU.
 
-    classifier: in float32. pictures: gives some real ones to compare on, where the base is converted
+    classifier: in float32. images: gives some real ones to compare on, where the base is converted
     for the first time; a base whose features differ by BOUND or more runs in Keras.
     """
     base = classifier.features_network()
@@ -92,7 +92,7 @@ def choose_engine(
     import onnx
 
     progress.update(Phase.PREPARING, 0, 2)
-    compared = pictures()
+    compared = images()
     try:
         with replacing(file) as neighbour:
             (theirs,) = outputs(base, compared)
@@ -118,7 +118,7 @@ def bundled_engine(name: str) -> Engine:
 def _in_keras(base: keras.Model) -> Engine:
     """Several threads at once, so that a GPU computes while what it gave before is fetched."""
     infer, batch = inferring(base), GPU_BATCH if has_gpu() else BATCH
-    return Engine("keras", lambda pictures: infer(pictures)[0], int(base.output.shape[-1]), many=has_gpu(), batch=batch)
+    return Engine("keras", lambda images: infer(images)[0], int(base.output.shape[-1]), many=has_gpu(), batch=batch)
 
 
 def _kept_engine(file: Path) -> Engine | None:
@@ -137,7 +137,7 @@ def _kept_file(key: str) -> Path:
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
-    """The features that one base gives of pictures of one ImageSpec."""
+    """The features that one base gives of images of one ImageSpec."""
     return ArrayCache(
         key, (width,), np.float16, root=cache_root() / "features", what="features", limit_bytes=limit_bytes
     )
@@ -145,21 +145,21 @@ def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
 
 @dataclass(frozen=True)
 class Views:
-    """How often each picture is shown to the base: plain, then count - 1 times as augmentation changes it."""
+    """How often each image is shown to the base: plain, then count - 1 times as augmentation changes it."""
 
     count: int = 1
     augment: AugmentConfig = AUGMENTATIONS["none"]
     seed: int = 0
 
     def key(self, digest: str, view: int) -> str:
-        """Of a picture's features in the cache."""
+        """Of an image's features in the cache."""
         if not view:
             return digest
         words = to_json([digest, view, self.seed, self.augment.model_dump()], ascii=True, sort_keys=True)
         return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
 
     def show(self, pixels: NDArray[np.uint8], digests: Sequence[str], view: NDArray[np.int64]) -> None:
-        """Change the pictures (n, h, w, c) in place as their views show them. What a picture's view is follows from
+        """Change the images (n, h, w, c) in place as their views show them. What an image's view is follows from
         its digest, not from its place in a catalog, so that runs on other splits share it."""
         chosen = np.flatnonzero(view)
         if len(chosen):
@@ -172,7 +172,7 @@ class Views:
 
 def extract(
     engine: Engine,
-    pictures: Pictures,
+    images: Images,
     digests: Sequence[str],
     cache: ArrayCache,
     progress: Progress,
@@ -180,22 +180,22 @@ def extract(
     stage: str = "features",
     check: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float16]:
-    """The features of every picture, (views * pictures, width): all plain ones first, then the second views ...
+    """The features of every image, (views * images, width): all plain ones first, then the second views ...
 
-    digests: of the pictures, in their order. check: called now and then; what it raises ends the extraction, and
-    nothing is lost. Raises PictureError for a picture that changed or went away.
+    digests: of the images, in their order. check: called now and then; what it raises ends the extraction, and
+    nothing is lost. Raises ImageError for an image that changed or went away.
     """
-    count = len(pictures)
+    count = len(images)
     keys = [views.key(digest, view) for view in range(views.count) for digest in digests]
     out = np.empty((len(keys), engine.width), np.float16)
     absent = cache.store(keys).take(np.arange(len(keys)), out)
-    # One place a key: the same picture may stand in a catalog twice.
+    # One place a key: the same image may stand in a catalog twice.
     first = {keys[place]: int(place) for place in absent[::-1]}
     places = np.array(sorted(first.values()), np.int64)
 
     def decode(chunk: NDArray[np.int64]) -> NDArray[np.uint8]:
         rows = chunk % count
-        pixels = pictures.take(rows)
+        pixels = images.take(rows)
         views.show(pixels, [digests[row] for row in rows], chunk // count)
         return pixels
 
@@ -222,7 +222,7 @@ def extract(
             cache.flush()
             kept = now
         check()
-        progress.update(Phase.FEATURES.named(stage), done, len(places), f"{done / (now - started):.0f} pictures/s")
+        progress.update(Phase.FEATURES.named(stage), done, len(places), f"{done / (now - started):.0f} images/s")
     cache.flush()
     for place in absent:
         out[place] = out[first[keys[place]]]

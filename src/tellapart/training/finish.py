@@ -26,8 +26,8 @@ from tellapart.runs.run import CLEAN_PART
 from tellapart.training.fitting import Fitted, Fitting
 from tellapart.training.trust import Trust, calibrate, calibrate_head
 
-VERIFIED_PICTURES = 16
-TRIED_PICTURES = 4
+VERIFIED_IMAGES = 16
+TRIED_IMAGES = 4
 
 
 def finish(state: Fitting, fitted: Fitted) -> None:
@@ -45,10 +45,10 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     if trust.means is not None:
         run.write_means(trust.means)
     progress.update(Phase.SAVING, 1, 2)
-    held = state.pictures["validation"]
-    pictures = held.take(np.arange(min(VERIFIED_PICTURES, len(held))))
+    held = state.images["validation"]
+    images = held.take(np.arange(min(VERIFIED_IMAGES, len(held))))
     metadata = Metadata(catalog.task, spec, trust.thresholds, trust.temperature)
-    difference = export_onnx(final, metadata, run.onnx_file, pictures, replacing=run.replacing)
+    difference = export_onnx(final, metadata, run.onnx_file, images, replacing=run.replacing)
     progress.update(Phase.SAVING, 2, 2)
     split = _judged(catalog)
     if fitted.examples is None:
@@ -61,13 +61,13 @@ def finish(state: Fitting, fitted: Fitted) -> None:
             progress=progress,
         )
     else:
-        # The base has seen these pictures.
+        # The base has seen these images.
         features = fitted.examples[split].features.astype(np.float32)
         rows = every_class(catalog.task, final.head_network().predict(features, verbose=0))
         evaluation, predictions = measure_rows(metadata, catalog, split, rows, trust.distances(features))
     said = said_of(catalog.task, catalog.split(split), predictions)
     before = reliability(said.truth, sharpened(said.probabilities, trust.temperature)).error
-    leaking = leaks(catalog.split(split).pictures, seen_before(catalog.pictures, split))
+    leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
     clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
     ended = {
@@ -78,7 +78,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         "calibration": trust.to_dict()
         | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
         "onnx_difference": difference,
-        "verified_pictures": len(pictures),
+        "verified_images": len(images),
         "network": summary(final.network),
     }
     evaluation = judged(evidence_of(run, run.record | ended, evaluation, said, clean=clean))
@@ -92,13 +92,13 @@ def finish(state: Fitting, fitted: Fitted) -> None:
 def require_exportable(classifier: Classifier, state: Fitting) -> None:
     """Raises ExportError for a network that cannot be written as a file that predicts what it does: with random
     weights, before hours are spent on them."""
-    held = state.pictures["validation"]
-    pictures = held.take(np.arange(min(TRIED_PICTURES, len(held))))
+    held = state.images["validation"]
+    images = held.take(np.arange(min(TRIED_IMAGES, len(held))))
     trial = Phase.EXPORTING.named("trying the export")
     state.progress.update(trial, 0, 1)
     with TemporaryDirectory() as folder:
         metadata = Metadata(classifier.task, classifier.spec)
-        export_onnx(in_float32(classifier), metadata, Path(folder) / "model.onnx", pictures)
+        export_onnx(in_float32(classifier), metadata, Path(folder) / "model.onnx", images)
     state.progress.update(trial, 1, 1)
 
 
@@ -113,6 +113,6 @@ def _trust(state: Fitting, final: Classifier, fitted: Fitted) -> Trust:
     if fitted.examples is not None:
         return calibrate_head(final, fitted.examples["train"], fitted.examples["validation"], target)
     progress.update(Phase.CALIBRATING, 0, 1)
-    trust = calibrate(final, state.pictures, state.labels, target)
+    trust = calibrate(final, state.images, state.labels, target)
     progress.update(Phase.CALIBRATING, 1, 1)
     return trust

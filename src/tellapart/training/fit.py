@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import Config
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
@@ -30,7 +30,7 @@ from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Row, Watch, best_row, go_on
 from tellapart.training.finish import finish, require_exportable
-from tellapart.training.fitting import Fitted, Fitting, epochs_on_pictures
+from tellapart.training.fitting import Fitted, Fitting, epochs_on_images
 from tellapart.training.frozen import fit_on_base
 from tellapart.training.interruption import CtrlC, TimeUp
 from tellapart.training.memory import memory_told
@@ -51,7 +51,7 @@ def fit(
 
     Ctrl-C ends it cleanly after the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
     TrainingError where it cannot start, the loss is not a number, or memory, or the time in the first epoch, runs out;
-    ModelError for weights that cannot be had, PictureError for a picture that changed or went away.
+    ModelError for weights that cannot be had, ImageError for an image that changed or went away.
     """
     with memory_told(run), _timed(run):
         finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
@@ -65,7 +65,7 @@ def learn(
     progress: Progress = SILENT,
     watch: Watch = go_on,
 ) -> Row:
-    """As `fit`, but for its end: nothing is calibrated, exported or evaluated, and no test picture is looked at.
+    """As `fit`, but for its end: nothing is calibrated, exported or evaluated, and no test image is looked at.
 
     Returns the best row of history. The run is interrupted then, with why it ended in `stopped`; `fit` goes on with it.
     """
@@ -92,7 +92,7 @@ def _fitted(
     progress: Progress,
     watch: Watch,
 ) -> tuple[Fitting, Fitted]:
-    """Everything but the end, with the pictures of these splits."""
+    """Everything but the end, with the images of these splits."""
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
     try:
@@ -130,37 +130,37 @@ def _prepare(
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")
     progress.line(
-        f"{config.model.name}: pictures {spec.height}x{spec.width}, {precision} ({reason}); class weights: {weighting}"
+        f"{config.model.name}: images {spec.height}x{spec.width}, {precision} ({reason}); class weights: {weighting}"
     )
     if cache.problem:
         progress.line(cache.problem)
-    pictures = {split: _pictures(catalog.split(split), cache, config) for split in splits}
+    images = {split: _images(catalog.split(split), cache, config) for split in splits}
     labels = {split: catalog.split(split).class_indices() for split in splits}
-    return Fitting(run, config, catalog, cache, pictures, labels, weights, precision, progress, ctrl_c, watch)
+    return Fitting(run, config, catalog, cache, images, labels, weights, precision, progress, ctrl_c, watch)
 
 
-def _pictures(chosen: Catalog, cache: PixelCache, config: Config) -> Pictures:
-    return Pictures(chosen.root, chosen.pictures, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
+def _images(chosen: Catalog, cache: PixelCache, config: Config) -> Images:
+    return Images(chosen.root, chosen.images, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
 
 
 def require_trainable(catalog: Catalog) -> None:
-    """Raise TrainingError for pictures that cannot be trained on, before a run is made."""
+    """Raise TrainingError for images that cannot be trained on, before a run is made."""
     counts = catalog.counts()
     lacking = [label for label, count in counts["train"].items() if not count]
     if lacking:
-        broken = Counter(picture.label for picture in catalog.pictures if picture.error)
+        broken = Counter(image.label for image in catalog.images if image.error)
         lost = [f"{label} ({broken[label]:,} cannot be read)" if broken[label] else label for label in lacking]
-        look = " `tellapart check` says why pictures cannot be read." if any(map(broken.get, lacking)) else ""
-        raise TrainingError(f"No training picture for {', '.join(lost)}. Add pictures, or take the class out.{look}")
+        look = " `tellapart check` says why images cannot be read." if any(map(broken.get, lacking)) else ""
+        raise TrainingError(f"No training image for {', '.join(lost)}. Add images, or take the class out.{look}")
     if not any(counts["validation"].values()):
         raise TrainingError(
-            "The validation split has no picture. Each class needs at least 3 usable pictures: one each to train, "
+            "The validation split has no image. Each class needs at least 3 usable images: one each to train, "
             "validate and test."
         )
 
 
 def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] | None, str]:
-    """A weight for each class, mean 1 over the pictures, or None; and in words what was done."""
+    """A weight for each class, mean 1 over the images, or None; and in words what was done."""
     counts = np.bincount(train.class_indices(), minlength=len(train.task.classes))
     ratio = counts.max() / max(1, counts.min())
     if config.train.class_weights == "none" or (config.train.class_weights == "auto" and ratio <= IMBALANCE):
@@ -181,6 +181,6 @@ def _from_nothing(state: Fitting) -> Fitted:
     if is_own(state.config.model.name):
         require_exportable(classifier, state)
     state.progress.line(f"{classifier.network.count_params():,} parameters, all of them to learn")
-    epochs = epochs_on_pictures(state, classifier.network, Checkpoint(state.run))
+    epochs = epochs_on_images(state, classifier.network, Checkpoint(state.run))
     stop = epochs.go()
     return Fitted(classifier, best_row(state.run.history, state.config.train.monitor), stop)

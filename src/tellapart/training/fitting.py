@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import Config, TrainConfig
-from tellapart.data.batches import Batches, Pictures, labels_of
+from tellapart.data.batches import Batches, Images, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.models.backend import backend_name, seed
@@ -33,13 +33,13 @@ EVALUATION_BATCH = 32
 
 @dataclass
 class Fitting:
-    """What the phases share. labels: class positions of the pictures of a split."""
+    """What the phases share. labels: class positions of the images of a split."""
 
     run: RunFolder
     config: Config
     catalog: Catalog
     cache: PixelCache
-    pictures: dict[Split, Pictures]
+    images: dict[Split, Images]
     labels: dict[Split, NDArray[np.int64]]
     class_weights: NDArray[np.float32] | None
     precision: str
@@ -65,7 +65,7 @@ class Fitting:
 @dataclass(frozen=True)
 class Fitted:
     """classifier: with the weights of `best`, a row of history. examples: on a frozen base, the features of each split,
-    in the order of its pictures, plain views first."""
+    in the order of its images, plain views first."""
 
     classifier: Classifier
     best: Row
@@ -73,7 +73,7 @@ class Fitted:
     examples: dict[Split, Examples] | None = None
 
 
-def epochs_on_pictures(
+def epochs_on_images(
     state: Fitting,
     model: keras.Model,
     checkpoint: Checkpoint,
@@ -82,11 +82,11 @@ def epochs_on_pictures(
     before: tuple[Row, ...] = (),
     learning_rate: float | None = None,
 ) -> Epochs:
-    """The whole network compiled, over training pictures, shuffled and augmented, and plain validation pictures."""
+    """The whole network compiled, over training images, shuffled and augmented, and plain validation images."""
     config, task = state.config, state.catalog.task
     train = config.train.model_copy(update={"learning_rate": learning_rate or config.train.learning_rate})
     training = Batches(
-        state.pictures["train"],
+        state.images["train"],
         labels_of(task, state.labels["train"]),
         train.batch_size,
         shuffle=True,
@@ -94,11 +94,11 @@ def epochs_on_pictures(
         seed=config.seed,
         steps=train.steps_per_epoch,
     )
-    held, size, steps = state.pictures["validation"], train.batch_size, train.validation_steps
+    held, size, steps = state.images["validation"], train.batch_size, train.validation_steps
     if steps is None or steps * size >= len(held):
-        # Going over the same pictures again would tell nothing more.
+        # Going over the same images again would tell nothing more.
         if steps is not None:
-            state.note(f"train.validation_steps has no effect: {steps} batches hold all validation pictures")
+            state.note(f"train.validation_steps has no effect: {steps} batches hold all validation images")
         size, steps = EVALUATION_BATCH, None
     validation = Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
     return epochs_of(state, train, model, (training, validation), checkpoint, phase, before)

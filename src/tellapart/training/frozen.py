@@ -30,17 +30,17 @@ from tellapart.training.features import (
     extract,
     feature_cache,
 )
-from tellapart.training.fitting import Fitted, Fitting, epochs_of, epochs_on_pictures
+from tellapart.training.fitting import Fitted, Fitting, epochs_of, epochs_on_images
 from tellapart.training.head import REPEATS, Examples, fit_linear, fold_count, repeated_folds
 from tellapart.training.interruption import Stop, StopReason
 from tellapart.words import measured
 
 FEATURES_AT_ONCE = 1024
-COMPARED_PICTURES = 8
+COMPARED_IMAGES = 8
 FEW = 200
-"""Test pictures: with fewer of them their interval is wide, and folds over the others tell more."""
+"""Test images: with fewer of them their interval is wide, and folds over the others tell more."""
 MOST_FOLDED = 500
-"""Training and validation pictures: with more of them, twenty heads take more time than they tell."""
+"""Training and validation images: with more of them, twenty heads take more time than they tell."""
 
 
 def fit_on_base(state: Fitting, base: Base) -> Fitted:
@@ -78,8 +78,8 @@ def _beside_keras(state: Fitting, base: Base, engine: Engine) -> dict[Split, Exa
 
 def _with_keras(state: Fitting, classifier: Classifier, engine: Engine | None) -> dict[Split, Examples]:
     """The features; without an engine, by the fastest that gives what Keras gives."""
-    backbone, some = classifier.backbone, state.pictures["train"]
-    compared = np.arange(min(COMPARED_PICTURES, len(some)))
+    backbone, some = classifier.backbone, state.images["train"]
+    compared = np.arange(min(COMPARED_IMAGES, len(some)))
     taken = classifier.features.declared
     key = base_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)
     engine = engine or choose_engine(classifier, key, lambda: some.take(compared), state.progress)
@@ -87,15 +87,15 @@ def _with_keras(state: Fitting, classifier: Classifier, engine: Engine | None) -
 
 
 def _examples(state: Fitting, key: str, engine: Engine) -> dict[Split, Examples]:
-    """The features of each split; of the training pictures in every view."""
+    """The features of each split; of the training images in every view."""
     config = state.config
     augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
     examples: dict[Split, Examples] = {}
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
-        for split, pictures in state.pictures.items():
-            digests = [picture.digest for picture in state.catalog.split(split).pictures]
+        for split, images in state.images.items():
+            digests = [image.digest for image in state.catalog.split(split).images]
             views, stage = augmented if split == "train" else Views(), f"features, {split}"
-            found = extract(engine, pictures, digests, cache, state.progress, views, stage, state.ctrl_c.check)
+            found = extract(engine, images, digests, cache, state.progress, views, stage, state.ctrl_c.check)
             examples[split] = Examples(found, np.tile(state.labels[split], views.count))
     return examples
 
@@ -131,10 +131,10 @@ def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Exam
 
 
 def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) -> None:
-    """Where few pictures are left to test, what repeated folds over the others say; into run.json."""
+    """Where few images are left to test, what repeated folds over the others say; into run.json."""
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
-    rows = [picture for split in splits for picture in catalog.split(split).pictures]
+    rows = [image for split in splits for image in catalog.split(split).images]
     if len(catalog.split("test")) >= FEW or len(rows) > MOST_FOLDED:
         return
     parts = [(examples[split], len(catalog.split(split))) for split in splits]
@@ -150,7 +150,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) ->
         return
     note = (
         f"{REPEATS} times {fold_count(plain.labels, groups)} stratified folds over the {len(rows)} training and "
-        f"validation pictures: accuracy {measured(found)}, 95 % interval"
+        f"validation images: accuracy {measured(found)}, 95 % interval"
     )
     run.update(folds=asdict(found) | {"n": len(rows)})
     state.note(note)
@@ -166,7 +166,7 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     classifier.network.set_weights(frozen.classifier.network.get_weights())
     free = classifier.backbone.unfreeze(train.fine_tune)
     state.progress.line(f"fine-tuning {train.fine_tune} blocks: {free} layers learn, batch normalisation does not")
-    epochs = epochs_on_pictures(
+    epochs = epochs_on_images(
         state,
         classifier.network,
         Checkpoint(run, "fine-tune"),

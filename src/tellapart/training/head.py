@@ -3,7 +3,7 @@
 The strength of the regularisation is chosen on the validation split: from strong to weak, each fit beginning where the
 one before ended, until the validation split has gained nothing for a while. Kept is the strongest within one standard
 error of the best (Breiman and others, Classification and Regression Trees, 1984): a weaker one that a few validation
-pictures cannot tell from it is only surer of its mistakes. Read by: fit.
+images cannot tell from it is only surer of its mistakes. Read by: fit.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def fit_linear(
             judged = _judged(model.predict_proba(scaled[prefix]), part.labels)
             row |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}
         seconds = time.perf_counter() - started
-        row |= {"pictures_per_second": round(len(training.labels) / seconds, 1), "seconds": round(seconds, 2)}
+        row |= {"images_per_second": round(len(training.labels) / seconds, 1), "seconds": round(seconds, 2)}
         history.append(row)
         heads.append(_unscaled(model, centre, spread))
         errors.append(float(judged[value].std() / np.sqrt(len(validation.labels))))
@@ -110,7 +110,7 @@ def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
     """
     scarcest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if scarcest < 2:
-        raise ValueError("A class has fewer than two pictures: it cannot be both learned and tried.")
+        raise ValueError("A class has fewer than two images: it cannot be both learned and tried.")
     return min(FOLDS, scarcest)
 
 
@@ -121,10 +121,10 @@ def repeated_folds(
     class_weights: NDArray[np.float32] | None,
     seed: int,
 ) -> Estimate:
-    """Accuracy on pictures that each head had not seen: stratified folds, REPEATS times, groups kept together.
+    """Accuracy on images that each head had not seen: stratified folds, REPEATS times, groups kept together.
 
-    groups: (n,), equal for pictures that belong together. The interval is that of as many pictures as there are, not
-    of n * REPEATS: to predict a picture again tells little new. The strength is given, not chosen in each fold.
+    groups: (n,), equal for images that belong together. The interval is that of as many images as there are, not
+    of n * REPEATS: to predict an image again tells little new. The strength is given, not chosen in each fold.
     Raises ValueError where a class has fewer than two groups.
     """
     from sklearn.model_selection import StratifiedGroupKFold
@@ -159,11 +159,11 @@ def _fit(
     from threadpoolctl import threadpool_limits
 
     # Products as small as these gain nothing from more threads, and on cores that others use too the threads wait for
-    # each other, spinning: 10 s for the head of 400 pictures where one thread takes 0.3.
+    # each other, spinning: 10 s for the head of 400 images where one thread takes 0.3.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         # A weak regularisation may still change in the last digits; the validation split judges what it is.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        # Many classes of few pictures are classes all the same.
+        # Many classes of few images are classes all the same.
         warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         model.fit(features, labels, sample_weight=weights)
 
@@ -171,7 +171,7 @@ def _fit(
 def _scale(features: NDArray[np.float16]) -> tuple[NDArray[np.float32], float]:
     """Mean of each feature, (width,), and what divides all alike so that their mean square is 1.
 
-    Not each by its own deviation: of few pictures that is mostly noise. With 12 of cats and dogs it gave 88 % where
+    Not each by its own deviation: of few images that is mostly noise. With 12 of cats and dogs it gave 88 % where
     this gives 97 %; from 100 on both give the same.
     """
     wide = features.astype(np.float32)
@@ -180,6 +180,6 @@ def _scale(features: NDArray[np.float16]) -> tuple[NDArray[np.float32], float]:
 
 
 def _judged(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Log loss and whether it is right, of each picture, from probabilities (n, classes)."""
+    """Log loss and whether it is right, of each image, from probabilities (n, classes)."""
     right = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
     return {"loss": -np.log(right), "accuracy": (probabilities.argmax(axis=1) == labels).astype(np.float64)}

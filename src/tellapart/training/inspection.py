@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import Config, ModelConfig
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, Picture, Split
+from tellapart.data.catalog import Catalog, ImageRecord, Split
 from tellapart.data.checks import in_order_of_gravity
 from tellapart.data.corrections import Correction
 from tellapart.data.deep import Checked, Evidence, look_deeper
@@ -33,7 +33,7 @@ _AT_ONCE = 64
 
 
 def inspection_spec(config: Config, source: Source) -> ImageSpec:
-    """The picture that the base sees when training takes it on this source as it is by default: what is found follows
+    """The image that the base sees when training takes it on this source as it is by default: what is found follows
     from the files, not from the size that one trains at."""
     return decide(Config(model=ModelConfig(name=BASE), data=config.data), source)[1]
 
@@ -50,11 +50,11 @@ def look_into(
     """The catalog with the findings of deep checks beside its own. cache: of its pixels, by `inspection_spec`.
 
     drawn: the splits that were drawn (splits.drawn_splits). corrected: the corrections that the catalog has already.
-    Raises PictureError for a picture that changed or went away.
+    Raises ImageError for an image that changed or went away.
     """
-    rows = tuple(picture for picture in catalog.pictures if not picture.error)
-    pictures = Pictures(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
-    features, quality = _inspect(pictures, rows, cache, progress)
+    rows = tuple(image for image in catalog.images if not image.error)
+    images = Images(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
+    features, quality = _inspect(images, rows, cache, progress)
     progress.update(Phase.COMPARING, 0, 1)
     decided = frozenset(row.path for row in corrected if row.action == "relabel")
     found = look_deeper(Evidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
@@ -66,15 +66,15 @@ def look_into(
 
 
 def _inspect(
-    pictures: Pictures, rows: Sequence[Picture], cache: PixelCache, progress: Progress
+    images: Images, rows: Sequence[ImageRecord], cache: PixelCache, progress: Progress
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Features (n, width) and quality (n, 3) of the pictures of these rows. cache: of the pixels, for its limit."""
+    """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its limit."""
     key, engine = base_key(BASE, BUNDLED_DIGESTS[BASE], cache.spec), bundled_engine(BASE)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:
-        found = extract(engine, pictures, [row.digest for row in rows], features, progress)
+        found = extract(engine, images, [row.digest for row in rows], features, progress)
     quality = []
-    for start in range(0, len(pictures), _AT_ONCE):
-        some = np.arange(start, min(start + _AT_ONCE, len(pictures)))
-        quality.append(measure_quality(pictures.take(some)))
-        progress.update(Phase.INSPECTING, int(some[-1]) + 1, len(pictures))
+    for start in range(0, len(images), _AT_ONCE):
+        some = np.arange(start, min(start + _AT_ONCE, len(images)))
+        quality.append(measure_quality(images.take(some)))
+        progress.update(Phase.INSPECTING, int(some[-1]) + 1, len(images))
     return found, np.concatenate(quality)

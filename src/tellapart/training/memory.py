@@ -22,7 +22,7 @@ def memory_told(run: RunFolder) -> Iterator[None]:
         config, spec = run.config, run.spec
         message = (
             f"The memory ran out while {config.model.name} was trained. Lower train.batch_size (now "
-            f"{config.train.batch_size}) or the size of the pictures, image.height and image.width (now {spec.height}x"
+            f"{config.train.batch_size}) or the size of the images, image.height and image.width (now {spec.height}x"
             f"{spec.width}), choose a smaller model, or end what else takes memory. As it was: "
             f"tellapart train --resume {shlex.quote(str(run.path))}"
         )

@@ -1,4 +1,4 @@
-"""A trained network + its validation pictures -> one whose probabilities are calibrated, and what verdicts need.
+"""A trained network + its validation images -> one whose probabilities are calibrated, and what verdicts need.
 
 The temperature is divided into the weights of the last layer, so that every file made of the network has it. The test
 split takes no part.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.batches import Pictures
+from tellapart.data.batches import Images
 from tellapart.data.catalog import Split
 from tellapart.evaluation.calibration import Reliability, fit_temperature, reliability, softmax
 from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
@@ -23,7 +23,7 @@ from tellapart.parallel import in_order
 from tellapart.training.head import Examples
 
 MOST_SEEN = 500
-"""Training pictures, or PER_CLASS times the classes if that is more, whose features a class mean is made of where they
+"""Training images, or PER_CLASS times the classes if that is more, whose features a class mean is made of where they
 are not at hand: more hardly move it."""
 PER_CLASS = 20
 
@@ -67,20 +67,20 @@ class Trust:
 
 def calibrate(
     classifier: Classifier,
-    pictures: Mapping[Split, Pictures],
+    images: Mapping[Split, Images],
     labels: Mapping[Split, NDArray[np.int64]],
     target: float,
 ) -> Trust:
     """Divides the last layer of the network by the temperature; the accuracy cannot change.
 
-    pictures, labels: of `train` and `validation`. target: share of sure answers that should be right.
+    images, labels: of `train` and `validation`. target: share of sure answers that should be right.
     """
     look = inferring(classifier.probe())
     taught = _some(labels["train"])
     features = None
     if classifier.features.width <= WIDEST:
-        features = np.concatenate([found for found, _ in _seen(look, pictures["train"], taught)])
-    found, read = zip(*_seen(look, pictures["validation"], np.arange(len(labels["validation"]))), strict=True)
+        features = np.concatenate([found for found, _ in _seen(look, images["train"], taught)])
+    found, read = zip(*_seen(look, images["validation"], np.arange(len(labels["validation"]))), strict=True)
     own = np.concatenate(found) if features is not None else None
     held = np.concatenate(read)
     return _trust(classifier, features, labels["train"][taught], own, held, labels["validation"], target)
@@ -108,7 +108,7 @@ def _trust(
     labels: NDArray[np.int64],
     target: float,
 ) -> Trust:
-    """taught, own: features of training and validation pictures. read: what the last layer reads of the latter."""
+    """taught, own: features of training and validation images. read: what the last layer reads of the latter."""
     kernel, bias = classifier.head.last.get_weights()
     logits = read @ kernel + bias
     temperature = fit_temperature(logits, labels)
@@ -131,16 +131,16 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _some(labels: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Places of some of the pictures, as many of each class as there are, and none of a class left out."""
+    """Places of some of the images, as many of each class as there are, and none of a class left out."""
     counts = np.bincount(labels)
     each = max(MOST_SEEN // len(counts), PER_CLASS)
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(counts))]))
 
 
 def _seen(
-    look: Infer, pictures: Pictures, rows: NDArray[np.intp]
+    look: Infer, images: Images, rows: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     parts = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-    for batch in in_order(pictures.take, parts, workers=feeders(), ahead=feeders() + 1):
+    for batch in in_order(images.take, parts, workers=feeders(), ahead=feeders() + 1):
         features, read = look(batch)
         yield features, read

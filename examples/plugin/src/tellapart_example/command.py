@@ -14,6 +14,6 @@ from tellapart.plugins import command
 @command("labels")
 def labels(data: Annotated[str, typer.Argument(help="Whatever `tellapart check` reads.", show_default=False)]) -> None:
     """Count the images of each class."""
-    counts = Counter(picture.label for picture in ta.read(data).pictures)
+    counts = Counter(image.label for image in ta.read(data).images)
     for label, count in counts.most_common():
         print(f"{label} {count}")

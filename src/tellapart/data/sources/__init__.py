@@ -1,24 +1,24 @@
-"""What a user names as data -> Source: every picture with its label and, where the data say so, its split and group.
+"""What a user names as data -> Source: every image with its label and, where the data say so, its split and group.
 
 Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is understood by looking, through the one
 ordered table SOURCES; `SOURCE:PLACE` asks for one row of it. Sources of plug-ins are looked at where no other row takes
-what is there. Pictures are listed, never opened, and nothing of the user is written, moved or deleted. Decided here:
+what is there. Images are listed, never opened, and nothing of the user is written, moved or deleted. Decided here:
 
-- Pictures: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
+- Images: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
   later, not here. Camera raw, drawings and films are a finding; so is, as a note, every other file passed over.
 - Passed over: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
 - Links to files and folders are followed, each real folder is entered once; a link to nothing is a finding.
 - Paths stay as they are on the disk, undecodable bytes included; class names are composed (NFC), so a class written in
   both Unicode forms is one class. `Cats` and `cats` are two.
-- A class is the whole path of the folder that holds its pictures. One folder that holds everything is passed through.
-- Splits: every top-level folder with pictures must be named like a split (train, training_set, val, validation, test,
+- A class is the whole path of the folder that holds its images. One folder that holds everything is passed through.
+- Splits: every top-level folder with images must be named like a split (train, training_set, val, validation, test,
   testing, test1 ...), and one must be for training; `test` beside folders of other names is a class.
-- Pictures of a class that training lacks, pictures without a label, rows of missing files and rows that contradict each
-  other are left out, each with a finding. One class, or no picture, is an error.
+- Images of a class that training lacks, images without a label, rows of missing files and rows that contradict each
+  other are left out, each with a finding. One class, or no image, is an error.
 - Tables: one column a class is read where each row has one 1; cells of several labels are refused; is_valid and the
   like say the split, and so do folders or names of several tables. No UTF-8 is read where its letters are certain.
 - Labels are strings: 0 and 1.0 (in a column of whole numbers) become '0' and '1', booleans 'true' and 'false'.
-- Training pictures alone leave the split open. Rows come in natural order of their paths: 2 before 10.
+- Training images alone leave the split open. Rows come in natural order of their paths: 2 before 10.
 - Labels in file names are what stands before the last separator and number; IMG_0012 and 2024-01-05 say no class.
 """
 
@@ -66,7 +66,7 @@ SOURCES: Table[Reader] = Table(
         Reader("split-folders", "photos/train/cats/1.jpg  photos/test/dogs/2.jpg", read_split_folders),
         Reader("class-folders", "photos/cats/1.jpg  photos/dogs/2.jpg", read_class_folders),
         Reader(
-            "table", "photos/labels.csv with columns path,label beside the pictures", read_table_beside,
+            "table", "photos/labels.csv with columns path,label beside the images", read_table_beside,
             read_table_file, tuple(f".{suffix}" for suffix in sorted(TABLE_SUFFIXES)),
         ),
         Reader("file-names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in train/, test/)", read_names),
@@ -74,9 +74,9 @@ SOURCES: Table[Reader] = Table(
     ),
 )  # fmt: skip
 _EXCEL = "an Excel or OpenDocument table, which is not read. Save it as csv (UTF-8), and name that."
-_RECORDS = "a file of TensorFlow records, which are not read. Write its pictures into a folder for each class."
+_RECORDS = "a file of TensorFlow records, which are not read. Write its images into a folder for each class."
 _LIST = "JSON, which is not read. Write a csv with the columns path and label, and name that."
-_NUMBERS = "an array without names. Read it in Python, and save its pictures into a folder for each class."
+_NUMBERS = "an array without names. Read it in Python, and save its images into a folder for each class."
 UNREAD = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), _EXCEL),
     **dict.fromkeys((".tfrecord", ".tfrecords"), _RECORDS),
@@ -84,15 +84,15 @@ UNREAD = {
     **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pickle", ".mat"), _NUMBERS),
     ".rar": "a RAR archive, which is not read. Unpack it, and name the folder, or pack it as a zip.",
     ".7z": "a 7-Zip archive, which is not read. Unpack it, and name the folder, or pack it as a zip.",
-    ".onnx": "a network. Name the pictures to learn from; predict and evaluate take a network first.",
-    ".keras": "a network. Name the pictures to learn from; predict and evaluate take a run first.",
+    ".onnx": "a network. Name the images to learn from; predict and evaluate take a network first.",
+    ".keras": "a network. Name the images to learn from; predict and evaluate take a run first.",
 }
 """What people name as data and is none, by suffix: what it is and what to do."""
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
 
 def layouts() -> str:
-    """How labelled pictures can lie on the disk, in words; plug-ins are loaded, and a broken one is told.
+    """How labelled images can lie on the disk, in words; plug-ins are loaded, and a broken one is told.
 
     >>> layouts().partition(",")[0]
     'Four layouts work'
@@ -111,9 +111,9 @@ def read_source(
     data: str | os.PathLike[str] | pandas.DataFrame, config: DataConfig, known: tuple[str, ...] = ()
 ) -> Source:
     """Understand what was named as data. An archive is unpacked into the cache first, once. known: the classes of a
-    network that the pictures are for; then pictures of one of them are enough, in any split.
+    network that the images are for; then images of one of them are enough, in any split.
 
-    Raises SourceError if it is not there or holds no labelled pictures of two classes: the message says what was found
+    Raises SourceError if it is not there or holds no labelled images of two classes: the message says what was found
     and shows the layouts that work; ConfigError for a data.label_pattern that is wrong.
     """
     if is_frame(data):
@@ -127,9 +127,9 @@ def read_source(
     kind = kind_of(path.name)
     if asked is not None and kind != "archive":
         return settled(_read_file(asked, path, config, str(data)), str(data), known)
-    if kind == "picture":
+    if kind == "image":
         raise SourceError(
-            f"{data} is a single picture. Name the folder, archive or table that holds pictures of each class."
+            f"{data} is a single image. Name the folder, archive or table that holds images of each class."
         )
     if kind == "idx":
         raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
@@ -160,7 +160,7 @@ def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
         raise ConfigError(
             f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect on {of}, read as "
             f"{source.layout}. Leave {'it' if len(unused) == 1 else 'them'} out, or name the table that lists the "
-            "pictures or the folder whose file names hold the labels."
+            "images or the folder whose file names hold the labels."
         )
 
 
@@ -219,13 +219,13 @@ def _located(name: str) -> Path:
     if name and path.exists():
         if not (path.is_file() or path.is_dir()):  # a pipe, which would be waited for
             raise SourceError(f"{path} is neither a file nor a folder.")
-        return path.absolute()  # a run finds its pictures again from any working directory
+        return path.absolute()  # a run finds its images again from any working directory
     near: list[str] = []
     if path.parent.is_dir():
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=2)  # noqa: PTH208 - names only
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise SourceError(
-        f"There is no {name!r} to read pictures from{_looked_in(path)}.{hint} "
+        f"There is no {name!r} to read images from{_looked_in(path)}.{hint} "
         "Give a folder, an archive, a table or builtin:NAME."
     )
 
@@ -257,7 +257,7 @@ def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, 
         return found
     if found := understood(SOURCES.load_all()[0]):
         return found
-    if not (listing.pictures or listing.tables or listing.archives or listing.others):
+    if not (listing.images or listing.tables or listing.archives or listing.others):
         raise SourceError(f"{name} is empty.\n{layouts()}")
     told = "\n".join(f"  {reader:<14} {reason}" for reader, reason in reasons.items())
     raise SourceError(

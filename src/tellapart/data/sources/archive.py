@@ -1,4 +1,4 @@
-"""A zip or tar archive, archives inside it included -> a folder in the cache with its pictures, tables and idx files.
+"""A zip or tar archive, archives inside it included -> a folder in the cache with its images, tables and idx files.
 
 The archive is not trusted: a member that would land outside the folder makes it refused; links and devices are not
 taken; number of members, bytes really written and depth are bounded. The folder appears whole or not at all and is
@@ -33,7 +33,7 @@ from tellapart.files import cache_root, from_json, to_json
 MAX_MEMBERS = 2_000_000
 MAX_BYTES = 50_000_000_000
 MAX_DEPTH = 2
-MAX_RATIO = 200  # of bytes written to the archive's own: pictures hardly compress, idx files and drawings tenfold
+MAX_RATIO = 200  # of bytes written to the archive's own: images hardly compress, idx files and drawings tenfold
 SMALL = 1_000_000_000  # so many bytes are written whatever the ratio
 _MAX_HEADER = 1 << 20  # bytes of a tar's longer header, which tarfile takes into memory whole
 STALE_SECONDS = 600.0  # an unfinished folder that nothing was written to for so long has lost its process
@@ -220,7 +220,7 @@ def _why_not(archive: Path, name: str, detail: str) -> str:
         return f"{name} is damaged, as a zip is whose download broke off: {detail}. Copy or fetch it again."
     return (
         f"{name} is damaged, or neither a zip nor a tar archive: {detail}. "
-        "Pictures are read from a folder, a zip, a tar or a table."
+        "Images are read from a folder, a zip, a tar or a table."
     )
 
 

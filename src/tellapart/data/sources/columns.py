@@ -1,4 +1,4 @@
-"""Table -> what its columns say: which one names the picture, and the label, split and group of each row.
+"""Table -> what its columns say: which one names the image, and the label, split and group of each row.
 
 Columns are told by their usual names, or by data.path_column and data.label_column. Where none is named for the class
 and the others hold 0 and 1 with one 1 a row, each is a class. Read by: table.
@@ -22,8 +22,8 @@ from tellapart.errors import SourceError, some, unknown
 # Usual names, best first; compared in lower case with _ for spaces and dashes.
 USUAL: dict[str, tuple[str, ...]] = {
     "path": (
-        *("path", "file_path", "filepath", "image_path", "img_path", "picture_path", "file", "filename", "file_name"),
-        *("image_file", "image_name", "img_name", "image", "img", "picture", "photo", "image_id", "img_id", "id_code"),
+        *("path", "file_path", "filepath", "image_path", "img_path", "image_path", "file", "filename", "file_name"),
+        *("image_file", "image_name", "img_name", "image", "img", "image", "photo", "image_id", "img_id", "id_code"),
         *("id", "name"),
     ),
     "label": (
@@ -49,7 +49,7 @@ _FLAGS = (
     (("is_valid", "is_validation", "is_val"), "validation", "train"),
     (("is_train", "is_training"), "train", "test"),
 )
-"""Columns of true and false that part the pictures, with the split of each; the first that is true decides, else the
+"""Columns of true and false that part the images, with the split of each; the first that is true decides, else the
 last."""
 _TRUTH = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
 _NO_NAMES = frozenset(("", "unnamed:_0", "index"))  # of the column that counts the rows, as pandas writes it
@@ -75,7 +75,7 @@ class Columns:
 
 
 def choose_columns(table: Table, config: DataConfig) -> Columns:
-    """Raises SourceError where it cannot be told which column names the picture or its class."""
+    """Raises SourceError where it cannot be told which column names the image or its class."""
     chosen: dict[str, str] = {}
     by_plain_name = {plain_name(name): name for name in reversed(list(table.columns))}
     asked = {"path": config.path_column, "label": config.label_column}
@@ -123,7 +123,7 @@ def _one_hot(table: Table, others: set[str]) -> tuple[str, ...]:
         raise SourceError(
             f"{table.name} has no column named for the class, and in its columns of 0 and 1 "
             f"{'one row has' if len(several) == 1 else f'{len(several)} rows have'} several ones: row "
-            f"{several[0] + 1} is {' and '.join(map(repr, ones[several[0]][:3]))}. A picture has one label here: keep "
+            f"{several[0] + 1} is {' and '.join(map(repr, ones[several[0]][:3]))}. An image has one label here: keep "
             "one 1 a row or leave the row out, or say which column holds the class with --label-column NAME "
             "(label_column in Python)."
         )
@@ -149,7 +149,7 @@ def _which_column(table: Table, role: str, chosen: Mapping[str, str]) -> str:
     options = " ".join(
         f'--{each}-column "{chosen[each]}"' if each in chosen else f"--{each}-column NAME" for each in ("path", "label")
     )
-    what = {"path": "the picture", "label": "the class"}[role]
+    what = {"path": "the image", "label": "the class"}[role]
     return (
         f"{table.name} has the columns {names}; none is named as usual for {what} ({', '.join(USUAL[role][:5])} ...). "
         f"Say which it is, such as {first!r}: {options} (path_column and label_column in Python). "
@@ -230,7 +230,7 @@ def _single(texts: list[str], table: Table, column: str, findings: list[Finding]
         rows = [number for number, text in enumerate(texts) if text in several]
         raise SourceError(
             f"{table.name}, column {column!r}: {counted(len(rows), 'row')} {'names' if len(rows) == 1 else 'name'} "
-            f"several labels, such as {label_text(texts[rows[0]])[:80]!r} in row {rows[0] + 1}. A picture has one "
+            f"several labels, such as {label_text(texts[rows[0]])[:80]!r} in row {rows[0] + 1}. An image has one "
             "label here: leave these rows out, or keep in each the label that is to be learned. If one is a class of "
             "its own, give it a name that is not made of others, such as 'cat and dog'."
         )
@@ -299,4 +299,4 @@ def _flagged(table: Table, flags: Sequence[str], findings: list[Finding]) -> lis
 
 def _split_not_used(column: str, strange: list[str], expected: str) -> Finding:
     meaning = f"Column {column} holds {', '.join(map(repr, strange[:3]))}; expected {expected}."
-    return Finding("split-not-used", "warning", (), meaning, "Pictures are split anew.")
+    return Finding("split-not-used", "warning", (), meaning, "Images are split anew.")

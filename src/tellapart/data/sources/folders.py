@@ -1,8 +1,8 @@
-"""Listing -> Source for pictures in class folders, with or without split folders above them.
+"""Listing -> Source for images in class folders, with or without split folders above them.
 
-A class is the path of the folder that directly holds pictures, kept whole but for blanks at the ends of names: `a/x`
+A class is the path of the folder that directly holds images, kept whole but for blanks at the ends of names: `a/x`
 and `b/x` are two classes. A single folder that holds everything (as archives often have) is passed through. Folders are
-splits only if every top-level folder with pictures has the name of a split and one of them is the training split; so a
+splits only if every top-level folder with images has the name of a split and one of them is the training split; so a
 class called `test` beside others remains a class.
 """
 
@@ -36,7 +36,7 @@ def split_named(name: str) -> Split | None:
 
 
 def base_folder(listing: Listing) -> str:
-    """The folder all pictures lie in or below. A lone training folder is passed through (alone it says nothing); a lone
+    """The folder all images lie in or below. A lone training folder is passed through (alone it says nothing); a lone
     validation or test folder is not."""
     places = [folder.split("/") if folder else [] for folder in listing.by_folder] or [[]]
     kept: list[str] = []
@@ -58,7 +58,7 @@ def below(base: str, folder: str) -> str:
 
 
 def split_folders(listing: Listing) -> dict[str, Split]:
-    """Top-level folder -> split, if every top-level folder with pictures has the name of a split; else empty."""
+    """Top-level folder -> split, if every top-level folder with images has the name of a split; else empty."""
     base = base_folder(listing)
     tops = {below(base, folder).partition("/")[0] for folder in listing.by_folder} - {""}
     splits = {top: split for top in tops if (split := split_named(top))}
@@ -69,7 +69,7 @@ def require_train(listing: Listing, splits: dict[str, Split]) -> None:
     """Raises SourceError if there are split folders and none is for training."""
     if splits and "train" not in splits.values():
         raise SourceError(
-            f"{listing.name} has pictures in {', '.join(sorted(splits))} only and no training pictures. "
+            f"{listing.name} has images in {', '.join(sorted(splits))} only and no training images. "
             "Put them into a folder named train beside it; or, if these are all there are, name that folder itself."
         )
 
@@ -89,7 +89,7 @@ def read_split_folders(listing: Listing, config: DataConfig) -> Source | str:
         return reason
     splits = split_folders(listing)
     if not splits:
-        return "not all top-level folders with pictures are named like train, validation and test"
+        return "not all top-level folders with images are named like train, validation and test"
     base = base_folder(listing)
     places: dict[str, tuple[Split | None, str]] = {}
     for folder in listing.by_folder:
@@ -117,15 +117,15 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
     places: dict[str, tuple[Split | None, str]] = {folder: (None, below(base, folder)) for folder in listing.by_folder}
     labels = {label for _, label in places.values()} - {""}
     if len(labels) < 2:
-        if not listing.pictures:
-            return "there are no pictures"
+        if not listing.images:
+            return "there are no images"
         held = next(iter(labels), base)
         known = _known_class(listing, held)
         if not known:
             where, needed = f", {held!r}" if held else "", "a classifier needs two classes"
             if listing.known:
                 needed = f"its name is none of the classes {some(listing.known, 5)}"
-            return f"pictures lie in one folder only{where}; {needed}"
+            return f"images lie in one folder only{where}; {needed}"
         if not labels:
             places = dict.fromkeys(places, (None, known))
     source = _source(listing, places, "class folders")
@@ -144,11 +144,11 @@ def _known_class(listing: Listing, folder: str) -> str:
 
 
 def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layout: str) -> Source:
-    """Rows from folder -> (split, class folder); pictures of a folder without a class are unlabelled."""
+    """Rows from folder -> (split, class folder); images of a folder without a class are unlabelled."""
     labels = {folder: class_name(inner) for folder, (_, inner) in places.items()}
     rows: list[Row] = []
     unlabelled: list[str] = []
-    for path in listing.pictures:
+    for path in listing.images:
         folder = path.rpartition("/")[0]
         if labels[folder]:
             rows.append(Row(path, labels[folder], places[folder][0] or ""))
@@ -156,7 +156,7 @@ def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layou
             unlabelled.append(path)
     findings = []
     if listing.empty_folders:
-        meaning = f"{counted(len(listing.empty_folders), 'class folder')} without any picture."
+        meaning = f"{counted(len(listing.empty_folders), 'class folder')} without any image."
         findings.append(Finding("empty-class", "warning", listing.empty_folders, meaning, "Left out of the classes."))
     findings.extend(unlabelled_finding(unlabelled, "beside the class folders"))
     findings.extend(_class_below_class(set(labels.values()) - {""}))
@@ -184,18 +184,18 @@ def class_name(folder: str) -> str:
 
 
 def _class_below_class(labels: set[str]) -> list[Finding]:
-    """The finding for folders with pictures inside folders with pictures, which may be meant as one class."""
+    """The finding for folders with images inside folders with images, which may be meant as one class."""
     below = sorted(label for label in labels if any(label.startswith(f"{other}/") for other in labels))
     if not below:
         return []
     meaning = f"{counted(len(below), 'class')} in a folder inside the folder of another class."
-    done = "Taken as classes of their own. If they are none, move their pictures up into the folder above."
+    done = "Taken as classes of their own. If they are none, move their images up into the folder above."
     return [Finding("class-below-class", "warning", tuple(below), meaning, done)]
 
 
 def unlabelled_finding(paths: list[str], where: str) -> list[Finding]:
-    """The finding for pictures without a label, or nothing if there are none."""
+    """The finding for images without a label, or nothing if there are none."""
     if not paths:
         return []
-    meaning = f"{counted(len(paths), 'picture')} {where}, without a label."
+    meaning = f"{counted(len(paths), 'image')} {where}, without a label."
     return [Finding("unlabelled", "warning", tuple(paths), meaning, "Left out.")]

@@ -1,4 +1,4 @@
-"""idx files (the format of MNIST and Fashion-MNIST) -> Source, and one picture of such a file -> pixels.
+"""idx files (the format of MNIST and Fashion-MNIST) -> Source, and one image of such a file -> pixels.
 
 A folder holds train-images-idx3-ubyte and train-labels-idx1-ubyte, and the same for t10k (the test split), each also as
 .gz. A row's path is the images file and the position in it: `train-images-idx3-ubyte.gz#17`. Class names are the lines
@@ -34,7 +34,7 @@ _loading = Lock()
 
 
 def open_row(root: Path, path: str) -> Path | NDArray[np.uint8]:
-    """What data.pixels.read takes for a row: its file; for an idx row a grey picture, uint8 (height, width), read-only.
+    """What data.pixels.read takes for a row: its file; for an idx row a grey image, uint8 (height, width), read-only.
 
     The idx file is loaded once per process, and again if it changes. Raises SourceError for an idx file that is damaged
     or too short. A file whose own name holds # is a file.
@@ -45,14 +45,12 @@ def open_row(root: Path, path: str) -> Path | NDArray[np.uint8]:
     match = _ROW.fullmatch(path)
     if not match:
         return root / path
-    pictures = _load(root / match["file"], dimensions=3)
+    images = _load(root / match["file"], dimensions=3)
     position = int(match["position"])
-    if position >= len(pictures):
-        raise SourceError(
-            f"{root / match['file']} holds {len(pictures)} pictures; there is no number {position} (from 0)."
-        )
-    picture: NDArray[np.uint8] = pictures[position]
-    return picture
+    if position >= len(images):
+        raise SourceError(f"{root / match['file']} holds {len(images)} images; there is no number {position} (from 0).")
+    image: NDArray[np.uint8] = images[position]
+    return image
 
 
 def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG001 - every reader takes it
@@ -84,11 +82,11 @@ def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG
         if len(files) < 2:
             (what,) = files
             raise SourceError(f"{listing.name}: {files[what]} has no partner; images and labels are both needed.")
-        pictures = _load(listing.root / files["images"], dimensions=3)
+        images = _load(listing.root / files["images"], dimensions=3)
         labels = _load(listing.root / files["labels"], dimensions=1)
-        if len(pictures) != len(labels):
+        if len(images) != len(labels):
             raise SourceError(
-                f"{listing.name}: {part} has {len(pictures)} pictures and {len(labels)} labels; expected as many."
+                f"{listing.name}: {part} has {len(images)} images and {len(labels)} labels; expected as many."
             )
         if names and len(labels) and int(labels.max()) >= len(names):
             raise SourceError(
@@ -96,7 +94,7 @@ def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG
             )
         words = names or [str(number) for number in range(256)]
         rows.extend(Row(f"{files['images']}#{i}", words[label], split) for i, label in enumerate(labels.tolist()))
-        found.append(f"{len(pictures)} {split} pictures of {pictures.shape[1]}x{pictures.shape[2]}")
+        found.append(f"{len(images)} {split} images of {images.shape[1]}x{images.shape[2]}")
     rows.sort(key=lambda row: natural_key(row.path))
     return Source(listing.root, tuple(rows), f"idx files: {', '.join(found)}")
 

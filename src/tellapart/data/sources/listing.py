@@ -1,4 +1,4 @@
-"""A folder -> Listing: every picture, table, idx file and archive below it, by name alone. No file is opened.
+"""A folder -> Listing: every image, table, idx file and archive below it, by name alone. No file is opened.
 
 Read by: the readers of folders, tables, file names and idx files; archive asks it which members count.
 Hidden names (a leading dot, which covers `._x` and `.DS_Store`), __MACOSX, @eaDir and the like are passed over.
@@ -19,7 +19,7 @@ from tellapart.data.findings import Finding, Severity
 from tellapart.data.image_formats import SUFFIXES
 from tellapart.errors import SourceError, some
 
-Kind = Literal["picture", "table", "idx", "archive", "names", ""]
+Kind = Literal["image", "table", "idx", "archive", "names", ""]
 
 UNREAD_SUFFIXES = {
     **dict.fromkeys(
@@ -28,7 +28,7 @@ UNREAD_SUFFIXES = {
             "3fr", "iiq", "psd", "xcf", "jxl", "svg", "exr", "dcm", "dds", "dib", "cur", "icns", "pcx", "sgi", "ras",
             "qoi", "xbm", "xpm", "eps", "fits", "hdr", "nii", "czi", "lsm", "svs", "ndpi",
         ),
-        "picture",
+        "image",
     ),
     **dict.fromkeys(("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "3gp"), "film"),
 }  # fmt: skip
@@ -44,12 +44,12 @@ def kind_of(name: str) -> Kind:
     """What a file is by its name, in any case; "names" is the list of class names beside idx files, "" anything else.
 
     >>> kind_of("Cat.JPG"), kind_of("train.tar.gz"), kind_of("notes.txt")
-    ('picture', 'archive', '')
+    ('image', 'archive', '')
     """
     lower = name.lower()
     suffix = lower.rpartition(".")[2] if "." in lower else ""
     if suffix in SUFFIXES:
-        return "picture"
+        return "image"
     if suffix in TABLE_SUFFIXES:
         return "table"
     if lower.endswith(ARCHIVE_SUFFIXES):
@@ -60,10 +60,10 @@ def kind_of(name: str) -> Kind:
 
 
 def unread(name: str) -> str:
-    """`picture` or `film` for what shows something and is not read, else empty.
+    """`image` or `film` for what shows something and is not read, else empty.
 
     >>> unread("DSC_1.NEF"), unread("clip.mp4"), unread("cat.jpg")
-    ('picture', 'film', '')
+    ('image', 'film', '')
     """
     return UNREAD_SUFFIXES.get(name.lower().rpartition(".")[2], "")
 
@@ -92,8 +92,8 @@ def label_text(name: str) -> str:
 
 def counted(number: int, word: str) -> str:
     """
-    >>> counted(1, "picture"), counted(2, "class")
-    ('1 picture', '2 classes')
+    >>> counted(1, "image"), counted(2, "class")
+    ('1 image', '2 classes')
     """
     return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("s") else "s")
 
@@ -108,7 +108,7 @@ class Listing:
 
     root: Path
     name: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     folders: tuple[str, ...]
     tables: tuple[str, ...]
     idx: tuple[str, ...]
@@ -119,24 +119,24 @@ class Listing:
 
     @property
     def advice(self) -> str:
-        """What to do where there is no picture; empty where nothing is known to help."""
-        if self.pictures:
+        """What to do where there is no image; empty where nothing is known to help."""
+        if self.images:
             return ""
         if self.archives:
             return f"Name the archive to read it: {self.archives[0]}"
-        return _EXPORT if any(found.kind == "picture-not-read" for found in self.findings) else ""
+        return _EXPORT if any(found.kind == "image-not-read" for found in self.findings) else ""
 
     @cached_property
     def by_folder(self) -> dict[str, tuple[str, ...]]:
-        """Pictures by the folder that directly holds them; "" is the root."""
+        """Images by the folder that directly holds them; "" is the root."""
         table: dict[str, list[str]] = {}
-        for path in self.pictures:
+        for path in self.images:
             table.setdefault(path.rpartition("/")[0], []).append(path)
         return {folder: tuple(paths) for folder, paths in table.items()}
 
     @cached_property
     def empty_folders(self) -> tuple[str, ...]:
-        """The topmost folders with no picture in or below them."""
+        """The topmost folders with no image in or below them."""
         full = {""}
         for folder in self.by_folder:
             while folder not in full:
@@ -146,7 +146,7 @@ class Listing:
 
     def describe(self) -> str:
         """What was found, in counts."""
-        found = [f"{counted(len(self.pictures), 'picture')} in {counted(len(self.by_folder), 'folder')}"]
+        found = [f"{counted(len(self.images), 'image')} in {counted(len(self.by_folder), 'folder')}"]
         for paths, word in ((self.tables, "table"), (self.idx, "idx file"), (self.archives, "archive")):
             if paths:
                 shown = ", ".join(paths[:3]) + (" ..." if len(paths) > 3 else "")
@@ -162,7 +162,7 @@ class _Walk:
     """The state of one walk: what was found so far, and the real folders already seen."""
 
     found: dict[str, list[str]] = field(
-        default_factory=lambda: {kind: [] for kind in ("picture", "table", "idx", "archive")}
+        default_factory=lambda: {kind: [] for kind in ("image", "table", "idx", "archive")}
     )
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
@@ -171,7 +171,7 @@ class _Walk:
     seen_again: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     no_file: list[str] = field(default_factory=list)
-    unread: dict[str, list[str]] = field(default_factory=lambda: {"picture": [], "film": [], "": []})
+    unread: dict[str, list[str]] = field(default_factory=lambda: {"image": [], "film": [], "": []})
 
     def folder(self, place: str, prefix: str) -> list[tuple[str, str]]:
         """Take in one folder; gives the folders inside. A real folder that was seen before is not entered again."""
@@ -206,19 +206,19 @@ class _Walk:
         return None
 
     def findings(self) -> tuple[Finding, ...]:
-        pictures, films, others = self._unread_alone(), self.unread["film"], self.unread[""]
+        images, films, others = self._unread_alone(), self.unread["film"], self.unread[""]
         closed = ": each cannot be read"
         no_file = ": each is a link to nothing, or no regular file"
         again = ": each leads to a folder that was read under another name"
         odd = " in a format that is not read: "
-        frames = "Left out. If they are meant, save frames of them as pictures."
-        strange = ", by their names no pictures: "
-        named = "Passed over. If some are pictures, give them the suffix of their format."
+        frames = "Left out. If they are meant, save frames of them as images."
+        strange = ", by their names no images: "
+        named = "Passed over. If some are images, give them the suffix of their format."
         notes: tuple[tuple[list[str], str, Severity, str, str, str], ...] = (
             (self.unreadable, "unreadable-folder", "error", "name", closed, "What is in it is left out."),
             (self.no_file, "not-a-file", "error", "name", no_file, "It is left out."),
             (self.seen_again, "seen-again", "note", "name", again, "It is read once."),
-            (pictures, "picture-not-read", "warning", "picture", odd + _suffixes(pictures), f"Left out. {_EXPORT}"),
+            (images, "image-not-read", "warning", "image", odd + _suffixes(images), f"Left out. {_EXPORT}"),
             (films, "film-not-read", "note", "film", odd + _suffixes(films), frames),
             (others, "passed-over", "note", "other file", strange + _suffixes(others), named),
         )
@@ -229,11 +229,11 @@ class _Walk:
         )
 
     def _unread_alone(self) -> list[str]:
-        """A camera writes IMG_1.JPG beside IMG_1.CR2: that is one picture, and it is read."""
-        if not self.unread["picture"]:
+        """A camera writes IMG_1.JPG beside IMG_1.CR2: that is one image, and it is read."""
+        if not self.unread["image"]:
             return []
-        read = {path.rpartition(".")[0] for path in self.found["picture"]}
-        return [path for path in self.unread["picture"] if path.rpartition(".")[0] not in read]
+        read = {path.rpartition(".")[0] for path in self.found["image"]}
+        return [path for path in self.unread["image"] if path.rpartition(".")[0] not in read]
 
 
 def list_folder(root: Path, name: str = "") -> Listing:
@@ -251,9 +251,9 @@ def list_folder(root: Path, name: str = "") -> Listing:
         pending.extend(walk.folder(*pending.pop()))
     if "" in walk.unreadable:
         raise SourceError(f"{root} cannot be read as a folder. Check that you may list and open it.")
-    pictures, tables, idx, archives = (_ordered(walk.found[kind]) for kind in ("picture", "table", "idx", "archive"))
+    images, tables, idx, archives = (_ordered(walk.found[kind]) for kind in ("image", "table", "idx", "archive"))
     folders = _ordered(walk.folders)
-    return Listing(root, name or str(root), pictures, folders, tables, idx, archives, walk.others, walk.findings())
+    return Listing(root, name or str(root), images, folders, tables, idx, archives, walk.others, walk.findings())
 
 
 def _ordered(paths: list[str]) -> tuple[str, ...]:

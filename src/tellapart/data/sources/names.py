@@ -1,7 +1,7 @@
-"""Listing -> Source for pictures that carry their label in the file name: cat.0.jpg, american_bulldog_3.jpg.
+"""Listing -> Source for images that carry their label in the file name: cat.0.jpg, american_bulldog_3.jpg.
 
 The label is what stands before the last separator and number, or group `label` of data.label_pattern (searched in the
-whole file name). The pictures lie in one folder, or in split folders. Words that cameras and programs write (IMG_0012)
+whole file name). The images lie in one folder, or in split folders. Words that cameras and programs write (IMG_0012)
 and names without a letter (2024-01-05) are no labels.
 """
 
@@ -52,15 +52,15 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
     """
     if config.label_column is not None or config.path_column is not None:
         return "data.label_column or data.path_column says that labels are in a table"
-    if not listing.pictures:
-        return "there are no pictures"
+    if not listing.images:
+        return "there are no images"
     find = label_in_name if config.label_pattern is None else _finder(config.label_pattern)
     splits = split_folders(listing)
     base = base_folder(listing)
     rows: list[Row] = []
     unlabelled: list[str] = []
     unlabelled_test = 0
-    for path in listing.pictures:
+    for path in listing.images:
         split = splits.get(below(base, path).partition("/")[0], "")
         label = find(path.rpartition("/")[2])
         if label:
@@ -73,9 +73,9 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
             return reason
         how = "file names such as " + rows[0].path.rpartition("/")[2]
     elif not rows:
-        sample = listing.pictures[0].rpartition("/")[2]
+        sample = listing.images[0].rpartition("/")[2]
         raise SourceError(
-            f"data.label_pattern {config.label_pattern!r} finds no label in any of {len(listing.pictures)} file names, "
+            f"data.label_pattern {config.label_pattern!r} finds no label in any of {len(listing.images)} file names, "
             f"such as {sample!r}. Change the pattern, or leave it out."
         )
     else:
@@ -87,11 +87,11 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
 
 
 def _why_not(rows: list[Row], unlabelled: int) -> str:
-    """Why guessed labels are not believed, "" if they are. Unlabelled test pictures are usual and do not count."""
+    """Why guessed labels are not believed, "" if they are. Unlabelled test images are usual and do not count."""
     if len(rows) <= unlabelled:
         return f"{len(rows)} of {len(rows) + unlabelled} names hold a class and a number, such as cat.0.jpg"
     labels = len({row.label for row in rows})
-    # Names that nearly all differ are numbered pictures, not classes.
+    # Names that nearly all differ are numbered images, not classes.
     if labels > max(10, len(rows) / 2):
         return f"{len(rows)} names would mean {labels} classes; data.label_pattern can say which part is the class"
     return ""

@@ -1,4 +1,4 @@
-"""Names of pictures in a table -> paths of files that are there.
+"""Names of images in a table -> paths of files that are there.
 
 First as they stand, relative to a folder; where none of them is found so, below it: tables that name `0a1b` for
 train/0a1b.jpg. Read by: table.
@@ -46,7 +46,7 @@ def locate(root: Path, named: str) -> str:
     if not named:
         return ""
     place = f"{root}/"
-    suffixes = ("",) if kind_of(named) == "picture" else ("", *_SUFFIXES)
+    suffixes = ("",) if kind_of(named) == "image" else ("", *_SUFFIXES)
     for name in dict.fromkeys((named, *_forms(named))):
         for suffix in suffixes:
             whole = os.path.normpath(name + suffix if os.path.isabs(name) else place + name + suffix)  # noqa: PTH117 - speed
@@ -75,13 +75,13 @@ def relative(whole: str, root: Path) -> str:
 
 
 def _below(root: Path, names: set[str], table: str) -> tuple[dict[str, str], set[str]]:
-    """Name -> path of the picture that lies below root, and the folders of these pictures."""
+    """Name -> path of the image that lies below root, and the folders of these images."""
     whole: dict[str, list[str]] = defaultdict(list)
     stems: dict[str, list[str]] = defaultdict(list)
     for name in names:
         leaf = unicodedata.normalize("NFC", name.replace("\\", "/").rpartition("/")[2])
         if leaf and not os.path.isabs(name):  # noqa: PTH117 - speed
-            (whole if kind_of(leaf) == "picture" else stems)[leaf].append(name)
+            (whole if kind_of(leaf) == "image" else stems)[leaf].append(name)
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for folder, file in _files_below(root, table):
         leaf = unicodedata.normalize("NFC", file)
@@ -98,7 +98,7 @@ def _below(root: Path, names: set[str], table: str) -> tuple[dict[str, str], set
         if len(holds_all) != 1:
             name, places = next((name, places) for name, places in sorted(found.items()) if len(places) > 1)
             raise SourceError(
-                f"{table}: {name!r} is the name of pictures in {counted(len(places), 'folder')} below {root}: "
+                f"{table}: {name!r} is the name of images in {counted(len(places), 'folder')} below {root}: "
                 f"{some(sorted(places), 5)}. Say which is meant with --root FOLDER (root in Python), or write the "
                 "folder into the table, such as "
                 f"{next(iter(sorted(places.values())))!r}."
@@ -113,7 +113,7 @@ def _by_suffix(path: str) -> tuple[int, str]:
 
 
 def _files_below(root: Path, table: str) -> Iterator[tuple[str, str]]:
-    """(folder, file name) of each picture below the root, not in it; each real folder once.
+    """(folder, file name) of each image below the root, not in it; each real folder once.
 
     Raises SourceError where there is more than can be looked at.
     """
@@ -126,13 +126,13 @@ def _files_below(root: Path, table: str) -> Iterator[tuple[str, str]]:
             looked += 1
             if looked > MAX_ENTRIES:
                 raise SourceError(
-                    f"{table}: none of its pictures lies in {root}, and more than {MAX_ENTRIES:,} files lie below it. "
+                    f"{table}: none of its images lies in {root}, and more than {MAX_ENTRIES:,} files lie below it. "
                     "Say where they are with --root FOLDER (root in Python)."
                 )
             if ignored(entry.name):
                 continue
             inner = f"{folder}/{entry.name}".lstrip("/")
-            if folder and kind_of(entry.name) == "picture":
+            if folder and kind_of(entry.name) == "image":
                 yield folder, entry.name
             elif depth < MAX_DEPTH and _is_folder(entry):
                 pending.append((inner, depth + 1))

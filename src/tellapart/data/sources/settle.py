@@ -1,4 +1,4 @@
-"""Source -> Source that holds what every layout must hold: at least two classes, each of them in the training pictures.
+"""Source -> Source that holds what every layout must hold: at least two classes, each of them in the training images.
 
 Read by: read_source, after any reader.
 """
@@ -16,30 +16,27 @@ from tellapart.errors import SourceError
 def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
     """As it is for whom it is to be judged by, who knows classes already; else fit to be taught from.
 
-    Leaves out pictures of a class that training has none of; opens the split again if all is training.
+    Leaves out images of a class that training has none of; opens the split again if all is training.
 
-    Raises SourceError if no picture has a label, if there are validation or test pictures only, or one class only.
+    Raises SourceError if no image has a label, if there are validation or test images only, or one class only.
     """
     rows = source.rows
     if not rows:
         told = " ".join(finding.meaning for finding in source.findings)
-        raise SourceError(f"{name}, read as {source.layout}, leaves no picture with a label. {told}".rstrip())
+        raise SourceError(f"{name}, read as {source.layout}, leaves no image with a label. {told}".rstrip())
     if known:
         return source
     taught = {row.label for row in rows if row.split in ("", "train")}
     if not taught:
         splits = " and ".join(sorted({row.split for row in rows}))
         raise SourceError(
-            f"{name}, read as {source.layout}, has {splits} pictures only. "
-            "Add training pictures, or leave out the splits."
+            f"{name}, read as {source.layout}, has {splits} images only. Add training images, or leave out the splits."
         )
     findings = list(source.findings)
     strange = tuple(row.path for row in rows if row.label not in taught)
     if strange:
         labels = ", ".join(sorted({row.label for row in rows} - taught))
-        meaning = (
-            f"{counted(len(strange), 'validation or test picture')} of a class without training pictures: {labels}."
-        )
+        meaning = f"{counted(len(strange), 'validation or test image')} of a class without training images: {labels}."
         done = "Left out: what was never taught cannot be recognised, and would only lower the figures."
         findings.append(Finding("class-not-in-train", "error", strange, meaning, done))
         rows = tuple(row for row in rows if row.label in taught)
@@ -47,8 +44,8 @@ def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
         (label,) = taught
         raise SourceError(
             f"{name}, read as {source.layout}, has one class only: {label[:100]!r} "
-            f"with {counted(len(rows), 'picture')}. "
-            "A classifier needs two classes; add pictures of what is not that, or name the folder above."
+            f"with {counted(len(rows), 'image')}. "
+            "A classifier needs two classes; add images of what is not that, or name the folder above."
         )
     if {row.split for row in rows} == {"train"}:  # beside nothing, the name of a split says nothing
         rows = tuple(replace(row, split="") for row in rows)

@@ -1,4 +1,4 @@
-"""Source: the pictures that a reader of one layout found, with what their place says of label and split."""
+"""Source: the images that a reader of one layout found, with what their place says of label and split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tellapart.data.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture as its source names it. split is empty, train, validation or test; group ties pictures that must
+    """One image as its source names it. split is empty, train, validation or test; group ties images that must
     stay on one side of a split (one patient, one video)."""
 
     path: str

@@ -1,4 +1,4 @@
-"""A table (csv, tsv, parquet, DataFrame) that names pictures and their labels -> Source.
+"""A table (csv, tsv, parquet, DataFrame) that names images and their labels -> Source.
 
 Paths are relative to data.root, else to the table's folder (a DataFrame: the current folder). A relative data.root is
 taken from the table's folder if it is there, else from the current folder. Several tables are one source where each
@@ -34,7 +34,7 @@ _TAKEN = ("path_column", "label_column", "root")
 
 
 def read_frame(frame: pandas.DataFrame, config: DataConfig) -> Source:
-    """Source from a DataFrame. Raises SourceError if columns cannot be told or no picture exists."""
+    """Source from a DataFrame. Raises SourceError if columns cannot be told or no image exists."""
     return read_table(table_of_frame(frame), config)
 
 
@@ -44,7 +44,7 @@ def read_table_file(path: Path, config: DataConfig) -> Source:
 
 
 def read_table_beside(listing: Listing, config: DataConfig) -> Source | str:
-    """Source from the tables of a folder that name pictures of it, or why there is none.
+    """Source from the tables of a folder that name images of it, or why there is none.
 
     Raises SourceError if several tables do and not each says its split.
     """
@@ -78,7 +78,7 @@ def _together(listing: Listing, sources: Mapping[str, Source]) -> Source:
     splits = {path: _split_of(path) for path in sources}
     if not all(splits.values()) or "train" not in splits.values():
         raise SourceError(
-            f"{listing.name} holds {len(sources)} tables that name pictures: {', '.join(sources)}. Name one of them; "
+            f"{listing.name} holds {len(sources)} tables that name images: {', '.join(sources)}. Name one of them; "
             "or, if they are splits, name them or their folders train, validation and test."
         )
     there: list[Row] = []
@@ -109,10 +109,10 @@ def _moved(path: str, source: Source, listing: Listing) -> str:
 
 
 def _not_named(listing: Listing, source: Source) -> Iterator[str]:
-    """Pictures below the source's folder that no row and no finding names."""
+    """Images below the source's folder that no row and no finding names."""
     named = {os.path.normpath(source.root / path) for path in _named_paths(source)}
     inside = os.path.join(os.path.normpath(source.root), "")  # noqa: PTH118 - as text, for the comparison
-    for path in listing.pictures:
+    for path in listing.images:
         whole = os.path.normpath(f"{listing.root}/{path}")
         if whole.startswith(inside) and whole not in named:
             yield path
@@ -125,11 +125,11 @@ def _named_paths(source: Source) -> Iterator[str]:
 
 
 def read_table(table: Table, config: DataConfig) -> Source:
-    """Rows of a table whose pictures exist, once each, in natural order of path.
+    """Rows of a table whose images exist, once each, in natural order of path.
 
     Findings: missing-file, unlabelled, repeated-row, conflicting-labels, conflicting-rows, uneven-row, split-not-used,
     several-labels, table-encoding. Raises SourceError if the columns cannot be told, a cell holds several labels or
-    none of the pictures exists.
+    none of the images exists.
     """
     root = _root(table, config)
     columns = choose_columns(table, config)
@@ -152,11 +152,11 @@ def read_table(table: Table, config: DataConfig) -> Source:
     if not there:
         sample = f"the first is {missing[0]!r}" if missing else "it has no rows"
         raise SourceError(
-            f"{table.name}: none of its {counted(len(missing), 'picture')} exists below {root}; {sample}. "
+            f"{table.name}: none of its {counted(len(missing), 'image')} exists below {root}; {sample}. "
             "Say where they are with --root FOLDER, or which column names them with --path-column NAME."
         )
     if missing:
-        meaning = f"{counted(len(missing), 'row')} of the table without a picture below {str(root)!r}."
+        meaning = f"{counted(len(missing), 'row')} of the table without an image below {str(root)!r}."
         findings.append(Finding("missing-file", "error", tuple(missing), meaning, "Left out."))
     if table.uneven:
         meaning = (
@@ -166,7 +166,7 @@ def read_table(table: Table, config: DataConfig) -> Source:
     findings.extend(unlabelled_finding([row.path for row in there if not row.label], "in the table"))
     rows = _once(there, findings)
     name = Path(table.name).name + (f" ({table.encoding})" if table.encoding else "")
-    layout = f"table {name}: columns {columns}" + (f"; pictures {where}" if where else "")
+    layout = f"table {name}: columns {columns}" + (f"; images {where}" if where else "")
     if not (columns.flags or "split" in columns.names) and (parted := _by_folder(rows)):
         rows, layout = parted, f"{layout}; splits by folder"
     return Source(root, rows, layout, tuple(findings), _TAKEN)
@@ -195,13 +195,13 @@ def _root(table: Table, config: DataConfig) -> Path:
 def _path_text(value: Any, table: Table, column: str) -> str:
     if isinstance(value, (dict, list, bytes)):
         raise SourceError(
-            f"{table.name}: column {column!r} holds {type(value).__name__}, expected paths of picture files."
+            f"{table.name}: column {column!r} holds {type(value).__name__}, expected paths of image files."
         )
     return cell_text(value)
 
 
 def _once(there: list[Row], findings: list[Finding]) -> tuple[Row, ...]:
-    """Each picture once; rows of one picture that differ are left out, all of them."""
+    """Each image once; rows of one image that differ are left out, all of them."""
     by_path: dict[str, set[Row]] = {}
     repeated = set()
     for row in there:
@@ -231,5 +231,5 @@ def _once(there: list[Row], findings: list[Finding]) -> tuple[Row, ...]:
     ):
         if paths:
             ordered = tuple(sorted(paths, key=natural_key))
-            findings.append(Finding(kind, severity, ordered, f"{counted(len(paths), 'picture')} {meaning}.", done))  # type: ignore[arg-type]
+            findings.append(Finding(kind, severity, ordered, f"{counted(len(paths), 'image')} {meaning}.", done))  # type: ignore[arg-type]
     return tuple(sorted(kept, key=lambda row: natural_key(row.path)))

@@ -34,7 +34,7 @@ function shape(schema, all) {
 
 function content(kinds, all) {
   return Object.entries(kinds ?? {}).map(([kind, { schema }]) =>
-    make("pre", `${kind}\n${schema?.format === "binary" ? "<the picture's bytes>" : JSON.stringify(shape(schema, all), null, 2)}`));
+    make("pre", `${kind}\n${schema?.format === "binary" ? "<the image's bytes>" : JSON.stringify(shape(schema, all), null, 2)}`));
 }
 
 function call(path, method, what, all) {
@@ -57,7 +57,7 @@ const all = described.components?.schemas ?? {};
 document.getElementById("about").textContent = `The API, version ${described.info.version}`;
 document.getElementById("examples").textContent = [
   `curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' ${location.origin}/v1/predict`,
-  `curl -F pictures=@a.jpg -F pictures=@b.jpg '${location.origin}/v1/predict?explain=1'`,
+  `curl -F images=@a.jpg -F images=@b.jpg '${location.origin}/v1/predict?explain=1'`,
 ].join("\n");
 document.getElementById("calls").replaceChildren(
   ...Object.entries(described.paths).flatMap(([path, methods]) =>

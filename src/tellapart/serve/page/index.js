@@ -1,4 +1,4 @@
-// The page: pictures in, predictions out. Talks to its own server alone, and keeps nothing after it is closed.
+// The page: images in, predictions out. Talks to its own server alone, and keeps nothing after it is closed.
 
 const AT_ONCE = 3;
 const TRIES = 8;
@@ -58,8 +58,8 @@ async function begin() {
   choice.replaceChildren(...served.runs.map((run) => new Option(run.name, run.name)));
   at("run-choice").hidden = served.runs.length < 2;
   at("bounds").textContent =
-    `Up to ${Math.floor(served.bytes / 1e6)} MB and ${Math.floor(served.pixels / 1e6)} megapixels a picture. ` +
-    "Pictures go to this server alone; it keeps none.";
+    `Up to ${Math.floor(served.bytes / 1e6)} MB and ${Math.floor(served.pixels / 1e6)} megapixels an image. ` +
+    "Images go to this server alone; it keeps none.";
   describe();
   work();
 }
@@ -84,11 +84,11 @@ function warn(message) {
 function add(files) {
   warn("");
   for (const file of files) {
-    const entry = { file, name: file.name || "picture", run: at("run").value, row: row(file), answer: null, asked: false };
+    const entry = { file, name: file.name || "image", run: at("run").value, row: row(file), answer: null, asked: false };
     entries.push(entry);
     waiting.push(entry);
     entry.row.querySelector(".name").textContent = entry.name;
-    const button = entry.row.querySelector(".picture");
+    const button = entry.row.querySelector(".image");
     button.addEventListener("pointerenter", () => showHeat(entry));
     button.addEventListener("focus", () => showHeat(entry));
     button.addEventListener("click", () => {
@@ -165,7 +165,7 @@ function show(entry, answer) {
     rest.textContent = `and ${sorted.length - BARS} less likely`;
     part(".bars").append(rest);
   }
-  const button = part(".picture");
+  const button = part(".image");
   button.disabled = false;
   button.setAttribute("aria-label", `What speaks for ${answer.label} in ${entry.name}`);
 }
@@ -319,7 +319,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
   if (event.dataTransfer.files.length) add(event.dataTransfer.files);
-  else warn("Only files can be dropped here: save the picture first.");
+  else warn("Only files can be dropped here: save the image first.");
 });
 
 begin();

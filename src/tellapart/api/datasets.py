@@ -1,4 +1,4 @@
-"""Labelled pictures -> Catalog, and what is wrong with them. Read by: the others of this room, command line."""
+"""Labelled images -> Catalog, and what is wrong with them. Read by: the others of this room, command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tellapart.api.values import Catalog
 from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog as PlainCatalog
-from tellapart.data.catalog import Picture
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.checks import find_all
 from tellapart.data.corrections import Correction, corrected, read_corrections
 from tellapart.data.deep import Checked
@@ -35,7 +35,7 @@ def fetch(
     out: str | os.PathLike[str] | None = None,
     progress: Progress = BY_HAND,
 ) -> Path:
-    """Labelled pictures from the network, once: a collection, an address or kaggle:NAME -> a path for `read`.
+    """Labelled images from the network, once: a collection, an address or kaggle:NAME -> a path for `read`.
 
     `tellapart fetch` lists the collections. sha256: what the file at an address must have. Raises FetchError, which
     says what to do without a network.
@@ -53,7 +53,7 @@ def read(
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Catalog:
-    """Labelled pictures -> Catalog: every picture decoded once, split and checked. Files are only read.
+    """Labelled images -> Catalog: every image decoded once, split and checked. Files are only read.
 
     data: a folder, archive, table, idx folder, DataFrame or `builtin:pets`. options: fields of config.data, such as
     label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
@@ -78,7 +78,7 @@ def check(
     **options: Any,
 ) -> Checked:
     """What is there and what is wrong with it, as `read` finds it; with `deep` also what takes a look into the
-    pictures: wrong labels, near-duplicates, outliers, dark, blurred and blank pictures, classes that overlap.
+    images: wrong labels, near-duplicates, outliers, dark, blurred and blank images, classes that overlap.
 
     Deep checks take the features that `train` keeps for the base inside the package, and keep them for it. They need
     the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
@@ -101,9 +101,9 @@ def check(
 
 
 def source_of(data: Any, config: Config) -> Source:
-    """The labelled pictures, with the corrections of the configuration."""
+    """The labelled images, with the corrections of the configuration."""
     if config.data.group_by is not None:
-        method_of(config.data.group_by)  # what is wrong here is told before any picture is read
+        method_of(config.data.group_by)  # what is wrong here is told before any image is read
     source = read_source(data, config.data)
     refuse_unused(source, config.data, data)
     if config.data.corrections is None:
@@ -116,15 +116,15 @@ def _corrections_of(config: Config) -> tuple[Correction, ...]:
 
 
 def catalog_of(source: Source, config: Config, cache: PixelCache | None, progress: Progress) -> Catalog:
-    pictures = scan(source, config.data, cache=cache, progress=progress)
-    if all(picture.error for picture in pictures):
+    images = scan(source, config.data, cache=cache, progress=progress)
+    if all(image.error for image in images):
         raise SourceError(
-            f"None of the {len(pictures)} pictures of {source.root} can be decoded; the first: "
-            f"{pictures[0].path} ({pictures[0].error})."
+            f"None of the {len(images)} images of {source.root} can be decoded; the first: "
+            f"{images[0].path} ({images[0].error})."
         )
-    pictures, told = grouped(pictures, config.data.group_by)
+    images, told = grouped(images, config.data.group_by)
     split = assign_splits(
-        pictures,
+        images,
         seed=config.seed,
         test_fraction=config.data.test_fraction,
         validation_fraction=config.data.validation_fraction,
@@ -132,14 +132,14 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
     drawn = drawn_splits(row.split for row in source.rows)
     about_groups = group_findings(split, drawn=drawn, asked=config.data.group_by is not None)
     findings = find_all(split, [*source.findings, *told, *about_groups])
-    return Catalog(source.root, task_of(pictures), split, findings, source.layout)
+    return Catalog(source.root, task_of(images), split, findings, source.layout)
 
 
-def task_of(pictures: Iterable[Picture]) -> Task:
+def task_of(images: Iterable[ImageRecord]) -> Task:
     """The classes in the order that people sort names."""
-    return Task(tuple(sorted({picture.label for picture in pictures}, key=natural_key)))
+    return Task(tuple(sorted({image.label for image in images}, key=natural_key)))
 
 
 def source_of_catalog(catalog: PlainCatalog) -> Source:
-    rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.pictures)
+    rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.images)
     return Source(catalog.root, rows, catalog.layout)

@@ -1,4 +1,4 @@
-"""Pictures that are more, or other, than a picture."""
+"""Images that are more, or other, than an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.errors import PictureError
+from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 from tests.conftest import draw
 from tests.data.hostile import iptc
@@ -92,11 +92,11 @@ def test_a_header_that_promises_billions_of_pixels_is_refused_before_memory_is_t
     path = tmp_path / f"a.{name}"
     path.write_bytes(HEADERS[name])
     taken, said = megabytes(f"pixels.decode({str(path)!r}, None)")
-    assert said.split(":")[0] in PictureError.REASONS
+    assert said.split(":")[0] in ImageError.REASONS
     assert taken < 100
 
 
-def test_a_picture_that_is_a_zip_or_a_page_as_well_is_a_picture_alone(marker: Path) -> None:
+def test_a_image_that_is_a_zip_or_a_page_as_well_is_a_image_alone(marker: Path) -> None:
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w") as file:
         file.writestr("../../harm was done", "")
@@ -108,24 +108,24 @@ def test_a_picture_that_is_a_zip_or_a_page_as_well_is_a_picture_alone(marker: Pa
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "eps", "ps", "png"])
-def test_a_program_for_ghostscript_is_no_picture_whatever_its_suffix(suffix: str, tmp_path: Path, marker: Path) -> None:
+def test_a_program_for_ghostscript_is_no_image_whatever_its_suffix(suffix: str, tmp_path: Path, marker: Path) -> None:
     path = tmp_path / f"a.{suffix}"
     path.write_text(
         f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n({marker}) (w) file closefile\nshowpage\n%%EOF\n"
     )
-    with pytest.raises(PictureError, match="not a picture"):
+    with pytest.raises(ImageError, match="not an image"):
         pixels.read(path, SPEC)
 
 
 @pytest.mark.parametrize("kind", ["SVG", "PDF", "text"])
-def test_what_could_name_other_files_is_no_picture(kind: str, tmp_path: Path) -> None:
+def test_what_could_name_other_files_is_no_image(kind: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     content = {
         "SVG": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="file://{tmp_path}/secret"/></svg>',
         "PDF": "%PDF-1.7\n1 0 obj <</Type /Catalog /OpenAction <</S /Launch /F (calc)>> >> endobj",
         "text": f"push graphic-context\nimage over 0,0 0,0 'label:@{tmp_path}/secret'\n",
     }[kind]
-    with pytest.raises(PictureError, match="not a picture"):
+    with pytest.raises(ImageError, match="not an image"):
         pixels.read(content.encode(), SPEC)
 
 
@@ -145,7 +145,7 @@ def test_exif_that_points_at_itself_or_out_of_the_file_is_passed_over() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_folder_with_a_pipe_or_a_device_for_a_picture_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_folder_with_a_pipe_or_a_device_for_a_image_is_not_waited_for(tmp_path: Path) -> None:
     from tellapart.data.scan import scan
     from tellapart.data.sources import Row, Source
 
@@ -153,14 +153,14 @@ def test_a_folder_with_a_pipe_or_a_device_for_a_picture_is_not_waited_for(tmp_pa
     draw("disc", 0).save(tmp_path / "a.png")
     rows = tuple(Row(path, "disc") for path in ("pipe.png", "/dev/zero", "a.png"))
     found = scan(Source(tmp_path, rows, "named by a catalog"), DataConfig())
-    assert [picture.error.partition(",")[0] for picture in found] == [
+    assert [image.error.partition(",")[0] for image in found] == [
         "unreadable: it is a pipe",
         "unreadable: it is a device",
         "",
     ]
 
 
-def test_a_picture_in_a_picture_does_not_go_round_the_bound_on_pixels(
+def test_a_image_in_a_image_does_not_go_round_the_bound_on_pixels(
     tmp_path: Path, megabytes: Callable[[str], tuple[int, str]]
 ) -> None:
     inner = io.BytesIO()
@@ -170,7 +170,7 @@ def test_a_picture_in_a_picture_does_not_go_round_the_bound_on_pixels(
     for data in (icon, iptc(content, 16, 16)):
         (tmp_path / "a.ico").write_bytes(data)
         taken, said = megabytes(f"print(pixels.decode({str(tmp_path / 'a.ico')!r}, None, 1_000_000))")
-        assert said.startswith(("too many pixels: 20000x8000", "not a picture"))
+        assert said.startswith(("too many pixels: 20000x8000", "not an image"))
         assert taken < 100
 
 
@@ -181,7 +181,7 @@ def test_a_jpeg_of_endless_scans_or_segments_is_refused_within_a_second() -> Non
     segments = whole[:2] + 7_000_000 * b"\xff\xe5\0\2" + whole[2:]
     for data, reason in ((scans, "too many scans: a JPEG of 300,"), (segments, "too many segments")):
         started = time.perf_counter()
-        with pytest.raises(PictureError, match=reason):
+        with pytest.raises(ImageError, match=reason):
             pixels.decode(data, SPEC)
         assert time.perf_counter() - started < 1
 
@@ -208,7 +208,7 @@ WIDE = {
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_wide_pictures_take_little_more_memory_than_their_values(
+def test_wide_images_take_little_more_memory_than_their_values(
     name: str, tmp_path: Path, megabytes: Callable[[str], tuple[int, str]]
 ) -> None:
     mode, value, options = WIDE[name]
@@ -228,14 +228,14 @@ def test_a_pipe_or_a_device_that_is_named_is_refused_at_once(
     pipe = tmp_path / "pipe.jpg"
     os.mkfifo(pipe)
     for path, words in ((pipe, "it is a pipe, not a file"), (Path("/dev/zero"), "it is a device, not a file")):
-        with pytest.raises(PictureError, match=words):
+        with pytest.raises(ImageError, match=words):
             pixels.read(path, SPEC)
     found = tellapart("predict", plain_run.path, pipe, "/dev/zero", "--format", "csv")
     assert found.returncode == 1
     assert found.stdout.count("not a file") == 2
 
 
-def test_a_damaged_picture_is_predicted_with_a_warning(
+def test_a_damaged_image_is_predicted_with_a_warning(
     plain_run: ta.Run, tmp_path: Path, tellapart: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a person names -> the pictures it means: files, folders, archives, tables, addresses, standard input."""
+"""What a person names -> the images it means: files, folders, archives, tables, addresses, standard input."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tellapart.data.sources.columns import USUAL, plain_name
 from tellapart.data.sources.listing import kind_of, list_folder
 from tellapart.data.sources.places import locate
 from tellapart.data.sources.tabular import load_table
-from tellapart.errors import ConfigError, PictureError, SourceError, unknown
+from tellapart.errors import ConfigError, ImageError, SourceError, unknown
 from tellapart.files import expanded
 
-Held = Source | Address | PictureError
-"""A picture, or where it is, or why there is none."""
+Held = Source | Address | ImageError
+"""An image, or where it is, or why there is none."""
 
 
-def find_pictures(
+def find_images(
     names: Iterable[str | os.PathLike[str]],
     stdin: TextIO | None = None,
     *,
@@ -34,11 +34,11 @@ def find_pictures(
     root: str | os.PathLike[str] | None = None,
     told: Callable[[Finding], object] = lambda _: None,
 ) -> Iterator[tuple[str, Held]]:
-    """(name to show, picture) of each, in order, found as they are asked for.
+    """(name to show, image) of each, in order, found as they are asked for.
 
-    A folder or an archive gives all pictures inside, sorted; a table (csv, tsv, parquet) those that its column names; a
-    pattern such as `new/*.jpg` what it matches; an address of a web server the picture there; `-` the paths on `stdin`,
-    a line each. A named file is taken as it is, whatever its suffix: one that is no picture becomes a prediction with
+    A folder or an archive gives all images inside, sorted; a table (csv, tsv, parquet) those that its column names; a
+    pattern such as `new/*.jpg` what it matches; an address of a web server the image there; `-` the paths on `stdin`,
+    a line each. A named file is taken as it is, whatever its suffix: one that is no image becomes a prediction with
     an error. Addresses in a table or on `stdin` are not opened: whoever wrote them is not who runs this.
 
     path_column, root: of a table: the column, where it has no usual name, and the folder that its paths are relative to
@@ -72,7 +72,7 @@ def find_pictures(
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - the pattern may be absolute
             if not matches:
                 raise SourceError(f"Nothing matches {name!r}.")
-            yield from find_pictures(matches, told=told, path_column=path_column, root=root)
+            yield from find_images(matches, told=told, path_column=path_column, root=root)
         else:
             yield name, path
 
@@ -89,27 +89,27 @@ def require_table(names: Iterable[Any], path_column: str | None, root: str | os.
 
 def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Iterator[tuple[str, Path]]:
     listing = list_folder(folder, name)
-    if not listing.pictures:
-        raise SourceError(f"{name} holds no picture (.jpg, .png ...). {listing.advice}".rstrip())
+    if not listing.images:
+        raise SourceError(f"{name} holds no image (.jpg, .png ...). {listing.advice}".rstrip())
     for finding in listing.findings:
         told(finding)
-    for relative in listing.pictures:
+    for relative in listing.images:
         yield f"{name.rstrip(os.sep)}{os.sep}{relative}", folder / relative
 
 
-def _named(path: Path) -> Path | PictureError:
-    """A file as it is; one that is known by its suffix as something else, and holds no picture, says what to do."""
+def _named(path: Path) -> Path | ImageError:
+    """A file as it is; one that is known by its suffix as something else, and holds no image, says what to do."""
     words = UNREAD.get(path.suffix.lower())
     if words is None:
         return path
     with suppress(OSError), path.open("rb") as file:
         if format_of(file.read(PREFIX)) is None:
-            return PictureError("not a picture", f"it is {words.rstrip('.')}")
+            return ImageError("not an image", f"it is {words.rstrip('.')}")
     return path
 
 
 def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | None) -> Iterator[tuple[str, Held]]:
-    """The pictures of its rows, in their order, by the names that stand there."""
+    """The images of its rows, in their order, by the names that stand there."""
     table = load_table(path)
     folder = table.folder if root is None else expanded(root)
     if not folder.is_dir():
@@ -119,7 +119,7 @@ def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | Non
     chosen = column_of(list(table.columns), column, str(path))
     for number, cell in enumerate(table.columns[chosen], start=1):
         if not isinstance(cell, str) or not cell.strip():
-            yield f"row {number} of {path.name}", PictureError("not a picture", "the row names none")
+            yield f"row {number} of {path.name}", ImageError("not an image", "the row names none")
         else:
             named = cell.strip()
             yield named, _listed(named, folder / (locate(folder, named) or named), "in a table")
@@ -130,11 +130,11 @@ def _listed(name: str, path: Path, where: str) -> Held:
     if not has_scheme(name) or path.exists():
         return path
     advice = "name it as an argument (xargs), or give it to tellapart.predict in Python"
-    return PictureError("not a picture", f"addresses {where} are not opened; {advice}")
+    return ImageError("not an image", f"addresses {where} are not opened; {advice}")
 
 
 def column_of(names: list[str], asked: str | None, table: str) -> str:
-    """The column that names the pictures: the one that was asked for, else the first by a usual name.
+    """The column that names the images: the one that was asked for, else the first by a usual name.
 
     Raises SourceError where there is none.
     """
@@ -148,6 +148,6 @@ def column_of(names: list[str], asked: str | None, table: str) -> str:
     if asked is not None:
         raise SourceError(f"{table}: {unknown('column', asked, names)}")
     raise SourceError(
-        f"{table} has the columns {', '.join(map(repr, names)) or 'none'}; none is named as usual for pictures "
+        f"{table} has the columns {', '.join(map(repr, names)) or 'none'}; none is named as usual for images "
         f"({', '.join(USUAL['path'][:5])} ...). Say which it is: --path-column NAME, in Python path_column=NAME."
     )

@@ -11,7 +11,7 @@ from tellapart.parallel import in_order
 SPLITS = (*["train"] * 8, "validation", "test")
 
 
-def make_pictures(folder: Path, count: int, side: int) -> None:
+def make_images(folder: Path, count: int, side: int) -> None:
     """JPEG files of side x side pixels: folder/{train,validation,test}/{even,odd}/N.jpg."""
     for split in set(SPLITS):
         for label in ("even", "odd"):

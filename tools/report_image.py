@@ -1,6 +1,6 @@
-"""The built-in pictures -> docs/report.png: the head of a report as a browser shows it. Needs Chromium.
+"""The built-in images -> docs/report.png: the head of a report as a browser shows it. Needs Chromium.
 
-python tools/report_picture.py docs/report.png
+python tools/report_image.py docs/report.png
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def main(out: Path) -> None:
         shot = Path(folder) / "report.png"
         page = run.report_file.absolute().as_uri()
         subprocess.run(["chromium", *FLAGS, f"--screenshot={shot}", page], check=True, capture_output=True)
-        with Image.open(shot) as picture:
-            picture.convert("RGB").quantize(COLOURS).save(out, optimize=True)
+        with Image.open(shot) as image:
+            image.convert("RGB").quantize(COLOURS).save(out, optimize=True)
 
 
 if __name__ == "__main__":

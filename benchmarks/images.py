@@ -1,4 +1,4 @@
-"""Labelled pictures -> the folder that every way reads: plain class folders, whole and in splits."""
+"""Labelled images -> the folder that every way reads: plain class folders, whole and in splits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SPLITS = (*["train"] * 8, "validation", "test")
 
 
 def default_data(root: Path) -> str:
-    """The development pictures beside the checkout, else those that ship in the package."""
+    """The development images beside the checkout, else those that ship in the package."""
     beside = root.parent / "shared" / "data" / "cats-dogs"
     return str(beside) if beside.is_dir() else "builtin:pets"
 
 
 def stage(data: str, folder: Path, limit: int | None) -> int:
-    """Lay out `all/` and `split/` in the folder; returns the number of pictures, at most `limit`.
+    """Lay out `all/` and `split/` in the folder; returns the number of images, at most `limit`.
 
-    Every class gives the same share; of each ten pictures of a class eight train, one validates, one tests.
+    Every class gives the same share; of each ten images of a class eight train, one validates, one tests.
     """
     source = read_source(data, DataConfig())
     by_class: dict[str, list[Row]] = defaultdict(list)

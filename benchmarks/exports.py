@@ -17,7 +17,7 @@ from tellapart.config import DataConfig, ModelConfig
 from tellapart.data import pixels
 from tellapart.data.sources import open_row, read_source
 from tellapart.errors import TellapartError
-from tellapart.evaluation.verdicts import Thresholds
+from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.inference.exports import EXPORTS
 from tellapart.inference.predictor import Metadata
 from tellapart.inference.ship import Held, ship

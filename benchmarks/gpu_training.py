@@ -29,7 +29,7 @@ def training(order: Order, settings: list[str]) -> None:
     import tellapart as ta
     from tellapart.data.sources import read_source
     from tellapart.models.compute import feeders
-    from tellapart.training.decide import decide
+    from tellapart.training.plan import decide
 
     batch, steps, epochs = (8, 4, 2) if order.smoke else (64, STEPS, EPOCHS)
     shared = (

@@ -83,7 +83,7 @@ def _by_looks(data: str) -> Iterator[str]:
     from PIL import Image
 
     from tellapart.config import DataConfig
-    from tellapart.data.fingerprint import ALIKE, BITS, SURELY, distances, fingerprint, unpacked
+    from tellapart.data.perceptual_hash import ALIKE, BITS, SURELY, distances, fingerprint, unpacked
 
     surely = SURELY[BITS // 4]
     from tellapart.data.pixels import decode
@@ -113,9 +113,9 @@ def _by_looks(data: str) -> Iterator[str]:
 
 def _times(many: int) -> Iterator[str]:
     """Seconds of each step over synthetic features and fingerprints, a hundredth of them copies of others."""
-    from tellapart.data.fingerprint import BITS, close_pairs, distances, unpacked
     from tellapart.data.labels import held_out_probabilities, suspect_labels
     from tellapart.data.neighbours import neighbours, reduced
+    from tellapart.data.perceptual_hash import BITS, close_pairs, distances, unpacked
     from tellapart.parallel import cores
 
     generator = np.random.default_rng(0)

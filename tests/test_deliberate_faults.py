@@ -37,7 +37,7 @@ def test_a_row_of_the_table_stands_in_its_file_once_and_names_a_test_that_exists
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["data/splits.py", "evaluation/intervals.py", "serve/bounds.py"])
+@pytest.mark.parametrize("file", ["data/splits.py", "evaluation/intervals.py", "serve/limits.py"])
 def test_a_fault_is_caught_by_the_test_that_its_row_names(file: str) -> None:
     outcome = try_fault(next(fault for fault in FAULTS if fault.file == file))
     assert outcome.verdict == CAUGHT, outcome.said

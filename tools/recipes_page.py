@@ -263,7 +263,7 @@ def _figure(shown: list[tuple[Row, ta.Run]]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    from tellapart.report.figures import INK, MUTED, PAPER, RULE, TRAINING, VALIDATION
+    from tellapart.report.theme import INK, MUTED, PAPER, RULE, TRAINING, VALIDATION
 
     columns = 5
     rows = -(-len(shown) // columns)

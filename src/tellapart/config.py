@@ -1,6 +1,6 @@
 """Config: everything that decides a run, checked. TOML in and out; `--set train.epochs=5` changes one value.
 
-Read by: data, models, training, recipes, command line. A field that is None is decided later from the images or the
+A field that is None is decided later from the images or the
 model; the run stores the decided value.
 """
 

@@ -1,8 +1,7 @@
 """One file from a web server: a download that goes on where it broke off, is checked, and is whole or not there.
 
 In: an address and, where known, the size and checksum of the file. Out: the file. What has come so far lies in the
-cache, named for the address, so a later call, or another process, goes on with it. Read by: data.fetch,
-models.base_weights.
+cache, named for the address, so a later call, or another process, goes on with it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 from tellapart.data.catalog import SPLITS, ImageRecord, Split
 from tellapart.data.deep import Deep, Evidence, look_deeper
 from tellapart.data.findings import Finding
-from tellapart.data.fingerprint import SURELY
+from tellapart.data.perceptual_hash import SURELY
 from tellapart.data.splits import drawn_splits
 
 pytest.importorskip("cleanlab")

@@ -21,7 +21,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import DataConfig
-from tellapart.data.collections import COLLECTIONS, Collection
+from tellapart.data.public_datasets import COLLECTIONS, Collection
 from tellapart.data.sources import read_source
 from tellapart.data.sources.idx import FASHION
 from tellapart.errors import FetchError, MissingExtraError

@@ -15,7 +15,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.config import DataConfig, ImageConfig
-from tellapart.data import fingerprint, pixels
+from tellapart.data import perceptual_hash, pixels
 from tellapart.data import scan as scanning
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import ImageRecord
@@ -192,7 +192,7 @@ def test_images_whose_pixels_left_the_cache_are_decoded_again(
 
 @pytest.mark.parametrize("damage", ["garbage", "foreign", "folder"])
 def test_a_damaged_memory_is_begun_anew(folder: Path, own_cache: Path, damage: str) -> None:
-    path = own_cache / f"scan-3-{fingerprint.VERSION}.sqlite"
+    path = own_cache / f"scan-3-{perceptual_hash.VERSION}.sqlite"
     if damage == "garbage":
         path.write_bytes(b"nothing of ours" * 1000)
     elif damage == "foreign":
@@ -239,7 +239,7 @@ def test_what_a_file_looked_like_to_another_version_is_forgotten(
 ) -> None:
     look(folder)
     decodings.clear()
-    monkeypatch.setattr(fingerprint, "VERSION", fingerprint.VERSION + 1)
+    monkeypatch.setattr(perceptual_hash, "VERSION", perceptual_hash.VERSION + 1)
     look(folder)
     assert len(decodings) == 60
 

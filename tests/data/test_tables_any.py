@@ -15,11 +15,11 @@ from tellapart.config import Config
 from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, read_images
 from tellapart.data.corrections import ACTIONS, Correction, read_corrections, write_corrections
 from tellapart.errors import ConfigError
-from tellapart.inference.measure import write_predictions
+from tellapart.inference.evaluate_split import write_predictions
 from tellapart.inference.predictor import Metadata, prediction
-from tellapart.runs.common import common_images
 from tellapart.runs.predictions import Answer
 from tellapart.runs.run import create_run
+from tellapart.runs.shared_images import common_images
 from tellapart.task import ImageSpec, Task
 from tests.strategies import labels, names, words
 

@@ -20,8 +20,8 @@ from tellapart.errors import ConfigError, RunError, TrainingError
 from tellapart.experiments import clock
 from tellapart.experiments import ladder as climbing
 from tellapart.experiments.ladder import LadderFolder, State, climb, create_ladder, open_ladder
+from tellapart.experiments.ladder_result import cheapest, stand
 from tellapart.experiments.rungs import RUNGS, chosen
-from tellapart.experiments.standings import cheapest, stand
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.ladder import write_ladder

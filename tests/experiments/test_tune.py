@@ -14,7 +14,7 @@ import tellapart as ta
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import ConfigError, MissingExtraError, RunError, TrainingError
-from tellapart.experiments import clock, tuned
+from tellapart.experiments import clock, tune_result
 from tellapart.experiments import tune as tuning
 from tellapart.experiments.space import (
     start_values,
@@ -103,11 +103,11 @@ def test_the_start_comes_first_the_worse_end_early_and_two_runs_are_kept(world: 
 def test_what_mattered_is_told_from_all_that_reached_something_and_not_from_few(world: World, tmp_path: Path) -> None:
     tune = world.tune(tmp_path / "tune", trials=24)
     trials = list(world.search(tune))
-    importance = tuned._importance(tune.study(), trials)
+    importance = tune_result._importance(tune.study(), trials)
     assert importance["train.learning_rate"] > 0.6  # nothing else matters in this world
     assert list(importance.values()) == sorted(importance.values(), reverse=True)
     assert sum(importance.values()) == pytest.approx(1, abs=0.01)
-    assert tuned._importance(tune.study(), trials[: tuned.FEWEST_FOR_IMPORTANCE - 1]) == {}
+    assert tune_result._importance(tune.study(), trials[: tune_result.FEWEST_FOR_IMPORTANCE - 1]) == {}
 
 
 def test_a_higher_accuracy_is_better_where_that_is_monitored() -> None:
@@ -177,7 +177,7 @@ def test_what_is_wrong_with_a_request_is_said(world: World, tmp_path: Path, monk
     with pytest.raises(RunError, match=r"no tune\.json"):
         open_tune(tmp_path)
     with pytest.raises(RunError, match=r"time was up before the first trial.*--resume"):
-        tuned.chosen_of(world.tune(tmp_path / "tune"))
+        tune_result.chosen_of(world.tune(tmp_path / "tune"))
     with pytest.raises(RunError, match="not empty"):
         world.tune(tmp_path / "tune")
     (tmp_path / "tune" / "tune.json").write_text("{}")

@@ -17,8 +17,8 @@ import tellapart as ta
 from tellapart.errors import ConfigError, MissingExtraError, SourceError
 from tellapart.explain import explanation
 from tellapart.explain.explanation import rank_correlation
+from tellapart.explain.feature_maps import Filters, feature_maps, first_filters
 from tellapart.explain.figures import filters_figure, maps_figure
-from tellapart.explain.maps import Filters, feature_maps, first_filters
 from tests.command import COMMAND
 
 Trained = Callable[[str], ta.Run]
@@ -166,7 +166,7 @@ def test_filters_of_any_number_are_drawn(shape: tuple[int, ...], tmp_path: Path)
 
 
 def test_a_map_that_is_the_same_everywhere_is_drawn(tmp_path: Path) -> None:
-    from tellapart.explain.maps import FeatureMap
+    from tellapart.explain.feature_maps import FeatureMap
 
     maps_figure([FeatureMap("$one", np.ones((1, 1, 2), np.float32), 2)]).savefig(tmp_path / "maps.png")
 

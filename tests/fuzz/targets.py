@@ -130,7 +130,7 @@ def read_description(data: bytes, folder: Path) -> None:
 
 def read_body(data: bytes, _: Path) -> None:
     from tellapart.serve.bodies import parse
-    from tellapart.serve.bounds import Bounds
+    from tellapart.serve.limits import Bounds
 
     kind, _, body = data.partition(b"\n")
     parse(kind.decode("latin-1"), body, Bounds())
@@ -199,7 +199,7 @@ TARGETS = (
         "descriptions of networks",
         seeds.descriptions,
         read_description,
-        ("tellapart.inference", "tellapart.task", "tellapart.evaluation.verdicts"),
+        ("tellapart.inference", "tellapart.task", "tellapart.evaluation.selective_prediction"),
         prepare=take_network,
     ),
     Target("request bodies", seeds.bodies, read_body, ("tellapart.serve.bodies", "python_multipart")),

@@ -21,7 +21,7 @@ import tellapart as ta
 from tellapart.cli.console import json_text
 from tellapart.errors import ConfigError, MissingExtraError, SourceError
 from tellapart.inference.prediction import Prediction
-from tellapart.serve.answers import row
+from tellapart.serve.schemas import row
 from tests.command import call
 from tests.conftest import draw
 from tests.server import Files, serving

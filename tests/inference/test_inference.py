@@ -11,7 +11,7 @@ import pytest
 from tellapart.config import ModelConfig
 from tellapart.data import pixels
 from tellapart.errors import ExportError, SourceError
-from tellapart.evaluation.verdicts import Thresholds
+from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.inference.inputs import find_images
 from tellapart.inference.predictor import Metadata, Predictor
 from tellapart.inference.runtime import open_session

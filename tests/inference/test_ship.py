@@ -14,7 +14,7 @@ import pytest
 import tellapart as ta
 from tellapart.config import ModelConfig
 from tellapart.errors import ExportError, MissingExtraError
-from tellapart.evaluation.verdicts import Thresholds
+from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.inference.predictor import Metadata, Predictor
 from tellapart.task import ImageSpec, Task
 

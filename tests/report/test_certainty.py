@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tellapart.evaluation.evaluate import evaluate
-from tellapart.evaluation.verdicts import Thresholds
+from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.report.certainty import certainty, coverage_chart, reliability_chart
 from tellapart.runs.predictions import Predictions
 from tellapart.task import Task

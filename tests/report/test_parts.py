@@ -12,7 +12,6 @@ from PIL import Image
 
 from tellapart.errors import ImageError, SourceError
 from tellapart.evaluation.suspects import find_suspects
-from tellapart.report.album import Album
 from tellapart.report.confusion import (
     MOST_IN_CELL,
     MOST_TABLE_CLASSES,
@@ -23,6 +22,7 @@ from tellapart.report.confusion import (
     with_images,
     worst_pairs,
 )
+from tellapart.report.thumbnails import Album
 from tellapart.runs.predictions import Predictions, read_predictions
 from tests.report.conftest import evaluated, make_predictions
 

@@ -11,7 +11,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.errors import ConfigError
-from tellapart.serve.guard import CONTENT_SECURITY_POLICY, Access
+from tellapart.serve.middleware import CONTENT_SECURITY_POLICY, Access
 
 if TYPE_CHECKING:
     from tests.serve.conftest import Server

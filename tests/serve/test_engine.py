@@ -20,8 +20,8 @@ from tellapart.explain.heat import HeatMaker
 from tellapart.inference.predictor import Predictor
 from tellapart.parallel import cores
 from tellapart.serve.bodies import Upload
-from tellapart.serve.bounds import Bounds, Ledger, RequestError
 from tellapart.serve.engine import Answer, Engine
+from tellapart.serve.limits import Bounds, Ledger, RequestError
 from tellapart.serve.metrics import Metrics
 from tellapart.serve.service import Service
 from tests.data.hostile import slow_jp2

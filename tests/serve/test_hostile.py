@@ -24,7 +24,7 @@ import uvicorn
 
 import tellapart as ta
 from tellapart.serve import protocol
-from tellapart.serve.bounds import PATIENCE
+from tellapart.serve.limits import PATIENCE
 from tellapart.serve.server import listen
 from tests.data.hostile import large_png, slow_jp2
 
@@ -243,8 +243,8 @@ def test_a_server_whose_processes_are_killed_goes_on(
 STUCK = """
 import time
 from tellapart.explain.heat import HeatMaker
-from tellapart.serve import bounds
-bounds.STALLED = 1.0
+from tellapart.serve import limits
+limits.STALLED = 1.0
 HeatMaker.heat = lambda *_: time.sleep(600)
 from tellapart.cli.main import run
 run()

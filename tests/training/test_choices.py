@@ -15,7 +15,7 @@ from tellapart.data.pixels import read
 
 pytest.importorskip("keras")
 
-from tellapart.training import finish
+from tellapart.training import finalize
 
 NETWORKS = {
     "from nothing": ("model.name=cnn", "model.filters=[8]", "model.dense=[8]", "train.batch_size=8"),
@@ -64,12 +64,12 @@ def test_the_file_is_verified_on_images_of_the_validation_split(
         seen.append(images)
         return real(model, metadata, path, images, **options)
 
-    real = finish.export_onnx
-    monkeypatch.setattr(finish, "export_onnx", export)
+    real = finalize.export_onnx
+    monkeypatch.setattr(finalize, "export_onnx", export)
     config = ta.make_config(settings=[*NETWORKS["from nothing"], *SETTINGS])
     run = ta.train(laid_out(shapes, tmp_path / "shapes", 0), out=tmp_path / "run", config=config)
     held = run.catalog.split("validation")
     (images,) = seen
-    assert len(images) == min(finish.VERIFIED_IMAGES, len(held)) == run.record["verified_images"]
+    assert len(images) == min(finalize.VERIFIED_IMAGES, len(held)) == run.record["verified_images"]
     for pixels, image in zip(images, held.images, strict=False):
         assert np.array_equal(pixels, read(held.root / image.path, run.spec))

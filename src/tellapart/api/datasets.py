@@ -1,4 +1,4 @@
-"""Labelled images -> Catalog, and what is wrong with them. Read by: the others of this room, command line."""
+"""Labelled images -> Catalog, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def check(
     if not deep:
         return Checked(catalog_of(source, config, None, progress))
     from tellapart.data.labels import require_cleanlab
-    from tellapart.training.inspection import inspection_spec, look_into
+    from tellapart.training.deep_check import inspection_spec, look_into
 
     require_cleanlab()
     with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:

@@ -1,4 +1,4 @@
-"""Labelled images + a budget of time -> LADDER/ with a run for each rung and one page. Read by: command line."""
+"""Labelled images + a budget of time -> LADDER/ with a run for each rung and one page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tellapart.runs.place import new_place
 
 if TYPE_CHECKING:
     from tellapart.experiments.ladder import LadderFolder
-    from tellapart.experiments.standings import LadderResult
+    from tellapart.experiments.ladder_result import LadderResult
 
 Watch = Callable[["LadderFolder"], None]
 DEFAULT_BUDGET = 600.0
@@ -106,8 +106,8 @@ def _shared_catalog(
     data: Any, config: Config, settings: Sequence[str], cache_limit: int, progress: Progress
 ) -> tuple[Catalog, dict[str, Any]]:
     """The images of all rungs, and their size for networks from nothing, for which they are decoded on the way."""
-    from tellapart.training.decide import decide
     from tellapart.training.fit import require_trainable
+    from tellapart.training.plan import decide
 
     common = config.with_values(settings)
     _, spec, _ = decide(make_config(config=common, model="cnn"), read_source(data, common.data))
@@ -119,7 +119,7 @@ def _shared_catalog(
 
 def _climb(ladder: LadderFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: Watch) -> LadderResult:
     from tellapart.experiments.ladder import climb
-    from tellapart.experiments.standings import stand
+    from tellapart.experiments.ladder_result import stand
     from tellapart.report.ladder import write_ladder
 
     def learn(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> Run:

@@ -1,4 +1,4 @@
-"""Usual options, a recipe or a file -> Config. Read by: the others of this room, command line."""
+"""Usual options, a recipe or a file -> Config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run and what one does with it: evaluate, predict, explain, export, compare, report. Read by: command line."""
+"""A run and what one does with it: evaluate, predict, explain, export, compare, report."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def evaluate(
     >>> ta.evaluate("runs/pets", ta.read("photos")).n
     90
     """
-    from tellapart.inference.measure import measure, with_verdict
+    from tellapart.inference.evaluate_split import measure, with_verdict
 
     folder = open_run(run)
     bounds = folder.config.data

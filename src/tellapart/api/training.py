@@ -1,4 +1,4 @@
-"""Labelled images + Config -> a finished Run, and going on with one. Read by: ladder, command line."""
+"""Labelled images + Config -> a finished Run, and going on with one."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def train(
     """
     from tellapart.models.backend import require_keras
     from tellapart.report.write import write_report
-    from tellapart.training.decide import decide
     from tellapart.training.effects import without_effect
     from tellapart.training.fit import fit, require_trainable
+    from tellapart.training.plan import decide
     from tellapart.training.track import require_trackers, tracked
 
     deadline = _deadline(budget)

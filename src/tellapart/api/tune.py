@@ -1,5 +1,5 @@
 """Labelled images + a configuration to begin from + a budget of time -> TUNE/ with the runs of the start and of the
-best trial, best.toml and one page. Read by: command line.
+best trial, best.toml and one page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
     from tellapart.experiments.tune import Trial, TuneFolder
-    from tellapart.experiments.tuned import TuneResult
+    from tellapart.experiments.tune_result import TuneResult
     from tellapart.training.epochs import Row, Watch
 
 Watching = Callable[["TuneFolder", list["Trial"]], None]
@@ -113,9 +113,9 @@ def resume_tune(
 def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> tuple[Config, Catalog]:
     """The configuration with everything decided, and the images of all trials, decoded for the first on the way."""
     from tellapart.data.sources import read_source
-    from tellapart.training.decide import decide
     from tellapart.training.effects import without_effect
     from tellapart.training.fit import require_trainable
+    from tellapart.training.plan import decide
 
     if config.model.name != AUTO:
         resolve(config.model)  # before any image is read
@@ -132,7 +132,7 @@ def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> t
 
 def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: Watching) -> TuneResult:
     from tellapart.experiments.tune import search
-    from tellapart.experiments.tuned import chosen_of, judge
+    from tellapart.experiments.tune_result import chosen_of, judge
     from tellapart.report.tune import write_tune
 
     def learn(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch) -> Row:

@@ -14,7 +14,7 @@ from tellapart.words import measured, percent, probability
 
 if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison
-    from tellapart.runs.common import CommonImage
+    from tellapart.runs.shared_images import CommonImage
 
 IMAGES = 10
 MOST_CLASSES = 12

@@ -1,4 +1,4 @@
-"""A fault of ours -> what a person reads of it, and a file that can be sent. Read by: main."""
+"""A fault of ours -> what a person reads of it, and a file that can be sent."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def command(
 
     A download that broke off goes on when asked again. What is there already is not fetched again.
     """
-    from tellapart.data.collections import COLLECTIONS
+    from tellapart.data.public_datasets import COLLECTIONS
 
     if name is None:
         _show_collections(format)
@@ -47,7 +47,7 @@ def command(
 
 
 def _show_collections(format: options.Format) -> None:
-    from tellapart.data.collections import COLLECTIONS
+    from tellapart.data.public_datasets import COLLECTIONS
 
     if format is options.Format.json:
         show_json(

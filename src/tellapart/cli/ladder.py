@@ -8,15 +8,15 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.board import live
 from tellapart.cli.console import short, show, show_json, table, typed
+from tellapart.cli.live_table import live
 from tellapart.words import measured, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from tellapart.experiments.ladder import LadderFolder
-    from tellapart.experiments.standings import LadderResult
+    from tellapart.experiments.ladder_result import LadderResult
 
 
 def command(

@@ -1,7 +1,7 @@
 """A csv or jsonl of predictions that grows row by row and, after a kill, goes on: no row lost, none twice.
 
 In: the images in their order; out: those without a row yet, and the file, open for the rest. FILE.json beside it says
-which network its rows are from. A row counts once its line is ended. Read by: predict.
+which network its rows are from. A row counts once its line is ended.
 """
 
 from __future__ import annotations

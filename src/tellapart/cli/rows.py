@@ -1,4 +1,4 @@
-"""Predictions -> text: a table, csv, JSON, or one JSON object a line, each written as it comes. Read by: predict."""
+"""Predictions -> text: a table, csv, JSON, or one JSON object a line, each written as it comes."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ def command(
 
     require_extra("tellapart serve", "serve", *LIBRARIES)
     from tellapart.parallel import cores
-    from tellapart.serve.bounds import Bounds
-    from tellapart.serve.guard import Access
+    from tellapart.serve.limits import Bounds
+    from tellapart.serve.middleware import Access
     from tellapart.serve.server import listen, open_predictors, serve
 
     bounds = Bounds(

@@ -9,15 +9,15 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.board import live
 from tellapart.cli.console import short, show, show_json, table, typed
+from tellapart.cli.live_table import live
 from tellapart.words import percent
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from tellapart.experiments.tune import Trial, TuneFolder
-    from tellapart.experiments.tuned import TuneResult
+    from tellapart.experiments.tune_result import TuneResult
 
 SHOWN = 10
 

@@ -1,6 +1,6 @@
 """One random affine warp, flips and brightness for each training image, as Keras' ImageDataGenerator means them.
 
-In: AugmentConfig, and which images in which pass. Out: uint8 images, warped in place. Read by: batches.
+In: AugmentConfig, and which images in which pass. Out: uint8 images, warped in place.
 An image's draw depends on (seed, epoch, index) alone, whoever draws it and in whatever company.
 """
 

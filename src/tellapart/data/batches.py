@@ -2,7 +2,7 @@
 
 Images gives the pixels of any rows; Batches orders, augments and labels them. Which images a batch holds and how
 each is changed follows from (seed, epoch, place) alone, so any number of workers gives the same batches, and a run that
-is resumed goes on with what it would have seen. Read by: training. Never imports Keras.
+is resumed goes on with what it would have seen. Never imports Keras.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tellapart.data import pixels as road
-from tellapart.data.shelf import FAILURES, Record, Shelf, bytes_left, checksum, evict_least_used, seed
+from tellapart.data.record_store import FAILURES, Record, Shelf, bytes_left, checksum, evict_least_used, seed
 from tellapart.files import cache_root
 from tellapart.task import ImageSpec
 

@@ -1,6 +1,6 @@
 """Catalog: one checked table of every image, written into the run, so that splits are never recomputed.
 
-Made from: sources, scan, splits, checks (api.datasets). Read by: batches, training, report. Never imports Keras.
+Made from: sources, scan, splits, checks (api.datasets). Never imports Keras.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OLDER_COLUMNS = (COLUMNS[:-1], COLUMNS[:-2])
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes;
-    error is empty for an image that decodes; fingerprint is what it looks like (data.fingerprint), empty for one that
+    error is empty for an image that decodes; fingerprint: its looks (data.perceptual_hash), empty for one that
     looks like nothing; warning says what is damaged in an image that decodes all the same; shot is when and with which
     camera it was taken (data.exif), which only a scan knows: a catalog says it as the group, if it is asked to."""
 

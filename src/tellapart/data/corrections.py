@@ -1,7 +1,7 @@
 """corrections.csv: what is to be changed about images' labels, groups and presence, without touching an image.
 
 `check --deep --write` proposes one, a person edits it, `train --corrections` applies it to the rows of a source before
-they are split. Columns: path, action (relabel, drop, regroup), label, group, reason. Read by: deep, api.
+they are split. Columns: path, action (relabel, drop, regroup), label, group, reason.
 """
 
 from __future__ import annotations

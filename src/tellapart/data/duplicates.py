@@ -1,8 +1,7 @@
 """Images -> which of them are copies of each other, byte for byte or to the eye, and which leak from one split to
 another.
 
-Read by: splits, which keeps copies on one side; checks; inference.measure, for the part of a split that has no copy in
-training. Never imports Keras.
+Never imports Keras.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tellapart.data.catalog import SPLITS, ImageRecord, Split
-from tellapart.data.fingerprint import SURELY, close_pairs
+from tellapart.data.perceptual_hash import SURELY, close_pairs
 
 Pair = tuple[ImageRecord, ImageRecord]
 

@@ -1,7 +1,7 @@
 """A name of the table, an address, or kaggle:NAME -> a folder or file on this disk that `tellapart train` reads.
 
 Fetched things lie in the cache, or where `out` says, each whole or not there; what is there already is not fetched
-again. Read by: api.fetch.
+again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from tellapart.data.collections import COLLECTIONS, Collection
+from tellapart.data.public_datasets import COLLECTIONS, Collection
 from tellapart.data.sources.archive import unpack
 from tellapart.data.sources.folders import split_named
 from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, kind_of

@@ -2,7 +2,7 @@
 
 Where a group stands in two splits, accuracy is partly that of knowing its person or place again. Groups are kept
 together where splits are drawn (splits); those that seem to be there and that nobody asked for are a finding.
-In: images after the scan. Read by: api.
+In: images after the scan.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tellapart.data.catalog import ImageRecord, Split
 from tellapart.data.duplicates import Pair
 from tellapart.data.findings import Finding
-from tellapart.data.fingerprint import distances, unpacked
 from tellapart.data.leakage import GROUP, leak_findings, tied
+from tellapart.data.perceptual_hash import distances, unpacked
 from tellapart.data.sources.listing import natural_key
 from tellapart.errors import ConfigError, unknown
 

@@ -1,6 +1,6 @@
 """Features or held-out probabilities + given labels -> labels that look wrong, and classes that are hard to tell apart.
 
-In: arrays. Out: suspects, the likeliest first. Read by: deep, report. Never imports Keras; needs the extra `check`.
+In: arrays. Out: suspects, the likeliest first. Never imports Keras; needs the extra `check`.
 """
 
 from __future__ import annotations

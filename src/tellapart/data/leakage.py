@@ -1,7 +1,4 @@
-"""Copies and groups of images -> findings: under two labels, in two splits, or only there more than once.
-
-Read by: checks, deep, groups.
-"""
+"""Copies and groups of images -> findings: under two labels, in two splits, or only there more than once."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 In: a file, bytes, an open binary file, an array or an image of Pillow, and an ImageSpec. Out: uint8 (height, width,
 channels), 0..255.
-Read by: scan, batches, inference, export checks, serve. Nothing else decodes an image, so training and prediction
+Nothing else decodes an image, so training and prediction
 see the same pixels.
 
 The same everywhere: EXIF orientation is applied; transparency lies over white; CMYK (Adobe's inverted kind too) becomes

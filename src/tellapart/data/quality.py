@@ -1,6 +1,6 @@
 """Pixels -> how bright, varied and sharp an image is, and which are dark, blurred or blank.
 
-In: images as the network sees them. Out: arrays. Read by: api, deep. Never imports Keras.
+In: images as the network sees them. Out: arrays. Never imports Keras.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which part of an image is taken, and at which size, as its ImageSpec says; and the antialiased resampling to it.
-
-Read by: pixels.
-"""
+"""Which part of an image is taken, and at which size, as its ImageSpec says; and the antialiased resampling to it."""
 
 from __future__ import annotations
 

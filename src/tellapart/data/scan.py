@@ -1,7 +1,7 @@
 """Source -> images: every file read and decoded once, in parallel, with its digest, size, mode, looks or error.
 
 Where a cache is given, the same decoding fills it, so that training does not decode again. What was found is
-remembered by (path, size, times): a second scan of unchanged files costs a stat each. Read by: api, training.
+remembered by (path, size, times): a second scan of unchanged files costs a stat each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import DataConfig, ImageConfig
-from tellapart.data import fingerprint as fingerprints
+from tellapart.data import perceptual_hash as fingerprints
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import ImageRecord

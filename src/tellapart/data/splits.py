@@ -2,7 +2,7 @@
 
 Splits that the source gives are kept. A test split that is missing is taken from the training images, then a
 validation split from what remains. Who goes where follows from a hash of (seed, content), not from names or order: the
-same images split the same way from any folder, and added images move few others. Read by: api.
+same images split the same way from any folder, and added images move few others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Truth and what several networks said of the same images -> whether the difference is real.
 
-Reads: arrays. Read by: experiments.comparison, which knows runs by name. NumPy in, plain values out; no Keras.
+Reads: arrays. NumPy in, plain values out; no Keras.
 
 Images that both name right, or both wrong, say nothing about which is better: McNemar's test looks at the rest.
 """

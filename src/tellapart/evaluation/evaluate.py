@@ -1,6 +1,6 @@
 """Truth and probabilities of one split -> Evaluation: every figure with its interval. Stored in a run's metrics.json.
 
-Reads: arrays from inference. Read by: runs, report, compare, command line. NumPy in, NumPy out; no Keras, no figures.
+Reads: arrays from inference. NumPy in, NumPy out; no Keras, no figures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tellapart.evaluation.intervals import (
 from tellapart.evaluation.judgement import Verdict
 from tellapart.evaluation.metrics import Ints
 from tellapart.evaluation.mistakes import Mistake, find_mistakes
-from tellapart.evaluation.verdicts import VERDICTS
+from tellapart.evaluation.selective_prediction import VERDICTS
 from tellapart.task import Task
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top_5_accuracy", "auc")

@@ -1,6 +1,6 @@
 """The files of a run + figures of a split -> Evidence: all that a verdict is derived from, as plain values.
 
-Reads: run folders. Read by: judge, steps. Never imports Keras.
+Reads: run folders. Never imports Keras.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How sure a figure is: a value with the interval that holds the true one 95 times in 100.
 
-Reads: counts, losses, a confusion matrix. Read by: evaluate, calibration, compare. NumPy in, floats out; no Keras.
+Reads: counts, losses, a confusion matrix. NumPy in, floats out; no Keras.
 
 Every method here is chosen so that it does not collapse where good classifiers live: a plain bootstrap, DeLong's method
 and the normal approximation all call 30 right of 30 "100 % (100 to 100)".

@@ -1,6 +1,6 @@
 """Truth and probabilities -> plain figures of merit, without their uncertainty.
 
-Reads: arrays. Read by: evaluate (which adds the intervals), tests. NumPy in, NumPy out; no Keras.
+Reads: arrays. NumPy in, NumPy out; no Keras.
 
 Throughout: truth is int, shape (n,), positions in `Task.classes`; probabilities is float, shape (n, k), rows sum to 1;
 a confusion matrix is int, shape (k, k),

@@ -1,6 +1,6 @@
 """Truth and probabilities -> the images that were named wrong, the surest first.
 
-Reads: arrays and paths. Read by: evaluate, report. NumPy in, plain values out; no Keras.
+Reads: arrays and paths. NumPy in, plain values out; no Keras.
 """
 
 from __future__ import annotations

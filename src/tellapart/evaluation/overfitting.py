@@ -1,6 +1,6 @@
 """History -> one plain sentence: whether the network overfits, and from which epoch.
 
-Reads: rows of history.jsonl. Read by: evidence, report, command line.
+Reads: rows of history.jsonl.
 
 The rule, on validation and training loss smoothed over three epochs:
 - the turn is the epoch of the lowest smoothed validation loss;

@@ -1,6 +1,6 @@
 """A budget of time that several runs share: the seconds spent so far, kept on the disk while work goes on.
 
-Read by: ladder, tune, each with what else it counts. Progress passes through, and so drives it.
+Progress passes through, and so drives it.
 """
 
 from __future__ import annotations

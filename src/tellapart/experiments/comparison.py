@@ -1,6 +1,6 @@
 """Two or more runs -> RunsComparison: who is better on the same images, whether that is shown, and where they differ.
 
-Reads: run folders. Read by: api.compare, report.comparison, command line.
+Reads: run folders.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from tellapart.errors import RunError
 from tellapart.evaluation.compare import LEVEL, Comparison, compare, compare_all
 from tellapart.evaluation.intervals import Estimate, proportion
-from tellapart.runs.common import Common, CommonImage, LeftOut, common_images
 from tellapart.runs.run import RunFolder
+from tellapart.runs.shared_images import Common, CommonImage, LeftOut, common_images
 from tellapart.words import percent
 from tellapart.words import points as points_of
 

@@ -2,7 +2,7 @@
 
 One catalog, one split and one seed for all. The rungs are climbed as their turn comes, not in the order in which they
 stand: what is surest and cheapest first. Each has a share of the time that is left; what it does not use is the next
-ones'. A rung whose time is up keeps its best epoch. A ladder that was killed goes on where it was. Read by: api.
+ones'. A rung whose time is up keeps its best epoch. A ladder that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tellapart.errors import TellapartError
 from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
 from tellapart.experiments.record import FolderOfRuns, Kind
 from tellapart.experiments.rungs import Rung, chosen
-from tellapart.inference.measure import measure
+from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import start_keras
 from tellapart.progress import Phase, Progress

@@ -1,4 +1,4 @@
-"""A folder of several runs, and the JSON file that says what it is and how far it came. Read by: ladder, tune."""
+"""A folder of several runs, and the JSON file that says what it is and how far it came."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The rungs of the ladder, a row each: from dense layers alone to a base that learns anew.
 
-Read by: experiments.ladder, command line. The rungs that are trained from nothing see images of one size, which are
+The rungs that are trained from nothing see images of one size, which are
 decoded once, and stop by one rule; what one rung has that the one before lacks stands in `adds`.
 """
 

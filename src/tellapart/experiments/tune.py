@@ -3,7 +3,7 @@
 One catalog, one split and one seed for all trials. The first is the start itself; what follows is proposed by Optuna's
 tree-structured Parzen estimator from the trials before, and ended early by its median rule. A trial is judged on the
 validation images; no test image is looked at. A trial that was killed, or whose time was up, goes on where it was.
-Only the runs of the start and of the best trial are kept. Read by: api, tuned. Needs the extra `tune`.
+Only the runs of the start and of the best trial are kept. Needs the extra `tune`.
 """
 
 from __future__ import annotations

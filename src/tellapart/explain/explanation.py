@@ -1,7 +1,6 @@
 """A run + one image -> why the network names it so: heat, its check by occlusion, feature maps and filters.
 
 Heat needs ONNX Runtime alone; feature maps and filters the extra `train`, and are left out, with a note, without it.
-Read by: api.
 """
 
 from __future__ import annotations
@@ -243,8 +242,8 @@ def _heat_figure(
 
 def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress) -> dict[str, Figure]:
     """Feature maps, over several figures where there are many layers, and the first layer's filters."""
+    from tellapart.explain.feature_maps import feature_maps, first_filters
     from tellapart.explain.figures import ROWS, SHOWN, filters_figure, maps_figure
-    from tellapart.explain.maps import feature_maps, first_filters
     from tellapart.models.backend import start_keras
     from tellapart.models.build import open_classifier
 

@@ -1,7 +1,4 @@
-"""Heat, feature maps and filters -> figures. Plain arrays in, matplotlib's objects out, never its global state.
-
-Read by: explanation.
-"""
+"""Heat, feature maps and filters -> figures. Plain arrays in, matplotlib's objects out, never its global state."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.explain.maps import FeatureMap, Filters
+from tellapart.explain.feature_maps import FeatureMap, Filters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,7 +1,7 @@
 """Images + the class of each -> heat: which places speak for the class; and heat laid over an image.
 
 Computed by ONNX Runtime from model.onnx alone, where the file tells its places (models.classifier, or
-inference.class_activation); by occlusion otherwise. Imports no TensorFlow. Read by: explain, report, serve.
+inference.class_activation); by occlusion otherwise. Imports no TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Images + a Predictor -> heat by occlusion: how much a class loses where a patch of the image is covered.
 
 Works for any network, as it only asks for predictions; the check on the heat that a network gives of itself. (Zeiler
-and Fergus, ECCV 2014.) Read by: heat, explain.
+and Fergus, ECCV 2014.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a person holds in Python -> the images it means: paths, addresses, bytes, open files, pixels, tables, lists.
 
 In: anything; out: (name, what Predictor.predict_named takes), one by one as they are asked for. Whatever way an image
-comes, it takes the one road of data.pixels. Read by: predictor, api.
+comes, it takes the one road of data.pixels.
 """
 
 from __future__ import annotations

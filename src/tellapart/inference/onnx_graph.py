@@ -5,8 +5,7 @@ EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a networ
 architectures are written here, from whatever Keras computes on. Whoever converts compares the outcome with Keras.
 What is not known here goes by inference.onnx_by_keras.
 
-Inside, images lie as (n, channels, height, width); what goes in and out lies as in Keras. Read by: export,
-formats, training.features, tools.
+Inside, images lie as (n, channels, height, width); what goes in and out lies as in Keras.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tellapart.evaluation.verdicts import Verdict
+from tellapart.evaluation.selective_prediction import Verdict
 from tellapart.files import printable
 from tellapart.frames import frame
 

@@ -1,7 +1,7 @@
 """model.onnx + images -> predictions, through ONNX Runtime; imports no TensorFlow.
 
 The file carries its Task and ImageSpec, so images take the same road as in training. Each thread decodes a few
-images and predicts them, in order, with a bounded number in memory. Read by: api, evaluation of runs, serve.
+images and predicts them, in order, with a bounded number in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tellapart.data import pixels
 from tellapart.data.image_address import Address
 from tellapart.data.pixels import Decoded
 from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError
-from tellapart.evaluation.verdicts import Thresholds, Verdict
+from tellapart.evaluation.selective_prediction import Thresholds, Verdict
 from tellapart.files import from_json
 from tellapart.inference.given import images_of
 from tellapart.inference.inputs import Held

@@ -1,6 +1,6 @@
 """The one place that starts ONNX Runtime: without telemetry, on the cores there are, with files looked through before.
 
-Imports no TensorFlow. Read by: predictor, export, formats, training.features.
+Imports no TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tellapart.errors import ConfigError, ExportError
-from tellapart.inference.onnx_file import refuse_other_files
+from tellapart.inference.onnx_safety import refuse_other_files
 from tellapart.parallel import cores
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from tellapart.data.catalog import Split
 from tellapart.data.sources import open_row, read_source
 from tellapart.errors import ExportError, TellapartError, some, unknown
 from tellapart.evaluation.intervals import Estimate, proportion
-from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
+from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds
 from tellapart.files import drafting, to_json, write_text
 from tellapart.inference.export import BOUND, differences
 from tellapart.inference.exports import EXPORTS

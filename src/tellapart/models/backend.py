@@ -1,6 +1,6 @@
 """The one place that starts Keras: chooses its backend, quiets it, and asks the machine what it can do.
 
-Everything else is written against Keras alone. Read by: models, inference.export, training.
+Everything else is written against Keras alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Keras network -> what computes with it, a batch at a time, without a wait of the host for the device at each.
 
 Keras' own train_on_batch brings every figure to the host and, under JAX, every variable back into the network, before
-it returns; its predict_on_batch takes one thread at a time. Read by: inference.export, training.
+it returns; its predict_on_batch takes one thread at a time.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Recipes: whole experiments as TOML files beside this one, each a Config, and what each reached. Read by: api, command
-line."""
+"""Recipes: whole experiments as TOML files beside this one, each a Config, and what each reached."""
 
 from __future__ import annotations
 

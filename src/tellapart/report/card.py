@@ -1,7 +1,7 @@
 """A run, an evaluation or a catalog -> the HTML by which a notebook shows it: one element, bounded, without a script.
 
 Every name in it comes from strangers and is escaped; charts stand in it as images, so that no style of theirs reaches
-the notebook. The element is card.html.jinja. Read by: api.
+the notebook. The element is card.html.jinja.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tellapart.evaluation.evidence import evaluations_of
 from tellapart.evaluation.intervals import Estimate
 from tellapart.evaluation.overfitting import kept
 from tellapart.files import harmless
-from tellapart.report.album import Album, Thumbnails
 from tellapart.report.drawing import Drawing, confusion_drawing, counts_drawing, curves_drawing
 from tellapart.report.page import render_page
 from tellapart.report.report import figure_rows
+from tellapart.report.thumbnails import Album, Thumbnails
 from tellapart.runs.run import RunFolder
 from tellapart.words import counted, duration, listed, measured, percent
 

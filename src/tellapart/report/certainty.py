@@ -1,6 +1,6 @@
 """Evaluation and predictions -> whether probabilities mean what they say, and what refusing the unsure brings.
 
-Read by: report, write. Gives charts, rows of tables and plain sentences.
+Gives charts, rows of tables and plain sentences.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tellapart.evaluation.calibration import Reliability
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.judge import meaning
-from tellapart.evaluation.verdicts import Thresholds, coverage
+from tellapart.evaluation.selective_prediction import Thresholds, coverage
 from tellapart.report.charts import Axis, Chart, nice_axis
 from tellapart.runs.predictions import Predictions
 from tellapart.words import between, counted, percent, probability

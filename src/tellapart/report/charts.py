@@ -1,6 +1,6 @@
 """Numbers -> line charts as SVG: for the page, whose colours they take, and as files of their own.
 
-Reads: plain values. Read by: training and certainty sections of the report, write. Written by hand: four charts of the
+Reads: plain values. Written by hand: four charts of the
 drawing library that pages elsewhere use took longer than all the rest of a report.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from tellapart.report.figures import INK, MUTED, PAPER, RULE, TRAINING, VALIDATION
+from tellapart.report.theme import INK, MUTED, PAPER, RULE, TRAINING, VALIDATION
 
 Point = tuple[float, float]
 

@@ -1,4 +1,4 @@
-"""RunsComparison -> a folder with compare.html and curves.png. Read by: api."""
+"""RunsComparison -> a folder with compare.html and curves.png."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tellapart.experiments.comparison import Pair, RunsComparison, p_text, point
 from tellapart.files import replacing, write_text
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.curves import Curve, colour, curves_figure
-from tellapart.report.figures import inline_svg
 from tellapart.report.page import floor_tenth, render_page
-from tellapart.runs.common import CommonImage
+from tellapart.report.theme import inline_svg
+from tellapart.runs.shared_images import CommonImage
 from tellapart.task import ImageSpec
 from tellapart.words import between, probability
 

@@ -1,6 +1,6 @@
 """Confusion matrix -> a table whose cells open the images behind them; of many classes an image and the worst pairs.
 
-Reads: Evaluation, predictions. Read by: report, write.
+Reads: Evaluation, predictions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation.evaluate import Evaluation
-from tellapart.report.album import Album, Thumbnail
+from tellapart.report.thumbnails import Album, Thumbnail
 from tellapart.runs.predictions import Predictions
 from tellapart.words import counted, percent, probability
 

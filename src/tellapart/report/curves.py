@@ -1,4 +1,4 @@
-"""Histories of several runs -> one figure with the curves of all. Read by: report.comparison."""
+"""Histories of several runs -> one figure with the curves of all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tellapart.report.figures import INK, MUTED, PAPER, RULE
+from tellapart.report.theme import INK, MUTED, PAPER, RULE
 from tellapart.words import percent
 
 if TYPE_CHECKING:

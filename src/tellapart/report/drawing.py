@@ -1,4 +1,4 @@
-"""Charts that Python by hand gets: an SVG that a notebook shows and that can be saved. Read by: card, api.
+"""Charts that Python by hand gets: an SVG that a notebook shows and that can be saved.
 
 Drawn by what draws the report's: the confusion matrix, the training curves; and the images of a catalog.
 """

@@ -1,4 +1,4 @@
-"""The rows of a folder's runs -> index.html in that folder: sortable, with links to the reports. Read by: api."""
+"""The rows of a folder's runs -> index.html in that folder: sortable, with links to the reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report is made of. Filled by: write. Read by: report, origin."""
+"""What a report is made of. Filled by: write."""
 
 from __future__ import annotations
 

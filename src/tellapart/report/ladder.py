@@ -1,4 +1,4 @@
-"""LadderResult -> LADDER/ladder.html: one page, what each rung reached and costs, which to take. Read by: api."""
+"""LadderResult -> LADDER/ladder.html: one page, what each rung reached and costs, which to take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import p_text, points, share
-from tellapart.experiments.standings import AS_FAST, LadderResult, Standing
+from tellapart.experiments.ladder_result import AS_FAST, LadderResult, Standing
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.words import between
 

@@ -1,6 +1,6 @@
 """Values -> the text of a page that stands alone: what the report, the index and the comparison share.
 
-Read by: report, index, comparison. The two small pages extend page.html.jinja, styled by page.css.
+The two small pages extend page.html.jinja, styled by page.css.
 """
 
 from __future__ import annotations

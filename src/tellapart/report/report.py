@@ -1,6 +1,6 @@
 """A finished run's values -> one HTML file that holds everything: no script, no outside address, for screen and paper.
 
-Reads: plain values that the caller takes from a run. Read by: write. The page is report.html.jinja with report.css;
+Reads: plain values that the caller takes from a run. The page is report.html.jinja with report.css;
 what its parts say stands in verdict, learning, confusion, certainty, suspects and origin, and is brought together here.
 """
 
@@ -17,7 +17,6 @@ from tellapart.data.catalog import SPLITS
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.overfitting import learning
 from tellapart.evaluation.suspects import find_suspects
-from tellapart.report.album import Album, Thumbnail
 from tellapart.report.certainty import certainty
 from tellapart.report.confusion import (
     MOST_TABLE_CLASSES,
@@ -31,6 +30,7 @@ from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.origin import origin
 from tellapart.report.page import render_page
+from tellapart.report.thumbnails import Album, Thumbnail
 from tellapart.runs.run import unit_of
 from tellapart.words import between, counted, duration, percent, probability
 

@@ -1,4 +1,4 @@
-"""TuneResult -> TUNE/tune.html: one page: whether it was worth it, what mattered, each trial. Read by: api."""
+"""TuneResult -> TUNE/tune.html: one page: whether it was worth it, what mattered, each trial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from tellapart.experiments.comparison import p_text, points, share
 from tellapart.experiments.space import Value
 from tellapart.experiments.tune import Trial
-from tellapart.experiments.tuned import Gap, TuneResult
+from tellapart.experiments.tune_result import Gap, TuneResult
 from tellapart.files import read_text
 from tellapart.report.charts import Chart, nice_axis
 from tellapart.report.page import floor_tenth, render_page

@@ -1,4 +1,4 @@
-"""A finished run's folder -> report.html and figures/ inside it. Read by: api."""
+"""A finished run's folder -> report.html and figures/ inside it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import evaluations_of, predictions_of
 from tellapart.evaluation.judge import verdict_of
 from tellapart.evaluation.overfitting import kept
-from tellapart.evaluation.verdicts import Thresholds
+from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.explain.heat import HeatMaker, overlay
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Phase, Progress
-from tellapart.report.album import Thumbnails
 from tellapart.report.certainty import coverage_chart, reliability_chart
 from tellapart.report.charts import standalone
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.report import render
+from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
 from tellapart.words import listed

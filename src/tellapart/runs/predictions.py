@@ -1,7 +1,4 @@
-"""predictions.csv of a run -> what was said of every image that was judged. Nothing else reads that file.
-
-Read by: evaluation, report and the API, which take arrays; runs.common, which takes the answer alone.
-"""
+"""predictions.csv of a run -> what was said of every image that was judged. Nothing else reads that file."""
 
 from __future__ import annotations
 

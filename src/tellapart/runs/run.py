@@ -1,6 +1,6 @@
 """RunFolder: the one folder that holds a run's result. Every file name of a run stands here and nowhere else.
 
-Written by: training, report. Read by: evaluation, inference, report, command line. A folder is a run if it holds a
+Written by: training, report. A folder is a run if it holds a
 run.json of ours; the status in it says how far it came. JSON, TOML, CSV, safetensors, Keras and ONNX files; no pickle.
 """
 

@@ -1,6 +1,6 @@
 """Run folders -> one row each, filtered and sorted: what `tellapart runs` and the index page show.
 
-Reads: run.json, config.toml, history and metrics of each run. Read by: api, command line, report.
+Reads: run.json, config.toml, history and metrics of each run.
 """
 
 from __future__ import annotations

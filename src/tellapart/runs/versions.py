@@ -1,4 +1,4 @@
-"""What made a run: the command, and the versions that decide its numbers. Read by: run, command line."""
+"""What made a run: the command, and the versions that decide its numbers."""
 
 from __future__ import annotations
 

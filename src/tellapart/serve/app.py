@@ -1,7 +1,4 @@
-"""Runs by name -> the ASGI application: predictions, health, metrics, the page and the description of it all.
-
-Read by: server.
-"""
+"""Runs by name -> the ASGI application: predictions, health, metrics, the page and the description of it all."""
 
 from __future__ import annotations
 
@@ -18,15 +15,15 @@ from starlette.requests import ClientDisconnect
 
 from tellapart import __version__
 from tellapart.inference.predictor import Predictor
-from tellapart.serve import answers
-from tellapart.serve.bounds import Bounds, RequestError
-from tellapart.serve.guard import Access, Guard
+from tellapart.serve import schemas
+from tellapart.serve.limits import Bounds, RequestError
 from tellapart.serve.metrics import Metrics
+from tellapart.serve.middleware import Access, Guard
 from tellapart.serve.service import Service
 
 _GONE = 499  # what nginx writes down for a client that went away; nobody receives it
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": answers.Predictions if status == 422 else answers.Problem, "description": description}
+    status: {"model": schemas.Predictions if status == 422 else schemas.Problem, "description": description}
     for status, description in (
         (400, "The body is damaged, or holds no image."),
         (401, "The token is missing or wrong."),
@@ -84,9 +81,9 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/predict",
         summary="Predict images",
-        response_model=answers.Predictions,
+        response_model=schemas.Predictions,
         responses=_PROBLEMS,
-        openapi_extra=answers.body_description(service.bounds),
+        openapi_extra=schemas.body_description(service.bounds),
     )
     async def predict(
         request: Request,
@@ -97,7 +94,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         return await service.predict(request, run, explain)
 
     @app.get("/v1/runs", summary="The runs, and the bounds of a request", responses={401: _PROBLEMS[401]})
-    async def runs() -> answers.Served:
+    async def runs() -> schemas.Served:
         return service.served()
 
 

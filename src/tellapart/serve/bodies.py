@@ -1,7 +1,7 @@
 """A request's body -> the images in it, as bytes with their names. Nothing in it is taken for a path or an address.
 
 Three kinds: multipart/form-data (every part with a file name is an image), a raw image (image/* or
-application/octet-stream), JSON with base64. Read by: app.
+application/octet-stream), JSON with base64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from tellapart.serve.bounds import BodyCount, Bounds, RequestError
+from tellapart.serve.limits import BodyCount, Bounds, RequestError
 
 NAME_LENGTH = 255
 _INLINE = 262_144  # bytes that are parsed at once; larger bodies in a thread, beside other requests

@@ -3,7 +3,7 @@
 An image goes event loop -> a core's thread -> event loop. A thread takes its share of what waits, at most BATCH of one
 run and from whichever clients, and never waits for more. It decodes nothing itself: a process does, which can be killed
 (data.isolation). Images that may take long by their header are decoded in a lane of their own first, so that they do
-not stall the others; one that takes longer than its header says is moved there. Read by: app.
+not stall the others; one that takes longer than its header says is moved there.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tellapart.explain.heat import HeatMaker
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import Predictor
 from tellapart.serve.bodies import Upload
-from tellapart.serve.bounds import Bounds, Ledger
 from tellapart.serve.heat import Heat, heat_of
+from tellapart.serve.limits import Bounds, Ledger
 from tellapart.serve.metrics import Metrics
 
 BATCH = 4

@@ -1,6 +1,6 @@
 """A predicted image -> its heat map as a small PNG, with where it lies on the image that was sent.
 
-Class activation where the run's file allows it, else occlusion; no training library. Read by: engine, answers.
+Class activation where the run's file allows it, else occlusion; no training library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the server tells Prometheus at /metrics. Labels have few values: nothing that a client sends becomes one.
-
-Read by: app, engine, guard.
-"""
+"""What the server tells Prometheus at /metrics. Labels have few values: nothing that a client sends becomes one."""
 
 from __future__ import annotations
 

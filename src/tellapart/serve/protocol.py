@@ -1,7 +1,4 @@
-"""uvicorn's HTTP/1.1 with the bounds that it lacks: what may be sent, what may stay untaken, connections, patience.
-
-Read by: server.
-"""
+"""uvicorn's HTTP/1.1 with the bounds that it lacks: what may be sent, what may stay untaken, connections, patience."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tellapart.serve.bounds import CONNECTIONS, HEADER_BYTES, PATIENCE
+from tellapart.serve.limits import CONNECTIONS, HEADER_BYTES, PATIENCE
 
 # Headers, chunk sizes, trailers: so much for each byte of the body, and HEADER_BYTES. A chunk of one byte needs five.
 _FRAMING = 8

@@ -1,6 +1,6 @@
 """Runs -> a server that answers until it is told to stop: the socket, signals, and the order of the end.
 
-Read by: cli. Imports no training library.
+Imports no training library.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tellapart.inference.predictor import Predictor
 from tellapart.inference.runtime import Device
 from tellapart.runs.run import open_run
 from tellapart.serve.app import Application
-from tellapart.serve.bounds import Bounds
-from tellapart.serve.guard import Access
+from tellapart.serve.limits import Bounds
+from tellapart.serve.middleware import Access
 from tellapart.serve.protocol import bounded_protocol
 
 FORCE = 1.5

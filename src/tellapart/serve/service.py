@@ -1,7 +1,4 @@
-"""A request for predictions, from its headers to its answer: bounds, body, images, engine, counts.
-
-Read by: app.
-"""
+"""A request for predictions, from its headers to its answer: bounds, body, images, engine, counts."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from starlette.responses import Response
 from tellapart.errors import unknown
 from tellapart.files import to_json
 from tellapart.inference.predictor import Predictor
-from tellapart.serve import answers
+from tellapart.serve import schemas
 from tellapart.serve.bodies import Upload, images_of, receive
-from tellapart.serve.bounds import Bounds, Ledger, RequestError
 from tellapart.serve.engine import Answer, Engine
 from tellapart.serve.heat import Heat
+from tellapart.serve.limits import Bounds, Ledger, RequestError
 from tellapart.serve.metrics import Metrics
 
 _Answers = list[tuple[Answer, Heat | None]]
@@ -45,11 +42,11 @@ class Service:
         """`ready`; `ending`; or `stalled`: images wait, and none has been answered for long."""
         return "ending" if self.ending else "stalled" if self._ledger.stalled else "ready"
 
-    def served(self) -> answers.Served:
+    def served(self) -> schemas.Served:
         """The runs and the bounds."""
-        return answers.Served(
+        return schemas.Served(
             runs=[
-                answers.ServedRun(
+                schemas.ServedRun(
                     name=name,
                     classes=list(p.task.classes),
                     height=p.spec.height,
@@ -78,7 +75,7 @@ class Service:
             good += not answer.prediction.error
             outcome = "unreadable" if answer.prediction.error else answer.prediction.verdict or "predicted"
             self.metrics.images.labels(chosen, outcome).inc()
-        body = {"run": chosen, "predictions": [answers.row(answer.prediction, heat) for answer, heat in found]}
+        body = {"run": chosen, "predictions": [schemas.row(answer.prediction, heat) for answer, heat in found]}
         return Response(
             to_json(body).encode("utf-8", "replace"),
             status_code=200 if good else 422,

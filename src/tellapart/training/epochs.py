@@ -1,7 +1,7 @@
 """A compiled network + batches -> epochs: each ends with a row of history and a checkpoint on the disk.
 
 What the next epoch does follows from these and the seed alone, so training that was killed goes on as if it had never
-stopped. Read by: fit.
+stopped.
 """
 
 from __future__ import annotations

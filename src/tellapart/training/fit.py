@@ -29,7 +29,7 @@ from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Row, Watch, best_row, go_on
-from tellapart.training.finish import finish, require_exportable
+from tellapart.training.finalize import finish, require_exportable
 from tellapart.training.fitting import Fitted, Fitting, epochs_on_images
 from tellapart.training.frozen import fit_on_base
 from tellapart.training.interruption import CtrlC, TimeUp

@@ -3,7 +3,7 @@
 The strength of the regularisation is chosen on the validation split: from strong to weak, each fit beginning where the
 one before ended, until the validation split has gained nothing for a while. Kept is the strongest within one standard
 error of the best (Breiman and others, Classification and Regression Trees, 1984): a weaker one that a few validation
-images cannot tell from it is only surer of its mistakes. Read by: fit.
+images cannot tell from it is only surer of its mistakes.
 """
 
 from __future__ import annotations

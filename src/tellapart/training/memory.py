@@ -1,4 +1,4 @@
-"""Memory that runs out while a network is trained -> one TrainingError that says what to lower. Read by: fit."""
+"""Memory that runs out while a network is trained -> one TrainingError that says what to lower."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A run, while it is trained -> TensorBoard files or an MLflow server: settings, epochs, final figures, files.
 
 In: a run folder, and rows of history as they come. What a tracker cannot be told never stops training: it is said once,
-and a run that is resumed tells what is missing. Read by: api. Needs the extra `track`.
+and a run that is resumed tells what is missing. Needs the extra `track`.
 """
 
 from __future__ import annotations

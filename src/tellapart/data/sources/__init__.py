@@ -40,10 +40,10 @@ from tellapart.data.sources.idx import open_row, read_idx
 from tellapart.data.sources.listing import TABLE_SUFFIXES, counted, kind_of, list_folder
 from tellapart.data.sources.names import read_names
 from tellapart.data.sources.reader import Reader
-from tellapart.data.sources.settle import settled
 from tellapart.data.sources.source import Row, Source
 from tellapart.data.sources.table import read_frame, read_table_beside, read_table_file
 from tellapart.data.sources.tabular import is_frame
+from tellapart.data.sources.validate import settled
 from tellapart.errors import ConfigError, SourceError, unknown
 from tellapart.files import expanded
 from tellapart.tables import NAME, Table

@@ -2,7 +2,7 @@
 
 The archive is not trusted: a member that would land outside the folder makes it refused; links and devices are not
 taken; number of members, bytes really written and depth are bounded. The folder appears whole or not at all and is
-named for the archive's path, size and time of change, so that a changed archive is unpacked anew. Read by: read_source.
+named for the archive's path, size and time of change, so that a changed archive is unpacked anew.
 """
 
 from __future__ import annotations

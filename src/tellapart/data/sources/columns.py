@@ -1,7 +1,7 @@
 """Table -> what its columns say: which one names the image, and the label, split and group of each row.
 
 Columns are told by their usual names, or by data.path_column and data.label_column. Where none is named for the class
-and the others hold 0 and 1 with one 1 a row, each is a class. Read by: table.
+and the others hold 0 and 1 with one 1 a row, each is a class.
 """
 
 from __future__ import annotations

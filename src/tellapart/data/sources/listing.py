@@ -1,6 +1,5 @@
 """A folder -> Listing: every image, table, idx file and archive below it, by name alone. No file is opened.
 
-Read by: the readers of folders, tables, file names and idx files; archive asks it which members count.
 Hidden names (a leading dot, which covers `._x` and `.DS_Store`), __MACOSX, @eaDir and the like are passed over.
 """
 

@@ -1,7 +1,7 @@
 """Names of images in a table -> paths of files that are there.
 
 First as they stand, relative to a folder; where none of them is found so, below it: tables that name `0a1b` for
-train/0a1b.jpg. Read by: table.
+train/0a1b.jpg.
 """
 
 from __future__ import annotations

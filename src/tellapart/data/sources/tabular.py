@@ -2,7 +2,7 @@
 
 The standard library reads csv; parquet needs the extra `tables`. Text is UTF-8, or UTF-16 or UTF-32 where a mark at its
 start or its zero bytes say so. Bytes that are no UTF-8 survive as Python's surrogates, as they may be part of file
-names; what they mean in labels is settled by `as_windows`. Read by: table, columns.
+names; what they mean in labels is settled by `as_windows`.
 """
 
 from __future__ import annotations

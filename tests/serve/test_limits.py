@@ -19,7 +19,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.errors import ConfigError
-from tellapart.serve.bounds import HEADER_BYTES, Bounds, Ledger, RequestError
+from tellapart.serve.limits import HEADER_BYTES, Bounds, Ledger, RequestError
 from tellapart.serve.server import listen
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""The shapes of what the server answers, as its description at /openapi.json shows them, and how they are made.
-
-Read by: app.
-"""
+"""The shapes of what the server answers, as its description at /openapi.json shows them, and how they are made."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from tellapart.inference.prediction import Prediction
 from tellapart.serve.bodies import JsonImage
-from tellapart.serve.bounds import Bounds
 from tellapart.serve.heat import Heat
+from tellapart.serve.limits import Bounds
 
 DIGITS = 6
 """Of where heat lies."""

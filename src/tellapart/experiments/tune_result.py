@@ -2,7 +2,7 @@
 
 The best trial was chosen on the validation images, as the highest of many, so it seems better there than it is: how
 much is told by the gap between validation and test, of the best and, to compare with, of the start. The test images
-were looked at once, after the choice. Reads: study.db, run folders. Read by: api, report, command line.
+were looked at once, after the choice. Reads: study.db, run folders.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the server takes on: the bounds of a request, what is in the house now, and the answer where that is too much.
-
-Read by: bodies, engine, guard, app.
-"""
+"""What the server takes on: the bounds of a request, what it holds now, and the answer where that is too much."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ from tellapart.task import ImageSpec
 pytest.importorskip("keras")
 
 from tellapart.models.build import build
-from tellapart.training import trust
+from tellapart.training import calibrate as calibrating
+from tellapart.training.calibrate import calibrate, calibrate_head
 from tellapart.training.head import Examples
-from tellapart.training.trust import calibrate, calibrate_head
 
 CNN = ("model.name=cnn", "image.height=24", "image.width=24", "model.filters=[8]", "model.dense=[8]", "train.epochs=3")
 
@@ -135,7 +135,7 @@ def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
 
 def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog, images, labels = catalog_of(shapes)
-    monkeypatch.setattr(trust, "WIDEST", 100)
+    monkeypatch.setattr(calibrating, "WIDEST", 100)
     model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[]))
     found = calibrate(model, images, labels, 0.9)
     assert found.means is None

@@ -1,7 +1,6 @@
 """Catalog -> what deep checks find with the base inside the package, which needs no Keras.
 
 The features are those that training keeps, under the same keys: whoever comes first computes them for both.
-Read by: api.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from tellapart.data.sources.source import Source
 from tellapart.models.base_weights import BUNDLED_DIGESTS
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
-from tellapart.training.decide import decide
 from tellapart.training.features import base_key, bundled_engine, extract, feature_cache
+from tellapart.training.plan import decide
 
 BASE = "efficientnet-lite0"
 _AT_ONCE = 64

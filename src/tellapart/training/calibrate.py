@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tellapart.data.batches import Images
 from tellapart.data.catalog import Split
 from tellapart.evaluation.calibration import Reliability, fit_temperature, reliability, softmax
-from tellapart.evaluation.verdicts import Thresholds, choose_thresholds
+from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.compute import Infer, feeders, inferring
 from tellapart.parallel import in_order

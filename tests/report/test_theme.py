@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 from matplotlib.figure import Figure
 
-from tellapart.report.figures import TRAINING, VALIDATION, inline_svg
+from tellapart.report.theme import TRAINING, VALIDATION, inline_svg
 
 
 def figure(text: str) -> Figure:

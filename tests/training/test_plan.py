@@ -12,7 +12,7 @@ from tellapart.data.sources import read_source
 from tellapart.data.sources.source import Row, Source
 from tellapart.errors import ModelError
 from tellapart.task import ImageSpec
-from tellapart.training.decide import decide
+from tellapart.training.plan import decide
 
 LITE = "model.name=efficientnet-lite0"
 

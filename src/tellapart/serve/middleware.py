@@ -1,6 +1,6 @@
 """What stands before every route: who may ask, how large headers may be, and the headers of every answer.
 
-Also counts and times each request. Read by: app.
+Also counts and times each request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tellapart.errors import ConfigError
-from tellapart.serve.bounds import HEADER_BYTES
+from tellapart.serve.limits import HEADER_BYTES
 from tellapart.serve.metrics import Metrics
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

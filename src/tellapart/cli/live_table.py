@@ -1,6 +1,6 @@
 """A table that changes while many runs are trained, over a line of what is going on; both on standard error.
 
-Read by: ladder, tune. Where standard error is no terminal, plain lines.
+Where standard error is no terminal, plain lines.
 """
 
 from __future__ import annotations

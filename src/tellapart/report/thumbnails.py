@@ -1,4 +1,4 @@
-"""Paths -> small images inside the page, as many as its size allows. Read by: report.
+"""Paths -> small images inside the page, as many as its size allows.
 
 Whatever shows images asks one Album, the most important first, so that they share one budget of bytes.
 """

@@ -16,15 +16,15 @@ from tellapart.evaluation.calibration import reliability, sharpened
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
 from tellapart.evaluation.overfitting import kept
+from tellapart.inference.evaluate_split import measure, measure_rows, said_of, without_leaks, write_predictions
 from tellapart.inference.export import export_onnx
-from tellapart.inference.measure import measure, measure_rows, said_of, without_leaks, write_predictions
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.build import in_float32, summary
 from tellapart.models.classifier import Classifier
 from tellapart.progress import Phase
 from tellapart.runs.run import CLEAN_PART
+from tellapart.training.calibrate import Trust, calibrate, calibrate_head
 from tellapart.training.fitting import Fitted, Fitting
-from tellapart.training.trust import Trust, calibrate, calibrate_head
 
 VERIFIED_IMAGES = 16
 TRIED_IMAGES = 4

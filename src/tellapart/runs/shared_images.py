@@ -1,6 +1,6 @@
 """Several runs -> the images that all of them were judged on, with what each said of them.
 
-Reads: catalog.csv and predictions.csv of each run. Read by: experiments.comparison. Images are matched by the digest
+Reads: catalog.csv and predictions.csv of each run. Images are matched by the digest
 of their content, so a folder that moved or was renamed matters nothing; classes by name.
 """
 

@@ -3,7 +3,7 @@
 A network in ONNX is arithmetic alone, but the format lets weights lie in files beside it, named by any path: a
 stranger's file could carry parts of this machine's files into its answers. tellapart writes every network into one
 file, so what names another is refused, whatever the runtime's version thinks of the path. Imports no onnx, which
-prediction does without. Read by: predictor.
+prediction does without.
 """
 
 from __future__ import annotations

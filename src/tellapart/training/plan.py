@@ -1,6 +1,6 @@
 """Source + Config -> the Config with everything decided that was left open, and in words what was chosen and why.
 
-Read by: api, before a run is created, so that the run's config.toml says what really happened. Imports no Keras.
+Imports no Keras.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tellapart.config import DataConfig
-from tellapart.data import fingerprint as prints
+from tellapart.data import perceptual_hash as prints
 from tellapart.data import pixels
-from tellapart.data.fingerprint import ALIKE, BITS, close_pairs, distances, fingerprint, unpacked
+from tellapart.data.perceptual_hash import ALIKE, BITS, close_pairs, distances, fingerprint, unpacked
 from tellapart.data.sources import read_source
 from tellapart.task import ImageSpec
 from tests.faults import COPYING

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tellapart.evaluation.verdicts import Thresholds, choose_thresholds, coverage
+from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds, coverage
 
 
 def rows(confidence: np.ndarray) -> np.ndarray:

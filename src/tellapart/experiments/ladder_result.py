@@ -4,8 +4,7 @@ The test split chooses nothing. Which rung to take is decided on the validation 
 difference from the best has an interval that leaves out 0. That is neither corrected for many comparisons nor as strict
 as the exact test, as to take a worse rung for as good as the best would be the costlier mistake here. What each step
 made is told on the test images, by exact tests that are corrected (Holm) for the number of steps, which was fixed
-before any image was seen. Reads: run folders, ladder.json. Read by: api, report, command
-line.
+before any image was seen. Reads: run folders, ladder.json.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from tellapart.evaluation.overfitting import kept
 from tellapart.experiments.comparison import Pair, joined, share
 from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
-from tellapart.runs.common import common_images
 from tellapart.runs.run import RunFolder
+from tellapart.runs.shared_images import common_images
 from tellapart.words import points as points_of
 
 AS_FAST = 1.25

@@ -2,7 +2,7 @@
 
 The distance is that of an image's features from the nearest class: 1 - the cosine to its mean, over the training
 images (a nearest class mean: Mensink and others, IEEE PAMI 35 (2013) 2624). The thresholds are chosen on the
-validation split. Reads: arrays. Read by: training, inference, report. NumPy in, plain values out; no Keras.
+validation split. Reads: arrays. NumPy in, plain values out; no Keras.
 """
 
 from __future__ import annotations

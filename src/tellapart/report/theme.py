@@ -1,4 +1,4 @@
-"""The colours of reports, and figures of matplotlib -> text for a page. Read by: report, and pages beside it."""
+"""The colours of reports, and figures of matplotlib -> text for a page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Source -> Source that holds what every layout must hold: at least two classes, each of them in the training images.
-
-Read by: read_source, after any reader.
-"""
+"""Source -> Source that holds what every layout must hold: two classes or more, each of them in the training images."""
 
 from __future__ import annotations
 

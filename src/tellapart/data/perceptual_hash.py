@@ -1,7 +1,7 @@
 """What an image looks like, in 128 bits: alike for its copies that were recompressed, resized, brightened or mirrored.
 
 In: the small grey image that the scan's decoding leaves. Out: 32 hexadecimal digits for the catalog, and pairs of
-images whose fingerprints are close. Read by: scan, duplicates, deep, groups.
+images whose fingerprints are close.
 
 A perceptual hash as Zauner describes it ("Implementation and Benchmarking of Perceptual Image Hash Functions", 2010):
 signs of the lowest frequencies of a cosine transform, without the mean. Against zero, not their median, so that a

@@ -26,6 +26,7 @@ from tellapart.data.catalog import Catalog, read_images
 from tellapart.data.findings import Finding
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.files import clear_drafts, drafting, from_json, to_json
+from tellapart.runs import migrate
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
 from tellapart.runs.needs import plugins_of
@@ -33,7 +34,6 @@ from tellapart.runs.place import require_free, writing_into
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 
-FORMAT = 1
 CLEAN_PART = "_without_leaks"
 """Ends the name of a split in metrics.json: its images that have no copy among those that were learned from."""
 STATUSES = ("training", "interrupted", "failed", "done")
@@ -143,11 +143,13 @@ class RunFolder(Inside):
             raise RunError(f"There is no run {self.path}. `tellapart runs` lists the runs of a folder.")
         try:
             record = from_json(self.read_text(self.run_file))
-            if record["tellapart_run"] != FORMAT:
+            if record["tellapart_run"] not in range(migrate.OLDEST, migrate.FORMAT + 1):
                 raise RunError(
-                    f"{self.path} was written by another version of tellapart (format {record['tellapart_run']}, "
-                    f"this one reads {FORMAT}). Use the version {record.get('versions', {}).get('tellapart')}."
+                    f"{self.path} was written by another version of tellapart (format {record['tellapart_run']}, this "
+                    f"one reads {migrate.OLDEST} to {migrate.FORMAT}). "
+                    f"Use the version {record.get('versions', {}).get('tellapart')}."
                 )
+            record = migrate.record(record)
             if not all(isinstance(record[name], str) for name in ("status", "data", "created")):
                 raise TypeError("status, data and created are texts")
             _ = Task.from_dict(record["task"]), ImageSpec.from_dict(record["image"])
@@ -209,7 +211,7 @@ class RunFolder(Inside):
                 break
             if not isinstance(row, dict):
                 raise _damaged(self.history_file, TypeError("a line that is no object"))
-            rows.append(row)
+            rows.append(migrate.row(row))
         return rows
 
     @property
@@ -221,7 +223,7 @@ class RunFolder(Inside):
             found = from_json(self.read_text(self.metrics_file))
             if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
                 raise TypeError("it holds no object a split")
-            return found
+            return {split: migrate.metrics(values) for split, values in found.items()}
 
     def write_means(self, means: NDArray[np.float32]) -> None:
         """(classes, width of the features)."""
@@ -329,7 +331,7 @@ def create_run(
     path = path.absolute()
     require_free(path)
     record = {
-        "tellapart_run": FORMAT,
+        "tellapart_run": migrate.FORMAT,
         "status": "training",
         "created": _now(),
         "command": command,

@@ -1,0 +1,47 @@
+"""What runs of earlier formats hold -> the same as this version writes it. Nothing on the disk is changed for it.
+
+Format 1 called images pictures. A step for each format that is left behind; each takes what is newer as it is, since a
+run that was begun by one version and went on with another has rows of both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+FORMAT = 2
+OLDEST = 1
+
+_KEYS = {"pictures_per_second": "images_per_second", "verified_pictures": "verified_images"}
+_SECTIONS = {"pictures": "images"}
+
+
+def record(found: dict[str, Any]) -> dict[str, Any]:
+    """run.json of format OLDEST to FORMAT. Raises KeyError or TypeError for what is none."""
+    findings = [{**finding, "kind": _kind(finding["kind"])} for finding in found["findings"]]
+    return row(found) | {"tellapart_run": FORMAT, "findings": findings}
+
+
+def row(found: dict[str, Any]) -> dict[str, Any]:
+    """A row of history.jsonl.
+
+    >>> row({"epoch": 1, "pictures_per_second": 90.5})
+    {'epoch': 1, 'images_per_second': 90.5}
+    """
+    return {_KEYS.get(key, key): value for key, value in found.items()}
+
+
+def metrics(found: dict[str, Any]) -> dict[str, Any]:
+    """A split's part of metrics.json: the points of its verdict name sections of the report.
+
+    >>> metrics({"verdict": {"points": [{"title": "Nothing odd", "section": "pictures"}]}})
+    {'verdict': {'points': [{'title': 'Nothing odd', 'section': 'images'}]}}
+    """
+    verdict = found.get("verdict")
+    if not isinstance(verdict, dict):
+        return found
+    points = [{**point, "section": _SECTIONS.get(point["section"], point["section"])} for point in verdict["points"]]
+    return found | {"verdict": verdict | {"points": points}}
+
+
+def _kind(kind: str) -> str:
+    return kind.replace("picture", "image")

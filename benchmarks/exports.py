@@ -1,7 +1,7 @@
 """Every architecture in every format: how far each file is from Keras, in its own runtime, and how large it is.
 
-`python -m benchmarks.exports` prints the table of docs/export.md. The weights are random, but for the base that ships
-inside the package; the images are those of the package.
+`python -m benchmarks.exports` prints the table of docs/export.md. The weights are random, but for the backbone that
+ships inside the package; the images are those of the package.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tellapart.inference.exports import EXPORTS
 from tellapart.inference.predictor import Metadata
 from tellapart.inference.ship import Held, ship
 from tellapart.models.backend import start_keras
-from tellapart.models.base_weights import bundled_file, load_base
 from tellapart.models.build import build
 from tellapart.models.classifier import Calibration
+from tellapart.models.pretrained_weights import bundled_file, load_pretrained
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.task import ImageSpec, Task
 
@@ -45,12 +45,12 @@ def row_of(name: str, folder: Path) -> str:
     """A row of the table."""
     keras = start_keras()
     keras.utils.set_random_seed(0)
-    base = ARCHITECTURES[name].base
-    side = max(SIDE, base.smallest) if base else SIDE
+    pretrained = ARCHITECTURES[name].pretrained
+    side = max(SIDE, pretrained.smallest) if pretrained else SIDE
     spec = ImageSpec(side, side)
     model = build(TASK, spec, ModelConfig(name=name))
-    if base and bundled_file(base).exists():
-        load_base(model.backbone, base, "auto")
+    if pretrained and bundled_file(pretrained).exists():
+        load_pretrained(model.backbone, pretrained, "auto")
     means = np.random.default_rng(0).normal(size=(3, model.features.width)).astype(np.float32)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     model = model.calibrated(Calibration(means=means))

@@ -45,7 +45,7 @@ class Job:
 
 
 JOBS = (
-    Job("frozen", "train on a frozen base, from the shell", 100),
+    Job("frozen", "train on a frozen backbone, from the shell", 100),
     Job("scratch", "train from nothing: resnet-small, 128x128, batch 64, augmented", precisions=PRECISIONS),
     Job(
         "fine_tuned",

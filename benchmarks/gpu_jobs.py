@@ -24,7 +24,7 @@ from benchmarks.gpu_order import Order, tell
 from benchmarks.gpu_training import training
 
 COMMAND = [sys.executable, "-c", "from tellapart.cli.main import run; run()"]
-BASE = "efficientnet-lite0"
+BACKBONE = "efficientnet-lite0"
 CLIENTS = 32
 
 
@@ -53,7 +53,7 @@ def scratch(order: Order) -> None:
 
 def fine_tuned(order: Order) -> None:
     size = (f"image.height={order.side}", f"image.width={order.side}")
-    training(order, [f"model.name={BASE}", *size, "train.fine_tune=4"])
+    training(order, [f"model.name={BACKBONE}", *size, "train.fine_tune=4"])
 
 
 def features(order: Order) -> None:
@@ -66,7 +66,7 @@ def features(order: Order) -> None:
 
     precision, why = choose_precision("auto")
     tell(order, "chooses for training", None, "", f"{precision}: {why}")
-    model = build(Task(("even", "odd")), ImageSpec(order.side, order.side), ModelConfig(name=BASE))
+    model = build(Task(("even", "odd")), ImageSpec(order.side, order.side), ModelConfig(name=BACKBONE))
     engine = _in_keras(model.features_network())
     _features(order, engine, "float32")
 
@@ -75,14 +75,14 @@ def features_onnx(order: Order) -> None:
     """On all cores, and by ONNX Runtime's provider for CUDA where that is installed."""
     from tellapart.errors import ConfigError
     from tellapart.inference.runtime import open_session
-    from tellapart.models.base_weights import bundled_graph
+    from tellapart.models.pretrained_weights import bundled_graph
     from tellapart.parallel import cores
     from tellapart.training.features import OUTPUT, Engine, bundled_engine
 
-    engine = bundled_engine(BASE)
+    engine = bundled_engine(BACKBONE)
     _features(order, engine, f"ONNX Runtime on {cores()} cores")
     try:
-        session = open_session(bundled_graph(BASE), ours=True, device="cuda")
+        session = open_session(bundled_graph(BACKBONE), ours=True, device="cuda")
     except ConfigError as error:
         tell(order, "ONNX Runtime's provider for CUDA", None, "", f"not installed: {error}")
         return

@@ -1,8 +1,8 @@
-"""From the shell to an evaluated classifier on a pretrained base: ours, the tutorials' way, Keras' best practice.
+"""From the shell to an evaluated classifier on a pretrained backbone: ours, the tutorials' way, Keras' best practice.
 
-All three stand on the same base, EfficientNet-Lite0 at 224x224, frozen, and train on `split/train`, validate and test.
-Every way is a command of its own, so that imports and everything else count. The peers' heads are the tutorials': one
-dense layer of 128. `python -m benchmarks.pretrained WAY FOLDER EPOCHS` runs a peer and prints its test accuracy.
+All three stand on the same backbone, EfficientNet-Lite0 at 224x224, frozen, and train on `split/train`, validate and
+test. Every way is a command of its own, so that imports and everything else count. The peers' heads are the tutorials':
+one dense layer of 128. `python -m benchmarks.pretrained WAY FOLDER EPOCHS` runs a peer and prints its test accuracy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANOTHER_HEAD = ["--set", "model.dense=[128]"]
 
 
 def first_run(setting: Setting) -> Figures:
-    """With nothing prepared: no decoded images, no features, no converted base."""
+    """With nothing prepared: no decoded images, no features, no converted backbone."""
     with tempfile.TemporaryDirectory(dir=setting.work) as cache:
         return _ours(setting, cache)
 
@@ -102,7 +102,7 @@ def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, Any]
 
 
 def _network(classes: int, before: tuple[Any, ...] = ()) -> Any:
-    """Float images 0..255 -> probabilities; the base is frozen. before: layers that see the image first."""
+    """Float images 0..255 -> probabilities; the backbone is frozen. before: layers that see the image first."""
     import keras
     from keras import layers
 
@@ -112,15 +112,15 @@ def _network(classes: int, before: tuple[Any, ...] = ()) -> Any:
 
     inputs = keras.Input((SIDE, SIDE, 3))
     maps = efficientnet_lite(layers.Rescaling(SCALE, OFFSET)(inputs), "efficientnet-lite0")
-    base = keras.Model(inputs, layers.GlobalAveragePooling2D()(maps[TOP]))
-    load_weights(base, BUNDLED / "efficientnet-lite0.safetensors")
-    base.trainable = False
+    pretrained = keras.Model(inputs, layers.GlobalAveragePooling2D()(maps[TOP]))
+    load_weights(pretrained, BUNDLED / "efficientnet-lite0.safetensors")
+    pretrained.trainable = False
     head = (1, "sigmoid") if classes == 2 else (classes, "softmax")
     model = keras.Sequential(
         [
             keras.Input((SIDE, SIDE, 3)),
             *before,
-            base,
+            pretrained,
             layers.Dense(128, activation="relu"),
             layers.Dense(head[0], activation=head[1], dtype="float32"),
         ]

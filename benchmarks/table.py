@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, predict, predict_base, predict_stream, pretrained, scan, serve, start, train
+from benchmarks import memory, predict, predict_backbone, predict_stream, pretrained, scan, serve, start, train
 from benchmarks.benchmark import Benchmark, Way
 
 BENCHMARKS = (
@@ -23,13 +23,15 @@ BENCHMARKS = (
     ),
     Benchmark(
         name="pretrained",
-        title="from the shell to an evaluated classifier on a pretrained base, nothing prepared",
+        title="from the shell to an evaluated classifier on a pretrained backbone, nothing prepared",
         unit="s",
         bound=25.0,
         ours=Way("tellapart train DATA", pretrained.first_run),
         peers=(
-            Way("the tutorials' way: ImageDataGenerator, 20 epochs through the frozen base", pretrained.tutorial, 15),
-            Way("Keras' best practice: cached images, 10 epochs through the base", pretrained.best_practice, 8),
+            Way(
+                "the tutorials' way: ImageDataGenerator, 20 epochs through the frozen backbone", pretrained.tutorial, 15
+            ),
+            Way("Keras' best practice: cached images, 10 epochs through the backbone", pretrained.best_practice, 8),
             Way("the same, mixed_bfloat16", pretrained.best_practice_bfloat16),
         ),
     ),
@@ -70,26 +72,26 @@ BENCHMARKS = (
         prepare=predict.train_a_run,
     ),
     Benchmark(
-        name="predict-base",
-        title="the same on the built-in base at 224x224",
+        name="predict-backbone",
+        title="the same on the built-in backbone at 224x224",
         unit="images/s",
         more_is_better=True,
-        ours=Way("tellapart Predictor", predict_base.ours),
+        ours=Way("tellapart Predictor", predict_backbone.ours),
         peers=(
-            Way("load_img and model.predict, one by one (the tutorials' way)", predict_base.one_by_one, 20),
-            Way("load_img and model.predict in batches of 32", predict_base.in_batches, 3),
-            Way("image_dataset_from_directory and model.predict, batches of 32", predict_base.image_dataset, 3),
-            Way("PyTorch eager, DataLoader, batches of 32", predict_base.torch_eager, 3, predict_base.no_torch),
-            Way("bare ONNX Runtime, fed from memory in batches of 32", predict_base.bare_batches, 0.8),
-            Way("the limit: each core its own few images, from memory", predict_base.bare_groups),
-            Way("tellapart Predictor on the file in int8", predict_base.ours_int8),
+            Way("load_img and model.predict, one by one (the tutorials' way)", predict_backbone.one_by_one, 20),
+            Way("load_img and model.predict in batches of 32", predict_backbone.in_batches, 3),
+            Way("image_dataset_from_directory and model.predict, batches of 32", predict_backbone.image_dataset, 3),
+            Way("PyTorch eager, DataLoader, batches of 32", predict_backbone.torch_eager, 3, predict_backbone.no_torch),
+            Way("bare ONNX Runtime, fed from memory in batches of 32", predict_backbone.bare_batches, 0.8),
+            Way("the limit: each core its own few images, from memory", predict_backbone.bare_groups),
+            Way("tellapart Predictor on the file in int8", predict_backbone.ours_int8),
             Way(
                 "OpenVINO in bfloat16, fed from memory in batches of 32",
-                predict_base.openvino_bfloat16,
-                missing=predict_base.no_openvino,
+                predict_backbone.openvino_bfloat16,
+                missing=predict_backbone.no_openvino,
             ),
         ),
-        prepare=predict_base.prepare,
+        prepare=predict_backbone.prepare,
     ),
     Benchmark(
         name="predict-stream",

@@ -1,7 +1,7 @@
 """PyTorch's figures, in a Python of its own: order as JSON on standard input, images a second as JSON on standard
 output. EfficientNet-Lite0 of plain torch.nn modules with the weights of the package and the head of the run.
 
-Imports of tellapart only what needs nothing beside the standard library. Started by: predict_base.
+Imports of tellapart only what needs nothing beside the standard library. Started by: predict_backbone.
 """
 
 from __future__ import annotations

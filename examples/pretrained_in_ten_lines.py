@@ -1,5 +1,5 @@
 # %% [markdown]
-# # A pretrained base, in ten lines
+# # A pretrained backbone, in ten lines
 #
 # EfficientNet-Lite0 has seen 1.2 million photographs; its weights ship inside tellapart. It looks at each image once,
 # and a small head learns the three breeds from what it says. Nothing is downloaded.

@@ -33,12 +33,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the files out to the workers of pytest-xdist, which are to take their tests in order (--dist worksteal):
     to each first those that hold slow tests, so that quick ones are left when a worker helps another out at the end.
-    What is asked of every base goes as if it were one file, so that a base is built once."""
+    What is asked of every backbone goes as if it were one file, so that a backbone is built once."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        of_bases = "base_name" in getattr(item, "fixturenames", ())
-        files.setdefault(Path("every base") if of_bases else item.path, []).append(item)
+        of_backbones = "backbone_name" in getattr(item, "fixturenames", ())
+        files.setdefault(Path("every backbone") if of_backbones else item.path, []).append(item)
     slow = [path for path in files if any(item.get_closest_marker("slow") for item in files[path])]
     quick = [path for path in files if path not in slow]
     items[:] = [
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="module")
 def set_apart() -> Iterator[None]:
     """What a file of tests leaves, networks and traced functions, no later collection looks through again: of a worker
-    that has built all bases one takes a second, and training many networks collects after each."""
+    that has built all backbones one takes a second, and training many networks collects after each."""
     yield
     gc.collect()
     gc.freeze()
@@ -101,8 +101,8 @@ def make_shapes(folder: Path, kinds: tuple[str, ...] = ("disc", "square", "strip
 
 @pytest.fixture
 def sensitive() -> Callable[[Any, np.ndarray], Any]:
-    """Enlarges what follows the features of a base with random weights, so small that predictions hardly show them, and
-    the scales that a ConvNeXt begins with, which hide its blocks. The random weights are the same each time."""
+    """Enlarges what follows the features of a backbone with random weights, so small that predictions hardly show them,
+    and the scales that a ConvNeXt begins with, which hide its blocks. The random weights are the same each time."""
     from tellapart.models.backend import start_keras
 
     start_keras().utils.set_random_seed(0)

@@ -38,7 +38,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests of this module share what the base gave, as a check and a training of a user do."""
+    """The tests of this module share what the backbone gave, as a check and a training of a user do."""
     monkeypatch.setenv("TELLAPART_CACHE", str(shared_cache))
     return shared_cache
 
@@ -80,7 +80,7 @@ def test_spoiled_images_are_found(case: Case, kind: str) -> None:
     assert share(case, f"named {kind} and neither so nor enlarged") <= 0.01
 
 
-def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_change_to_a_image(
+def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_change_to_an_image(
     case: Case, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in case.folder.rglob("*")}
@@ -153,7 +153,7 @@ def test_corrections_that_a_check_proposed_settle_what_they_claim_to_and_are_not
     assert set(read_corrections(file)) <= set(read_corrections(again))
 
 
-def test_a_base_that_was_converted_before_needs_no_tensorflow(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backbone_that_was_converted_before_needs_no_tensorflow(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     from tellapart.models import build
 
     monkeypatch.setattr(build, "build", None)

@@ -1,4 +1,4 @@
-"""A base inside the package -> its graph as ONNX, image in and features out, beside its weights.
+"""A backbone inside the package -> its graph as ONNX, image in and features out, beside its weights.
 
     python tools/bundled_graph.py [NAME ...]
 
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.models.backend import start_keras
-from tellapart.models.base_weights import bundled_file, bundled_graph
 from tellapart.models.build import build_backbone
-from tellapart.models.pretrained import BASES, Base
+from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone
+from tellapart.models.pretrained_weights import bundled_file, bundled_graph
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.models.weights_file import load_weights
 from tellapart.training.features import OUTPUT
@@ -36,27 +36,27 @@ LARGE = 2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    bundled = [name for name, base in BASES.items() if bundled_file(base).exists()]
+    bundled = [name for name, pretrained in PRETRAINED.items() if bundled_file(pretrained).exists()]
     parser.add_argument("names", nargs="*", default=bundled, metavar="NAME", help=", ".join(bundled))
     for name in parser.parse_args().names:
-        bundled_graph(name).write_bytes(write(BASES[name]))
+        bundled_graph(name).write_bytes(write(PRETRAINED[name]))
 
 
-def write(base: Base) -> bytes:
-    """The ONNX file of a base whose weights ship."""
-    graph = write_graph(_network(base), [OUTPUT])
-    _take_from(bundled_file(base), graph.graph)
+def write(pretrained: PretrainedBackbone) -> bytes:
+    """The ONNX file of a backbone whose weights ship."""
+    graph = write_graph(_network(pretrained), [OUTPUT])
+    _take_from(bundled_file(pretrained), graph.graph)
     return graph.SerializeToString(deterministic=True)
 
 
-def _network(base: Base) -> Any:
+def _network(pretrained: PretrainedBackbone) -> Any:
     keras = start_keras()
-    row = ARCHITECTURES[base.name]
+    row = ARCHITECTURES[pretrained.name]
     options = row.options()
     image = keras.Input((None, None, 3), dtype="uint8", name="image")
     backbone = build_backbone(row, options, image)
-    load_weights(backbone, bundled_file(base))
-    return keras.Model(image, row.features(options).of(backbone).vector, name=base.name)
+    load_weights(backbone, bundled_file(pretrained))
+    return keras.Model(image, row.features(options).of(backbone).vector, name=pretrained.name)
 
 
 def _take_from(weights: Path, graph: onnx.GraphProto) -> None:

@@ -8,7 +8,8 @@ Run it once for each variant, with torch, keras, safetensors, pillow and tellapa
 installed. It writes src/tellapart/models/weights/VARIANT.safetensors, LICENSE-VARIANT.md beside it, and
 tests/models/golden/VARIANT.safetensors: the pooled features that the source network itself gives in float32 for eight
 of the built-in images. It ends with an error, and writes nothing, where our network with the same float32 weights
-differs from the source by more than PARITY. Afterwards tools/bundled_graph.py writes the graph of a base that ships.
+differs from the source by more than PARITY. Afterwards tools/bundled_graph.py writes the graph of a backbone that
+ships.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ ROWS = (
     Row(
         "cats-dogs-inception",
         weights="inception_weights",
-        note="its head is trained on the frozen base for ten epochs, then the top two blocks learn too",
+        note="its head is trained on the frozen backbone for ten epochs, then the top two blocks learn too",
     ),
     Row("horses-humans", note="on cats and dogs, which are more; on a part of its own set: below"),
     Row("rock-paper-scissors", "breeds", note="on three breeds of pets, which are more; on a set of its name: below"),
@@ -111,7 +111,7 @@ Each recipe is a TOML file in `src/tellapart/recipes`; `tellapart recipes NAME` 
 of cats and dogs; here 600 to 640 train), were validated on the test set, and give no interval. Ours are of the best
 epoch on a validation split; the test images chose nothing. With so few images a network trained from nothing
 is not far above guessing on cats and dogs, whatever its shape: that is what the intervals say, and what a pretrained
-base is for. Nothing here tells two of these recipes apart unless their intervals do.
+backbone is for. Nothing here tells two of these recipes apart unless their intervals do.
 
 Two published networks end in two sigmoid units or one softmax unit. Ours cannot be built so: two classes have one
 sigmoid unit, more have softmax, and the loss follows.

@@ -222,7 +222,7 @@ def two_processes(bench: Bench) -> str:
                 finish(process)
             for name in ("a", "b"):
                 same_runs(alone, place / name)
-    return "6 pairs, from nothing and on a base: both equal to a process alone, each time"
+    return "6 pairs, from nothing and on a backbone: both equal to a process alone, each time"
 
 
 def clock_set_back(bench: Bench) -> str:
@@ -269,7 +269,7 @@ def clock_set_back(bench: Bench) -> str:
 
 SCENARIOS = (
     Scenario("kill -9 while training from nothing", kill_training),
-    Scenario("kill -9 while features of a base are made", kill_features),
+    Scenario("kill -9 while features of a backbone are made", kill_features),
     Scenario("kill -9 while predicting a stream", kill_predict),
     Scenario("kill -9 while exporting", kill_export),
     Scenario("the run's disk is full", full_disk, needs_mount=True),

@@ -102,14 +102,14 @@ AUGMENTATIONS: dict[str, AugmentConfig] = {
 class ModelConfig(BaseModel):
     """Name of an architecture and its own options, checked by the architecture's row in models.registry.
 
-    weights, of a pretrained base: `auto` (the file inside the package, else imagenet), `imagenet` (the official file,
-    downloaded once), `none` (random), or the path of a file.
+    weights, of a pretrained backbone: `auto` (the file inside the package, else imagenet), `imagenet` (the official
+    file, downloaded once), `none` (random), or the path of a file.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(AUTO, description="auto: chosen from the images")
-    weights: str = Field("auto", description="of a pretrained base: auto, imagenet, none, or a file")
+    weights: str = Field("auto", description="of a pretrained backbone: auto, imagenet, none, or a file")
 
     @model_validator(mode="after")
     def _finite(self) -> Self:
@@ -149,10 +149,12 @@ class TrainConfig(_Section):
     label_smoothing: float = Field(0, ge=0, lt=0.5)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     views: int | None = Field(
-        None, gt=0, description="of each training image for a frozen base, the first one plain; None: 1, augmented 4"
+        None,
+        gt=0,
+        description="of each training image for a frozen backbone, the first one plain; None: 1, augmented 4",
     )
     fine_tune: Annotated[int | Literal["all"], BeforeValidator(_blocks)] = Field(
-        0, description="blocks of the base to train after its head, from the top; all: the whole base"
+        0, description="blocks of the backbone to train after its head, from the top; all: the whole backbone"
     )
     fine_tune_learning_rate: float = Field(0.0001, gt=0)
     track: tuple[str, ...] = Field(
@@ -175,7 +177,9 @@ class Config(_Section):
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     image: ImageConfig = ImageConfig()
-    augment: AugmentConfig | None = Field(None, description="None: light, or none for a base that sees each image once")
+    augment: AugmentConfig | None = Field(
+        None, description="None: light, or none for a backbone that sees each image once"
+    )
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 

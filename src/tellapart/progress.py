@@ -26,7 +26,7 @@ class Phase(StrEnum):
     COMPARING = "comparing"
     STARTING = "starting Keras"
     BUILDING = "building the network"
-    PREPARING = "preparing the base"
+    PREPARING = "preparing the backbone"
     FEATURES = "features"
     HEAD = "fitting the head"
     EPOCH = "epoch"

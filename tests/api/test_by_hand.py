@@ -30,7 +30,7 @@ def test_weights_that_are_not_there_are_told_before_the_images_are_read(tmp_path
         ta.train(tmp_path / "no images", weights="nope.h5")
 
 
-def test_a_image_too_small_for_the_base_is_told_before_tensorflow_is_started(two_shapes: Path) -> None:
+def test_an_image_too_small_for_the_backbone_is_told_before_tensorflow_is_started(two_shapes: Path) -> None:
     with pytest.raises(ModelError, match="5x5 pixels is too small for efficientnet-lite0"):
         ta.train(two_shapes, model="efficientnet-lite0", image_size=5)
 

@@ -226,7 +226,7 @@ def test_one_image_that_cannot_be_read_is_told_as_one(run: ta.Run, tmp_path: Pat
     assert "1 image could not be read; its row says why" in shown.stderr
 
 
-def test_a_image_in_the_place_of_the_run_is_named_as_what_it_is(run: ta.Run, two_shapes: Path) -> None:
+def test_an_image_in_the_place_of_the_run_is_named_as_what_it_is(run: ta.Run, two_shapes: Path) -> None:
     image = next(two_shapes.rglob("*.png"))
     shown = call("predict", image, run.path)
     assert shown.returncode == 2
@@ -276,7 +276,7 @@ def test_the_options_and_layers_of_a_model_are_shown() -> None:
     assert "convolution_2   Conv2D" in shown.stdout
 
 
-def test_a_pretrained_base_is_shown_with_its_image_scaling_weights_and_licence() -> None:
+def test_a_pretrained_backbone_is_shown_with_its_image_scaling_weights_and_licence() -> None:
     pytest.importorskip("keras")
     shown = call("models", "mobilenet-v2", "--image-size", "32", "--format", "json")
     assert shown.returncode == 0, shown.stderr

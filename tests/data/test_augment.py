@@ -134,7 +134,7 @@ def test_a_flip_comes_after_the_warp() -> None:
     assert 0 < flipped < 8
 
 
-def test_rotation_is_about_the_centre_of_a_image_that_is_not_square() -> None:
+def test_rotation_is_about_the_centre_of_an_image_that_is_not_square() -> None:
     image = np.zeros((21, 41, 1), np.uint8)
     image[8:13, 18:23] = 255
     config = AugmentConfig(rotation=180)

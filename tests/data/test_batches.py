@@ -96,14 +96,14 @@ def test_with_steps_the_epochs_are_pieces_of_one_row_of_passes(root: Path, size:
     assert whole == endless[: len(whole)]
 
 
-def test_no_warp_comes_twice_though_a_image_comes_twice_in_an_epoch(root: Path) -> None:
+def test_no_warp_comes_twice_though_an_image_comes_twice_in_an_epoch(root: Path) -> None:
     batches = Batches(images(root), LABELS, 23, augment=MEDIUM, steps=2)
     (first, _), (second, _) = batches.epoch(0)
     assert all(not np.array_equal(one, other) for one, other in zip(first, second, strict=True))
     assert np.array_equal(batches.batch(0, 1)[0], Batches(images(root), LABELS, 23, augment=MEDIUM).batch(0, 2)[0])
 
 
-def test_a_image_is_warped_as_its_place_in_the_catalog_says(root: Path) -> None:
+def test_an_image_is_warped_as_its_place_in_the_catalog_says(root: Path) -> None:
     batches = Batches(images(root), LABELS, 6, shuffle=True, augment=MEDIUM, seed=9)
     found, labels = batches.batch(1, epoch=3)
     rows = labels[:, 0].astype(int)
@@ -204,7 +204,7 @@ def test_rows_of_an_array_source_need_no_file(tmp_path: Path) -> None:
         assert opened == ["2", "0"]
 
 
-def test_a_image_that_is_gone_broken_or_changed_is_named(root: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_gone_broken_or_changed_is_named(root: Path, tmp_path: Path) -> None:
     source = images(root)
     (root / "3.png").unlink()
     (root / "4.png").write_bytes((root / "5.png").read_bytes())

@@ -54,7 +54,7 @@ def test_many_waiting_images_are_written_without_asking(tmp_path: Path) -> None:
         assert data_file(tmp_path).stat().st_size == 6 * 3 * 2**20
 
 
-def test_a_image_put_twice_takes_one_place(tmp_path: Path) -> None:
+def test_an_image_put_twice_takes_one_place(tmp_path: Path) -> None:
     filled(tmp_path, range(3))
     filled(tmp_path, range(4))
     assert data_file(tmp_path).stat().st_size == 4 * BYTES

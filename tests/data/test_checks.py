@@ -78,7 +78,7 @@ def test_copies_in_one_class_are_a_note() -> None:
     assert finding.paths == ("a/train0.jpg = a/copy.jpg",)
 
 
-def test_a_image_under_two_labels_is_an_error() -> None:
+def test_an_image_under_two_labels_is_an_error() -> None:
     rows = [*good(), ImageRecord("b/copy.jpg", "b", "train", digest="atrain0", width=100, height=80)]
     finding = found(rows)["contradicting-labels"]
     assert finding.severity == "error"

@@ -46,7 +46,7 @@ def test_an_archive_of_texts_is_not_said_to_be_just_empty(tmp_path: Path) -> Non
         (b"\0\0\0\x18ftypqt  ", "not an image: it is a film"),
     ],
 )
-def test_what_is_named_like_a_image_and_is_none_is_named(start: bytes, words: str) -> None:
+def test_what_is_named_like_an_image_and_is_none_is_named(start: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         decode(start + b"x" * 100, None)
 

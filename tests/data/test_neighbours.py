@@ -8,7 +8,7 @@ from tellapart.data.neighbours import COUNT, FAR, farness, neighbours, reduced
 
 
 def features(count: int, width: int = 400, seed: int = 0) -> np.ndarray:
-    """As a base gives them: mostly one shared direction, a few of its own for each kind, and noise."""
+    """As a backbone gives them: mostly one shared direction, a few of its own for each kind, and noise."""
     generator = np.random.default_rng(seed)
     kinds = generator.normal(0, 1, (8, width))[generator.integers(0, 8, count)]
     return np.asarray(np.abs(3 + kinds + generator.normal(0, 1, (count, width))), np.float16)

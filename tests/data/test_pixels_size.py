@@ -54,7 +54,7 @@ def test_bilinear_is_nearly_pillows_antialiased_filter(size: tuple[int, int], fi
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-def test_a_image_much_longer_than_wide_keeps_its_colour(fit: str) -> None:
+def test_an_image_much_longer_than_wide_keeps_its_colour(fit: str) -> None:
     strip = np.full((10, 40_000, 3), (200, 100, 50), np.uint8)
     for image in (strip, strip.swapaxes(0, 1)):
         found = read(image, ImageSpec(32, 32, fit=fit))  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_nearest_takes_pixels_of_the_jpeg_itself() -> None:
     assert np.array_equal(read(data, spec), read(full, spec))
 
 
-def test_a_image_of_the_wanted_size_is_not_resampled() -> None:
+def test_an_image_of_the_wanted_size_is_not_resampled() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (31, 17, 3), np.uint8)
     assert np.array_equal(read(noise, ImageSpec(31, 17)), noise)
     assert np.array_equal(read(noise[..., :1], ImageSpec(31, 17, channels=1)), noise[..., :1])

@@ -58,7 +58,7 @@ def test_few_images_leave_room_beyond_the_farthest() -> None:
     assert chosen.unlike == pytest.approx(0.7)
 
 
-def test_a_image_that_is_unlike_is_not_sure_whatever_its_probability() -> None:
+def test_an_image_that_is_unlike_is_not_sure_whatever_its_probability() -> None:
     chosen = Thresholds(0.99, sure=0.9, unlike=0.5)
     assert chosen.verdict(1.0, 0.51) == "unlike"
     assert chosen.verdict(1.0, 0.5) == "sure"

@@ -121,7 +121,7 @@ def test_images_are_matched_by_content_and_classes_by_name(make_run: MakeRun) ->
     assert not found.differing
 
 
-def test_a_image_that_a_run_was_trained_on_does_not_count(make_run: MakeRun) -> None:
+def test_an_image_that_a_run_was_trained_on_does_not_count(make_run: MakeRun) -> None:
     a = make_run("a", images(60), [])
     b = make_run("b", [*images(10, "train"), *images(5, "validation", 10), *images(40, "test", 15)], [])
     found = compare_runs([a, b])

@@ -285,7 +285,7 @@ def test_every_rung_has_a_configuration_whose_network_builds_at_28_pixels(rung: 
     config = rung.config(Config(seed=3), {"height": 28, "width": 28, "channels": 1}, ["train.batch_size=8"])  # type: ignore[attr-defined]
     assert (config.seed, config.train.batch_size) == (3, 8)
     row, _ = resolve(config.model)
-    if row.base is None:
+    if row.pretrained is None:
         assert (config.image.height, config.image.channels) == (28, 1)
         assert build(Task(CLASSES), ImageSpec(28, 28, 1), config.model).network.count_params() > 0
     else:

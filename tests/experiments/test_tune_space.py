@@ -33,7 +33,12 @@ def test_every_point_of_a_search_space_is_a_configuration_and_networks_from_noth
         for value in dimension.choices or (dimension.low, dimension.high):
             config = trial_config(start, {dimension.name: value})
             row, _ = resolve(config.model)
-            if row.base is None and dimension.name in ("model.filters", "model.dense", "model.blocks", IMAGE_SIZE):
+            if row.pretrained is None and dimension.name in (
+                "model.filters",
+                "model.dense",
+                "model.blocks",
+                IMAGE_SIZE,
+            ):
                 spec = ImageSpec(config.image.height or 0, config.image.width or 0)
                 assert build(Task(CLASSES), spec, config.model).network.count_params() > 0
 

@@ -79,7 +79,7 @@ def test_no_test_image_is_looked_at_before_the_end_and_best_toml_trains_the_best
 @pytest.mark.parametrize(
     "settings", [(), ("train.fine_tune=1", "train.epochs=2", "train.batch_size=13")], ids=["frozen", "fine-tuned"]
 )
-def test_a_pretrained_base_is_searched_too_without_a_look_at_the_test_images(
+def test_a_pretrained_backbone_is_searched_too_without_a_look_at_the_test_images(
     shapes: Path, tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks(monkeypatch)

@@ -20,7 +20,7 @@ CLASSES = ("rings", "stripes")
 
 
 def patch(label: str) -> np.ndarray:
-    """Green rings on white or magenta stripes on black: plain colours alone hardly change what a base gives."""
+    """Green rings on white or magenta stripes on black: plain colours alone hardly change what a backbone gives."""
     y, x = np.mgrid[:PATCH, :PATCH]
     if label == "rings":
         on, colour, ground = np.hypot(y - PATCH / 2, x - PATCH / 2) % 12 < 6, (20, 230, 60), 255
@@ -67,7 +67,7 @@ SETTINGS = {
         "model.name=cnn", "image.height=56", "image.width=56", "model.filters=[8, 16]", "model.dense=[16]",
         "train.epochs=12", "train.patience=0", "train.batch_size=16", "train.learning_rate=0.003", "augment=none",
     ),
-    "base": ("model.name=efficientnet-lite0",),
+    "backbone": ("model.name=efficientnet-lite0",),
     "dense": ("model.name=dense", "image.height=28", "image.width=28", "train.epochs=3"),
 }  # fmt: skip
 

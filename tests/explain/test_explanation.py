@@ -38,7 +38,7 @@ def image(planted: Any, trained: Trained) -> Path:
     return Path(planted.root / path)
 
 
-def test_a_image_is_explained_in_figures_and_sentences(trained: Trained, image: Path, tmp_path: Path) -> None:
+def test_an_image_is_explained_in_figures_and_sentences(trained: Trained, image: Path, tmp_path: Path) -> None:
     run = trained("cnn")
     found = run.explain(image, out=tmp_path / "why")
     assert {path.name for path in (tmp_path / "why").iterdir()} == {"heat.png", "feature-maps.png", "filters.png"}
@@ -145,7 +145,7 @@ def test_feature_maps_are_what_the_layers_give(trained: Trained, planted: Any) -
     np.testing.assert_allclose(first_filters(classifier).values[3], kernel[..., 3], atol=1e-6)
 
 
-def test_filters_of_a_base_that_sees_blue_first_are_shown_as_colours() -> None:
+def test_filters_of_a_backbone_that_sees_blue_first_are_shown_as_colours() -> None:
     keras = pytest.importorskip("keras")
     from tellapart.config import ModelConfig
     from tellapart.models.build import build

@@ -14,7 +14,7 @@ from tellapart.explain.heat import HeatMaker
 from tellapart.explain.occlusion import log_odds
 from tellapart.inference.predictor import Metadata, Predictor
 from tellapart.inference.runtime import open_session
-from tellapart.models.pretrained import BASES
+from tellapart.models.pretrained import PRETRAINED
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.task import ImageSpec, Task
 
@@ -102,10 +102,10 @@ def centred(values: np.ndarray) -> np.ndarray:
 def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_make_up_its_scores(
     name: str, tmp_path: Path, sensitive: Enlarge
 ) -> None:
-    side = BASES[name].smallest + 32 if name in BASES else 24
+    side = PRETRAINED[name].smallest + 32 if name in PRETRAINED else 24
     images = random_images(ImageSpec(side, side))
     model = build(THREE, ImageSpec(side, side), ModelConfig(name=name))
-    if name in BASES:
+    if name in PRETRAINED:
         model = sensitive(model, images)
     model.head.last.bias.assign([0.3, -0.2, 0.7])
     means = np.random.default_rng(0).normal(size=(3, model.features.width)).astype(np.float32)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from tellapart.errors import ConfigError
 from tellapart.inference import runtime
 from tellapart.inference.runtime import open_session
-from tellapart.models.base_weights import bundled_graph
+from tellapart.models.pretrained_weights import bundled_graph
 from tests.command import COMMAND
 
 GRAPH = bundled_graph("efficientnet-lite0")

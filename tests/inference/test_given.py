@@ -253,7 +253,7 @@ def test_a_table_of_paths_is_read_as_one_says(run: ta.Run, png: Path, tmp_path: 
     assert [each.to_dict() for each in again] == rows
 
 
-def test_a_file_of_another_kind_says_what_to_do_unless_it_is_a_image_all_the_same(
+def test_a_file_of_another_kind_says_what_to_do_unless_it_is_an_image_all_the_same(
     run: ta.Run, png: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04 and so on")
@@ -292,7 +292,7 @@ def test_the_bounds_of_a_run_hold_when_it_predicts(run: ta.Run, png: Path, tmp_p
         changed.evaluate()
 
 
-def test_answers_become_a_frame_with_a_row_a_image(run: ta.Run, png: Path) -> None:
+def test_answers_become_a_frame_with_a_row_an_image(run: ta.Run, png: Path) -> None:
     pandas = pytest.importorskip("pandas")
     answers = run.predict([png, "nowhere.jpg"])
     frame = answers.to_frame()

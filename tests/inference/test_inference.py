@@ -48,7 +48,7 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> P
     return path
 
 
-@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.base is None])
+@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.pretrained is None])
 @pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c")], ids=["binary", "multiclass"])
 def test_every_architecture_exports_and_predicts_what_keras_predicts(
     name: str, classes: tuple[str, ...], tmp_path: Path, images: np.ndarray
@@ -172,7 +172,7 @@ def test_an_endless_stream_is_read_only_as_far_as_is_asked(onnx_file: Path, shap
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_a_image_has_the_same_answer_to_the_bit_in_whatever_company(onnx_file: Path, shapes: Path) -> None:
+def test_an_image_has_the_same_answer_to_the_bit_in_whatever_company(onnx_file: Path, shapes: Path) -> None:
     paths = sorted(shapes.rglob("*.png"))[:21]
     alone = [found for path in paths for found in Predictor(onnx_file).predict([path])]
     for threads in (1, 2, 3):

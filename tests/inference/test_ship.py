@@ -25,7 +25,7 @@ from tellapart.inference.exports import EXPORTS
 from tellapart.inference.ship import Held
 from tellapart.models.build import build
 from tellapart.models.classifier import Calibration, Classifier
-from tellapart.models.pretrained import BASES
+from tellapart.models.pretrained import PRETRAINED
 
 CLASSES = Task(("cat", "dog", 'a "name", with ü'))
 SIDE = 32
@@ -86,7 +86,7 @@ def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_
 @pytest.mark.parametrize("name", [name for name in EXPORTS if name != "onnx"])
 @pytest.mark.parametrize("row", ["dense", "resnet-small", "efficientnet-lite0"])
 def test_networks_of_every_kind_go_into_every_format(row: str, name: str, tmp_path: Path) -> None:
-    side = max(SIDE, BASES[row].smallest) if row in BASES else SIDE
+    side = max(SIDE, PRETRAINED[row].smallest) if row in PRETRAINED else SIDE
     model = network(row, side)
     made = ship.ship(model, metadata(side), EXPORTS[name], path_of(tmp_path, name), held=held(side))
     assert made.difference < 1e-4

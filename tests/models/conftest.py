@@ -1,4 +1,4 @@
-"""Networks on a base, each built once for the tests of all files here; what a test changes is put back."""
+"""Networks on a backbone, each built once for the tests of all files here; what a test changes is put back."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy as np
 import pytest
 
 from tellapart.config import ModelConfig
-from tellapart.models.pretrained import BASES, Base
+from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone
 from tellapart.task import ImageSpec, Task
 
 QUICK = ("efficientnet-lite0", "mobilenet-v2", "resnet-50")
-ROWS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BASES]
+ROWS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PRETRAINED]
 
 
 @pytest.fixture(scope="session", params=ROWS)
-def base_name(request: pytest.FixtureRequest) -> str:
-    """Every row of BASES in turn. For the session, so that all tests of one base follow each other."""
+def backbone_name(request: pytest.FixtureRequest) -> str:
+    """Every row of PRETRAINED in turn. For the session, so that all tests of one backbone follow each other."""
     return str(request.param)
 
 
-def spec_of(base: Base) -> ImageSpec:
-    return ImageSpec(base.smallest, base.smallest)
+def spec_of(pretrained: PretrainedBackbone) -> ImageSpec:
+    return ImageSpec(pretrained.smallest, pretrained.smallest)
 
 
 @pytest.fixture(scope="session")
-def twins(base_name: str) -> tuple[Any, Any]:
-    """Three classes behind dense layers and dropout on the base in bfloat16, and its twin in float32; to be left as
+def twins(backbone_name: str) -> tuple[Any, Any]:
+    """Three classes behind dense layers and dropout on the backbone in bfloat16, and its twin in float32; to be left as
     they are. Their random weights are the same each time."""
     keras = pytest.importorskip("keras")
     from tellapart.models.build import build, in_float32
 
     keras.utils.set_random_seed(0)
-    config = ModelConfig(name=base_name, dense=[8], dropout=0.5)
-    task, spec = Task(("a", "b", "c")), spec_of(BASES[base_name])
+    config = ModelConfig(name=backbone_name, dense=[8], dropout=0.5)
+    task, spec = Task(("a", "b", "c")), spec_of(PRETRAINED[backbone_name])
     fast = build(task, spec, config, "bfloat16")
     return fast, in_float32(fast)
 
 
 @pytest.fixture
-def on_base(twins: tuple[Any, Any]) -> Iterator[Any]:
+def on_backbone(twins: tuple[Any, Any]) -> Iterator[Any]:
     """The twin in float32; other weights that it is given are taken back."""
     before = twins[1].network.get_weights()
     yield twins[1]
@@ -50,10 +50,10 @@ def on_base(twins: tuple[Any, Any]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def sensitive_on_base(on_base: Any, sensitive: Any) -> Any:
+def sensitive_on_backbone(on_backbone: Any, sensitive: Any) -> Any:
     """The same, with predictions that depend on the image."""
-    side = on_base.spec.height
-    return sensitive(on_base, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
+    side = on_backbone.spec.height
+    return sensitive(on_backbone, np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Application:
 
 
 @pytest.fixture(scope="session")
-def application(base_name: str) -> Application:
+def application(backbone_name: str) -> Application:
     """The network of Keras Applications, with other weights than it begins with; to be left as it is."""
-    if not BASES[base_name].application:
+    if not PRETRAINED[backbone_name].application:
         pytest.skip("has no application in Keras")
     keras = pytest.importorskip("keras")
     from keras.src.utils import file_utils
@@ -80,17 +80,21 @@ def application(base_name: str) -> Application:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file_utils, "get_file", fetch)
         patch.setattr(keras.Model, "load_weights", lambda *_: None)
-        return Application(official(BASES[base_name], weights="imagenet", side=BASES[base_name].side), asked)
+        return Application(
+            official(PRETRAINED[backbone_name], weights="imagenet", side=PRETRAINED[backbone_name].side), asked
+        )
 
 
-def official(base: Base, top: bool = False, weights: str | None = None, side: int | None = None) -> Any:
-    """The same, of any base; top: with the classes of ImageNet."""
+def official(
+    pretrained: PretrainedBackbone, top: bool = False, weights: str | None = None, side: int | None = None
+) -> Any:
+    """The same, of any backbone; top: with the classes of ImageNet."""
     keras = pytest.importorskip("keras")
     from tellapart.models.backend import without_collecting
 
-    shape = (side or base.smallest,) * 2 + (3,)
+    shape = (side or pretrained.smallest,) * 2 + (3,)
     with without_collecting():
-        model = getattr(keras.applications, base.application)(include_top=top, weights=weights, input_shape=shape)
+        model = getattr(keras.applications, pretrained.application)(include_top=top, weights=weights, input_shape=shape)
     rng = np.random.default_rng(1)
     model.set_weights([(1 + rng.random(value.shape, np.float32)) / 2 for value in model.get_weights()])
     return model

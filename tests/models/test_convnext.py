@@ -9,14 +9,14 @@ import pytest
 
 from tellapart.config import ModelConfig
 from tellapart.models.convnext import convnext_tiny, normalization
-from tellapart.models.pretrained import BASES, application
+from tellapart.models.pretrained import PRETRAINED, application
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
 from tellapart.models.build import build  # noqa: E402
 
-BASE = BASES["convnext-tiny"]
+BACKBONE = PRETRAINED["convnext-tiny"]
 # Neither side a multiple of 32, so that what is cut off below and to the right counts.
 SHAPE = (46, 77, 3)
 LOAD = """
@@ -41,7 +41,7 @@ def test_the_features_are_those_of_the_application_normalised_after_pooling_as_i
     image = keras.Input(SHAPE)
     average = keras.layers.GlobalAveragePooling2D()(convnext_tiny(image)["top"])
     ours = keras.Model(image, normalization()(average))
-    theirs = application(BASE, input_shape=SHAPE, pooling="avg")
+    theirs = application(BACKBONE, input_shape=SHAPE, pooling="avg")
     rng = np.random.default_rng(0)
     theirs.set_weights([random_value(value, rng) for value in theirs.weights])
     for value, other in zip(ours.weights, theirs.get_weights(), strict=True):
@@ -65,7 +65,7 @@ def test_a_new_network_begins_with_its_blocks_all_but_switched_off() -> None:
 @pytest.mark.slow
 def test_the_last_block_and_the_normalisation_after_it_learn_together(sensitive) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    model = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BASE.name)), images)
+    model = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BACKBONE.name)), images)
     assert model.backbone.unfreeze(1) == 6
     before = {weight.path: np.array(weight) for weight in model.backbone.weights}
     model.network.compile("sgd", "sparse_categorical_crossentropy")
@@ -79,7 +79,7 @@ def test_the_last_block_and_the_normalisation_after_it_learn_together(sensitive)
 @pytest.mark.slow
 def test_a_saved_network_loads_in_a_new_process_that_knows_keras_alone(tmp_path: Path, sensitive) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    made = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BASE.name)), images)
+    made = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BACKBONE.name)), images)
     model = made.network
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images)

@@ -124,10 +124,10 @@ def test_nothing_is_normalised_by_other_constants_or_cut_elsewhere_than_at_six(l
     assert {layer.max_value for layer in cuts} == {6}
 
 
-def test_a_base_inside_a_whole_network_is_loaded_through_its_own_part(lite0: keras.Model) -> None:
-    base = keras.Model(lite0.input, lite0.get_layer("pooling").output)
-    whole = keras.Model(lite0.input, keras.layers.Dense(1, name="probability")(base.output))
-    load_weights(base, LITE0)
+def test_a_backbone_inside_a_whole_network_is_loaded_through_its_own_part(lite0: keras.Model) -> None:
+    pretrained = keras.Model(lite0.input, lite0.get_layer("pooling").output)
+    whole = keras.Model(lite0.input, keras.layers.Dense(1, name="probability")(pretrained.output))
+    load_weights(pretrained, LITE0)
     name = "stem_normalization/gamma"
     np.testing.assert_array_equal(np.asarray(named_variables(whole)[name].value), load_file(LITE0)[name])
     with pytest.raises(ModelError, match="2 missing: probability/kernel, probability/bias"):

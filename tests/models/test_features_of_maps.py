@@ -56,7 +56,7 @@ def test_a_map_that_is_not_there_is_told_with_those_that_are() -> None:
         build(TWO, SPEC, LITE, features=FeatureSet((Pool("stage_8"),)))
 
 
-def test_the_layers_of_a_network_from_nothing_are_of_its_features_and_those_of_a_base_of_its_head() -> None:
+def test_the_layers_of_a_network_from_nothing_are_of_its_features_and_those_of_a_backbone_of_its_head() -> None:
     cnn = build(TWO, SPEC, ModelConfig(name="cnn", filters=[4], dense=[8, 6], dropout=0.5))
     assert cnn.features.declared == FeatureSet((Pool("top", "flatten", name="flatten"),), Hidden((8, 6), 0.5))
     assert (cnn.features.width, len(cnn.head.layers)) == (6, 1)

@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 from tellapart.models.build import build, in_float32, summary  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
-SCRATCH = [row.name for row in ARCHITECTURES.values() if row.base is None]
+SCRATCH = [row.name for row in ARCHITECTURES.values() if row.pretrained is None]
 
 
 @pytest.mark.parametrize("name", SCRATCH)
@@ -82,7 +82,7 @@ def test_weights_for_a_network_that_is_trained_from_nothing_are_refused(weights:
     assert resolve(ModelConfig(name="cnn", weights="none"))[0].name == "cnn"
 
 
-def test_a_image_too_small_for_the_network_is_told() -> None:
+def test_an_image_too_small_for_the_network_is_told() -> None:
     with pytest.raises(ModelError, match="5x5 pixels is too small for cnn"):
         build(TWO, ImageSpec(5, 5), ModelConfig(name="cnn"))
 

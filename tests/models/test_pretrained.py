@@ -8,7 +8,7 @@ import pytest
 
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
-from tellapart.models.pretrained import BASES, Base, scaled
+from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone, scaled
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.task import ImageSpec, Task
 
@@ -35,15 +35,15 @@ def images(side: int, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def expected_scaling(base: Base, values: np.ndarray) -> np.ndarray:
+def expected_scaling(pretrained: PretrainedBackbone, values: np.ndarray) -> np.ndarray:
     """What the authors of the weights did to RGB values."""
-    if not base.application:
+    if not pretrained.application:
         return (values - 127.0) / 128.0
-    if base.application in MODULES:
-        module = getattr(keras.applications, MODULES[base.application])
+    if pretrained.application in MODULES:
+        module = getattr(keras.applications, MODULES[pretrained.application])
         return np.asarray(module.preprocess_input(values.astype(np.float32)))
     # These do it inside: their layers between the image and the first one with weights to learn.
-    network = getattr(keras.applications, base.application)(
+    network = getattr(keras.applications, pretrained.application)(
         include_top=False, weights=None, input_shape=(*values.shape[1:3], 3)
     )
     x = values.astype(np.float32)
@@ -54,51 +54,53 @@ def expected_scaling(base: Base, values: np.ndarray) -> np.ndarray:
     return np.asarray(x)
 
 
-def test_every_base_scales_as_its_weights_were_trained(base_name: str) -> None:
-    base, values = BASES[base_name], images(BASES[base_name].smallest)
+def test_every_backbone_scales_as_its_weights_were_trained(backbone_name: str) -> None:
+    pretrained, values = PRETRAINED[backbone_name], images(PRETRAINED[backbone_name].smallest)
     image = keras.Input(values.shape[1:], dtype="uint8")
-    ours = np.asarray(keras.Model(image, scaled(image, base.scaling))(values))
-    theirs = expected_scaling(base, values)
+    ours = np.asarray(keras.Model(image, scaled(image, pretrained.scaling))(values))
+    theirs = expected_scaling(pretrained, values)
     assert np.abs(theirs - values).max() > 1, "nothing was scaled: the comparison is void"
     np.testing.assert_allclose(ours, theirs, atol=2e-6 * np.abs(theirs).max())
 
 
-def test_every_base_gives_probabilities_and_pooled_features(base_name: str, on_base: Any) -> None:
-    values = np.asarray(on_base.network(images(BASES[base_name].smallest)))
+def test_every_backbone_gives_probabilities_and_pooled_features(backbone_name: str, on_backbone: Any) -> None:
+    values = np.asarray(on_backbone.network(images(PRETRAINED[backbone_name].smallest)))
     assert values.shape == (3, 3)
     assert values.dtype == np.float32
     assert (values >= 0).all()
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
-    assert on_base.features.vector.shape == (None, on_base.backbone.maps["top"].shape[-1])
+    assert on_backbone.features.vector.shape == (None, on_backbone.backbone.maps["top"].shape[-1])
 
 
-def test_two_classes_on_a_base_are_one_probability() -> None:
+def test_two_classes_on_a_backbone_are_one_probability() -> None:
     values = np.asarray(build(TWO, ImageSpec(32, 32), ModelConfig(name="mobilenet-v2")).network(images(32)))
     assert values.shape == (3, 1)
     assert ((values >= 0) & (values <= 1)).all()
 
 
-def test_every_base_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(on_base: Any) -> None:
-    kinds = [type(layer).__name__ for layer in on_base.network.layers]
+def test_every_backbone_is_flat_with_one_scaling_and_no_layer_that_is_exported_wrongly(on_backbone: Any) -> None:
+    kinds = [type(layer).__name__ for layer in on_backbone.network.layers]
     assert kinds.count("Rescaling") == 1
     assert not {"Normalization", "Lambda"} & set(kinds)
-    assert not any(isinstance(layer, keras.Model) for layer in on_base.network.layers)
-    assert not any(layer.groups > 1 for layer in on_base.network.layers if isinstance(layer, keras.layers.Conv2D))
+    assert not any(isinstance(layer, keras.Model) for layer in on_backbone.network.layers)
+    assert not any(layer.groups > 1 for layer in on_backbone.network.layers if isinstance(layer, keras.layers.Conv2D))
 
 
-def test_every_base_saved_and_loaded_predicts_the_same(base_name: str, tmp_path: Path, sensitive_on_base: Any) -> None:
-    values = images(BASES[base_name].smallest)
-    model = sensitive_on_base.network
+def test_every_backbone_saved_and_loaded_predicts_the_same(
+    backbone_name: str, tmp_path: Path, sensitive_on_backbone: Any
+) -> None:
+    values = images(PRETRAINED[backbone_name].smallest)
+    model = sensitive_on_backbone.network
     model.save(tmp_path / "model.keras")
     loaded = open_keras(tmp_path / "model.keras")
     np.testing.assert_allclose(np.asarray(loaded(values)), np.asarray(model(values)), atol=1e-5)
 
 
-def test_the_float32_twin_has_the_weights_of_a_base_in_bfloat16(base_name: str, twins: tuple[Any, Any]) -> None:
+def test_the_float32_twin_has_the_weights_of_a_backbone_in_bfloat16(backbone_name: str, twins: tuple[Any, Any]) -> None:
     fast, exact = (made.network for made in twins)
     for value, other in zip(fast.get_weights(), exact.get_weights(), strict=True):
         np.testing.assert_array_equal(value, other)
-    assert np.asarray(fast(images(BASES[base_name].smallest))).dtype == np.float32
+    assert np.asarray(fast(images(PRETRAINED[backbone_name].smallest))).dtype == np.float32
 
 
 def test_dense_layers_and_dropout_stand_between_features_and_head() -> None:
@@ -120,17 +122,17 @@ def test_a_grey_image_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(74, 100), (100, 74)])
-def test_a_image_below_the_smallest_side_is_refused(height: int, width: int) -> None:
+def test_an_image_below_the_smallest_side_is_refused(height: int, width: int) -> None:
     with pytest.raises(ModelError, match=rf"{height}x{width} pixels is too small for inception-v3, which takes 75"):
         build(TWO, ImageSpec(height, width), ModelConfig(name="inception-v3"))
 
 
-def test_every_base_is_an_architecture_and_the_lite_ones_take_crops() -> None:
-    for name, base in BASES.items():
+def test_every_backbone_is_an_architecture_and_the_lite_ones_take_crops() -> None:
+    for name, pretrained in PRETRAINED.items():
         row = ARCHITECTURES[name]
-        assert row.base is base
-        assert (row.side, row.summary) == (base.side, base.summary)
-        assert base.licence
-    assert {name for name, base in BASES.items() if base.fit == "crop"} == {
+        assert row.pretrained is pretrained
+        assert (row.side, row.summary) == (pretrained.side, pretrained.summary)
+        assert pretrained.licence
+    assert {name for name, pretrained in PRETRAINED.items() if pretrained.fit == "crop"} == {
         "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2",
     }  # fmt: skip

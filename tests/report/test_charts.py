@@ -91,7 +91,7 @@ def test_fine_tuning_is_a_second_line_behind_a_mark() -> None:
     chart = learning_chart(rows, "loss", 6)
     assert [len(part) for part in lines(chart, "validation")] == [4, 3]
     assert "fine-tuning" in texts(chart)
-    assert "to 4: fits of the head on the frozen base; then epochs of fine-tuning" in texts(chart)
+    assert "to 4: fits of the head on the frozen backbone; then epochs of fine-tuning" in texts(chart)
     assert texts(chart).count("training") == 1
 
 

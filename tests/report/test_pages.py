@@ -70,7 +70,7 @@ def test_the_page_of_a_comparison_shows_verdict_curves_and_real_images(catalog: 
         assert image.width > 900
 
 
-def test_a_image_that_is_gone_is_said_to_be_and_the_page_is_whole(catalog: ta.Catalog, tmp_path: Path) -> None:
+def test_an_image_that_is_gone_is_said_to_be_and_the_page_is_whole(catalog: ta.Catalog, tmp_path: Path) -> None:
     gone = replace(catalog, root=tmp_path / "nowhere")
     a, b = make_run(tmp_path / "a", gone, 3), make_run(tmp_path / "b", gone, 1)
     page, _ = ta.write_comparison(ta.compare(a.path, b.path), tmp_path / "out")

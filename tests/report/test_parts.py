@@ -77,7 +77,7 @@ def test_an_album_stays_within_its_budget_and_keeps_the_first() -> None:
     assert album.take(["g"], 100) == []
 
 
-def test_a_image_is_read_once_for_each_size() -> None:
+def test_an_image_is_read_once_for_each_size() -> None:
     asked: list[tuple[str, int]] = []
 
     def read(path: str, side: int) -> np.ndarray:
@@ -98,7 +98,7 @@ def test_a_image_is_read_once_for_each_size() -> None:
         (SourceError("The idx file is damaged."), "any more: The idx file is damaged."),
     ],
 )
-def test_a_image_that_cannot_be_read_says_why(error: Exception, words: str) -> None:
+def test_an_image_that_cannot_be_read_says_why(error: Exception, words: str) -> None:
     def read(_: str, __: int) -> np.ndarray:
         raise error
 
@@ -150,7 +150,7 @@ def test_the_worst_pairs_are_mistakes_by_falling_count() -> None:
 
 
 @pytest.mark.parametrize("k", [2, 20, 21, 130])
-def test_the_matrix_as_a_image_has_a_pixel_a_cell_and_names_that_stay_apart(k: int) -> None:
+def test_the_matrix_as_an_image_has_a_pixel_a_cell_and_names_that_stay_apart(k: int) -> None:
     names = tuple(f"<b>American Staffordshire bull terrier number {i}" for i in range(k))
     confusion = 8 * np.eye(k, dtype=np.int64)
     confusion[0, 1] = 2

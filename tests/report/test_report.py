@@ -246,7 +246,7 @@ def test_without_predictions_nothing_opens_and_all_else_stands(report_of: Report
     assert "Reliability" in page.text
 
 
-def test_a_image_that_is_gone_is_told_in_its_place(report_of: ReportOf) -> None:
+def test_an_image_that_is_gone_is_told_in_its_place(report_of: ReportOf) -> None:
     found = evaluate(Task(("a", "b")), np.array([0, 1]), np.eye(2)[[1, 0]], paths=["gone", "half"], split="test")
 
     def read(path: str, _: int) -> Any:

@@ -84,7 +84,7 @@ def test_more_images_than_a_request_may_hold_are_refused(client: httpx.Client, p
     refused(client.post("/v1/predict", files=four[:1], data=fields), 413, "at most 4")
 
 
-def test_a_image_of_too_many_pixels_is_not_decoded(client: httpx.Client, encoded: Callable[..., bytes]) -> None:
+def test_an_image_of_too_many_pixels_is_not_decoded(client: httpx.Client, encoded: Callable[..., bytes]) -> None:
     for kind in ("PNG", "TIFF", "WEBP"):
         bomb = encoded(Image.new("1", (1001, 1000)), kind)
         answer = client.post("/v1/predict", content=bomb, headers={"content-type": "image/png"})

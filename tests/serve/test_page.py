@@ -194,7 +194,7 @@ def test_heat_comes_on_hover_on_focus_and_on_press(visit: Callable[..., Page], p
     assert page.locator("[data-painted]").count() == 3
 
 
-def test_a_image_of_the_camera_is_predicted_and_the_camera_let_go(visit: Callable[..., Page]) -> None:
+def test_an_image_of_the_camera_is_predicted_and_the_camera_let_go(visit: Callable[..., Page]) -> None:
     page = visit()
     page.get_by_role("button", name="Use the camera").click()
     page.locator("#camera-dialog[open]").wait_for()

@@ -147,9 +147,9 @@ def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_images(
     config = ModelConfig(name="efficientnet-lite0", dense=[6])
     whole, head = (build(catalog.task, ImageSpec(32, 32), config) for _ in range(2))
     head.network.set_weights(whole.network.get_weights())
-    base = whole.features_network()
+    pretrained = whole.features_network()
     examples = {
-        name: Examples(base.predict(part.take(np.arange(len(part))), verbose=0).astype(np.float32), labels[name])
+        name: Examples(pretrained.predict(part.take(np.arange(len(part))), verbose=0).astype(np.float32), labels[name])
         for name, part in sets.items()
     }
     one = calibrate(whole, sets, labels, 0.9)

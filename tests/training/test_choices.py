@@ -19,7 +19,7 @@ from tellapart.training import finalize
 
 NETWORKS = {
     "from nothing": ("model.name=cnn", "model.filters=[8]", "model.dense=[8]", "train.batch_size=8"),
-    "on a base": ("model.name=efficientnet-lite0",),
+    "on a backbone": ("model.name=efficientnet-lite0",),
 }
 SETTINGS = ("image.height=32", "image.width=32", "train.epochs=3", "train.patience=0")
 

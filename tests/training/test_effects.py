@@ -117,7 +117,7 @@ def outcome(data: Path, settings: list[str], out: Path) -> tuple[str, list[str]]
         "metrics": run.metrics,
         "image": record["image"],
         "calibration": record["calibration"],
-        "precision": record["precision"] if not ARCHITECTURES[run.config.model.name].base else "",
+        "precision": record["precision"] if not ARCHITECTURES[run.config.model.name].pretrained else "",
     }
     return json.dumps(parts, sort_keys=True), record["decided"]
 

@@ -17,15 +17,15 @@ from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
 
-from tellapart.models.base_weights import bundled_file, bundled_graph, load_base, weights_digest
 from tellapart.models.build import build
 from tellapart.models.features import FeatureSet, Pool
-from tellapart.models.pretrained import BASES
+from tellapart.models.pretrained import PRETRAINED
+from tellapart.models.pretrained_weights import bundled_file, bundled_graph, load_pretrained, weights_digest
 from tellapart.training import features
 from tellapart.training.features import (
     Engine,
     Views,
-    base_key,
+    backbone_key,
     bundled_engine,
     choose_engine,
     extract,
@@ -34,7 +34,7 @@ from tellapart.training.features import (
 from tools.bundled_graph import write as write_bundled
 
 SPEC = ImageSpec(32, 32, fit="crop")
-BASE = BASES["efficientnet-lite0"]
+BACKBONE = PRETRAINED["efficientnet-lite0"]
 WIDTH = 4
 
 
@@ -76,7 +76,7 @@ def test_features_of_images_that_were_seen_are_not_computed_again(shapes: Path, 
     np.testing.assert_array_equal(first, counting.compute(images.take(np.arange(len(digests)))).astype(np.float16))
 
 
-def test_a_image_that_stands_twice_is_computed_once(shapes: Path, cache: ArrayCache) -> None:
+def test_an_image_that_stands_twice_is_computed_once(shapes: Path, cache: ArrayCache) -> None:
     counting = Counting()
     name = sorted(str(path.relative_to(shapes)) for path in shapes.rglob("*.png"))[0]
     images, digests = images_of(shapes, [name, name])
@@ -159,9 +159,9 @@ class Lines(Progress):
 def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_again(
     shapes: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BASE.name}}).model)
-    load_base(model.backbone, BASE, "auto")
-    key = base_key(BASE.name, weights_digest(model.backbone), SPEC)
+    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
+    load_pretrained(model.backbone, BACKBONE, "auto")
+    key = backbone_key(BACKBONE.name, weights_digest(model.backbone), SPEC)
     pixels = images_of(shapes)[0].take(np.arange(12))
     expected = model.features_network().predict_on_batch(pixels)
     told = Lines()
@@ -176,7 +176,7 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
     assert compare(asked).name == "onnxruntime"
     assert compare(asked).name == "onnxruntime"
     assert len(asked) == 1
-    (own_cache / "bases" / f"{key}.onnx").write_bytes(b"no network")
+    (own_cache / "backbones" / f"{key}.onnx").write_bytes(b"no network")
     assert compare(asked).name == "onnxruntime"
     assert len(asked) == 2
     assert not told.lines
@@ -189,53 +189,53 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
 def test_the_graph_inside_the_package_gives_what_keras_gives_of_images_of_any_size() -> None:
     for side in (32, 57):
         spec = ImageSpec(side, side)
-        model = build(Task(("a", "b")), spec, Config.from_dict({"model": {"name": BASE.name}}).model)
-        load_base(model.backbone, BASE, "auto")
+        model = build(Task(("a", "b")), spec, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
+        load_pretrained(model.backbone, BACKBONE, "auto")
         images = np.random.default_rng(0).integers(0, 256, (5, *spec.shape), np.uint8)
         expected = model.features_network().predict_on_batch(images)
-        engine = bundled_engine(BASE.name)
+        engine = bundled_engine(BACKBONE.name)
         assert engine.width == expected.shape[1]
         np.testing.assert_allclose(engine.compute(images), expected, atol=1e-4 * expected.max())
 
 
-@pytest.mark.parametrize("name", [name for name, base in BASES.items() if bundled_file(base).exists()])
-def test_every_base_that_ships_has_the_graph_that_the_tool_writes(name: str) -> None:
-    assert bundled_graph(name).read_bytes() == write_bundled(BASES[name]), "python tools/bundled_graph.py"
+@pytest.mark.parametrize("name", [name for name, pretrained in PRETRAINED.items() if bundled_file(pretrained).exists()])
+def test_every_backbone_that_ships_has_the_graph_that_the_tool_writes(name: str) -> None:
+    assert bundled_graph(name).read_bytes() == write_bundled(PRETRAINED[name]), "python tools/bundled_graph.py"
 
 
 def test_another_weight_or_spec_is_another_key() -> None:
-    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BASE.name}}).model)
-    load_base(model.backbone, BASE, "auto")
+    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
+    load_pretrained(model.backbone, BACKBONE, "auto")
     before = weights_digest(model.backbone)
     last = next(weight for weight in model.backbone.weights if weight.path.startswith("end_convolution"))
     last.assign(np.asarray(last) * 1.0001)
     keys = {
-        base_key(BASE.name, before, SPEC),
-        base_key(BASE.name, weights_digest(model.backbone), SPEC),
-        base_key(BASE.name, before, ImageSpec(32, 32, fit="squash")),
+        backbone_key(BACKBONE.name, before, SPEC),
+        backbone_key(BACKBONE.name, weights_digest(model.backbone), SPEC),
+        backbone_key(BACKBONE.name, before, ImageSpec(32, 32, fit="squash")),
     }
     assert len(keys) == 3
 
 
-def test_another_road_to_pixels_is_another_key_of_a_base(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = base_key(BASE.name, "digest", SPEC)
+def test_another_road_to_pixels_is_another_key_of_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = backbone_key(BACKBONE.name, "digest", SPEC)
     monkeypatch.setattr(road, "ROAD", "another")
-    assert base_key(BASE.name, "digest", SPEC) != before
+    assert backbone_key(BACKBONE.name, "digest", SPEC) != before
 
 
-def test_other_maps_of_a_base_are_another_key() -> None:
-    before = base_key(BASE.name, "digest", SPEC)
-    assert base_key(BASE.name, "digest", SPEC, FeatureSet((Pool("top", name="any"),))) == before
-    assert base_key(BASE.name, "digest", SPEC, FeatureSet((Pool("top", grid=2),))) != before
+def test_other_maps_of_a_backbone_are_another_key() -> None:
+    before = backbone_key(BACKBONE.name, "digest", SPEC)
+    assert backbone_key(BACKBONE.name, "digest", SPEC, FeatureSet((Pool("top", name="any"),))) == before
+    assert backbone_key(BACKBONE.name, "digest", SPEC, FeatureSet((Pool("top", grid=2),))) != before
 
 
 def test_a_conversion_that_differs_is_not_used(
     shapes: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, sensitive: Callable[..., Any]
 ) -> None:
     pixels = images_of(shapes)[0].take(np.arange(6))
-    settings = Config.from_dict({"model": {"name": BASE.name}}).model
+    settings = Config.from_dict({"model": {"name": BACKBONE.name}}).model
     model, other = (sensitive(build(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
-    load_base(model.backbone, BASE, "auto")
+    load_pretrained(model.backbone, BACKBONE, "auto")
     monkeypatch.setattr(
         features, "write_graph", lambda _, names, real=features.write_graph: real(other.features_network(), names)
     )
@@ -244,4 +244,4 @@ def test_a_conversion_that_differs_is_not_used(
     assert engine.name == "keras"
     assert "its features differ from Keras'" in told.lines[0]
     np.testing.assert_allclose(engine.compute(pixels), model.features_network().predict_on_batch(pixels), atol=1e-5)
-    assert not list((own_cache / "bases").iterdir())
+    assert not list((own_cache / "backbones").iterdir())

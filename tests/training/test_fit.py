@@ -311,7 +311,7 @@ def test_images_larger_than_the_cache_limit_train_the_same(
     assert figures(free) == figures(tight)
 
 
-def test_a_images_own_small_size_and_greyness_are_kept_and_told(shapes: Path, tmp_path: Path) -> None:
+def test_an_images_own_small_size_and_greyness_are_kept_and_told(shapes: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     for path in shapes.rglob("*.png"):

@@ -95,7 +95,7 @@ def test_a_run_on_jax_that_was_killed_ends_as_one_never_stopped(
     assert one.metrics == two.metrics
 
 
-def test_a_head_and_the_top_of_a_base_are_trained_and_explained_on_jax(shapes: Path, tmp_path: Path) -> None:
+def test_a_head_and_the_top_of_a_backbone_are_trained_and_explained_on_jax(shapes: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     more = ("train.fine_tune=1", "train.epochs=1", "image.height=32", "image.width=32")
     done = command("jax", "train", str(shapes), "--out", out, *[p for s in more for p in ("--set", s)])

@@ -42,7 +42,7 @@ def test_augmentation_and_views_follow_from_what_sees_the_images(
     assert decide(config, read_source(shapes, DataConfig()))[0] == config, "a run's own configuration repeats it"
 
 
-def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_base(shapes: Path, tmp_path: Path) -> None:
+def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_backbone(shapes: Path, tmp_path: Path) -> None:
     config, spec, reasons = decide(make_config(), read_source(shapes, DataConfig()))
     assert config.model.name == "efficientnet-lite0"
     assert spec == ImageSpec(224, 224, fit="crop")
@@ -56,7 +56,7 @@ def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_base(sh
 
 
 @pytest.mark.parametrize("setting", ["train.fine_tune=2", "train.fine_tune=all", "train.views=2"])
-def test_what_only_a_base_has_is_refused_for_a_network_trained_from_nothing(shapes: Path, setting: str) -> None:
+def test_what_only_a_backbone_has_is_refused_for_a_network_trained_from_nothing(shapes: Path, setting: str) -> None:
     with pytest.raises(ModelError, match=r"cnn is trained from nothing.*--model"):
         decide(make_config(settings=["model.name=cnn", setting]), read_source(shapes, DataConfig()))
 

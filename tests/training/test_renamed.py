@@ -20,7 +20,7 @@ SMALL = ("image.height=32", "image.width=32", "train.batch_size=13", "train.epoc
 # The file of the weights inside the package names them by their layers: here they are random.
 NETWORKS = {
     "from nothing": ("model.name=cnn", "model.filters=[4]", "model.dense=[8]", "model.dropout=0.1"),
-    "on a base": (
+    "on a backbone": (
         "model.name=efficientnet-lite0", "model.weights=none", "model.dense=[8]", "train.fine_tune=1",
     ),
     "normalised": ("model.name=convnext-tiny", "model.weights=none"),

@@ -46,7 +46,16 @@ COMMAND_LINES: dict[str, list[str]] = {
     "demo": ["demo", "--fast", "--no-open"],
     "check": ["check", "shapes", "--deep"],
     "train": ["train", "shapes", *SMALL, "--out", "run"],
-    "train on a base": ["train", "shapes", "--out", "on-base", "--set", "image.height=64", "--set", "image.width=64"],
+    "train on a backbone": [
+        "train",
+        "shapes",
+        "--out",
+        "on-base",
+        "--set",
+        "image.height=64",
+        "--set",
+        "image.width=64",
+    ],
     "predict": ["predict", "run", "shapes"],
     "evaluate": ["evaluate", "run"],
     "explain": ["explain", "run", "shapes/disc/disc 0.png"],
@@ -68,7 +77,7 @@ EXTRAS = {
     "mlflow": ("mlflow", ["train", "shapes", *SMALL, "--track", "mlflow", "--out", "told"]),
     "tensorboard": ("tensorboard", ["train", "shapes", *SMALL, "--track", "tensorboard", "--out", "tracked"]),
 }
-NEEDS = {"on-base": "train on a base", "run": "train"}
+NEEDS = {"on-base": "train on a backbone", "run": "train"}
 
 
 @dataclass

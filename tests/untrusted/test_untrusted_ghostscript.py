@@ -104,7 +104,7 @@ def test_every_command_is_tried() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in COMMAND_LINES]
 )
-def test_no_command_hands_a_image_to_ghostscript(
+def test_no_command_hands_an_image_to_ghostscript(
     name: str,
     plain_run: ta.Run,
     theirs: Path,
@@ -126,7 +126,7 @@ def test_no_command_hands_a_image_to_ghostscript(
         assert "not an image" in found.stdout
 
 
-def test_no_server_hands_a_image_to_ghostscript(plain_run: ta.Run, trap: dict[str, str]) -> None:
+def test_no_server_hands_an_image_to_ghostscript(plain_run: ta.Run, trap: dict[str, str]) -> None:
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("uvicorn")
     from tests.serve.conftest import start

@@ -96,7 +96,7 @@ def test_a_header_that_promises_billions_of_pixels_is_refused_before_memory_is_t
     assert taken < 100
 
 
-def test_a_image_that_is_a_zip_or_a_page_as_well_is_a_image_alone(marker: Path) -> None:
+def test_an_image_that_is_a_zip_or_a_page_as_well_is_an_image_alone(marker: Path) -> None:
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w") as file:
         file.writestr("../../harm was done", "")
@@ -145,7 +145,7 @@ def test_exif_that_points_at_itself_or_out_of_the_file_is_passed_over() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_folder_with_a_pipe_or_a_device_for_a_image_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_folder_with_a_pipe_or_a_device_for_an_image_is_not_waited_for(tmp_path: Path) -> None:
     from tellapart.data.scan import scan
     from tellapart.data.sources import Row, Source
 
@@ -160,7 +160,7 @@ def test_a_folder_with_a_pipe_or_a_device_for_a_image_is_not_waited_for(tmp_path
     ]
 
 
-def test_a_image_in_a_image_does_not_go_round_the_bound_on_pixels(
+def test_an_image_in_an_image_does_not_go_round_the_bound_on_pixels(
     tmp_path: Path, megabytes: Callable[[str], tuple[int, str]]
 ) -> None:
     inner = io.BytesIO()

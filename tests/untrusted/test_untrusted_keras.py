@@ -60,9 +60,9 @@ def test_a_file_of_ours_is_opened(keras_file: Path, plain_run: ta.Run) -> None:
     assert open_keras(keras_file).count_params() == plain_run.record["parameters"]
 
 
-@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.base is None])
+@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.pretrained is None])
 def test_every_network_of_ours_is_opened(name: str, tmp_path: Path) -> None:
-    """Those on a base: tests/models/test_pretrained.py."""
+    """Those on a backbone: tests/models/test_pretrained.py."""
     options = {"filters": [4], "dropout": 0.1} if name == "cnn" else {}
     model = build(Task(("a", "b", "c")), ImageSpec(24, 24), ModelConfig(name=name, **options)).network
     model.compile("adam", "categorical_crossentropy")

@@ -109,7 +109,7 @@ def test_figures_of_an_explanation_are_drawn_with_any_name(
         assert all(path.read_bytes().startswith(b"\x89PNG") for path in found.files)
 
 
-def test_a_image_named_as_a_folder_is_explained_inside_the_run(hostile_run: ta.Run, tmp_path: Path) -> None:
+def test_an_image_named_as_a_folder_is_explained_inside_the_run(hostile_run: ta.Run, tmp_path: Path) -> None:
     run = ta.open_run(shutil.copytree(hostile_run.path, tmp_path / "run"))
     image = tmp_path / "..png"
     draw("disc", 0).save(image, "PNG")

@@ -87,7 +87,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("similarity", [False, True])
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_a_image_without_a_number_has_an_error_and_others_sum_to_1(
+def test_an_image_without_a_number_has_an_error_and_others_sum_to_1(
     kind: str, similarity: bool, tmp_path: Path, images: Path
 ) -> None:
     predictor = Predictor(network(tmp_path / "model.onnx", kind, similarity=similarity))
@@ -164,7 +164,7 @@ def test_a_report_says_of_how_many_mistakes_the_network_tells_no_places(broken_r
         broken_run.explain(catalog.root / dark)
 
 
-def test_a_server_answers_a_image_without_a_number_with_its_error_and_valid_json(tmp_path: Path, images: Path) -> None:
+def test_a_server_answers_an_image_without_a_number_with_its_error_and_valid_json(tmp_path: Path, images: Path) -> None:
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("uvicorn")
     from tests.serve.conftest import start

@@ -80,8 +80,9 @@ def check(
     """What is there and what is wrong with it, as `read` finds it; with `deep` also what takes a look into the
     images: wrong labels, near-duplicates, outliers, dark, blurred and blank images, classes that overlap.
 
-    Deep checks take the features that `train` keeps for the base inside the package, and keep them for it. They need
-    the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
+    Deep checks take the features that `train` keeps for the backbone inside the package, and keep them for it. They
+    need the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of
+    features.
 
     >>> ta.check("photos/").catalog.broken
     ()

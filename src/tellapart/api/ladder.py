@@ -42,7 +42,7 @@ def ladder(
     progress: Progress = BY_HAND,
     watch: Watch = lambda _: None,
 ) -> LadderResult:
-    """Train network after network, from dense layers to a fine-tuned base, in `budget` seconds; say which to take.
+    """Train network after network, from dense layers to a fine-tuned backbone, in `budget` seconds; say which to take.
 
     data: as in `read`. out: the ladder's folder (default: runs/ladder-N), with a run for each rung and ladder.html.
     rungs: names of experiments.rungs; none: all. config: its seed, data, image and train sections hold for all;

@@ -17,7 +17,7 @@ from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.errors import ConfigError, RunError, some
-from tellapart.models.base_weights import require_weights
+from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer

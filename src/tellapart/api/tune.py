@@ -18,7 +18,7 @@ from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.errors import require_extra
-from tellapart.models.base_weights import require_weights
+from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer

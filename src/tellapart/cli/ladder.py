@@ -1,4 +1,4 @@
-"""`tellapart ladder DATA`: from dense layers to a fine-tuned base in a budget of time; which rung is worth it."""
+"""`tellapart ladder DATA`: from dense layers to a fine-tuned backbone in a budget of time; which rung is worth it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def command(
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.Format.table,
 ) -> None:
-    """Train network after network on the same images, from dense layers to a fine-tuned base; say which to take.
+    """Train network after network on the same images, from dense layers to a fine-tuned backbone; say which to take.
 
     Each rung is a run, for report, compare and predict. One page tells what each reached and costs, which steps made
     a real difference, and the cheapest rung that is not shown to be worse than the best.

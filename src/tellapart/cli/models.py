@@ -14,7 +14,7 @@ from tellapart.files import harmless
 from tellapart.progress import Phase
 
 if TYPE_CHECKING:
-    from tellapart.models.pretrained import Base
+    from tellapart.models.pretrained import PretrainedBackbone
 
 
 def command(
@@ -59,7 +59,7 @@ def command(
                 "summary": row.summary,
                 "options": chosen.model_dump(),
                 "parameters": network.count_params(),
-                **(_origin(row.base) if row.base else {}),
+                **(_origin(row.pretrained) if row.pretrained else {}),
             }
         )
         return
@@ -67,8 +67,8 @@ def command(
     for option, field in type(chosen).model_fields.items():
         choices.add_row(f"model.{option}", str(getattr(chosen, option)), field.description or "")
     show(choices)
-    if row.base:
-        for word, value in _origin(row.base).items():
+    if row.pretrained:
+        for word, value in _origin(row.pretrained).items():
             show(f"{word:9}{value}")
     shown = table("layer", "?kind", ">output", ">parameters")
     for each in layers(network):
@@ -76,13 +76,13 @@ def command(
     show(shown)
 
 
-def _origin(base: Base) -> dict[str, str]:
-    """What a pretrained base was trained with, where its weights come from and what one may do with them."""
-    from tellapart.models.base_weights import described
+def _origin(row: PretrainedBackbone) -> dict[str, str]:
+    """What a pretrained backbone was trained with, where its weights come from and what one may do with them."""
+    from tellapart.models.pretrained_weights import described
 
     return {
-        "image": f"{base.side}x{base.side}, at least {base.smallest}x{base.smallest}, fit {base.fit}",
-        "scaling": base.scaling.words,
-        "weights": described(base),
-        "licence": f"{base.licence}, of the weights",
+        "image": f"{row.side}x{row.side}, at least {row.smallest}x{row.smallest}, fit {row.fit}",
+        "scaling": row.scaling.words,
+        "weights": described(row),
+        "licence": f"{row.licence}, of the weights",
     }

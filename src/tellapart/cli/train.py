@@ -28,7 +28,7 @@ def command(
     weights: options.Weights = None,
     fine_tune: Annotated[
         str | None,
-        typer.Option(metavar="N|all", help="Blocks of a pretrained base that learn after its head, from the top."),
+        typer.Option(metavar="N|all", help="Blocks of a pretrained backbone that learn after its head, from the top."),
     ] = None,
     config: Annotated[str | None, typer.Option(help="A config.toml, such as a run's.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the image the network sees, in pixels.")] = None,

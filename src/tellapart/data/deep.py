@@ -1,4 +1,4 @@
-"""Images + features of a frozen base + quality -> findings that need a look into the images, and corrections.
+"""Images + features of a frozen backbone + quality -> findings that need a look into the images, and corrections.
 
 In: arrays, fed by api. Out: findings of wrong labels, near-duplicates, outliers, dark, blurred and blank images and
 classes that overlap; and the corrections that are worth proposing. Never imports Keras.
@@ -43,7 +43,7 @@ _FAULT_WORDS: dict[Fault, str] = {
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Of n usable images: features (n, width) of a frozen base, quality (n, 3) by `measure_quality`. drawn: the
+    """Of n usable images: features (n, width) of a frozen backbone, quality (n, 3) by `measure_quality`. drawn: the
     splits that were drawn here (splits.drawn_splits). decided: paths whose label a person has settled."""
 
     images: tuple[ImageRecord, ...]
@@ -247,7 +247,7 @@ def _overlap_findings(
             "overlapping-classes",
             "note",
             tuple(f"{classes[a]} and {classes[b]}: {count} of {both} images" for a, b, count, both in told),
-            f"{_pairs_of_classes(len(told))} hard to tell apart by the features of the base.",
+            f"{_pairs_of_classes(len(told))} hard to tell apart by the features of the backbone.",
             "Kept. Are they two classes? If so, more images of them help most, or --fine-tune.",
         )
 
@@ -263,9 +263,9 @@ def _unjudged_findings(
             "labels-not-judged",
             "note",
             tuple(names),
-            f"The labels of {counted(len(names), 'class', 'classes')} are not judged: by the features of the base "
+            f"The labels of {counted(len(names), 'class', 'classes')} are not judged: by the features of the backbone "
             "fewer than two thirds of the images are named as they are labelled.",
-            "Kept. The base does not see what tells them apart, or very many labels are wrong: look at some.",
+            "Kept. The backbone does not see what tells them apart, or very many labels are wrong: look at some.",
         )
 
 

@@ -1,6 +1,6 @@
 """Features of images -> reduced features, the nearest neighbours of each image, and those that have none near.
 
-In: what a frozen base gives of n images, (n, width). Out: arrays. Never imports Keras.
+In: what a frozen backbone gives of n images, (n, width). Out: arrays. Never imports Keras.
 """
 
 from __future__ import annotations

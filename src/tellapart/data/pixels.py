@@ -59,8 +59,8 @@ _TURNS: dict[int, _Turn] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-# What an image is looked at as, whatever is asked for: what the default base sees, so that its pixels cost no second
-# decoding. What follows from it (fingerprints) has fingerprint.VERSION.
+# What an image is looked at as, whatever is asked for: what the default backbone sees, so that its pixels cost no
+# second decoding. What follows from it (fingerprints) has fingerprint.VERSION.
 _LOOKS = ImageSpec(224, 224, channels=3, fit="crop")
 
 

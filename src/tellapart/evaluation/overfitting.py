@@ -97,22 +97,22 @@ def kept(history: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str
 
     >>> rows = [{"epoch": 1, "phase": "head", "regularization": 9}, {"epoch": 2, "phase": "fine-tune"}]
     >>> kept(rows, {"best_epoch": 1, "stopped": "all epochs done"})
-    'Kept: fit 1 of 1, on the frozen base, as fine-tuning was no gain on the validation split; all epochs done.'
+    'Kept: fit 1 of 1, on the frozen backbone, as fine-tuning was no gain on the validation split; all epochs done.'
     >>> kept(rows, {"best_epoch": 2, "stopped": "all epochs done"})
     'Kept: epoch 2 of 2, fine-tuned, a gain on the validation split; all epochs done.'
     >>> kept(rows[:1], {"best_epoch": 1, "stopped": "interrupted in epoch 2"})
-    'Kept: fit 1 of 1, on the frozen base, as no epoch of fine-tuning was over; interrupted in epoch 2.'
+    'Kept: fit 1 of 1, on the frozen backbone, as no epoch of fine-tuning was over; interrupted in epoch 2.'
     """
     best, head = record["best_epoch"], [row for row in history if row.get("phase") != "fine-tune"]
     if len(head) == len(history):
         unit = unit_of(head)
         which = f"{unit} {best} of {len(head)}"
         if unit == "fit" and str(record["stopped"]).startswith("interrupted in epoch"):
-            which += ", on the frozen base, as no epoch of fine-tuning was over"
+            which += ", on the frozen backbone, as no epoch of fine-tuning was over"
     elif best > len(head):
         which = f"epoch {best} of {len(history)}, fine-tuned, a gain on the validation split"
     else:
-        frozen = "on the frozen base, as fine-tuning was no gain on the validation split"
+        frozen = "on the frozen backbone, as fine-tuning was no gain on the validation split"
         which = f"{unit_of(head)} {best} of {len(head)}, {frozen}"
     return f"Kept: {which}; {record['stopped']}."
 

@@ -1,4 +1,4 @@
-"""The rungs of the ladder, a row each: from dense layers alone to a base that learns anew.
+"""The rungs of the ladder, a row each: from dense layers alone to a backbone that learns anew.
 
 The rungs that are trained from nothing see images of one size, which are
 decoded once, and stop by one rule; what one rung has that the one before lacks stands in `adds`.
@@ -14,7 +14,7 @@ from tellapart.config import Config
 from tellapart.errors import ConfigError, unknown
 from tellapart.models.registry import ARCHITECTURES
 
-BASE = "efficientnet-lite0"
+BACKBONE = "efficientnet-lite0"
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Rung:
 
     @property
     def from_nothing(self) -> bool:
-        return ARCHITECTURES[self.model["name"]].base is None
+        return ARCHITECTURES[self.model["name"]].pretrained is None
 
     def config(self, common: Config, image: dict[str, Any], settings: Sequence[str]) -> Config:
-        """common: seed and data for all. image: what a network from nothing sees; a base sees images of its own size.
-        settings: `section.key=value`, which win over the row."""
+        """common: seed and data for all. image: what a network from nothing sees; a backbone sees images of its own
+        size. settings: `section.key=value`, which win over the row."""
         values = common.to_dict() | {"model": self.model, "augment": self.augment}
         values["train"] = {**values["train"], **self.train}
         if self.from_nothing:
@@ -63,13 +63,15 @@ RUNGS: tuple[Rung, ...] = (
     Rung("deeper", "two more convolutions, of 64 filters", 4, 3, _cnn(32, 32, 64, 64), "none", _LONG),
     Rung("augmented", "training images changed at random", 5, 4, _cnn(32, 32, 64, 64), "medium", _LONG),
     Rung("residual", "residual blocks with batch normalisation", 7, 5, {"name": "resnet-small"}, "medium", _LONG),
-    Rung("pretrained", "a base that knows photographs, frozen, with a linear head", 1, 5, {"name": BASE}, "none"),
+    Rung(
+        "pretrained", "a backbone that knows photographs, frozen, with a linear head", 1, 5, {"name": BACKBONE}, "none"
+    ),
     Rung(
         "fine-tuned",
-        "the top two blocks of the base learn too, from changed images",
+        "the top two blocks of the backbone learn too, from changed images",
         6,
         4,
-        {"name": BASE},
+        {"name": BACKBONE},
         "light",
         {"fine_tune": 2, "epochs": 12, "patience": 3},
     ),

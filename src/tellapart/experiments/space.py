@@ -74,7 +74,7 @@ def dimensions(start: Config) -> tuple[Dimension, ...]:
     row, options = resolve(start.model)
     train = start.train
     shared = (_augment(start), _choice("train.batch_size", train.batch_size, (16, 32, 64)))
-    if row.base is None:
+    if row.pretrained is None:
         sides = _image_size(start)
         made = [*sides, _rate("train.learning_rate", train.learning_rate), *shared]
         if row.name in FILTERS:
@@ -117,7 +117,7 @@ def trial_config(start: Config, values: Mapping[str, Value]) -> Config:
     changed = start.with_values(line for name, value in values.items() for line in by_name[name].assignments(value))
     train = start.train
     update: dict[str, Any] = {"validation_steps": None, "patience": train.patience or PATIENCE}
-    if resolve(start.model)[0].base is None:
+    if resolve(start.model)[0].pretrained is None:
         update["epochs"] = max(train.epochs, EPOCHS)
     if train.steps_per_epoch:
         update["steps_per_epoch"] = max(1, round(train.steps_per_epoch * train.batch_size / changed.train.batch_size))

@@ -17,7 +17,7 @@ from tellapart.models.features import TOP
 if TYPE_CHECKING:
     import keras
 
-    from tellapart.models.pretrained import Base
+    from tellapart.models.pretrained import PretrainedBackbone
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Backbone:
     image: Any
     maps: Mapping[str, Any]
     normalization: Any = None
-    row: Base | None = None
+    row: PretrainedBackbone | None = None
 
     @cached_property
     def network(self) -> keras.Model:

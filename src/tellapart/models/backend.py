@@ -114,7 +114,7 @@ def _started() -> Any:
 @contextmanager
 def without_collecting() -> Iterator[None]:
     """What an import or a network is made of stays: to look through it again and again takes a quarter of TensorFlow's
-    start, and a third of the time in which a base is built or opened."""
+    start, and a third of the time in which a backbone is built or opened."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
 """Task + ImageSpec + ModelConfig -> Classifier: image in (uint8 0..255), probabilities out (float32).
 
-Scaling is a layer inside; the head follows from the Task: one sigmoid unit for two classes, softmax for more. A base
-has random weights here: base_weights loads them.
+Scaling is a layer inside; the head follows from the Task: one sigmoid unit for two classes, softmax for more. A
+backbone has random weights here: pretrained_weights loads them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tellapart.models.backend import start_keras, without_collecting
 from tellapart.models.classifier import Calibration, Classifier, Head
 from tellapart.models.features import TOP, Features, FeatureSet, Hidden, dense_of, stack
 from tellapart.models.keras_file import load_weights
+from tellapart.models.pretrained import PretrainedBackbone
 from tellapart.models.registry import Architecture, resolve
 from tellapart.models.scratch import Options
 from tellapart.task import ImageSpec, Task
@@ -42,8 +43,8 @@ def build(
     an image that the network cannot take.
     """
     row, options = resolve(config)
-    if row.base:
-        require_image(row.base, spec)
+    if row.pretrained:
+        require_image(row.pretrained, spec)
     keras = start_keras()
     with _policy(POLICIES[precision]):
         image = keras.Input(spec.shape, dtype="uint8", name="image")
@@ -67,10 +68,10 @@ def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:
     scaled = pretrained.scaled(image, row.scaling(options))
     maps = row.maps(scaled, options)
     normalization = None
-    if row.base and row.base.normalization:
-        normalization = row.base.normalization()
+    if row.pretrained and row.pretrained.normalization:
+        normalization = row.pretrained.normalization()
         normalization.build((None, maps[TOP].shape[-1]))  # it has its weights even where other maps are read
-    return Backbone(row.name, image, maps, normalization, row.base)
+    return Backbone(row.name, image, maps, normalization, row.pretrained)
 
 
 def _head(task: Task, features: Features, hidden: Hidden) -> Head:
@@ -98,17 +99,17 @@ def open_classifier(
     return made.calibrated(Calibration(means=means))
 
 
-def require_image(base: pretrained.Base, spec: ImageSpec) -> None:
-    """Raise ModelError for an image that the base cannot take."""
+def require_image(pretrained: PretrainedBackbone, spec: ImageSpec) -> None:
+    """Raise ModelError for an image that the backbone cannot take."""
     if spec.channels != 3:
         raise ModelError(
-            f"{base.name} was trained on colour images and needs 3 channels; given {spec.channels}. "
+            f"{pretrained.name} was trained on colour images and needs 3 channels; given {spec.channels}. "
             "Set image.channels=3: grey images are read as colour ones."
         )
-    if min(spec.height, spec.width) < base.smallest:
+    if min(spec.height, spec.width) < pretrained.smallest:
         raise ModelError(
-            f"An image of {spec.height}x{spec.width} pixels is too small for {base.name}, which takes {base.smallest} "
-            f"a side and was trained on {base.side}. Use a larger --image-size."
+            f"An image of {spec.height}x{spec.width} pixels is too small for {pretrained.name}, which takes "
+            f"{pretrained.smallest} a side and was trained on {pretrained.side}. Use a larger --image-size."
         )
 
 

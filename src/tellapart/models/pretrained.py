@@ -1,4 +1,4 @@
-"""The table of pretrained bases, one row each: its image, its scaling, its weights and their licence.
+"""The table of pretrained backbones, one row each: its image, its scaling, its weights and their licence.
 
 In: the Keras tensor of an RGB image, scaled. Out: feature maps by name, of one flat network. The rows are plain values,
 so that listing them imports no Keras.
@@ -54,7 +54,7 @@ CENTRED_BGR = Scaling(
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class PretrainedBackbone:
     """One row. side: of the images it was trained on; smallest: the least side that it can take.
 
     application: the name in keras.applications, empty for our own networks; preprocesses: whether that function would
@@ -83,11 +83,11 @@ class Base:
     normalization: Callable[[], Any] | None = None
 
 
-def _lite(number: int, accuracy: str) -> Base:
+def _lite(number: int, accuracy: str) -> PretrainedBackbone:
     name = f"efficientnet-lite{number}"
     summary = f"EfficientNet-Lite {number}: small and fast, {accuracy} % on ImageNet"
     # Cropped images gave better features than squashed ones, as the weights were trained on crops.
-    return Base(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop")
+    return PretrainedBackbone(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop")
 
 
 def _keras(
@@ -107,9 +107,9 @@ def _keras(
     joined: int = 0,
     rebuild: Callable[[Any], dict[str, Any]] | None = None,
     normalization: Callable[[], Any] | None = None,
-) -> Base:
+) -> PretrainedBackbone:
     source = f"{folder}/{remote or file}"
-    return Base(
+    return PretrainedBackbone(
         name, summary, licence, side, smallest, scaling, "squash", application, preprocesses, file, source, checksum,
         joined, rebuild, normalization,
     )  # fmt: skip
@@ -117,7 +117,7 @@ def _keras(
 
 _KERNELS = "weights_tf_dim_ordering_tf_kernels"
 
-BASES: dict[str, Base] = {
+PRETRAINED: dict[str, PretrainedBackbone] = {
     row.name: row
     for row in (
         _lite(0, "75.1"),
@@ -195,8 +195,8 @@ BASES: dict[str, Base] = {
 }  # fmt: skip
 
 
-class BaseOptions(Options):
-    """What stands between the pooled features of a base and the head."""
+class HeadOptions(Options):
+    """What stands between the pooled features of a backbone and the head."""
 
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
     dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer, or before the head")
@@ -211,38 +211,38 @@ def scaled(image: Any, scaling: Scaling) -> Any:
     return keras.ops.flip(x, axis=-1) if scaling.bgr else x
 
 
-def maps(x: Any, options: BaseOptions, *, base: Base) -> dict[str, Any]:  # noqa: ARG001 - a row of the table
-    """A scaled image (batch, height, width, 3) -> the feature maps of the base, by name."""
-    if base.rebuild:
-        return base.rebuild(x)
-    if not base.application:
-        return efficientnet_lite(x, base.name)
-    return levels_of(application(base, input_tensor=x), base.joined)
+def maps(x: Any, options: HeadOptions, *, pretrained: PretrainedBackbone) -> dict[str, Any]:  # noqa: ARG001 - a row of the table
+    """A scaled image (batch, height, width, 3) -> the feature maps of the backbone, by name."""
+    if pretrained.rebuild:
+        return pretrained.rebuild(x)
+    if not pretrained.application:
+        return efficientnet_lite(x, pretrained.name)
+    return levels_of(application(pretrained, input_tensor=x), pretrained.joined)
 
 
-def features(options: BaseOptions, *, base: Base) -> FeatureSet:  # noqa: ARG001 - a row of the table
+def features(options: HeadOptions, *, pretrained: PretrainedBackbone) -> FeatureSet:  # noqa: ARG001 - a row of the table
     # What the average is normalised by bears the name that it has elsewhere.
-    return FeatureSet((Pool(TOP, name="average" if base.normalization else "pooling"),))
+    return FeatureSet((Pool(TOP, name="average" if pretrained.normalization else "pooling"),))
 
 
-def scaling(options: BaseOptions, *, base: Base) -> Scaling:  # noqa: ARG001 - a row of the table
-    return base.scaling
+def scaling(options: HeadOptions, *, pretrained: PretrainedBackbone) -> Scaling:  # noqa: ARG001 - a row of the table
+    return pretrained.scaling
 
 
 def own_scaling(options: OwnOptions) -> Scaling:
     return OWN[options.scaling]
 
 
-def hidden(options: BaseOptions) -> Hidden:
+def hidden(options: HeadOptions) -> Hidden:
     """What stands between the features and the classes."""
     return Hidden(options.dense, options.dropout)
 
 
-def application(base: Base, **choice: Any) -> Any:
+def application(pretrained: PretrainedBackbone, **choice: Any) -> Any:
     """The network of Keras Applications behind a row: random weights, no top, no scaling. choice: its other options."""
     import keras
 
     # Keras would export its own Normalization layer wrongly, and preprocess beside our scaling.
-    if base.preprocesses:
+    if pretrained.preprocesses:
         choice["include_preprocessing"] = False
-    return getattr(keras.applications, base.application)(include_top=False, weights=None, **choice)
+    return getattr(keras.applications, pretrained.application)(include_top=False, weights=None, **choice)

@@ -16,6 +16,7 @@ from tellapart.config import ModelConfig, in_words
 from tellapart.errors import ModelError, unknown
 from tellapart.models import own, pretrained, scratch
 from tellapart.models.features import FeatureSet, Hidden
+from tellapart.models.pretrained import UNIT, PretrainedBackbone, Scaling
 from tellapart.tables import Table
 
 
@@ -24,7 +25,7 @@ class Architecture:
     """One row: its name, what it is, the image side it is made for, and its options. From these it says its parts.
 
     maps: a scaled image, as a Keras tensor, and options -> feature maps by name, the last of them TOP. features: which
-    of them make the features. hidden: what stands between the features and the classes. base: its row in
+    of them make the features. hidden: what stands between the features and the classes. pretrained: its row in
     models.pretrained; None for a network that is trained from nothing. scaling: of the values 0..255 before the maps.
     """
 
@@ -35,8 +36,8 @@ class Architecture:
     maps: Callable[[Any, Any], dict[str, Any]]
     features: Callable[[Any], FeatureSet]
     hidden: Callable[[Any], Hidden] = lambda _: Hidden()
-    base: pretrained.Base | None = None
-    scaling: Callable[[Any], pretrained.Scaling] = lambda _: pretrained.UNIT
+    pretrained: PretrainedBackbone | None = None
+    scaling: Callable[[Any], Scaling] = lambda _: UNIT
 
 
 ARCHITECTURES: Table[Architecture] = Table(
@@ -72,17 +73,17 @@ ARCHITECTURES: Table[Architecture] = Table(
         ),
         *(
             Architecture(
-                base.name,
-                base.summary,
-                base.side,
-                pretrained.BaseOptions,
-                partial(pretrained.maps, base=base),
-                partial(pretrained.features, base=base),
+                row.name,
+                row.summary,
+                row.side,
+                pretrained.HeadOptions,
+                partial(pretrained.maps, pretrained=row),
+                partial(pretrained.features, pretrained=row),
                 pretrained.hidden,
-                base,
-                partial(pretrained.scaling, base=base),
+                row,
+                partial(pretrained.scaling, pretrained=row),
             )
-            for base in pretrained.BASES.values()
+            for row in pretrained.PRETRAINED.values()
         ),
     ),
 )
@@ -110,22 +111,22 @@ MANY = 10_000
 def choose(sizes: Sequence[tuple[int, int]], images: int) -> tuple[str, str]:
     """The architecture that suits the images, and why. sizes: (height, width) of some; images: how many in all.
 
-    A base that was trained on photographs beats what so few images can teach; only for many tiny ones, which it would
-    see enlarged, a network of their own size is better (Fashion-MNIST: see docs/recipes.md) and quicker.
+    A backbone that was trained on photographs beats what so few images can teach; only for many tiny ones, which it
+    would see enlarged, a network of their own size is better (Fashion-MNIST: see docs/recipes.md) and quicker.
     """
     largest = max((max(size) for size in sizes), default=TINY_SIDE + 1)
     if largest <= TINY_SIDE and images >= MANY:
         return "resnet-small", f"model: resnet-small, as the {images:,} images are at most {largest} pixels a side"
-    return "efficientnet-lite0", "model: efficientnet-lite0, the pretrained base inside the package"
+    return "efficientnet-lite0", "model: efficientnet-lite0, the pretrained backbone inside the package"
 
 
 def resolve(config: ModelConfig) -> tuple[Architecture, scratch.Options]:
     """The row a configuration names, with its options checked. Raises ModelError that names each wrong option."""
     row = architecture(config.name)
-    if row.base is None and config.weights not in ("auto", "none"):
+    if row.pretrained is None and config.weights not in ("auto", "none"):
         raise ModelError(
             f"{row.name} is trained from nothing and takes no weights; given {config.weights!r}. Leave --weights out, "
-            "or name a pretrained base with --model, such as efficientnet-lite0."
+            "or name a pretrained backbone with --model, such as efficientnet-lite0."
         )
     try:
         return row, row.options.model_validate(config.options)

@@ -35,7 +35,7 @@ def reached() -> dict[str, dict[str, Any]]:
     """What the recipes reached in the runs of docs/recipes.md, by name; a recipe that was not run has no entry.
 
     accuracy: value, low and high (95 % interval) on the test images; images: of what; training_images and
-    test_images: how many; weights: "random" where those of the base could not be had; date.
+    test_images: how many; weights: "random" where those of the backbone could not be had; date.
 
     >>> reached()["fashion-conv"]["test_images"]
     10000

@@ -52,7 +52,7 @@ def _across(row: Mapping[str, Any], linear: bool) -> float:
 
 
 def _phases(history: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The head on the frozen base, and the fine-tuning after it: two lines, as the second starts anew."""
+    """The head on the frozen backbone, and the fine-tuning after it: two lines, as the second starts anew."""
     parts: dict[str, list[Mapping[str, Any]]] = {}
     for row in history:
         parts.setdefault(row.get("phase", ""), []).append(row)
@@ -64,7 +64,7 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> Axis:
     first = _phases(history)[0]
     if len(first) < len(history):
         name = f"to {len(first)}: {'fits of the head' if 'regularization' in first[0] else 'epochs of the head'}"
-        name += " on the frozen base; then epochs of fine-tuning"
+        name += " on the frozen backbone; then epochs of fine-tuning"
     return nice_axis(history[0]["epoch"], history[-1]["epoch"], lambda value: f"{value:g}", name, 8, whole=True)
 
 

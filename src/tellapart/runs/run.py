@@ -38,7 +38,8 @@ CLEAN_PART = "_without_leaks"
 """Ends the name of a split in metrics.json: its images that have no copy among those that were learned from."""
 STATUSES = ("training", "interrupted", "failed", "done")
 PHASES = ("", "head", "fine-tune")
-"""Of training, each with a checkpoint of its own: of a network from nothing, or on a base of its head and its top."""
+"""Of training, each with a checkpoint of its own: of a network from nothing, or on a backbone of its head and its
+top."""
 FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
 _FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",

@@ -87,7 +87,7 @@ def calibrate(
 
 
 def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
-    """The same for a network on a frozen base, of its features alone."""
+    """The same for a network on a frozen backbone, of its features alone."""
     look = classifier.head_network(last=False)
     own = validation.features.astype(np.float32)
     read = np.concatenate([np.asarray(look(part)) for part in np.array_split(own, -(-len(own) // 1024))])

@@ -1,4 +1,4 @@
-"""Catalog -> what deep checks find with the base inside the package, which needs no Keras.
+"""Catalog -> what deep checks find with the backbone inside the package, which needs no Keras.
 
 The features are those that training keeps, under the same keys: whoever comes first computes them for both.
 """
@@ -21,20 +21,20 @@ from tellapart.data.deep import Checked, Evidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
-from tellapart.models.base_weights import BUNDLED_DIGESTS
+from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
-from tellapart.training.features import base_key, bundled_engine, extract, feature_cache
+from tellapart.training.features import backbone_key, bundled_engine, extract, feature_cache
 from tellapart.training.plan import decide
 
-BASE = "efficientnet-lite0"
+BACKBONE = "efficientnet-lite0"
 _AT_ONCE = 64
 
 
 def inspection_spec(config: Config, source: Source) -> ImageSpec:
-    """The image that the base sees when training takes it on this source as it is by default: what is found follows
+    """The image that the backbone sees when training takes it on this source as it is by default: what is found follows
     from the files, not from the size that one trains at."""
-    return decide(Config(model=ModelConfig(name=BASE), data=config.data), source)[1]
+    return decide(Config(model=ModelConfig(name=BACKBONE), data=config.data), source)[1]
 
 
 def look_into(
@@ -68,7 +68,7 @@ def _inspect(
     images: Images, rows: Sequence[ImageRecord], cache: PixelCache, progress: Progress
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its limit."""
-    key, engine = base_key(BASE, BUNDLED_DIGESTS[BASE], cache.spec), bundled_engine(BASE)
+    key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec), bundled_engine(BACKBONE)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:
         found = extract(engine, images, [row.digest for row in rows], features, progress)
     quality = []

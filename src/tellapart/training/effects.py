@@ -23,7 +23,7 @@ class _Way:
 
     @property
     def frozen(self) -> bool:
-        return resolve(self.config.model)[0].base is not None
+        return resolve(self.config.model)[0].pretrained is not None
 
     @property
     def tuned(self) -> bool:
@@ -68,22 +68,22 @@ _RULES = (
     _Rule(
         ("train.learning_rate",),
         lambda way: way.linear and way.tuned,
-        "the linear head has none, and the blocks of the base learn at train.fine_tune_learning_rate",
+        "the linear head has none, and the blocks of the backbone learn at train.fine_tune_learning_rate",
     ),
     _Rule(
         ("train.steps_per_epoch", "train.validation_steps", "train.precision"),
         lambda way: way.frozen and not way.tuned,
-        "the base is frozen, and its head is fitted over all features in float32",
+        "the backbone is frozen, and its head is fitted over all features in float32",
     ),
     _Rule(
         ("train.fine_tune_learning_rate",),
         lambda way: not way.tuned,
-        "no block of a base is fine-tuned; it applies with --fine-tune",
+        "no block of a backbone is fine-tuned; it applies with --fine-tune",
     ),
     _Rule(
         ("augment",),
         lambda way: way.plain,
-        "the frozen base sees each training image once, as it is; train.views=4 shows it changed ones",
+        "the frozen backbone sees each training image once, as it is; train.views=4 shows it changed ones",
     ),
     _Rule(("augment.fill",), lambda way: not way.moves, "no image is moved, so nothing is to be filled"),
     _Rule(

@@ -1,9 +1,9 @@
-"""Images -> outputs of a frozen base, each computed once, kept on the disk as float16, and shared by all runs.
+"""Images -> outputs of a frozen backbone, each computed once, kept on the disk as float16, and shared by all runs.
 
-In: the images of a split and the base. Out: float16 (images * views, width). A view is an image as augmentation
-shows it; the first is the image itself. What was computed is found by the digest of the image, the base's weights,
-the ImageSpec and the view, so a changed file, base or augmentation is a miss. Extraction that was killed goes on where
-it stopped.
+In: the images of a split and the backbone. Out: float16 (images * views, width). A view is an image as augmentation
+shows it; the first is the image itself. What was computed is found by the digest of the image, the backbone's weights,
+the ImageSpec and the view, so a changed file, backbone or augmentation is a miss. Extraction that was killed goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from tellapart.inference.export import outputs
 from tellapart.inference.onnx_graph import write_graph
 from tellapart.inference.runtime import open_session
 from tellapart.models.backend import has_gpu
-from tellapart.models.base_weights import bundled_graph
 from tellapart.models.classifier import Classifier
 from tellapart.models.compute import inferring
 from tellapart.models.features import FeatureSet
+from tellapart.models.pretrained_weights import bundled_graph
 from tellapart.parallel import cores, in_order
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
@@ -45,7 +45,7 @@ BOUND = 1e-3
 """Largest difference of a feature from Keras that an engine may have, relative to the largest feature."""
 
 OUTPUT = "features"
-"""Name of what the graph of a base gives."""
+"""Name of what the graph of a backbone gives."""
 
 BATCH = 2  # More images at once leave the cache of a core: EfficientNet-Lite0 was a seventh slower at 4.
 GPU_BATCH = 64
@@ -68,8 +68,9 @@ class Engine:
     batch: int = BATCH
 
 
-def base_key(name: str, weights_digest: str, spec: ImageSpec, taken: FeatureSet | None = None) -> str:
-    """Equal where a base gives equal features of equal images. taken: which of its maps; None: the last, averaged."""
+def backbone_key(name: str, weights_digest: str, spec: ImageSpec, taken: FeatureSet | None = None) -> str:
+    """Equal where a backbone gives equal features of equal images. taken: which of its maps; None: the last,
+    averaged."""
     which = f"-{taken.key}" if taken and taken.key else ""
     return f"{name}{which}-{weights_digest}-{spec.key}-{road.ROAD}"
 
@@ -79,12 +80,12 @@ def choose_engine(
 ) -> Engine:
     """The fastest engine that gives the features that Keras gives: ONNX Runtime on processors, Keras on a GPU.
 
-    classifier: in float32. images: gives some real ones to compare on, where the base is converted
-    for the first time; a base whose features differ by BOUND or more runs in Keras.
+    classifier: in float32. images: gives some real ones to compare on, where the backbone is converted
+    for the first time; a backbone whose features differ by BOUND or more runs in Keras.
     """
-    base = classifier.features_network()
+    network = classifier.features_network()
     if has_gpu():
-        return _in_keras(base)
+        return _in_keras(network)
     file = _kept_file(key)
     kept = _kept_engine(file)
     if kept is not None:
@@ -95,34 +96,34 @@ def choose_engine(
     compared = images()
     try:
         with replacing(file) as neighbour:
-            (theirs,) = outputs(base, compared)
-            onnx.save(write_graph(base, [OUTPUT]), str(neighbour))
+            (theirs,) = outputs(network, compared)
+            onnx.save(write_graph(network, [OUTPUT]), str(neighbour))
             progress.update(Phase.PREPARING, 1, 2)
             engine = _in_onnxruntime(open_session(neighbour, threads=1))
             difference = float(np.abs(engine.compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
             if not difference < BOUND:
                 raise ExportError(f"its features differ from Keras' by {difference:.1e} of the largest")
     except (ExportError, OSError) as error:
-        progress.line(f"The base runs in Keras, which is slower: as an ONNX file it cannot be used ({error}).")
-        return _in_keras(base)
+        progress.line(f"The backbone runs in Keras, which is slower: as an ONNX file it cannot be used ({error}).")
+        return _in_keras(network)
     finally:
         progress.update(Phase.PREPARING, 2, 2)
     return engine
 
 
 def bundled_engine(name: str) -> Engine:
-    """A base that ships, by its graph, which needs no Keras."""
+    """A backbone that ships, by its graph, which needs no Keras."""
     return _in_onnxruntime(open_session(bundled_graph(name), threads=1, ours=True))
 
 
-def _in_keras(base: keras.Model) -> Engine:
+def _in_keras(network: keras.Model) -> Engine:
     """Several threads at once, so that a GPU computes while what it gave before is fetched."""
-    infer, batch = inferring(base), GPU_BATCH if has_gpu() else BATCH
-    return Engine("keras", lambda images: infer(images)[0], int(base.output.shape[-1]), many=has_gpu(), batch=batch)
+    infer, batch = inferring(network), GPU_BATCH if has_gpu() else BATCH
+    return Engine("keras", lambda images: infer(images)[0], int(network.output.shape[-1]), many=has_gpu(), batch=batch)
 
 
 def _kept_engine(file: Path) -> Engine | None:
-    """The base as it was converted before, or None."""
+    """The backbone as it was converted before, or None."""
     if not file.exists():
         return None
     try:
@@ -133,11 +134,11 @@ def _kept_engine(file: Path) -> Engine | None:
 
 
 def _kept_file(key: str) -> Path:
-    return cache_root() / "bases" / f"{key}.onnx"
+    return cache_root() / "backbones" / f"{key}.onnx"
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
-    """The features that one base gives of images of one ImageSpec."""
+    """The features that one backbone gives of images of one ImageSpec."""
     return ArrayCache(
         key, (width,), np.float16, root=cache_root() / "features", what="features", limit_bytes=limit_bytes
     )
@@ -145,7 +146,7 @@ def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
 
 @dataclass(frozen=True)
 class Views:
-    """How often each image is shown to the base: plain, then count - 1 times as augmentation changes it."""
+    """How often each image is shown to the backbone: plain, then count - 1 times as augmentation changes it."""
 
     count: int = 1
     augment: AugmentConfig = AUGMENTATIONS["none"]

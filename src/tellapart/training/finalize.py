@@ -61,7 +61,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
             progress=progress,
         )
     else:
-        # The base has seen these images.
+        # The backbone has seen these images.
         features = fitted.examples[split].features.astype(np.float32)
         rows = every_class(catalog.task, final.head_network().predict(features, verbose=0))
         evaluation, predictions = measure_rows(metadata, catalog, split, rows, trust.distances(features))

@@ -1,7 +1,7 @@
 """Catalog + Config -> Run: prepare, build, fit, keep the best, save, verify, evaluate. The story in order.
 
-A network is trained from nothing in epochs. On a pretrained base first its head is fitted, over features that are
-computed once; then, where it is wished, the top of the base learns too. Needs the extra `train`.
+A network is trained from nothing in epochs. On a pretrained backbone first its head is fitted, over features that are
+computed once; then, where it is wished, the top of the backbone learns too. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Row, Watch, best_row, go_on
 from tellapart.training.finalize import finish, require_exportable
 from tellapart.training.fitting import Fitted, Fitting, epochs_on_images
-from tellapart.training.frozen import fit_on_base
+from tellapart.training.frozen import fit_on_backbone
 from tellapart.training.interruption import CtrlC, TimeUp
 from tellapart.training.memory import memory_told
 
@@ -97,9 +97,9 @@ def _fitted(
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
     try:
         state = _prepare(run, cache, splits, progress, CtrlC(deadline), watch)
-        base = resolve(state.config.model)[0].base
+        pretrained = resolve(state.config.model)[0].pretrained
         with state.ctrl_c:
-            fitted = _from_nothing(state) if base is None else fit_on_base(state, base)
+            fitted = _from_nothing(state) if pretrained is None else fit_on_backbone(state, pretrained)
     except TellapartError as error:
         run.update(status="failed", error=str(error))
         raise

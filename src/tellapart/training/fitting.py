@@ -64,8 +64,8 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Fitted:
-    """classifier: with the weights of `best`, a row of history. examples: on a frozen base, the features of each split,
-    in the order of its images, plain views first."""
+    """classifier: with the weights of `best`, a row of history. examples: on a frozen backbone, the features of each
+    split, in the order of its images, plain views first."""
 
     classifier: Classifier
     best: Row

@@ -1,4 +1,4 @@
-"""The head over the features of a frozen base; then, where it is wished, the top of the base as well.
+"""The head over the features of a frozen backbone; then, where it is wished, the top of the backbone as well.
 
 In: Fitting, whose configuration names a row of models.pretrained. Out: Fitted. Needs the extra `train`.
 """
@@ -15,16 +15,16 @@ from tellapart.data.batches import Batches, labels_of
 from tellapart.data.catalog import Split
 from tellapart.data.duplicates import groups_of
 from tellapart.models.backend import has_gpu, start_keras
-from tellapart.models.base_weights import BUNDLED_DIGESTS, bundled_graph, load_base, weights_digest
 from tellapart.models.classifier import Classifier
-from tellapart.models.pretrained import Base
+from tellapart.models.pretrained import PretrainedBackbone
+from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Row, best_row, is_better
 from tellapart.training.features import (
     Engine,
     Features,
     Views,
-    base_key,
+    backbone_key,
     bundled_engine,
     choose_engine,
     extract,
@@ -43,35 +43,39 @@ MOST_FOLDED = 500
 """Training and validation images: with more of them, twenty heads take more time than they tell."""
 
 
-def fit_on_base(state: Fitting, base: Base) -> Fitted:
-    """The weights of the base, its features, the head, and the top of the base where that is wished."""
+def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
+    """The weights of the backbone, its features, the head, and the top of the backbone where that is wished."""
     config = state.config
-    engine = _bundled(state, base)
-    early = _beside_keras(state, base, engine) if engine is not None and not config.train.fine_tune else None
+    engine = _bundled(state, pretrained)
+    early = _beside_keras(state, pretrained, engine) if engine is not None and not config.train.fine_tune else None
     state.start()
     classifier = state.build("float32")
-    loaded = load_base(classifier.backbone, base, config.model.weights)
+    loaded = load_pretrained(classifier.backbone, pretrained, config.model.weights)
     classifier.backbone.unfreeze(config.train.fine_tune)  # more blocks than there are is told now, not after the head
     classifier.backbone.freeze()
     state.progress.line(f"{classifier.network.count_params():,} parameters; {loaded}")
-    state.note(f"the base has {loaded}")
+    state.note(f"the backbone has {loaded}")
     examples = early or _with_keras(state, classifier, engine)
     best, stop = _fit_head(state, classifier, examples)
     fitted = Fitted(classifier, best, stop, examples)
     return _fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
-def _bundled(state: Fitting, base: Base) -> Engine | None:
-    """What computes the features without Keras, where the base ships as a graph."""
+def _bundled(state: Fitting, pretrained: PretrainedBackbone) -> Engine | None:
+    """What computes the features without Keras, where the backbone ships as a graph."""
     ours = state.config.model.weights in ("auto", "imagenet")
-    return bundled_engine(base.name) if ours and bundled_graph(base.name).exists() and not has_gpu() else None
+    return (
+        bundled_engine(pretrained.name) if ours and bundled_graph(pretrained.name).exists() and not has_gpu() else None
+    )
 
 
-def _beside_keras(state: Fitting, base: Base, engine: Engine) -> dict[Split, Examples]:
+def _beside_keras(state: Fitting, pretrained: PretrainedBackbone, engine: Engine) -> dict[Split, Examples]:
     """The features, while Keras starts, which takes one core as long as they take two."""
     with ThreadPoolExecutor(1) as beside:
         started = beside.submit(start_keras)
-        examples = _examples(state, base_key(base.name, BUNDLED_DIGESTS[base.name], state.cache.spec), engine)
+        examples = _examples(
+            state, backbone_key(pretrained.name, BUNDLED_DIGESTS[pretrained.name], state.cache.spec), engine
+        )
         started.result()
     return examples
 
@@ -81,7 +85,7 @@ def _with_keras(state: Fitting, classifier: Classifier, engine: Engine | None) -
     backbone, some = classifier.backbone, state.images["train"]
     compared = np.arange(min(COMPARED_IMAGES, len(some)))
     taken = classifier.features.declared
-    key = base_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)
+    key = backbone_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)
     engine = engine or choose_engine(classifier, key, lambda: some.take(compared), state.progress)
     return _examples(state, key, engine)
 
@@ -157,7 +161,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) ->
 
 
 def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
-    """The top of the base learns too; kept only where the validation split is no worse for it."""
+    """The top of the backbone learns too; kept only where the validation split is no worse for it."""
     run, train = state.run, state.config.train
     if frozen.stop.reason.goes_on:
         return frozen

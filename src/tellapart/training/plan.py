@@ -12,7 +12,7 @@ from tellapart.data.scan import decide_spec, sample
 from tellapart.data.sources.source import Source
 from tellapart.errors import ModelError
 from tellapart.models.build import require_image
-from tellapart.models.pretrained import Base
+from tellapart.models.pretrained import PretrainedBackbone
 from tellapart.models.registry import choose, resolve
 from tellapart.task import Fit, ImageSpec
 
@@ -22,8 +22,8 @@ AUGMENTED_VIEWS = 4
 def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]]:
     """The model, the image that it sees, augmentation and views.
 
-    Raises ModelError for an unknown model or option, for one that only a pretrained base has, or for an image that the
-    base cannot take.
+    Raises ModelError for an unknown model or option, for one that only a pretrained backbone has, or for an image that
+    the backbone cannot take.
     """
     seen = cache(lambda: sample(source, config.data))
     model, reasons = config.model.model_dump(), []
@@ -36,32 +36,32 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
         if not reasons:
             raise
         raise ModelError(f"{error} It was chosen from the images; name the model you mean with --model.") from None
-    if row.base is None and (config.train.fine_tune or config.train.views is not None):
+    if row.pretrained is None and (config.train.fine_tune or config.train.views is not None):
         raise ModelError(
-            f"{row.name} is trained from nothing: train.fine_tune and train.views are for a pretrained base. "
-            "Leave them out, or name a base with --model, such as efficientnet-lite0."
+            f"{row.name} is trained from nothing: train.fine_tune and train.views are for a pretrained backbone. "
+            "Leave them out, or name a backbone with --model, such as efficientnet-lite0."
         )
-    fit: Fit = row.base.fit if row.base else "squash"
-    channels = 3 if row.base else None
+    fit: Fit = row.pretrained.fit if row.pretrained else "squash"
+    channels = 3 if row.pretrained else None
     spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
-    if row.base:
-        require_image(row.base, spec)
+    if row.pretrained:
+        require_image(row.pretrained, spec)
     image = {**config.image.model_dump(), **spec.to_dict()}
     values = {**config.to_dict(), "model": model, "image": image}
-    preset, views = _augmentation(config, row.base)
+    preset, views = _augmentation(config, row.pretrained)
     if config.augment is None:
         values["augment"] = AUGMENTATIONS[preset]
     values["train"] = {**config.train.model_dump(exclude_none=True), "views": views}
     return Config.from_dict(values), spec, [*reasons, *decided]
 
 
-def _augmentation(config: Config, base: Base | None) -> tuple[str, int | None]:
-    """The preset where none is configured, and how often a frozen base is shown each image.
+def _augmentation(config: Config, pretrained: PretrainedBackbone | None) -> tuple[str, int | None]:
+    """The preset where none is configured, and how often a frozen backbone is shown each image.
 
     To show it an image once costs the least, and then plain; who asks for augmentation means it to be seen.
     """
     wanted, train = config.augment, config.train
-    if base is None:
+    if pretrained is None:
         return "light", None
     if train.views is not None:
         return "light" if train.views > 1 or train.fine_tune else "none", train.views

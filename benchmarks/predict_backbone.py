@@ -1,4 +1,5 @@
-"""Prediction of a folder on the built-in base at 224x224, from files to probabilities: ours, the peers, and the limits.
+"""Prediction of a folder on the built-in backbone at 224x224, from files to probabilities: ours, the peers, and the
+limits.
 
 All ways take the same trained network and the same files; process start, imports and the opening of the network are not
 counted, nor are the first images. PyTorch may live in another environment: its Python is named by TORCH_PYTHON.

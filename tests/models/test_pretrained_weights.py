@@ -14,7 +14,7 @@ import pytest
 from tellapart.config import ModelConfig
 from tellapart.data import pixels
 from tellapart.errors import ModelError
-from tellapart.models.pretrained import BASES, Base
+from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
@@ -23,24 +23,24 @@ import h5py  # noqa: E402
 from keras.src.legacy.saving import legacy_h5_format  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
-from tellapart.models import base_weights  # noqa: E402
+from tellapart.models import pretrained_weights  # noqa: E402
 from tellapart.models.backbone import Backbone  # noqa: E402
-from tellapart.models.base_weights import SERVER, load_base, weights_digest  # noqa: E402
 from tellapart.models.build import build  # noqa: E402
+from tellapart.models.pretrained_weights import SERVER, load_pretrained, weights_digest  # noqa: E402
 from tellapart.models.weights_file import named_variables  # noqa: E402
 from tests.models.conftest import Application, official  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights"
 PETS = Path(pixels.__file__).parent / "builtin" / "pets"
 TWO = Task(("a", "b"))
-MOBILENET = BASES["mobilenet-v2"]
+MOBILENET = PRETRAINED["mobilenet-v2"]
 
 
 @pytest.fixture(autouse=True)
 def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or fills the folder that Keras downloads to, and none reaches the real server."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(base_weights, "SERVER", "http://127.0.0.1:9/")
+    monkeypatch.setattr(pretrained_weights, "SERVER", "http://127.0.0.1:9/")
     return tmp_path / "keras"
 
 
@@ -66,7 +66,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        monkeypatch.setattr(base_weights, "SERVER", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setattr(pretrained_weights, "SERVER", f"http://127.0.0.1:{server.server_port}/")
         return asked
 
     yield start
@@ -75,9 +75,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]
         server.server_close()
 
 
-def network(base: Base, side: int | None = None) -> Backbone:
-    side = side or base.smallest
-    return build(TWO, ImageSpec(side, side), ModelConfig(name=base.name)).backbone
+def network(pretrained: PretrainedBackbone, side: int | None = None) -> Backbone:
+    side = side or pretrained.smallest
+    return build(TWO, ImageSpec(side, side), ModelConfig(name=pretrained.name)).backbone
 
 
 def write_older(model: keras.Model, path: Path) -> Path:
@@ -93,56 +93,56 @@ def assert_same_weights(model: Backbone, other: keras.Model, reshaped: bool = Fa
         np.testing.assert_array_equal(value, expected.reshape(value.shape) if reshaped else expected, strict=True)
 
 
-def test_the_file_of_the_table_is_the_one_that_keras_would_fetch(base_name: str, application: Application) -> None:
-    base = BASES[base_name]
-    assert application.asked == [(base.file, f"{SERVER}{base.source}", base.checksum)]
+def test_the_file_of_the_table_is_the_one_that_keras_would_fetch(backbone_name: str, application: Application) -> None:
+    pretrained = PRETRAINED[backbone_name]
+    assert application.asked == [(pretrained.file, f"{SERVER}{pretrained.source}", pretrained.checksum)]
 
 
-def test_a_base_without_an_application_has_no_file_to_fetch() -> None:
-    assert {name for name, base in BASES.items() if not base.application} == {
-        name for name, base in BASES.items() if not base.file
+def test_a_backbone_without_an_application_has_no_file_to_fetch() -> None:
+    assert {name for name, pretrained in PRETRAINED.items() if not pretrained.application} == {
+        name for name, pretrained in PRETRAINED.items() if not pretrained.file
     }
 
 
 @pytest.mark.parametrize("layout", ["older", "newer"])
-def test_every_base_takes_the_weights_of_its_application_in_both_layouts(
-    base_name: str, layout: str, tmp_path: Path, application: Application, on_base: Any
+def test_every_backbone_takes_the_weights_of_its_application_in_both_layouts(
+    backbone_name: str, layout: str, tmp_path: Path, application: Application, on_backbone: Any
 ) -> None:
-    base = BASES[base_name]
+    pretrained = PRETRAINED[backbone_name]
     if layout == "older":
-        path = write_older(application.model, tmp_path / base.file)
+        path = write_older(application.model, tmp_path / pretrained.file)
     else:
         path = tmp_path / "given.weights.h5"
         application.model.save_weights(path)
-    assert load_base(on_base.backbone, base, str(path)) == f"the weights of {path}"
-    assert_same_weights(on_base.backbone, application.model, reshaped=base.rebuild is not None)
+    assert load_pretrained(on_backbone.backbone, pretrained, str(path)) == f"the weights of {path}"
+    assert_same_weights(on_backbone.backbone, application.model, reshaped=pretrained.rebuild is not None)
 
 
 def test_the_official_file_is_downloaded_once_and_kept_where_keras_keeps_it(serve, keras_home, tmp_path) -> None:
     theirs, ours = official(MOBILENET), network(MOBILENET)
     content = write_older(theirs, tmp_path / "served.h5").read_bytes()
-    base = replace(MOBILENET, checksum=hashlib.md5(content).hexdigest())
+    pretrained = replace(MOBILENET, checksum=hashlib.md5(content).hexdigest())
     asked = serve(content)
-    kept = keras_home / "models" / base.file
+    kept = keras_home / "models" / pretrained.file
     for weights in ("auto", "imagenet"):
-        words = load_base(ours, base, weights)
+        words = load_pretrained(ours, pretrained, weights)
         assert words == f"ImageNet weights of Keras Applications (Apache-2.0), {kept}"
         assert_same_weights(ours, theirs)
-    assert asked == [f"/mobilenet_v2/{base.file}"]
-    assert [path.name for path in kept.parent.iterdir()] == [base.file]
+    assert asked == [f"/mobilenet_v2/{pretrained.file}"]
+    assert [path.name for path in kept.parent.iterdir()] == [pretrained.file]
 
 
 def test_a_file_without_a_checksum_is_taken_as_it_comes(serve, tmp_path: Path) -> None:
     theirs, ours = official(MOBILENET), network(MOBILENET)
     serve(write_older(theirs, tmp_path / "served.h5").read_bytes())
-    load_base(ours, MOBILENET, "imagenet")
+    load_pretrained(ours, MOBILENET, "imagenet")
     assert_same_weights(ours, theirs)
 
 
 def test_without_a_network_the_file_its_place_and_the_way_out_are_named(keras_home: Path) -> None:
-    base = BASES["inception-v3"]
+    pretrained = PRETRAINED["inception-v3"]
     with pytest.raises(ModelError) as raised:
-        load_base(network(base), base, "auto")
+        load_pretrained(network(pretrained), pretrained, "auto")
     for word in (
         "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5", str(keras_home / "models"), "--weights FILE",
         "http://127.0.0.1:9/inception_v3/", "refused", "efficientnet-lite0",
@@ -154,58 +154,58 @@ def test_without_a_network_the_file_its_place_and_the_way_out_are_named(keras_ho
 def test_another_file_than_the_official_one_is_not_kept(serve, keras_home: Path, checksum: str) -> None:
     serve(b"<html>Please log in</html>")
     with pytest.raises(ModelError, match=rf"another file than the known .*, not {checksum}\. Nothing was kept"):
-        load_base(network(MOBILENET), replace(MOBILENET, checksum=checksum), "imagenet")
+        load_pretrained(network(MOBILENET), replace(MOBILENET, checksum=checksum), "imagenet")
     assert not (keras_home / "models").exists()
 
 
 def test_a_download_that_breaks_off_or_is_refused_is_told_and_not_kept(serve, keras_home: Path) -> None:
     serve(b"\x89HDF", announced=1000)
     with pytest.raises(ModelError, match=r"could not be fetched.*broke off after 4 of 1,000 bytes"):
-        load_base(network(MOBILENET), MOBILENET, "imagenet")
+        load_pretrained(network(MOBILENET), MOBILENET, "imagenet")
     serve(b"", status=404)
     with pytest.raises(ModelError, match="404"):
-        load_base(network(MOBILENET), MOBILENET, "imagenet")
+        load_pretrained(network(MOBILENET), MOBILENET, "imagenet")
     assert not (keras_home / "models").exists()
 
 
 @pytest.mark.parametrize("weights", ["auto", "imagenet"])
 def test_the_weights_inside_the_package_need_no_network(weights: str) -> None:
-    base = BASES["efficientnet-lite0"]
-    model = network(base)
+    pretrained = PRETRAINED["efficientnet-lite0"]
+    model = network(pretrained)
     before = weights_digest(model)
-    assert load_base(model, base, weights) == "ImageNet weights that ship with tellapart (Apache-2.0)"
+    assert load_pretrained(model, pretrained, weights) == "ImageNet weights that ship with tellapart (Apache-2.0)"
     assert weights_digest(model) != before
 
 
 def test_random_weights_are_left_as_they_are() -> None:
     model = network(MOBILENET)
     before = weights_digest(model)
-    assert load_base(model, MOBILENET, "none") == "random weights"
+    assert load_pretrained(model, MOBILENET, "none") == "random weights"
     assert weights_digest(model) == before
 
 
 @pytest.mark.parametrize("weights", ["auto", "imagenet"])
-def test_a_base_whose_weights_no_server_has_says_how_to_get_them(weights: str) -> None:
-    base = BASES["efficientnet-lite1"]
+def test_a_backbone_whose_weights_no_server_has_says_how_to_get_them(weights: str) -> None:
+    pretrained = PRETRAINED["efficientnet-lite1"]
     with pytest.raises(ModelError, match=r"efficientnet-lite1 .*convert_efficientnet_lite\.py.*--weights FILE"):
-        load_base(network(base), base, weights)
+        load_pretrained(network(pretrained), pretrained, weights)
 
 
 def test_safetensors_named_as_ours_are_read(tmp_path: Path) -> None:
-    base = BASES["efficientnet-lite1"]
-    theirs, ours = network(base), network(base)
+    pretrained = PRETRAINED["efficientnet-lite1"]
+    theirs, ours = network(pretrained), network(pretrained)
     path = tmp_path / "lite1.safetensors"
     save_file({name: np.array(value) for name, value in named_variables(theirs).items()}, path)
-    load_base(ours, base, str(path))
+    load_pretrained(ours, pretrained, str(path))
     for one, other in zip(ours.weights, theirs.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-def refused(path: Path, model: Backbone, base: Base = MOBILENET) -> str:
+def refused(path: Path, model: Backbone, pretrained: PretrainedBackbone = MOBILENET) -> str:
     """What is said of the file; the network must stay as it was."""
     before = weights_digest(model)
     with pytest.raises(ModelError) as raised:
-        load_base(model, base, str(path))
+        load_pretrained(model, pretrained, str(path))
     assert weights_digest(model) == before
     assert str(path) in str(raised.value)
     return str(raised.value)
@@ -223,7 +223,7 @@ def test_files_of_another_network_with_the_top_or_misnamed_are_told_apart(tmp_pa
         return (tmp_path / "kept.weights.h5").rename(path)
 
     model = network(MOBILENET)
-    message = refused(write(official(BASES["resnet-50"]), f"resnet{right}"), model)
+    message = refused(write(official(PRETRAINED["resnet-50"]), f"resnet{right}"), model)
     assert "does not hold the 260 weights of mobilenet-v2" in message
     assert "--model" in message
     message = refused(write(official(MOBILENET, top=True), f"top{right}"), model)
@@ -233,12 +233,12 @@ def test_files_of_another_network_with_the_top_or_misnamed_are_told_apart(tmp_pa
     assert f"rename {tmp_path / f'misnamed{wrong}'} to end in {right}" in message
 
 
-def test_a_rebuilt_base_refuses_what_is_not_of_its_application(tmp_path: Path) -> None:
-    base = BASES["convnext-tiny"]
-    model = network(base)
-    message = refused(write_older(official(MOBILENET), tmp_path / "mobilenet.h5"), model, base)
+def test_a_rebuilt_backbone_refuses_what_is_not_of_its_application(tmp_path: Path) -> None:
+    pretrained = PRETRAINED["convnext-tiny"]
+    model = network(pretrained)
+    message = refused(write_older(official(MOBILENET), tmp_path / "mobilenet.h5"), model, pretrained)
     assert "does not hold the 180 weights of convnext_tiny" in message
-    message = refused(write_older(official(base, top=True), tmp_path / "top.h5"), model, base)
+    message = refused(write_older(official(pretrained, top=True), tmp_path / "top.h5"), model, pretrained)
     assert "2 arrays beside the weights of convnext_tiny, of shapes (768, 1000), (1000,)" in message
 
 
@@ -266,16 +266,16 @@ def test_a_file_that_is_missing_or_no_weights_at_all_is_told(tmp_path: Path) -> 
 
 
 def test_equal_weights_have_equal_digests_in_any_process_and_one_value_changes_them() -> None:
-    base = BASES["inception-v3"]
-    made = build(TWO, ImageSpec(75, 75), ModelConfig(name=base.name))
-    first, second = made.backbone, network(base)
+    pretrained = PRETRAINED["inception-v3"]
+    made = build(TWO, ImageSpec(75, 75), ModelConfig(name=pretrained.name))
+    first, second = made.backbone, network(pretrained)
     for variable, value in zip(second.weights, first.weights, strict=True):
         variable.assign(value)
     assert weights_digest(first) == weights_digest(second)
     assert len(weights_digest(first)) == 32
     before = weights_digest(first)
     made.head.last.set_weights([value + 1 for value in made.head.last.get_weights()])
-    assert weights_digest(first) == before, "the head is no part of the base"
+    assert weights_digest(first) == before, "the head is no part of the backbone"
     kernel = first.weights[0]
     kernel.assign(kernel + 1)
     assert weights_digest(first) != before
@@ -285,13 +285,13 @@ def test_equal_weights_have_equal_digests_in_any_process_and_one_value_changes_t
     ("name", "file"),
     [("inception-v3", "inception_v3_notop.weights.h5"), ("mobilenet-v2", "mobilenet_v2_notop.weights.h5")],
 )
-def test_the_real_weights_see_that_a_image_and_its_mirror_image_are_alike(name: str, file: str) -> None:
+def test_the_real_weights_see_that_an_image_and_its_mirror_image_are_alike(name: str, file: str) -> None:
     path = SHARED / file
     if not path.exists():
         pytest.skip(f"shared/weights/{file} is not beside the checkout")
-    base = BASES[name]
-    made = build(TWO, ImageSpec(160, 160), ModelConfig(name=base.name))
-    load_base(made.backbone, base, str(path))
+    pretrained = PRETRAINED[name]
+    made = build(TWO, ImageSpec(160, 160), ModelConfig(name=pretrained.name))
+    load_pretrained(made.backbone, pretrained, str(path))
     model = made.features_network()
     photographs = [pixels.read(image, ImageSpec(160, 160)) for image in sorted(PETS.rglob("*.jpg"))[:8]]
     features = [np.asarray(model(np.stack(views))) for views in (photographs, [view[:, ::-1] for view in photographs])]
@@ -301,7 +301,7 @@ def test_the_real_weights_see_that_a_image_and_its_mirror_image_are_alike(name: 
 
 
 def test_the_digest_of_the_bundled_weights_is_known_without_keras() -> None:
-    for name, digest in base_weights.BUNDLED_DIGESTS.items():
+    for name, digest in pretrained_weights.BUNDLED_DIGESTS.items():
         model = build(TWO, ImageSpec(64, 64), ModelConfig(name=name)).backbone
-        load_base(model, BASES[name], "auto")
+        load_pretrained(model, PRETRAINED[name], "auto")
         assert weights_digest(model) == digest

@@ -7,14 +7,14 @@ import pytest
 
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError, RunError
-from tellapart.models.pretrained import BASES
+from tellapart.models.pretrained import PRETRAINED
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.base_weights import load_base  # noqa: E402
 from tellapart.models.build import build, in_float32, open_classifier, summary  # noqa: E402
 from tellapart.models.classifier import Classifier  # noqa: E402
+from tellapart.models.pretrained_weights import load_pretrained  # noqa: E402
 
 THREE = Task(("a", "b", "c"))
 SPEC = ImageSpec(32, 32)
@@ -30,10 +30,10 @@ BLOCKS = {
 
 
 def network(name: str = "efficientnet-lite0", **options: object) -> Classifier:
-    side = BASES[name].smallest
+    side = PRETRAINED[name].smallest
     made = build(THREE, ImageSpec(side, side), ModelConfig(name=name, **options))
     if name == "efficientnet-lite0":
-        load_base(made.backbone, BASES[name], "auto")
+        load_pretrained(made.backbone, PRETRAINED[name], "auto")
     return made
 
 
@@ -54,21 +54,21 @@ def normalisations(made: Classifier) -> list[keras.Layer]:
     return [layer for layer in made.backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def test_the_parts_of_a_base_are_the_whole(base_name: str, sensitive_on_base: Any) -> None:
-    side = BASES[base_name].smallest
+def test_the_parts_of_a_backbone_are_the_whole(backbone_name: str, sensitive_on_backbone: Any) -> None:
+    side = PRETRAINED[backbone_name].smallest
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
-    features = np.asarray(sensitive_on_base.features_network()(images))
-    assert features.shape == (2, sensitive_on_base.features.width)
-    whole = np.asarray(sensitive_on_base.network(images))
-    np.testing.assert_allclose(np.asarray(sensitive_on_base.head_network()(features)), whole, atol=1e-5)
+    features = np.asarray(sensitive_on_backbone.features_network()(images))
+    assert features.shape == (2, sensitive_on_backbone.features.width)
+    whole = np.asarray(sensitive_on_backbone.network(images))
+    np.testing.assert_allclose(np.asarray(sensitive_on_backbone.head_network()(features)), whole, atol=1e-5)
 
 
-def test_every_base_has_the_blocks_that_its_authors_count(base_name: str, on_base: Any) -> None:
-    assert len(on_base.backbone.blocks) == BLOCKS[base_name]
+def test_every_backbone_has_the_blocks_that_its_authors_count(backbone_name: str, on_backbone: Any) -> None:
+    assert len(on_backbone.backbone.blocks) == BLOCKS[backbone_name]
 
 
-def test_the_blocks_of_a_base_hold_each_layer_once_in_order(on_base: Any) -> None:
-    backbone = on_base.backbone
+def test_the_blocks_of_a_backbone_hold_each_layer_once_in_order(on_backbone: Any) -> None:
+    backbone = on_backbone.backbone
     flat = [layer.name for block in backbone.blocks for layer in block]
     assert sorted(flat) == sorted(layer.name for layer in backbone.layers)
     assert flat[0] == "image"
@@ -107,19 +107,19 @@ def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> No
 
 def test_the_head_of_a_network_in_bfloat16_takes_float32_features() -> None:
     model = build(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[8]), "bfloat16")
-    load_base(model.backbone, BASES["efficientnet-lite0"], "auto")
+    load_pretrained(model.backbone, PRETRAINED["efficientnet-lite0"], "auto")
     features = np.asarray(model.features_network()(IMAGES)).astype(np.float32)
     whole = np.asarray(model.network(IMAGES))
     np.testing.assert_allclose(np.asarray(model.head_network()(features)), whole, atol=0.02)
 
 
-def test_a_frozen_base_does_not_change_while_the_head_learns() -> None:
+def test_a_frozen_backbone_does_not_change_while_the_head_learns() -> None:
     model = network()
     model.backbone.freeze()
-    base, head = model.backbone.layers, model.head.layers
-    before, before_head = values_of(base), values_of(head)
+    pretrained, head = model.backbone.layers, model.head.layers
+    before, before_head = values_of(pretrained), values_of(head)
     train(model)
-    assert not any(changed(before, values_of(base)))
+    assert not any(changed(before, values_of(pretrained)))
     assert all(changed(before_head, values_of(head)))
 
 
@@ -163,7 +163,7 @@ def test_a_number_of_blocks_that_is_not_there_is_told_with_those_that_are(count:
         network().backbone.unfreeze(count)
 
 
-def test_a_base_partly_free_has_the_same_twin_and_is_opened_by_its_configuration(tmp_path, sensitive) -> None:
+def test_a_backbone_partly_free_has_the_same_twin_and_is_opened_by_its_configuration(tmp_path, sensitive) -> None:
     made = sensitive(network("mobilenet-v3-large"), IMAGES)
     made.backbone.unfreeze(1)
     twin = in_float32(made)
@@ -180,8 +180,8 @@ def test_a_file_of_another_network_than_the_configuration_names_is_refused(tmp_p
         open_classifier(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[9]), tmp_path / "model.keras")
 
 
-def test_every_base_names_maps_from_the_image_to_the_top(on_base: Any) -> None:
-    maps = on_base.backbone.maps
+def test_every_backbone_names_maps_from_the_image_to_the_top(on_backbone: Any) -> None:
+    maps = on_backbone.backbone.maps
     rows = [tensor.shape[1] for tensor in maps.values()]
     assert list(maps)[-1] == "top"
     assert len(maps) >= 4

@@ -1,4 +1,4 @@
-"""Where the weights of a base come from: inside the package, the official server, a file of the user, or nowhere.
+"""Where the weights of a backbone come from: inside the package, the official server, a file of the user, or nowhere.
 
 In: a Backbone, whose row of models.pretrained says where they are, and config.model.weights. Out: the same with its
 weights.
@@ -16,7 +16,7 @@ import numpy as np
 from tellapart.download import download
 from tellapart.errors import FetchError, ModelError
 from tellapart.files import cache_root, expanded
-from tellapart.models.pretrained import Base, application
+from tellapart.models.pretrained import PretrainedBackbone, application
 from tellapart.models.weights_file import BUNDLED, load_h5, load_weights
 
 if TYPE_CHECKING:
@@ -28,24 +28,24 @@ BUNDLED_DIGESTS = {"efficientnet-lite0": "a6e1071e575c9ac04a454ebde29e8e07"}
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def load_base(backbone: Backbone, base: Base, weights: str) -> str:
-    """Give the backbone its weights and say in words which. base: its row.
+def load_pretrained(backbone: Backbone, pretrained: PretrainedBackbone, weights: str) -> str:
+    """Give the backbone its weights and say in words which. backbone: its row.
 
     weights: `auto`, `imagenet`, `none` or a path, as in config.model.weights. Raises ModelError, and changes nothing,
     for a file that cannot be had or is of another network.
     """
     if weights == "none":
         return "random weights"
-    bundled = bundled_file(base)
+    bundled = bundled_file(pretrained)
     if weights in ("auto", "imagenet") and bundled.exists():
         load_weights(backbone, bundled)
-        return f"ImageNet weights that ship with tellapart ({base.licence})"
+        return f"ImageNet weights that ship with tellapart ({pretrained.licence})"
     if weights in ("auto", "imagenet"):
-        path = official_file(base)
-        _load_file(backbone, base, path)
-        return f"ImageNet weights of Keras Applications ({base.licence}), {path}"
+        path = official_file(pretrained)
+        _load_file(backbone, pretrained, path)
+        return f"ImageNet weights of Keras Applications ({pretrained.licence}), {path}"
     path = expanded(weights)
-    _load_file(backbone, base, path)
+    _load_file(backbone, pretrained, path)
     return f"the weights of {path}"
 
 
@@ -58,22 +58,22 @@ def weights_digest(backbone: Backbone) -> str:
     return state.hexdigest()
 
 
-def bundled_file(base: Base) -> Path:
-    """Where the package keeps the weights of a base that it ships; not every base has any."""
-    return BUNDLED / f"{base.name}.safetensors"
+def bundled_file(pretrained: PretrainedBackbone) -> Path:
+    """Where the package keeps the weights of a backbone that it ships; not every backbone has any."""
+    return BUNDLED / f"{pretrained.name}.safetensors"
 
 
 def bundled_graph(name: str) -> Path:
-    """The graph of a base that ships, image in and features out, as ONNX that takes its weights from the file beside
-    it; not every base has any. Written by tools/bundled_graph.py."""
+    """The graph of a backbone that ships, image in and features out, as ONNX that takes its weights from the file
+    beside it; not every backbone has any. Written by tools/bundled_graph.py."""
     return BUNDLED / f"{name}.onnx"
 
 
-def described(base: Base) -> str:
+def described(pretrained: PretrainedBackbone) -> str:
     """Where the weights of `auto` come from, in words."""
-    if bundled_file(base).exists():
+    if bundled_file(pretrained).exists():
         return "inside the package"
-    return f"downloaded once: {base.file}" if base.file else "your own file, with --weights FILE"
+    return f"downloaded once: {pretrained.file}" if pretrained.file else "your own file, with --weights FILE"
 
 
 def _keras_home() -> Path:
@@ -81,26 +81,27 @@ def _keras_home() -> Path:
     return cache_root() / "keras" if str(home).startswith("~") else home  # who runs this has no home
 
 
-def official_file(base: Base) -> Path:
+def official_file(pretrained: PretrainedBackbone) -> Path:
     """The official weights without the top, downloaded unless they lie where Keras keeps them too.
 
     Raises ModelError that names the file and where it may be put.
     """
-    if not base.file:
+    if not pretrained.file:
         raise ModelError(
-            f"The weights of {base.name} are not in the package and no server has them in a form that can be read "
-            "here. Convert them with tools/convert_efficientnet_lite.py from the source repository and give the file "
-            "with --weights FILE, or take efficientnet-lite0, whose weights are in the package."
+            f"The weights of {pretrained.name} are not in the package, and no server has them in a form that can "
+            "be read here. Convert them with tools/convert_efficientnet_lite.py from the source repository and give the "
+            "file with --weights FILE, or take efficientnet-lite0, whose weights are in the package."
         )
-    path = _keras_home() / "models" / base.file
+    path = _keras_home() / "models" / pretrained.file
     if path.exists():
         return path
-    url = SERVER + base.source
+    url = SERVER + pretrained.source
     try:
-        download(url, path, checksum=base.checksum)
+        download(url, path, checksum=pretrained.checksum)
     except FetchError as error:
         raise ModelError(
-            f"The weights of {base.name} are not to be had: {error} Without a network, fetch {base.file} elsewhere and "
+            f"The weights of {pretrained.name} are not to be had: {error} Without a network, fetch "
+            f"{pretrained.file} elsewhere and "
             f"put it at {path}, or give it with --weights FILE; or take efficientnet-lite0, whose weights are in the "
             "package."
         ) from None
@@ -126,12 +127,12 @@ def _begin(path: Path) -> bytes:
         ) from None
 
 
-def _load_file(backbone: Backbone, base: Base, path: Path) -> None:
+def _load_file(backbone: Backbone, pretrained: PretrainedBackbone, path: Path) -> None:
     if _begin(path) != HDF5:
         load_weights(backbone, path)
-    elif base.rebuild:
+    elif pretrained.rebuild:
         # Keras' two layouts name by place, in the network that they were written from.
-        theirs = application(base)
+        theirs = application(pretrained)
         load_h5(theirs, path)
         for ours, value in zip(backbone.weights, theirs.get_weights(), strict=True):
             ours.assign(value.reshape(ours.shape))

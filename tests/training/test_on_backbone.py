@@ -1,4 +1,4 @@
-"""Training on a pretrained base: its head, its fine-tuning, and what a stop leaves."""
+"""Training on a pretrained backbone: its head, its fine-tuning, and what a stop leaves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests of this module share what the base gave, as the runs of a user do."""
+    """The tests of this module share what the backbone gave, as the runs of a user do."""
     monkeypatch.setenv("TELLAPART_CACHE", str(shared_cache))
     return shared_cache
 
@@ -68,7 +68,7 @@ def cached(shared_cache: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def frozen(shapes: Path, tmp_path_factory: pytest.TempPathFactory, cached: None) -> ta.Run:  # noqa: ARG001
-    """A linear head on the frozen base; to be left as it is."""
+    """A linear head on the frozen backbone; to be left as it is."""
     return train(shapes, tmp_path_factory.mktemp("frozen") / "run")
 
 
@@ -100,10 +100,10 @@ def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(fr
 
 
 @pytest.mark.usefixtures("frozen")
-def test_another_head_on_the_same_images_asks_nothing_of_the_base(shapes: Path, tmp_path: Path) -> None:
+def test_another_head_on_the_same_images_asks_nothing_of_the_backbone(shapes: Path, tmp_path: Path) -> None:
     second = Stages()
     run = train(shapes, tmp_path / "second", "model.dense=[16]", "model.dropout=0.2", progress=second)
-    assert not {"preparing the base", "features, train", "features, validation"} & second.seen.keys()
+    assert not {"preparing the backbone", "features, train", "features, validation"} & second.seen.keys()
     assert [row["epoch"] for row in run.history] == [1, 2, 3]
     assert run.model().get_layer("dense_1").units == 16
     assert run.record["onnx_difference"] < 1e-4
@@ -115,7 +115,7 @@ def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisa
     run = train(shapes, tmp_path / "tuned", "train.fine_tune=2", "train.fine_tune_learning_rate=0.0005", "augment=none")
     assert [row["phase"] for row in run.history[-3:]] == ["fine-tune"] * 3
     best = run.history[run.record["best_epoch"] - 1]
-    assert best["phase"] == "fine-tune", "the case is of no use if the frozen base is kept"
+    assert best["phase"] == "fine-tune", "the case is of no use if the frozen backbone is kept"
     changed = set()
     ours, theirs = run.model(), frozen.model()
     for layer in ours.layers:
@@ -129,12 +129,12 @@ def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisa
     assert run.record["onnx_difference"] < 1e-3
 
 
-def test_fine_tuning_that_harms_is_told_and_the_frozen_base_is_kept(
+def test_fine_tuning_that_harms_is_told_and_the_frozen_backbone_is_kept(
     frozen: ta.Run, shapes: Path, tmp_path: Path
 ) -> None:
     run = train(shapes, tmp_path / "run", "train.fine_tune=all", "train.fine_tune_learning_rate=0.5")
     told = kept(run.history, run.record)
-    assert "on the frozen base, as fine-tuning was no gain on the validation split" in told
+    assert "on the frozen backbone, as fine-tuning was no gain on the validation split" in told
     for ours, theirs in zip(run.model().get_weights(), frozen.model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     page = run.report_file.read_text(encoding="utf-8")
@@ -192,7 +192,7 @@ def test_without_a_test_split_the_validation_images_are_judged_and_the_run_says_
     assert "No test split" in run.report_file.read_text(encoding="utf-8")
 
 
-def test_grey_images_train_on_a_base_that_wants_colour(shapes: Path, tmp_path: Path) -> None:
+def test_grey_images_train_on_a_backbone_that_wants_colour(shapes: Path, tmp_path: Path) -> None:
     for path in sorted(shapes.rglob("*.png"))[::3]:
         target = tmp_path / "grey" / path.relative_to(shapes)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -201,11 +201,11 @@ def test_grey_images_train_on_a_base_that_wants_colour(shapes: Path, tmp_path: P
     assert run.spec.channels == 3
 
 
-def test_auto_takes_the_base_inside_the_package_and_says_so(shapes: Path, tmp_path: Path) -> None:
+def test_auto_takes_the_backbone_inside_the_package_and_says_so(shapes: Path, tmp_path: Path) -> None:
     config = ta.make_config(settings=["image.height=32", "image.width=32"])
     run = ta.train(shapes, out=tmp_path / "run", config=config)
     assert run.config.model.name == "efficientnet-lite0"
-    assert any("pretrained base inside the package" in text for text in run.record["decided"])
+    assert any("pretrained backbone inside the package" in text for text in run.record["decided"])
 
 
 def test_so_many_folds_are_told_as_there_were(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def features_onnx(order: Order) -> None:
     from tellapart.inference.runtime import open_session
     from tellapart.models.pretrained_weights import bundled_graph
     from tellapart.parallel import cores
-    from tellapart.training.features import OUTPUT, Engine, bundled_engine
+    from tellapart.training.features import OUTPUT, FeatureEngine, bundled_engine
 
     engine = bundled_engine(BACKBONE)
     _features(order, engine, f"ONNX Runtime on {cores()} cores")
@@ -90,7 +90,7 @@ def features_onnx(order: Order) -> None:
     def compute(batch: np.ndarray) -> np.ndarray:
         return np.asarray(session.run([OUTPUT], {session.get_inputs()[0].name: batch})[0])
 
-    on_gpu = Engine("onnxruntime-cuda", compute, engine.width, many=True, batch=64)
+    on_gpu = FeatureEngine("onnxruntime-cuda", compute, engine.width, many=True, batch=64)
     _features(order, on_gpu, "ONNX Runtime's provider for CUDA")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tellapart.config import DataConfig
 from tellapart.data.sources import read_source
-from tellapart.data.sources.source import Row
+from tellapart.data.sources.source import LabelledPath
 
 SPLITS = (*["train"] * 8, "validation", "test")
 
@@ -26,7 +26,7 @@ def stage(data: str, folder: Path, limit: int | None) -> int:
     Every class gives the same share; of each ten images of a class eight train, one validates, one tests.
     """
     source = read_source(data, DataConfig())
-    by_class: dict[str, list[Row]] = defaultdict(list)
+    by_class: dict[str, list[LabelledPath]] = defaultdict(list)
     for row in source.rows:
         by_class[row.label].append(row)
     share = None if limit is None else max(len(SPLITS), limit // len(by_class))

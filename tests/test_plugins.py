@@ -149,7 +149,7 @@ def test_a_backbone_is_trained_exported_and_resumed_and_its_plugin_is_named_wher
         ("backbones", "cnn", "row = 3", "the name is taken"),
         ("backbones", "Not a name", "row = 3", "lower-case words"),
         ("sources", "table", "row = 3", "the name is taken"),
-        ("exports", "spoilt", "row = 3", "expected Format"),
+        ("exports", "spoilt", "row = 3", "expected ExportFormat"),
         ("trackers", "spoilt", "row = 3", "expected TrackerKind"),
         ("checks", "spoilt", "row = 3", "expected Check"),
         ("commands", "train", "row = 3", "the name is taken"),

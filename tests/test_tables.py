@@ -152,13 +152,13 @@ def test_a_check_that_cannot_be_loaded_is_a_finding(site: Path, two_shapes: Path
 
 
 FOLDER = """
-from tellapart.plugins import Row, Source, folder_source
+from tellapart.plugins import LabelledPath, Source, folder_source
 
 @folder_source("pairs", example="a--1.jpg  b--1.jpg")
 def row(listing, config):
     if not listing.images or "--" not in listing.images[0]:
         return "no name has -- in it"
-    rows = [Row(path, path.partition("--")[0].rpartition("/")[2]) for path in listing.images]
+    rows = [LabelledPath(path, path.partition("--")[0].rpartition("/")[2]) for path in listing.images]
     return Source(listing.root, tuple(rows), "pairs")
 """
 

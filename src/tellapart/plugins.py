@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tellapart.data.findings import Finding
     from tellapart.data.sources.listing import Listing
     from tellapart.data.sources.reader import Reader
-    from tellapart.data.sources.source import Row, Source
-    from tellapart.inference.formats import Format, Shipment
+    from tellapart.data.sources.source import LabelledPath, Source
+    from tellapart.inference.formats import ExportFormat, Shipment
     from tellapart.models.registry import Architecture
     from tellapart.models.scratch import Options
     from tellapart.training.track import Tracker, TrackerKind
@@ -33,12 +33,12 @@ _HOMES = {
     "Command": "tellapart.cli.commands",
     "DataConfig": "tellapart.config",
     "Finding": "tellapart.data.findings",
-    "Format": "tellapart.inference.formats",
+    "ExportFormat": "tellapart.inference.formats",
     "Listing": "tellapart.data.sources.listing",
     "Options": "tellapart.models.scratch",
     "ImageRecord": "tellapart.data.catalog",
     "Reader": "tellapart.data.sources.reader",
-    "Row": "tellapart.data.sources.source",
+    "LabelledPath": "tellapart.data.sources.source",
     "Shipment": "tellapart.inference.formats",
     "Source": "tellapart.data.sources.source",
     "Tracker": "tellapart.training.track",
@@ -50,13 +50,13 @@ __all__ = [
     "Check",
     "Command",
     "DataConfig",
+    "ExportFormat",
     "Finding",
-    "Format",
     "ImageRecord",
+    "LabelledPath",
     "Listing",
     "Options",
     "Reader",
-    "Row",
     "Shipment",
     "Source",
     "Tracker",
@@ -170,7 +170,7 @@ def export(
     runtime: str,
     run: Callable[[Path], Callable[[Any], dict[str, Any]]],
     needs: tuple[str, str] | None = None,
-) -> Callable[[Callable[[Shipment, Path], None]], Format]:
+) -> Callable[[Callable[[Shipment, Path], None]], ExportFormat]:
     """A format of `tellapart export`: the function writes the network of a Shipment into a path that does not exist.
 
     suffix: of the file, empty for a folder. run: opens what was written in its own `runtime`, as a function of uint8
@@ -178,10 +178,10 @@ def export(
     and the extra of tellapart that brings it.
     """
     from tellapart.inference.exports import EXPORTS
-    from tellapart.inference.formats import Format
+    from tellapart.inference.formats import ExportFormat
 
-    def add(write: Callable[[Shipment, Path], None]) -> Format:
-        return EXPORTS.add(Format(name, suffix, runtime, write, run, needs=needs), write.__module__)
+    def add(write: Callable[[Shipment, Path], None]) -> ExportFormat:
+        return EXPORTS.add(ExportFormat(name, suffix, runtime, write, run, needs=needs), write.__module__)
 
     return add
 

@@ -234,11 +234,11 @@ def test_an_image_in_the_place_of_the_run_is_named_as_what_it_is(run: ta.Run, tw
 
 
 def test_the_answer_of_training_says_whether_to_rely_on_it(run: ta.Run, capsys: pytest.CaptureFixture[str]) -> None:
-    from tellapart.cli.options import Format
+    from tellapart.cli.options import OutputFormat
     from tellapart.cli.train import show_run
     from tellapart.report.write import verdict_of
 
-    show_run(run, Format.table)
+    show_run(run, OutputFormat.table)
     said = " ".join(capsys.readouterr().out.split())
     conclusion = verdict_of(run).conclusion
     assert conclusion in said

@@ -6,10 +6,14 @@ import pytest
 
 import tellapart as ta
 from tellapart.data.corrections import Correction, corrected, read_corrections, write_corrections
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ConfigError
 
-SOURCE = Source(Path(), (Row("a/1.jpg", "a"), Row("a/2.jpg", "a", "", "old"), Row("b/3.jpg", "b")), "class folders")
+SOURCE = Source(
+    Path(),
+    (LabelledPath("a/1.jpg", "a"), LabelledPath("a/2.jpg", "a", "", "old"), LabelledPath("b/3.jpg", "b")),
+    "class folders",
+)
 
 
 def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -90,7 +94,7 @@ def test_rows_are_relabelled_dropped_and_regrouped_and_the_finding_counts_them()
         Correction("a/1.jpg", "regroup", group="g"),
     )
     found = corrected(SOURCE, rows, "some/c.csv")
-    assert found.rows == (Row("a/1.jpg", "b", "", "g"), Row("b/3.jpg", "b", "", "g"))
+    assert found.rows == (LabelledPath("a/1.jpg", "b", "", "g"), LabelledPath("b/3.jpg", "b", "", "g"))
     assert found.findings[-1].meaning == "Corrections of c.csv: 1 relabelled, 1 dropped, 2 regrouped."
 
 

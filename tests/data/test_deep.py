@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tellapart.data.catalog import SPLITS, ImageRecord, Split
-from tellapart.data.deep import Deep, Evidence, look_deeper
+from tellapart.data.deep import Deep, DeepEvidence, look_deeper
 from tellapart.data.findings import Finding
 from tellapart.data.perceptual_hash import SURELY
 from tellapart.data.splits import drawn_splits
@@ -21,7 +21,7 @@ CLASSES = ("cats", "dogs")
 DRAWN = frozenset(SPLITS)
 
 
-def evidence(count: int = 200, *, drawn: frozenset[Split] = DRAWN, seed: int = 0) -> Evidence:
+def evidence(count: int = 200, *, drawn: frozenset[Split] = DRAWN, seed: int = 0) -> DeepEvidence:
     """Sound images of two kinds, well apart."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 2
@@ -33,16 +33,16 @@ def evidence(count: int = 200, *, drawn: frozenset[Split] = DRAWN, seed: int = 0
                 fingerprint=looks[i].tobytes().hex(), width=100, height=100)
         for i in range(count)
     )  # fmt: skip
-    return Evidence(images, features, np.tile(np.array([50, 200, 0.4], np.float32), (count, 1)), drawn)
+    return DeepEvidence(images, features, np.tile(np.array([50, 200, 0.4], np.float32), (count, 1)), drawn)
 
 
-def changed(sound: Evidence, place: int, **values: str) -> Evidence:
+def changed(sound: DeepEvidence, place: int, **values: str) -> DeepEvidence:
     rows = list(sound.images)
     rows[place] = replace(rows[place], **values)
     return replace(sound, images=tuple(rows))
 
 
-def copied(sound: Evidence, one: int, other: int) -> Evidence:
+def copied(sound: DeepEvidence, one: int, other: int) -> DeepEvidence:
     """The other image is a copy to the eye of the one."""
     sound.features[other] = sound.features[one] + np.float16(0.01)
     return changed(sound, other, fingerprint=sound.images[one].fingerprint)
@@ -55,7 +55,7 @@ def turned(fingerprint: str, count: int) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def features_alone(sound: Evidence, one: int, other: int) -> Evidence:
+def features_alone(sound: DeepEvidence, one: int, other: int) -> DeepEvidence:
     """The other image is a copy of the one, which its fingerprint does not show."""
     sound.features[other] = sound.features[one]
     return changed(sound, other, fingerprint=turned(sound.images[one].fingerprint, 35))

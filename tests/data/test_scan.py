@@ -21,7 +21,7 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import ImageRecord
 from tellapart.data.scan import decide_spec, sample, scan
 from tellapart.data.sources import Source, read_source
-from tellapart.data.sources.source import Row
+from tellapart.data.sources.source import LabelledPath
 from tellapart.progress import Progress
 from tellapart.task import ImageSpec
 
@@ -245,7 +245,7 @@ def test_what_a_file_looked_like_to_another_version_is_forgotten(
 
 
 def test_a_file_that_vanished_is_an_unreadable_row(folder: Path) -> None:
-    source = Source(folder, (Row("disc/gone.png", "disc"), Row("disc/disc 0.png", "disc")), "")
+    source = Source(folder, (LabelledPath("disc/gone.png", "disc"), LabelledPath("disc/disc 0.png", "disc")), "")
     gone, there = scan(source, DataConfig(max_pixels=BOUND))
     assert gone.error.startswith("unreadable: it cannot be opened: No such file")
     assert not there.error

@@ -17,7 +17,7 @@ from tellapart.data.corrections import ACTIONS, Correction, read_corrections, wr
 from tellapart.errors import ConfigError
 from tellapart.inference.evaluate_split import write_predictions
 from tellapart.inference.predictor import Metadata, prediction
-from tellapart.runs.predictions import Answer
+from tellapart.runs.predictions import StoredPrediction
 from tellapart.runs.run import create_run
 from tellapart.runs.shared_images import common_images
 from tellapart.task import ImageSpec, Task
@@ -98,5 +98,5 @@ def test_what_a_run_said_of_any_images_is_read_again(
         write_predictions(run, catalog, rows)
         found = common_images([run, run], ["one", "other"])
     assert {p.path: p.answers[0] for p in found.images} == {
-        p.path: Answer(known[best], 1.0) for p, best in zip(images, said, strict=True)
+        p.path: StoredPrediction(known[best], 1.0) for p, best in zip(images, said, strict=True)
     }

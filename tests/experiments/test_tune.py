@@ -23,7 +23,7 @@ from tellapart.experiments.tune import Trial, TuneFolder, create_tune, open_tune
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec, Task
-from tellapart.training.epochs import Row, Watch, best_row
+from tellapart.training.epochs import HistoryRow, Watch, best_row
 from tellapart.training.interruption import Stop, StopReason
 from tests.experiments.starts import CLASSES, STARTS
 
@@ -46,7 +46,7 @@ class World:
 
     def learn(
         self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
-    ) -> Row:
+    ) -> HistoryRow:
         if out.name in self.fails:
             raise self.fails[out.name]
         self.trained.append(out.name)
@@ -123,8 +123,10 @@ def test_a_search_that_was_stopped_ends_as_one_that_never_was(
     whole = world.search(world.tune(tmp_path / "whole"))
     tune, seen, pruned = world.tune(tmp_path / "stopped"), 0, list[str]()
 
-    def stopping(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch) -> Row:
-        def told(row: Row) -> str:
+    def stopping(
+        catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
+    ) -> HistoryRow:
+        def told(row: HistoryRow) -> str:
             nonlocal seen
             seen += 1
             said = watch(row)

@@ -20,7 +20,7 @@ from tellapart.explain.heat import HeatMaker
 from tellapart.inference.predictor import Predictor
 from tellapart.parallel import cores
 from tellapart.serve.bodies import Upload
-from tellapart.serve.engine import Answer, Engine
+from tellapart.serve.engine import Engine, Reply
 from tellapart.serve.limits import Bounds, Ledger, RequestError
 from tellapart.serve.metrics import Metrics
 from tellapart.serve.service import Service
@@ -211,7 +211,7 @@ def test_the_image_of_a_client_that_went_away_is_given_up(
 ) -> None:
     given_up = []
 
-    async def endless(_self: Engine, _run: str, uploads: list[Upload]) -> list[Answer]:
+    async def endless(_self: Engine, _run: str, uploads: list[Upload]) -> list[Reply]:
         try:
             await asyncio.Event().wait()
         finally:

@@ -23,7 +23,7 @@ from tellapart.models.pretrained import PRETRAINED
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph, load_pretrained, weights_digest
 from tellapart.training import features
 from tellapart.training.features import (
-    Engine,
+    FeatureEngine,
     Views,
     backbone_key,
     bundled_engine,
@@ -55,8 +55,8 @@ class Counting:
         return batch.reshape(len(batch), WIDTH, -1).mean(axis=2).astype(np.float32)
 
     @property
-    def engine(self) -> Engine:
-        return Engine("counting", self.compute, WIDTH)
+    def engine(self) -> FeatureEngine:
+        return FeatureEngine("counting", self.compute, WIDTH)
 
 
 def images_of(root: Path, names: list[str] | None = None) -> tuple[Images, list[str]]:
@@ -166,7 +166,7 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
     expected = model.features_network().predict_on_batch(pixels)
     told = Lines()
 
-    def compare(asked: list[int]) -> Engine:
+    def compare(asked: list[int]) -> FeatureEngine:
         engine = choose_engine(model, key, lambda: asked.append(1) or pixels, told)
         np.testing.assert_allclose(engine.compute(pixels), expected, atol=1e-3)
         assert engine.width == 1280

@@ -9,7 +9,7 @@ from PIL import Image
 from tellapart.api.options import make_config
 from tellapart.config import AUGMENTATIONS, DataConfig
 from tellapart.data.sources import read_source
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ModelError
 from tellapart.task import ImageSpec
 from tellapart.training.plan import decide
@@ -48,7 +48,7 @@ def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_backbon
     assert spec == ImageSpec(224, 224, fit="crop")
     assert "inside the package" in reasons[0]
     Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "tile.png")
-    tiles = Source(tmp_path, tuple(Row("tile.png", "ab"[number % 2]) for number in range(10_000)), "")
+    tiles = Source(tmp_path, tuple(LabelledPath("tile.png", "ab"[number % 2]) for number in range(10_000)), "")
     config, spec, reasons = decide(make_config(), tiles)
     assert config.model.name == "resnet-small"
     assert spec == ImageSpec(28, 28, 1)

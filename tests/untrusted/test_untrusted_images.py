@@ -147,11 +147,11 @@ def test_exif_that_points_at_itself_or_out_of_the_file_is_passed_over() -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_folder_with_a_pipe_or_a_device_for_an_image_is_not_waited_for(tmp_path: Path) -> None:
     from tellapart.data.scan import scan
-    from tellapart.data.sources import Row, Source
+    from tellapart.data.sources import LabelledPath, Source
 
     os.mkfifo(tmp_path / "pipe.png")
     draw("disc", 0).save(tmp_path / "a.png")
-    rows = tuple(Row(path, "disc") for path in ("pipe.png", "/dev/zero", "a.png"))
+    rows = tuple(LabelledPath(path, "disc") for path in ("pipe.png", "/dev/zero", "a.png"))
     found = scan(Source(tmp_path, rows, "named by a catalog"), DataConfig())
     assert [image.error.partition(",")[0] for image in found] == [
         "unreadable: it is a pipe",

@@ -21,7 +21,7 @@ from tellapart.data.groups import group_findings, grouped, method_of
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
 from tellapart.data.sources.listing import natural_key
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.data.splits import assign_splits, drawn_splits
 from tellapart.errors import SourceError
 from tellapart.progress import BY_HAND, Progress
@@ -142,5 +142,5 @@ def task_of(images: Iterable[ImageRecord]) -> Task:
 
 
 def source_of_catalog(catalog: PlainCatalog) -> Source:
-    rows = tuple(Row(p.path, p.label, p.split, p.group) for p in catalog.images)
+    rows = tuple(LabelledPath(p.path, p.label, p.split, p.group) for p in catalog.images)
     return Source(catalog.root, rows, catalog.layout)

@@ -29,7 +29,7 @@ from tellapart.task import ImageSpec
 if TYPE_CHECKING:
     from tellapart.experiments.tune import Trial, TuneFolder
     from tellapart.experiments.tune_result import TuneResult
-    from tellapart.training.epochs import Row, Watch
+    from tellapart.training.epochs import HistoryRow, Watch
 
 Watching = Callable[["TuneFolder", list["Trial"]], None]
 DEFAULT_BUDGET = 1200.0
@@ -135,7 +135,9 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
     from tellapart.experiments.tune_result import chosen_of, judge
     from tellapart.report.tune import write_tune
 
-    def learn(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch) -> Row:
+    def learn(
+        catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
+    ) -> HistoryRow:
         from tellapart.models.backend import start_keras
         from tellapart.training import fit
 

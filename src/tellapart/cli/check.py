@@ -36,7 +36,7 @@ def command(
     root: options.Root = None,
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Say what images are there and what is wrong with them. No image is changed."""
     from tellapart.data.catalog import SPLITS
@@ -59,7 +59,7 @@ def command(
         checked.write_corrections(write)
     needs_person = any(finding.needs_person for finding in catalog.findings)
     counts = catalog.counts()
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(
             {
                 "data": str(catalog.root),

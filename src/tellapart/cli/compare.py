@@ -32,7 +32,7 @@ def command(
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for a page and a figure with the curves of all.")] = None,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Compare runs on the test images they share: McNemar's exact test, and the interval of the difference.
 
@@ -45,7 +45,7 @@ def command(
     if out is not None:
         with display() as progress:
             written = ta.write_comparison(found, out, progress=progress)
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(found.to_dict(images) | ({"written": [str(path) for path in written]} if written else {}))
         return
     show(found.verdict + "\n")

@@ -46,7 +46,7 @@ def command(
         named = f"{prediction.verdict:8}{prediction.label:{width}}{probability(prediction.probability):>8}"
         show(f"  {named}   is {image.label:{width}}   {Path(image.path).name}")
     show("")
-    show_run(run, options.Format.table)
+    show_run(run, options.OutputFormat.table)
     screen = sys.stdout.isatty() and (os.name == "nt" or sys.platform == "darwin" or "DISPLAY" in os.environ)
     if screen if open_report is None else open_report:
         webbrowser.open(run.report_file.absolute().as_uri())

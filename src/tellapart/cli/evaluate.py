@@ -28,7 +28,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Evaluate a run on its test split, another split, or other images, each figure with its 95 % interval."""
     from tellapart.data.catalog import SPLITS
@@ -46,7 +46,7 @@ def command(
         if moved is not None:
             ta.open_run(run, data=moved, progress=progress)
         evaluation = ta.evaluate(run, data, split=chosen, progress=progress, **found_by)
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json({evaluation.split: evaluation.to_dict()})
         return
     show_figures(evaluation, data)

@@ -22,13 +22,13 @@ def command(
         typer.Option(help="Folder for the figures; without it, explain/IMAGE inside the run.", show_default=False),
     ] = None,
     trust_code: options.TrustCode = False,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Show which places of an image speak for a class, checked by occlusion; feature maps and filters."""
 
     with display() as progress:
         explanation = ta.open_run(run).explain(image, label=label, out=out, trust_code=trust_code, progress=progress)
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(explanation.to_dict())
         return
     for sentence in explanation.words:

@@ -23,7 +23,7 @@ def command(
     out: Annotated[
         str | None, typer.Option(help="The file or folder to write.", show_default="in the user's cache folder")
     ] = None,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Fetch labelled images and say where they are; without a name, list the collections.
 
@@ -36,7 +36,7 @@ def command(
         return
     with display() as progress:
         path = ta.fetch(name, sha256=sha256, out=expanded(out) if out else None, progress=progress)
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json({"name": name, "path": str(path)})
         return
     row = COLLECTIONS.get(name)
@@ -46,10 +46,10 @@ def command(
         show(f"licence  {row.licence}")
 
 
-def _show_collections(format: options.Format) -> None:
+def _show_collections(format: options.OutputFormat) -> None:
     from tellapart.data.public_datasets import COLLECTIONS
 
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(
             [
                 {

@@ -40,7 +40,7 @@ def command(
     root: options.Root = None,
     group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Train network after network on the same images, from dense layers to a fine-tuned backbone; say which to take.
 
@@ -78,11 +78,11 @@ def command(
     _show(found, format)
 
 
-def _show(found: LadderResult, format: options.Format) -> None:
+def _show(found: LadderResult, format: options.OutputFormat) -> None:
     from tellapart.experiments.comparison import p_text, points
     from tellapart.report.ladder import size
 
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(found.to_dict() | {"page": str(found.ladder.page_file)})
         return
     rows = table(

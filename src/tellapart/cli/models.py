@@ -25,7 +25,7 @@ def command(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as model.filters=[64,64].")
     ] = None,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """List the architectures, or show the options, layers and parameters of one."""
     from tellapart.models.registry import ARCHITECTURES, resolve
@@ -34,7 +34,7 @@ def command(
         listed, broken = ARCHITECTURES.load_all()
         for reason in broken.values():
             print(harmless(f"tellapart: {reason}"), file=sys.stderr)
-        if format is options.Format.json:
+        if format is options.OutputFormat.json:
             show_json([{"name": row.name, "summary": row.summary, "side": row.side} for row in listed])
             return
         rows = table("model", ">image side", "what it is")
@@ -52,7 +52,7 @@ def command(
     with display() as progress:
         progress.update(Phase.BUILDING, 0, 1)
         network = build(Task(("no", "yes")), ImageSpec(side, side), config).network
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(
             {
                 "name": row.name,

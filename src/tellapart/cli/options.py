@@ -73,14 +73,14 @@ DeviceOption = Annotated[
 ]
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How an answer is printed."""
 
     table = "table"
     json = "json"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How the answer is printed.")]
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How the answer is printed.")]
 
 
 def data_options(

@@ -15,21 +15,21 @@ def command(
     name: Annotated[
         str | None, typer.Argument(help="One recipe: its configuration as TOML.", show_default=False)
     ] = None,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """List the recipes, or print one as TOML, to start a configuration of one's own from."""
     from tellapart.recipes import load_recipe, reached, recipe_names
 
     if name is not None:
         recipe = load_recipe(name)
-        if format is options.Format.json:
+        if format is options.OutputFormat.json:
             show_json(recipe.to_dict())
         else:
             print(recipe.to_toml(), end="")
         return
     recipes = {each: load_recipe(each) for each in recipe_names()}
     outcomes = reached()
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(
             [
                 {"name": each, "title": recipe.title, "published": recipe.published, "reached": outcomes.get(each)}

@@ -27,7 +27,7 @@ def command(
         str,
         typer.Option(help="created, name, accuracy (highest first), time (shortest first), epochs, model or status."),
     ] = "created",
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """List the runs of a folder, oldest first, with what each reached. `tellapart compare` tells which is better."""
     from tellapart.evaluation.intervals import Estimate
@@ -35,7 +35,7 @@ def command(
     from tellapart.runs.run import RunFolder
 
     rows = ta.summarize_runs(folder, where=where or (), sort=sort)
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json([row.to_dict() for row in rows])
         return
     if not rows:

@@ -56,7 +56,7 @@ def command(
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit code 1 where findings or the verdict need a person.")
     ] = False,
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Train a classifier, evaluate it on the test split, and write the run with its report."""
     from tellapart.errors import ConfigError
@@ -96,14 +96,14 @@ def command(
     end_with(run, strict)
 
 
-def show_run(run: Run, format: options.Format) -> None:
+def show_run(run: Run, format: options.OutputFormat) -> None:
     """What a run reached, what to read and what to do next."""
     from tellapart.evaluation.evidence import evaluations_of
     from tellapart.evaluation.judge import verdict_of
     from tellapart.evaluation.overfitting import kept
 
     record, metrics = run.record, run.metrics
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json({"run": str(run.path), **record, "metrics": metrics})
         return
     for finding in record["findings"]:

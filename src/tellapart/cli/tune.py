@@ -49,7 +49,7 @@ def command(
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
-    format: options.FormatOption = options.Format.table,
+    format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
     """Search for a better configuration than the one given, judged on the validation images alone.
 
@@ -99,10 +99,10 @@ def command(
     _show(found, format)
 
 
-def _show(found: TuneResult, format: options.Format) -> None:
+def _show(found: TuneResult, format: options.OutputFormat) -> None:
     from tellapart.experiments.comparison import points
 
-    if format is options.Format.json:
+    if format is options.OutputFormat.json:
         show_json(found.to_dict() | {"page": str(found.tune.page_file)})
         return
     show(trial_table(found, found.ranked[:SHOWN]))

@@ -20,7 +20,7 @@ from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, Split
 from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
 from tellapart.data.findings import Finding
-from tellapart.data.labels import Suspect, held_out_probabilities, overlaps, suspect_labels, told_apart
+from tellapart.data.labels import LabelIssue, held_out_probabilities, overlaps, suspect_labels, told_apart
 from tellapart.data.leakage import near_findings
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
 from tellapart.data.perceptual_hash import BITS, close_pairs, distances, unpacked
@@ -42,7 +42,7 @@ _FAULT_WORDS: dict[Fault, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class DeepEvidence:
     """Of n usable images: features (n, width) of a frozen backbone, quality (n, 3) by `measure_quality`. drawn: the
     splits that were drawn here (splits.drawn_splits). decided: paths whose label a person has settled."""
 
@@ -87,7 +87,7 @@ class Checked:
         write_corrections(Path(path), rows.values())
 
 
-def look_deeper(evidence: Evidence, classes: Sequence[str], seed: int = 0) -> Deep:
+def look_deeper(evidence: DeepEvidence, classes: Sequence[str], seed: int = 0) -> Deep:
     """Everything that features tell. Raises MissingExtraError without the extra `check`."""
     images = evidence.images
     faulty = faults(evidence.quality)
@@ -180,18 +180,20 @@ def _judged(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.
     return np.flatnonzero([label in enough for label in labels])
 
 
-def _suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64], decided: Sequence[bool]) -> list[Suspect]:
+def _suspects(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], decided: Sequence[bool]
+) -> list[LabelIssue]:
     rows = np.flatnonzero(~np.isnan(probabilities[:, 0]))
     if not len(rows):
         return []
     judged = told_apart(labels[rows], probabilities[rows])
     found = [s for s in suspect_labels(labels[rows], probabilities[rows]) if judged[labels[rows[s.index]]]]
-    placed = (Suspect(int(rows[s.index]), s.score, s.suggested, s.probability) for s in found)
+    placed = (LabelIssue(int(rows[s.index]), s.score, s.suggested, s.probability) for s in found)
     return [s for s in placed if not decided[s.index]]
 
 
 def _label_findings(
-    images: Sequence[ImageRecord], classes: Sequence[str], suspects: Sequence[Suspect]
+    images: Sequence[ImageRecord], classes: Sequence[str], suspects: Sequence[LabelIssue]
 ) -> Iterator[Finding]:
     if suspects:
         yield Finding(
@@ -269,7 +271,7 @@ def _unjudged_findings(
         )
 
 
-def _drops(evidence: Evidence, same: Sequence[Pair], blank: NDArray[np.intp]) -> Iterator[Correction]:
+def _drops(evidence: DeepEvidence, same: Sequence[Pair], blank: NDArray[np.intp]) -> Iterator[Correction]:
     """Blank images; and, of copies across splits that came with the images, those that are not in the latest split,
     so that what is judged stays as it is. What remains has no copies across splits for training to name."""
     dropped = set()
@@ -290,7 +292,7 @@ def _drops(evidence: Evidence, same: Sequence[Pair], blank: NDArray[np.intp]) ->
 
 
 def _relabels(
-    evidence: Evidence, classes: Sequence[str], suspects: Sequence[Suspect], pairs: NDArray[np.int64]
+    evidence: DeepEvidence, classes: Sequence[str], suspects: Sequence[LabelIssue], pairs: NDArray[np.int64]
 ) -> Iterator[Correction]:
     """Each suspect as what it looks like; copies alike, as the likeliest suspect among them says: of two that bear the
     same wrong label one may pass, and two that are told apart would contradict each other afterwards."""

@@ -24,7 +24,7 @@ _ITERATIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class LabelIssue:
     """A label that looks wrong. index: of the image. score: 0..1, how well its label fits, least first.
     suggested: position of the class that the image looks like; probability: of that class."""
 
@@ -89,7 +89,7 @@ def label_scores(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -
     return np.asarray(get_label_quality_scores(truth, probabilities, method="normalized_margin"), np.float64)
 
 
-def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[Suspect, ...]:
+def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[LabelIssue, ...]:
     """The images whose label looks wrong, the likeliest first, by cleanlab's confident learning.
 
     truth: (n,), positions of the given classes. probabilities: (n, classes), rows sum to 1, of a network that did not
@@ -100,7 +100,7 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     >>> probabilities = np.where(truth[:, None] == [0, 1], 0.9, 0.1)
     >>> probabilities[3] = 0.05, 0.95
     >>> suspect_labels(truth, probabilities)
-    (Suspect(index=3, score=0.05..., suggested=1, probability=0.95),)
+    (LabelIssue(index=3, score=0.05..., suggested=1, probability=0.95),)
     """
     scores = label_scores(truth, probabilities)
     # cleanlab wants images of every class.
@@ -117,7 +117,7 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     suggested = others.argmax(axis=1)
     # A label that the network finds likelier than any other is no suspect, however many its class is said to have.
     ranked = sorted((i for i in flagged.tolist() if scores[i] < 0.5), key=lambda i: (scores[i], i))
-    return tuple(Suspect(i, float(scores[i]), int(suggested[i]), float(others[i, suggested[i]])) for i in ranked)
+    return tuple(LabelIssue(i, float(scores[i]), int(suggested[i]), float(others[i, suggested[i]])) for i in ranked)
 
 
 def told_apart(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:

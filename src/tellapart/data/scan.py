@@ -28,7 +28,7 @@ from tellapart.data.exif import shot_of
 from tellapart.data.image_file import read_file
 from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.sources import open_row
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ImageError
 from tellapart.files import cache_root
 from tellapart.parallel import cores, in_order
@@ -286,7 +286,7 @@ def _open_memory(path: Path) -> sqlite3.Connection:
 def sample(source: Source, config: DataConfig) -> list[pixels.Decoded]:
     """Size and mode of up to SAMPLE images, evenly spread; those that cannot be read are left out."""
 
-    def look(row: Row) -> pixels.Decoded | None:
+    def look(row: LabelledPath) -> pixels.Decoded | None:
         with suppress(ImageError, OSError):
             opened = open_row(source.root, row.path)
             content = read_file(opened, config.max_bytes)[0] if isinstance(opened, Path) else opened

@@ -23,7 +23,7 @@ from tellapart.experiments.record import FolderOfRuns, Kind
 from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import Row, Watch, best_row
+from tellapart.training.epochs import HistoryRow, Watch, best_row
 from tellapart.training.interruption import StopReason
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Learn(Protocol):
 
     def __call__(
         self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
-    ) -> Row: ...
+    ) -> HistoryRow: ...
 
 
 @dataclass
@@ -258,7 +258,7 @@ class _Search:
         self._end(trial, run.history, best, reason)
         self.clock.line(f"trial {number}: {config.train.monitor} {best[config.train.monitor]:.4f}  {stopped}")
 
-    def _end(self, trial: optuna.Trial, history: list[Row], best: Row, reason: StopReason) -> None:
+    def _end(self, trial: optuna.Trial, history: list[HistoryRow], best: HistoryRow, reason: StopReason) -> None:
         """What the trial reached; where its time was up it stays unfinished."""
         from optuna.trial import TrialState
 
@@ -297,19 +297,19 @@ class _Told:
             self._report(row)
         self.behind = bool(self._reported) and trial.should_prune()
 
-    def __call__(self, row: Row) -> str:
+    def __call__(self, row: HistoryRow) -> str:
         rows = self._rows()
         if len(rows) <= self._reported:
             return ""
         self._report(row)
         return PRUNED if self._trial.should_prune() else ""
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[HistoryRow]:
         """Those of the phase that decides; fits of a linear head are no epochs."""
         rows = self._run.history
         return [row for row in rows if row.get("phase", self._phase) == self._phase and "regularization" not in row]
 
-    def _report(self, row: Row) -> None:
+    def _report(self, row: HistoryRow) -> None:
         self._reported += 1
         self._trial.report(float(row[self._monitor]), self._reported)
 

@@ -8,7 +8,7 @@ from tellapart.errors import ExportError
 from tellapart.tables import Table
 
 if TYPE_CHECKING:
-    from tellapart.inference.formats import Format
+    from tellapart.inference.formats import ExportFormat
 
 _ROWS = {
     "onnx": "ONNX",
@@ -24,10 +24,10 @@ _OTHER_NAMES = {
     **dict.fromkeys(("h5", "hdf5", ".keras"), "keras"),
 }
 
-EXPORTS: Table[Format] = Table(
+EXPORTS: Table[ExportFormat] = Table(
     "exports",
     "format",
-    "tellapart.inference.formats:Format",
+    "tellapart.inference.formats:ExportFormat",
     ExportError,
     {name: f"tellapart.inference.formats:{row}" for name, row in _ROWS.items()},
     aliases=_OTHER_NAMES,

@@ -51,7 +51,7 @@ class Shipment:
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     """suffix: of the file, empty for a folder. write: into a path that does not exist. run: opens what was written.
 
     quantize: the same with int8 arithmetic, or None. embed: puts the metadata, as JSON, into what was written, where
@@ -242,20 +242,20 @@ def _arrays(tensors: Mapping[str, Any]) -> Answers:
     return {name: np.asarray(given, np.float32) for name, given in tensors.items()}
 
 
-ONNX = Format("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx)
-LITERT = Format(
+ONNX = ExportFormat("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx)
+LITERT = ExportFormat(
     "litert", ".tflite", "LiteRT", _write_litert, _run_litert, _quantize_litert,
     needs=("ai_edge_litert", "litert"), by_tensorflow=True,
 )  # fmt: skip
-SAVED_MODEL = Format("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model, by_tensorflow=True)
-OPENVINO = Format(
+SAVED_MODEL = ExportFormat("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model, by_tensorflow=True)
+OPENVINO = ExportFormat(
     "openvino", ".xml", "OpenVINO", _write_openvino, _run_openvino, embed=_embed_openvino,
     needs=("openvino", "openvino"),
 )  # fmt: skip
-KERAS = Format("keras", ".keras", "Keras", _write_keras, _run_keras)
+KERAS = ExportFormat("keras", ".keras", "Keras", _write_keras, _run_keras)
 
 
-def require_quantizable(row: Format) -> None:
+def require_quantizable(row: ExportFormat) -> None:
     """Raises ExportError for a format that has no int8 here."""
     if row.quantize is None:
         able = ", ".join(other.name for other in EXPORTS.values() if other.quantize)

@@ -24,7 +24,7 @@ from tellapart.evaluation.selective_prediction import Thresholds, choose_thresho
 from tellapart.files import drafting, to_json, write_text
 from tellapart.inference.export import BOUND, differences
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.formats import Answers, Format, Run, Shipment, require_quantizable
+from tellapart.inference.formats import Answers, ExportFormat, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.backend import start_keras
 from tellapart.models.build import open_classifier
@@ -135,7 +135,7 @@ def ship_run(
 def ship(
     classifier: Classifier,
     metadata: Metadata,
-    row: Format,
+    row: ExportFormat,
     path: Path,
     *,
     held: Held,
@@ -177,7 +177,7 @@ def ship(
 
 
 def _quantized(
-    metadata: Metadata, row: Format, draft: Path, path: Path, held: Held, theirs: Answers, ours: Answers
+    metadata: Metadata, row: ExportFormat, draft: Path, path: Path, held: Held, theirs: Answers, ours: Answers
 ) -> Export:
     before, after = (every_class(metadata.task, answers[PROBABILITIES]) for answers in (theirs, ours))
     n = len(held.labels)
@@ -199,7 +199,7 @@ def _in_keras(model: keras.Model) -> Run:
     return lambda images: {name: np.asarray(given) for name, given in model(images, training=False).items()}
 
 
-def _answered(row: Format, draft: Path, held: Held) -> Answers:
+def _answered(row: ExportFormat, draft: Path, held: Held) -> Answers:
     try:
         return _answers(row.run(draft), held.images)
     except Exception as error:  # each runtime has errors of its own

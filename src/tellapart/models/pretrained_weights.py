@@ -89,8 +89,8 @@ def official_file(pretrained: PretrainedBackbone) -> Path:
     if not pretrained.file:
         raise ModelError(
             f"The weights of {pretrained.name} are not in the package, and no server has them in a form that can "
-            "be read here. Convert them with tools/convert_efficientnet_lite.py from the source repository and give the "
-            "file with --weights FILE, or take efficientnet-lite0, whose weights are in the package."
+            "be read here. Convert them with tools/convert_efficientnet_lite.py from the source repository and give "
+            "the file with --weights FILE, or take efficientnet-lite0, whose weights are in the package."
         )
     path = _keras_home() / "models" / pretrained.file
     if path.exists():

@@ -35,7 +35,7 @@ _CAPTIONS = {"Confusion matrix": "Confusion: rows are the truth, columns the nam
 
 
 @dataclass(frozen=True)
-class Table:
+class CardTable:
     """A header and rows of text; the first column is set to the left."""
 
     header: Sequence[str]
@@ -51,7 +51,7 @@ class Card:
     subtitle: str = ""
     mark: str = ""
     lines: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+    tables: list[CardTable] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
     images: list[tuple[str, str]] = field(default_factory=list)
@@ -97,13 +97,13 @@ def _judge(card: Card, found: Evaluation) -> None:
     card.lines += found.notes
     figures = [(row["name"], row["value"], row["interval"]) for row in figure_rows(found, classes)]
     heading = f"of {counted(found.n, 'image')} ({found.split})"
-    card.tables.append(Table((heading, "", f"{percent(found.level, None)} interval"), figures))
+    card.tables.append(CardTable((heading, "", f"{percent(found.level, None)} interval"), figures))
     # The weakest first: that is what one looks for.
     shown = sorted(found.per_class, key=lambda row: row.recall.value if row.recall else 2)[:MOST_CLASSES]
     left = len(classes) - len(shown)
     rows = [_class_row(row) for row in (found.per_class if not left else shown)]
     note = f"The {len(shown)} with the lowest recall; {left:,} others are not shown." if left else ""
-    card.tables.append(Table(("class", "images", "recall", "precision", "F1"), rows, note))
+    card.tables.append(CardTable(("class", "images", "recall", "precision", "F1"), rows, note))
     if len(classes) <= MOST_DRAWN_CLASSES:
         card.drawings.append(confusion_drawing(found.confusion, classes))
 
@@ -125,7 +125,9 @@ def catalog_card(catalog: Catalog) -> str:
     rows = [(name, *(f"{counts[split][name]:,}" for split in SPLITS)) for name in classes[:MOST_CLASSES]]
     rows.append(("all", *(f"{total:,}" for total in totals)))
     left = len(classes) - MOST_CLASSES
-    card.tables.append(Table(("class", *SPLITS), rows, f"{left:,} other classes are not shown." if left > 0 else ""))
+    card.tables.append(
+        CardTable(("class", *SPLITS), rows, f"{left:,} other classes are not shown." if left > 0 else "")
+    )
     if len(classes) > 1:
         card.drawings.append(counts_drawing(counts))
     for finding in catalog.findings[:MOST_FINDINGS]:

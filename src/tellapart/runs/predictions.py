@@ -15,7 +15,7 @@ from tellapart.files import from_cell
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredPrediction:
     """What a run said of an image: a class name, and how sure, 0..1."""
 
     label: str
@@ -77,13 +77,13 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
     return Predictions(tuple(row[0] for row in rows), truth, probabilities, verdicts, distances)
 
 
-def read_answers(path: Path) -> dict[str, Answer]:
+def read_stored(path: Path) -> dict[str, StoredPrediction]:
     """The answer alone of each image, by path. Columns go by name, the first of a name: a class may be called `label`
     too. Raises RunError for a file that is no such table."""
     try:
         header, *rows = _cells(path) or [[]]
         place, label, probability = (header.index(name) for name in ("path", "label", "probability"))
-        return {row[place]: Answer(row[label], _share(row[probability])) for row in rows}
+        return {row[place]: StoredPrediction(row[label], _share(row[probability])) for row in rows}
     except (ValueError, IndexError, csv.Error) as error:
         raise RunError(f"{path} is damaged or not from tellapart ({error}).") from None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tellapart.data.catalog import ImageRecord, read_images
 from tellapart.errors import RunError, some
-from tellapart.runs.predictions import Answer, read_answers
+from tellapart.runs.predictions import StoredPrediction, read_stored
 from tellapart.runs.run import RunFolder
 
 
@@ -22,7 +22,7 @@ class CommonImage:
 
     path: str
     truth: str
-    answers: tuple[Answer, ...]
+    answers: tuple[StoredPrediction, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Judged:
 
     name: str
     splits: dict[str, set[str]]
-    images: dict[str, list[tuple[ImageRecord, Answer]]]
+    images: dict[str, list[tuple[ImageRecord, StoredPrediction]]]
 
     @property
     def split(self) -> str:
@@ -110,9 +110,9 @@ def _reason(digest: str, judged: Sequence[_Judged]) -> str:
 
 
 def _judged(run: RunFolder, name: str) -> _Judged:
-    answers = read_answers(run.require(run.predictions_file, "predictions"))
+    answers = read_stored(run.require(run.predictions_file, "predictions"))
     splits: dict[str, set[str]] = {}
-    images: dict[str, list[tuple[ImageRecord, Answer]]] = {}
+    images: dict[str, list[tuple[ImageRecord, StoredPrediction]]] = {}
     for image in read_images(run.catalog_file):
         if image.error or not image.split:
             continue

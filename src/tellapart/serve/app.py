@@ -23,7 +23,7 @@ from tellapart.serve.service import Service
 
 _GONE = 499  # what nginx writes down for a client that went away; nobody receives it
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Predictions if status == 422 else schemas.Problem, "description": description}
+    status: {"model": schemas.PredictionsReply if status == 422 else schemas.Problem, "description": description}
     for status, description in (
         (400, "The body is damaged, or holds no image."),
         (401, "The token is missing or wrong."),
@@ -81,7 +81,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/predict",
         summary="Predict images",
-        response_model=schemas.Predictions,
+        response_model=schemas.PredictionsReply,
         responses=_PROBLEMS,
         openapi_extra=schemas.body_description(service.bounds),
     )

@@ -44,7 +44,7 @@ SLOW_LANES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What came of one image. pixels: as the network saw it, uint8 (h, w, c), None where it could not be read.
     width, height: the image's own, upright."""
 
@@ -61,7 +61,7 @@ class _Job:
     upload: Upload
     run: str
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Reply]
     decoded: Decoded | None = None
 
     @property
@@ -96,8 +96,8 @@ class Engine:
         for core in self._cores:
             core.start()
 
-    async def predict(self, run: str, uploads: Sequence[Upload]) -> list[Answer]:
-        """An Answer an image, in order. Cancelling it gives up those that are not begun."""
+    async def predict(self, run: str, uploads: Sequence[Upload]) -> list[Reply]:
+        """A Reply an image, in order. Cancelling it gives up those that are not begun."""
         loop = asyncio.get_running_loop()
         jobs = [_Job(upload, run, loop, loop.create_future()) for upload in uploads]
         self._desk.put(jobs)
@@ -107,7 +107,7 @@ class Engine:
             for job in jobs:
                 job.answer.cancel()
 
-    async def heat(self, run: str, answers: Sequence[Answer]) -> list[Heat | None]:
+    async def heat(self, run: str, answers: Sequence[Reply]) -> list[Heat | None]:
         """For each answer what speaks for its label; None where there is no prediction, or the network gives no number
         for a place. Cancelling it gives up what is not begun."""
         loop = asyncio.get_running_loop()
@@ -124,7 +124,7 @@ class Engine:
                 if one is not None:
                     one.cancel()
 
-    def _heat_of(self, run: str, answer: Answer) -> Heat | None:
+    def _heat_of(self, run: str, answer: Reply) -> Heat | None:
         predictor = self._predictors[run]
         assert answer.pixels is not None
         label = np.array([predictor.task.index(answer.prediction.label)])
@@ -197,7 +197,7 @@ class Engine:
                 elif found.reason == "too slow" and not last:
                     slow.append(job)
                 else:
-                    self._settle([job], [Answer(Prediction(job.upload.name, error=str(found)))])
+                    self._settle([job], [Reply(Prediction(job.upload.name, error=str(found)))])
         except Exception as error:  # noqa: BLE001 - whatever it is, the clients wait for an answer
             self._fail(jobs, error)
         each = (time.perf_counter() - started) / len(jobs)
@@ -213,7 +213,7 @@ class Engine:
             decoded = [(job.upload.name, job.decoded) for job in jobs if job.decoded is not None]
             said = predictor.predict_decoded(decoded)
             answers = [
-                Answer(one, found.pixels, found.width, found.height)
+                Reply(one, found.pixels, found.width, found.height)
                 for one, (_, found) in zip(said, decoded, strict=True)
             ]
         except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
@@ -225,7 +225,7 @@ class Engine:
         self._metrics.batch_images.labels(run).observe(len(jobs))
         _tell(jobs, lambda: self._ledger.served(len(jobs), seconds))
 
-    def _settle(self, jobs: list[_Job], answers: list[Answer]) -> None:
+    def _settle(self, jobs: list[_Job], answers: list[Reply]) -> None:
         """Hand answers to the event loop, all in one wake-up."""
 
         def settle() -> None:

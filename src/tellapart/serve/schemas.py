@@ -40,7 +40,7 @@ class PredictedImage(BaseModel):
     error: str = Field("", description="Why the image could not be read.")
 
 
-class Predictions(BaseModel):
+class PredictionsReply(BaseModel):
     """An answer: a row an image, in the order they were sent."""
 
     run: str

@@ -14,12 +14,12 @@ from tellapart.files import to_json
 from tellapart.inference.predictor import Predictor
 from tellapart.serve import schemas
 from tellapart.serve.bodies import Upload, images_of, receive
-from tellapart.serve.engine import Answer, Engine
+from tellapart.serve.engine import Engine, Reply
 from tellapart.serve.heat import Heat
 from tellapart.serve.limits import Bounds, Ledger, RequestError
 from tellapart.serve.metrics import Metrics
 
-_Answers = list[tuple[Answer, Heat | None]]
+_Answers = list[tuple[Reply, Heat | None]]
 
 
 class Service:

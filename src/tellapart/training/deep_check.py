@@ -17,7 +17,7 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, ImageRecord, Split
 from tellapart.data.checks import in_order_of_gravity
 from tellapart.data.corrections import Correction
-from tellapart.data.deep import Checked, Evidence, look_deeper
+from tellapart.data.deep import Checked, DeepEvidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
@@ -56,7 +56,7 @@ def look_into(
     features, quality = _inspect(images, rows, cache, progress)
     progress.update(Phase.COMPARING, 0, 1)
     decided = frozenset(row.path for row in corrected if row.action == "relabel")
-    found = look_deeper(Evidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
+    found = look_deeper(DeepEvidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
     progress.update(Phase.COMPARING, 1, 1)
     # Said again with the copies that only features show.
     shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]

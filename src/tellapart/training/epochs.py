@@ -31,17 +31,17 @@ from tellapart.words import percent
 if TYPE_CHECKING:
     import keras
 
-Row = dict[str, Any]
+HistoryRow = dict[str, Any]
 """One row of history: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, images_per_second, seconds."""
 
 BEHIND = 2
 """Steps that are asked for before the figures of an earlier one are read, so that no step waits for the host."""
 
-Watch = Callable[[Row], str]
+Watch = Callable[[HistoryRow], str]
 """Told of each new row of history once it is on the disk; says why training should stop here, or nothing."""
 
 
-def go_on(_: Row) -> str:
+def go_on(_: HistoryRow) -> str:
     """A Watch that never stops training."""
     return ""
 
@@ -62,7 +62,7 @@ class Epochs:
     ctrl_c: CtrlC
     watch: Watch = go_on
     phase: str = ""
-    before: tuple[Row, ...] = ()
+    before: tuple[HistoryRow, ...] = ()
 
     def go(self) -> Stop:
         """All epochs that are still to do; afterwards the network has its best weights. Returns why it ended.
@@ -79,7 +79,7 @@ class Epochs:
             self.checkpoint.restore_best(self.model)
         return stopped
 
-    def _rest(self, history: list[Row]) -> Stop:
+    def _rest(self, history: list[HistoryRow]) -> Stop:
         """The epochs that follow on `history`, which grows."""
         train, offset = self.train, len(self.before)
         for epoch in range(len(history) + 1, train.epochs + 1):
@@ -112,7 +112,7 @@ class Epochs:
         waited = enough(history, train.monitor, train.patience)
         return Stop(StopReason.NO_BETTER, waited) if waited else Stop(StopReason.EPOCHS_DONE, "all epochs done")
 
-    def _epoch(self, epoch: int) -> Row:
+    def _epoch(self, epoch: int) -> HistoryRow:
         """One pass over the training batches and one over the validation images -> a row of history."""
         model, total, offset = self.model, len(self.training), len(self.before)
         words = f"epoch {epoch + offset}/{self.train.epochs + offset}"
@@ -193,7 +193,7 @@ def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int
     model.reset_metrics()
 
 
-def best_row(history: Sequence[Row], monitor: str) -> Row:
+def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
     """The row with the lowest loss or the highest accuracy; the earliest of equals.
 
     >>> best_row([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.4}], "val_loss")["epoch"]
@@ -206,12 +206,12 @@ def best_row(history: Sequence[Row], monitor: str) -> Row:
     return best
 
 
-def is_better(row: Row, other: Row, monitor: str) -> bool:
+def is_better(row: HistoryRow, other: HistoryRow, monitor: str) -> bool:
     """Whether the monitored value is better in `row`."""
     return bool(row[monitor] < other[monitor] if monitor.endswith("loss") else row[monitor] > other[monitor])
 
 
-def words(row: Row, epochs: int, best: int) -> str:
+def words(row: HistoryRow, epochs: int, best: int) -> str:
     """A row of history as a line, with how long the rest of the epochs may take: patience often ends them earlier."""
     figures = "  ".join(_figure(name, row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
     mark = "  best" if row["epoch"] == best else ""
@@ -225,7 +225,7 @@ def _figure(name: str, value: float) -> str:
     return f"{name} {percent(value) if name.endswith('accuracy') else f'{value:.4f}'}"
 
 
-def enough(history: list[Row], monitor: str, patience: int) -> str:
+def enough(history: list[HistoryRow], monitor: str, patience: int) -> str:
     """Why training stops here, or nothing. It follows from the history alone, so a resumed run keeps its patience."""
     if not patience or not history:
         return ""

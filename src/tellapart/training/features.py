@@ -55,7 +55,7 @@ Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Engine:
+class FeatureEngine:
     """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). width: of the features.
 
     many: several threads may compute at once, each on a core of its own. batch: images at a time.
@@ -77,7 +77,7 @@ def backbone_key(name: str, weights_digest: str, spec: ImageSpec, taken: Feature
 
 def choose_engine(
     classifier: Classifier, key: str, images: Callable[[], NDArray[np.uint8]], progress: Progress
-) -> Engine:
+) -> FeatureEngine:
     """The fastest engine that gives the features that Keras gives: ONNX Runtime on processors, Keras on a GPU.
 
     classifier: in float32. images: gives some real ones to compare on, where the backbone is converted
@@ -111,18 +111,20 @@ def choose_engine(
     return engine
 
 
-def bundled_engine(name: str) -> Engine:
+def bundled_engine(name: str) -> FeatureEngine:
     """A backbone that ships, by its graph, which needs no Keras."""
     return _in_onnxruntime(open_session(bundled_graph(name), threads=1, ours=True))
 
 
-def _in_keras(network: keras.Model) -> Engine:
+def _in_keras(network: keras.Model) -> FeatureEngine:
     """Several threads at once, so that a GPU computes while what it gave before is fetched."""
     infer, batch = inferring(network), GPU_BATCH if has_gpu() else BATCH
-    return Engine("keras", lambda images: infer(images)[0], int(network.output.shape[-1]), many=has_gpu(), batch=batch)
+    return FeatureEngine(
+        "keras", lambda images: infer(images)[0], int(network.output.shape[-1]), many=has_gpu(), batch=batch
+    )
 
 
-def _kept_engine(file: Path) -> Engine | None:
+def _kept_engine(file: Path) -> FeatureEngine | None:
     """The backbone as it was converted before, or None."""
     if not file.exists():
         return None
@@ -172,7 +174,7 @@ class Views:
 
 
 def extract(
-    engine: Engine,
+    engine: FeatureEngine,
     images: Images,
     digests: Sequence[str],
     cache: ArrayCache,
@@ -230,7 +232,7 @@ def extract(
     return out
 
 
-class Features:
+class CachedFeatures:
     """Features as Batches takes them: (n, width) float16, given out as float32."""
 
     def __init__(self, features: NDArray[np.float16]) -> None:
@@ -243,10 +245,10 @@ class Features:
         return self._features[rows].astype(np.float32)
 
 
-def _in_onnxruntime(session: onnxruntime.InferenceSession) -> Engine:
+def _in_onnxruntime(session: onnxruntime.InferenceSession) -> FeatureEngine:
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
 
     def compute(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(session.run([OUTPUT], {taken.name: batch})[0])
 
-    return Engine("onnxruntime", compute, int(given.shape[-1]), many=True)
+    return FeatureEngine("onnxruntime", compute, int(given.shape[-1]), many=True)

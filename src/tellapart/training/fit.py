@@ -28,7 +28,7 @@ from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.epochs import Row, Watch, best_row, go_on
+from tellapart.training.epochs import HistoryRow, Watch, best_row, go_on
 from tellapart.training.finalize import finish, require_exportable
 from tellapart.training.fitting import Fitted, Fitting, epochs_on_images
 from tellapart.training.frozen import fit_on_backbone
@@ -64,7 +64,7 @@ def learn(
     deadline: float | None = None,
     progress: Progress = SILENT,
     watch: Watch = go_on,
-) -> Row:
+) -> HistoryRow:
     """As `fit`, but for its end: nothing is calibrated, exported or evaluated, and no test image is looked at.
 
     Returns the best row of history. The run is interrupted then, with why it ended in `stopped`; `fit` goes on with it.

@@ -21,7 +21,7 @@ from tellapart.models.classifier import Classifier
 from tellapart.progress import Phase, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.epochs import Epochs, Row, Watch, compile_model
+from tellapart.training.epochs import Epochs, HistoryRow, Watch, compile_model
 from tellapart.training.head import Examples
 from tellapart.training.interruption import CtrlC, Stop
 
@@ -68,7 +68,7 @@ class Fitted:
     split, in the order of its images, plain views first."""
 
     classifier: Classifier
-    best: Row
+    best: HistoryRow
     stop: Stop
     examples: dict[Split, Examples] | None = None
 
@@ -79,7 +79,7 @@ def epochs_on_images(
     checkpoint: Checkpoint,
     *,
     phase: str = "",
-    before: tuple[Row, ...] = (),
+    before: tuple[HistoryRow, ...] = (),
     learning_rate: float | None = None,
 ) -> Epochs:
     """The whole network compiled, over training images, shuffled and augmented, and plain validation images."""
@@ -111,7 +111,7 @@ def epochs_of(
     batches: tuple[Batches, Batches],
     checkpoint: Checkpoint,
     phase: str = "",
-    before: tuple[Row, ...] = (),
+    before: tuple[HistoryRow, ...] = (),
 ) -> Epochs:
     """A network, compiled, with its training and validation batches."""
     training, validation = batches

@@ -19,10 +19,10 @@ from tellapart.models.classifier import Classifier
 from tellapart.models.pretrained import PretrainedBackbone
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.epochs import Row, best_row, is_better
+from tellapart.training.epochs import HistoryRow, best_row, is_better
 from tellapart.training.features import (
-    Engine,
-    Features,
+    CachedFeatures,
+    FeatureEngine,
     Views,
     backbone_key,
     bundled_engine,
@@ -61,7 +61,7 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     return _fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
-def _bundled(state: Fitting, pretrained: PretrainedBackbone) -> Engine | None:
+def _bundled(state: Fitting, pretrained: PretrainedBackbone) -> FeatureEngine | None:
     """What computes the features without Keras, where the backbone ships as a graph."""
     ours = state.config.model.weights in ("auto", "imagenet")
     return (
@@ -69,7 +69,7 @@ def _bundled(state: Fitting, pretrained: PretrainedBackbone) -> Engine | None:
     )
 
 
-def _beside_keras(state: Fitting, pretrained: PretrainedBackbone, engine: Engine) -> dict[Split, Examples]:
+def _beside_keras(state: Fitting, pretrained: PretrainedBackbone, engine: FeatureEngine) -> dict[Split, Examples]:
     """The features, while Keras starts, which takes one core as long as they take two."""
     with ThreadPoolExecutor(1) as beside:
         started = beside.submit(start_keras)
@@ -80,7 +80,7 @@ def _beside_keras(state: Fitting, pretrained: PretrainedBackbone, engine: Engine
     return examples
 
 
-def _with_keras(state: Fitting, classifier: Classifier, engine: Engine | None) -> dict[Split, Examples]:
+def _with_keras(state: Fitting, classifier: Classifier, engine: FeatureEngine | None) -> dict[Split, Examples]:
     """The features; without an engine, by the fastest that gives what Keras gives."""
     backbone, some = classifier.backbone, state.images["train"]
     compared = np.arange(min(COMPARED_IMAGES, len(some)))
@@ -90,7 +90,7 @@ def _with_keras(state: Fitting, classifier: Classifier, engine: Engine | None) -
     return _examples(state, key, engine)
 
 
-def _examples(state: Fitting, key: str, engine: Engine) -> dict[Split, Examples]:
+def _examples(state: Fitting, key: str, engine: FeatureEngine) -> dict[Split, Examples]:
     """The features of each split; of the training images in every view."""
     config = state.config
     augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
@@ -104,7 +104,7 @@ def _examples(state: Fitting, key: str, engine: Engine) -> dict[Split, Examples]
     return examples
 
 
-def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Examples]) -> tuple[Row, Stop]:
+def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Examples]) -> tuple[HistoryRow, Stop]:
     """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs. The best row of
     history, and why it ended."""
     run, train, task = state.run, state.config.train, state.catalog.task
@@ -121,7 +121,9 @@ def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Exam
         words = f"regularisation chosen on the validation split from {len(rows)} strengths"
         return best, Stop(StopReason.CONVERGED, words)
     training, validation = (
-        Batches(Features(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed)
+        Batches(
+            CachedFeatures(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed
+        )
         for part, size, shuffle in (
             (examples["train"], train.batch_size, True),
             (examples["validation"], FEATURES_AT_ONCE, False),
@@ -134,7 +136,7 @@ def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Exam
     return best_row(rows, train.monitor), stop
 
 
-def _report_folds(state: Fitting, examples: dict[Split, Examples], best: Row) -> None:
+def _report_folds(state: Fitting, examples: dict[Split, Examples], best: HistoryRow) -> None:
     """Where few images are left to test, what repeated folds over the others say; into run.json."""
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")

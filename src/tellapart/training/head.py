@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.progress import Phase, Progress
-from tellapart.training.epochs import Row, best_row, enough, is_better
+from tellapart.training.epochs import HistoryRow, best_row, enough, is_better
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def fit_linear(
     class_weights: NDArray[np.float32] | None,
     train: TrainConfig,
     progress: Progress,
-) -> tuple[LinearHead, Row, list[Row]]:
+) -> tuple[LinearHead, HistoryRow, list[HistoryRow]]:
     """The head that was chosen, its row of history, and a row for each strength.
 
     Both sets hold every class. class_weights: a weight for each class, or None.
@@ -68,14 +68,14 @@ def fit_linear(
     }
     weights = None if class_weights is None else class_weights[training.labels]
     model = _regression(float(STRENGTHS[0]))
-    history: list[Row] = []
+    history: list[HistoryRow] = []
     heads: list[LinearHead] = []
     errors: list[float] = []
     for epoch, strength in enumerate(STRENGTHS, start=1):
         started = time.perf_counter()
         model.C = float(strength)
         _fit(model, scaled[""], training.labels, weights)
-        row: Row = {"epoch": epoch, "phase": "head", "regularization": 1 / float(strength)}
+        row: HistoryRow = {"epoch": epoch, "phase": "head", "regularization": 1 / float(strength)}
         for prefix, part in (("", training), ("val_", validation)):
             judged = _judged(model.predict_proba(scaled[prefix]), part.labels)
             row |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}

@@ -18,7 +18,7 @@ from tellapart.config import Config
 from tellapart.errors import ConfigError, TellapartError, require_extra
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import Row, Watch
+from tellapart.training.epochs import HistoryRow, Watch
 from tellapart.training.trackers import TRACKERS, require_known
 
 ADDRESS = "MLFLOW_TRACKING_URI"
@@ -38,7 +38,7 @@ class Tracker(Protocol):
     def begin(self, run: RunFolder) -> None:
         """Settings, and every row of history so far."""
 
-    def row(self, row: Row) -> None:
+    def row(self, row: HistoryRow) -> None:
         """A row of history; one that was told before is not told again."""
 
     def end(self, run: RunFolder, status: str) -> None:
@@ -63,7 +63,7 @@ class TensorBoard:
         for row in run.history:
             self.row(row)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: HistoryRow) -> None:
         if row["epoch"] > self._last:
             self._last = row["epoch"]
             self._scalars(figures_of(row), row["epoch"])
@@ -123,7 +123,7 @@ class Mlflow:
         for row in run.history:
             self.row(row)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: HistoryRow) -> None:
         if row["epoch"] > self._last:
             self._last = row["epoch"]
             self._metrics(figures_of(row), row["epoch"])
@@ -193,7 +193,7 @@ def tracked(run: RunFolder, progress: Progress) -> Iterator[Watch]:
     end, when the run has its report."""
     telling = [_Telling(TRACKERS.find(name).make(), run, progress) for name in run.config.train.track]
 
-    def watch(row: Row) -> str:
+    def watch(row: HistoryRow) -> str:
         for each in telling:
             each.row(row)
         return ""
@@ -221,7 +221,7 @@ class _Telling:
         with self._told():
             self._tracker.begin(self._run)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: HistoryRow) -> None:
         if not self._lost:
             with self._told():
                 self._tracker.row(row)
@@ -244,7 +244,7 @@ class _Telling:
             )
 
 
-def figures_of(row: Row) -> dict[str, float]:
+def figures_of(row: HistoryRow) -> dict[str, float]:
     """The figures of a row of history, by its own words."""
     return {name: float(value) for name, value in row.items() if name != "epoch" and isinstance(value, int | float)}
 

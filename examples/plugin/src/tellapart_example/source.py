@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tellapart.config import DataConfig
-from tellapart.plugins import Row, Source, source
+from tellapart.plugins import LabelledPath, Source, source
 
 
 @source("jsonl", example='photos.jsonl with lines {"image": "cats/1.jpg", "label": "cat"}', suffixes=(".jsonl",))
@@ -16,7 +16,7 @@ def jsonl(path: Path, config: DataConfig) -> Source | str:  # noqa: ARG001 - wha
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             values = json.loads(line)
-            rows.append(Row(str(values["image"]), str(values["label"])))
+            rows.append(LabelledPath(str(values["image"]), str(values["label"])))
         except (ValueError, TypeError, KeyError):
             return f"line {number} is no JSON object with image and label."
     return Source(path.parent, tuple(rows), f"lines of {path.name}")

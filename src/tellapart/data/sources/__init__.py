@@ -40,7 +40,7 @@ from tellapart.data.sources.idx import open_row, read_idx
 from tellapart.data.sources.listing import TABLE_SUFFIXES, counted, kind_of, list_folder
 from tellapart.data.sources.names import read_names
 from tellapart.data.sources.reader import Reader
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.data.sources.table import read_frame, read_table_beside, read_table_file
 from tellapart.data.sources.tabular import is_frame
 from tellapart.data.sources.validate import settled
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
-    "SOURCES", "UNREAD", "Row", "Source", "folder_of", "layouts", "open_row", "read_source", "refuse_unused",
+    "SOURCES", "UNREAD", "LabelledPath", "Source", "folder_of", "layouts", "open_row", "read_source", "refuse_unused",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from tellapart.config import DataConfig
 from tellapart.data.findings import Finding
 from tellapart.data.sources.folders import split_named
 from tellapart.data.sources.listing import counted, label_text
-from tellapart.data.sources.tabular import HOW_TO_CONVERT, Table, as_windows, undecoded
+from tellapart.data.sources.tabular import HOW_TO_CONVERT, LabelTable, as_windows, undecoded
 from tellapart.errors import SourceError, some, unknown
 
 # Usual names, best first; compared in lower case with _ for spaces and dashes.
@@ -74,7 +74,7 @@ class Columns:
         return ", ".join(told)
 
 
-def choose_columns(table: Table, config: DataConfig) -> Columns:
+def choose_columns(table: LabelTable, config: DataConfig) -> Columns:
     """Raises SourceError where it cannot be told which column names the image or its class."""
     chosen: dict[str, str] = {}
     by_plain_name = {plain_name(name): name for name in reversed(list(table.columns))}
@@ -101,7 +101,7 @@ def choose_columns(table: Table, config: DataConfig) -> Columns:
     return Columns({role: chosen[role] for role in USUAL if role in chosen}, classes, tuple(flags))
 
 
-def _one_hot(table: Table, others: set[str]) -> tuple[str, ...]:
+def _one_hot(table: LabelTable, others: set[str]) -> tuple[str, ...]:
     """The columns that are a class each: all but `others` hold 0 and 1, and most rows have one 1. Else empty.
 
     Raises SourceError if rows have several.
@@ -130,7 +130,7 @@ def _one_hot(table: Table, others: set[str]) -> tuple[str, ...]:
     return tuple(classes) if 2 * sum(map(len, ones)) > len(ones) else ()
 
 
-def _ones(table: Table, classes: Sequence[str]) -> list[list[str]]:
+def _ones(table: LabelTable, classes: Sequence[str]) -> list[list[str]]:
     """For each row the columns that hold a 1."""
     held: list[list[str]] = [[] for _ in table.columns[classes[0]]]
     for name in classes:
@@ -140,7 +140,7 @@ def _ones(table: Table, classes: Sequence[str]) -> list[list[str]]:
     return held
 
 
-def _which_column(table: Table, role: str, chosen: Mapping[str, str]) -> str:
+def _which_column(table: LabelTable, role: str, chosen: Mapping[str, str]) -> str:
     """What to say about columns that have other names than the usual; `chosen` are those that are known."""
     if not table.columns:
         return f"{table.name} is empty. It needs a first line that names the columns, such as path,label."
@@ -173,7 +173,7 @@ def cell_text(value: Any) -> str:
     return text.lower() if text in ("True", "False") and not isinstance(value, str) else text
 
 
-def read_labels(table: Table, columns: Columns, findings: list[Finding]) -> list[str]:
+def read_labels(table: LabelTable, columns: Columns, findings: list[Finding]) -> list[str]:
     """The class of each row, "" for none; a whole column of integers, also written 1.0, becomes 1, and of booleans true
     or false.
 
@@ -192,7 +192,7 @@ def read_labels(table: Table, columns: Columns, findings: list[Finding]) -> list
     return texts
 
 
-def _in_letters(texts: list[str], table: Table, findings: list[Finding]) -> list[str]:
+def _in_letters(texts: list[str], table: LabelTable, findings: list[Finding]) -> list[str]:
     """Labels with bytes that are no UTF-8, in the letters that they mean."""
     odd = {text for text in texts if undecoded([text])}
     read = {text: as_windows(text) for text in odd}
@@ -209,7 +209,7 @@ def _in_letters(texts: list[str], table: Table, findings: list[Finding]) -> list
     return [read.get(text) or text for text in texts]
 
 
-def _single(texts: list[str], table: Table, column: str, findings: list[Finding]) -> list[str]:
+def _single(texts: list[str], table: LabelTable, column: str, findings: list[Finding]) -> list[str]:
     """The labels, each out of a list of one. Raises SourceError for cells that clearly name several labels: a written
     list, or parts between | ; , that are labels of other rows."""
     parts = {text: _parts(text) for text in set(texts)}
@@ -267,7 +267,7 @@ def _in_several(places: Iterable[tuple[str, str]]) -> set[str]:
     return {part for part, text in places if first.setdefault(part, text) != text}
 
 
-def read_splits(table: Table, columns: Columns, findings: list[Finding]) -> list[str]:
+def read_splits(table: LabelTable, columns: Columns, findings: list[Finding]) -> list[str]:
     """The split of each row, "" where the table says none. Other words than those of splits: a finding, all ""."""
     number = len(table.columns[columns.names["path"]])
     if columns.flags:
@@ -282,7 +282,7 @@ def read_splits(table: Table, columns: Columns, findings: list[Finding]) -> list
     return [split_named(cell) or "" for cell in cells]
 
 
-def _flagged(table: Table, flags: Sequence[str], findings: list[Finding]) -> list[str]:
+def _flagged(table: LabelTable, flags: Sequence[str], findings: list[Finding]) -> list[str]:
     """The split of each row by columns of true and false; empty where they hold anything else."""
     told: list[list[str]] = [[] for _ in table.columns[flags[0]]]
     for names, true, false in _FLAGS:

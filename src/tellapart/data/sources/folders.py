@@ -15,7 +15,7 @@ from tellapart.config import DataConfig
 from tellapart.data.catalog import Split
 from tellapart.data.findings import Finding
 from tellapart.data.sources.listing import Listing, counted, label_text
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import SourceError, some
 
 # test1 is the name in Kaggle's dogs-vs-cats archive.
@@ -146,12 +146,12 @@ def _known_class(listing: Listing, folder: str) -> str:
 def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layout: str) -> Source:
     """Rows from folder -> (split, class folder); images of a folder without a class are unlabelled."""
     labels = {folder: class_name(inner) for folder, (_, inner) in places.items()}
-    rows: list[Row] = []
+    rows: list[LabelledPath] = []
     unlabelled: list[str] = []
     for path in listing.images:
         folder = path.rpartition("/")[0]
         if labels[folder]:
-            rows.append(Row(path, labels[folder], places[folder][0] or ""))
+            rows.append(LabelledPath(path, labels[folder], places[folder][0] or ""))
         else:
             unlabelled.append(path)
     findings = []

@@ -24,7 +24,7 @@ from tellapart.config import DataConfig
 from tellapart.data.sources.archive import MAX_RATIO, SMALL
 from tellapart.data.sources.folders import split_named
 from tellapart.data.sources.listing import IDX_NAME, Listing, label_text, natural_key
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import SourceError
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -70,7 +70,7 @@ def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG
         if match:
             # The plain file stands before its .gz in natural order and is the one to keep.
             parts.setdefault(match["part"].lower(), {}).setdefault(match["what"].lower(), path)
-    rows: list[Row] = []
+    rows: list[LabelledPath] = []
     found = []
     names = _class_names(listing, folder)
     for part, files in parts.items():
@@ -93,7 +93,9 @@ def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG
                 f"{listing.name}: {files['labels']} holds label {labels.max()}, but {len(names)} classes are named."
             )
         words = names or [str(number) for number in range(256)]
-        rows.extend(Row(f"{files['images']}#{i}", words[label], split) for i, label in enumerate(labels.tolist()))
+        rows.extend(
+            LabelledPath(f"{files['images']}#{i}", words[label], split) for i, label in enumerate(labels.tolist())
+        )
         found.append(f"{len(images)} {split} images of {images.shape[1]}x{images.shape[2]}")
     rows.sort(key=lambda row: natural_key(row.path))
     return Source(listing.root, tuple(rows), f"idx files: {', '.join(found)}")

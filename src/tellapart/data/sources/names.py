@@ -20,7 +20,7 @@ from tellapart.data.sources.folders import (
     unlabelled_finding,
 )
 from tellapart.data.sources.listing import Listing, label_text
-from tellapart.data.sources.source import Row, Source
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ConfigError, SourceError
 
 _NUMBERED = re.compile(r"(?P<label>.+?)(?:[\s._-]+\(?\d+\)?|\(\d+\))\.[^.]+")
@@ -57,14 +57,14 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
     find = label_in_name if config.label_pattern is None else _finder(config.label_pattern)
     splits = split_folders(listing)
     base = base_folder(listing)
-    rows: list[Row] = []
+    rows: list[LabelledPath] = []
     unlabelled: list[str] = []
     unlabelled_test = 0
     for path in listing.images:
         split = splits.get(below(base, path).partition("/")[0], "")
         label = find(path.rpartition("/")[2])
         if label:
-            rows.append(Row(path, label, split))
+            rows.append(LabelledPath(path, label, split))
         else:
             unlabelled.append(path)
             unlabelled_test += split == "test"
@@ -86,7 +86,7 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
     return Source(listing.root, tuple(rows), f"labels in {how}{where}", tuple(findings), ("label_pattern",))
 
 
-def _why_not(rows: list[Row], unlabelled: int) -> str:
+def _why_not(rows: list[LabelledPath], unlabelled: int) -> str:
     """Why guessed labels are not believed, "" if they are. Unlabelled test images are usual and do not count."""
     if len(rows) <= unlabelled:
         return f"{len(rows)} of {len(rows) + unlabelled} names hold a class and a number, such as cat.0.jpg"

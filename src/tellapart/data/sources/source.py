@@ -9,7 +9,7 @@ from tellapart.data.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelledPath:
     """One image as its source names it. split is empty, train, validation or test; group ties images that must
     stay on one side of a split (one patient, one video)."""
 
@@ -25,7 +25,7 @@ class Source:
     taken: the settings of config.data that said how it was read; others of their kind had no effect."""
 
     root: Path
-    rows: tuple[Row, ...]
+    rows: tuple[LabelledPath, ...]
     layout: str
     findings: tuple[Finding, ...] = ()
     taken: tuple[str, ...] = ()

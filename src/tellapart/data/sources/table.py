@@ -21,8 +21,8 @@ from tellapart.data.sources.columns import cell_text, choose_columns, read_label
 from tellapart.data.sources.folders import split_named, unlabelled_finding
 from tellapart.data.sources.listing import Listing, counted, natural_key
 from tellapart.data.sources.places import located, relative
-from tellapart.data.sources.source import Row, Source
-from tellapart.data.sources.tabular import Table, load_table, table_of_frame
+from tellapart.data.sources.source import LabelledPath, Source
+from tellapart.data.sources.tabular import LabelTable, load_table, table_of_frame
 from tellapart.errors import SourceError
 from tellapart.files import expanded
 
@@ -81,7 +81,7 @@ def _together(listing: Listing, sources: Mapping[str, Source]) -> Source:
             f"{listing.name} holds {len(sources)} tables that name images: {', '.join(sources)}. Name one of them; "
             "or, if they are splits, name them or their folders train, validation and test."
         )
-    there: list[Row] = []
+    there: list[LabelledPath] = []
     findings: list[Finding] = []
     for table, source in sources.items():
         there.extend(
@@ -124,7 +124,7 @@ def _named_paths(source: Source) -> Iterator[str]:
         yield from finding.paths
 
 
-def read_table(table: Table, config: DataConfig) -> Source:
+def read_table(table: LabelTable, config: DataConfig) -> Source:
     """Rows of a table whose images exist, once each, in natural order of path.
 
     Findings: missing-file, unlabelled, repeated-row, conflicting-labels, conflicting-rows, uneven-row, split-not-used,
@@ -140,7 +140,7 @@ def read_table(table: Table, config: DataConfig) -> Source:
     groups = table.columns[columns.names["group"]] if "group" in columns.names else [None] * len(names)
     paths, where = located(root, names, table.name)
     there = [
-        Row(path, label, split, cell_text(group))
+        LabelledPath(path, label, split, cell_text(group))
         for path, label, split, group in zip(paths, labels, splits, groups, strict=True)
         if path
     ]
@@ -172,7 +172,7 @@ def read_table(table: Table, config: DataConfig) -> Source:
     return Source(root, rows, layout, tuple(findings), _TAKEN)
 
 
-def _by_folder(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+def _by_folder(rows: tuple[LabelledPath, ...]) -> tuple[LabelledPath, ...]:
     """The rows with the splits that their folders are named for; empty where not all are, or none is for training."""
     splits = {top: split_named(top) for top in {row.path.partition("/")[0] for row in rows if "/" in row.path}}
     if len(splits) < 2 or not all(splits.values()) or "train" not in splits.values():
@@ -182,7 +182,7 @@ def _by_folder(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(replace(row, split=splits[row.path.partition("/")[0]] or "") for row in rows)
 
 
-def _root(table: Table, config: DataConfig) -> Path:
+def _root(table: LabelTable, config: DataConfig) -> Path:
     if config.root is None:
         return table.folder
     given = expanded(config.root)
@@ -192,7 +192,7 @@ def _root(table: Table, config: DataConfig) -> Path:
     raise SourceError(f"data.root is {config.root!r}, which is no folder below {table.folder} or {Path.cwd()}.")
 
 
-def _path_text(value: Any, table: Table, column: str) -> str:
+def _path_text(value: Any, table: LabelTable, column: str) -> str:
     if isinstance(value, (dict, list, bytes)):
         raise SourceError(
             f"{table.name}: column {column!r} holds {type(value).__name__}, expected paths of image files."
@@ -200,16 +200,16 @@ def _path_text(value: Any, table: Table, column: str) -> str:
     return cell_text(value)
 
 
-def _once(there: list[Row], findings: list[Finding]) -> tuple[Row, ...]:
+def _once(there: list[LabelledPath], findings: list[Finding]) -> tuple[LabelledPath, ...]:
     """Each image once; rows of one image that differ are left out, all of them."""
-    by_path: dict[str, set[Row]] = {}
+    by_path: dict[str, set[LabelledPath]] = {}
     repeated = set()
     for row in there:
         rows = by_path.setdefault(row.path, set())
         if row in rows:
             repeated.add(row.path)
         rows.add(row)
-    kept: list[Row] = []
+    kept: list[LabelledPath] = []
     other_label, other_row = set(), set()
     for path, rows in by_path.items():
         if len({row.label for row in rows}) > 1:

@@ -1,4 +1,4 @@
-"""A csv, tsv or parquet file, or a DataFrame -> Table: columns of cells by name, before anything is known of them.
+"""A csv, tsv or parquet file, or a DataFrame -> columns of cells by name, before anything is known of them.
 
 The standard library reads csv; parquet needs the extra `tables`. Text is UTF-8, or UTF-16 or UTF-32 where a mark at its
 start or its zero bytes say so. Bytes that are no UTF-8 survive as Python's surrogates, as they may be part of file
@@ -44,7 +44,7 @@ _WESTERN = re.compile(r"[A-Za-z][À-ÖØ-öø-ÿ]{1,2}|[À-ÖØ-öø-ÿ]{1,2}[A-
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelTable:
     """Columns of equal length by name; None or NaN is missing. uneven: lines with more cells than the header.
     encoding: in words, empty for UTF-8 and where there is none."""
 
@@ -61,16 +61,16 @@ def is_frame(data: object) -> TypeGuard[pandas.DataFrame]:
     return module is not None and isinstance(data, module.DataFrame)
 
 
-def table_of_frame(frame: pandas.DataFrame) -> Table:
+def table_of_frame(frame: pandas.DataFrame) -> LabelTable:
     """Of columns of one name the first counts; paths are relative to the current folder."""
     cells = frame.astype(object).where(frame.notna(), None)
     columns: dict[str, Sequence[Any]] = {}
     for position, name in enumerate(frame.columns):
         columns.setdefault(str(name), cells.iloc[:, position].tolist())
-    return Table("DataFrame", Path.cwd(), columns)
+    return LabelTable("DataFrame", Path.cwd(), columns)
 
 
-def load_table(path: Path) -> Table:
+def load_table(path: Path) -> LabelTable:
     """Raises SourceError for a file that cannot be read as what its suffix says, MissingExtraError for a parquet table
     without pyarrow."""
     try:
@@ -81,7 +81,7 @@ def load_table(path: Path) -> Table:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def _load_parquet(path: Path) -> Table:
+def _load_parquet(path: Path) -> LabelTable:
     try:
         from pyarrow import ArrowException, parquet
     except ModuleNotFoundError as error:
@@ -96,10 +96,10 @@ def _load_parquet(path: Path) -> Table:
     # ValueError: a name or a cell that is no UTF-8; ArithmeticError: a time that Python's clock does not know.
     except (ArrowException, ValueError, ArithmeticError) as error:
         raise SourceError(f"{path} is not a parquet table, or it is damaged: {error}") from None
-    return Table(str(path), path.parent, columns)
+    return LabelTable(str(path), path.parent, columns)
 
 
-def _load_text(path: Path) -> Table:
+def _load_text(path: Path) -> LabelTable:
     """csv or tsv with any of the usual delimiters."""
     text, encoding = _decoded(path)
     first = next((line for line in text.splitlines() if line.strip()), "")[:_FIRST]
@@ -125,7 +125,7 @@ def _load_text(path: Path) -> Table:
     named: dict[str, list[str]] = {}
     for name, column in zip(header, columns, strict=True):
         named.setdefault(name, column)
-    return Table(str(path), path.parent, named, tuple(uneven), encoding)
+    return LabelTable(str(path), path.parent, named, tuple(uneven), encoding)
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

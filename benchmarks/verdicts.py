@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def calibration_row(title: str, run: ta.Run) -> str:
-    held, record = run.metrics["test"], run.record["calibration"]
+    held, record = run.metrics["test"], run.record.calibration
     errors = (record["error_before"], record["error_after"], held["calibration"]["by_chance"])
     accuracy = percent(round(held["accuracy"]["value"] * held["n"]), held["n"])
     return " | ".join(

@@ -46,7 +46,7 @@ with tempfile.TemporaryDirectory() as folder:
         print(f"  {finding.severity}: {finding.meaning} {finding.done}")
     run = ta.train(catalog, out=Path(folder) / "run", config=ta.make_config(image_size=96))
     accuracy = run.evaluate().accuracy
-    print(f"test accuracy {accuracy} with images of 96x96; decided: {'; '.join(run.record['decided'])}")
+    print(f"test accuracy {accuracy} with images of 96x96; decided: {'; '.join(run.record.decided)}")
 
 if len(sys.argv) == 1:
     assert catalog.task.classes == ("cat", "dog")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -239,7 +240,7 @@ def test_a_tracker_and_an_export_format_of_plugins_are_used_by_name(
     config = ta.make_config(settings=SMALL, track=["memory"])
     run = ta.train(two_shapes, out=tmp_path / "run", config=config)
     assert sys.modules["strange"].told == [("begin", "run"), ("row", 1), ("row", 2), ("end", "FINISHED")]
-    assert [used["name"] for used in run.record["plugins"]] == ["memory"]
+    assert [used.name for used in run.record.plugins] == ["memory"]
     (site / "formats.py").write_text(EXPORT, encoding="utf-8")
     install(site, {"exports": {"keras-again": "formats:row"}}, name="formats")
     tables._installed.cache_clear()
@@ -254,8 +255,8 @@ def test_a_record_of_plugins_that_is_none_is_an_error_of_the_run(
 ) -> None:
     run = RunFolder(tmp_path / "run")
     shutil.copytree(shapes_run, run.path)
-    run.update(plugins=plugins)
-    with pytest.raises(RunError, match="damaged"):
+    run.run_file.write_text(json.dumps(run.record.to_dict() | {"plugins": plugins}))
+    with pytest.raises(RunError, match=r"run\.json is damaged .*plugins"):
         require_plugins(run)
 
 

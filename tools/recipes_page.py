@@ -193,7 +193,7 @@ def _table(rows: Sequence[Row], runs: dict[str, ta.Run | None]) -> Iterator[str]
             yield f"| {row.recipe} | not run | {published} | - | - |"
             continue
         counts = [sum(each.values()) for each in run.catalog.counts().values()]
-        best = run.history[run.record["best_epoch"] - 1]
+        best = run.history[run.record.best_epoch - 1]
         yield (
             f"| {row.recipe} | {IMAGES[row.images]}: {', '.join(f'{count:,}' for count in counts)} "
             f"| {published} | {percent(best['val_accuracy'])} in epoch {best['epoch']} of "
@@ -222,7 +222,7 @@ def _precision(both: list[ta.Run]) -> Iterator[str]:
     for run in both:
         found = run.metrics["test"]
         yield (
-            f"| {run.record['precision']} | {_percent(found['accuracy'])} | {found['log_loss']['value']:.3f} "
+            f"| {run.record.precision} | {_percent(found['accuracy'])} | {found['log_loss']['value']:.3f} "
             f"| {_speed(run):,.0f} |"
         )
 
@@ -232,8 +232,8 @@ def _command(row: Row, run: ta.Run) -> str:
     weights = [f"--weights {Path(run.config.model.weights).name}"] if row.weights else []
     extra = " ".join([*weights, *(f"--set {each}" for each in row.settings)])
     return (
-        f"- `tellapart train {data} --recipe {row.recipe}{f' {extra}' if extra else ''}` (seed {run.record['seed']}, "
-        f"{run.record['created'][:10]}, {run.record['parameters']:,} parameters, {run.record['precision']}, "
+        f"- `tellapart train {data} --recipe {row.recipe}{f' {extra}' if extra else ''}` (seed {run.record.seed}, "
+        f"{run.record.created[:10]}, {run.record.parameters:,} parameters, {run.record.precision}, "
         f"{_speed(run):,.0f} images/s)"
     )
 
@@ -254,7 +254,7 @@ def _reached(row: Row, run: ta.Run) -> dict[str, Any]:
         "training_images": training,
         "test_images": test,
         "weights": "random" if run.config.model.weights == "none" else "",
-        "date": run.record["created"][:10],
+        "date": run.record.created[:10],
     }
 
 
@@ -274,7 +274,7 @@ def _figure(shown: list[tuple[Row, ta.Run]]) -> Any:
         for key, colour, name in (("accuracy", TRAINING, "training"), ("val_accuracy", VALIDATION, "validation")):
             values = [100 * each[key] for each in run.history]
             panel.plot(epochs, values, color=colour, linewidth=1.6, label=name)
-        best = run.record["best_epoch"]
+        best = run.record.best_epoch
         panel.plot([best], [100 * run.history[best - 1]["val_accuracy"]], "o", color=VALIDATION, markersize=5)
         panel.set_title(row.recipe, loc="left", fontsize=9, color=INK)
         panel.set_ylim(25, 102)

@@ -46,7 +46,7 @@ def test_a_run_finds_its_images_from_any_working_directory(begun: Path, tmp_path
 
 def test_a_run_that_named_its_images_by_a_relative_path_finds_them_beside_a_folder_above_it(begun: Path) -> None:
     run = ta.open_run(begun / "runs" / "one")
-    whole = run.record["data"]
+    whole = run.record.data
     run.update(data="photos")  # as runs of earlier versions did
     try:
         assert ta.evaluate(run).n == len(run.catalog.split("test"))
@@ -64,7 +64,7 @@ def test_moved_images_are_found_where_one_says_and_others_are_refused(begun: Pat
     others = folder_of(tmp_path / "others", 100, 16)
     with pytest.raises(RunError, match=r"32 of the 32"):
         ta.open_run(run, data=others)
-    assert run.record["data"] == str(tmp_path / "gone"), "a wrong place is not kept"
+    assert run.record.data == str(tmp_path / "gone"), "a wrong place is not kept"
     found = call("evaluate", run.path, "--data", begun / "photos")
     assert found.returncode == 0, found.stderr
     assert ta.evaluate(run).n == ta.evaluate(begun / "runs" / "one").n, "the place is kept"

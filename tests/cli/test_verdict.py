@@ -97,7 +97,7 @@ def test_other_images_of_the_kind_that_was_trained_on_are_no_shift(unfair: tuple
     assert found.verdict is not None
     assert not any("differ" in point.title for point in found.verdict.points)
     assert run.evaluate(split="train").verdict is None, "of what it learned no verdict is given"
-    assert run.evaluate(Path(run.record["data"]) / "train").verdict is None
+    assert run.evaluate(Path(run.record.data) / "train").verdict is None
 
 
 def test_one_pair_that_looks_the_same_forbids_nothing_and_only_strict_ends_with_1(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tellapart.evaluation.overfitting import overfitting_sentence
+from tellapart.evaluation.overfitting import kept, overfitting_sentence
+from tellapart.runs.record import Stop, StopReason
 
 
 def rows(losses: list[float], validation: list[float], accuracy: list[float] | None = None) -> list[dict[str, float]]:
@@ -91,3 +92,11 @@ def test_no_epoch_no_validation_and_not_a_number_are_told() -> None:
     assert "Without validation images" in overfitting_sentence([{"epoch": 1, "loss": 0.5}])
     assert "not a number" in overfitting_sentence(rows(FALLING[:5], [0.5, 0.4, float("nan"), 0.4, 0.4]))
     assert "not a number" in overfitting_sentence(rows([0.5, float("inf"), 1, 1, 1], [0.5] * 5))
+
+
+@pytest.mark.parametrize("reason", [StopReason.INTERRUPTED, StopReason.TIME_UP, StopReason.EPOCHS_DONE])
+def test_a_head_is_told_as_all_there_is_only_where_fine_tuning_was_stopped(reason: StopReason) -> None:
+    head = [{"epoch": 1, "phase": "head", "regularization": 9.0}]
+    told = kept(head, 1, Stop(reason, "in other words"))
+    assert ("as no epoch of fine-tuning was over" in told) == reason.goes_on
+    assert told.endswith("; in other words.")

@@ -49,7 +49,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         run = create_run(
             tmp_path / name, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
         )
-        run.update(status=status, best_epoch=1)
+        run.update(status=status, best_epoch=1, stop_reason="epochs-done")
         run.write_history([{"epoch": 1, "val_accuracy": 0.8, "val_loss": 0.5, "seconds": 2.0}])
         chosen = [p for p in rows if p.split == judged]
         with run.predictions_file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -25,9 +25,9 @@ from tellapart.experiments.rungs import RUNGS, chosen
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.ladder import write_ladder
+from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
-from tellapart.training.interruption import Stop, StopReason
 from tests.command import COMMAND
 from tests.experiments.killed import kill_once_there
 
@@ -84,7 +84,7 @@ class World:
         progress.update(Phase.EPOCH.named("epoch 1/1"), 1, 1)
         done = needs <= budget
         stop = Stop(StopReason.EPOCHS_DONE if done else StopReason.TIME_UP, "in words")
-        run.update(status="done" if done else "interrupted", **stop.to_dict())
+        run.update(status="done" if done else "interrupted", best_epoch=1, **stop.to_dict())
         self.now += 5  # to finish
 
     def _judge(self, run: object, state: State, catalog: Catalog) -> None:  # noqa: ARG002
@@ -177,7 +177,7 @@ def make_rung(catalog: Catalog) -> MakeRung:
         run = create_run(
             ladder.run(name).path, config=config, catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
         )
-        run.update(status="done", stopped="all epochs done", parameters=1000)
+        run.update(status="done", best_epoch=1, stop_reason="epochs-done", parameters=1000)
         run.write_history([{"epoch": 1, "val_accuracy": 0.8, "val_loss": 0.5, "seconds": 2.0}])
         with run.predictions_file.open("w", newline="") as file:
             writer = csv.writer(file)

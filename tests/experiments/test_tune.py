@@ -21,10 +21,10 @@ from tellapart.experiments.space import (
 )
 from tellapart.experiments.tune import Trial, TuneFolder, create_tune, open_tune, ranked, search, trials_of
 from tellapart.progress import SILENT, Progress
+from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec, Task
 from tellapart.training.epochs import HistoryRow, Watch, best_row
-from tellapart.training.interruption import Stop, StopReason
 from tests.experiments.starts import CLASSES, STARTS
 
 pytest.importorskip("keras")

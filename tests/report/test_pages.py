@@ -39,7 +39,7 @@ def make_run(path: Path, catalog: ta.Catalog, wrong: int) -> RunFolder:
     n = len(catalog.split("test"))
     accuracy = Estimate(1 - wrong / n, 0.4, 1.0).to_dict()
     run.write_metrics({"test": {"n": n, "accuracy": accuracy}})
-    run.update(status="done", best_epoch=3)
+    run.update(status="done", best_epoch=3, stopped="all epochs done", stop_reason="epochs-done")
     return run
 
 

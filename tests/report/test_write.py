@@ -32,6 +32,7 @@ def run(shapes: Path, tmp_path: Path) -> RunFolder:
     run.update(
         status="done",
         stopped="all epochs done",
+        stop_reason="epochs-done",
         best_epoch=4,
         precision="float32",
         network="layers",
@@ -91,7 +92,7 @@ def test_without_a_test_split_the_page_says_that_validation_chose(run: RunFolder
 
 
 def test_an_interrupted_run_says_how_to_go_on(run: RunFolder) -> None:
-    run.update(status="interrupted", stopped="interrupted in epoch 5")
+    run.update(status="interrupted", stopped="interrupted in epoch 5", stop_reason="interrupted")
     assert "Interrupted in epoch 5. Go on with: tellapart train --resume RUN" in report_of(run)
 
 

@@ -32,8 +32,8 @@ def test_the_folder_is_of_the_format_before() -> None:
 def test_its_record_and_history_have_todays_words(old: Path) -> None:
     run = ta.open_run(old)
     assert run.status == "done"
-    assert run.record["tellapart_run"] == migrate.FORMAT
-    assert run.record["verified_images"] == 10
+    assert run.record.tellapart_run == migrate.FORMAT
+    assert run.record.verified_images == 10
     assert [row["images_per_second"] for row in run.history] == [25.4, 1221.5]
     assert not [key for row in [run.record, *run.history] for key in row if "picture" in key]
 

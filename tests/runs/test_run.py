@@ -38,7 +38,7 @@ def test_a_run_gives_back_what_it_was_made_with(tmp_path: Path) -> None:
     assert run.catalog == CATALOG
     assert run.config == Config(seed=3)
     assert (run.task, run.spec) == (CATALOG.task, ImageSpec(8, 8))
-    assert run.record["catalog_digest"] == CATALOG.digest
+    assert run.record.catalog_digest == CATALOG.digest
 
 
 @pytest.mark.parametrize("change", [{"label": "ü b"}, {"split": "test"}, {"digest": "d9"}, {"path": "a/2.jpg"}])
@@ -59,7 +59,7 @@ def test_a_place_that_holds_something_is_never_overwritten(tmp_path: Path) -> No
 
 
 def test_a_run_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="decided"):
         create(tmp_path / "run", decided=[object()])
     assert list(tmp_path.iterdir()) == []
 

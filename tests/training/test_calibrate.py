@@ -84,8 +84,8 @@ def test_the_thresholds_travel_inside_the_file(run: ta.Run) -> None:
     metadata = run.predictor().metadata
     assert metadata.thresholds is not None
     assert metadata.thresholds.target == 0.99
-    assert run.record["calibration"]["thresholds"] == metadata.thresholds.to_dict()
-    assert run.record["calibration"]["temperature"] == metadata.temperature
+    assert run.record.calibration["thresholds"] == metadata.thresholds.to_dict()
+    assert run.record.calibration["temperature"] == metadata.temperature
 
 
 def test_another_target_makes_another_threshold(shapes: Path, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_another_target_makes_another_threshold(shapes: Path, tmp_path: Path) ->
     for number, target in enumerate((0.4, 0.99)):
         config = ta.make_config(settings=[*CNN, f"train.sure_accuracy={target}"])
         made = ta.train(shapes, out=tmp_path / str(number), config=config)
-        targets.append(made.record["calibration"]["thresholds"]["sure"])
+        targets.append(made.record.calibration["thresholds"]["sure"])
     assert targets[0] < targets[1]
 
 
@@ -160,7 +160,7 @@ def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_images(
 
 
 def test_figures_of_calibration_stand_in_the_record_and_are_json(run: ta.Run) -> None:
-    text = json.dumps(run.record["calibration"], allow_nan=False)
+    text = json.dumps(run.record.calibration, allow_nan=False)
     assert {"error_before", "error_after", "validation_error_before", "validation_error_after"} <= json.loads(
         text
     ).keys()

@@ -47,9 +47,9 @@ def test_the_test_images_choose_nothing(
     )
     assert right.metrics["test"]["accuracy"] != wrong.metrics["test"]["accuracy"]
     assert figures(right) == figures(wrong)
-    assert right.record["best_epoch"] == wrong.record["best_epoch"]
+    assert right.record.best_epoch == wrong.record.best_epoch
     for chosen in ("temperature", "thresholds"):
-        assert right.record["calibration"][chosen] == wrong.record["calibration"][chosen]
+        assert right.record.calibration[chosen] == wrong.record.calibration[chosen]
     assert right.predictor().metadata == wrong.predictor().metadata
     for ours, theirs in zip(right.model().get_weights(), wrong.model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -70,6 +70,6 @@ def test_the_file_is_verified_on_images_of_the_validation_split(
     run = ta.train(laid_out(shapes, tmp_path / "shapes", 0), out=tmp_path / "run", config=config)
     held = run.catalog.split("validation")
     (images,) = seen
-    assert len(images) == min(finalize.VERIFIED_IMAGES, len(held)) == run.record["verified_images"]
+    assert len(images) == min(finalize.VERIFIED_IMAGES, len(held)) == run.record.verified_images
     for pixels, image in zip(images, held.images, strict=False):
         assert np.array_equal(pixels, read(held.root / image.path, run.spec))

@@ -115,11 +115,11 @@ def outcome(data: Path, settings: list[str], out: Path) -> tuple[str, list[str]]
         "history": without_clock(run),
         "predictions": run.predictions_file.read_text(),
         "metrics": run.metrics,
-        "image": record["image"],
-        "calibration": record["calibration"],
-        "precision": record["precision"] if not ARCHITECTURES[run.config.model.name].pretrained else "",
+        "image": record.image.to_dict(),
+        "calibration": record.calibration,
+        "precision": record.precision if not ARCHITECTURES[run.config.model.name].pretrained else "",
     }
-    return json.dumps(parts, sort_keys=True), record["decided"]
+    return json.dumps(parts, sort_keys=True), list(record.decided)
 
 
 FAST = "train.learning_rate=0.2"

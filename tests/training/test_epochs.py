@@ -16,9 +16,10 @@ from tellapart.config import AUGMENTATIONS, TrainConfig
 from tellapart.data.batches import Batches
 from tellapart.errors import TrainingError
 from tellapart.progress import SILENT
+from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Epochs
-from tellapart.training.interruption import CtrlC, StopReason
+from tellapart.training.interruption import CtrlC
 
 COUNT = 10
 

@@ -97,8 +97,8 @@ def test_the_onnx_file_predicts_what_keras_predicts(trained: ta.Run, shapes: Pat
     images = np.stack([ta_read(p, trained) for p in sorted(shapes.rglob("*.png"))[::3]])
     ours = trained.predictor().probabilities(images)
     np.testing.assert_allclose(ours, trained.model().predict(images, verbose=0), atol=1e-4)
-    assert 0 <= trained.record["onnx_difference"] < 1e-3
-    assert trained.record["verified_images"] == 9
+    assert 0 <= trained.record.onnx_difference < 1e-3
+    assert trained.record.verified_images == 9
 
 
 def ta_read(path: Path, run: ta.Run) -> np.ndarray:
@@ -125,7 +125,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(shapes: Path, tmp_path: Path) -
     settings = ("train.epochs=8", "train.learning_rate=0.01", "train.patience=0", "augment=none")
     run = train(tmp_path / "shapes", tmp_path / "run", *settings)
     best = min(run.history, key=lambda row: row["val_loss"])
-    assert run.record["best_epoch"] == best["epoch"]
+    assert run.record.best_epoch == best["epoch"]
     assert best["epoch"] < 8, "the case is of no use if the last epoch is the best"
     assert run.evaluate(split="validation").metrics["log_loss"].value == pytest.approx(best["val_loss"], abs=0.05)
     # Calibrated, a worse epoch may tell nearly the same: its weights are those of a run that ends there.
@@ -182,8 +182,8 @@ def test_a_run_whose_time_is_up_keeps_its_best_epoch_and_goes_on_with_more(
     config = ta.make_config(settings=settings)
     stopped = ta.train(shapes, out=tmp_path / "run", config=config, budget=1e9, progress=Late(4))
     assert stopped.status == "interrupted"
-    assert stopped.record["stopped"] == "interrupted in epoch 4: its time was up"
-    assert stopped.record["stop_reason"] == "time-up"
+    assert stopped.record.stopped == "interrupted in epoch 4: its time was up"
+    assert stopped.record.stop_reason == "time-up"
     assert len(stopped.history) == 3
     assert stopped.evaluate().n == 12
     assert_same_run(ta.resume(stopped.path), trained)
@@ -208,8 +208,8 @@ def test_patience_ends_training_and_survives_a_resume(shapes: Path, tmp_path: Pa
     settings = ("train.epochs=30", "train.patience=2", "train.learning_rate=0.05")
     whole = train(shapes, tmp_path / "whole", *settings)
     assert len(whole.history) < 30
-    assert whole.record["stopped"].startswith("no better val_loss for 2 epochs")
-    assert whole.record["stop_reason"] == "no-better"
+    assert whole.record.stopped.startswith("no better val_loss for 2 epochs")
+    assert whole.record.stop_reason == "no-better"
     config = ta.make_config(settings=[*SMALL, *settings])
     stopped = ta.train(shapes, out=tmp_path / "stopped", config=config, progress=Interrupting(len(whole.history) - 1))
     assert figures(ta.resume(stopped.path)) == figures(whole)
@@ -250,7 +250,7 @@ def test_a_scarce_class_is_weighed_up_and_the_run_says_so(shapes: Path, tmp_path
     for path in sorted((folder / "disc").iterdir())[8:]:
         path.unlink()
     run = train(folder, tmp_path / "run", "train.epochs=1")
-    assert "disc" in run.record["class_weights"]
+    assert "disc" in run.record.class_weights
     assert any(f.kind == "imbalanced" for f in run.catalog.findings)
     weights, _ = class_weights(run.catalog.split("train"), ta.make_config())
     counts = np.bincount(run.catalog.split("train").class_indices())
@@ -321,7 +321,7 @@ def test_an_images_own_small_size_and_greyness_are_kept_and_told(shapes: Path, t
     config = ta.make_config(settings=["model.name=cnn", "model.filters=[4]", "model.dense=[4]", "train.epochs=1"])
     run = ta.train(tmp_path / "grey", out=tmp_path / "run", config=config)
     assert run.spec.shape == (40, 40, 1)
-    assert len(run.record["decided"]) == 2
+    assert len(run.record.decided) == 2
     assert "one channel" in run.report_file.read_text()
 
 

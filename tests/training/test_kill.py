@@ -55,7 +55,7 @@ def test_ctrl_c_at_the_terminal_ends_cleanly_with_a_run_that_evaluates(shapes: P
     assert process.returncode == 130, errors
     run = ta.open_run(tmp_path / "run")
     assert run.status == "interrupted"
-    assert run.record["stopped"].startswith("interrupted in epoch")
+    assert run.record.stopped.startswith("interrupted in epoch")
     assert run.evaluate().n == 12
 
 

@@ -82,7 +82,7 @@ def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(fr
     run = frozen
     assert run.status == "done"
     assert {row["phase"] for row in run.history} == {"head"}
-    assert run.record["onnx_difference"] < 1e-4
+    assert run.record.onnx_difference < 1e-4
     files = sorted(shapes.rglob("*.png"))[::7]
     pixels = np.stack([read(path, run.spec) for path in files])
     said = run.model().predict_on_batch(pixels)
@@ -93,7 +93,7 @@ def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(fr
     held = run.catalog.split("validation")
     said = list(run.predict([held.root / image.path for image in held.images]))
     rows = np.array([list(found.probabilities.values()) for found in said])
-    uncalibrated = sharpened(rows, run.record["calibration"]["temperature"])
+    uncalibrated = sharpened(rows, run.record.calibration["temperature"])
     assert log_losses(held.class_indices(), uncalibrated).mean() == pytest.approx(best["val_loss"], abs=5e-3)
     assert run.report_file.stat().st_size > 10_000
     assert "regularisation" in run.report_file.read_text(encoding="utf-8")
@@ -106,7 +106,7 @@ def test_another_head_on_the_same_images_asks_nothing_of_the_backbone(shapes: Pa
     assert not {"preparing the backbone", "features, train", "features, validation"} & second.seen.keys()
     assert [row["epoch"] for row in run.history] == [1, 2, 3]
     assert run.model().get_layer("dense_1").units == 16
-    assert run.record["onnx_difference"] < 1e-4
+    assert run.record.onnx_difference < 1e-4
 
 
 def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisation(
@@ -114,7 +114,7 @@ def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisa
 ) -> None:
     run = train(shapes, tmp_path / "tuned", "train.fine_tune=2", "train.fine_tune_learning_rate=0.0005", "augment=none")
     assert [row["phase"] for row in run.history[-3:]] == ["fine-tune"] * 3
-    best = run.history[run.record["best_epoch"] - 1]
+    best = run.history[run.record.best_epoch - 1]
     assert best["phase"] == "fine-tune", "the case is of no use if the frozen backbone is kept"
     changed = set()
     ours, theirs = run.model(), frozen.model()
@@ -126,14 +126,14 @@ def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisa
     assert any(name.startswith("end_convolution") for name in changed)
     assert not any(name.startswith(("stem", "stage_1", "stage_2")) for name in changed)
     assert not any("normalization" in name for name in changed)
-    assert run.record["onnx_difference"] < 1e-3
+    assert run.record.onnx_difference < 1e-3
 
 
 def test_fine_tuning_that_harms_is_told_and_the_frozen_backbone_is_kept(
     frozen: ta.Run, shapes: Path, tmp_path: Path
 ) -> None:
     run = train(shapes, tmp_path / "run", "train.fine_tune=all", "train.fine_tune_learning_rate=0.5")
-    told = kept(run.history, run.record)
+    told = kept(run.history, run.record.best_epoch, run.record.stop)
     assert "on the frozen backbone, as fine-tuning was no gain on the validation split" in told
     for ours, theirs in zip(run.model().get_weights(), frozen.model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -205,10 +205,10 @@ def test_auto_takes_the_backbone_inside_the_package_and_says_so(shapes: Path, tm
     config = ta.make_config(settings=["image.height=32", "image.width=32"])
     run = ta.train(shapes, out=tmp_path / "run", config=config)
     assert run.config.model.name == "efficientnet-lite0"
-    assert any("pretrained backbone inside the package" in text for text in run.record["decided"])
+    assert any("pretrained backbone inside the package" in text for text in run.record.decided)
 
 
 def test_so_many_folds_are_told_as_there_were(tmp_path: Path) -> None:
     folder = make_shapes(tmp_path / "few", ("disc", "square"), 4)
     run = train(folder, tmp_path / "run")
-    assert [note for note in run.record["decided"] if note.startswith("4 times 3 stratified folds over the 6 training")]
+    assert [note for note in run.record.decided if note.startswith("4 times 3 stratified folds over the 6 training")]

@@ -14,7 +14,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import Config
-from tellapart.errors import ModelError, UntrustedCodeError
+from tellapart.errors import ModelError, RunError, UntrustedCodeError
 from tellapart.inference import onnx_by_keras
 from tellapart.models import own
 from tellapart.progress import Progress
@@ -78,7 +78,7 @@ def test_a_network_of_ones_own_is_trained_resumed_exported_and_explained_where_i
 
     run = ta.resume(stopped.path, trust_code=True)
     assert run.status == "done"
-    assert run.record["onnx_difference"] < 1e-4
+    assert run.record.onnx_difference < 1e-4
     never = ta.train(shapes, out=tmp_path / "never", config=config, progress=Progress())
     for ours, theirs in zip(run.model().get_weights(), never.model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -209,7 +209,12 @@ def test_a_layer_of_ones_own_is_exported_by_keras_under_the_same_gate(shapes: Pa
     settings = [*SMALL, "train.epochs=1"]
     run = ta.train(shapes, out=tmp_path / "run", model=with_a_layer_of_its_own, settings=settings)
     assert run.status == "done"
-    assert run.record["onnx_difference"] < 1e-4
+    assert run.record.onnx_difference < 1e-4
+    assert run.record.layers == (f"{__name__}:Waves",)
+    run.update(layers=("somebody.elses:Layer",))
+    with pytest.raises(RunError, match=f"refused: it holds {__name__}:Waves"):
+        run.model()
+    run.update(layers=(f"{__name__}:Waves",))
     image = run.catalog.root / run.catalog.split("test").images[0].path
     assert run.explain(image, out=tmp_path / "why").method == "class activation"
     assert ta.export(run.path, out=tmp_path / "model.onnx").difference < 1e-4

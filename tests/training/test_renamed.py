@@ -56,7 +56,7 @@ def test_a_network_whose_layers_have_any_names_is_trained_resumed_exported_and_e
         assert run.status == "interrupted"
         run = ta.resume(run.path)
     assert run.status == "done"
-    assert run.record["onnx_difference"] < 1e-3
+    assert run.record.onnx_difference < 1e-3
     assert not {layer.name for layer in run.model().layers} - set(renamed)
     images = [run.catalog.root / image.path for image in run.catalog.split("test").images]
     expected = [found.probabilities for found in run.predict(images)]

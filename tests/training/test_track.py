@@ -176,10 +176,10 @@ def test_an_mlflow_server_has_settings_epochs_figures_and_files_of_a_run_that_wa
     lines = Lines("epoch 3/")
     stopped = train(shapes, tmp_path / "a run", "mlflow", progress=lines)
     assert not [line for line in lines.lines if "cannot be told" in line]
-    key = stopped.record["mlflow_run"]
+    key = stopped.record.mlflow_run
     assert ask(server, "runs/get", run_id=key)["run"]["info"]["status"] == "KILLED"
     run = ta.resume(stopped.path)
-    assert run.record["mlflow_run"] == key
+    assert run.record.mlflow_run == key
     found = ask(server, "runs/get", run_id=key)["run"]
     assert found["info"]["status"] == "FINISHED"
     assert found["info"]["run_name"] == "a run"

@@ -57,7 +57,7 @@ def with_layer(path: Path, layer: dict[str, Any]) -> Path:
 
 
 def test_a_file_of_ours_is_opened(keras_file: Path, plain_run: ta.Run) -> None:
-    assert open_keras(keras_file).count_params() == plain_run.record["parameters"]
+    assert open_keras(keras_file).count_params() == plain_run.record.parameters
 
 
 @pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.pretrained is None])

@@ -59,7 +59,7 @@ def use_all(run: Path) -> None:
 
 
 def record(run: ta.Run, **values: Any) -> str:
-    return json.dumps(run.record | values)
+    return json.dumps(run.record.to_dict() | values)
 
 
 RECORDS: dict[str, Callable[[ta.Run], str]] = {
@@ -79,7 +79,7 @@ RECORDS: dict[str, Callable[[ta.Run], str]] = {
     "findings that are none": lambda run: record(run, findings=[{"kind": "x"}]),
     "data that is a number": lambda run: record(run, data=5),
     "data with a zero byte": lambda run: record(run, data="/tmp/\0"),
-    "no best epoch": lambda run: json.dumps({k: v for k, v in run.record.items() if k != "best_epoch"}),
+    "no best epoch": lambda run: json.dumps({k: v for k, v in run.record.to_dict().items() if k != "best_epoch"}),
     "words for figures": lambda run: record(run, onnx_difference="much", calibration={"thresholds": []}),
 }
 

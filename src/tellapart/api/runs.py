@@ -93,7 +93,7 @@ class Run(RunFolder):
 
         if not (history := self.history):
             raise RunError(f"{self.path} has no epoch yet, so there is no curve.")
-        return curves_drawing(history, int(self.record.get("best_epoch", 0)))
+        return curves_drawing(history, self.record.best_epoch)
 
     def _repr_html_(self) -> str:
         from tellapart.report.card import run_card
@@ -109,7 +109,7 @@ class Run(RunFolder):
 
         file, model = self.require(self.model_file, "trained network"), self.config.model
         if is_own(model.name):
-            return open_classifier(self.task, self.spec, model, file).network
+            return open_classifier(self.task, self.spec, model, file, layers=self.record.layers).network
         return open_keras(file)
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:

@@ -38,7 +38,7 @@ def command(
             command=command_line(),
             progress=progress,
         )
-    root = Path(run.record["data"])
+    root = Path(run.record.data)
     some = run.catalog.split("test").images[::10][:5]
     width = max(map(len, run.catalog.task.classes))
     show("A few images of the test split:")

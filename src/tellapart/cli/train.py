@@ -104,14 +104,14 @@ def show_run(run: Run, format: options.OutputFormat) -> None:
 
     record, metrics = run.record, run.metrics
     if format is options.OutputFormat.json:
-        show_json({"run": str(run.path), **record, "metrics": metrics})
+        show_json({"run": str(run.path), **record.to_dict(), "metrics": metrics})
         return
-    for finding in record["findings"]:
-        if finding["severity"] != "note":
-            show(f"{finding['severity']}: {finding['meaning']} {finding['done']}".rstrip())
-    for text in record["decided"]:
+    for finding in record.findings:
+        if finding.needs_person:
+            show(f"{finding.severity}: {finding.meaning} {finding.done}".rstrip())
+    for text in record.decided:
         show(f"{text[0].upper()}{text[1:]}.")
-    show(kept(run.history, record))
+    show(kept(run.history, record.best_epoch, record.stop))
     if metrics:
         evaluation, clean = evaluations_of(run)
         show_figures(evaluation)
@@ -121,7 +121,7 @@ def show_run(run: Run, format: options.OutputFormat) -> None:
             show(line)
     show(f"run     {short(run.path)}")
     show(f"report  {short(run.report_file)}")
-    if record["status"] == "interrupted":
+    if record.status == "interrupted":
         show(f"go on   tellapart train --resume {typed(run.path)}")
     show(f"next    tellapart predict {typed(run.path)} IMAGES")
 

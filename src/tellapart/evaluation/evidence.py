@@ -6,10 +6,10 @@ Reads: run folders. Never imports Keras.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
@@ -19,6 +19,7 @@ from tellapart.evaluation.intervals import Estimate, independent_difference, pro
 from tellapart.evaluation.overfitting import Learning, learning
 from tellapart.evaluation.suspects import find_suspects
 from tellapart.runs.predictions import Predictions, read_predictions
+from tellapart.runs.record import RunRecord
 from tellapart.runs.run import CLEAN_PART, RunFolder
 
 BEYOND_CHANCE = 0.01
@@ -136,7 +137,7 @@ def named(entry: str) -> list[str]:
 
 def evidence_of(
     run: RunFolder,
-    record: Mapping[str, Any],
+    record: RunRecord,
     evaluation: Evaluation,
     said: Predictions | None,
     *,
@@ -149,12 +150,12 @@ def evidence_of(
     Raises RunError for a run that is damaged."""
     try:
         config, catalog, history = run.config, run.catalog, run.history
-        best = next((row for row in history if row["epoch"] == record["best_epoch"]), {})
+        best = next((row for row in history if row["epoch"] == record.best_epoch), {})
         seen = len(catalog.split("validation"))
         if config.train.validation_steps is not None:
             seen = min(seen, config.train.validation_steps * config.train.batch_size)
         accuracy = best.get("val_accuracy")
-        calibration = record.get("calibration")
+        calibration = record.calibration
         suspects = [] if said is None else [row.wanted for row in find_suspects(said)]
         pretrained = any(row.get("phase") == "head" for row in history)
         return Evidence(
@@ -164,12 +165,12 @@ def evidence_of(
             target=float(calibration["thresholds"]["target"]) if calibration else None,
             training=best.get("accuracy"),
             validation=None if accuracy is None or not seen else (round(accuracy * seen), seen),
-            learning=learning(history, config.train.monitor, record["best_epoch"]) if own else None,
+            learning=learning(history, config.train.monitor, record.best_epoch) if own else None,
             findings=catalog.findings if own else (),
             tested=said.paths if said is not None else (),
             suspects=[wanted for wanted in suspects if wanted > _MAJORITY],
             backbone=("tuned" if config.train.fine_tune else "frozen") if pretrained else "none",
-            interrupted=str(record["stopped"]) if own and record["status"] == "interrupted" else "",
+            interrupted=record.stopped if own and record.status == "interrupted" else "",
         )
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RunError(

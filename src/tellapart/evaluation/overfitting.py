@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.runs.record import Stop
 from tellapart.runs.run import unit_of
 
 _FEWEST_EPOCHS = 4
@@ -92,29 +93,30 @@ def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", ke
     return Learning("level", f"It does not overfit: the validation loss stays level after epoch {level}.")
 
 
-def kept(history: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
-    """Which weights a run ended with, and why it ended, in one sentence. record: run.json.
+def kept(history: Sequence[Mapping[str, Any]], best: int, stop: Stop) -> str:
+    """Which weights a run ended with, those of the epoch `best`, and why it ended, in one sentence.
 
+    >>> from tellapart.runs.record import StopReason
     >>> rows = [{"epoch": 1, "phase": "head", "regularization": 9}, {"epoch": 2, "phase": "fine-tune"}]
-    >>> kept(rows, {"best_epoch": 1, "stopped": "all epochs done"})
+    >>> kept(rows, 1, Stop(StopReason.EPOCHS_DONE, "all epochs done"))
     'Kept: fit 1 of 1, on the frozen backbone, as fine-tuning was no gain on the validation split; all epochs done.'
-    >>> kept(rows, {"best_epoch": 2, "stopped": "all epochs done"})
+    >>> kept(rows, 2, Stop(StopReason.EPOCHS_DONE, "all epochs done"))
     'Kept: epoch 2 of 2, fine-tuned, a gain on the validation split; all epochs done.'
-    >>> kept(rows[:1], {"best_epoch": 1, "stopped": "interrupted in epoch 2"})
+    >>> kept(rows[:1], 1, Stop(StopReason.INTERRUPTED, "interrupted in epoch 2"))
     'Kept: fit 1 of 1, on the frozen backbone, as no epoch of fine-tuning was over; interrupted in epoch 2.'
     """
-    best, head = record["best_epoch"], [row for row in history if row.get("phase") != "fine-tune"]
+    head = [row for row in history if row.get("phase") != "fine-tune"]
     if len(head) == len(history):
         unit = unit_of(head)
         which = f"{unit} {best} of {len(head)}"
-        if unit == "fit" and str(record["stopped"]).startswith("interrupted in epoch"):
+        if unit == "fit" and stop.reason.goes_on:
             which += ", on the frozen backbone, as no epoch of fine-tuning was over"
     elif best > len(head):
         which = f"epoch {best} of {len(history)}, fine-tuned, a gain on the validation split"
     else:
         frozen = "on the frozen backbone, as fine-tuning was no gain on the validation split"
         which = f"{unit_of(head)} {best} of {len(head)}, {frozen}"
-    return f"Kept: {which}; {record['stopped']}."
+    return f"Kept: {which}; {stop.words}."
 
 
 def _linear(history: Sequence[Mapping[str, Any]], monitor: str, epoch: int | None) -> str:

@@ -26,9 +26,9 @@ from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import start_keras
 from tellapart.progress import Phase, Progress
+from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import best_row
-from tellapart.training.interruption import StopReason
 
 KIND = Kind("ladder", "ladder")
 MOST_VALIDATED = 2000
@@ -165,7 +165,7 @@ def _climb_one(ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: floa
             timely = ladder.begun(rung.name) and run.status == "interrupted"
             state.status, state.error = ("not reached", "") if timely else ("failed", str(error))
             return
-    if run.status != "done" and run.record["stop_reason"] != StopReason.TIME_UP:
+    if run.status != "done" and run.record.stop_reason != StopReason.TIME_UP:
         raise KeyboardInterrupt
     _judge(run, state, catalog)
     state.finishing_seconds = round(time.monotonic() - clock.ended, 2)

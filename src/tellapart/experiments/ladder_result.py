@@ -190,7 +190,7 @@ def _standing(
         run,
         accuracies.get(rung.name),
         _accuracy(held.class_indices(), answered[rung.name]) if reached else None,
-        run.record["parameters"] if reached else None,
+        run.record.parameters if reached else None,
         len(run.history) if begun else 0,
     )
 
@@ -243,7 +243,7 @@ def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
     for each in found.standings:
         if each.state.status == "time up":
             run = found.ladder.run(each.name)
-            sentence = kept(run.history, run.record)
+            sentence = kept(run.history, run.record.best_epoch, run.record.stop)
             notes.append(f"{each.name}: {sentence[0].lower()}{sentence[1:]}")
         elif each.state.status == "not reached":
             notes.append(f"{each.name}: not reached, no epoch of it ended in time.")

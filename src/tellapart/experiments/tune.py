@@ -22,9 +22,9 @@ from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
 from tellapart.experiments.record import FolderOfRuns, Kind
 from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
 from tellapart.progress import Progress
+from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import HistoryRow, Watch, best_row
-from tellapart.training.interruption import StopReason
 
 if TYPE_CHECKING:
     import optuna
@@ -245,7 +245,7 @@ class _Search:
                 best, stopped, reason = best_row(run.history, config.train.monitor), PRUNED, StopReason.WATCH
             else:
                 best = self.learn(self.catalog, config, run.path, seconds, self.clock, told)
-                stopped, reason = run.record["stopped"], StopReason(run.record["stop_reason"])
+                stopped, reason = run.record.stop.words, run.record.stop.reason
         except TellapartError as error:
             if run.run_file.exists() and run.status == "interrupted":
                 return  # no epoch ended in time

@@ -252,7 +252,7 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     start_keras()
     progress.update(Phase.STARTING, 1, 1)
     file = run.require(run.model_file, "trained network")
-    classifier = open_classifier(run.task, run.spec, run.config.model, file)
+    classifier = open_classifier(run.task, run.spec, run.config.model, file, layers=run.record.layers)
     maps = feature_maps(classifier, seen, SHOWN)
     figures: dict[str, Figure] = {}
     for start in range(0, len(maps), ROWS):

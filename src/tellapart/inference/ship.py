@@ -122,7 +122,7 @@ def ship_run(
         held = compared_images(run)
     progress.update(Phase.EXPORTING, 1, 2)
     file = run.require(run.model_file, "trained network")
-    classifier = open_classifier(run.task, run.spec, run.config.model, file, run.means)
+    classifier = open_classifier(run.task, run.spec, run.config.model, file, layers=run.record.layers, means=run.means)
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # which stand beside it
             run.place("exports", name)

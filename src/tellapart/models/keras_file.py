@@ -15,7 +15,7 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +67,13 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
 
 
 @without_collecting()
-def load_weights(network: keras.Model, path: str | os.PathLike[str], *, any_class: bool = False) -> None:
+def load_weights(network: keras.Model, path: str | os.PathLike[str], *, beside: Collection[str] | None = ()) -> None:
     """Give a network, built of a run's configuration, the weights of its .keras file; nothing that the file describes
-    is built. any_class: it may describe other layers than ours. Raises RunError for a file that tellapart did not write
-    so, or of another network."""
+    is built. beside: what it may describe beside our layers, as `foreign_classes` names it; None: anything. Raises
+    RunError for a file that tellapart did not write so, or of another network."""
     path = Path(path)
     try:
-        held = _refuse_foreign(path, any_class=any_class)
+        held = _refuse_foreign(path, beside)
         wanted = Counter(tuple(variable.shape) for variable in network.weights)
         if not wanted <= held:  # beside them it may hold an optimizer's
             raise RunError(
@@ -90,7 +90,7 @@ def load_weights(network: keras.Model, path: str | os.PathLike[str], *, any_clas
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
 
 
-def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int, ...]]:
+def _refuse_foreign(path: Path, beside: Collection[str] | None = ()) -> Counter[tuple[int, ...]]:
     """The shapes of its arrays."""
     import h5py
 
@@ -105,10 +105,10 @@ def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int
             )
         if bundle.getinfo("config.json").file_size > _LONGEST:
             raise RunError(f"{path} is refused: its configuration is longer than any network's.")
-        for module, name in _classes(json.loads(bundle.read("config.json"))):
-            if not any_class and not _known(module, name):
+        for foreign_class in _foreign(json.loads(bundle.read("config.json"))):
+            if beside is not None and foreign_class not in beside:
                 raise RunError(
-                    f"{path} is refused: it holds {name} of {module}, which no network of tellapart does and which "
+                    f"{path} is refused: it holds {foreign_class}, which no network of tellapart does and which "
                     "could run code or read files. Open it with Keras yourself if you trust whom it is from."
                 )
         with h5py.File(io.BytesIO(bundle.read("model.weights.h5"))) as arrays:
@@ -116,6 +116,16 @@ def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int
             if found:
                 raise RunError(f"{path} is refused: its array {found} does not lie whole in the file.")
             return shapes_of(arrays)
+
+
+def foreign_classes(path: Path) -> tuple[str, ...]:
+    """What a .keras file that was written here describes beside our layers, each as "module:class"."""
+    with zipfile.ZipFile(path) as bundle:
+        return tuple(sorted(set(_foreign(json.loads(bundle.read("config.json"))))))
+
+
+def _foreign(config: Any) -> Iterator[str]:
+    return (f"{module}:{name}" for module, name in _classes(config) if not _known(module, name))
 
 
 def _known(module: object, name: object) -> bool:

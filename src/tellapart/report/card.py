@@ -67,18 +67,18 @@ def run_card(run: RunFolder) -> str:
     """A run however far it came: its verdict and figures, where it has them. TellapartError for a damaged one."""
     record, history = run.record, run.history
     model = run.config.model.name
-    subtitle = f"{model}, {listed(record['task']['classes'])}; {record['status']}, begun {record['created'][:16]}"
+    subtitle = f"{model}, {listed(record.task.classes)}; {record.status}, begun {record.created[:16]}"
     card = Card(run.path.name, subtitle.replace("T", " "))
     if run.metrics:
         evaluation, _ = evaluations_of(run)
         _judge(card, evaluation)
-    elif record["status"] != "done":
+    elif record.status != "done":
         card.lines.append(f"Not finished. Go on with: tellapart train --resume {run.path}")
     if history:
-        seconds = float(record.get("seconds") or sum(row.get("seconds", 0.0) for row in history))
-        which = f"{kept(history, record)} " if record["status"] == "done" else ""
+        seconds = float(record.seconds or sum(row.get("seconds", 0.0) for row in history))
+        which = f"{kept(history, record.best_epoch, record.stop)} " if record.status == "done" else ""
         card.lines.append(f"{which}Trained for {duration(seconds)}.")
-        card.drawings.insert(0, curves_drawing(history, record.get("best_epoch", 0)))
+        card.drawings.insert(0, curves_drawing(history, record.best_epoch))
     return card.html()
 
 

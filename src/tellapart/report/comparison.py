@@ -35,7 +35,7 @@ def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress 
     progress.update(stage, 0, 2)
     curves = curves_figure(
         [
-            Curve(name, run.history, run.record.get("best_epoch"))
+            Curve(name, run.history, run.record.best_epoch or None)
             for run, name in zip(found.runs, found.names, strict=True)
         ]
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     for name, svg in figures.items():
         run.write_text(run.figures / f"{name}.svg", svg)
     run.write_text(run.report_file, page)
-    if run.record.get("reported") is False:
+    if run.record.reported is False:
         run.update(reported=True)
     progress.update(stage, steps, steps)
 
@@ -68,28 +67,28 @@ def _input(run: RunFolder) -> ReportInput:
     predictions, no_predictions = _predictions(run, evaluation)
     return ReportInput(
         title=config.title or _title(catalog.task.classes),
-        command=record["command"],
+        command=record.command,
         config=config,
         catalog=catalog,
         history=run.history,
-        best_epoch=record["best_epoch"],
+        best_epoch=record.best_epoch,
         evaluation=evaluation,
         read_thumbnail=Thumbnails(catalog, run.spec.channels),
-        environment={**record["versions"], "precision": record["precision"]},
+        environment={**record.versions, "precision": record.precision},
         findings=catalog.findings,
-        network=record["network"],
+        network=record.network,
         onnx_check={
-            "largest difference in probability": f"{record['onnx_difference']:.1e}",
-            "images compared": record["verified_images"],
+            "largest difference in probability": f"{record.onnx_difference:.1e}",
+            "images compared": record.verified_images,
         },
-        notes=[*_notes(record, batch is not None), *no_heat, *no_predictions],
+        notes=[*_notes(record.decided, batch is not None), *no_heat, *no_predictions],
         batch=batch,
         predictions=predictions,
         clean=clean,
-        calibration=record.get("calibration"),
+        calibration=record.calibration,
         heat=heat,
         verdict=verdict_of(run),
-        kept=kept(run.history, record),
+        kept=kept(run.history, record.best_epoch, record.stop),
     )
 
 
@@ -97,8 +96,8 @@ def _title(classes: Sequence[str]) -> str:
     return f"Telling apart {listed(classes)}"
 
 
-def _notes(record: dict[str, Any], has_batch: bool) -> list[str]:
-    notes = [text[0].upper() + text[1:] + "." for text in record["decided"]]
+def _notes(decided: Sequence[str], has_batch: bool) -> list[str]:
+    notes = [text[0].upper() + text[1:] + "." for text in decided]
     if not has_batch:
         notes.append("The training images could not be read any more, so no batch is shown.")
     return notes

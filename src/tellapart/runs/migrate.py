@@ -13,12 +13,20 @@ OLDEST = 1
 
 _KEYS = {"pictures_per_second": "images_per_second", "verified_pictures": "verified_images"}
 _SECTIONS = {"pictures": "images"}
+_REASONS = {
+    "interrupted in epoch": "interrupted", "no better": "no-better", "all epochs done": "epochs-done",
+    "regularisation chosen": "converged", "The ": "not-a-number",
+}  # fmt: skip
+"""How the words begin in which format 1 said why training stopped."""
 
 
 def record(found: dict[str, Any]) -> dict[str, Any]:
     """run.json of format OLDEST to FORMAT. Raises KeyError or TypeError for what is none."""
     findings = [{**finding, "kind": _kind(finding["kind"])} for finding in found["findings"]]
-    return row(found) | {"tellapart_run": FORMAT, "findings": findings}
+    made = row(found) | {"tellapart_run": FORMAT, "findings": findings}
+    if "stopped" in made:
+        made.setdefault("stop_reason", _reason(made["stopped"]))
+    return made
 
 
 def row(found: dict[str, Any]) -> dict[str, Any]:
@@ -45,3 +53,9 @@ def metrics(found: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(kind: str) -> str:
     return kind.replace("picture", "image")
+
+
+def _reason(stopped: str) -> str:
+    if stopped.endswith("its time was up"):
+        return "time-up"
+    return next((reason for words, reason in _REASONS.items() if stopped.startswith(words)), "watch")

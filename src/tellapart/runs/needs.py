@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tellapart.config import Config
-from tellapart.errors import MissingPluginError, RunError
+from tellapart.errors import MissingPluginError
 from tellapart.tables import Plugin, installed, origin
 
 if TYPE_CHECKING:
     from tellapart.runs.run import RunFolder
 
 
-def plugins_of(config: Config) -> dict[str, list[dict[str, str]]]:
-    """A field of run.json: what brought the backbone and the trackers of a configuration, where they are not built in;
-    nothing where all are."""
+def plugins_of(config: Config) -> tuple[Plugin, ...]:
+    """What brought the backbone and the trackers of a configuration, where they are not built in."""
     used = [origin("backbones", config.model.name), *(origin("trackers", name) for name in config.train.track)]
-    found = [asdict(plugin) for plugin in used if plugin is not None]
-    return {"plugins": found} if found else {}
+    return tuple(plugin for plugin in used if plugin is not None)
 
 
 def require_plugins(run: RunFolder) -> list[str]:
@@ -28,7 +25,7 @@ def require_plugins(run: RunFolder) -> list[str]:
     MissingPluginError, with the package that the run names, where a plug-in is not here.
     """
     others = []
-    for plugin in _read(run.record):
+    for plugin in run.record.plugins:
         found = [each for each in installed(plugin.kind) if each.name == plugin.name]
         here = found[0] if found else origin(plugin.kind, plugin.name)
         if here is not None:
@@ -41,14 +38,3 @@ def require_plugins(run: RunFolder) -> list[str]:
             + ("Install it, if you trust where it comes from." if plugin.package else "Go on from that program.")
         )
     return others
-
-
-def _read(record: dict[str, Any]) -> list[Plugin]:
-    """Raises RunError where somebody else wrote it."""
-    try:
-        plugins = [Plugin(**values) for values in record.get("plugins", [])]
-        if not all(isinstance(value, str) for plugin in plugins for value in asdict(plugin).values()):
-            raise TypeError("a field is no text")
-    except (TypeError, ValueError) as error:
-        raise RunError(f"run.json is damaged or not from tellapart (plugins: {error}).") from None
-    return plugins

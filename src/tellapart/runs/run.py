@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, read_images
-from tellapart.data.findings import Finding
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.files import clear_drafts, drafting, from_json, to_json
 from tellapart.runs import migrate
@@ -31,12 +29,12 @@ from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
 from tellapart.runs.needs import plugins_of
 from tellapart.runs.place import require_free, writing_into
+from tellapart.runs.record import RunRecord, Status, now, record_from_json
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 
 CLEAN_PART = "_without_leaks"
 """Ends the name of a split in metrics.json: its images that have no copy among those that were learned from."""
-STATUSES = ("training", "interrupted", "failed", "done")
 PHASES = ("", "head", "fine-tune")
 """Of training, each with a checkpoint of its own: of a network from nothing, or on a backbone of its head and its
 top."""
@@ -138,22 +136,12 @@ class RunFolder(Inside):
         return self.place("tensorboard")
 
     @property
-    def record(self) -> dict[str, Any]:
-        """run.json: status, command, versions, seed, digests. Raises RunError where the folder is no run."""
+    def record(self) -> RunRecord:
+        """run.json. Raises RunError where the folder is no run, or one of a format that is not known here."""
         if not self.path.is_dir():
             raise RunError(f"There is no run {self.path}. `tellapart runs` lists the runs of a folder.")
         try:
-            record = from_json(self.read_text(self.run_file))
-            if record["tellapart_run"] not in range(migrate.OLDEST, migrate.FORMAT + 1):
-                raise RunError(
-                    f"{self.path} was written by another version of tellapart (format {record['tellapart_run']}, this "
-                    f"one reads {migrate.OLDEST} to {migrate.FORMAT}). "
-                    f"Use the version {record.get('versions', {}).get('tellapart')}."
-                )
-            record = migrate.record(record)
-            if not all(isinstance(record[name], str) for name in ("status", "data", "created")):
-                raise TypeError("status, data and created are texts")
-            _ = Task.from_dict(record["task"]), ImageSpec.from_dict(record["image"])
+            return record_from_json(self.read_text(self.run_file), self.path)
         except FileNotFoundError:
             inside = sorted(str(file.parent) for file in self.path.glob("*/run.json"))
             raise RunError(
@@ -162,19 +150,18 @@ class RunFolder(Inside):
             ) from None
         except _DAMAGE as error:
             raise _damaged(self.run_file, error) from None
-        return dict(record)
 
     @property
-    def status(self) -> str:
-        return str(self.record["status"])
+    def status(self) -> Status:
+        return self.record.status
 
     @property
     def task(self) -> Task:
-        return Task.from_dict(self.record["task"])
+        return self.record.task
 
     @property
     def spec(self) -> ImageSpec:
-        return ImageSpec.from_dict(self.record["image"])
+        return self.record.image
 
     @property
     def config(self) -> Config:
@@ -183,13 +170,11 @@ class RunFolder(Inside):
     @property
     def catalog(self) -> Catalog:
         record = self.record
-        with self._reading(self.run_file):
-            findings = tuple(Finding(**{**row, "paths": tuple(row["paths"])}) for row in record["findings"])
-        images, task = read_images(self.require(self.catalog_file, "catalog")), self.task
+        images, task = read_images(self.require(self.catalog_file, "catalog")), record.task
         foreign = {image.label for image in images if image.split} - set(task.classes)
         if foreign:
             raise _damaged(self.catalog_file, ValueError(f"it names {min(foreign)!r}, a class that run.json does not"))
-        return Catalog(self._root(record["data"]), task, images, findings, str(record.get("layout", "")))
+        return Catalog(self._root(record.data), task, images, record.findings, record.layout)
 
     def _root(self, data: str) -> Path:
         """Where the images are. Runs before 0.2 named it as it was typed, relative to a folder above the run."""
@@ -250,19 +235,19 @@ class RunFolder(Inside):
 
     def update(self, **values: Any) -> None:
         """Change fields of run.json, whole or not at all."""
-        self.write_text(self.run_file, _json({**self.record, **values, "updated": _now()}))
+        self.write_text(self.run_file, self.record.changed(**values, updated=now()).to_json())
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         self.write_text(self.history_file, "".join(to_json(row, ascii=True) + "\n" for row in rows))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        self.write_text(self.metrics_file, _json(metrics))
+        self.write_text(self.metrics_file, to_json(metrics, indent=2) + "\n")
 
     @property
     def missing_report(self) -> str:
         """In words, where the run was stopped between its end and its report; a report that was there and is gone is
         nobody's loss."""
-        if self.record.get("reported") is not False or self.report_file.exists():
+        if self.record.reported is not False or self.report_file.exists():
             return ""
         command = f"tellapart report {shlex.quote(str(self.path))}"
         return f"{self.path} was stopped before its report was written. Write it with: {command}"
@@ -331,24 +316,24 @@ def create_run(
     """
     path = path.absolute()
     require_free(path)
-    record = {
-        "tellapart_run": migrate.FORMAT,
-        "status": "training",
-        "created": _now(),
-        "command": command,
-        "seed": config.seed,
-        "task": catalog.task.to_dict(),
-        "image": spec.to_dict(),
-        "data": str(catalog.root.absolute()),
-        "source": source or catalog.root.name,
-        "layout": catalog.layout,
-        "config_digest": config.digest,
-        "catalog_digest": catalog.digest,
-        "decided": decided,
-        "findings": [finding.to_dict() for finding in catalog.findings],
-        "versions": versions(),
-        **plugins_of(config),
-    }
+    record = RunRecord(
+        tellapart_run=migrate.FORMAT,
+        status="training",
+        created=now(),
+        command=command,
+        seed=config.seed,
+        task=catalog.task,
+        image=spec,
+        data=str(catalog.root.absolute()),
+        source=source or catalog.root.name,
+        layout=catalog.layout,
+        config_digest=config.digest,
+        catalog_digest=catalog.digest,
+        decided=tuple(decided),
+        findings=catalog.findings,
+        versions=versions(),
+        plugins=plugins_of(config),
+    )
     with ExitStack() as stack:
         with writing_into(path.parent):
             draft = stack.enter_context(drafting(path.parent, path.name))
@@ -357,7 +342,7 @@ def create_run(
         catalog.write(run.catalog_file)
         if config.data.corrections is not None:
             shutil.copyfile(config.data.corrections, run.corrections_file)
-        run.write_text(run.run_file, _json(record))
+        run.write_text(run.run_file, record.to_json())
         try:
             draft.replace(path)
         except OSError as error:
@@ -374,7 +359,7 @@ def list_runs(folder: Path) -> Iterator[RunFolder]:
     for path in folder.iterdir():
         if (path / "run.json").is_file() and not path.name.startswith("."):
             try:
-                found.append((RunFolder(path).record["created"], path))
+                found.append((RunFolder(path).record.created, path))
             except RunError:
                 continue
     for _, path in sorted(found):
@@ -388,11 +373,3 @@ def unit_of(history: Sequence[Mapping[str, Any]]) -> str:
 
 def _damaged(file: Path, error: Exception) -> RunError:
     return RunError(f"{file} is damaged or not from tellapart ({str(error) or type(error).__name__}).")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _json(value: Any) -> str:
-    return to_json(value, indent=2) + "\n"

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
 
 from tellapart.errors import ConfigError, RunError, TellapartError, unknown
+from tellapart.runs.record import RunRecord
 from tellapart.runs.run import RunFolder
 
 _CONDITION = re.compile(r"([\w-]+)\s*(>=|<=|!=|=|>|<)\s*(.*)")
@@ -80,13 +82,13 @@ def summarize(run: RunFolder) -> RunSummary:
         return RunSummary(
             run=str(run.path),
             name=run.path.resolve().name,
-            status=record["status"],
-            created=record["created"],
+            status=record.status,
+            created=record.created,
             model=run.config.model.name,
-            data=record["data"],
-            classes=len(record["task"]["classes"]),
+            data=record.data,
+            classes=len(record.task.classes),
             epochs=len(history),
-            time=round(float(record.get("seconds") or sum(row.get("seconds", 0.0) for row in history)), 1),
+            time=round(float(record.seconds or sum(row.get("seconds", 0.0) for row in history)), 1),
             split=split,
             images=int(values["n"]) if values else None,
             accuracy=_accuracy(values["accuracy"]) if values else None,
@@ -111,32 +113,19 @@ def _told(run: RunFolder) -> RunSummary:
     try:
         return summarize(run)
     except TellapartError as error:
-        try:
-            record = run.record
-        except TellapartError:
-            record = {"created": "", "data": "", "task": {"classes": []}}
-        return RunSummary(
-            run=str(run.path),
-            name=run.path.resolve().name,
-            status="damaged",
-            created=record["created"],
-            model="",
-            data=record["data"],
-            classes=len(record["task"]["classes"]),
-            epochs=0,
-            time=0.0,
-            split=None,
-            images=None,
-            accuracy=None,
-            source=_source(record),
-            error=str(error),
+        nothing = RunSummary(
+            str(run.path), run.path.resolve().name, "damaged", "", "", "", 0, 0, 0.0, None, None, None, error=str(error)
         )
+        with suppress(TellapartError):
+            record = run.record
+            classes, source = len(record.task.classes), _source(record)
+            return replace(nothing, created=record.created, data=record.data, classes=classes, source=source)
+        return nothing
 
 
-def _source(record: Mapping[str, Any]) -> str:
+def _source(record: RunRecord) -> str:
     """Runs before 0.2 know only where the images lay."""
-    given = record.get("source")
-    return given if isinstance(given, str) and given else PurePath(record["data"]).name or record["data"]
+    return record.source or PurePath(record.data).name or record.data
 
 
 def _accuracy(values: Mapping[str, Any]) -> dict[str, float]:

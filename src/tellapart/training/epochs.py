@@ -22,10 +22,11 @@ from tellapart.errors import TrainingError
 from tellapart.models.backend import start_keras
 from tellapart.models.compute import Batch, feeders, stepping, to_device
 from tellapart.progress import Phase, Progress
+from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.task import Task
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.interruption import CtrlC, Stop, StopReason, TimeUp
+from tellapart.training.interruption import CtrlC, TimeUp
 from tellapart.words import percent
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ from tellapart.inference.export import export_onnx
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.build import in_float32, summary
 from tellapart.models.classifier import Classifier
+from tellapart.models.keras_file import foreign_classes
+from tellapart.models.own import is_own
 from tellapart.progress import Phase
 from tellapart.runs.run import CLEAN_PART
 from tellapart.training.calibrate import Trust, calibrate, calibrate_head
@@ -38,7 +40,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         final = in_float32(final)
     trust = _trust(state, final, fitted)
     final = final.calibrated(trust.calibration)
-    progress.line(kept(run.history, {"best_epoch": fitted.best["epoch"], "stopped": fitted.stop.words}))
+    progress.line(kept(run.history, fitted.best["epoch"], fitted.stop))
     progress.update(Phase.SAVING, 0, 2)
     with run.replacing(run.model_file) as neighbour:
         final.network.save(neighbour)
@@ -80,8 +82,9 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         "onnx_difference": difference,
         "verified_images": len(images),
         "network": summary(final.network),
+        "layers": foreign_classes(run.model_file) if is_own(state.config.model.name) else None,
     }
-    evaluation = judged(evidence_of(run, run.record | ended, evaluation, said, clean=clean))
+    evaluation = judged(evidence_of(run, run.record.changed(**ended), evaluation, said, clean=clean))
     run.write_metrics({split: evaluation.to_dict(), **clean_part})
     write_predictions(run, catalog, predictions)
     run.update(reported=False, **ended)

@@ -78,10 +78,9 @@ def learn(
 @contextmanager
 def _timed(run: RunFolder) -> Iterator[None]:
     """Count the seconds of what comes to an end, with those of earlier calls, into run.json."""
-    started, earlier = time.monotonic(), run.record.get("seconds")
+    started, earlier = time.monotonic(), run.record.seconds
     yield
-    before = earlier if isinstance(earlier, int | float) else 0.0
-    run.update(seconds=round(before + time.monotonic() - started, 1))
+    run.update(seconds=round(earlier + time.monotonic() - started, 1))
 
 
 def _fitted(

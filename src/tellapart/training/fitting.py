@@ -19,11 +19,12 @@ from tellapart.models.backend import backend_name, seed
 from tellapart.models.build import build
 from tellapart.models.classifier import Classifier
 from tellapart.progress import Phase, Progress
+from tellapart.runs.record import Stop
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, HistoryRow, Watch, compile_model
 from tellapart.training.head import Examples
-from tellapart.training.interruption import CtrlC, Stop
+from tellapart.training.interruption import CtrlC
 
 if TYPE_CHECKING:
     import keras
@@ -59,7 +60,7 @@ class Fitting:
 
     def note(self, text: str) -> None:
         """For the report; a run that was resumed says it once."""
-        self.run.update(decided=list(dict.fromkeys([*self.run.record["decided"], text])))
+        self.run.update(decided=tuple(dict.fromkeys([*self.run.record.decided, text])))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
 from tellapart.models.pretrained import PretrainedBackbone
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
+from tellapart.runs.record import Stop, StopReason
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import HistoryRow, best_row, is_better
 from tellapart.training.features import (
@@ -32,7 +33,6 @@ from tellapart.training.features import (
 )
 from tellapart.training.fitting import Fitted, Fitting, epochs_of, epochs_on_images
 from tellapart.training.head import REPEATS, Examples, fit_linear, fold_count, repeated_folds
-from tellapart.training.interruption import Stop, StopReason
 from tellapart.words import measured
 
 FEATURES_AT_ONCE = 1024

@@ -1,42 +1,11 @@
-"""Ctrl-C, and the end of a budget of time, kept until training is at a point where it can stop; and why it stopped."""
+"""Ctrl-C, and the end of a budget of time, kept until training is at a point where it can stop."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from types import FrameType, TracebackType
-
-
-class StopReason(StrEnum):
-    """Why training stopped, as run.json keeps it in `stop_reason`."""
-
-    EPOCHS_DONE = "epochs-done"
-    NO_BETTER = "no-better"
-    CONVERGED = "converged"
-    NOT_A_NUMBER = "not-a-number"
-    WATCH = "watch"
-    INTERRUPTED = "interrupted"
-    TIME_UP = "time-up"
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the run is not done, and can be resumed."""
-        return self in (StopReason.INTERRUPTED, StopReason.TIME_UP)
-
-
-@dataclass(frozen=True)
-class Stop:
-    """words: the same for people, with epochs and figures."""
-
-    reason: StopReason
-    words: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Fields of run.json."""
-        return {"stopped": self.words, "stop_reason": self.reason.value}
 
 
 class TimeUp(KeyboardInterrupt):

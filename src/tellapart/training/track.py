@@ -109,7 +109,7 @@ class Mlflow:
         from mlflow.entities import Param
 
         self._client = MlflowClient(tracking_uri=os.environ[ADDRESS])
-        known = run.record.get("mlflow_run")
+        known = run.record.mlflow_run
         if known:
             self._id = known
             self._client.update_run(known, status="RUNNING")

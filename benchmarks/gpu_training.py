@@ -98,8 +98,8 @@ def _road(order: Order, config: Any) -> float:
     with tempfile.TemporaryDirectory(dir=order.work) as folder, PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
         run = create_run(Path(folder) / "run", config=config, catalog=catalog, spec=spec, command="", decided=[])
         learn(run, cache)
-        rows = [row for row in run.history if row.get("phase", "") != "head"]
-    return statistics.median(row["images_per_second"] for row in rows[1:])
+        rows = [row for row in run.history if row.phase != "head"]
+    return statistics.median(row.images_per_second for row in rows[1:])
 
 
 def _read(order: Order, config: Any) -> tuple[Any, Any]:

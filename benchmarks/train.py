@@ -23,7 +23,7 @@ def ours(setting: Setting) -> Figures:
 
     with tempfile.TemporaryDirectory(dir=setting.work) as folder:
         run = ta.train(setting.folder / "split", recipe="cats-dogs-64", epochs=setting.epochs, out=Path(folder) / "run")
-        return _steady([row["images_per_second"] for row in run.history])
+        return _steady([row.images_per_second for row in run.history])
 
 
 def tutorial(setting: Setting) -> Figures:

@@ -209,7 +209,7 @@ class row:
         told.append(("begin", run.path.name))
 
     def row(self, row):
-        told.append(("row", row["epoch"]))
+        told.append(("row", row.epoch))
 
     def end(self, run, status):
         told.append(("end", status))

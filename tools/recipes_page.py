@@ -196,7 +196,7 @@ def _table(rows: Sequence[Row], runs: dict[str, ta.Run | None]) -> Iterator[str]
         best = run.history[run.record.best_epoch - 1]
         yield (
             f"| {row.recipe} | {IMAGES[row.images]}: {', '.join(f'{count:,}' for count in counts)} "
-            f"| {published} | {percent(best['val_accuracy'])} in epoch {best['epoch']} of "
+            f"| {published} | {percent(best.val_accuracy)} in epoch {best.epoch} of "
             f"{len(run.history)} | {_percent(run.metrics['test']['accuracy'])} |"
         )
     yield ""
@@ -239,7 +239,7 @@ def _command(row: Row, run: ta.Run) -> str:
 
 
 def _speed(run: ta.Run) -> float:
-    return float(sum(row["images_per_second"] for row in run.history) / len(run.history))
+    return float(sum(row.images_per_second for row in run.history) / len(run.history))
 
 
 def _percent(values: dict[str, float]) -> str:
@@ -270,12 +270,12 @@ def _figure(shown: list[tuple[Row, ta.Run]]) -> Any:
     figure = Figure(figsize=(13, 2.3 * rows + 0.3), layout="constrained", facecolor=PAPER)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for panel, (row, run) in zip(panels, shown, strict=False):
-        epochs = [each["epoch"] for each in run.history]
+        epochs = [each.epoch for each in run.history]
         for key, colour, name in (("accuracy", TRAINING, "training"), ("val_accuracy", VALIDATION, "validation")):
-            values = [100 * each[key] for each in run.history]
+            values = [100 * each.figure(key) for each in run.history]
             panel.plot(epochs, values, color=colour, linewidth=1.6, label=name)
         best = run.record.best_epoch
-        panel.plot([best], [100 * run.history[best - 1]["val_accuracy"]], "o", color=VALIDATION, markersize=5)
+        panel.plot([best], [100 * run.history[best - 1].val_accuracy], "o", color=VALIDATION, markersize=5)
         panel.set_title(row.recipe, loc="left", fontsize=9, color=INK)
         panel.set_ylim(25, 102)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))

@@ -270,6 +270,12 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     return " ".join(lines)
 
 
+def first_problem(error: ValidationError) -> str:
+    """Where something is wrong, and what."""
+    (problem, *_) = error.errors()
+    return ".".join(map(str, problem["loc"])) + ": " * bool(problem["loc"]) + in_words(problem["msg"])
+
+
 def in_words(message: str) -> str:
     """What pydantic says of a value, without its own words for it.
 

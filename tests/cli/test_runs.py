@@ -86,5 +86,5 @@ def test_a_damaged_run_is_a_row_and_hides_no_other(folder: Path) -> None:
 def test_the_time_of_a_run_is_all_that_it_took(shapes_run: Path) -> None:
     run = ta.open_run(shapes_run)
     (row,) = (row for row in ta.summarize_runs(run.path.parent) if row.name == run.path.name)
-    assert row.time == run.record.seconds >= sum(epoch["seconds"] for epoch in run.history)
+    assert row.time == run.record.seconds >= sum(epoch.seconds for epoch in run.history)
     assert row.source == "two-shapes"

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from tellapart.evaluation.overfitting import kept, overfitting_sentence
+from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import Stop, StopReason
+from tests.history import history_row
 
 
-def rows(losses: list[float], validation: list[float], accuracy: list[float] | None = None) -> list[dict[str, float]]:
+def rows(losses: list[float], validation: list[float], accuracy: list[float] | None = None) -> list[HistoryRow]:
     accuracies = accuracy or [1 - loss / 2 for loss in validation]
     return [
-        {"epoch": epoch, "loss": loss, "val_loss": val, "val_accuracy": acc}
+        history_row(epoch, loss=loss, val_loss=val, val_accuracy=acc)
         for epoch, (loss, val, acc) in enumerate(zip(losses, validation, accuracies, strict=True), start=1)
     ]
 
@@ -87,16 +89,15 @@ def test_few_epochs_are_too_few_to_tell(epochs: int, words: str) -> None:
     assert sentence == f"{words} trained: too few to tell whether it overfits."
 
 
-def test_no_epoch_no_validation_and_not_a_number_are_told() -> None:
+def test_no_epoch_and_not_a_number_are_told() -> None:
     assert overfitting_sentence([]) == "No epoch was trained."
-    assert "Without validation images" in overfitting_sentence([{"epoch": 1, "loss": 0.5}])
     assert "not a number" in overfitting_sentence(rows(FALLING[:5], [0.5, 0.4, float("nan"), 0.4, 0.4]))
     assert "not a number" in overfitting_sentence(rows([0.5, float("inf"), 1, 1, 1], [0.5] * 5))
 
 
 @pytest.mark.parametrize("reason", [StopReason.INTERRUPTED, StopReason.TIME_UP, StopReason.EPOCHS_DONE])
 def test_a_head_is_told_as_all_there_is_only_where_fine_tuning_was_stopped(reason: StopReason) -> None:
-    head = [{"epoch": 1, "phase": "head", "regularization": 9.0}]
+    head = [history_row(1, phase="head", regularization=9.0)]
     told = kept(head, 1, Stop(reason, "in other words"))
     assert ("as no epoch of fine-tuning was over" in told) == reason.goes_on
     assert told.endswith("; in other words.")

@@ -20,6 +20,7 @@ from tellapart.experiments.comparison import RunsComparison, compare_runs
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec, Task
 from tests.command import STRICT
+from tests.history import history_row
 
 MakeRun = Callable[..., RunFolder]
 
@@ -50,7 +51,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             tmp_path / name, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
         )
         run.update(status=status, best_epoch=1, stop_reason="epochs-done")
-        run.write_history([{"epoch": 1, "val_accuracy": 0.8, "val_loss": 0.5, "seconds": 2.0}])
+        run.write_history([history_row(1, seconds=2.0)])
         chosen = [p for p in rows if p.split == judged]
         with run.predictions_file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.writer(file)

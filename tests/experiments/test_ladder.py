@@ -30,6 +30,7 @@ from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
 from tests.command import COMMAND
 from tests.experiments.killed import kill_once_there
+from tests.history import history_row
 
 pytest.importorskip("keras")
 
@@ -178,7 +179,7 @@ def make_rung(catalog: Catalog) -> MakeRung:
             ladder.run(name).path, config=config, catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
         )
         run.update(status="done", best_epoch=1, stop_reason="epochs-done", parameters=1000)
-        run.write_history([{"epoch": 1, "val_accuracy": 0.8, "val_loss": 0.5, "seconds": 2.0}])
+        run.write_history([history_row(1, seconds=2.0)])
         with run.predictions_file.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "label", "probability"])

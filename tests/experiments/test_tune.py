@@ -21,11 +21,13 @@ from tellapart.experiments.space import (
 )
 from tellapart.experiments.tune import Trial, TuneFolder, create_tune, open_tune, ranked, search, trials_of
 from tellapart.progress import SILENT, Progress
+from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec, Task
-from tellapart.training.epochs import HistoryRow, Watch, best_row
+from tellapart.training.epochs import Watch
 from tests.experiments.starts import CLASSES, STARTS
+from tests.history import history_row
 
 pytest.importorskip("keras")
 
@@ -60,7 +62,7 @@ class World:
             if self.now > until:
                 stop = Stop(StopReason.TIME_UP, f"interrupted in epoch {epoch}")
                 break
-            row = {"epoch": epoch, "val_loss": target + 1 / epoch, "val_accuracy": 0.75, "seconds": 1.0}
+            row = history_row(epoch, val_loss=target + 1 / epoch, val_accuracy=0.75, seconds=1.0)
             run.write_history([*run.history, row])
             progress.update("epoch", epoch, 10)
             if told := watch(row):

@@ -15,25 +15,26 @@ from tellapart.evaluation.evidence import Evidence
 from tellapart.evaluation.judge import judge
 from tellapart.evaluation.overfitting import learning
 from tellapart.report.input import ReportInput
+from tellapart.runs.history import HistoryRow
 from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
 PETS = ("Abyssinian", "Bengal", "american_bulldog")
 
 
-def make_history(epochs: int = 12) -> list[dict[str, float]]:
+def make_history(epochs: int = 12) -> list[HistoryRow]:
     """Training loss falls throughout; validation loss is lowest at epoch 4 and rises from 5 on."""
     return [
-        {
-            "epoch": epoch,
-            "loss": 0.8 * 0.75**epoch,
-            "accuracy": 1 - 0.5 * 0.7**epoch,
-            "val_loss": 0.3 + 0.03 * abs(epoch - 4),
-            "val_accuracy": 0.9 - 0.3 * 0.6**epoch,
-            "seconds": 9.5,
-            "images_per_second": 412.0,
-            "learning_rate": 0.001,
-        }
+        HistoryRow(
+            epoch=epoch,
+            loss=0.8 * 0.75**epoch,
+            accuracy=1 - 0.5 * 0.7**epoch,
+            val_loss=0.3 + 0.03 * abs(epoch - 4),
+            val_accuracy=0.9 - 0.3 * 0.6**epoch,
+            seconds=9.5,
+            images_per_second=412.0,
+            learning_rate=0.001,
+        )
         for epoch in range(1, epochs + 1)
     ]
 

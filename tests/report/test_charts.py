@@ -3,26 +3,26 @@
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tellapart.report.charts import HEIGHT, WIDTH, Chart, nice_axis, standalone
 from tellapart.report.learning import learning_chart
+from tellapart.runs.history import HistoryRow
+from tests.history import history_row
 
 
-def history(epochs: int, validation: bool = True) -> list[dict[str, Any]]:
-    rows = []
-    for epoch in range(1, epochs + 1):
-        row: dict[str, Any] = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.4 / epoch}
-        if validation:
-            row |= {"val_loss": 0.5 + 0.1 / epoch, "val_accuracy": 0.8 - 0.2 / epoch}
-        rows.append(row)
-    return rows
+def history(epochs: int) -> list[HistoryRow]:
+    return [
+        history_row(e, loss=1 / e, accuracy=1 - 0.4 / e, val_loss=0.5 + 0.1 / e, val_accuracy=0.8 - 0.2 / e)
+        for e in range(1, epochs + 1)
+    ]
 
 
-def fits(count: int) -> list[dict[str, Any]]:
-    return [row | {"phase": "head", "regularization": 10 ** (3 - i)} for i, row in enumerate(history(count))]
+def fits(count: int) -> list[HistoryRow]:
+    return [replace(row, phase="head", regularization=10 ** (3 - i)) for i, row in enumerate(history(count))]
 
 
 def drawn(chart: Chart) -> ElementTree.Element:
@@ -67,12 +67,6 @@ def test_a_history_of_any_length_lies_inside_its_axes(epochs: int, quantity: Any
     assert len(list(drawn(chart).iter("circle"))) == (4 if epochs == 1 else 2)
 
 
-def test_without_validation_training_is_shown_alone() -> None:
-    chart = learning_chart(history(5, validation=False), "accuracy", 5)
-    assert "validation" not in texts(chart)
-    assert not any(text.startswith("kept") for text in texts(chart))
-
-
 def test_fits_of_a_head_are_shown_along_the_strength_of_regularisation() -> None:
     chart = learning_chart(fits(5), "accuracy", 2)
     assert "strength of regularisation, from strong to weak" in texts(chart)
@@ -87,7 +81,7 @@ def test_fits_of_a_head_are_shown_along_the_strength_of_regularisation() -> None
 
 
 def test_fine_tuning_is_a_second_line_behind_a_mark() -> None:
-    rows = fits(4) + [row | {"epoch": row["epoch"] + 4, "phase": "fine-tune"} for row in history(3)]
+    rows = fits(4) + [replace(row, epoch=row.epoch + 4, phase="fine-tune") for row in history(3)]
     chart = learning_chart(rows, "loss", 6)
     assert [len(part) for part in lines(chart, "validation")] == [4, 3]
     assert "fine-tuning" in texts(chart)
@@ -97,7 +91,7 @@ def test_fine_tuning_is_a_second_line_behind_a_mark() -> None:
 
 def test_a_loss_that_is_no_number_is_left_out() -> None:
     rows = history(4)
-    rows[2] |= {"loss": math.nan, "val_loss": math.inf}
+    rows[2] = replace(rows[2], loss=math.nan, val_loss=math.inf)
     chart = learning_chart(rows, "loss", 1)
     assert [len(part) for part in lines(chart, "training")] == [3]
     assert "nan" not in chart.svg("loss")

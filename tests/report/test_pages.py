@@ -21,8 +21,9 @@ from tellapart.report.index import SCRIPT, policy_source
 from tellapart.report.page import floor_tenth, place
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec
+from tests.history import history_row
 
-ROWS = [{"epoch": e, "val_accuracy": 0.5 + e / 20, "val_loss": 1 / e, "seconds": 1.5} for e in range(1, 6)]
+ROWS = [history_row(e, val_accuracy=0.5 + e / 20, val_loss=1 / e, seconds=1.5) for e in range(1, 6)]
 
 
 def make_run(path: Path, catalog: ta.Catalog, wrong: int) -> RunFolder:
@@ -87,7 +88,7 @@ def test_the_page_of_many_runs_lists_wrong_answers_and_how_many_are_right(catalo
 
 
 def test_no_accuracy_beyond_100_percent_stands_on_the_axis() -> None:
-    flat = [{**row, "val_accuracy": 0.98} for row in ROWS]
+    flat = [replace(row, val_accuracy=0.98) for row in ROWS]
     axes = curves_figure([Curve("flat", flat, 3)]).axes[0]
     low, high = axes.get_ylim()
     assert low < 0.98 < high
@@ -98,8 +99,8 @@ def test_curves_of_every_run_are_drawn_with_the_epoch_kept() -> None:
     curves = [Curve(f"run {i}", ROWS, 3) for i in range(9)] + [Curve("_empty", [], None)]
     left, right = curves_figure(curves).axes
     assert [line.get_xydata().tolist() for line in left.lines[:2]] == [
-        [[row["epoch"], row["val_accuracy"]] for row in ROWS],
-        [[3, ROWS[2]["val_accuracy"]]],
+        [[row.epoch, row.val_accuracy] for row in ROWS],
+        [[3, ROWS[2].val_accuracy]],
     ]
     drawn = {(line.get_color(), line.get_linestyle()) for line in right.lines if len(line.get_xdata()) > 1}
     assert len(drawn) == 9, "no two runs look the same"
@@ -107,7 +108,7 @@ def test_curves_of_every_run_are_drawn_with_the_epoch_kept() -> None:
 
 
 def test_a_run_that_went_astray_does_not_hide_the_others() -> None:
-    astray = [{"epoch": 1, "val_accuracy": 0.5, "val_loss": 900.0}]
+    astray = [history_row(1, val_loss=900.0)]
     assert curves_figure([Curve("a", ROWS, 3)]).axes[1].get_yscale() == "linear"
     assert curves_figure([Curve("a", ROWS, 3), Curve("b", astray, 1)]).axes[1].get_yscale() == "log"
 

@@ -34,8 +34,8 @@ def test_its_record_and_history_have_todays_words(old: Path) -> None:
     assert run.status == "done"
     assert run.record.tellapart_run == migrate.FORMAT
     assert run.record.verified_images == 10
-    assert [row["images_per_second"] for row in run.history] == [25.4, 1221.5]
-    assert not [key for row in [run.record, *run.history] for key in row if "picture" in key]
+    assert [row.images_per_second for row in run.history] == [25.4, 1221.5]
+    assert not [key for row in [run.record, *run.history] for key in row.to_dict() if "picture" in key]
 
 
 def test_it_predicts_what_it_predicted(old: Path) -> None:

@@ -11,6 +11,7 @@ from tellapart.files import from_json, to_json
 from tellapart.runs import migrate
 from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder, open_run
+from tests.history import history_row
 from tests.runs.test_run import create
 
 
@@ -64,6 +65,17 @@ def test_a_damaged_record_is_told_with_the_field(run: RunFolder, values: dict[st
     put(run, **values)
     with pytest.raises(RunError, match=rf"run\.json is damaged .*{place}"):
         open_run(run.path)
+
+
+def test_a_row_of_history_keeps_what_a_newer_version_wrote_beside_and_says_what_is_damaged(run: RunFolder) -> None:
+    row = history_row(1).to_dict()
+    run.write_text(run.history_file, to_json(row | {"weather": "rain"}) + "\n")
+    run.write_history([*run.history, history_row(2)])
+    first, second = (from_json(line) for line in run.read_text(run.history_file).splitlines())
+    assert (first, second["epoch"]) == (row | {"weather": "rain"}, 2)
+    run.write_text(run.history_file, to_json(row | {"val_loss": "low"}) + "\n")
+    with pytest.raises(RunError, match=r"history\.jsonl is damaged .*val_loss: should be a valid number"):
+        _ = run.history
 
 
 def test_a_field_that_there_is_not_is_no_slip_that_gets_onto_the_disk(run: RunFolder) -> None:

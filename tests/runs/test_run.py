@@ -13,6 +13,7 @@ from tellapart.errors import RunError
 from tellapart.runs.place import new_place
 from tellapart.runs.run import RunFolder, create_run, list_runs, open_run
 from tellapart.task import ImageSpec, Task
+from tests.history import history_row
 
 CATALOG = Catalog(
     Path("/images"),
@@ -94,10 +95,11 @@ def test_a_missing_run_is_told(tmp_path: Path) -> None:
 
 def test_a_half_written_last_line_of_history_is_not_read(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
-    run.write_history([{"epoch": 1}, {"epoch": 2}])
+    rows = [history_row(1, phase="head", regularization=3.0), history_row(2)]
+    run.write_history(rows)
     with run.history_file.open("a") as file:
         file.write('{"epoch": 3, "lo')
-    assert run.history == [{"epoch": 1}, {"epoch": 2}]
+    assert run.history == rows
 
 
 def test_a_missing_result_says_how_to_get_it(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_each_epoch_sees_its_own_batches_and_a_later_session_those_that_are_next
     run.write_history(run.history[:1])
     assert epochs(tmp_path, later, Kept(1)).go().reason is StopReason.EPOCHS_DONE
     assert np.array_equal(np.concatenate(later.shown), np.concatenate([second, third]))
-    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert [row.epoch for row in run.history] == [1, 2, 3]
 
 
 def test_a_loss_that_is_no_number_ends_training_at_its_step(tmp_path: Path) -> None:

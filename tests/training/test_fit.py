@@ -15,9 +15,10 @@ import tellapart as ta
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.models.backend import start_keras
 from tellapart.progress import Progress
+from tellapart.runs.history import best_row
 from tellapart.training import interruption
-from tellapart.training.epochs import best_row
 from tellapart.training.fit import class_weights
+from tests.history import history_row
 
 pytest.importorskip("keras")
 
@@ -83,7 +84,7 @@ def test_a_step_is_traced_once_for_each_size_of_batch(
 
 
 def test_a_small_network_learns_three_shapes(trained: ta.Run) -> None:
-    assert trained.history[-1]["loss"] < 0.7 * trained.history[0]["loss"]
+    assert trained.history[-1].loss < 0.7 * trained.history[0].loss
     assert trained.evaluate(split="train").accuracy.value > 0.6
 
 
@@ -124,12 +125,12 @@ def test_the_best_epoch_is_kept_and_not_the_last(shapes: Path, tmp_path: Path) -
         shutil.copy(path, target)
     settings = ("train.epochs=8", "train.learning_rate=0.01", "train.patience=0", "augment=none")
     run = train(tmp_path / "shapes", tmp_path / "run", *settings)
-    best = min(run.history, key=lambda row: row["val_loss"])
-    assert run.record.best_epoch == best["epoch"]
-    assert best["epoch"] < 8, "the case is of no use if the last epoch is the best"
-    assert run.evaluate(split="validation").metrics["log_loss"].value == pytest.approx(best["val_loss"], abs=0.05)
+    best = min(run.history, key=lambda row: row.val_loss)
+    assert run.record.best_epoch == best.epoch
+    assert best.epoch < 8, "the case is of no use if the last epoch is the best"
+    assert run.evaluate(split="validation").metrics["log_loss"].value == pytest.approx(best.val_loss, abs=0.05)
     # Calibrated, a worse epoch may tell nearly the same: its weights are those of a run that ends there.
-    short = train(tmp_path / "shapes", tmp_path / "short", *settings[1:], f"train.epochs={best['epoch']}")
+    short = train(tmp_path / "shapes", tmp_path / "short", *settings[1:], f"train.epochs={best.epoch}")
     for ours, theirs in zip(run.model().get_weights(), short.model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -240,7 +241,7 @@ def test_bfloat16_reaches_what_float32_reaches(two_shapes: Path, tmp_path: Path)
         precision: train(two_shapes, tmp_path / precision, "train.epochs=8", f"train.precision={precision}")
         for precision in ("float32", "bfloat16")
     }
-    losses = [min(row["val_loss"] for row in run.history) for run in reached.values()]
+    losses = [min(row.val_loss for row in run.history) for run in reached.values()]
     assert abs(losses[0] - losses[1]) < 0.15
     assert reached["bfloat16"].model().dtype_policy.name == "float32"
 
@@ -348,8 +349,8 @@ def test_images_of_one_class_are_enough_to_evaluate(inside: str, trained: ta.Run
 
 
 def test_the_best_epoch_is_the_earliest_of_equals() -> None:
-    rows = [{"epoch": i, "val_accuracy": v} for i, v in enumerate((0.5, 0.8, 0.8), start=1)]
-    assert best_row(rows, "val_accuracy")["epoch"] == 2
+    rows = [history_row(i, val_accuracy=v) for i, v in enumerate((0.5, 0.8, 0.8), start=1)]
+    assert best_row(rows, "val_accuracy").epoch == 2
 
 
 def test_run_json_says_what_the_run_was_made_with(trained: ta.Run) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from tellapart.config import TrainConfig
 from tellapart.progress import SILENT
-from tellapart.training.epochs import best_row
+from tellapart.runs.history import best_row
 from tellapart.training.head import Examples, LinearHead, fit_linear, repeated_folds
 
 WIDTH = 12
@@ -41,18 +41,18 @@ def test_the_head_gives_the_loss_that_its_history_names(classes: int, units: int
     for prefix, part in (("", training), ("val_", validation)):
         said = probabilities(head, part.features)
         loss = -np.log(said[np.arange(len(part.labels)), part.labels]).mean()
-        assert loss == pytest.approx(best[f"{prefix}loss"], abs=1e-4)
-        assert (said.argmax(axis=1) == part.labels).mean() == pytest.approx(best[f"{prefix}accuracy"])
-    assert best["val_accuracy"] > 0.8
+        assert loss == pytest.approx(best.figure(f"{prefix}loss"), abs=1e-4)
+        assert (said.argmax(axis=1) == part.labels).mean() == pytest.approx(best.figure(f"{prefix}accuracy"))
+    assert best.val_accuracy > 0.8
 
 
 def test_regularisation_falls_from_row_to_row_and_the_search_ends_where_validation_gains_no_more() -> None:
     history = fit_linear(blobs(2, 24, 0, 3.0), blobs(2, 200, 1, 3.0), None, TrainConfig(patience=3), SILENT)[2]
-    strengths = [row["regularization"] for row in history]
+    strengths = [row.regularization for row in history]
     assert strengths == sorted(strengths, reverse=True)
-    losses = [row["loss"] for row in history]
+    losses = [row.loss for row in history]
     assert losses == sorted(losses, reverse=True)
-    best = best_row(history, "val_loss")["epoch"]
+    best = best_row(history, "val_loss").epoch
     assert best < len(history) == best + 3
 
 
@@ -62,17 +62,17 @@ def test_the_strongest_within_one_standard_error_of_the_best_is_kept(monitor: st
     head, kept, history = fit_linear(training, validation, None, TrainConfig(monitor=monitor), SILENT)
     said = probabilities(head, validation.features)
     accuracy = (said.argmax(axis=1) == validation.labels).mean()
-    assert accuracy == pytest.approx(kept["val_accuracy"])
+    assert accuracy == pytest.approx(kept.val_accuracy)
     best = best_row(history, monitor)
-    assert kept["epoch"] < best["epoch"] or monitor == "val_accuracy"
-    stronger = [row for row in history if row["epoch"] < kept["epoch"]]
+    assert kept.epoch < best.epoch or monitor == "val_accuracy"
+    stronger = [row for row in history if row.epoch < kept.epoch]
     if monitor == "val_accuracy":
-        error = (best[monitor] * (1 - best[monitor]) / 200) ** 0.5
-        assert kept[monitor] >= best[monitor] - error - 1e-9
-        assert all(row[monitor] < best[monitor] - error for row in stronger)
+        error = (best.figure(monitor) * (1 - best.figure(monitor)) / 200) ** 0.5
+        assert kept.figure(monitor) >= best.figure(monitor) - error - 1e-9
+        assert all(row.figure(monitor) < best.figure(monitor) - error for row in stronger)
     else:
-        assert best[monitor] < kept[monitor] < best[monitor] + 0.1
-        assert all(row[monitor] > kept[monitor] for row in stronger)
+        assert best.figure(monitor) < kept.figure(monitor) < best.figure(monitor) + 0.1
+        assert all(row.figure(monitor) > kept.figure(monitor) for row in stronger)
 
 
 def test_twelve_images_with_many_features_are_enough_to_tell_clear_classes_apart() -> None:

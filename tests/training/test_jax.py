@@ -101,7 +101,7 @@ def test_a_head_and_the_top_of_a_backbone_are_trained_and_explained_on_jax(shape
     done = command("jax", "train", str(shapes), "--out", out, *[p for s in more for p in ("--set", s)])
     assert done.returncode in (0, 1), done.stderr
     run = ta.open_run(out)
-    assert {row["phase"] for row in run.history} == {"head", "fine-tune"}
+    assert {row.phase for row in run.history} == {"head", "fine-tune"}
     assert run.record.onnx_difference < 1e-3
     image = str(run.record.data) + "/" + run.catalog.images[0].path
     shown = command("jax", "explain", out, image, "--out", str(tmp_path / "shown"))

@@ -81,7 +81,7 @@ def never_stopped(shapes: Path, tmp_path_factory: pytest.TempPathFactory, cached
 def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(frozen: ta.Run, shapes: Path) -> None:
     run = frozen
     assert run.status == "done"
-    assert {row["phase"] for row in run.history} == {"head"}
+    assert {row.phase for row in run.history} == {"head"}
     assert run.record.onnx_difference < 1e-4
     files = sorted(shapes.rglob("*.png"))[::7]
     pixels = np.stack([read(path, run.spec) for path in files])
@@ -89,12 +89,12 @@ def test_a_linear_head_makes_one_whole_network_that_predicts_alike_everywhere(fr
     for prediction, row in zip(run.predict(files), said, strict=True):
         np.testing.assert_allclose(list(prediction.probabilities.values()), row, atol=1e-4)
     assert run.metrics["test"]["accuracy"]["value"] >= 0.6
-    best = min(run.history, key=lambda row: row["val_loss"])
+    best = min(run.history, key=lambda row: row.val_loss)
     held = run.catalog.split("validation")
     said = list(run.predict([held.root / image.path for image in held.images]))
     rows = np.array([list(found.probabilities.values()) for found in said])
     uncalibrated = sharpened(rows, run.record.calibration["temperature"])
-    assert log_losses(held.class_indices(), uncalibrated).mean() == pytest.approx(best["val_loss"], abs=5e-3)
+    assert log_losses(held.class_indices(), uncalibrated).mean() == pytest.approx(best.val_loss, abs=5e-3)
     assert run.report_file.stat().st_size > 10_000
     assert "regularisation" in run.report_file.read_text(encoding="utf-8")
 
@@ -104,7 +104,7 @@ def test_another_head_on_the_same_images_asks_nothing_of_the_backbone(shapes: Pa
     second = Stages()
     run = train(shapes, tmp_path / "second", "model.dense=[16]", "model.dropout=0.2", progress=second)
     assert not {"preparing the backbone", "features, train", "features, validation"} & second.seen.keys()
-    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert [row.epoch for row in run.history] == [1, 2, 3]
     assert run.model().get_layer("dense_1").units == 16
     assert run.record.onnx_difference < 1e-4
 
@@ -113,9 +113,9 @@ def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisa
     frozen: ta.Run, shapes: Path, tmp_path: Path
 ) -> None:
     run = train(shapes, tmp_path / "tuned", "train.fine_tune=2", "train.fine_tune_learning_rate=0.0005", "augment=none")
-    assert [row["phase"] for row in run.history[-3:]] == ["fine-tune"] * 3
+    assert [row.phase for row in run.history[-3:]] == ["fine-tune"] * 3
     best = run.history[run.record.best_epoch - 1]
-    assert best["phase"] == "fine-tune", "the case is of no use if the frozen backbone is kept"
+    assert best.phase == "fine-tune", "the case is of no use if the frozen backbone is kept"
     changed = set()
     ours, theirs = run.model(), frozen.model()
     for layer in ours.layers:

@@ -70,7 +70,7 @@ def test_tensorboard_reads_the_history_the_figures_and_the_settings_of_a_run_tha
     run = ta.resume(stopped.path)
     found = scalars(run)
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
-        assert found[name] == [(row["epoch"], pytest.approx(row[name], rel=1e-6)) for row in run.history]
+        assert found[name] == [(row.epoch, pytest.approx(row.figure(name), rel=1e-6)) for row in run.history]
     final = final_figures(run)
     assert {"test/accuracy", "test/accuracy_low", "test/accuracy_high"} <= final.keys()
     assert {name: found[name] for name in final} == {name: [(4, pytest.approx(v))] for name, v in final.items()}
@@ -87,9 +87,7 @@ def test_a_linear_head_is_tracked_too(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     config = ta.make_config(model="efficientnet-lite0", image_size=64, track=["tensorboard"])
     run = ta.train("builtin:pets", out=tmp_path / "run", config=config)
-    assert scalars(run)["regularization"] == [
-        (row["epoch"], pytest.approx(row["regularization"])) for row in run.history
-    ]
+    assert scalars(run)["regularization"] == [(row.epoch, pytest.approx(row.regularization)) for row in run.history]
 
 
 def test_who_is_told_of_a_run_does_not_make_it_another() -> None:
@@ -188,7 +186,7 @@ def test_an_mlflow_server_has_settings_epochs_figures_and_files_of_a_run_that_wa
     for name in ("loss", "val_accuracy"):
         history = ask(server, "metrics/get-history", run_id=key, metric_key=name)["metrics"]
         told = sorted((int(each.get("step", 0)), each["value"]) for each in history)
-        assert told == [(row["epoch"], pytest.approx(row[name])) for row in run.history]
+        assert told == [(row.epoch, pytest.approx(row.figure(name))) for row in run.history]
     figures = {each["key"]: each["value"] for each in found["data"]["metrics"]}
     assert final_figures(run).items() <= figures.items()
     files = {each["path"]: int(each["file_size"]) for each in ask(server, "artifacts/list", run_id=key)["files"]}

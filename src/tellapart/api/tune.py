@@ -29,7 +29,8 @@ from tellapart.task import ImageSpec
 if TYPE_CHECKING:
     from tellapart.experiments.tune import Trial, TuneFolder
     from tellapart.experiments.tune_result import TuneResult
-    from tellapart.training.epochs import HistoryRow, Watch
+    from tellapart.runs.history import HistoryRow
+    from tellapart.training.epochs import Watch
 
 Watching = Callable[["TuneFolder", list["Trial"]], None]
 DEFAULT_BUDGET = 1200.0

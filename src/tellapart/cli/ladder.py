@@ -134,7 +134,7 @@ def progress_table(ladder: LadderFolder) -> Table:
             rung.name,
             state.status,
             str(epochs or ""),
-            percent(best["val_accuracy"]) if best else "",
+            percent(best.val_accuracy) if best else "",
             f"{state.wall_seconds:,.0f}" if state.wall_seconds else "",
             f"{state.processor_seconds:,.0f}" if state.processor_seconds else "",
         )

@@ -150,21 +150,20 @@ def evidence_of(
     Raises RunError for a run that is damaged."""
     try:
         config, catalog, history = run.config, run.catalog, run.history
-        best = next((row for row in history if row["epoch"] == record.best_epoch), {})
+        best = next((row for row in history if row.epoch == record.best_epoch), None)
         seen = len(catalog.split("validation"))
         if config.train.validation_steps is not None:
             seen = min(seen, config.train.validation_steps * config.train.batch_size)
-        accuracy = best.get("val_accuracy")
         calibration = record.calibration
         suspects = [] if said is None else [row.wanted for row in find_suspects(said)]
-        pretrained = any(row.get("phase") == "head" for row in history)
+        pretrained = any(row.phase == "head" for row in history)
         return Evidence(
             evaluation,
             own=own,
             clean=clean,
             target=float(calibration["thresholds"]["target"]) if calibration else None,
-            training=best.get("accuracy"),
-            validation=None if accuracy is None or not seen else (round(accuracy * seen), seen),
+            training=None if best is None else best.accuracy,
+            validation=(round(best.val_accuracy * seen), seen) if best and seen else None,
             learning=learning(history, config.train.monitor, record.best_epoch) if own else None,
             findings=catalog.findings if own else (),
             tested=said.paths if said is not None else (),

@@ -1,7 +1,5 @@
 """History -> one plain sentence: whether the network overfits, and from which epoch.
 
-Reads: rows of history.jsonl.
-
 The rule, on validation and training loss smoothed over three epochs:
 - the turn is the epoch of the lowest smoothed validation loss;
 - it *rises for good* if the end (the median of the last three losses) lies above the turn by more than 3 % of it and by
@@ -15,15 +13,15 @@ fitted anew with less and less of it; where they stand alone the sentence says w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.runs.history import HistoryRow, best_row, unit_of
 from tellapart.runs.record import Stop
-from tellapart.runs.run import unit_of
 
 _FEWEST_EPOCHS = 4
 _RISE = 0.03
@@ -45,15 +43,14 @@ class Learning:
     sentence: str
 
 
-def overfitting_sentence(
-    history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", kept: int | None = None
-) -> str:
+def overfitting_sentence(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int | None = None) -> str:
     """Say whether the network overfits, by the rule above, and whether the epoch that was kept comes before that.
 
-    history: rows with epoch, loss, val_loss and the monitored value. monitor: what makes an epoch the best one,
+    monitor: what makes an epoch the best one,
     val_loss or val_accuracy. kept: the epoch that was kept, where that is not the best one.
 
-    >>> rows = [{"epoch": e, "loss": 1 / e, "val_loss": 0.5 + abs(e - 3) / 10} for e in range(1, 9)]
+    >>> figures = [(e, 1 / e, 0.5 + abs(e - 3) / 10) for e in range(1, 9)]
+    >>> rows = [HistoryRow(epoch=e, loss=a, accuracy=0, val_loss=b, val_accuracy=0) for e, a, b in figures]
     >>> overfitting_sentence(rows)
     'It overfits from epoch 4 on: the validation loss rises from 0.50 to 1.00 while the training loss still falls. The
     epoch kept, 3 (lowest validation loss), comes before that.'
@@ -61,23 +58,21 @@ def overfitting_sentence(
     return learning(history, monitor, kept).sentence
 
 
-def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", kept: int | None = None) -> Learning:
+def learning(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int | None = None) -> Learning:
     """The same, with what it comes to in a word."""
     if not history:
         return Learning("unknown", "No epoch was trained.")
-    linear = [row for row in history if "regularization" in row]
+    linear = [row for row in history if row.regularization is not None]
     history = history[len(linear) :]
     if not history:
         return Learning("linear", _linear(linear, monitor, kept))
-    if any("val_loss" not in row for row in history):
-        return Learning("unknown", "Without validation images nobody can tell whether it overfits.")
-    if not all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in history):
+    if not all(math.isfinite(row.loss) and math.isfinite(row.val_loss) for row in history):
         return Learning("broken", "The loss became not a number: nothing can be said about overfitting.")
     if len(history) < _FEWEST_EPOCHS:
         trained = "Only one epoch was" if len(history) == 1 else f"Only {len(history)} epochs were"
         return Learning("unknown", f"{trained} trained: too few to tell whether it overfits.")
-    losses = np.array([row["loss"] for row in history], dtype=np.float64)
-    validation = np.array([row["val_loss"] for row in history], dtype=np.float64)
+    losses = np.array([row.loss for row in history], dtype=np.float64)
+    validation = np.array([row.val_loss for row in history], dtype=np.float64)
     smooth, smooth_losses = _smoothed(validation), _smoothed(losses)
     turn = int(smooth.argmin())
     rise = float(np.median(validation[-3:]) - smooth[turn])
@@ -89,15 +84,17 @@ def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", ke
             "learning",
             "It does not overfit, and was still learning: the validation loss was falling to the last epoch.",
         )
-    level = history[_level_from(smooth)]["epoch"]
+    level = history[_level_from(smooth)].epoch
     return Learning("level", f"It does not overfit: the validation loss stays level after epoch {level}.")
 
 
-def kept(history: Sequence[Mapping[str, Any]], best: int, stop: Stop) -> str:
+def kept(history: Sequence[HistoryRow], best: int, stop: Stop) -> str:
     """Which weights a run ended with, those of the epoch `best`, and why it ended, in one sentence.
 
     >>> from tellapart.runs.record import StopReason
-    >>> rows = [{"epoch": 1, "phase": "head", "regularization": 9}, {"epoch": 2, "phase": "fine-tune"}]
+    >>> reached = {"loss": 1, "accuracy": 0, "val_loss": 1, "val_accuracy": 0}
+    >>> fit = HistoryRow(epoch=1, phase="head", regularization=9, **reached)
+    >>> rows = [fit, HistoryRow(epoch=2, phase="fine-tune", **reached)]
     >>> kept(rows, 1, Stop(StopReason.EPOCHS_DONE, "all epochs done"))
     'Kept: fit 1 of 1, on the frozen backbone, as fine-tuning was no gain on the validation split; all epochs done.'
     >>> kept(rows, 2, Stop(StopReason.EPOCHS_DONE, "all epochs done"))
@@ -105,7 +102,7 @@ def kept(history: Sequence[Mapping[str, Any]], best: int, stop: Stop) -> str:
     >>> kept(rows[:1], 1, Stop(StopReason.INTERRUPTED, "interrupted in epoch 2"))
     'Kept: fit 1 of 1, on the frozen backbone, as no epoch of fine-tuning was over; interrupted in epoch 2.'
     """
-    head = [row for row in history if row.get("phase") != "fine-tune"]
+    head = [row for row in history if row.phase != "fine-tune"]
     if len(head) == len(history):
         unit = unit_of(head)
         which = f"{unit} {best} of {len(head)}"
@@ -119,35 +116,34 @@ def kept(history: Sequence[Mapping[str, Any]], best: int, stop: Stop) -> str:
     return f"Kept: {which}; {stop.words}."
 
 
-def _linear(history: Sequence[Mapping[str, Any]], monitor: str, epoch: int | None) -> str:
+def _linear(history: Sequence[HistoryRow], monitor: str, epoch: int | None) -> str:
     """Of a head that was fitted to convergence, with less regularisation from row to row."""
-    sign = 1 if monitor == "val_loss" else -1
-    best, last = min(history, key=lambda row: sign * row[monitor]), history[-1]
-    kept = next((row for row in history if row["epoch"] == epoch), best)
+    best, last = best_row(history, monitor), history[-1]
+    kept = next((row for row in history if row.epoch == epoch), best)
     which = _MONITORS[monitor] if kept is best else f"within one standard error of the {_MONITORS[monitor]}"
     chosen = (
         f"Only a linear head was trained, to convergence; of {len(history)} strengths of regularisation number "
-        f"{kept['epoch']} is kept, {'' if kept is best else 'the strongest '}{which}."
+        f"{kept.epoch} is kept, {'' if kept is best else 'the strongest '}{which}."
     )
-    if last["val_loss"] <= kept["val_loss"]:
+    if last.val_loss <= kept.val_loss:
         return chosen
     return (
-        f"{chosen} Weaker ones overfit: the training loss falls on to {last['loss']:.2g} and the validation loss goes "
-        f"from {kept['val_loss']:.2g} to {last['val_loss']:.2g}."
+        f"{chosen} Weaker ones overfit: the training loss falls on to {last.loss:.2g} and the validation loss goes "
+        f"from {kept.val_loss:.2g} to {last.val_loss:.2g}."
     )
 
 
-def _rising(history: Sequence[Mapping[str, Any]], monitor: str, lowest: int, training_fall: float) -> Learning:
+def _rising(history: Sequence[HistoryRow], monitor: str, lowest: int, training_fall: float) -> Learning:
     first, last = history[lowest], history[-1]
-    start = history[lowest + 1]["epoch"]
-    change = f"the validation loss rises from {first['val_loss']:.2f} to {last['val_loss']:.2f}"
-    if training_fall <= _FALL * first["loss"]:
+    start = history[lowest + 1].epoch
+    change = f"the validation loss rises from {first.val_loss:.2f} to {last.val_loss:.2f}"
+    if training_fall <= _FALL * first.loss:
         return Learning(
             "worse",
             f"It grows worse from epoch {start} on, but not by overfitting: {change}, and the training loss does not "
             "fall either. A lower learning rate may help.",
         )
-    kept = max(history, key=lambda row: row[monitor] if monitor == "val_accuracy" else -row[monitor])["epoch"]
+    kept = best_row(history, monitor).epoch
     order = "comes before that" if kept < start else "comes after that, so that it may be too sure of its mistakes"
     return Learning(
         "overfits" if kept < start else "overfits-kept",

@@ -26,9 +26,9 @@ from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import start_keras
 from tellapart.progress import Phase, Progress
+from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import best_row
 
 KIND = Kind("ladder", "ladder")
 MOST_VALIDATED = 2000
@@ -233,7 +233,7 @@ class _Clock(Clock):
         super().update(stage, done, total, detail)
 
 
-def best_so_far(run: RunFolder) -> dict[str, Any] | None:
+def best_so_far(run: RunFolder) -> HistoryRow | None:
     """The best row of the history of a run, or None before its first epoch."""
     history = run.history
     return best_row(history, run.config.train.monitor) if history else None

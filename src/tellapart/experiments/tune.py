@@ -22,9 +22,10 @@ from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
 from tellapart.experiments.record import FolderOfRuns, Kind
 from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
 from tellapart.progress import Progress
+from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import HistoryRow, Watch, best_row
+from tellapart.training.epochs import Watch
 
 if TYPE_CHECKING:
     import optuna
@@ -256,15 +257,15 @@ class _Search:
                 raise
             return
         self._end(trial, run.history, best, reason)
-        self.clock.line(f"trial {number}: {config.train.monitor} {best[config.train.monitor]:.4f}  {stopped}")
+        self.clock.line(f"trial {number}: {config.train.monitor} {best.figure(config.train.monitor):.4f}  {stopped}")
 
     def _end(self, trial: optuna.Trial, history: list[HistoryRow], best: HistoryRow, reason: StopReason) -> None:
         """What the trial reached; where its time was up it stays unfinished."""
         from optuna.trial import TrialState
 
-        value = float(best[self.start.train.monitor])
-        seconds = round(sum(row["seconds"] for row in history), 1)
-        told = {"value": value, "accuracy": float(best["val_accuracy"]), "epochs": len(history), "seconds": seconds}
+        value = best.figure(self.start.train.monitor)
+        seconds = round(sum(row.seconds for row in history), 1)
+        told = {"value": value, "accuracy": best.val_accuracy, "epochs": len(history), "seconds": seconds}
         for name, figure in told.items():
             trial.set_user_attr(name, figure)
         if reason is StopReason.INTERRUPTED:
@@ -307,11 +308,11 @@ class _Told:
     def _rows(self) -> list[HistoryRow]:
         """Those of the phase that decides; fits of a linear head are no epochs."""
         rows = self._run.history
-        return [row for row in rows if row.get("phase", self._phase) == self._phase and "regularization" not in row]
+        return [row for row in rows if row.phase in ("", self._phase) and row.regularization is None]
 
     def _report(self, row: HistoryRow) -> None:
         self._reported += 1
-        self._trial.report(float(row[self._monitor]), self._reported)
+        self._trial.report(row.figure(self._monitor), self._reported)
 
 
 class _Clock(Clock):

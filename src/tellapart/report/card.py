@@ -75,7 +75,7 @@ def run_card(run: RunFolder) -> str:
     elif record.status != "done":
         card.lines.append(f"Not finished. Go on with: tellapart train --resume {run.path}")
     if history:
-        seconds = float(record.seconds or sum(row.get("seconds", 0.0) for row in history))
+        seconds = float(record.seconds or sum(row.seconds for row in history))
         which = f"{kept(history, record.best_epoch, record.stop)} " if record.status == "done" else ""
         card.lines.append(f"{which}Trained for {duration(seconds)}.")
         card.drawings.insert(0, curves_drawing(history, record.best_epoch))

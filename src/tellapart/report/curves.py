@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tellapart.report.theme import INK, MUTED, PAPER, RULE
+from tellapart.runs.history import HistoryRow
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Curve:
     """One run: its rows of history.jsonl, and the epoch that was kept."""
 
     name: str
-    history: Sequence[Mapping[str, Any]]
+    history: Sequence[HistoryRow]
     best_epoch: int | None
 
 
@@ -71,7 +72,7 @@ def curves_figure(curves: Sequence[Curve]) -> Figure:
 
 
 def _draw(axes: Axes, curve: Curve, key: str, shade: str, dash: Any) -> None:
-    points = [(row["epoch"], row[key]) for row in curve.history if key in row]
+    points = [(row.epoch, row.figure(key)) for row in curve.history]
     name = curve.name if len(curve.name) <= _LONGEST_NAME else f"…{curve.name[-_LONGEST_NAME:]}"
     # A line without points still stands in the legend. An underscore before a name would hide it there.
     axes.plot(
@@ -98,13 +99,13 @@ def _finish(axes: Axes, title: str, curves: Sequence[Curve]) -> None:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -_MARGIN), min(high, 1 + _MARGIN))  # a grid line at 102 % would mean nothing
     else:
-        values = [row["val_loss"] for curve in curves for row in curve.history if row.get("val_loss", 0) > 0]
+        values = [row.val_loss for curve in curves for row in curve.history if row.val_loss > 0]
         if values and max(values) > _LARGEST_RATIO * min(values):
             # One run that went astray would press all others onto the axis.
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.minorticks_off()
-    fits = any("regularization" in row for curve in curves for row in curve.history)
+    fits = any(row.regularization is not None for curve in curves for row in curve.history)
     axes.set_xlabel("epoch, or fit of a linear head" if fits else "epoch", fontsize=9, color=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.tick_params(colors=MUTED, labelsize=9, length=0)

@@ -17,6 +17,7 @@ from tellapart.files import harmless, write_text
 from tellapart.report.charts import HEIGHT, WIDTH, standalone
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.learning import learning_chart
+from tellapart.runs.history import HistoryRow
 from tellapart.words import counted
 
 MOST_BARS = 40
@@ -52,7 +53,7 @@ def confusion_drawing(confusion: Any, classes: Sequence[str]) -> Drawing:
     return _drawing("Confusion matrix", confusion_svg(confusion, classes))
 
 
-def curves_drawing(history: Sequence[Mapping[str, Any]], best_epoch: int) -> Drawing:
+def curves_drawing(history: Sequence[HistoryRow], best_epoch: int) -> Drawing:
     """Accuracy and loss of a run with at least one row of history, training beside validation."""
     parts = []
     for number, quantity in enumerate(("accuracy", "loss")):

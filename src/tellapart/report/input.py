@@ -14,6 +14,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.judgement import Verdict
+from tellapart.runs.history import HistoryRow
 from tellapart.runs.predictions import Predictions
 
 
@@ -21,7 +22,7 @@ from tellapart.runs.predictions import Predictions
 class ReportInput:
     """Plain values that the caller takes from a run.
 
-    history: rows of history.jsonl. best_epoch: the one whose weights were kept. read_thumbnail: path of an image, as
+    best_epoch: the one whose weights were kept. read_thumbnail: path of an image, as
     the evaluation names it, and the longest side to uint8 (height, width, 1 or 3); it may raise TellapartError or
     OSError, and the report then says so in the image's place. environment, onnx_check: facts by name, shown as they
     are. network: the summary of the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n
@@ -35,7 +36,7 @@ class ReportInput:
     command: str
     config: Config
     catalog: Catalog
-    history: Sequence[Mapping[str, Any]]
+    history: Sequence[HistoryRow]
     best_epoch: int
     evaluation: Evaluation
     read_thumbnail: Callable[[str, int], NDArray[np.uint8]]

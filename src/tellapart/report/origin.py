@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tellapart.report.input import ReportInput
+from tellapart.runs.history import HistoryRow
 
 _MOST_LETTERS = 60_000
 
@@ -31,13 +32,14 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}\n… the rest is in the files of the run."
 
 
-def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
+def _epochs(history: Sequence[HistoryRow]) -> str:
     """The history as a table of plain text."""
     if not history:
         return ""
-    columns = list(dict.fromkeys(name for row in history for name in row))
+    rows = [row.to_dict() for row in history]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["  ".join(f"{name:>{max(len(name), 9)}}" for name in columns)]
-    for row in history:
+    for row in rows:
         cells = (_cell(row.get(name, "")) for name in columns)
         lines.append("  ".join(f"{cell:>{max(len(name), 9)}}" for name, cell in zip(columns, cells, strict=True)))
     return "\n".join(lines)

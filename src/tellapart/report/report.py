@@ -31,7 +31,7 @@ from tellapart.report.learning import learning_chart
 from tellapart.report.origin import origin
 from tellapart.report.page import render_page
 from tellapart.report.thumbnails import Album, Thumbnail
-from tellapart.runs.run import unit_of
+from tellapart.runs.history import unit_of
 from tellapart.words import between, counted, duration, percent, probability
 
 MISTAKE_SIDE = 184  # pixels
@@ -148,8 +148,8 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
 
     history, best = report.history, report.best_epoch
     unit = unit_of(history)
-    seconds = sum(row["seconds"] for row in history)
-    speed = np.mean([row["images_per_second"] for row in history]) if history else 0.0
+    seconds = sum(row.seconds for row in history)
+    speed = np.mean([row.images_per_second for row in history]) if history else 0.0
     curves = [
         # Charts escape what they draw.
         Markup(learning_chart(history, quantity, best).svg(f"{quantity} by {unit}, training and validation"))

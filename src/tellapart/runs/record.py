@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from tellapart.config import in_words
+from tellapart.config import first_problem
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
 from tellapart.files import from_json, to_json
@@ -141,9 +141,7 @@ def record_from_json(text: str, run: Path) -> RunRecord:
     try:
         return RunRecord.model_validate(migrate.record(found))
     except ValidationError as error:
-        (problem, *_) = error.errors()
-        place = ".".join(str(part) for part in problem["loc"])
-        raise ValueError(f"{place}: {in_words(problem['msg'])}" if place else in_words(problem["msg"])) from None
+        raise ValueError(first_problem(error)) from None
 
 
 def now() -> str:

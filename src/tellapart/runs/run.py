@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from tellapart.data.catalog import Catalog, read_images
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.files import clear_drafts, drafting, from_json, to_json
 from tellapart.runs import migrate
+from tellapart.runs.history import HistoryRow
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
 from tellapart.runs.needs import plugins_of
@@ -185,7 +186,7 @@ class RunFolder(Inside):
         return next((place for place in places if place.exists()), places[0])
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[HistoryRow]:
         """A row an epoch, in order; a half-written last line, left by a crash, is not read."""
         if not self.history_file.exists():
             return []
@@ -195,9 +196,8 @@ class RunFolder(Inside):
                 row = from_json(line)
             except (ValueError, RecursionError):
                 break
-            if not isinstance(row, dict):
-                raise _damaged(self.history_file, TypeError("a line that is no object"))
-            rows.append(migrate.row(row))
+            with self._reading(self.history_file):
+                rows.append(HistoryRow.from_dict(row))
         return rows
 
     @property
@@ -237,8 +237,8 @@ class RunFolder(Inside):
         """Change fields of run.json, whole or not at all."""
         self.write_text(self.run_file, self.record.changed(**values, updated=now()).to_json())
 
-    def write_history(self, rows: list[dict[str, Any]]) -> None:
-        self.write_text(self.history_file, "".join(to_json(row, ascii=True) + "\n" for row in rows))
+    def write_history(self, rows: Iterable[HistoryRow]) -> None:
+        self.write_text(self.history_file, "".join(to_json(row.to_dict(), ascii=True) + "\n" for row in rows))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         self.write_text(self.metrics_file, to_json(metrics, indent=2) + "\n")
@@ -364,11 +364,6 @@ def list_runs(folder: Path) -> Iterator[RunFolder]:
                 continue
     for _, path in sorted(found):
         yield RunFolder(path)
-
-
-def unit_of(history: Sequence[Mapping[str, Any]]) -> str:
-    """What a row of history is: an epoch; or a fit, where a head was only fitted with less and less regularisation."""
-    return "fit" if history and all("regularization" in row for row in history) else "epoch"
 
 
 def _damaged(file: Path, error: Exception) -> RunError:

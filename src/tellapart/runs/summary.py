@@ -88,7 +88,7 @@ def summarize(run: RunFolder) -> RunSummary:
             data=record.data,
             classes=len(record.task.classes),
             epochs=len(history),
-            time=round(float(record.seconds or sum(row.get("seconds", 0.0) for row in history)), 1),
+            time=round(float(record.seconds or sum(row.seconds for row in history)), 1),
             split=split,
             images=int(values["n"]) if values else None,
             accuracy=_accuracy(values["accuracy"]) if values else None,

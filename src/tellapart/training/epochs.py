@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from tellapart.errors import TrainingError
 from tellapart.models.backend import start_keras
 from tellapart.models.compute import Batch, feeders, stepping, to_device
 from tellapart.progress import Phase, Progress
+from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.task import Task
@@ -31,9 +32,6 @@ from tellapart.words import percent
 
 if TYPE_CHECKING:
     import keras
-
-HistoryRow = dict[str, Any]
-"""One row of history: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, images_per_second, seconds."""
 
 BEHIND = 2
 """Steps that are asked for before the figures of an earlier one are read, so that no step waits for the host."""
@@ -89,7 +87,7 @@ class Epochs:
             try:
                 row = self._epoch(epoch)
                 _require_finite(self.model, epoch)
-                best = best_row([*history, row], train.monitor)["epoch"] - offset
+                best = best_row([*history, row], train.monitor).epoch - offset
                 self.run.write_history([*self.before, *history, row])
                 self.checkpoint.save(self.model, epoch, best)
             except KeyboardInterrupt as stop:
@@ -134,15 +132,15 @@ class Epochs:
                 self.progress.update(Phase.EPOCH.named(f"{words}, validation"), step, len(self.validation))
         if not np.isfinite(validation["loss"]):
             raise FloatingPointError(f"The validation loss became not-a-number in epoch {epoch + offset}.")
-        return {
-            "epoch": epoch + offset,
-            **({"phase": self.phase} if self.phase else {}),
-            **training,
-            **{f"val_{name}": value for name, value in validation.items()},
-            "learning_rate": rate,
-            "images_per_second": round(pace, 1),
-            "seconds": round(time.perf_counter() - started, 2),
-        }
+        reached: dict[str, Any] = training | {f"val_{name}": value for name, value in validation.items()}
+        return HistoryRow(
+            epoch=epoch + offset,
+            phase=self.phase,
+            **reached,
+            learning_rate=rate,
+            images_per_second=round(pace, 1),
+            seconds=round(time.perf_counter() - started, 2),
+        )
 
     def _steps(
         self, batches: Batches, epoch: int, *, learn: bool
@@ -194,32 +192,14 @@ def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int
     model.reset_metrics()
 
 
-def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
-    """The row with the lowest loss or the highest accuracy; the earliest of equals.
-
-    >>> best_row([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.4}], "val_loss")["epoch"]
-    2
-    """
-    best = history[0]
-    for row in history[1:]:
-        if is_better(row, best, monitor):
-            best = row
-    return best
-
-
-def is_better(row: HistoryRow, other: HistoryRow, monitor: str) -> bool:
-    """Whether the monitored value is better in `row`."""
-    return bool(row[monitor] < other[monitor] if monitor.endswith("loss") else row[monitor] > other[monitor])
-
-
 def words(row: HistoryRow, epochs: int, best: int) -> str:
     """A row of history as a line, with how long the rest of the epochs may take: patience often ends them earlier."""
-    figures = "  ".join(_figure(name, row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
-    mark = "  best" if row["epoch"] == best else ""
-    pace = f"{row['images_per_second']:.0f} images/s  {row['seconds']:.1f} s"
-    minutes = row["seconds"] * (epochs - row["epoch"]) / 60
+    figures = "  ".join(_figure(name, row.figure(name)) for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
+    mark = "  best" if row.epoch == best else ""
+    pace = f"{row.images_per_second:.0f} images/s  {row.seconds:.1f} s"
+    minutes = row.seconds * (epochs - row.epoch) / 60
     left = f"  at most {minutes:.0f} min more" if minutes >= 1 else ""
-    return f"epoch {row['epoch']}/{epochs}  {figures}  {pace}{mark}{left}"
+    return f"epoch {row.epoch}/{epochs}  {figures}  {pace}{mark}{left}"
 
 
 def _figure(name: str, value: float) -> str:
@@ -230,7 +210,7 @@ def enough(history: list[HistoryRow], monitor: str, patience: int) -> str:
     """Why training stops here, or nothing. It follows from the history alone, so a resumed run keeps its patience."""
     if not patience or not history:
         return ""
-    waited = int(history[-1]["epoch"]) - int(best_row(history, monitor)["epoch"])
+    waited = history[-1].epoch - best_row(history, monitor).epoch
     return f"no better {monitor} for {waited} epochs" if waited >= patience else ""
 
 

@@ -40,7 +40,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         final = in_float32(final)
     trust = _trust(state, final, fitted)
     final = final.calibrated(trust.calibration)
-    progress.line(kept(run.history, fitted.best["epoch"], fitted.stop))
+    progress.line(kept(run.history, fitted.best.epoch, fitted.stop))
     progress.update(Phase.SAVING, 0, 2)
     with run.replacing(run.model_file) as neighbour:
         final.network.save(neighbour)
@@ -75,7 +75,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     ended = {
         "status": "interrupted" if fitted.stop.reason.goes_on else "done",
         **fitted.stop.to_dict(),
-        "best_epoch": fitted.best["epoch"],
+        "best_epoch": fitted.best.epoch,
         "parameters": final.network.count_params(),
         "calibration": trust.to_dict()
         | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},

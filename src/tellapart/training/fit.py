@@ -26,9 +26,10 @@ from tellapart.models.backend import choose_precision, require_keras
 from tellapart.models.own import is_own
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
+from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.epochs import HistoryRow, Watch, best_row, go_on
+from tellapart.training.epochs import Watch, go_on
 from tellapart.training.finalize import finish, require_exportable
 from tellapart.training.fitting import Fitted, Fitting, epochs_on_images
 from tellapart.training.frozen import fit_on_backbone

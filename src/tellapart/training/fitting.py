@@ -19,10 +19,11 @@ from tellapart.models.backend import backend_name, seed
 from tellapart.models.build import build
 from tellapart.models.classifier import Classifier
 from tellapart.progress import Phase, Progress
+from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import Stop
 from tellapart.runs.run import RunFolder
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.epochs import Epochs, HistoryRow, Watch, compile_model
+from tellapart.training.epochs import Epochs, Watch, compile_model
 from tellapart.training.head import Examples
 from tellapart.training.interruption import CtrlC
 

@@ -18,9 +18,9 @@ from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
 from tellapart.models.pretrained import PretrainedBackbone
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
+from tellapart.runs.history import HistoryRow, best_row, is_better
 from tellapart.runs.record import Stop, StopReason
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.epochs import HistoryRow, best_row, is_better
 from tellapart.training.features import (
     CachedFeatures,
     FeatureEngine,
@@ -117,7 +117,7 @@ def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Exam
         run.write_history([*rows, *run.history[len(rows) :]])
         for row in rows:
             state.watch(row)
-        _report_folds(state, examples, best)
+        _report_folds(state, examples, best.figure("regularization"))
         words = f"regularisation chosen on the validation split from {len(rows)} strengths"
         return best, Stop(StopReason.CONVERGED, words)
     training, validation = (
@@ -132,11 +132,11 @@ def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Exam
     checkpoint = Checkpoint(run, "head")
     epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint, "head")
     stop = epochs.go()
-    rows = [row for row in run.history if row["phase"] == "head"]
+    rows = [row for row in run.history if row.phase == "head"]
     return best_row(rows, train.monitor), stop
 
 
-def _report_folds(state: Fitting, examples: dict[Split, Examples], best: HistoryRow) -> None:
+def _report_folds(state: Fitting, examples: dict[Split, Examples], regularization: float) -> None:
     """Where few images are left to test, what repeated folds over the others say; into run.json."""
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
@@ -151,7 +151,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], best: History
     )
     groups = np.array(groups_of(rows, list(range(len(rows)))))
     try:
-        found = repeated_folds(plain, groups, 1 / best["regularization"], state.class_weights, state.config.seed)
+        found = repeated_folds(plain, groups, 1 / regularization, state.class_weights, state.config.seed)
     except ValueError:
         return
     note = (
@@ -167,7 +167,7 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     run, train = state.run, state.config.train
     if frozen.stop.reason.goes_on:
         return frozen
-    before = tuple(row for row in run.history if row["phase"] == "head")
+    before = tuple(row for row in run.history if row.phase == "head")
     classifier = state.build(state.precision)
     classifier.network.set_weights(frozen.classifier.network.get_weights())
     free = classifier.backbone.unfreeze(train.fine_tune)
@@ -183,6 +183,7 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     stop = epochs.go()
     rows = run.history[len(before) :]
     best = best_row(rows, train.monitor) if rows else frozen.best
-    if is_better(best, frozen.best, train.monitor) and best["val_accuracy"] >= frozen.best["val_accuracy"]:
+    gained = is_better(best.figure(train.monitor), frozen.best.figure(train.monitor), train.monitor)
+    if gained and best.val_accuracy >= frozen.best.val_accuracy:
         return Fitted(classifier, best, stop)
     return replace(frozen, stop=stop)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.progress import Phase, Progress
-from tellapart.training.epochs import HistoryRow, best_row, enough, is_better
+from tellapart.runs.history import HistoryRow, best_row, is_better
+from tellapart.training.epochs import enough
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -75,24 +76,31 @@ def fit_linear(
         started = time.perf_counter()
         model.C = float(strength)
         _fit(model, scaled[""], training.labels, weights)
-        row: HistoryRow = {"epoch": epoch, "phase": "head", "regularization": 1 / float(strength)}
+        figures: dict[str, Any] = {}
         for prefix, part in (("", training), ("val_", validation)):
             judged = _judged(model.predict_proba(scaled[prefix]), part.labels)
-            row |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}
+            figures |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}
         seconds = time.perf_counter() - started
-        row |= {"images_per_second": round(len(training.labels) / seconds, 1), "seconds": round(seconds, 2)}
+        row = HistoryRow(
+            epoch=epoch,
+            phase="head",
+            regularization=1 / float(strength),
+            **figures,
+            images_per_second=round(len(training.labels) / seconds, 1),
+            seconds=round(seconds, 2),
+        )
         history.append(row)
         heads.append(_unscaled(model, centre, spread))
         errors.append(float(judged[value].std() / np.sqrt(len(validation.labels))))
-        progress.update(Phase.HEAD, epoch, len(STRENGTHS), f"val_accuracy {percent(row['val_accuracy'])}")
+        progress.update(Phase.HEAD, epoch, len(STRENGTHS), f"val_accuracy {percent(row.val_accuracy)}")
         if enough(history, train.monitor, train.patience):
             break
     progress.update(Phase.HEAD, len(STRENGTHS), len(STRENGTHS))
-    best = int(best_row(history, train.monitor)["epoch"]) - 1
-    bound = history[best][train.monitor] + (errors[best] if value == "loss" else -errors[best])
-    within = {train.monitor: bound, "epoch": 0}
-    kept = next(place for place, row in enumerate(history) if not is_better(within, row, train.monitor))
-    return heads[kept], history[kept], history
+    best = best_row(history, train.monitor)
+    error = errors[best.epoch - 1]
+    bound = best.figure(train.monitor) + (error if value == "loss" else -error)
+    kept = next(row for row in history if not is_better(bound, row.figure(train.monitor), train.monitor))
+    return heads[kept.epoch - 1], kept, history
 
 
 def _unscaled(model: LogisticRegression, centre: NDArray[np.float32], spread: float) -> LinearHead:

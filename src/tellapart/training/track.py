@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from tellapart.config import Config
 from tellapart.errors import ConfigError, TellapartError, require_extra
 from tellapart.progress import Progress
+from tellapart.runs.history import HistoryRow
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import HistoryRow, Watch
+from tellapart.training.epochs import Watch
 from tellapart.training.trackers import TRACKERS, require_known
 
 ADDRESS = "MLFLOW_TRACKING_URI"
@@ -64,9 +65,9 @@ class TensorBoard:
             self.row(row)
 
     def row(self, row: HistoryRow) -> None:
-        if row["epoch"] > self._last:
-            self._last = row["epoch"]
-            self._scalars(figures_of(row), row["epoch"])
+        if row.epoch > self._last:
+            self._last = row.epoch
+            self._scalars(figures_of(row), row.epoch)
 
     def end(self, run: RunFolder, status: str) -> None:  # noqa: ARG002 - of the protocol
         self._scalars(final_figures(run), self._last)
@@ -124,9 +125,9 @@ class Mlflow:
             self.row(row)
 
     def row(self, row: HistoryRow) -> None:
-        if row["epoch"] > self._last:
-            self._last = row["epoch"]
-            self._metrics(figures_of(row), row["epoch"])
+        if row.epoch > self._last:
+            self._last = row.epoch
+            self._metrics(figures_of(row), row.epoch)
 
     def end(self, run: RunFolder, status: str) -> None:
         self._metrics(final_figures(run), self._last)
@@ -246,7 +247,7 @@ class _Telling:
 
 def figures_of(row: HistoryRow) -> dict[str, float]:
     """The figures of a row of history, by its own words."""
-    return {name: float(value) for name, value in row.items() if name != "epoch" and isinstance(value, int | float)}
+    return {name: value for name, value in row.to_dict().items() if isinstance(value, float)}
 
 
 def final_figures(run: RunFolder) -> dict[str, float]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import tellapart as ta
-from tellapart.api.ladder import ladder
+from tellapart.api.study import ladder
 from tellapart.data.catalog import read_images
 from tellapart.errors import ConfigError
 from tellapart.files import harmless

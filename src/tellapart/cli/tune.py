@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import short, show, show_json, table, typed
-from tellapart.cli.live_table import live
+from tellapart.cli.console import table, typed
+from tellapart.cli.study import begin_or_resume, show_study, spent_table
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -56,62 +56,56 @@ def command(
     The first trial is what you begin from. At the end it and the best one are evaluated on the test images and
     compared; the best configuration is written as best.toml, for train --config.
     """
-    from tellapart.api.tune import DEFAULT_BUDGET
-    from tellapart.errors import ConfigError
+    from tellapart.api.study import TUNE_BUDGET
     from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
-    if resume is not None:
-        begun = (data, recipe, model, weights, fine_tune, config, image_size, seed, out, settings)
-        found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
-        options.resume_alone("search", *begun, *found_by, besides="at most --budget and --trials")
-        with live(progress_table) as (progress, watch):
-            found = ta.resume_tune(
-                resume, budget=seconds, trials=trials, cache_limit=limit, progress=progress, watch=watch
-            )
-    elif data is None:
-        raise ConfigError("Give the images, such as: tellapart tune photos/   (or --resume TUNE)")
-    else:
-        made = ta.make_config(
-            recipe=recipe,
-            config=config,
-            model=model,
-            weights=weights,
-            fine_tune=fine_tune,
-            image_size=image_size,
-            seed=seed,
-            data=options.data_options(label_pattern, path_column, label_column, root, corrections, group_by),
-            settings=settings or (),
-        )
-        with live(progress_table) as (progress, watch):
-            found = ta.tune(
-                data,
-                budget=seconds or DEFAULT_BUDGET,
-                trials=trials,
-                out=out,
-                config=made,
-                command=command_line(),
-                cache_limit=limit,
-                progress=progress,
-                watch=watch,
-            )
-    _show(found, format)
+    found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
+    found = begin_or_resume(
+        "tune",
+        data,
+        resume,
+        (recipe, model, weights, fine_tune, config, image_size, seed, out, settings, *found_by),
+        noun="search",
+        besides="at most --budget and --trials",
+        progress_table=progress_table,
+        begin=lambda **shown: ta.tune(
+            data,
+            budget=seconds or TUNE_BUDGET,
+            trials=trials,
+            out=out,
+            config=ta.make_config(
+                recipe=recipe,
+                config=config,
+                model=model,
+                weights=weights,
+                fine_tune=fine_tune,
+                image_size=image_size,
+                seed=seed,
+                data=options.data_options(*found_by),
+                settings=settings or (),
+            ),
+            command=command_line(),
+            cache_limit=limit,
+            **shown,
+        ),
+        go_on=lambda **shown: ta.resume_tune(resume or "", budget=seconds, trials=trials, cache_limit=limit, **shown),
+    )
+    train = f"tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}"
+    show_study(found, found.tune, _tables(found), train, format)
 
 
-def _show(found: TuneResult, format: options.OutputFormat) -> None:
+def _tables(found: TuneResult) -> Iterator[Table]:
     from tellapart.experiments.comparison import points
 
-    if format is options.OutputFormat.json:
-        show_json(found.to_dict() | {"page": str(found.tune.page_file)})
-        return
-    show(trial_table(found, found.ranked[:SHOWN]))
+    yield trial_table(found, found.ranked[:SHOWN])
     if found.importance:
         rows = table("setting", ">importance", "start", "best")
         for name, share in found.importance.items():
             start, value = found.start.values[name], found.best.values[name]
             rows.add_row(name, percent(share, 0), figure(start), "" if value == start else figure(value))
-        show(rows)
+        yield rows
     if found.gaps:
         rows = table("run", ">validation", ">test (95 % interval)", ">points from validation to test")
         for gap in found.gaps:
@@ -119,12 +113,7 @@ def _show(found: TuneResult, format: options.OutputFormat) -> None:
             rows.add_row(
                 name, str(gap.validation), str(gap.test), points(gap.change, min(gap.validation_n, gap.test_n))
             )
-        show(rows)
-    show(found.advice)
-    for note in found.notes:
-        show(f"note: {note}")
-    show(f"page    {short(found.tune.page_file)}")
-    show(f"next    tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}")
+        yield rows
 
 
 def figure(value: str | float) -> str:
@@ -157,8 +146,7 @@ def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
 
     monitor = tune.start.train.monitor
     best = next(iter(ranked(trials, monitor)), None)
-    rows = table("trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds")
-    rows.title = f"{tune.record['spent_seconds']:,.0f} of {tune.record['budget_seconds']:,.0f} seconds"
+    rows = spent_table(tune, "trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds")
     newest = [each for each in trials if each is not best][-SHOWN:]
     for each in ([best] if best else []) + newest:
         rows.add_row(

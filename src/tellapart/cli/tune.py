@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,8 +98,17 @@ def command(
 
 def _tables(found: TuneResult) -> Iterator[Table]:
     from tellapart.experiments.comparison import points
+    from tellapart.experiments.space import figure
 
-    yield trial_table(found, found.ranked[:SHOWN])
+    searched = (f"?{each.short}" for each in found.dimensions)
+    rows = table("trial", f">{found.monitor}", ">accuracy", *searched, "?>epochs", "?>s")
+    for each in found.ranked[:SHOWN]:
+        told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
+        figures = (f"{each.value:.4f}", percent(each.accuracy or 0.0))
+        spent = (f"{each.epochs}", f"{each.seconds:.0f}")
+        settings = (figure(each.values[dimension.name]) for dimension in found.dimensions)
+        rows.add_row(each.name + told, *figures, *settings, *spent)
+    yield rows
     if found.importance:
         rows = table("setting", ">importance", "start", "best")
         for name, share in found.importance.items():
@@ -114,30 +123,6 @@ def _tables(found: TuneResult) -> Iterator[Table]:
                 name, str(gap.validation), str(gap.test), points(gap.change, min(gap.validation_n, gap.test_n))
             )
         yield rows
-
-
-def figure(value: str | float) -> str:
-    """A setting's value, as short as it can be told."""
-    return value if isinstance(value, str) else f"{value:.3g}"
-
-
-def trial_table(found: TuneResult, trials: Sequence[Trial]) -> Table:
-    """The given trials with the settings that were searched."""
-    names = [each.name for each in found.dimensions]
-    rows = table(
-        "trial",
-        f">{found.monitor}",
-        ">accuracy",
-        *(f"?{name.partition('.')[2] or name}" for name in names),
-        "?>epochs",
-        "?>s",
-    )
-    for each in trials:
-        told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
-        figures = (f"{each.value:.4f}", percent(each.accuracy or 0.0))
-        spent = (f"{each.epochs}", f"{each.seconds:.0f}")
-        rows.add_row(each.name + told, *figures, *(figure(each.values[name]) for name in names), *spent)
-    return rows
 
 
 def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:

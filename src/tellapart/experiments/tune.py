@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from tellapart.config import Config, TrainConfig
 from tellapart.data.catalog import Catalog
-from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
+from tellapart.experiments.space import Value, dimensions, figure, first_config, start_values, trial_config
 from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study
 from tellapart.progress import Progress
 from tellapart.runs.run import RunFolder
@@ -44,11 +44,11 @@ class Trial:
     number: int
     status: str
     values: dict[str, Value]
-    value: float | None
-    accuracy: float | None
-    epochs: int
-    seconds: float
-    error: str
+    value: float | None = None
+    accuracy: float | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    error: str = ""
 
     @property
     def name(self) -> str:
@@ -120,16 +120,9 @@ def trials_of(study: optuna.Study) -> list[Trial]:
         told = each.user_attrs
         if "number" not in told or (each.state == TrialState.FAIL and "error" not in told):
             continue
-        found[told["number"]] = Trial(
-            told["number"],
-            words.get(each.state, "unfinished"),
-            dict(each.params),
-            told.get("value"),
-            told.get("accuracy"),
-            told.get("epochs", 0),
-            told.get("seconds", 0.0),
-            told.get("error", ""),
-        )
+        figures = {name: told[name] for name in ("value", "accuracy", "epochs", "seconds", "error") if name in told}
+        status = words.get(each.state, "unfinished")
+        found[told["number"]] = Trial(told["number"], status, dict(each.params), **figures)
     return [found[number] for number in sorted(found)]
 
 
@@ -201,7 +194,7 @@ class _Search:
         trial.set_user_attr("number", number)
         values = {each.name: each.suggest(trial) for each in self.dimensions}
         run, monitor = self.tune.trial(number), self.start.train.monitor
-        self.session.line(f"trial {number}: {_words(values)}")
+        self.session.line(f"trial {number}: " + "  ".join(f"{name} {figure(value)}" for name, value in values.items()))
         outcome = self.session.attempt(run.path.name, lambda: self._learn(trial, run, values, seconds))
         if outcome.error:
             trial.set_user_attr("error", str(outcome.error))
@@ -229,8 +222,8 @@ class _Search:
         value = float(best[self.start.train.monitor])
         seconds = round(sum(row["seconds"] for row in history), 1)
         told = {"value": value, "accuracy": float(best["val_accuracy"]), "epochs": len(history), "seconds": seconds}
-        for name, figure in told.items():
-            trial.set_user_attr(name, figure)
+        for name, value_told in told.items():
+            trial.set_user_attr(name, value_told)
         if reason is StopReason.WATCH:
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif reason is not StopReason.TIME_UP:
@@ -272,7 +265,3 @@ class _Told:
     def _report(self, row: HistoryRow) -> None:
         self._reported += 1
         self._trial.report(float(row[self._monitor]), self._reported)
-
-
-def _words(values: dict[str, Value]) -> str:
-    return "  ".join(f"{name} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in values.items())

@@ -10,7 +10,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import table, typed
-from tellapart.cli.study import begin_or_resume, show_study, spent_table
+from tellapart.cli.study import live, show_study
 from tellapart.words import measured, percent
 
 if TYPE_CHECKING:
@@ -54,27 +54,23 @@ def command(
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     found_by = (label_pattern, path_column, label_column, root, None, group_by)
-    found = begin_or_resume(
-        "ladder",
-        data,
-        resume,
-        (rung, image_size, seed, out, settings, *found_by),
-        noun="ladder",
-        besides="at most --budget",
-        progress_table=progress_table,
-        begin=lambda **shown: ta.ladder(
-            data,
-            budget=seconds or LADDER_BUDGET,
-            out=out,
-            rungs=rung or (),
-            config=ta.make_config(image_size=image_size, seed=seed, data=options.data_options(*found_by)),
-            settings=settings or (),
-            command=command_line(),
-            cache_limit=limit,
-            **shown,
-        ),
-        go_on=lambda **shown: ta.resume_ladder(resume or "", budget=seconds, cache_limit=limit, **shown),
-    )
+    begun = (rung, image_size, seed, out, settings, *found_by)
+    options.begin_or_resume("ladder", data, resume, *begun, noun="ladder", besides="at most --budget")
+    with live(progress_table) as shown:
+        if resume is not None:
+            found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, **shown)
+        else:
+            found = ta.ladder(
+                data,
+                budget=seconds or LADDER_BUDGET,
+                out=out,
+                rungs=rung or (),
+                config=ta.make_config(image_size=image_size, seed=seed, data=options.data_options(*found_by)),
+                settings=settings or (),
+                command=command_line(),
+                cache_limit=limit,
+                **shown,
+            )
     predict = f"tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} IMAGES"
     show_study(found, found.ladder, _tables(found), predict, format)
 
@@ -115,7 +111,8 @@ def progress_table(ladder: LadderFolder) -> Table:
     """How far each rung is."""
     from tellapart.experiments.ladder import best_so_far
 
-    rows = spent_table(ladder, "rung", "status", ">epochs", ">best on validation", ">training, s", ">processor, s")
+    columns = ("rung", "status", ">epochs", ">best on validation", ">training, s", ">processor, s")
+    rows = table(*columns, title=ladder.time_told)
     for rung in ladder.rungs:
         state = ladder.states[rung.name]
         begun = ladder.begun(rung.name)

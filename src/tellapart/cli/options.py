@@ -107,6 +107,16 @@ def resume_alone(what: str, *begun: object, besides: str = "nothing") -> None:
         raise ConfigError(f"--resume goes on with the {what}'s own images and settings; give {besides} beside it.")
 
 
+def begin_or_resume(
+    command: str, data: str | None, resume: str | None, *begun: object, noun: str, besides: str
+) -> None:
+    """Raise ConfigError where neither images are given nor what to go on with, or more beside that than `besides`."""
+    if resume is not None:
+        resume_alone(noun, data, *begun, besides=besides)
+    elif data is None:
+        raise ConfigError(f"Give the images, such as: tellapart {command} photos/   (or --resume {command.upper()})")
+
+
 def parse_duration(text: str, option: str = "--budget") -> float:
     """A time in seconds.
 

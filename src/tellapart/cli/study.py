@@ -1,4 +1,4 @@
-"""What `ladder` and `tune` share: how they begin or go on, the table that changes meanwhile, and how they end."""
+"""What `ladder` and `tune` show alike: a table that changes while runs are trained, and what they came to."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tellapart.cli import options
-from tellapart.cli.console import display, short, show, show_json, table
+from tellapart.cli.console import display, short, show, show_json
 from tellapart.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,42 +18,6 @@ if TYPE_CHECKING:
     from tellapart.experiments.ladder_result import LadderResult
     from tellapart.experiments.study import Study
     from tellapart.experiments.tune_result import TuneResult
-
-Found = TypeVar("Found", "LadderResult", "TuneResult")
-
-
-def begin_or_resume(
-    command: str,
-    data: str | None,
-    resume: str | None,
-    settled: Iterable[object],
-    *,
-    noun: str,
-    besides: str,
-    progress_table: Callable[..., Table],
-    begin: Callable[..., Found],
-    go_on: Callable[..., Found],
-) -> Found:
-    """Whichever of `begin` and `go_on` is asked for, called with progress and watch, under a live table.
-
-    settled: what is decided when it begins, None where it is not given. noun: what the command writes. besides: what
-    --resume takes beside it.
-    """
-    from tellapart.errors import ConfigError
-
-    if resume is not None:
-        options.resume_alone(noun, data, *settled, besides=besides)
-    elif data is None:
-        raise ConfigError(f"Give the images, such as: tellapart {command} photos/   (or --resume {command.upper()})")
-    with _live(progress_table) as (progress, watch):
-        return (begin if resume is None else go_on)(progress=progress, watch=watch)
-
-
-def spent_table(study: Study, *columns: str) -> Table:
-    """An empty one, under how much of the budget is spent."""
-    made = table(*columns)
-    made.title = f"{study.record['spent_seconds']:,.0f} of {study.record['budget_seconds']:,.0f} seconds"
-    return made
 
 
 def show_study(
@@ -73,12 +37,12 @@ def show_study(
 
 
 @contextmanager
-def _live(table: Callable[..., Table]) -> Iterator[tuple[Progress, Callable[..., None]]]:
-    """Progress, and what is to be called with the arguments of `table` whenever they change: a table over a line of
-    what is going on, on standard error; plain lines where that is no terminal."""
+def live(table: Callable[..., Table]) -> Iterator[dict[str, Any]]:
+    """`progress` and `watch` for a study: a table made anew of what watch is given, over a line of what is going on, on
+    standard error; plain lines where that is no terminal."""
     if not sys.stderr.isatty():
         with display() as progress:
-            yield progress, lambda *_: None
+            yield {"progress": progress, "watch": lambda *_: None}
         return
     from rich.console import Console
     from rich.live import Live
@@ -89,7 +53,7 @@ def _live(table: Callable[..., Table]) -> Iterator[tuple[Progress, Callable[...,
         Live(console=Console(file=terminal), transient=True, refresh_per_second=4) as shown,
     ):
         board = _Board(shown, table)
-        yield board, board.watch
+        yield {"progress": board, "watch": board.watch}
 
 
 class _Board(Progress):

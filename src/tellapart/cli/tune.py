@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import table, typed
-from tellapart.cli.study import begin_or_resume, show_study, spent_table
+from tellapart.cli.study import live, show_study
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -62,20 +62,13 @@ def command(
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
-    found = begin_or_resume(
-        "tune",
-        data,
-        resume,
-        (recipe, model, weights, fine_tune, config, image_size, seed, out, settings, *found_by),
-        noun="search",
-        besides="at most --budget and --trials",
-        progress_table=progress_table,
-        begin=lambda **shown: ta.tune(
-            data,
-            budget=seconds or TUNE_BUDGET,
-            trials=trials,
-            out=out,
-            config=ta.make_config(
+    begun = (recipe, model, weights, fine_tune, config, image_size, seed, out, settings, *found_by)
+    options.begin_or_resume("tune", data, resume, *begun, noun="search", besides="at most --budget and --trials")
+    with live(progress_table) as shown:
+        if resume is not None:
+            found = ta.resume_tune(resume, budget=seconds, trials=trials, cache_limit=limit, **shown)
+        else:
+            made = ta.make_config(
                 recipe=recipe,
                 config=config,
                 model=model,
@@ -85,13 +78,9 @@ def command(
                 seed=seed,
                 data=options.data_options(*found_by),
                 settings=settings or (),
-            ),
-            command=command_line(),
-            cache_limit=limit,
-            **shown,
-        ),
-        go_on=lambda **shown: ta.resume_tune(resume or "", budget=seconds, trials=trials, cache_limit=limit, **shown),
-    )
+            )
+            common: dict[str, Any] = {"command": command_line(), "cache_limit": limit, **shown}
+            found = ta.tune(data, budget=seconds or TUNE_BUDGET, trials=trials, out=out, config=made, **common)
     train = f"tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}"
     show_study(found, found.tune, _tables(found), train, format)
 
@@ -131,7 +120,7 @@ def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
 
     monitor = tune.start.train.monitor
     best = next(iter(ranked(trials, monitor)), None)
-    rows = spent_table(tune, "trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds")
+    rows = table("trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds", title=tune.time_told)
     newest = [each for each in trials if each is not best][-SHOWN:]
     for each in ([best] if best else []) + newest:
         rows.add_row(

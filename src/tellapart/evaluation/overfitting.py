@@ -44,24 +44,17 @@ class Learning:
     sentence: str
 
 
-def overfitting_sentence(
-    history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", kept: int | None = None
-) -> str:
+def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", kept: int | None = None) -> Learning:
     """Say whether the network overfits, by the rule above, and whether the epoch that was kept comes before that.
 
     history: rows with epoch, loss, val_loss and the monitored value. monitor: what makes an epoch the best one,
     val_loss or val_accuracy. kept: the epoch that was kept, where that is not the best one.
 
     >>> rows = [{"epoch": e, "loss": 1 / e, "val_loss": 0.5 + abs(e - 3) / 10} for e in range(1, 9)]
-    >>> overfitting_sentence(rows)
+    >>> learning(rows).sentence
     'It overfits from epoch 4 on: the validation loss rises from 0.50 to 1.00 while the training loss still falls. The
     epoch kept, 3 (lowest validation loss), comes before that.'
     """
-    return learning(history, monitor, kept).sentence
-
-
-def learning(history: Sequence[Mapping[str, Any]], monitor: str = "val_loss", kept: int | None = None) -> Learning:
-    """The same, with what it comes to in a word."""
     if not history:
         return Learning("unknown", "No epoch was trained.")
     linear = [row for row in history if "regularization" in row]

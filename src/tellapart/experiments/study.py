@@ -130,6 +130,10 @@ class Study(_Folder, ABC):
         return self.place(f"{self.by}.html")
 
     @property
+    def time_told(self) -> str:
+        return f"{self.record['spent_seconds']:,.0f} of {self.record['budget_seconds']:,.0f} seconds"
+
+    @property
     def resume_command(self) -> str:
         return f"tellapart {self.by} --resume {shlex.quote(str(self.path))}"
 

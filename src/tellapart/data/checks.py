@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tellapart.data.catalog import SPLITS, ImageRecord
-from tellapart.data.findings import Finding
-from tellapart.data.leakage import duplicates, images_that, near_duplicates
+from tellapart.data.findings import Finding, images_that
+from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
 from tellapart.errors import ConfigError, ImageError
 from tellapart.tables import Table, origin

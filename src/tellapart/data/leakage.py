@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tellapart.data.catalog import ImageRecord, Split
 from tellapart.data.duplicates import Pair, near_copies
-from tellapart.data.findings import Finding, Severity
+from tellapart.data.findings import Finding, Severity, images_that
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +148,6 @@ def tied(parted: Iterable[Sequence[ImageRecord]], split: Split, tie: Tie) -> str
     named = " and ".join(f"in {place} ({count})" if len(counts) > 1 else f"in {place}" for place, count in counts)
     one = len(where) == 1
     return f"1 {split} image has {tie.one} {named}" if one else f"{len(where)} {split} images have {tie.many} {named}"
-
-
-def images_that(count: int, one: str, many: str) -> str:
-    """A count of images with its verb."""
-    return f"1 image {one}" if count == 1 else f"{count} images {many}"
 
 
 def _pairs(count: int) -> str:

@@ -222,8 +222,8 @@ class _Search:
         value = float(best[self.start.train.monitor])
         seconds = round(sum(row["seconds"] for row in history), 1)
         told = {"value": value, "accuracy": float(best["val_accuracy"]), "epochs": len(history), "seconds": seconds}
-        for name, value_told in told.items():
-            trial.set_user_attr(name, value_told)
+        for name, reached in told.items():
+            trial.set_user_attr(name, reached)
         if reason is StopReason.WATCH:
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif reason is not StopReason.TIME_UP:

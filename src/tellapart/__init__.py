@@ -32,18 +32,18 @@ _HOMES = {
     "evaluate": "tellapart.api.runs",
     "export": "tellapart.api.runs",
     "fetch": "tellapart.api.datasets",
-    "ladder": "tellapart.api.ladder",
+    "ladder": "tellapart.api.study",
     "list_runs": "tellapart.api.runs",
     "make_config": "tellapart.api.options",
     "open_run": "tellapart.api.runs",
     "predict": "tellapart.api.runs",
     "read": "tellapart.api.datasets",
     "resume": "tellapart.api.training",
-    "resume_ladder": "tellapart.api.ladder",
-    "resume_tune": "tellapart.api.tune",
+    "resume_ladder": "tellapart.api.study",
+    "resume_tune": "tellapart.api.study",
     "summarize_runs": "tellapart.api.runs",
     "train": "tellapart.api.training",
-    "tune": "tellapart.api.tune",
+    "tune": "tellapart.api.study",
     "write_comparison": "tellapart.api.runs",
     "write_index": "tellapart.api.runs",
     "write_report": "tellapart.api.runs",
@@ -91,7 +91,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tellapart.api.datasets import check, fetch, read
-    from tellapart.api.ladder import ladder, resume_ladder
     from tellapart.api.options import make_config
     from tellapart.api.runs import (
         Run,
@@ -106,8 +105,8 @@ if TYPE_CHECKING:
         write_index,
         write_report,
     )
+    from tellapart.api.study import ladder, resume_ladder, resume_tune, tune
     from tellapart.api.training import resume, train
-    from tellapart.api.tune import resume_tune, tune
     from tellapart.api.values import Catalog, Evaluation
     from tellapart.config import Config
     from tellapart.data.findings import Finding

@@ -3,6 +3,7 @@ terminal obeys, and where the caches of this user lie."""
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -165,6 +166,12 @@ def as_cell(text: str) -> str:
     ("'=1+1", 'cat', '-1')
     """
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Each value `as_cell`. path: such as `replacing` gives."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows([as_cell(str(value)) for value in row] for row in rows)
 
 
 def from_cell(cell: str) -> str:

@@ -60,14 +60,14 @@ def between(estimate: Interval, digits: int = 1) -> str:
     return f"{percent(estimate.low, digits, unit=False)} to {percent(estimate.high, digits, unit=False)}"
 
 
-def measured(estimate: Interval, digits: int = 1) -> str:
+def measured(estimate: Interval) -> str:
     """A proportion with its interval.
 
     >>> from tellapart.evaluation.intervals import Estimate
     >>> measured(Estimate(0.991, 0.984, 1.0))
     '99.1 % (98.4 to 100)'
     """
-    return f"{percent(estimate.value, digits)} ({between(estimate, digits)})"
+    return f"{percent(estimate.value)} ({between(estimate)})"
 
 
 def points(difference: float, digits: int = 1) -> str:

@@ -17,9 +17,9 @@ import tellapart as ta
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import ConfigError, RunError, TrainingError
-from tellapart.experiments import clock
 from tellapart.experiments import ladder as climbing
-from tellapart.experiments.ladder import LadderFolder, State, climb, create_ladder, open_ladder
+from tellapart.experiments import study as clock
+from tellapart.experiments.ladder import LadderFolder, State, climb, create_ladder
 from tellapart.experiments.ladder_result import cheapest, stand
 from tellapart.experiments.rungs import RUNGS, chosen
 from tellapart.models.registry import resolve
@@ -148,7 +148,7 @@ def test_without_time_a_rung_is_not_begun_and_with_more_it_is(world: World, tmp_
     world.wanted = {"dense": 40.0}
     world.climb(ladder)
     assert ladder.states["conv"].status == "not reached" or ladder.states["dense"].status == "time up"
-    again = open_ladder(tmp_path / "ladder")
+    again = LadderFolder.open(tmp_path / "ladder")
     again.record["budget_seconds"] = 500
     world.climb(again)
     assert {state.status for state in again.states.values()} == {"done"}
@@ -158,7 +158,7 @@ def test_ctrl_c_ends_the_ladder_and_keeps_what_is_done(world: World, tmp_path: P
     world.fails = {"conv": KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         world.climb(make_ladder(tmp_path / "ladder", ("dense", "conv", "deeper")))
-    found = open_ladder(tmp_path / "ladder")
+    found = LadderFolder.open(tmp_path / "ladder")
     assert [state.status for state in found.states.values()] == ["done", "waiting", "waiting"]
     world.fails, world.budgets = {}, []
     world.climb(found)
@@ -299,10 +299,10 @@ def test_what_is_wrong_with_a_request_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="two rungs or more"):
         chosen(["dense"])
     with pytest.raises(RunError, match=r"no ladder\.json"):
-        open_ladder(tmp_path)
+        LadderFolder.open(tmp_path)
     (tmp_path / "ladder.json").write_text("{}")
     with pytest.raises(RunError, match="damaged"):
-        open_ladder(tmp_path)
+        LadderFolder.open(tmp_path)
     with pytest.raises(RunError, match="not empty"):
         make_ladder(tmp_path)
 

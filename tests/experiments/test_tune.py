@@ -14,12 +14,13 @@ import tellapart as ta
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import ConfigError, MissingExtraError, RunError, TrainingError
-from tellapart.experiments import clock, tune_result
+from tellapart.experiments import study as clock
 from tellapart.experiments import tune as tuning
+from tellapart.experiments import tune_result
 from tellapart.experiments.space import (
     start_values,
 )
-from tellapart.experiments.tune import Trial, TuneFolder, create_tune, open_tune, ranked, search, trials_of
+from tellapart.experiments.tune import Trial, TuneFolder, create_tune, ranked, search, trials_of
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
@@ -142,7 +143,7 @@ def test_a_search_that_was_stopped_ends_as_one_that_never_was(
     for _ in range(3):
         with pytest.raises(type(stop)):
             search(tune, world.catalog, learn=stopping, progress=SILENT, watch=lambda *_: None)
-        tune = open_tune(tune.path)
+        tune = TuneFolder.open(tune.path)
     assert pruned, "the case is of no use if none was to be ended early"
     assert world.search(tune) == whole
 
@@ -157,7 +158,7 @@ def test_a_search_keeps_to_its_budget_and_the_trial_whose_time_was_up_goes_on_wi
     *before, last = trials
     assert last.status == "unfinished"
     assert all(each.status in ("done", "pruned") for each in before)
-    tune = open_tune(tune.path)
+    tune = TuneFolder.open(tune.path)
     tune.record |= {"budget_seconds": 1000, "trials": last.number + 1}
     world.trained.clear()
     *same, gone_on, new = world.search(tune)
@@ -179,14 +180,14 @@ def test_a_trial_that_fails_stops_no_other_and_a_start_that_fails_stops_all(worl
 
 def test_what_is_wrong_with_a_request_is_said(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match=r"no tune\.json"):
-        open_tune(tmp_path)
+        TuneFolder.open(tmp_path)
     with pytest.raises(RunError, match=r"time was up before the first trial.*--resume"):
         tune_result.chosen_of(world.tune(tmp_path / "tune"))
     with pytest.raises(RunError, match="not empty"):
         world.tune(tmp_path / "tune")
     (tmp_path / "tune" / "tune.json").write_text("{}")
     with pytest.raises(RunError, match="damaged"):
-        open_tune(tmp_path / "tune")
+        TuneFolder.open(tmp_path / "tune")
     with pytest.raises(ConfigError, match="no recipe"):
         ta.tune(tmp_path, recipe="nonsense")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import tellapart as ta
-from tellapart.api.ladder import ladder
+from tellapart.api.study import ladder
 from tellapart.data.catalog import read_images
 from tellapart.errors import ConfigError
 from tellapart.files import harmless
@@ -116,7 +116,7 @@ def test_an_image_named_as_a_folder_is_explained_inside_the_run(hostile_run: ta.
     (tmp_path / "folder").mkdir()
     for name in (image, tmp_path / "folder" / ".." / "..png"):
         for path in run.explain(name).files:
-            assert path.resolve().is_relative_to(run.explanations.resolve())
+            assert path.resolve().is_relative_to((run.path / "explain").resolve())
 
 
 # Tables

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 MOST_CLASSES = 30
+MOST_PATHS = 5
 
 
 def command(
@@ -106,13 +107,13 @@ def _typed_again(data: str, given: dict[str, str | None]) -> str:
     return " ".join([typed(data), *options])
 
 
-def show_findings(findings: Sequence[Finding], paths: int = 5) -> None:
+def show_findings(findings: Sequence[Finding]) -> None:
     """Each finding with what it means, what was done, and its first paths."""
     if not findings:
         show("Nothing found that needs attention.")
     for finding in findings:
         show(f"{finding.severity:8}{finding.kind}: {finding.meaning} {finding.done}".rstrip())
-        for path in finding.paths[:paths]:
+        for path in finding.paths[:MOST_PATHS]:
             show(f"          {path}")
-        if len(finding.paths) > paths:
-            show(f"          and {len(finding.paths) - paths} more (--format json lists all)")
+        if len(finding.paths) > MOST_PATHS:
+            show(f"          and {len(finding.paths) - MOST_PATHS} more (--format json lists all)")

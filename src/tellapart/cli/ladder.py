@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import short, show, show_json, table, typed
-from tellapart.cli.live_table import live
+from tellapart.cli.console import table, typed
+from tellapart.cli.study import live, show_study
 from tellapart.words import measured, percent
 
 if TYPE_CHECKING:
@@ -47,44 +48,37 @@ def command(
     Each rung is a run, for report, compare and predict. One page tells what each reached and costs, which steps made
     a real difference, and the cheapest rung that is not shown to be worse than the best.
     """
-    from tellapart.api.ladder import DEFAULT_BUDGET
-    from tellapart.errors import ConfigError
+    from tellapart.api.study import LADDER_BUDGET
     from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
-    if resume is not None:
-        begun = (data, rung, image_size, seed, out, settings, label_pattern, path_column, label_column, root, group_by)
-        options.resume_alone("ladder", *begun, besides="at most --budget")
-        with live(progress_table) as (progress, watch):
-            found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, progress=progress, watch=watch)
-    elif data is None:
-        raise ConfigError("Give the images, such as: tellapart ladder photos/   (or --resume LADDER)")
-    else:
-        found_by = options.data_options(label_pattern, path_column, label_column, root, group_by=group_by)
-        with live(progress_table) as (progress, watch):
+    found_by = (label_pattern, path_column, label_column, root, None, group_by)
+    begun = (rung, image_size, seed, out, settings, *found_by)
+    options.begin_or_resume("ladder", data, resume, *begun, noun="ladder", besides="at most --budget")
+    with live(progress_table) as shown:
+        if resume is not None:
+            found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, **shown)
+        else:
             found = ta.ladder(
                 data,
-                budget=seconds or DEFAULT_BUDGET,
+                budget=seconds or LADDER_BUDGET,
                 out=out,
                 rungs=rung or (),
-                config=ta.make_config(image_size=image_size, seed=seed, data=found_by),
+                config=ta.make_config(image_size=image_size, seed=seed, data=options.data_options(*found_by)),
                 settings=settings or (),
                 command=command_line(),
                 cache_limit=limit,
-                progress=progress,
-                watch=watch,
+                **shown,
             )
-    _show(found, format)
+    predict = f"tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} IMAGES"
+    show_study(found, found.ladder, _tables(found), predict, format)
 
 
-def _show(found: LadderResult, format: options.OutputFormat) -> None:
+def _tables(found: LadderResult) -> Iterator[Table]:
     from tellapart.experiments.comparison import p_text, points
     from tellapart.report.ladder import size
 
-    if format is options.OutputFormat.json:
-        show_json(found.to_dict() | {"page": str(found.ladder.page_file)})
-        return
     rows = table(
         "rung", f">accuracy on {found.n:,} {found.split} (95 % interval)", "", ">ms an image", "?>training, s",
         "?>file", "?>parameters", "?>processor, s",
@@ -103,28 +97,22 @@ def _show(found: LadderResult, format: options.OutputFormat) -> None:
             f"{each.parameters:,}" if each.parameters else "-",
             f"{state.processor_seconds:,.0f}",
         )
-    show(rows)
+    yield rows
     steps = table("step", ">points gained (95 % interval)", ">p", "difference")
     for step in found.steps:
         gained = points(step.comparison.difference, found.n)
         shown = "shown" if step.shown else "not shown"
         steps.add_row(f"{step.first} to {step.second}", gained, p_text(step.adjusted_p), shown)
     if found.steps:
-        show(steps)
-    show(found.advice)
-    for note in found.notes:
-        show(f"note: {note}")
-    show(f"page    {short(found.ladder.page_file)}")
-    show(f"next    tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} IMAGES")
+        yield steps
 
 
 def progress_table(ladder: LadderFolder) -> Table:
     """How far each rung is."""
     from tellapart.experiments.ladder import best_so_far
 
-    spent, budget = ladder.record["spent_seconds"], ladder.record["budget_seconds"]
-    rows = table("rung", "status", ">epochs", ">best on validation", ">training, s", ">processor, s")
-    rows.title = f"{spent:,.0f} of {budget:,.0f} seconds"
+    columns = ("rung", "status", ">epochs", ">best on validation", ">training, s", ">processor, s")
+    rows = table(*columns, title=ladder.time_told)
     for rung in ladder.rungs:
         state = ladder.states[rung.name]
         begun = ladder.begun(rung.name)

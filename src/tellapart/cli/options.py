@@ -107,7 +107,17 @@ def resume_alone(what: str, *begun: object, besides: str = "nothing") -> None:
         raise ConfigError(f"--resume goes on with the {what}'s own images and settings; give {besides} beside it.")
 
 
-def parse_duration(text: str, option: str = "--budget") -> float:
+def begin_or_resume(
+    command: str, data: str | None, resume: str | None, *begun: object, noun: str, besides: str
+) -> None:
+    """Raise ConfigError where neither images are given nor what to go on with, or more beside that than `besides`."""
+    if resume is not None:
+        resume_alone(noun, data, *begun, besides=besides)
+    elif data is None:
+        raise ConfigError(f"Give the images, such as: tellapart {command} photos/   (or --resume {command.upper()})")
+
+
+def parse_duration(text: str) -> float:
     """A time in seconds.
 
     >>> parse_duration("10m"), parse_duration("90s"), parse_duration("1.5h")
@@ -115,7 +125,7 @@ def parse_duration(text: str, option: str = "--budget") -> float:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text, re.IGNORECASE)
     if found is None or not float(found[1]):
-        raise typer.BadParameter(f"{text!r} is no time; expected such as 30s, 10m or 1h.", param_hint=option)
+        raise typer.BadParameter(f"{text!r} is no time; expected such as 30s, 10m or 1h.", param_hint="--budget")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2].lower()]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import short, show, show_json, table, typed
-from tellapart.cli.live_table import live
+from tellapart.cli.console import table, typed
+from tellapart.cli.study import live, show_study
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -56,62 +56,54 @@ def command(
     The first trial is what you begin from. At the end it and the best one are evaluated on the test images and
     compared; the best configuration is written as best.toml, for train --config.
     """
-    from tellapart.api.tune import DEFAULT_BUDGET
-    from tellapart.errors import ConfigError
+    from tellapart.api.study import TUNE_BUDGET
     from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
-    if resume is not None:
-        begun = (data, recipe, model, weights, fine_tune, config, image_size, seed, out, settings)
-        found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
-        options.resume_alone("search", *begun, *found_by, besides="at most --budget and --trials")
-        with live(progress_table) as (progress, watch):
-            found = ta.resume_tune(
-                resume, budget=seconds, trials=trials, cache_limit=limit, progress=progress, watch=watch
+    found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
+    begun = (recipe, model, weights, fine_tune, config, image_size, seed, out, settings, *found_by)
+    options.begin_or_resume("tune", data, resume, *begun, noun="search", besides="at most --budget and --trials")
+    with live(progress_table) as shown:
+        if resume is not None:
+            found = ta.resume_tune(resume, budget=seconds, trials=trials, cache_limit=limit, **shown)
+        else:
+            made = ta.make_config(
+                recipe=recipe,
+                config=config,
+                model=model,
+                weights=weights,
+                fine_tune=fine_tune,
+                image_size=image_size,
+                seed=seed,
+                data=options.data_options(*found_by),
+                settings=settings or (),
             )
-    elif data is None:
-        raise ConfigError("Give the images, such as: tellapart tune photos/   (or --resume TUNE)")
-    else:
-        made = ta.make_config(
-            recipe=recipe,
-            config=config,
-            model=model,
-            weights=weights,
-            fine_tune=fine_tune,
-            image_size=image_size,
-            seed=seed,
-            data=options.data_options(label_pattern, path_column, label_column, root, corrections, group_by),
-            settings=settings or (),
-        )
-        with live(progress_table) as (progress, watch):
-            found = ta.tune(
-                data,
-                budget=seconds or DEFAULT_BUDGET,
-                trials=trials,
-                out=out,
-                config=made,
-                command=command_line(),
-                cache_limit=limit,
-                progress=progress,
-                watch=watch,
-            )
-    _show(found, format)
+            common: dict[str, Any] = {"command": command_line(), "cache_limit": limit, **shown}
+            found = ta.tune(data, budget=seconds or TUNE_BUDGET, trials=trials, out=out, config=made, **common)
+    train = f"tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}"
+    show_study(found, found.tune, _tables(found), train, format)
 
 
-def _show(found: TuneResult, format: options.OutputFormat) -> None:
+def _tables(found: TuneResult) -> Iterator[Table]:
     from tellapart.experiments.comparison import points
+    from tellapart.experiments.space import figure
 
-    if format is options.OutputFormat.json:
-        show_json(found.to_dict() | {"page": str(found.tune.page_file)})
-        return
-    show(trial_table(found, found.ranked[:SHOWN]))
+    searched = (f"?{each.short}" for each in found.dimensions)
+    rows = table("trial", f">{found.monitor}", ">accuracy", *searched, "?>epochs", "?>s")
+    for each in found.ranked[:SHOWN]:
+        told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
+        figures = (f"{each.value:.4f}", percent(each.accuracy or 0.0))
+        spent = (f"{each.epochs}", f"{each.seconds:.0f}")
+        settings = (figure(each.values[dimension.name]) for dimension in found.dimensions)
+        rows.add_row(each.name + told, *figures, *settings, *spent)
+    yield rows
     if found.importance:
         rows = table("setting", ">importance", "start", "best")
         for name, share in found.importance.items():
             start, value = found.start.values[name], found.best.values[name]
             rows.add_row(name, percent(share, 0), figure(start), "" if value == start else figure(value))
-        show(rows)
+        yield rows
     if found.gaps:
         rows = table("run", ">validation", ">test (95 % interval)", ">points from validation to test")
         for gap in found.gaps:
@@ -119,36 +111,7 @@ def _show(found: TuneResult, format: options.OutputFormat) -> None:
             rows.add_row(
                 name, str(gap.validation), str(gap.test), points(gap.change, min(gap.validation_n, gap.test_n))
             )
-        show(rows)
-    show(found.advice)
-    for note in found.notes:
-        show(f"note: {note}")
-    show(f"page    {short(found.tune.page_file)}")
-    show(f"next    tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}")
-
-
-def figure(value: str | float) -> str:
-    """A setting's value, as short as it can be told."""
-    return value if isinstance(value, str) else f"{value:.3g}"
-
-
-def trial_table(found: TuneResult, trials: Sequence[Trial]) -> Table:
-    """The given trials with the settings that were searched."""
-    names = [each.name for each in found.dimensions]
-    rows = table(
-        "trial",
-        f">{found.monitor}",
-        ">accuracy",
-        *(f"?{name.partition('.')[2] or name}" for name in names),
-        "?>epochs",
-        "?>s",
-    )
-    for each in trials:
-        told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
-        figures = (f"{each.value:.4f}", percent(each.accuracy or 0.0))
-        spent = (f"{each.epochs}", f"{each.seconds:.0f}")
-        rows.add_row(each.name + told, *figures, *(figure(each.values[name]) for name in names), *spent)
-    return rows
+        yield rows
 
 
 def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
@@ -157,8 +120,7 @@ def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
 
     monitor = tune.start.train.monitor
     best = next(iter(ranked(trials, monitor)), None)
-    rows = table("trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds")
-    rows.title = f"{tune.record['spent_seconds']:,.0f} of {tune.record['budget_seconds']:,.0f} seconds"
+    rows = table("trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds", title=tune.time_told)
     newest = [each for each in trials if each is not best][-SHOWN:]
     for each in ([best] if best else []) + newest:
         rows.add_row(

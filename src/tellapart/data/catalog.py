@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
-from tellapart.files import as_cell, from_cell, replacing
+from tellapart.files import from_cell, replacing, write_csv
 from tellapart.task import Task
 
 Split = Literal["train", "validation", "test"]
@@ -104,14 +105,8 @@ class Catalog:
 
     def write(self, path: Path) -> None:
         """Write the table as csv, whole or not at all."""
-        with (
-            replacing(path) as neighbour,
-            neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for image in self.images:
-                writer.writerow([as_cell(str(getattr(image, column))) for column in COLUMNS])
+        with replacing(path) as neighbour:
+            write_csv(neighbour, [COLUMNS, *map(attrgetter(*COLUMNS), self.images)])
 
 
 def read_images(path: Path) -> tuple[ImageRecord, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tellapart.data.catalog import SPLITS, ImageRecord
-from tellapart.data.findings import Finding
+from tellapart.data.findings import Finding, images_that
 from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
 from tellapart.errors import ConfigError, ImageError
@@ -62,7 +62,7 @@ def broken(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "broken",
             "warning",
             tuple(f"{p.path} ({p.error})" for p in rows),
-            f"{_images(len(rows), 'cannot', 'cannot')} be decoded: {why}.",
+            f"{images_that(len(rows), 'cannot', 'cannot')} be decoded: {why}.",
             "Left out of training and evaluation; the files are untouched.",
         )
 
@@ -74,7 +74,8 @@ def damaged(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "damaged",
             "warning",
             tuple(f"{p.path} ({p.warning})" for p in rows),
-            f"{_images(len(rows), 'is', 'are')} damaged and can be decoded all the same: parts may be grey or noise.",
+            f"{images_that(len(rows), 'is', 'are')} damaged and can be decoded all the same: "
+            "parts may be grey or noise.",
             "Kept. Look at them; data.damaged=leave-out leaves them out.",
         )
 
@@ -161,7 +162,7 @@ def odd(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "tiny",
             "warning",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in small),
-            f"{_images(len(small), 'is', 'are')} under {TINY} pixels on a side, unlike most here.",
+            f"{images_that(len(small), 'is', 'are')} under {TINY} pixels on a side, unlike most here.",
             "Kept. Look at them.",
         )
     long = [p for p in usable if max(p.width, p.height) > ELONGATED * min(p.width, p.height)]
@@ -170,14 +171,9 @@ def odd(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "elongated",
             "note",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in long),
-            f"{_images(len(long), 'is', 'are')} over {ELONGATED} times as long as wide.",
+            f"{images_that(len(long), 'is', 'are')} over {ELONGATED} times as long as wide.",
             "Kept; with image.fit=squash they are distorted most, image.fit=pad keeps their shape.",
         )
-
-
-def _images(count: int, one: str, many: str) -> str:
-    """A count of images with its verb."""
-    return f"1 image {one}" if count == 1 else f"{count} images {many}"
 
 
 @dataclass(frozen=True)

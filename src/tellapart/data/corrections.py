@@ -12,13 +12,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, get_args
 
 from tellapart.data.findings import Finding
 from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, unknown
-from tellapart.files import as_cell, from_cell, replacing
+from tellapart.files import from_cell, replacing, write_csv
 
 Action = Literal["relabel", "drop", "regroup"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -40,14 +41,8 @@ class Correction:
 
 def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
     """Write the csv, whole or not at all."""
-    with (
-        replacing(path) as neighbour,
-        neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row in corrections:
-            writer.writerow([as_cell(getattr(row, column)) for column in COLUMNS])
+    with replacing(path) as neighbour:
+        write_csv(neighbour, [COLUMNS, *map(attrgetter(*COLUMNS), corrections)])
 
 
 def read_corrections(path: Path) -> tuple[Correction, ...]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, Split
 from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
-from tellapart.data.findings import Finding
+from tellapart.data.findings import Finding, images_that
 from tellapart.data.labels import LabelIssue, held_out_probabilities, overlaps, suspect_labels, told_apart
 from tellapart.data.leakage import near_findings
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
@@ -204,7 +204,8 @@ def _label_findings(
                 f"{percent(s.probability, 0)}]"
                 for s in suspects
             ),
-            f"{_are(len(suspects), 'has a label that looks', 'have labels that look')} wrong, the likeliest first.",
+            f"{images_that(len(suspects), 'has a label that looks', 'have labels that look')} wrong, "
+            "the likeliest first.",
             "Kept. Look at them; --write proposes their relabelling.",
         )
 
@@ -217,7 +218,7 @@ def _outlier_findings(images: Sequence[ImageRecord], far: NDArray[np.float64]) -
             "outlier",
             "warning",
             tuple(f"{images[i].path} [{images[i].label}]" for i in order),
-            f"{_are(len(order), 'is', 'are')} unlike the others, the strangest first.",
+            f"{images_that(len(order), 'is', 'are')} unlike the others, the strangest first.",
             "Kept. Look whether they belong to the task; a rare kind of a class does, and wants more images.",
         )
 
@@ -332,10 +333,6 @@ def _regroups(images: Sequence[ImageRecord], groups: NDArray[np.int64]) -> Itera
         for i in indices:
             other = images[indices[0] if i != indices[0] else indices[1]].path
             yield Correction(images[i].path, "regroup", group=f"copies-{number}", reason=f"looks the same as {other}")
-
-
-def _are(count: int, one: str, many: str) -> str:
-    return f"1 image {one}" if count == 1 else f"{count} images {many}"
 
 
 def _pairs_of_classes(count: int) -> str:

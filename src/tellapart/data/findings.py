@@ -36,3 +36,12 @@ class Finding:
             "done": self.done,
             "paths": list(self.paths),
         }
+
+
+def images_that(count: int, one: str, many: str) -> str:
+    """A count of images with its verb.
+
+    >>> images_that(1, "is", "are"), images_that(3, "is", "are")
+    ('1 image is', '3 images are')
+    """
+    return f"1 image {one}" if count == 1 else f"{count} images {many}"

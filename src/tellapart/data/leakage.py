@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tellapart.data.catalog import ImageRecord, Split
 from tellapart.data.duplicates import Pair, near_copies
-from tellapart.data.findings import Finding, Severity
+from tellapart.data.findings import Finding, Severity, images_that
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "contradicting-labels",
             "error",
             tuple(" = ".join(f"{p.path} [{p.label}]" for p in rows) for rows in contradicting),
-            f"{_images(len(contradicting), 'stands', 'stand')} under two labels, so one of each is wrong.",
+            f"{images_that(len(contradicting), 'stands', 'stand')} under two labels, so one of each is wrong.",
             "Kept, on one side of the split. Remove or move the wrong copy.",
         )
     yield from leak_findings("leaking", across, " = ", COPY, ", byte for byte")
@@ -52,7 +52,7 @@ def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "duplicate",
             "note",
             tuple(" = ".join(p.path for p in rows) for rows in plain),
-            f"{_images(len(plain), 'is', 'are')} there more than once, byte for byte.",
+            f"{images_that(len(plain), 'is', 'are')} there more than once, byte for byte.",
             "Kept on one side of the split.",
         )
 
@@ -148,10 +148,6 @@ def tied(parted: Iterable[Sequence[ImageRecord]], split: Split, tie: Tie) -> str
     named = " and ".join(f"in {place} ({count})" if len(counts) > 1 else f"in {place}" for place, count in counts)
     one = len(where) == 1
     return f"1 {split} image has {tie.one} {named}" if one else f"{len(where)} {split} images have {tie.many} {named}"
-
-
-def _images(count: int, one: str, many: str) -> str:
-    return f"1 image {one}" if count == 1 else f"{count} images {many}"
 
 
 def _pairs(count: int) -> str:

@@ -56,7 +56,7 @@ class Neighbours:
     similarity: Floats
 
 
-def neighbours(values: Floats, count: int = COUNT, seed: int = 0) -> Neighbours:
+def neighbours(values: Floats, seed: int = 0) -> Neighbours:
     """The nearest of each row (n, width) by angle.
 
     Up to 20,000 rows each is compared with each. More are divided into about as many cells as a cell has rows, by
@@ -66,13 +66,13 @@ def neighbours(values: Floats, count: int = COUNT, seed: int = 0) -> Neighbours:
     """
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     directions = values / np.maximum(norms, 1e-9)
-    places = np.full((len(values), count), -1, np.int64)
-    similarity = np.full((len(values), count), -1, np.float32)
+    places = np.full((len(values), COUNT), -1, np.int64)
+    similarity = np.full((len(values), COUNT), -1, np.float32)
     for rows, columns in _parts(directions, seed):
         step = max(1, _AT_ONCE // len(columns))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            places[some], similarity[some] = _nearest(directions, some, columns, count)
+            places[some], similarity[some] = _nearest(directions, some, columns, COUNT)
     return Neighbours(places, similarity)
 
 

@@ -91,10 +91,10 @@ def unpacked(fingerprints: Sequence[str], digits: int = BITS // 4) -> NDArray[np
 
 
 @lru_cache(maxsize=4)
-def close_pairs(fingerprints: tuple[str, ...], bound: int = ALIKE) -> tuple[tuple[int, int, int], ...]:
-    """Every (position, position, bits that differ) of fingerprints that differ in at most `bound` bits.
+def close_pairs(fingerprints: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    """Every (position, position, bits that differ) of fingerprints that differ in at most ALIKE bits.
 
-    The bound is lowered where the whole collection looks alike (X-rays, scanned forms): there it takes more to be a
+    That is lowered where the whole collection looks alike (X-rays, scanned forms): there it takes more to be a
     copy. Up to 8,192 images all pairs are compared; of more, those that share one of 32 choices of bits, so that a
     million images is not a trillion pairs. Empty fingerprints are in no pair, and those of small images only in
     pairs among themselves.
@@ -105,7 +105,7 @@ def close_pairs(fingerprints: tuple[str, ...], bound: int = ALIKE) -> tuple[tupl
         if len(places) < 2:
             continue
         packed = unpacked([fingerprints[place] for place in places], digits)
-        most = min(bound, _bound_of(packed))
+        most = min(ALIKE, _bound_of(packed))
         first, second = _all_pairs(packed, most) if len(packed) <= _FEW else _banded_pairs(packed, most)
         bits = distances(packed[first], packed[second])
         rows.extend(zip(places[first].tolist(), places[second].tolist(), bits.tolist(), strict=True))

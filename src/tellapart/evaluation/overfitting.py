@@ -43,7 +43,7 @@ class Learning:
     sentence: str
 
 
-def overfitting_sentence(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int | None = None) -> str:
+def learning(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int | None = None) -> Learning:
     """Say whether the network overfits, by the rule above, and whether the epoch that was kept comes before that.
 
     monitor: what makes an epoch the best one,
@@ -51,15 +51,10 @@ def overfitting_sentence(history: Sequence[HistoryRow], monitor: str = "val_loss
 
     >>> figures = [(e, 1 / e, 0.5 + abs(e - 3) / 10) for e in range(1, 9)]
     >>> rows = [HistoryRow(epoch=e, loss=a, accuracy=0, val_loss=b, val_accuracy=0) for e, a, b in figures]
-    >>> overfitting_sentence(rows)
+    >>> learning(rows).sentence
     'It overfits from epoch 4 on: the validation loss rises from 0.50 to 1.00 while the training loss still falls. The
     epoch kept, 3 (lowest validation loss), comes before that.'
     """
-    return learning(history, monitor, kept).sentence
-
-
-def learning(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int | None = None) -> Learning:
-    """The same, with what it comes to in a word."""
     if not history:
         return Learning("unknown", "No epoch was trained.")
     linear = [row for row in history if row.regularization is not None]

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from tellapart.errors import RunError
 from tellapart.evaluation.compare import LEVEL, Comparison, compare, compare_all
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.runs.run import RunFolder
 from tellapart.runs.shared_images import Common, CommonImage, LeftOut, common_images
-from tellapart.words import percent
+from tellapart.words import listed, percent
 from tellapart.words import points as points_of
 
 FEWEST_UNEVEN = 6  # images on which only one is right: with fewer the exact test shows nothing at 0.05
@@ -116,9 +114,7 @@ def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
         raise RunError(f"Comparing takes two or more runs, each once; given {given}.")
     names = _names(runs)
     common = common_images(runs, names)
-    position = {label: index for index, label in enumerate(common.classes)}
-    truth = np.array([position[image.truth] for image in common.images])
-    said = [np.array([position[image.answers[index].label] for image in common.images]) for index in range(len(runs))]
+    truth, said = common.positions()
     hits = [int((answers == truth).sum()) for answers in said]
     best = hits.index(max(hits))
     chosen = [(0, 1)] if len(runs) == 2 else [(index, best) for index in range(len(runs)) if index != best]
@@ -265,19 +261,11 @@ def _verdict_of_many(found: RunsComparison) -> str:
     equal = [pair.first for pair in found.pairs if not pair.shown]
     text = f"{best} has the highest accuracy, {accuracy} of the same {found.n:,} images."
     if worse:
-        text += f" It is better than {joined(worse)}."
+        text += f" It is better than {listed(worse, len(worse))}."
     if equal:
-        text += f" No difference shown from {joined(equal)}."
+        text += f" No difference shown from {listed(equal, len(equal))}."
     return text
 
 
 def _p_words(p: float) -> str:
     return p_text(p) if p < 0.001 else f"= {p_text(p)}"
-
-
-def joined(names: Sequence[str]) -> str:
-    """
-    >>> joined(["a", "b", "c"])
-    'a, b and c'
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -7,30 +7,25 @@ ones'. A rung whose time is up keeps its best epoch. A ladder that was killed go
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
-from tellapart.errors import TellapartError
-from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
-from tellapart.experiments.record import FolderOfRuns, Kind
 from tellapart.experiments.rungs import Rung, chosen
+from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study
 from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import start_keras
-from tellapart.progress import Phase, Progress
+from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow, best_row
-from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
 
-KIND = Kind("ladder", "ladder")
 MOST_VALIDATED = 2000
 TIMED, WARMED = 20, 3
 
@@ -60,30 +55,25 @@ class State:
         return self.validation is not None
 
 
-class Train(Protocol):
-    """Begins the run `out`, or goes on with it, for at most `budget` seconds. Raises as training does."""
-
-    def __call__(self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> object: ...
-
-
 @dataclass
-class LadderFolder(FolderOfRuns):
-    """LADDER/ on disk. record: all of ladder.json but the rungs: data, budget_seconds, spent_seconds, config ..."""
+class LadderFolder(Study):
+    """LADDER/ on disk. record: all of ladder.json but the rungs."""
 
+    noun, by = "ladder", "ladder"
     rungs: tuple[Rung, ...]
     states: dict[str, State]
 
-    @property
-    def page_file(self) -> Path:
-        return self.place("ladder.html")
+    @classmethod
+    def of(cls, path: Path, record: dict[str, Any]) -> Self:
+        states = {name: State(**state) for name, state in record.pop("rungs").items()}
+        return cls(path, record, chosen(states), states)
 
-    def begun(self, name: str) -> bool:
-        return self.run(name).run_file.exists()
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.record, "rungs": {name: asdict(state) for name, state in self.states.items()}}
 
     @property
-    def catalog(self) -> Catalog | None:
-        """That of the first rung that was begun; None before that."""
-        return next((self.run(rung.name).catalog for rung in self.rungs if self.begun(rung.name)), None)
+    def trial_names(self) -> list[str]:
+        return [rung.name for rung in self.rungs]
 
     @property
     def config(self) -> Config:
@@ -93,23 +83,17 @@ class LadderFolder(FolderOfRuns):
     def rung_config(self, rung: Rung) -> Config:
         return rung.config(self.config, self.record["image"], self.record["settings"])
 
-    def write(self) -> None:
-        rungs = {name: asdict(state) for name, state in self.states.items()}
-        KIND.write(self, {**self.record, "rungs": rungs})
+
+class Train(Protocol):
+    """Begins the run `out`, or goes on with it, for at most `budget` seconds. Raises as training does."""
+
+    def __call__(self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> object: ...
 
 
 def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFolder:
     """A new ladder. Raises RunError where something is in the place already."""
-    made = LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), {rung.name: State() for rung in rungs})
-    KIND.create(made, made.write)
-    return made
-
-
-def open_ladder(path: Path) -> LadderFolder:
-    """A ladder that is there. Raises RunError for a missing, foreign or damaged folder."""
-    with KIND.reading(path) as record:
-        states = {name: State(**state) for name, state in record.pop("rungs").items()}
-        return LadderFolder(path, record, chosen(states), states)
+    states = {rung.name: State() for rung in rungs}
+    return LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), states).create()
 
 
 def climb(
@@ -125,22 +109,18 @@ def climb(
 
     A rung that fails says why and stops no other. Raises KeyboardInterrupt for Ctrl-C, with everything kept.
     """
-    clock = _Clock(ladder, progress, watch)
-    finished = [("done",), ("done", "failed")]
-    for statuses in finished:
-        waiting = [rung for rung in ladder.rungs if ladder.states[rung.name].status not in statuses]
-        waiting.sort(key=lambda rung: rung.turn)
-        for place, rung in enumerate(waiting):
-            share = rung.share / sum(other.share for other in waiting[place:])
-            seconds = share * (ladder.record["budget_seconds"] - clock.spent()) - _finishing(ladder)
-            try:
-                _climb_one(ladder, rung, catalog, seconds, train, clock)
-            except KeyboardInterrupt:
-                ladder.states[rung.name].status = "waiting"
-                progress.line(f"go on with: tellapart ladder --resume {ladder.path}")
-                raise
-            finally:
-                clock.end()
+    with Session(ladder, progress, lambda: watch(ladder)) as session:
+        for finished in (("done",), ("done", "failed")):
+            waiting = [rung for rung in ladder.rungs if ladder.states[rung.name].status not in finished]
+            waiting.sort(key=lambda rung: rung.turn)
+            for place, rung in enumerate(waiting):
+                share = rung.share / sum(other.share for other in waiting[place:])
+                seconds = share * session.left - _finishing(ladder)
+                try:
+                    _climb_one(ladder, rung, catalog, seconds, train, session)
+                except KeyboardInterrupt:
+                    ladder.states[rung.name].status = "waiting"
+                    raise
 
 
 def _finishing(ladder: LadderFolder) -> float:
@@ -149,7 +129,9 @@ def _finishing(ladder: LadderFolder) -> float:
     return max(known, default=FINISHING_SECONDS)
 
 
-def _climb_one(ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: float, train: Train, clock: _Clock) -> None:
+def _climb_one(
+    ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: float, train: Train, session: Session
+) -> None:
     run, state, config = ladder.run(rung.name), ladder.states[rung.name], ladder.rung_config(rung)
     trained = ladder.begun(rung.name) and run.status == "done"
     if not trained and seconds < FEWEST_SECONDS:
@@ -157,19 +139,17 @@ def _climb_one(ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: floa
         return
     if not trained:
         start_keras().utils.clear_session()  # networks of earlier rungs are in their files
-    clock.begin(rung)
-    if not trained:
-        try:
-            train(catalog, config, run.path, seconds, clock)
-        except TellapartError as error:
-            timely = ladder.begun(rung.name) and run.status == "interrupted"
-            state.status, state.error = ("not reached", "") if timely else ("failed", str(error))
-            return
-    if run.status != "done" and run.record.stop_reason != StopReason.TIME_UP:
-        raise KeyboardInterrupt
-    _judge(run, state, catalog)
-    state.finishing_seconds = round(time.monotonic() - clock.ended, 2)
-    state.status, state.error = ("done" if run.status == "done" else "time up"), ""
+    state.status = "training"
+    with session.counting(state):
+        session.line(f"rung {rung.name}: {rung.adds}")
+        if not trained:
+            outcome = session.attempt(rung.name, lambda: train(catalog, config, run.path, seconds, session))
+            if outcome.reason is None:
+                state.status, state.error = ("failed", str(outcome.error)) if outcome.error else ("not reached", "")
+                return
+        _judge(run, state, catalog)
+        state.finishing_seconds = round(time.monotonic() - session.learned, 2)
+        state.status, state.error = ("done" if run.status == "done" else "time up"), ""
 
 
 def validated(catalog: Catalog) -> Catalog:
@@ -195,49 +175,7 @@ def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
     state.milliseconds = round(1000 * median(seconds[WARMED:]), 2)
 
 
-class _Clock(Clock):
-    """Counts the seconds of the rung that is climbed as well."""
-
-    def __init__(self, ladder: LadderFolder, progress: Progress, watch: Callable[[LadderFolder], None]) -> None:
-        super().__init__(ladder.record, progress)
-        self._ladder, self._watch = ladder, watch
-        self._state: State | None = None
-        self.ended = time.monotonic()
-        """When the training of the rung ended."""
-
-    def begin(self, rung: Rung) -> None:
-        self._state = self._ladder.states[rung.name]
-        self._state.status = "training"
-        self._wall_before, self._processor_before = self._state.wall_seconds, self._state.processor_seconds
-        self._started, self._processor_started = time.monotonic(), _processor_seconds()
-        self.ended = self._started
-        self._progress.line(f"rung {rung.name}: {rung.adds}")
-        self.keep()
-
-    def end(self) -> None:
-        """What follows is no rung's time."""
-        self.keep()
-        self._state = None
-
-    def write(self) -> None:
-        if self._state is not None:
-            self._state.wall_seconds = round(self._wall_before + time.monotonic() - self._started, 2)
-            used = _processor_seconds() - self._processor_started
-            self._state.processor_seconds = round(self._processor_before + used, 2)
-        self._ladder.write()
-        self._watch(self._ladder)
-
-    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        if Phase.of(stage).learns:
-            self.ended = time.monotonic()
-        super().update(stage, done, total, detail)
-
-
 def best_so_far(run: RunFolder) -> HistoryRow | None:
     """The best row of the history of a run, or None before its first epoch."""
     history = run.history
     return best_row(history, run.config.train.monitor) if history else None
-
-
-def _processor_seconds() -> float:
-    return sum(os.times()[:4])

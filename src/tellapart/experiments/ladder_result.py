@@ -9,9 +9,8 @@ before any image was seen. Reads: run folders, ladder.json.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -23,11 +22,12 @@ from tellapart.evaluation.compare import LEVEL, Comparison, compare, holm
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.metrics import Ints
 from tellapart.evaluation.overfitting import kept
-from tellapart.experiments.comparison import Pair, joined, share
+from tellapart.experiments.comparison import Pair, share
 from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
 from tellapart.runs.run import RunFolder
 from tellapart.runs.shared_images import common_images
+from tellapart.words import listed
 from tellapart.words import points as points_of
 
 AS_FAST = 1.25
@@ -93,7 +93,7 @@ class Choice:
 @dataclass(frozen=True)
 class LadderResult:
     """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: images judged
-    on, of `split`; validation_n: those that choose."""
+    on, of `split`; validation_n: those that choose; left_out: of `split`, copies."""
 
     ladder: LadderFolder
     standings: tuple[Standing, ...]
@@ -102,7 +102,7 @@ class LadderResult:
     split: str
     n: int
     validation_n: int
-    notes: tuple[str, ...]
+    left_out: int
 
     def standing(self, name: str) -> Standing:
         return next(each for each in self.standings if each.name == name)
@@ -111,6 +111,11 @@ class LadderResult:
     def advice(self) -> str:
         """Which rung to take and why, in two or three sentences."""
         return _advice(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What limits the result."""
+        return _notes(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -137,13 +142,15 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
         errors = [state.error for state in ladder.states.values() if state.error]
         raise RunError(
             f"No rung of {ladder.path} has a network: "
-            + (errors[0] if errors else f"no epoch ended in time. Go on with more: {_resumed(ladder)} 10m")
+            + (
+                errors[0]
+                if errors
+                else f"no epoch ended in time. Go on with more: {ladder.resume_command} --budget 10m"
+            )
         )
     runs, names = [ladder.run(rung.name) for rung in reached], [rung.name for rung in reached]
     common = common_images(runs, names)
-    place = {label: index for index, label in enumerate(common.classes)}
-    truth = np.array([place[image.truth] for image in common.images])
-    said = [np.array([place[p.answers[index].label] for p in common.images]) for index in range(len(runs))]
+    truth, said = common.positions()
     accuracies = dict(zip(names, (_accuracy(truth, answers) for answers in said), strict=True))
     held = validated(catalog)
     answered = {name: _positions(held, ladder.states[name].validation or []) for name in names}
@@ -152,11 +159,9 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
     comparisons = [compare(common.classes, truth, a, b) for a, b in pairwise(said)]
     adjusted = holm([each.p for each in comparisons])
     pairs = zip(names[:-1], names[1:], adjusted, comparisons, strict=True)
-    result = LadderResult(
-        ladder, standings, tuple(Pair(*each) for each in pairs), choice, common.splits[0], len(truth), len(held), ()
-    )
-    notes = _notes(result, sum(each.images for each in common.left_out))
-    return replace(result, notes=notes)
+    left_out = sum(each.images for each in common.left_out)
+    steps = tuple(Pair(*each) for each in pairs)
+    return LadderResult(ladder, standings, steps, choice, common.splits[0], len(truth), len(held), left_out)
 
 
 def cheapest(states: dict[str, State]) -> str:
@@ -225,20 +230,15 @@ def _advice(found: LadderResult) -> str:
         others = "every other rung that was tried" if some_missing else "every other rung"
         text += f" On the {found.validation_n:,} validation images {others} is shown to be worse."
     else:
-        equal = joined([name for name in choice.against if name not in worse])
+        equal = [name for name in choice.against if name not in worse]
         text += (
             f" It is the best on the {found.validation_n:,} validation images; what is not shown to be worse there "
-            f"({equal}) costs more."
+            f"({listed(equal, len(equal))}) costs more."
         )
     return text
 
 
-def _resumed(ladder: LadderFolder) -> str:
-    """How to go on, but for the time."""
-    return f"tellapart ladder --resume {shlex.quote(str(ladder.path))} --budget"
-
-
-def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
+def _notes(found: LadderResult) -> tuple[str, ...]:
     notes = []
     for each in found.standings:
         if each.state.status == "time up":
@@ -250,11 +250,11 @@ def _notes(found: LadderResult, left_out: int) -> tuple[str, ...]:
         elif each.state.status == "failed":
             notes.append(f"{each.name} failed: {each.state.error}")
     if any(each.state.status in ("time up", "not reached") for each in found.standings):
-        notes.append(f"With more time they go on: {_resumed(found.ladder)} 30m")
+        notes.append(f"With more time they go on: {found.ladder.resume_command} --budget 30m")
     if found.split != "test":
         notes.append("There is no test split: accuracies are of the images that chose, and seem better than they are.")
-    if left_out:
-        notes.append(f"{left_out:,} {found.split} images do not count: copies, or copies of training images.")
+    if found.left_out:
+        notes.append(f"{found.left_out:,} {found.split} images do not count: copies, or copies of training images.")
     worse = {step.first for step in found.steps if step.shown and step.second == found.choice.best}
     if found.choice.recommended in worse:
         notes.append(

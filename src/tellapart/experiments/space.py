@@ -42,6 +42,15 @@ class Suggests(Protocol):
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
 
 
+def figure(value: Value) -> str:
+    """A setting's value, as short as it can be told.
+
+    >>> figure(0.00125), figure("light")
+    ('0.00125', 'light')
+    """
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One setting, or several that are changed as one, and the start's value. Either choices, or a range low..high,
@@ -62,6 +71,11 @@ class Dimension:
     def assignments(self, value: Value) -> list[str]:
         """The value as `section.key=value`; none where everything stays as given."""
         return [] if value == AS_GIVEN else [f"{setting}={value}" for setting in self.settings or (self.name,)]
+
+    @property
+    def short(self) -> str:
+        """The name without its section, for the head of a column."""
+        return self.name.partition(".")[2] or self.name
 
     @property
     def range(self) -> str:

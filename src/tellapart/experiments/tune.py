@@ -12,25 +12,22 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import quote
 
 from tellapart.config import Config, TrainConfig
 from tellapart.data.catalog import Catalog
-from tellapart.errors import TellapartError
-from tellapart.experiments.clock import FEWEST_SECONDS, FINISHING_SECONDS, Clock
-from tellapart.experiments.record import FolderOfRuns, Kind
-from tellapart.experiments.space import Value, dimensions, first_config, start_values, trial_config
+from tellapart.experiments.space import Value, dimensions, figure, first_config, start_values, trial_config
+from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow, best_row
-from tellapart.runs.record import StopReason
+from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.training.epochs import Watch
 
 if TYPE_CHECKING:
     import optuna
 
-KIND = Kind("search", "tune")
 PRUNED = "pruned: behind the median of the other trials"
 WARM_TRIALS, WARM_EPOCHS = 4, 6
 """Before so many trials have ended, and in the first epochs of each, none is pruned."""
@@ -48,11 +45,11 @@ class Trial:
     number: int
     status: str
     values: dict[str, Value]
-    value: float | None
-    accuracy: float | None
-    epochs: int
-    seconds: float
-    error: str
+    value: float | None = None
+    accuracy: float | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    error: str = ""
 
     @property
     def name(self) -> str:
@@ -60,8 +57,7 @@ class Trial:
 
 
 class Learn(Protocol):
-    """Begins the run `out`, or goes on with it, for at most `budget` seconds and up to where training ends; the best
-    row of its history. Raises as training does."""
+    """As Train, but up to where training ends, watched; returns the best row of its history."""
 
     def __call__(
         self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
@@ -69,13 +65,17 @@ class Learn(Protocol):
 
 
 @dataclass
-class TuneFolder(FolderOfRuns):
-    """TUNE/ on disk. record: tune.json: data, start, budget_seconds, spent_seconds, trials (at most; None: no bound),
-    command."""
+class TuneFolder(Study):
+    """TUNE/ on disk. record: start and trials (at most; None: no bound) as well."""
 
-    @property
-    def page_file(self) -> Path:
-        return self.place("tune.html")
+    noun, by = "search", "tune"
+    trial_names = ("trial-1",)
+
+    @classmethod
+    def of(cls, path: Path, record: dict[str, Any]) -> Self:
+        found = cls(path, record)
+        _ = found.start, record["spent_seconds"], record["budget_seconds"]
+        return found
 
     @property
     def best_file(self) -> Path:
@@ -88,14 +88,6 @@ class TuneFolder(FolderOfRuns):
 
     def trial(self, number: int) -> RunFolder:
         return self.run(f"trial-{number}")
-
-    @property
-    def catalog(self) -> Catalog | None:
-        """That of the start, which all trials share; None before it was begun."""
-        return self.trial(1).catalog if self.trial(1).run_file.exists() else None
-
-    def write(self) -> None:
-        KIND.write(self, self.record)
 
     def study(self) -> optuna.Study:
         """What was tried, in Optuna's SQLite storage; made where it is not there yet."""
@@ -116,17 +108,7 @@ class TuneFolder(FolderOfRuns):
 
 def create_tune(path: Path, start: Config, **record: Any) -> TuneFolder:
     """A new search. Raises RunError where something is in the place already."""
-    made = TuneFolder(path, {"spent_seconds": 0.0, **record, "start": start.to_dict()})
-    KIND.create(made, made.write)
-    return made
-
-
-def open_tune(path: Path) -> TuneFolder:
-    """A search that is there. Raises RunError for a missing, foreign or damaged folder."""
-    with KIND.reading(path) as record:
-        found = TuneFolder(path, record)
-        _ = found.start, found.record["spent_seconds"], found.record["budget_seconds"]
-        return found
+    return TuneFolder(path, {"spent_seconds": 0.0, **record, "start": start.to_dict()}).create()
 
 
 def trials_of(study: optuna.Study) -> list[Trial]:
@@ -139,16 +121,9 @@ def trials_of(study: optuna.Study) -> list[Trial]:
         told = each.user_attrs
         if "number" not in told or (each.state == TrialState.FAIL and "error" not in told):
             continue
-        found[told["number"]] = Trial(
-            told["number"],
-            words.get(each.state, "unfinished"),
-            dict(each.params),
-            told.get("value"),
-            told.get("accuracy"),
-            told.get("epochs", 0),
-            told.get("seconds", 0.0),
-            told.get("error", ""),
-        )
+        figures = {name: told[name] for name in ("value", "accuracy", "epochs", "seconds", "error") if name in told}
+        status = words.get(each.state, "unfinished")
+        found[told["number"]] = Trial(told["number"], status, dict(each.params), **figures)
     return [found[number] for number in sorted(found)]
 
 
@@ -171,47 +146,29 @@ def search(
 
     Raises what training raises where the start itself fails, and KeyboardInterrupt for Ctrl-C, with everything kept.
     """
-    found = _Search(tune, catalog, learn, progress, watch)
-    try:
-        found.go()
-    except KeyboardInterrupt:
-        progress.line(f"go on with: tellapart tune --resume {tune.path}")
-        raise
-    finally:
-        found.clock.keep()
+    study = tune.study()
+    with Session(tune, progress, lambda: watch(tune, trials_of(study))) as session:
+        _Search(tune, study, catalog, learn, session).go()
 
 
 class _Search:
-    def __init__(
-        self,
-        tune: TuneFolder,
-        catalog: Catalog,
-        learn: Learn,
-        progress: Progress,
-        watch: Callable[[TuneFolder, list[Trial]], None],
-    ) -> None:
-        self.tune, self.catalog, self.learn = tune, catalog, learn
+    def __init__(self, tune: TuneFolder, study: optuna.Study, catalog: Catalog, learn: Learn, session: Session) -> None:
+        self.tune, self.study, self.catalog, self.learn, self.session = tune, study, catalog, learn, session
         self.start = tune.start
         self.dimensions = dimensions(self.start)
-        self.study = tune.study()
-        self.clock = _Clock(tune, self.study, progress, watch)
 
     def go(self) -> None:
         self._take_up()
-        limit = self.tune.record["trials"]
+        limit, budget = self.tune.record["trials"], self.tune.record["budget_seconds"]
         while True:
             trials = trials_of(self.study)
             if limit is not None and sum(each.status != "unfinished" for each in trials) >= limit:
                 return
-            seconds = self._left()
+            seconds = self.session.left - min(2 * FINISHING_SECONDS, budget / 4)
             if seconds < FEWEST_SECONDS:
                 return
             self._try(1 + max((each.number for each in trials), default=0), seconds)
             self._sweep()
-
-    def _left(self) -> float:
-        budget = self.tune.record["budget_seconds"]
-        return float(budget - min(2 * FINISHING_SECONDS, budget / 4) - self.clock.spent())
 
     def _take_up(self) -> None:
         """The start is the first trial; one that was not finished comes next, with the number and the run it had."""
@@ -237,44 +194,42 @@ class _Search:
         number = trial.user_attrs.get("number", number)
         trial.set_user_attr("number", number)
         values = {each.name: each.suggest(trial) for each in self.dimensions}
-        run = self.tune.trial(number)
-        self.clock.line(f"trial {number}: {_words(values)}")
-        try:
-            config = first_config(self.start) if number == 1 else trial_config(self.start, values)
-            told = _Told(trial, run, config.train)
-            if told.behind:  # a kill came between the epoch that decided it and its end
-                best, stopped, reason = best_row(run.history, config.train.monitor), PRUNED, StopReason.WATCH
-            else:
-                best = self.learn(self.catalog, config, run.path, seconds, self.clock, told)
-                stopped, reason = run.record.stop.words, run.record.stop.reason
-        except TellapartError as error:
-            if run.run_file.exists() and run.status == "interrupted":
-                return  # no epoch ended in time
-            trial.set_user_attr("error", str(error))
+        run, monitor = self.tune.trial(number), self.start.train.monitor
+        self.session.line(f"trial {number}: " + "  ".join(f"{name} {figure(value)}" for name, value in values.items()))
+        outcome = self.session.attempt(run.path.name, lambda: self._learn(trial, run, values, seconds))
+        if outcome.error:
+            trial.set_user_attr("error", str(outcome.error))
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            self.clock.line(f"trial {number} failed: {error}")
+            self.session.line(f"trial {number} failed: {outcome.error}")
             if number == 1:
-                raise
-            return
-        self._end(trial, run.history, best, reason)
-        self.clock.line(f"trial {number}: {config.train.monitor} {best.figure(config.train.monitor):.4f}  {stopped}")
+                raise outcome.error
+        elif outcome.reason:
+            self._end(trial, run.history, outcome.answer, outcome.reason)
+            self.session.line(
+                f"trial {number}: {monitor} {outcome.answer.figure(monitor):.4f}  {run.record.stop.words}"
+            )
+
+    def _learn(self, trial: optuna.Trial, run: RunFolder, values: dict[str, Value], seconds: float) -> HistoryRow:
+        first = trial.user_attrs["number"] == 1
+        config = first_config(self.start) if first else trial_config(self.start, values)
+        told = _Told(trial, run, config.train)
+        if told.behind:  # a kill came between the epoch that decided it and its end
+            run.update(status="interrupted", **Stop(StopReason.WATCH, PRUNED).to_dict())
+            return best_row(run.history, config.train.monitor)
+        return self.learn(self.catalog, config, run.path, seconds, self.session, told)
 
     def _end(self, trial: optuna.Trial, history: list[HistoryRow], best: HistoryRow, reason: StopReason) -> None:
         """What the trial reached; where its time was up it stays unfinished."""
-        from optuna.trial import TrialState
+        import optuna
 
         value = best.figure(self.start.train.monitor)
         seconds = round(sum(row.seconds for row in history), 1)
         told = {"value": value, "accuracy": best.val_accuracy, "epochs": len(history), "seconds": seconds}
-        for name, figure in told.items():
-            trial.set_user_attr(name, figure)
-        if reason is StopReason.INTERRUPTED:
-            raise KeyboardInterrupt
-        if reason is StopReason.TIME_UP:
-            return
+        for name, reached in told.items():
+            trial.set_user_attr(name, reached)
         if reason is StopReason.WATCH:
-            self.study.tell(trial, state=TrialState.PRUNED)
-        else:
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        elif reason is not StopReason.TIME_UP:
             self.study.tell(trial, value)
 
     def _sweep(self) -> None:
@@ -313,23 +268,3 @@ class _Told:
     def _report(self, row: HistoryRow) -> None:
         self._reported += 1
         self._trial.report(row.figure(self._monitor), self._reported)
-
-
-class _Clock(Clock):
-    def __init__(
-        self,
-        tune: TuneFolder,
-        study: optuna.Study,
-        progress: Progress,
-        watch: Callable[[TuneFolder, list[Trial]], None],
-    ) -> None:
-        super().__init__(tune.record, progress)
-        self._tune, self._study, self._watch = tune, study, watch
-
-    def write(self) -> None:
-        self._tune.write()
-        self._watch(self._tune, trials_of(self._study))
-
-
-def _words(values: dict[str, Value]) -> str:
-    return "  ".join(f"{name} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in values.items())

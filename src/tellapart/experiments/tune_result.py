@@ -17,6 +17,7 @@ from tellapart.evaluation.intervals import Estimate, independent_difference, pro
 from tellapart.experiments.comparison import RunsComparison, compare_runs
 from tellapart.experiments.space import Dimension, Value, dimensions
 from tellapart.experiments.tune import Trial, TuneFolder, ranked, trials_of
+from tellapart.words import counted
 
 if TYPE_CHECKING:
     import optuna
@@ -114,7 +115,7 @@ def chosen_of(tune: TuneFolder) -> Trial:
     if not finished:
         raise RunError(
             f"The time was up before the first trial of {tune.path} was finished. Go on, with more time: "
-            f"tellapart tune --resume {tune.path} --budget ..."
+            f"{tune.resume_command} --budget ..."
         )
     return finished[0]
 
@@ -175,17 +176,16 @@ def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
 
 
 def _advice(found: TuneResult) -> str:
-    count = f"{len(found.trials):,} trials" if len(found.trials) > 1 else "1 trial"
     if len(found.trials) == 1:
         return f"Only what you began with was tried: {found.monitor} {found.start.value:.4f}. Nothing is compared."
     if found.comparison is None:
         return (
-            f"Keep what you began with: of {count} none reached a better {found.monitor} than the start, "
-            f"{found.start.value:.4f}."
+            f"Keep what you began with: of {len(found.trials):,} trials none reached a better {found.monitor} than "
+            f"the start, {found.start.value:.4f}."
         )
     return (
-        f"{found.best.name} is the best of {count}, by {found.monitor} {found.best.value:.4f} against "
-        f"{found.start.value:.4f} of the start, {found.start.name}. {found.comparison.verdict}"
+        f"{found.best.name} is the best of {len(found.trials):,} trials, by {found.monitor} {found.best.value:.4f} "
+        f"against {found.start.value:.4f} of the start, {found.start.name}. {found.comparison.verdict}"
     )
 
 
@@ -193,25 +193,17 @@ def _notes(found: TuneResult) -> tuple[str, ...]:
     statuses = Counter(each.status for each in found.trials)
     notes = []
     if statuses["pruned"]:
-        notes.append(f"Ended early, behind the median of the others: {_counted(statuses['pruned'])}.")
+        notes.append(f"Ended early, behind the median of the others: {counted(statuses['pruned'], 'trial')}.")
     if statuses["failed"]:
         first = next(each for each in found.trials if each.status == "failed")
-        notes.append(f"Failed: {_counted(statuses['failed'])}; the first, {first.name}: {first.error}")
+        notes.append(f"Failed: {counted(statuses['failed'], 'trial')}; the first, {first.name}: {first.error}")
     if statuses["unfinished"]:
         notes.append(
-            f"Out of time: {_counted(statuses['unfinished'])}; with more it goes on: tellapart tune --resume "
-            f"{found.tune.path} --budget ..."
+            f"Out of time: {counted(statuses['unfinished'], 'trial')}; with more it goes on: "
+            f"{found.tune.resume_command} --budget ..."
         )
     if len(found.trials) < 2:
         notes.append("The start took all the time: a larger --budget has room for other trials.")
     if found.comparison is not None:
         notes.extend(found.comparison.notes)
     return tuple(notes)
-
-
-def _counted(trials: int) -> str:
-    """
-    >>> _counted(1), _counted(1200)
-    ('1 trial', '1,200 trials')
-    """
-    return f"{trials:,} trial{'' if trials == 1 else 's'}"

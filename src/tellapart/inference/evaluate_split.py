@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from tellapart.errors import ExportError, SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judge, judged
-from tellapart.files import as_cell
+from tellapart.files import write_csv
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import NO_NUMBER, Metadata, Predictor, prediction
 from tellapart.progress import SILENT, Phase, Progress
@@ -158,15 +157,10 @@ def write_predictions(run: RunFolder, catalog: Catalog, predictions: list[Predic
     """predictions.csv: path, true label, predicted label, its probability, verdict, distance from the nearest class,
     then each class's probability; names as files.as_cell writes them."""
     truth = {p.path: p.label for p in catalog.images}
-    with (
-        run.replacing(run.predictions_file) as neighbour,
-        neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        names = map(as_cell, catalog.task.classes)
-        writer.writerow(["path", "truth", "label", "probability", "verdict", "distance", *names])
-        for p in predictions:
-            values = [f"{p.probabilities[name]:.6f}" for name in catalog.task.classes]
-            distance = "" if math.isnan(p.distance) else f"{p.distance:.6f}"
-            said = [as_cell(p.label), f"{p.probability:.6f}", p.verdict, distance]
-            writer.writerow([as_cell(p.path), as_cell(truth[p.path]), *said, *values])
+    rows: list[list[str]] = [["path", "truth", "label", "probability", "verdict", "distance", *catalog.task.classes]]
+    for p in predictions:
+        values = [f"{p.probabilities[name]:.6f}" for name in catalog.task.classes]
+        distance = "" if math.isnan(p.distance) else f"{p.distance:.6f}"
+        rows.append([p.path, truth[p.path], p.label, f"{p.probability:.6f}", p.verdict, distance, *values])
+    with run.replacing(run.predictions_file) as neighbour:
+        write_csv(neighbour, rows)

@@ -120,11 +120,6 @@ class RunFolder(Inside):
         return self.place("report.html")
 
     @property
-    def explanations(self) -> Path:
-        """A folder of figures for each image that was explained."""
-        return self.place("explain")
-
-    @property
     def checkpoint(self) -> Path:
         return self.place("checkpoint")
 

@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tellapart.data.catalog import ImageRecord, read_images
 from tellapart.errors import RunError, some
 from tellapart.runs.predictions import StoredPrediction, read_stored
@@ -41,6 +44,12 @@ class Common:
     splits: tuple[str, ...]
     images: tuple[CommonImage, ...]
     left_out: tuple[LeftOut, ...]
+
+    def positions(self) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+        """As positions of the classes, (images,) each: what is right, and what each run said."""
+        place = {label: index for index, label in enumerate(self.classes)}
+        said = [[place[answer.label] for answer in image.answers] for image in self.images]
+        return np.array([place[image.truth] for image in self.images]), list(np.array(said).T)
 
 
 @dataclass(frozen=True)

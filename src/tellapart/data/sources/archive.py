@@ -80,7 +80,6 @@ def unpack(
     *,
     max_members: int = MAX_MEMBERS,
     max_bytes: int = MAX_BYTES,
-    max_depth: int = MAX_DEPTH,
 ) -> None:
     """Unpack into a neighbour of target and rename it: target is whole or not there. Other processes may do the same.
 
@@ -97,7 +96,7 @@ def unpack(
         ) from None
     try:
         allowed = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
-        work = _Unpacking(neighbour, str(archive), max_members, allowed, max_depth)
+        work = _Unpacking(neighbour, str(archive), max_members, allowed)
         work.into(archive, neighbour, str(archive), depth=1)
         (neighbour / _LEFT_OUT).write_text(to_json(work.left_out, ascii=True), encoding="utf-8")
         _put(neighbour, target)
@@ -129,11 +128,11 @@ def _remove_unfinished(folder: Path) -> None:
 class _Unpacking:
     """One archive with all that is nested in it, under one budget."""
 
-    def __init__(self, folder: Path, archive: str, max_members: int, max_bytes: int, max_depth: int) -> None:
+    def __init__(self, folder: Path, archive: str, max_members: int, max_bytes: int) -> None:
         self.left_out: list[str] = []
         self._folder = folder
         self._archive = archive
-        self._limits = max_members, max_bytes, max_depth
+        self._limits = max_members, max_bytes, MAX_DEPTH
         self._members = 0
         self._bytes = 0
         self._touched = time.monotonic()

@@ -192,7 +192,7 @@ class _Walk:
     def _entry(self, entry: os.DirEntry[str], prefix: str) -> tuple[str, str] | None:
         if entry.is_dir(follow_symlinks=False):
             return entry.path, f"{prefix}{entry.name}/"
-        if entry.is_symlink() and _leads_to_folder(entry):
+        if entry.is_symlink() and leads_to_folder(entry):
             self.links.append((entry.path, f"{prefix}{entry.name}/"))
             return None
         kind = kind_of(entry.name)
@@ -265,7 +265,7 @@ def _suffixes(paths: list[str]) -> str:
     return some([f"{number} {suffix}" for suffix, number in counts.most_common()], 12)
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tellapart.data.sources.listing import counted, ignored, kind_of
+from tellapart.data.sources.listing import counted, ignored, kind_of, leads_to_folder
 from tellapart.data.sources.tabular import undecoded
 from tellapart.errors import SourceError, some
 
@@ -134,7 +134,7 @@ def _files_below(root: Path, table: str) -> Iterator[tuple[str, str]]:
             inner = f"{folder}/{entry.name}".lstrip("/")
             if folder and kind_of(entry.name) == "image":
                 yield folder, entry.name
-            elif depth < MAX_DEPTH and _is_folder(entry):
+            elif depth < MAX_DEPTH and leads_to_folder(entry):
                 pending.append((inner, depth + 1))
 
 
@@ -149,10 +149,3 @@ def _entries(place: str, seen: set[tuple[int, int]]) -> Iterable[os.DirEntry[str
             return sorted(entries, key=lambda entry: entry.name, reverse=True)
     except OSError:
         return ()
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False

@@ -1,29 +1,48 @@
-"""A table that changes while many runs are trained, over a line of what is going on; both on standard error.
-
-Where standard error is no terminal, plain lines.
-"""
+"""What `ladder` and `tune` show alike: a table that changes while runs are trained, and what they came to."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tellapart.cli.console import display
+from tellapart.cli import options
+from tellapart.cli.console import display, short, show, show_json
 from tellapart.progress import Progress
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tellapart.experiments.ladder_result import LadderResult
+    from tellapart.experiments.study import Study
+    from tellapart.experiments.tune_result import TuneResult
+
+
+def show_study(
+    found: LadderResult | TuneResult, study: Study, tables: Iterable[Table], then: str, format: options.OutputFormat
+) -> None:
+    """Its tables, advice and notes, where its page is, and the command to go on with."""
+    if format is options.OutputFormat.json:
+        show_json(found.to_dict() | {"page": str(study.page_file)})
+        return
+    for each in tables:
+        show(each)
+    show(found.advice)
+    for note in found.notes:
+        show(f"note: {note}")
+    show(f"page    {short(study.page_file)}")
+    show(f"next    {then}")
+
 
 @contextmanager
-def live(table: Callable[..., Table]) -> Iterator[tuple[Progress, Callable[..., None]]]:
-    """Progress, and what is to be called with the arguments of `table` whenever they change."""
+def live(table: Callable[..., Table]) -> Iterator[dict[str, Any]]:
+    """`progress` and `watch` for a study: a table made anew of what watch is given, over a line of what is going on, on
+    standard error; plain lines where that is no terminal."""
     if not sys.stderr.isatty():
         with display() as progress:
-            yield progress, lambda *_: None
+            yield {"progress": progress, "watch": lambda *_: None}
         return
     from rich.console import Console
     from rich.live import Live
@@ -34,7 +53,7 @@ def live(table: Callable[..., Table]) -> Iterator[tuple[Progress, Callable[..., 
         Live(console=Console(file=terminal), transient=True, refresh_per_second=4) as shown,
     ):
         board = _Board(shown, table)
-        yield board, board.watch
+        yield {"progress": board, "watch": board.watch}
 
 
 class _Board(Progress):

@@ -1,0 +1,276 @@
+"""Labelled images + a budget of time -> a study: many runs in one folder, and one page that says what they came to.
+
+LADDER/ has a run for each rung; TUNE/ the runs of the start and of the best trial, and best.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellapart.api.datasets import read
+from tellapart.api.options import known_options, make_config
+from tellapart.api.runs import Run, write_report
+from tellapart.api.training import resume, train
+from tellapart.config import AUTO, Config
+from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
+from tellapart.data.catalog import Catalog
+from tellapart.data.sources import read_source
+from tellapart.errors import require_extra
+from tellapart.models.pretrained_weights import require_weights
+from tellapart.models.registry import resolve
+from tellapart.progress import BY_HAND, Progress
+from tellapart.runs.lock import one_writer
+from tellapart.runs.place import new_place
+from tellapart.runs.run import RunFolder, create_run
+from tellapart.task import ImageSpec
+
+if TYPE_CHECKING:
+    from tellapart.experiments.ladder import LadderFolder
+    from tellapart.experiments.ladder_result import LadderResult
+    from tellapart.experiments.tune import Trial, TuneFolder
+    from tellapart.experiments.tune_result import TuneResult
+    from tellapart.runs.history import HistoryRow
+    from tellapart.training.epochs import Watch
+
+LadderWatch = Callable[["LadderFolder"], None]
+TuneWatch = Callable[["TuneFolder", list["Trial"]], None]
+LADDER_BUDGET, TUNE_BUDGET = 600.0, 1200.0
+
+
+def ladder(
+    data: Any,
+    *,
+    budget: float = LADDER_BUDGET,
+    out: str | os.PathLike[str] | None = None,
+    rungs: Sequence[str] = (),
+    config: Config | None = None,
+    settings: Sequence[str] = (),
+    command: str = "",
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = BY_HAND,
+    watch: LadderWatch = lambda _: None,
+) -> LadderResult:
+    """Train network after network, from dense layers to a fine-tuned backbone, in `budget` seconds; say which to take.
+
+    data: as in `read`. out: the ladder's folder (default: runs/ladder-N), with a run for each rung and ladder.html.
+    rungs: names of experiments.rungs; none: all. config: its seed, data, image and train sections hold for all;
+    settings: `section.key=value` for every rung, which win over its row. watch: called with the ladder whenever a
+    rung's state changes. Raises ConfigError for an unknown rung, RunError where no rung ends an epoch in time.
+
+    >>> found = ta.ladder("photos/", rungs=["dense", "conv"], settings=["train.epochs=1"], out="runs/ladder")
+    >>> found.choice.recommended in ("dense", "conv"), found.n
+    (True, 18)
+    """
+    from tellapart.experiments.ladder import LadderFolder, create_ladder
+    from tellapart.experiments.rungs import chosen
+
+    started = time.monotonic()
+    wanted = chosen(rungs)
+    LadderFolder.require_free(out)
+    config = config or Config()
+    catalog, image = _ladder_images(data, config, settings, cache_limit, progress)
+    with new_place(out, "ladder") as place:
+        made = create_ladder(
+            place,
+            wanted,
+            data=str(data),
+            budget_seconds=budget,
+            config=config.to_dict(),
+            settings=list(settings),
+            image=image,
+            command=command,
+            spent_seconds=time.monotonic() - started,
+        )
+    with one_writer(made):
+        return _climb(made, catalog, cache_limit, progress, watch)
+
+
+def resume_ladder(
+    path: str | os.PathLike[str],
+    *,
+    budget: float | None = None,
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = BY_HAND,
+    watch: LadderWatch = lambda _: None,
+) -> LadderResult:
+    """Go on with a ladder; rungs that are done stay as they are. budget: seconds, with those that were spent before;
+    None: as it was. Raises RunError for a folder that is no ladder, or images that changed.
+
+    >>> ta.resume_ladder("runs/ladder", budget=1200).advice  # doctest: +SKIP
+    """
+    from tellapart.experiments.ladder import LadderFolder
+
+    with LadderFolder.resumed(path, budget_seconds=budget) as found:
+        catalog = found.catalog
+        if catalog is None:
+            settings = found.record["settings"]
+            catalog, _ = _ladder_images(found.record["data"], found.config, settings, cache_limit, progress)
+        return _climb(found, catalog, cache_limit, progress, watch)
+
+
+def tune(
+    data: Any,
+    *,
+    budget: float = TUNE_BUDGET,
+    trials: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    config: Config | None = None,
+    command: str = "",
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = BY_HAND,
+    watch: TuneWatch = lambda *_: None,
+    **options: Any,
+) -> TuneResult:
+    """Search for a better configuration in `budget` seconds, on the validation images; then look at the test ones.
+
+    data: as in `read`. trials: at most so many. out: the search's folder (default: runs/tune-N). config: the one to
+    begin from, the first trial; options: those of `make_config` instead. What is searched follows from its model:
+    docs/tune.md. watch: called with the folder and its trials as they change. Raises MissingExtraError without the
+    extra `tune`, RunError where not even the first trial is finished in time.
+
+    >>> found = ta.tune("photos/", model="dense", epochs=1, trials=2, out="runs/tune")
+    >>> found.start.name, found.best.name in ("trial-1", "trial-2"), found.tune.best_file.name
+    ('trial-1', True, 'best.toml')
+    """
+    from tellapart.experiments.tune import TuneFolder, create_tune
+    from tellapart.training.track import require_trackers
+
+    started = time.monotonic()
+    require_extra("Searching for a better configuration", "tune", "optuna")
+    config = config or make_config(**known_options(options))
+    require_trackers(config)
+    TuneFolder.require_free(out)
+    start, catalog = _tune_images(data, config, cache_limit, progress)
+    with new_place(out, "tune") as place:
+        made = create_tune(
+            place,
+            start,
+            data=str(data),
+            budget_seconds=budget,
+            trials=trials,
+            command=command,
+            spent_seconds=time.monotonic() - started,
+        )
+    with one_writer(made):
+        return _search(made, catalog, cache_limit, progress, watch)
+
+
+def resume_tune(
+    path: str | os.PathLike[str],
+    *,
+    budget: float | None = None,
+    trials: int | None = None,
+    cache_limit: int = DEFAULT_LIMIT,
+    progress: Progress = BY_HAND,
+    watch: TuneWatch = lambda *_: None,
+) -> TuneResult:
+    """Go on with a search; what was tried counts. budget, trials: in all, with those of before; None: as it was.
+    Raises RunError for a folder that is no search, or images that changed.
+
+    >>> ta.resume_tune("runs/tune", budget=2400).advice  # doctest: +SKIP
+    """
+    from tellapart.experiments.tune import TuneFolder
+
+    require_extra("Searching for a better configuration", "tune", "optuna")
+    with TuneFolder.resumed(path, budget_seconds=budget, trials=trials) as found:
+        catalog = found.catalog
+        if catalog is None:
+            _, catalog = _tune_images(found.record["data"], found.start, cache_limit, progress)
+        return _search(found, catalog, cache_limit, progress, watch)
+
+
+def _ladder_images(
+    data: Any, config: Config, settings: Sequence[str], cache_limit: int, progress: Progress
+) -> tuple[Catalog, dict[str, Any]]:
+    """The images of all rungs, and their size for networks from nothing, for which they are decoded on the way."""
+    from tellapart.training.plan import decide
+
+    common = config.with_values(settings)
+    _, spec, _ = decide(make_config(config=common, model="cnn"), read_source(data, common.data))
+    return _trainable(data, common, spec, cache_limit, progress), spec.to_dict()
+
+
+def _tune_images(data: Any, config: Config, cache_limit: int, progress: Progress) -> tuple[Config, Catalog]:
+    """The configuration with everything decided, and the images of all trials, decoded for the first on the way."""
+    from tellapart.training.effects import without_effect
+    from tellapart.training.plan import decide
+
+    if config.model.name != AUTO:
+        resolve(config.model)  # before any image is read
+    require_weights(config.model.weights)
+    source = read_source(data, config.data)
+    decided, spec, _ = decide(config, source)
+    for text in without_effect(config, decided, source):
+        progress.line(text)
+    return decided, _trainable(data, decided, spec, cache_limit, progress)
+
+
+def _trainable(data: Any, config: Config, spec: ImageSpec, cache_limit: int, progress: Progress) -> Catalog:
+    from tellapart.training.fit import require_trainable
+
+    with PixelCache(spec, limit_bytes=cache_limit) as cache:
+        catalog = read(data, config=config, cache=cache, progress=progress)
+    require_trainable(catalog)
+    return catalog
+
+
+def _climb(
+    ladder: LadderFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: LadderWatch
+) -> LadderResult:
+    from tellapart.experiments.ladder import climb
+    from tellapart.experiments.ladder_result import stand
+    from tellapart.report.ladder import write_ladder
+
+    def learn(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> Run:
+        shared: dict[str, Any] = {"cache_limit": cache_limit, "budget": budget, "progress": progress}
+        if (out / "run.json").exists():
+            return resume(out, **shared)
+        return train(catalog, config=config, out=out, command=ladder.record["command"], **shared)
+
+    climb(ladder, catalog, train=learn, progress=progress, watch=watch)
+    _reported((ladder.run(rung.name) for rung in ladder.rungs if ladder.begun(rung.name)), progress)
+    found = stand(ladder, catalog)
+    write_ladder(found)
+    return found
+
+
+def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: TuneWatch) -> TuneResult:
+    from tellapart.experiments.tune import search
+    from tellapart.experiments.tune_result import chosen_of, judge
+    from tellapart.models.backend import start_keras
+    from tellapart.report.tune import write_tune
+    from tellapart.training import fit
+
+    def learn(
+        catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
+    ) -> HistoryRow:
+        start_keras().utils.clear_session()  # networks of earlier trials are in their files
+        deadline, run = time.monotonic() + budget, RunFolder(out)
+        spec = ImageSpec.from_dict(config.image.model_dump())
+        if not run.run_file.exists():
+            command = tune.record["command"]
+            run = create_run(out, config=config, catalog=catalog, spec=spec, command=command, decided=[])
+        with one_writer(run), PixelCache(spec, limit_bytes=cache_limit) as cache:
+            return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
+
+    search(tune, catalog, learn=learn, progress=progress, watch=watch)
+    runs = [tune.trial(number) for number in sorted({1, chosen_of(tune).number})]
+    for run in runs:
+        if run.status != "done":
+            progress.line(f"finishing {run.path.name}: the test images, once")
+            resume(run.path, cache_limit=cache_limit, progress=progress)
+    _reported(runs, progress)
+    found = judge(tune)
+    write_tune(found)
+    return found
+
+
+def _reported(runs: Iterable[RunFolder], progress: Progress) -> None:
+    """Where a kill came between a run and its report, that is written."""
+    for run in runs:
+        if run.metrics and not run.report_file.exists():
+            write_report(run.path, progress=progress)

@@ -1,0 +1,239 @@
+"""Many runs on the same images in one budget of time: what a ladder and a search have in common.
+
+A study is a folder: COMMAND.json, which says what it is and how far it came, a run for each trial, and a page. Which
+trial comes when, with how much time, and what becomes of it, is its strategy's: ladder.py goes through rungs, tune.py
+asks Optuna. A strategy is a loop inside a Session, which counts the seconds of all sessions, keeps the record on the
+disk while a trial is trained, and tells apart how training ended. A study that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
+
+from tellapart.data.catalog import Catalog
+from tellapart.errors import RunError, TellapartError
+from tellapart.files import from_json, to_json
+from tellapart.progress import Phase, Progress
+from tellapart.runs.inside import Inside
+from tellapart.runs.lock import one_writer
+from tellapart.runs.place import require_free, writing_into
+from tellapart.runs.record import StopReason
+from tellapart.runs.run import RunFolder
+
+FORMAT = 1
+FINISHING_SECONDS = 12.0
+"""What saving, exporting, evaluating and the report take after training, before any run has told it better."""
+FEWEST_SECONDS = 1.0
+"""With less than that left, nothing is begun."""
+_KEPT_SECONDS = 2.0
+
+
+@dataclass
+class _Folder(Inside):
+    path: Path
+
+
+@dataclass
+class Study(_Folder, ABC):
+    """On disk. record: what COMMAND.json holds; all have data, budget_seconds, spent_seconds and command.
+
+    noun: what such a folder is called. by: the command of tellapart that writes it, which names its files.
+    """
+
+    record: dict[str, Any]
+    noun: ClassVar[str]
+    by: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def of(cls, path: Path, record: dict[str, Any]) -> Self:
+        """That of a record as `to_dict` made it. What is wrong with it is a KeyError, TypeError or ValueError."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole record."""
+        return self.record
+
+    @property
+    @abstractmethod
+    def trial_names(self) -> Sequence[str]:
+        """The trials of which any has the catalog of all, by the names of their runs."""
+
+    @classmethod
+    def require_free(cls, folder: str | os.PathLike[str] | None) -> None:
+        """Raises RunError where something is in the place already: to be asked before any image is read."""
+        if folder:
+            require_free(Path(folder), cls.noun, cls.by)
+
+    def create(self) -> Self:
+        """Write the first record. Raises RunError where something is in the place already."""
+        self.require_free(self.path)
+        with writing_into(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with one_writer(self):
+                self.require_free(self.path)  # of two that begin at once one comes first
+                self.write()
+        return self
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """One that is there. Raises RunError for a missing, foreign or damaged folder."""
+        file = path / f"{cls.by}.json"
+        try:
+            folder = _Folder(path)
+            record = from_json(folder.read_text(folder.place(file.name)))
+            if record.pop(f"tellapart_{cls.by}") != FORMAT:
+                raise RunError(f"{path} was written by another version of tellapart. Begin a new {cls.noun}.")
+            return cls.of(path, record)
+        except FileNotFoundError:
+            raise RunError(
+                f"{path} is no {cls.noun}: it has no {file.name}. "
+                f"A {cls.noun} is a folder that `tellapart {cls.by}` wrote."
+            ) from None
+        except (NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{file} is damaged or not from tellapart ({error!r}).") from None
+
+    @classmethod
+    @contextmanager
+    def resumed(cls, path: str | os.PathLike[str], **changes: Any) -> Iterator[Self]:
+        """To go on with, and nobody else meanwhile. changes: of its record; None: as it was."""
+        with one_writer(cls.open(Path(path))):
+            found = cls.open(Path(path))  # as it is once nobody else writes it
+            found.record |= {name: value for name, value in changes.items() if value is not None}
+            yield found
+
+    def write(self) -> None:
+        text = to_json({f"tellapart_{self.by}": FORMAT, **self.to_dict()}, indent=1)
+        self.write_text(self.place(f"{self.by}.json"), text + "\n")
+
+    def run(self, name: str) -> RunFolder:
+        return RunFolder(self.place(name))
+
+    def begun(self, name: str) -> bool:
+        return self.run(name).run_file.exists()
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """That of all trials; None before one was begun."""
+        return next((self.run(name).catalog for name in self.trial_names if self.begun(name)), None)
+
+    @property
+    def page_file(self) -> Path:
+        return self.place(f"{self.by}.html")
+
+    @property
+    def time_told(self) -> str:
+        return f"{self.record['spent_seconds']:,.0f} of {self.record['budget_seconds']:,.0f} seconds"
+
+    @property
+    def resume_command(self) -> str:
+        return f"tellapart {self.by} --resume {shlex.quote(str(self.path))}"
+
+
+class Costs(Protocol):
+    """What a Session counts for one trial, in seconds of all its sessions: by the clock, and of all cores, user and
+    system, children too."""
+
+    wall_seconds: float
+    processor_seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial. reason: why training stopped, other than by Ctrl-C; without one it failed, or, without an
+    error as well, no epoch ended in time. answer: what training returned."""
+
+    reason: StopReason | None = None
+    error: TellapartError | None = None
+    answer: Any = None
+
+
+class Session(Progress):
+    """The work of one process on a study. Progress passes through, and so has the record written every few seconds;
+    watch is called whenever it was. Ctrl-C ends it with everything kept, and a line that says how to go on."""
+
+    def __init__(self, study: Study, progress: Progress, watch: Callable[[], None]) -> None:
+        self._study, self._progress, self._watch = study, progress, watch
+        self._opened = self._kept = time.monotonic()
+        self._spent_before = float(study.record["spent_seconds"])
+        self._count: Callable[[], None] = lambda: None
+        self.learned = self._opened
+        """When a network learned last: what follows finishes its run."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._progress.line(f"go on with: {self._study.resume_command}")
+        self.keep()
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget that no session has spent."""
+        return float(self._study.record["budget_seconds"] - self._spent())
+
+    @contextmanager
+    def counting(self, costs: Costs) -> Iterator[None]:
+        """What is done within it counts for this trial as well."""
+        wall, processor = costs.wall_seconds - time.monotonic(), costs.processor_seconds - _processor_seconds()
+
+        def count() -> None:
+            costs.wall_seconds = round(wall + time.monotonic(), 2)
+            costs.processor_seconds = round(processor + _processor_seconds(), 2)
+
+        self._count, self.learned = count, time.monotonic()
+        try:
+            yield
+        finally:
+            self.keep()
+            self._count = lambda: None
+
+    def attempt(self, name: str, train: Callable[[], Any]) -> Outcome:
+        """Train the run of a trial, or go on with it. Raises KeyboardInterrupt for Ctrl-C."""
+        run = self._study.run(name)
+        try:
+            answer = train()
+        except TellapartError as error:
+            timely = self._study.begun(name) and run.status == "interrupted"
+            return Outcome(error=None if timely else error)
+        reason = run.record.stop.reason
+        if reason is StopReason.INTERRUPTED:
+            raise KeyboardInterrupt
+        return Outcome(reason, answer=answer)
+
+    def keep(self) -> None:
+        """Count and write."""
+        self._kept = time.monotonic()
+        self._study.record["spent_seconds"] = round(self._spent(), 2)
+        self._count()
+        self._study.write()
+        self._watch()
+
+    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        if Phase.of(stage).learns:
+            self.learned = time.monotonic()
+        if time.monotonic() - self._kept > _KEPT_SECONDS:
+            self.keep()
+        self._progress.update(stage, done, total, detail)
+
+    def line(self, text: str) -> None:
+        self.keep()
+        self._progress.line(text)
+
+    def _spent(self) -> float:
+        return self._spent_before + time.monotonic() - self._opened
+
+
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])

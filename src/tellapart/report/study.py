@@ -1,0 +1,48 @@
+"""What the pages of a ladder and of a search share: their frame, study.html.jinja, and how it is filled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tellapart.evaluation.intervals import Estimate
+from tellapart.experiments.comparison import p_text, points, share
+from tellapart.experiments.study import Study
+from tellapart.report.page import render_page
+from tellapart.runs.run import RunFolder
+from tellapart.words import duration
+
+
+def write_study(study: Study, seed: int, advice: str, **values: Any) -> Path:
+    """Write COMMAND.html by the template of that name; returns its path. values: what the template tells."""
+    record = study.record
+    text = render_page(
+        f"{study.by}.html.jinja",
+        data=Path(record["data"]).name or record["data"],
+        advice=advice.replace(" %", "\N{NO-BREAK SPACE}%"),
+        spent=duration(record["spent_seconds"]),
+        budget=duration(record["budget_seconds"]),
+        command=record["command"],
+        seed=seed,
+        link=lambda run: _link(study, run),
+        points=points,
+        share=share,
+        p_text=p_text,
+        **values,
+    )
+    study.write_text(study.page_file, text)
+    return study.page_file
+
+
+def reach(differences: Iterable[Estimate]) -> float:
+    """How far a line of differences goes to both sides: the widest interval fits."""
+    return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
+
+
+def _link(study: Study, run: RunFolder) -> str:
+    """To the report of a run, from the page of its study; "" where it has none."""
+    report = run.report_file
+    return quote(os.fsencode(report.relative_to(study.path).as_posix())) if report.exists() else ""

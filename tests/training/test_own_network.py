@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import Config
-from tellapart.errors import ModelError, UntrustedCodeError
+from tellapart.errors import ModelError, RunError, UntrustedCodeError
 from tellapart.inference import onnx_by_keras
 from tellapart.models import own
 from tellapart.progress import Progress
@@ -112,59 +111,6 @@ def test_a_network_that_was_handed_over_begins_with_its_weights_and_is_left_as_i
     assert run.config.model.name.endswith(":mine")
 
 
-def convolved(spec: ta.ImageSpec, **given: Any) -> tuple[Any, Any]:
-    image = keras.Input(given.pop("shape", spec.shape), **given)
-    return image, layers.Conv2D(4, 3)(layers.Rescaling(1.0)(image))
-
-
-def of_two_inputs(spec: ta.ImageSpec) -> Any:
-    one, other = keras.Input(spec.shape), keras.Input(spec.shape)
-    return keras.Model([one, other], layers.Add()([one, other]))
-
-
-def of_bytes(spec: ta.ImageSpec) -> Any:
-    return keras.Model(*convolved(spec, dtype="uint8"))
-
-
-def of_another_size(spec: ta.ImageSpec) -> Any:
-    return keras.Model(*convolved(spec, shape=(99, 99, 3)))
-
-
-def softmaxed(spec: ta.ImageSpec) -> Any:
-    image, x = convolved(spec)
-    return keras.Model(image, layers.Dense(5, activation="softmax")(layers.Flatten()(x)))
-
-
-def without_features(spec: ta.ImageSpec) -> Any:
-    image, x = convolved(spec)
-    return keras.Model(image, layers.Reshape((22, 22, 2, 2))(x))
-
-
-def no_network(spec: ta.ImageSpec) -> Any:
-    return spec.shape
-
-
-@pytest.mark.parametrize(
-    ("make", "told"),
-    [
-        (of_two_inputs, "has 2 inputs; it must take one"),
-        (of_bytes, "takes uint8; it must take float32"),
-        (of_another_size, r"takes \(99, 99, 3\); the images are \(24, 24, 3\)"),
-        (softmaxed, "ends in a softmax"),
-        (without_features, "it must give features"),
-        (no_network, r"gives a tuple; it must give a keras\.Model"),
-    ],
-)
-def test_a_network_that_cannot_be_trained_is_told_with_what_is_wrong_about_it(
-    make: Callable[[ta.ImageSpec], Any], told: str
-) -> None:
-    from tellapart.models.build import build
-
-    config = ta.make_config(model=make).model
-    with pytest.raises(ModelError, match=told):
-        build(ta.Task(("a", "b")), ta.ImageSpec(24, 24), config)
-
-
 @pytest.mark.parametrize("name", ["networks_of_mine:large", "no_such_module:small", ":small"])
 def test_a_network_that_is_not_there_is_told(name: str, named: str) -> None:  # noqa: ARG001 - the folder
     with pytest.raises(ModelError, match="cannot be imported"):
@@ -200,8 +146,8 @@ class Waves(layers.Layer):
 
 
 def with_a_layer_of_its_own(spec: ta.ImageSpec) -> Any:
-    image, x = convolved(spec)
-    return keras.Model(image, Waves()(x))
+    image = keras.Input(spec.shape)
+    return keras.Model(image, Waves()(layers.Conv2D(4, 3)(image)))
 
 
 def test_a_layer_of_ones_own_is_exported_by_keras_under_the_same_gate(shapes: Path, tmp_path: Path) -> None:
@@ -213,6 +159,20 @@ def test_a_layer_of_ones_own_is_exported_by_keras_under_the_same_gate(shapes: Pa
     image = run.catalog.root / run.catalog.split("test").images[0].path
     assert run.explain(image, out=tmp_path / "why").method == "class activation"
     assert ta.export(run.path, out=tmp_path / "model.onnx").difference < 1e-4
+
+
+def test_the_file_of_a_run_may_hold_the_layers_of_its_own_network_that_run_json_names_and_no_others(
+    shapes: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tf2onnx")
+    settings = [*SMALL, "train.epochs=1"]
+    run = ta.train(shapes, out=tmp_path / "run", model=with_a_layer_of_its_own, settings=settings)
+    assert run.record["own_layers"] == [f"{Waves.__module__}.Waves"]
+    assert run.model().count_params() == run.record["parameters"]
+    for others in (["keras.layers.Lambda"], [], None, 3):
+        run.update(own_layers=others)
+        with pytest.raises(RunError, match=r"model\.keras is (refused: it holds Waves of|damaged)"):
+            run.model()
 
 
 def test_a_network_that_cannot_be_exported_is_told_before_it_is_trained(

@@ -223,6 +223,8 @@ def test_every_command_that_opens_a_strangers_network_refuses_code_in_words(
 ) -> None:
     run = Path(shutil.copytree(plain_run.path, tmp_path / "run"))
     with_layer(run / "model.keras", LAYERS["a function of Python"])
+    record = json.loads((run / "run.json").read_text()) | {"own_layers": ["os.mkdir"]}
+    (run / "run.json").write_text(json.dumps(record))
     image = next(two_shapes.rglob("*.png"))
     for arguments in (["export", run, "--to", "keras"], ["explain", run, image]):
         found = tellapart(*arguments, cwd=tmp_path)

@@ -109,7 +109,8 @@ class Run(RunFolder):
 
         file, model = self.require(self.model_file, "trained network"), self.config.model
         if is_own(model.name):
-            return open_classifier(self.task, self.spec, model, file).network
+            own = self.record.get("own_layers", ())
+            return open_classifier(self.task, self.spec, model, file, own_layers=own).network
         return open_keras(file)
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:

@@ -252,7 +252,8 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     start_keras()
     progress.update(Phase.STARTING, 1, 1)
     file = run.require(run.model_file, "trained network")
-    classifier = open_classifier(run.task, run.spec, run.config.model, file)
+    own = run.record.get("own_layers", ())
+    classifier = open_classifier(run.task, run.spec, run.config.model, file, own_layers=own)
     maps = feature_maps(classifier, seen, SHOWN)
     figures: dict[str, Figure] = {}
     for start in range(0, len(maps), ROWS):

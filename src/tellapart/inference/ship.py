@@ -122,7 +122,8 @@ def ship_run(
         held = compared_images(run)
     progress.update(Phase.EXPORTING, 1, 2)
     file = run.require(run.model_file, "trained network")
-    classifier = open_classifier(run.task, run.spec, run.config.model, file, run.means)
+    own = run.record.get("own_layers", ())
+    classifier = open_classifier(run.task, run.spec, run.config.model, file, run.means, own)
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # which stand beside it
             run.place("exports", name)

@@ -6,7 +6,7 @@ backbone has random weights here: pretrained_weights loads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,15 +87,21 @@ def _head(task: Task, features: Features, hidden: Hidden) -> Head:
 
 
 def open_classifier(
-    task: Task, spec: ImageSpec, config: ModelConfig, path: Path, means: NDArray[np.float32] | None = None
+    task: Task,
+    spec: ImageSpec,
+    config: ModelConfig,
+    path: Path,
+    means: NDArray[np.float32] | None = None,
+    own_layers: Collection[str] = (),
 ) -> Classifier:
     """The network of a run, by its parts, from its configuration and its file of weights, model.keras.
 
-    means: of the features of its classes, as Calibration has them. Raises RunError for a file that tellapart did not
+    means: of the features of its classes, as Calibration has them. own_layers: of a network of somebody's own, what
+    run.json says that the file holds beside our layers. Raises RunError for a file that tellapart did not
     write, or of another network than the configuration says.
     """
     made = build(task, spec, config)
-    load_weights(made.network, path, any_class=own.is_own(config.name))
+    load_weights(made.network, path, own_layers if own.is_own(config.name) else ())
     return made.calibrated(Calibration(means=means))
 
 

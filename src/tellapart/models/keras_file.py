@@ -15,11 +15,11 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.errors import RunError
+from tellapart.errors import ModelError, RunError
 from tellapart.models.backend import ran_out_of_memory, start_keras, without_collecting
 from tellapart.models.weights_file import elsewhere, shapes_of
 
@@ -67,13 +67,13 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
 
 
 @without_collecting()
-def load_weights(network: keras.Model, path: str | os.PathLike[str], *, any_class: bool = False) -> None:
+def load_weights(network: keras.Model, path: str | os.PathLike[str], own: Collection[str] = ()) -> None:
     """Give a network, built of a run's configuration, the weights of its .keras file; nothing that the file describes
-    is built. any_class: it may describe other layers than ours. Raises RunError for a file that tellapart did not write
-    so, or of another network."""
+    is built. own: what it may describe beside our layers, as own_classes has it. Raises RunError for a file that
+    tellapart did not write so, or of another network."""
     path = Path(path)
     try:
-        held = _refuse_foreign(path, any_class=any_class)
+        held = _refuse_foreign(path, frozenset(own))
         wanted = Counter(tuple(variable.shape) for variable in network.weights)
         if not wanted <= held:  # beside them it may hold an optimizer's
             raise RunError(
@@ -90,7 +90,22 @@ def load_weights(network: keras.Model, path: str | os.PathLike[str], *, any_clas
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
 
 
-def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int, ...]]:
+def own_classes(network: keras.Model) -> list[str]:
+    """`module.Class` of all that a network's description names beside what tellapart's own networks do, sorted.
+
+    Raises ModelError for a layer that Keras cannot describe, as the network could not be saved.
+    """
+    try:
+        described = json.loads(network.to_json())
+    except Exception as error:  # of somebody's get_config
+        raise ModelError(
+            f"The network cannot be saved, as one of its layers does not say how it is made: {error} "
+            "Give your layers get_config, or make them with simple arguments alone."
+        ) from error
+    return sorted({f"{held[0]}.{held[1]}" for held in _classes(described) if not _known(*held)})
+
+
+def _refuse_foreign(path: Path, own: Collection[str] = ()) -> Counter[tuple[int, ...]]:
     """The shapes of its arrays."""
     import h5py
 
@@ -105,11 +120,12 @@ def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int
             )
         if bundle.getinfo("config.json").file_size > _LONGEST:
             raise RunError(f"{path} is refused: its configuration is longer than any network's.")
-        for module, name in _classes(json.loads(bundle.read("config.json"))):
-            if not any_class and not _known(module, name):
+        for module, name, registered in _classes(json.loads(bundle.read("config.json"))):
+            if not _known(module, name, registered) and f"{module}.{name}" not in own:
+                called = "" if registered in (None, name) else f", called {registered},"
                 raise RunError(
-                    f"{path} is refused: it holds {name} of {module}, which no network of tellapart does and which "
-                    "could run code or read files. Open it with Keras yourself if you trust whom it is from."
+                    f"{path} is refused: it holds {name}{called} of {module}, which no network of tellapart does and "
+                    "which could run code or read files. Open it with Keras yourself if you trust whom it is from."
                 )
         with h5py.File(io.BytesIO(bundle.read("model.weights.h5"))) as arrays:
             found = elsewhere(arrays, whole=True)
@@ -118,8 +134,9 @@ def _refuse_foreign(path: Path, *, any_class: bool = False) -> Counter[tuple[int
             return shapes_of(arrays)
 
 
-def _known(module: object, name: object) -> bool:
-    return (
+def _known(module: object, name: object, registered: object) -> bool:
+    # Keras looks a registered name up first.
+    return registered in (None, name) and (
         (module == "keras.layers" and name in LAYERS)
         or (module, name) in _MODELS | _ARITHMETIC
         or module in _PLAIN
@@ -127,8 +144,9 @@ def _known(module: object, name: object) -> bool:
     )
 
 
-def _classes(config: Any) -> Iterator[tuple[Any, Any]]:
-    """(module, name) of each class that a configuration asks for, but for compiling, which is not done."""
+def _classes(config: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """(module, name, registered name) of each class that a configuration asks for, but for compiling, which is
+    not done."""
     if isinstance(config, dict):
         config = {key: value for key, value in config.items() if key != "compile_config"}
     left = [config]
@@ -136,9 +154,7 @@ def _classes(config: Any) -> Iterator[tuple[Any, Any]]:
         value = left.pop()
         if isinstance(value, dict):
             if "class_name" in value or "module" in value:
-                name, registered = value.get("class_name"), value.get("registered_name")
-                # Keras looks a registered name up first.
-                yield value.get("module"), name if registered in (None, name) else f"{name}, called {registered},"
+                yield value.get("module"), value.get("class_name"), value.get("registered_name")
             left.extend(value.values())
         elif isinstance(value, list):
             left.extend(value)

@@ -16,6 +16,8 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,7 @@ _MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"
 _TENSOR = "__keras_tensor__"  # stands in the configuration for what a layer gives
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _DAMAGE = (OSError, zipfile.BadZipFile, ValueError, TypeError, LookupError, RecursionError, MemoryError)
+_own: ContextVar[frozenset[str]] = ContextVar("own", default=frozenset())
 _LONGEST = 1 << 26  # bytes of a configuration: the largest network's has a million
 
 
@@ -56,7 +59,7 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
     path = Path(path)
     keras = start_keras()
     try:
-        _refuse_foreign(path)
+        _refuse_foreign(path, _own.get())
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except _DAMAGE as error:
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
@@ -103,6 +106,17 @@ def own_classes(network: keras.Model) -> list[str]:
             "Give your layers get_config, or make them with simple arguments alone."
         ) from error
     return sorted({f"{held[0]}.{held[1]}" for held in _classes(described) if not _known(*held)})
+
+
+@contextmanager
+def layers_of(network: keras.Model) -> Iterator[None]:
+    """Within, open_keras builds the classes of this network's layers as well: of somebody's own, which is trusted."""
+    token = _own.set(frozenset(own_classes(network)))
+    try:
+        with start_keras().saving.custom_object_scope({type(one).__name__: type(one) for one in network.operations}):
+            yield
+    finally:
+        _own.reset(token)
 
 
 def _refuse_foreign(path: Path, own: Collection[str] = ()) -> Counter[tuple[int, ...]]:

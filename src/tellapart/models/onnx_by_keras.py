@@ -1,4 +1,4 @@
-"""A network with layers that inference.onnx_graph does not write -> its ONNX graph, by Keras' own export.
+"""A network with layers that models.onnx_graph does not write -> its ONNX graph, by Keras' own export.
 
 That goes by tf2onnx (extra `export`), takes its time, and has layers of its own that it cannot write. Whoever converts
 compares the outcome with Keras.
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.errors import ExportError
-from tellapart.inference.onnx_graph import OPSET, UnknownLayerError, write_graph
 from tellapart.models.backend import backend_name, start_keras
+from tellapart.models.onnx_graph import OPSET, UnknownLayerError, write_graph
 
 if TYPE_CHECKING:
     import keras

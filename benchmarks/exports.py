@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tellapart.config import DataConfig, ModelConfig
+from tellapart.config import DataConfig
 from tellapart.data import pixels
 from tellapart.data.sources import open_row, read_source
 from tellapart.errors import TellapartError
@@ -22,8 +22,7 @@ from tellapart.inference.exports import EXPORTS
 from tellapart.inference.predictor import Metadata
 from tellapart.inference.ship import Held, ship
 from tellapart.models.backend import start_keras
-from tellapart.models.build import build
-from tellapart.models.classifier import Calibration
+from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.pretrained_weights import bundled_file, load_pretrained
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.task import ImageSpec, Task
@@ -48,7 +47,7 @@ def row_of(name: str, folder: Path) -> str:
     pretrained = ARCHITECTURES[name].pretrained
     side = max(SIDE, pretrained.smallest) if pretrained else SIDE
     spec = ImageSpec(side, side)
-    model = build(TASK, spec, ModelConfig(name=name))
+    model = Classifier.from_name(TASK, spec, name)
     if pretrained and bundled_file(pretrained).exists():
         load_pretrained(model.backbone, pretrained, "auto")
     means = np.random.default_rng(0).normal(size=(3, model.features.width)).astype(np.float32)

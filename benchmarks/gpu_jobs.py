@@ -58,15 +58,14 @@ def fine_tuned(order: Order) -> None:
 
 def features(order: Order) -> None:
     """By Keras, as on a GPU, whatever the machine: one batch again and again, then files."""
-    from tellapart.config import ModelConfig
     from tellapart.models.backend import choose_precision
-    from tellapart.models.build import build
+    from tellapart.models.classifier import Classifier
     from tellapart.task import ImageSpec, Task
     from tellapart.training.features import _in_keras
 
     precision, why = choose_precision("auto")
     tell(order, "chooses for training", None, "", f"{precision}: {why}")
-    model = build(Task(("even", "odd")), ImageSpec(order.side, order.side), ModelConfig(name=BACKBONE))
+    model = Classifier.from_name(Task(("even", "odd")), ImageSpec(order.side, order.side), BACKBONE)
     engine = _in_keras(model.features_network())
     _features(order, engine, "float32")
 
@@ -74,8 +73,8 @@ def features(order: Order) -> None:
 def features_onnx(order: Order) -> None:
     """On all cores, and by ONNX Runtime's provider for CUDA where that is installed."""
     from tellapart.errors import ConfigError
-    from tellapart.inference.runtime import open_session
     from tellapart.models.pretrained_weights import bundled_graph
+    from tellapart.models.runtime import open_session
     from tellapart.parallel import cores
     from tellapart.training.features import OUTPUT, FeatureEngine, bundled_engine
 

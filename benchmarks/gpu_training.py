@@ -50,12 +50,12 @@ def training(order: Order, settings: list[str]) -> None:
 
 def _network(config: Any, precision: str, steps: int) -> Any:
     """Compiled, and as much of it free to learn as in training; its weights are by chance."""
-    from tellapart.models.build import build
+    from tellapart.models.classifier import Classifier
     from tellapart.task import ImageSpec, Task
     from tellapart.training.epochs import compile_model
 
     task = Task(("even", "odd"))
-    made = build(task, ImageSpec.from_dict(config.image.model_dump()), config.model, precision)
+    made = Classifier.from_config(task, ImageSpec.from_dict(config.image.model_dump()), config.model, precision)
     if config.train.fine_tune:
         made.backbone.unfreeze(config.train.fine_tune)
     model = made.network

@@ -81,7 +81,7 @@ def limit(setting: Setting) -> Figures:
 
     from tellapart.data.batches import labels_of
     from tellapart.models.backend import choose_precision
-    from tellapart.models.build import build
+    from tellapart.models.classifier import Classifier
     from tellapart.recipes import load_recipe
     from tellapart.task import ImageSpec, Task
     from tellapart.training.epochs import compile_model
@@ -91,7 +91,7 @@ def limit(setting: Setting) -> Figures:
     steps = max(1, sum(1 for _ in (setting.folder / "split" / "train").glob("*/*")) // BATCH)
     keras.config.set_dtype_policy("float32")
     precision, _ = choose_precision(config.train.precision)
-    model = build(task, ImageSpec(SIDE, SIDE, 3), config.model, precision).network
+    model = Classifier.from_config(task, ImageSpec(SIDE, SIDE, 3), config.model, precision).network
     compile_model(model, task, config.train, steps)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)

@@ -66,14 +66,13 @@ def make_onnx() -> Callable[[Path], Path]:
     pytest.importorskip("keras")
     import numpy as np
 
-    from tellapart.config import ModelConfig
     from tellapart.inference.export import export_onnx
     from tellapart.inference.predictor import Metadata
-    from tellapart.models.build import build
+    from tellapart.models.classifier import Classifier
 
     def make(path: Path) -> Path:
         task, spec = ta.Task(("a", "b")), ta.ImageSpec(8, 8)
-        model = build(task, spec, ModelConfig(name="dense", dense=[4]))
+        model = Classifier.from_name(task, spec, "dense", dense=[4])
         export_onnx(model, Metadata(task, spec), path, np.zeros((2, 8, 8, 3), np.uint8))
         return path
 

@@ -154,9 +154,9 @@ def test_corrections_that_a_check_proposed_settle_what_they_claim_to_and_are_not
 
 
 def test_a_backbone_that_was_converted_before_needs_no_tensorflow(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tellapart.models import build
+    from tellapart.models.classifier import Classifier
 
-    monkeypatch.setattr(build, "build", None)
+    monkeypatch.setattr(Classifier, "from_config", None)
     again = ta.check(case.folder, deep=True)
     assert again.catalog.findings == case.checked.catalog.findings
     assert again.corrections == case.checked.corrections

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.inference.onnx_graph import write_graph
 from tellapart.models.backend import start_keras
 from tellapart.models.build import build_backbone
+from tellapart.models.onnx_graph import write_graph
 from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph
 from tellapart.models.registry import ARCHITECTURES

@@ -281,14 +281,14 @@ def test_no_rung_with_a_network_is_an_error_that_says_what_to_do(catalog: Catalo
 
 @pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
 def test_every_rung_has_a_configuration_whose_network_builds_at_28_pixels(rung: object) -> None:
-    from tellapart.models.build import build
+    from tellapart.models.classifier import Classifier
 
     config = rung.config(Config(seed=3), {"height": 28, "width": 28, "channels": 1}, ["train.batch_size=8"])  # type: ignore[attr-defined]
     assert (config.seed, config.train.batch_size) == (3, 8)
     row, _ = resolve(config.model)
     if row.pretrained is None:
         assert (config.image.height, config.image.channels) == (28, 1)
-        assert build(Task(CLASSES), ImageSpec(28, 28, 1), config.model).network.count_params() > 0
+        assert Classifier.from_config(Task(CLASSES), ImageSpec(28, 28, 1), config.model).network.count_params() > 0
     else:
         assert config.image.height is None
 

@@ -26,7 +26,7 @@ pytest.importorskip("optuna")
 
 @pytest.mark.parametrize("name", STARTS)
 def test_every_point_of_a_search_space_is_a_configuration_and_networks_from_nothing_build(name: str) -> None:
-    from tellapart.models.build import build
+    from tellapart.models.classifier import Classifier
 
     start = STARTS[name]
     for dimension in dimensions(start):
@@ -40,7 +40,7 @@ def test_every_point_of_a_search_space_is_a_configuration_and_networks_from_noth
                 IMAGE_SIZE,
             ):
                 spec = ImageSpec(config.image.height or 0, config.image.width or 0)
-                assert build(Task(CLASSES), spec, config.model).network.count_params() > 0
+                assert Classifier.from_config(Task(CLASSES), spec, config.model).network.count_params() > 0
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -96,9 +96,9 @@ def test_what_is_no_image_is_told_and_nothing_is_written(trained: Trained, tmp_p
 
 
 def classifier_of(run: ta.Run) -> Any:
-    from tellapart.models.build import open_classifier
+    from tellapart.models.classifier import Classifier
 
-    return open_classifier(run.task, run.spec, run.config.model, run.model_file)
+    return Classifier.from_file(run.task, run.spec, run.config.model, run.model_file)
 
 
 def test_without_the_extra_the_heat_is_shown_all_the_same(
@@ -147,10 +147,10 @@ def test_feature_maps_are_what_the_layers_give(trained: Trained, planted: Any) -
 
 def test_filters_of_a_backbone_that_sees_blue_first_are_shown_as_colours() -> None:
     keras = pytest.importorskip("keras")
-    from tellapart.config import ModelConfig
-    from tellapart.models.build import build
 
-    model = build(ta.Task(("a", "b")), ta.ImageSpec(32, 32), ModelConfig(name="resnet-50"))
+    from tellapart.models.classifier import Classifier
+
+    model = Classifier.from_name(ta.Task(("a", "b")), ta.ImageSpec(32, 32), "resnet-50")
     first = next(layer for layer in model.backbone.layers if isinstance(layer, keras.layers.Conv2D))
     kernel = np.asarray(first.kernel)
     np.testing.assert_array_equal(first_filters(model).values[5], kernel[..., ::-1, 5])

@@ -13,17 +13,16 @@ from tellapart.config import ModelConfig
 from tellapart.explain.heat import HeatMaker
 from tellapart.explain.occlusion import log_odds
 from tellapart.inference.predictor import Metadata, Predictor
-from tellapart.inference.runtime import open_session
 from tellapart.models.pretrained import PRETRAINED
 from tellapart.models.registry import ARCHITECTURES
+from tellapart.models.runtime import open_session
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
 from tellapart.inference.class_activation import places_of  # noqa: E402
 from tellapart.inference.export import export_onnx  # noqa: E402
-from tellapart.models.build import build  # noqa: E402
-from tellapart.models.classifier import Calibration  # noqa: E402
+from tellapart.models.classifier import Calibration, Classifier  # noqa: E402
 from tellapart.models.features import FeatureSet, Pool  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
@@ -104,7 +103,7 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
 ) -> None:
     side = PRETRAINED[name].smallest + 32 if name in PRETRAINED else 24
     images = random_images(ImageSpec(side, side))
-    model = build(THREE, ImageSpec(side, side), ModelConfig(name=name))
+    model = Classifier.from_name(THREE, ImageSpec(side, side), name)
     if name in PRETRAINED:
         model = sensitive(model, images)
     model.head.last.bias.assign([0.3, -0.2, 0.7])
@@ -124,7 +123,7 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
 def test_the_shares_are_the_gradient_times_the_map(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     spec = ImageSpec(40, 48)
-    model, images = build(TWO, spec, ModelConfig(name=name, **options)), random_images(spec)
+    model, images = Classifier.from_name(TWO, spec, name, **options), random_images(spec)
     for weight in model.network.weights:  # biases are 0 at first, and would hide what is made of them
         if weight.name == "bias":
             weight.assign(np.random.default_rng(1).normal(size=weight.shape) / 10)
@@ -137,7 +136,7 @@ def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path:
     import onnx
 
     spec = ImageSpec(40, 40)
-    model = build(TWO, spec, ModelConfig(name="cnn", filters=[4], dense=[200]))
+    model = Classifier.from_name(TWO, spec, "cnn", filters=[4], dense=[200])
     export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_images(spec))
     graph = onnx.load(tmp_path / "model.onnx")
     onnx.checker.check_model(graph, full_check=True)
@@ -151,7 +150,7 @@ def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path:
 def test_features_of_several_maps_tell_no_places(tmp_path: Path) -> None:
     spec = ImageSpec(32, 32)
     taken = FeatureSet((Pool("stage_3", name="third"), Pool("top")))
-    model = build(TWO, spec, ModelConfig(name="efficientnet-lite0"), features=taken)
+    model = Classifier.from_config(TWO, spec, ModelConfig(name="efficientnet-lite0"), features=taken)
     export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_images(spec))
     maker = HeatMaker(Predictor(tmp_path / "model.onnx"))
     assert maker.method == "occlusion"

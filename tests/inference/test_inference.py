@@ -8,19 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tellapart.config import ModelConfig
 from tellapart.data import pixels
 from tellapart.errors import ExportError, SourceError
 from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.inference.inputs import find_images
 from tellapart.inference.predictor import Metadata, Predictor
-from tellapart.inference.runtime import open_session
+from tellapart.models.runtime import open_session
 from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
 
 from tellapart.inference import export
-from tellapart.models.build import build
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.registry import ARCHITECTURES
 
@@ -42,7 +40,7 @@ def with_means(made: Classifier) -> Classifier:
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    model = with_means(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])))
+    model = with_means(Classifier.from_name(THREE, SPEC, "cnn", filters=[4]))
     thresholds = Thresholds(0.9, sure=0.34, unlike=0.9)
     export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, images)
     return path
@@ -54,7 +52,7 @@ def test_every_architecture_exports_and_predicts_what_keras_predicts(
     name: str, classes: tuple[str, ...], tmp_path: Path, images: np.ndarray
 ) -> None:
     task = Task(classes)
-    model = with_means(build(task, SPEC, ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {}))))
+    model = with_means(Classifier.from_name(task, SPEC, name, **({"filters": [4]} if name == "cnn" else {})))
     means = model.calibration.means
     difference = export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", images)
     assert difference < 1e-5
@@ -87,7 +85,7 @@ def test_the_verdict_follows_from_the_thresholds_in_the_file(onnx_file: Path, sh
 def test_a_file_without_thresholds_or_similarity_gives_no_verdict(
     tmp_path: Path, images: np.ndarray, shapes: Path
 ) -> None:
-    model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
+    model = Classifier.from_name(THREE, SPEC, "cnn", filters=[4])
     export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
     (found,) = Predictor(tmp_path / "model.onnx").predict([shapes / "disc" / "disc 0.png"])
     assert found.verdict == ""
@@ -99,9 +97,9 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"what stood here before")
-    model = build(THREE, SPEC, ModelConfig(name="cnn", filters=[4]))
-    other = export.graph_of(build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])).network, ["probabilities"])
-    monkeypatch.setattr(export, "graph_of", lambda _, __: other)
+    model = Classifier.from_name(THREE, SPEC, "cnn", filters=[4])
+    other = Classifier.from_name(THREE, SPEC, "cnn", filters=[4]).graph()
+    monkeypatch.setattr(Classifier, "graph", lambda *_: other)
     with pytest.raises(ExportError, match="differs from the trained network"):
         export.export_onnx(model, Metadata(THREE, SPEC), path, images)
     assert path.read_bytes() == b"what stood here before"
@@ -111,10 +109,10 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
 def test_a_file_that_gives_no_number_is_refused(
     tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, other = (build(THREE, SPEC, ModelConfig(name="cnn", filters=[4])) for _ in range(2))
+    model, other = (Classifier.from_name(THREE, SPEC, "cnn", filters=[4]) for _ in range(2))
     other.head.last.set_weights([np.full_like(value, np.nan) for value in other.head.last.get_weights()])
-    broken = export.graph_of(other.network, ["probabilities"])
-    monkeypatch.setattr(export, "graph_of", lambda _, __: broken)
+    broken = other.graph()
+    monkeypatch.setattr(Classifier, "graph", lambda *_: broken)
     with pytest.raises(ExportError, match="differs from the trained network by nan"):
         export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
     assert not list(tmp_path.iterdir())

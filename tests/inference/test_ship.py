@@ -23,7 +23,6 @@ pytest.importorskip("keras")
 from tellapart.inference import formats, ship
 from tellapart.inference.exports import EXPORTS
 from tellapart.inference.ship import Held
-from tellapart.models.build import build
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.pretrained import PRETRAINED
 
@@ -33,7 +32,9 @@ SIDE = 32
 
 def network(name: str, side: int = SIDE) -> Classifier:
     """With random weights, and random class means of length 1."""
-    made = build(CLASSES, ImageSpec(side, side), ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {})))
+    made = Classifier.from_config(
+        CLASSES, ImageSpec(side, side), ModelConfig(name=name, **({"filters": [4]} if name == "cnn" else {}))
+    )
     means = np.random.default_rng(0).normal(size=(3, made.features.width)).astype(np.float32)
     return made.calibrated(Calibration(1.5, means / np.linalg.norm(means, axis=1, keepdims=True)))
 

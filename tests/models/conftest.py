@@ -32,13 +32,13 @@ def twins(backbone_name: str) -> tuple[Any, Any]:
     """Three classes behind dense layers and dropout on the backbone in bfloat16, and its twin in float32; to be left as
     they are. Their random weights are the same each time."""
     keras = pytest.importorskip("keras")
-    from tellapart.models.build import build, in_float32
+    from tellapart.models.classifier import Classifier
 
     keras.utils.set_random_seed(0)
     config = ModelConfig(name=backbone_name, dense=[8], dropout=0.5)
     task, spec = Task(("a", "b", "c")), spec_of(PRETRAINED[backbone_name])
-    fast = build(task, spec, config, "bfloat16")
-    return fast, in_float32(fast)
+    fast = Classifier.from_config(task, spec, config, "bfloat16")
+    return fast, fast.in_float32()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ pytest.importorskip("keras")
 
 import keras
 
-from tellapart.config import ModelConfig, TrainConfig
-from tellapart.models.build import build
+from tellapart.config import TrainConfig
+from tellapart.models.classifier import Classifier
 from tellapart.models.compute import inferring, inferring_soon, stepping, to_device
 from tellapart.task import ImageSpec, Task
 from tellapart.training.epochs import compile_model
@@ -25,7 +25,7 @@ LABELS = np.eye(3, dtype=np.float32)[RNG.integers(0, 3, 12)]
 
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)
-    model = build(TASK, ImageSpec(16, 16), ModelConfig(name="cnn", filters=[4], dense=[8])).network
+    model = Classifier.from_name(TASK, ImageSpec(16, 16), "cnn", filters=[4], dense=[8]).network
     compile_model(model, TASK, TrainConfig(), 3)
     return model
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tellapart.config import ModelConfig
 from tellapart.models.convnext import convnext_tiny, normalization
 from tellapart.models.pretrained import PRETRAINED, application
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.build import build  # noqa: E402
+from tellapart.models.classifier import Classifier  # noqa: E402
 
 BACKBONE = PRETRAINED["convnext-tiny"]
 # Neither side a multiple of 32, so that what is cut off below and to the right counts.
@@ -65,7 +64,7 @@ def test_a_new_network_begins_with_its_blocks_all_but_switched_off() -> None:
 @pytest.mark.slow
 def test_the_last_block_and_the_normalisation_after_it_learn_together(sensitive) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    model = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BACKBONE.name)), images)
+    model = sensitive(Classifier.from_name(Task(("a", "b", "c")), ImageSpec(32, 32), BACKBONE.name), images)
     assert model.backbone.unfreeze(1) == 6
     before = {weight.path: np.array(weight) for weight in model.backbone.weights}
     model.network.compile("sgd", "sparse_categorical_crossentropy")
@@ -79,7 +78,7 @@ def test_the_last_block_and_the_normalisation_after_it_learn_together(sensitive)
 @pytest.mark.slow
 def test_a_saved_network_loads_in_a_new_process_that_knows_keras_alone(tmp_path: Path, sensitive) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    made = sensitive(build(Task(("a", "b", "c")), ImageSpec(32, 32), ModelConfig(name=BACKBONE.name)), images)
+    made = sensitive(Classifier.from_name(Task(("a", "b", "c")), ImageSpec(32, 32), BACKBONE.name), images)
     model = made.network
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images)

@@ -12,7 +12,7 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.build import build, in_float32  # noqa: E402
+from tellapart.models.classifier import Classifier  # noqa: E402
 
 TWO = Task(("a", "b"))
 SPEC = ImageSpec(64, 48)
@@ -24,7 +24,7 @@ def test_maps_of_several_depths_are_pooled_to_their_grids_and_stand_beside_each_
     taken = FeatureSet(
         (Pool("stage_3", grid=2, name="third"), Pool("stage_5", "max", name="fifth"), Pool("top", name="pooling"))
     )
-    made = build(TWO, SPEC, LITE, features=taken)
+    made = Classifier.from_config(TWO, SPEC, LITE, features=taken)
     maps = {name: np.asarray(keras.Model(made.backbone.image, made.backbone.maps[name])(IMAGES))
             for name in ("stage_3", "stage_5", "top")}  # fmt: skip
     assert maps["stage_3"].shape == (2, 8, 6, 40)
@@ -35,16 +35,16 @@ def test_maps_of_several_depths_are_pooled_to_their_grids_and_stand_beside_each_
     np.testing.assert_allclose(found, expected, atol=1e-5)
     whole = np.asarray(made.network(IMAGES))
     np.testing.assert_allclose(np.asarray(made.head_network()(found)), whole, atol=1e-6)
-    np.testing.assert_allclose(np.asarray(in_float32(made).network(IMAGES)), whole, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(made.in_float32().network(IMAGES)), whole, atol=1e-6)
 
 
 def test_what_was_normalised_as_the_weights_were_trained_is_so_in_the_average_alone() -> None:
     convnext = ModelConfig(name="convnext-tiny")
-    usual = build(TWO, SPEC, convnext)
+    usual = Classifier.from_config(TWO, SPEC, convnext)
     assert usual.features.normalised
     values = np.asarray(usual.features_network()(IMAGES))
     np.testing.assert_allclose(values.mean(axis=1), 0, atol=1e-4)
-    other = build(TWO, SPEC, convnext, features=FeatureSet((Pool("stage_2", name="second"),)))
+    other = Classifier.from_config(TWO, SPEC, convnext, features=FeatureSet((Pool("stage_2", name="second"),)))
     assert not other.features.normalised
     assert other.features.width == 192
     # All layers are those of the weights, whatever is taken of them.
@@ -53,14 +53,14 @@ def test_what_was_normalised_as_the_weights_were_trained_is_so_in_the_average_al
 
 def test_a_map_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(ModelError, match=r"no feature map of efficientnet-lite0 'stage_8'.*'stage_7'"):
-        build(TWO, SPEC, LITE, features=FeatureSet((Pool("stage_8"),)))
+        Classifier.from_config(TWO, SPEC, LITE, features=FeatureSet((Pool("stage_8"),)))
 
 
 def test_the_layers_of_a_network_from_nothing_are_of_its_features_and_those_of_a_backbone_of_its_head() -> None:
-    cnn = build(TWO, SPEC, ModelConfig(name="cnn", filters=[4], dense=[8, 6], dropout=0.5))
+    cnn = Classifier.from_name(TWO, SPEC, "cnn", filters=[4], dense=[8, 6], dropout=0.5)
     assert cnn.features.declared == FeatureSet((Pool("top", "flatten", name="flatten"),), Hidden((8, 6), 0.5))
     assert (cnn.features.width, len(cnn.head.layers)) == (6, 1)
-    lite = build(TWO, SPEC, ModelConfig(name="efficientnet-lite0", dense=[8], dropout=0.5))
+    lite = Classifier.from_name(TWO, SPEC, "efficientnet-lite0", dense=[8], dropout=0.5)
     assert (lite.features.width, len(lite.head.layers), len(lite.head.hidden)) == (1280, 3, 1)
     assert cnn.averaged_map is lite.averaged_map is None
-    assert build(TWO, SPEC, LITE).averaged_map is not None
+    assert Classifier.from_config(TWO, SPEC, LITE).averaged_map is not None

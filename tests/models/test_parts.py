@@ -12,7 +12,7 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.build import build, in_float32, open_classifier, summary  # noqa: E402
+from tellapart.models.build import summary  # noqa: E402
 from tellapart.models.classifier import Classifier  # noqa: E402
 from tellapart.models.pretrained_weights import load_pretrained  # noqa: E402
 
@@ -31,7 +31,7 @@ BLOCKS = {
 
 def network(name: str = "efficientnet-lite0", **options: object) -> Classifier:
     side = PRETRAINED[name].smallest
-    made = build(THREE, ImageSpec(side, side), ModelConfig(name=name, **options))
+    made = Classifier.from_name(THREE, ImageSpec(side, side), name, **options)
     if name == "efficientnet-lite0":
         load_pretrained(made.backbone, PRETRAINED[name], "auto")
     return made
@@ -106,7 +106,7 @@ def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> No
 
 
 def test_the_head_of_a_network_in_bfloat16_takes_float32_features() -> None:
-    model = build(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[8]), "bfloat16")
+    model = Classifier.from_config(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[8]), "bfloat16")
     load_pretrained(model.backbone, PRETRAINED["efficientnet-lite0"], "auto")
     features = np.asarray(model.features_network()(IMAGES)).astype(np.float32)
     whole = np.asarray(model.network(IMAGES))
@@ -166,18 +166,18 @@ def test_a_number_of_blocks_that_is_not_there_is_told_with_those_that_are(count:
 def test_a_backbone_partly_free_has_the_same_twin_and_is_opened_by_its_configuration(tmp_path, sensitive) -> None:
     made = sensitive(network("mobilenet-v3-large"), IMAGES)
     made.backbone.unfreeze(1)
-    twin = in_float32(made)
+    twin = made.in_float32()
     expected = np.asarray(made.network(IMAGES))
     np.testing.assert_allclose(np.asarray(twin.network(IMAGES)), expected, atol=1e-5)
     made.network.save(tmp_path / "model.keras")
-    opened = open_classifier(THREE, SPEC, made.config, tmp_path / "model.keras")
+    opened = Classifier.from_file(THREE, SPEC, made.config, tmp_path / "model.keras")
     np.testing.assert_allclose(np.asarray(opened.network(IMAGES)), expected, atol=1e-6)
 
 
 def test_a_file_of_another_network_than_the_configuration_names_is_refused(tmp_path) -> None:
     network(dense=[8]).network.save(tmp_path / "model.keras")
     with pytest.raises(RunError, match="does not hold the weights of the network that config"):
-        open_classifier(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[9]), tmp_path / "model.keras")
+        Classifier.from_file(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[9]), tmp_path / "model.keras")
 
 
 def test_every_backbone_names_maps_from_the_image_to_the_top(on_backbone: Any) -> None:
@@ -187,3 +187,10 @@ def test_every_backbone_names_maps_from_the_image_to_the_top(on_backbone: Any) -
     assert len(maps) >= 4
     assert rows == sorted(rows, reverse=True)
     assert all(len(tensor.shape) == 4 for tensor in maps.values())
+
+
+def test_the_graph_gives_all_outputs_by_name_and_keeps_to_itself_what_is_only_named() -> None:
+    made = Classifier.from_name(THREE, SPEC, "cnn", filters=[4])
+    found = made.graph({"the map": made.backbone.maps["top"]}).graph
+    assert [output.name for output in found.output] == made.outputs()[1]
+    assert "the map" in {name for node in found.node for name in node.output}

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
 from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone, scaled
 from tellapart.models.registry import ARCHITECTURES
@@ -14,7 +13,7 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.build import build  # noqa: E402
+from tellapart.models.classifier import Classifier  # noqa: E402
 from tellapart.models.keras_file import open_keras  # noqa: E402
 
 TWO = Task(("a", "b"))
@@ -73,7 +72,7 @@ def test_every_backbone_gives_probabilities_and_pooled_features(backbone_name: s
 
 
 def test_two_classes_on_a_backbone_are_one_probability() -> None:
-    values = np.asarray(build(TWO, ImageSpec(32, 32), ModelConfig(name="mobilenet-v2")).network(images(32)))
+    values = np.asarray(Classifier.from_name(TWO, ImageSpec(32, 32), "mobilenet-v2").network(images(32)))
     assert values.shape == (3, 1)
     assert ((values >= 0) & (values <= 1)).all()
 
@@ -105,26 +104,26 @@ def test_the_float32_twin_has_the_weights_of_a_backbone_in_bfloat16(backbone_nam
 
 def test_dense_layers_and_dropout_stand_between_features_and_head() -> None:
     spec = ImageSpec(32, 32)
-    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dense=[16, 8], dropout=0.5)).network
+    model = Classifier.from_name(TWO, spec, "mobilenet-v2", dense=[16, 8], dropout=0.5).network
     assert [layer.name for layer in model.layers[-6:]] == [
         "pooling", "dense_1", "dropout_1", "dense_2", "dropout_2", "probability",
     ]  # fmt: skip
-    model = build(TWO, spec, ModelConfig(name="mobilenet-v2", dropout=0.5)).network
+    model = Classifier.from_name(TWO, spec, "mobilenet-v2", dropout=0.5).network
     assert [layer.name for layer in model.layers[-3:]] == ["pooling", "dropout", "probability"]
     assert model.get_layer("dropout").rate == 0.5
-    model = build(TWO, spec, ModelConfig(name="mobilenet-v2")).network
+    model = Classifier.from_name(TWO, spec, "mobilenet-v2").network
     assert [layer.name for layer in model.layers[-2:]] == ["pooling", "probability"]
 
 
 def test_a_grey_image_is_refused() -> None:
     with pytest.raises(ModelError, match=r"needs 3 channels; given 1\. Set image\.channels=3"):
-        build(TWO, ImageSpec(64, 64, 1), ModelConfig(name="mobilenet-v2"))
+        Classifier.from_name(TWO, ImageSpec(64, 64, 1), "mobilenet-v2")
 
 
 @pytest.mark.parametrize(("height", "width"), [(74, 100), (100, 74)])
 def test_an_image_below_the_smallest_side_is_refused(height: int, width: int) -> None:
     with pytest.raises(ModelError, match=rf"{height}x{width} pixels is too small for inception-v3, which takes 75"):
-        build(TWO, ImageSpec(height, width), ModelConfig(name="inception-v3"))
+        Classifier.from_name(TWO, ImageSpec(height, width), "inception-v3")
 
 
 def test_every_backbone_is_an_architecture_and_the_lite_ones_take_crops() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tellapart.config import ModelConfig
 from tellapart.data import pixels
 from tellapart.errors import ModelError
 from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone
@@ -25,7 +24,7 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from tellapart.models import pretrained_weights  # noqa: E402
 from tellapart.models.backbone import Backbone  # noqa: E402
-from tellapart.models.build import build  # noqa: E402
+from tellapart.models.classifier import Classifier  # noqa: E402
 from tellapart.models.pretrained_weights import SERVER, load_pretrained, weights_digest  # noqa: E402
 from tellapart.models.weights_file import named_variables  # noqa: E402
 from tests.models.conftest import Application, official  # noqa: E402
@@ -77,7 +76,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]
 
 def network(pretrained: PretrainedBackbone, side: int | None = None) -> Backbone:
     side = side or pretrained.smallest
-    return build(TWO, ImageSpec(side, side), ModelConfig(name=pretrained.name)).backbone
+    return Classifier.from_name(TWO, ImageSpec(side, side), pretrained.name).backbone
 
 
 def write_older(model: keras.Model, path: Path) -> Path:
@@ -267,7 +266,7 @@ def test_a_file_that_is_missing_or_no_weights_at_all_is_told(tmp_path: Path) -> 
 
 def test_equal_weights_have_equal_digests_in_any_process_and_one_value_changes_them() -> None:
     pretrained = PRETRAINED["inception-v3"]
-    made = build(TWO, ImageSpec(75, 75), ModelConfig(name=pretrained.name))
+    made = Classifier.from_name(TWO, ImageSpec(75, 75), pretrained.name)
     first, second = made.backbone, network(pretrained)
     for variable, value in zip(second.weights, first.weights, strict=True):
         variable.assign(value)
@@ -290,7 +289,7 @@ def test_the_real_weights_see_that_an_image_and_its_mirror_image_are_alike(name:
     if not path.exists():
         pytest.skip(f"shared/weights/{file} is not beside the checkout")
     pretrained = PRETRAINED[name]
-    made = build(TWO, ImageSpec(160, 160), ModelConfig(name=pretrained.name))
+    made = Classifier.from_name(TWO, ImageSpec(160, 160), pretrained.name)
     load_pretrained(made.backbone, pretrained, str(path))
     model = made.features_network()
     photographs = [pixels.read(image, ImageSpec(160, 160)) for image in sorted(PETS.rglob("*.jpg"))[:8]]
@@ -302,6 +301,6 @@ def test_the_real_weights_see_that_an_image_and_its_mirror_image_are_alike(name:
 
 def test_the_digest_of_the_bundled_weights_is_known_without_keras() -> None:
     for name, digest in pretrained_weights.BUNDLED_DIGESTS.items():
-        model = build(TWO, ImageSpec(64, 64), ModelConfig(name=name)).backbone
+        model = Classifier.from_name(TWO, ImageSpec(64, 64), name).backbone
         load_pretrained(model, PRETRAINED[name], "auto")
         assert weights_digest(model) == digest

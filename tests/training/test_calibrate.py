@@ -21,7 +21,7 @@ from tellapart.task import ImageSpec
 
 pytest.importorskip("keras")
 
-from tellapart.models.build import build
+from tellapart.models.classifier import Classifier
 from tellapart.training import calibrate as calibrating
 from tellapart.training.calibrate import calibrate, calibrate_head
 from tellapart.training.head import Examples
@@ -107,7 +107,7 @@ def catalog_of(shapes: Path, side: int = 24) -> tuple[ta.Catalog, dict[str, Imag
 
 def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> None:
     catalog, images, labels = catalog_of(shapes)
-    model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
+    model = Classifier.from_name(catalog.task, ImageSpec(24, 24), "cnn", filters=[8], dense=[8])
     held = images["validation"].take(np.arange(9))
     before = model.network.predict(held, verbose=0)
     found = calibrate(model, images, labels, 0.9)
@@ -121,7 +121,7 @@ def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> N
 
 def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
     catalog, images, labels = catalog_of(shapes)
-    model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[8]))
+    model = Classifier.from_name(catalog.task, ImageSpec(24, 24), "cnn", filters=[8], dense=[8])
     kernel, _ = model.head.last.get_weights()
     model.head.last.set_weights([kernel, np.array([2.0, -1.0, 0.5], np.float32)])
     held = images["validation"].take(np.arange(9))
@@ -136,7 +136,7 @@ def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
 def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog, images, labels = catalog_of(shapes)
     monkeypatch.setattr(calibrating, "WIDEST", 100)
-    model = build(catalog.task, ImageSpec(24, 24), ModelConfig(name="cnn", filters=[8], dense=[]))
+    model = Classifier.from_name(catalog.task, ImageSpec(24, 24), "cnn", filters=[8], dense=[])
     found = calibrate(model, images, labels, 0.9)
     assert found.means is None
     assert found.thresholds.unlike is None
@@ -145,7 +145,7 @@ def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monke
 def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_images(shapes: Path) -> None:
     catalog, sets, labels = catalog_of(shapes, 32)
     config = ModelConfig(name="efficientnet-lite0", dense=[6])
-    whole, head = (build(catalog.task, ImageSpec(32, 32), config) for _ in range(2))
+    whole, head = (Classifier.from_config(catalog.task, ImageSpec(32, 32), config) for _ in range(2))
     head.network.set_weights(whole.network.get_weights())
     pretrained = whole.features_network()
     examples = {

@@ -17,7 +17,7 @@ from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
 
-from tellapart.models.build import build
+from tellapart.models.classifier import Classifier
 from tellapart.models.features import FeatureSet, Pool
 from tellapart.models.pretrained import PRETRAINED
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph, load_pretrained, weights_digest
@@ -159,7 +159,7 @@ class Lines(Progress):
 def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_again(
     shapes: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
+    model = Classifier.from_config(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
     load_pretrained(model.backbone, BACKBONE, "auto")
     key = backbone_key(BACKBONE.name, weights_digest(model.backbone), SPEC)
     pixels = images_of(shapes)[0].take(np.arange(12))
@@ -189,7 +189,9 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
 def test_the_graph_inside_the_package_gives_what_keras_gives_of_images_of_any_size() -> None:
     for side in (32, 57):
         spec = ImageSpec(side, side)
-        model = build(Task(("a", "b")), spec, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
+        model = Classifier.from_config(
+            Task(("a", "b")), spec, Config.from_dict({"model": {"name": BACKBONE.name}}).model
+        )
         load_pretrained(model.backbone, BACKBONE, "auto")
         images = np.random.default_rng(0).integers(0, 256, (5, *spec.shape), np.uint8)
         expected = model.features_network().predict_on_batch(images)
@@ -204,7 +206,7 @@ def test_every_backbone_that_ships_has_the_graph_that_the_tool_writes(name: str)
 
 
 def test_another_weight_or_spec_is_another_key() -> None:
-    model = build(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
+    model = Classifier.from_config(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
     load_pretrained(model.backbone, BACKBONE, "auto")
     before = weights_digest(model.backbone)
     last = next(weight for weight in model.backbone.weights if weight.path.startswith("end_convolution"))
@@ -234,7 +236,7 @@ def test_a_conversion_that_differs_is_not_used(
 ) -> None:
     pixels = images_of(shapes)[0].take(np.arange(6))
     settings = Config.from_dict({"model": {"name": BACKBONE.name}}).model
-    model, other = (sensitive(build(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
+    model, other = (sensitive(Classifier.from_config(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
     load_pretrained(model.backbone, BACKBONE, "auto")
     monkeypatch.setattr(
         features, "write_graph", lambda _, names, real=features.write_graph: real(other.features_network(), names)

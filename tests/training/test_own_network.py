@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import pytest
 import tellapart as ta
 from tellapart.config import Config
 from tellapart.errors import ModelError, RunError, UntrustedCodeError
-from tellapart.inference import onnx_by_keras
-from tellapart.models import own
+from tellapart.models import onnx_by_keras, own
+from tellapart.models.keras_file import open_keras
 from tellapart.progress import Progress
 
 keras = pytest.importorskip("keras")
@@ -112,59 +111,6 @@ def test_a_network_that_was_handed_over_begins_with_its_weights_and_is_left_as_i
     assert run.config.model.name.endswith(":mine")
 
 
-def convolved(spec: ta.ImageSpec, **given: Any) -> tuple[Any, Any]:
-    image = keras.Input(given.pop("shape", spec.shape), **given)
-    return image, layers.Conv2D(4, 3)(layers.Rescaling(1.0)(image))
-
-
-def of_two_inputs(spec: ta.ImageSpec) -> Any:
-    one, other = keras.Input(spec.shape), keras.Input(spec.shape)
-    return keras.Model([one, other], layers.Add()([one, other]))
-
-
-def of_bytes(spec: ta.ImageSpec) -> Any:
-    return keras.Model(*convolved(spec, dtype="uint8"))
-
-
-def of_another_size(spec: ta.ImageSpec) -> Any:
-    return keras.Model(*convolved(spec, shape=(99, 99, 3)))
-
-
-def softmaxed(spec: ta.ImageSpec) -> Any:
-    image, x = convolved(spec)
-    return keras.Model(image, layers.Dense(5, activation="softmax")(layers.Flatten()(x)))
-
-
-def without_features(spec: ta.ImageSpec) -> Any:
-    image, x = convolved(spec)
-    return keras.Model(image, layers.Reshape((22, 22, 2, 2))(x))
-
-
-def no_network(spec: ta.ImageSpec) -> Any:
-    return spec.shape
-
-
-@pytest.mark.parametrize(
-    ("make", "told"),
-    [
-        (of_two_inputs, "has 2 inputs; it must take one"),
-        (of_bytes, "takes uint8; it must take float32"),
-        (of_another_size, r"takes \(99, 99, 3\); the images are \(24, 24, 3\)"),
-        (softmaxed, "ends in a softmax"),
-        (without_features, "it must give features"),
-        (no_network, r"gives a tuple; it must give a keras\.Model"),
-    ],
-)
-def test_a_network_that_cannot_be_trained_is_told_with_what_is_wrong_about_it(
-    make: Callable[[ta.ImageSpec], Any], told: str
-) -> None:
-    from tellapart.models.build import build
-
-    config = ta.make_config(model=make).model
-    with pytest.raises(ModelError, match=told):
-        build(ta.Task(("a", "b")), ta.ImageSpec(24, 24), config)
-
-
 @pytest.mark.parametrize("name", ["networks_of_mine:large", "no_such_module:small", ":small"])
 def test_a_network_that_is_not_there_is_told(name: str, named: str) -> None:  # noqa: ARG001 - the folder
     with pytest.raises(ModelError, match="cannot be imported"):
@@ -175,18 +121,64 @@ def test_a_network_that_is_not_there_is_told(name: str, named: str) -> None:  # 
 
 def test_a_backbone_of_kerashub_keeps_its_weights_and_the_names_of_its_maps() -> None:
     hub = pytest.importorskip("keras_hub")
-    from tellapart.models.build import build
+    from tellapart.models.classifier import Classifier
 
     given: dict[str, Any] = {"input_conv_filters": [64], "input_conv_kernel_sizes": [3], "block_type": "basic_block"}
     given |= {"stackwise_num_filters": [64, 64], "stackwise_num_blocks": [1, 1], "stackwise_num_strides": [1, 2]}
     backbone = hub.models.ResNetBackbone(**given, image_shape=(32, 32, 3))
-    config = ta.make_config(model=backbone, settings=["model.scaling=none"]).model
-    made = build(ta.Task(("a", "b")), ta.ImageSpec(32, 32), config)
+    made = Classifier.from_network(ta.Task(("a", "b")), ta.ImageSpec(32, 32), backbone, scaling="none")
     assert list(made.backbone.maps) == [*list(backbone.pyramid_outputs)[:-1], "top"]
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     found = keras.Model(made.backbone.image, made.backbone.maps["top"])(images, training=False)
     expected = backbone(images.astype(np.float32), training=False)
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-4, atol=1e-3)
+
+
+class Halves(keras.Model):
+    """Of layers that do not say how they are made, which the model does, as KerasHub's ViT."""
+
+    def __init__(self, width: int, **given: Any) -> None:
+        class Half(layers.Layer):
+            def get_config(self) -> dict[str, Any]:
+                return super().get_config() | {"part": 0.5}  # which its __init__ does not take
+
+            def call(self, x: Any) -> Any:
+                return x / 2
+
+        image = keras.Input((24, 24, 3))
+        super().__init__(image, Half()(layers.Conv2D(width, 3)(image)), **given)
+        self.width = width
+
+    def get_config(self) -> dict[str, Any]:
+        return {"width": self.width}
+
+
+def test_a_model_of_a_class_of_ones_own_is_copied_by_its_own_description() -> None:
+    from tellapart.models.classifier import Classifier
+
+    mine = Halves(4)
+    made = Classifier.from_network(ta.Task(("a", "b")), ta.ImageSpec(24, 24), mine, scaling="none")
+    images = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), np.uint8)
+    found = keras.Model(made.backbone.image, made.backbone.maps["top"])(images, training=False)
+    np.testing.assert_allclose(np.asarray(found), np.asarray(mine(images.astype(np.float32))), rtol=1e-4, atol=1e-3)
+
+
+def of_patches(spec: ta.ImageSpec) -> Any:
+    """Tokens, as of a vision transformer: the first weights read what is no image."""
+    image = keras.Input(spec.shape)
+    patches = layers.Reshape((9, spec.height * spec.width // 9 * spec.channels))(image)
+    return keras.Model(image, layers.Dense(5, activation="relu")(patches))
+
+
+def test_a_network_of_tokens_is_built_and_has_no_filters_to_show() -> None:
+    from tellapart.explain.feature_maps import feature_maps, first_filters
+    from tellapart.models.classifier import Classifier
+
+    spec = ta.ImageSpec(24, 24)
+    made = Classifier.from_network(ta.Task(("a", "b")), spec, of_patches)
+    assert made.features.width == 5
+    assert feature_maps(made, np.zeros(spec.shape, np.uint8), 3) == []
+    assert first_filters(made) is None
 
 
 class Waves(layers.Layer):
@@ -200,8 +192,8 @@ class Waves(layers.Layer):
 
 
 def with_a_layer_of_its_own(spec: ta.ImageSpec) -> Any:
-    image, x = convolved(spec)
-    return keras.Model(image, Waves()(x))
+    image = keras.Input(spec.shape)
+    return keras.Model(image, Waves()(layers.Conv2D(4, 3)(image)))
 
 
 def test_a_layer_of_ones_own_is_exported_by_keras_under_the_same_gate(shapes: Path, tmp_path: Path) -> None:
@@ -210,14 +202,57 @@ def test_a_layer_of_ones_own_is_exported_by_keras_under_the_same_gate(shapes: Pa
     run = ta.train(shapes, out=tmp_path / "run", model=with_a_layer_of_its_own, settings=settings)
     assert run.status == "done"
     assert run.record.onnx_difference < 1e-4
-    assert run.record.layers == (f"{__name__}:Waves",)
-    run.update(layers=("somebody.elses:Layer",))
-    with pytest.raises(RunError, match=f"refused: it holds {__name__}:Waves"):
-        run.model()
-    run.update(layers=(f"{__name__}:Waves",))
     image = run.catalog.root / run.catalog.split("test").images[0].path
     assert run.explain(image, out=tmp_path / "why").method == "class activation"
     assert ta.export(run.path, out=tmp_path / "model.onnx").difference < 1e-4
+
+
+class Placed(layers.Layer):
+    """As a vision transformer has it: an exact GELU, of what is learned of each row beside the map."""
+
+    def build(self, shape: Any) -> None:
+        self.embedding = layers.Embedding(shape[1], shape[-1])
+        self.embedding.build((1, shape[1]))
+        self.rows = keras.ops.expand_dims(keras.ops.arange(shape[1]), axis=0)
+
+    def call(self, x: Any) -> Any:
+        return keras.activations.gelu(x + self.embedding(self.rows)[:, :, None], approximate=False)
+
+
+@pytest.mark.parametrize("scaling", ["signed", "none"])
+def test_an_exact_gelu_and_constants_that_a_layer_made_are_exported_near_zero_and_far_from_it(
+    scaling: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("tf2onnx")
+    from tellapart.inference.export import export_onnx
+    from tellapart.inference.predictor import Metadata
+    from tellapart.models.classifier import Classifier
+
+    def make(spec: ta.ImageSpec) -> Any:
+        image = keras.Input(spec.shape)
+        return keras.Model(image, Placed()(layers.Conv2D(4, 3)(image)))
+
+    task, spec = ta.Task(("a", "b")), ta.ImageSpec(24, 24)
+    made = Classifier.from_network(task, spec, make, scaling=scaling)
+    images = np.random.default_rng(0).integers(0, 256, (8, *spec.shape), np.uint8)
+    assert export_onnx(made, Metadata(task, spec), tmp_path / "model.onnx", images) < 1e-5
+
+
+def test_the_file_of_a_run_may_hold_the_layers_of_its_own_network_that_run_json_names_and_no_others(
+    shapes: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tf2onnx")
+    settings = [*SMALL, "train.epochs=1"]
+    run = ta.train(shapes, out=tmp_path / "run", model=with_a_layer_of_its_own, settings=settings)
+    assert run.record.own_layers == (f"{Waves.__module__}.Waves",)
+    assert run.model().count_params() == run.record.parameters
+    assert ta.export(run.path, "keras", out=tmp_path / "model.keras").difference < 1e-4
+    with pytest.raises(RunError, match="refused: it holds Waves of"):
+        open_keras(tmp_path / "model.keras")
+    for others in (("keras.layers.Lambda",), ()):
+        run.update(own_layers=others)
+        with pytest.raises(RunError, match=r"model\.keras is (refused: it holds Waves of|damaged)"):
+            run.model()
 
 
 def test_a_network_that_cannot_be_exported_is_told_before_it_is_trained(

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import tellapart as ta
-from tellapart.config import ModelConfig
 from tellapart.errors import ModelError, RunError
 from tellapart.task import ImageSpec, Task
 
@@ -23,7 +22,7 @@ pytest.importorskip("keras")
 import h5py
 import keras
 
-from tellapart.models.build import build
+from tellapart.models.classifier import Classifier
 from tellapart.models.keras_file import open_keras
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.models.weights_file import load_h5, load_weights
@@ -64,7 +63,7 @@ def test_a_file_of_ours_is_opened(keras_file: Path, plain_run: ta.Run) -> None:
 def test_every_network_of_ours_is_opened(name: str, tmp_path: Path) -> None:
     """Those on a backbone: tests/models/test_pretrained.py."""
     options = {"filters": [4], "dropout": 0.1} if name == "cnn" else {}
-    model = build(Task(("a", "b", "c")), ImageSpec(24, 24), ModelConfig(name=name, **options)).network
+    model = Classifier.from_name(Task(("a", "b", "c")), ImageSpec(24, 24), name, **options).network
     model.compile("adam", "categorical_crossentropy")
     model.save(tmp_path / "model.keras")
     opened = open_keras(tmp_path / "model.keras")
@@ -223,6 +222,8 @@ def test_every_command_that_opens_a_strangers_network_refuses_code_in_words(
 ) -> None:
     run = Path(shutil.copytree(plain_run.path, tmp_path / "run"))
     with_layer(run / "model.keras", LAYERS["a function of Python"])
+    record = json.loads((run / "run.json").read_text()) | {"own_layers": ["os.mkdir"]}
+    (run / "run.json").write_text(json.dumps(record))
     image = next(two_shapes.rglob("*.png"))
     for arguments in (["export", run, "--to", "keras"], ["explain", run, image]):
         found = tellapart(*arguments, cwd=tmp_path)
@@ -235,7 +236,7 @@ def test_every_command_that_opens_a_strangers_network_refuses_code_in_words(
 
 
 def network() -> Any:
-    return build(Task(("a", "b")), ImageSpec(8, 8), ModelConfig(name="dense", dense=[4])).network
+    return Classifier.from_name(Task(("a", "b")), ImageSpec(8, 8), "dense", dense=[4]).network
 
 
 @pytest.mark.parametrize("kind", ["outside", "linked"])

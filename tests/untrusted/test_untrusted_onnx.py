@@ -15,7 +15,7 @@ import pytest
 import tellapart as ta
 from tellapart.errors import ExportError
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata, Predictor
-from tellapart.inference.runtime import open_session
+from tellapart.models.runtime import open_session
 from tellapart.task import ImageSpec, Task
 from tests.untrusted.conftest import SECRET
 

@@ -23,7 +23,7 @@ from tellapart.frames import frame
 from tellapart.inference.given import images_of
 from tellapart.inference.prediction import PredictionList
 from tellapart.inference.predictor import Predictor
-from tellapart.inference.runtime import Device
+from tellapart.models.runtime import Device
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.needs import require_plugins
@@ -103,13 +103,14 @@ class Run(RunFolder):
     def model(self) -> keras.Model:
         """The trained network as Keras saved it, not compiled: uint8 images in, probabilities out. Needs the extra
         `train`. Raises RunError for a file that holds anything but what tellapart writes."""
-        from tellapart.models.build import open_classifier
+        from tellapart.models.classifier import Classifier
         from tellapart.models.keras_file import open_keras
         from tellapart.models.own import is_own
 
         file, model = self.require(self.model_file, "trained network"), self.config.model
         if is_own(model.name):
-            return open_classifier(self.task, self.spec, model, file, layers=self.record.layers).network
+            own = self.record.own_layers
+            return Classifier.from_file(self.task, self.spec, model, file, own_layers=own).network
         return open_keras(file)
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:

@@ -43,7 +43,8 @@ def command(
         show(rows)
         show("tellapart models NAME shows the options and layers of one.")
         return
-    from tellapart.models.build import build, layers
+    from tellapart.models.build import layers
+    from tellapart.models.classifier import Classifier
     from tellapart.task import ImageSpec, Task
 
     config = ta.make_config(model=name, settings=settings or ()).model
@@ -51,7 +52,7 @@ def command(
     side = image_size or row.side
     with display() as progress:
         progress.update(Phase.BUILDING, 0, 1)
-        network = build(Task(("no", "yes")), ImageSpec(side, side), config).network
+        network = Classifier.from_config(Task(("no", "yes")), ImageSpec(side, side), config).network
     if format is options.OutputFormat.json:
         show_json(
             {

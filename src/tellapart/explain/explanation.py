@@ -245,20 +245,22 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     from tellapart.explain.feature_maps import feature_maps, first_filters
     from tellapart.explain.figures import ROWS, SHOWN, filters_figure, maps_figure
     from tellapart.models.backend import start_keras
-    from tellapart.models.build import open_classifier
+    from tellapart.models.classifier import Classifier
 
     require_plugins(run)
     progress.update(Phase.STARTING, 0, 1)
     start_keras()
     progress.update(Phase.STARTING, 1, 1)
     file = run.require(run.model_file, "trained network")
-    classifier = open_classifier(run.task, run.spec, run.config.model, file, layers=run.record.layers)
+    own = run.record.own_layers
+    classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, own_layers=own)
     maps = feature_maps(classifier, seen, SHOWN)
     figures: dict[str, Figure] = {}
     for start in range(0, len(maps), ROWS):
         number = f"-{start // ROWS + 1}" if len(maps) > ROWS else ""
         figures[f"feature-maps{number}"] = maps_figure(maps[start : start + ROWS])
-    return figures | {"filters": filters_figure(first_filters(classifier))}
+    filters = first_filters(classifier)
+    return figures if filters is None else figures | {"filters": filters_figure(filters)}
 
 
 def _save(path: Path, figure: Figure, placed: Callable[[Path], AbstractContextManager[Path]]) -> Path:

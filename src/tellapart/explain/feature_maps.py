@@ -6,6 +6,7 @@ In: the network of a run, uint8 pixels. Out: float32 arrays with names. Needs th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,13 +65,17 @@ class Filters:
     values: NDArray[np.float32]
 
 
-def first_filters(classifier: Classifier) -> Filters:
-    """Of the first convolution, its filters; of a network that begins with a dense layer, the weights of each unit."""
+def first_filters(classifier: Classifier) -> Filters | None:
+    """Of the first convolution, its filters; of a network that begins with a dense layer, the weights of each unit.
+    None for a network of somebody's own that begins otherwise, as a vision transformer does."""
     first = next(layer for layer in classifier.network.layers if _kernel(layer) is not None)
     kernel = _kernel(first)
     assert kernel is not None
-    if kernel.ndim == 2:
-        kernel = kernel.reshape(*classifier.spec.shape, -1)
+    shape = classifier.spec.shape
+    if kernel.ndim == 2 and len(kernel) == prod(shape):
+        kernel = kernel.reshape(*shape, -1)
+    if kernel.ndim != 4 or kernel.shape[2] != shape[2]:
+        return None
     values = np.moveaxis(kernel, -1, 0)
     row = classifier.backbone.row
     if row is not None and row.scaling.bgr:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tellapart.models.backend import start_keras
 from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
 from tellapart.models.features import How
+from tellapart.models.onnx_graph import kernel_name
 
 if TYPE_CHECKING:
     import onnx
@@ -101,11 +102,6 @@ class _Nodes:
         name = kernel_name(layer)
         there = (given for given in self._weights if given == name or given.endswith(f"/{name}"))
         return next(there, "") or self.constant(_values(layer.kernel))
-
-
-def kernel_name(layer: Any) -> str:
-    """Of the constant that holds the weights of a dense layer, where onnx_graph wrote it."""
-    return f"{layer.name}/kernel"
 
 
 def _values(variable: Any) -> NDArray[np.float32]:

@@ -8,24 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
 from tellapart.files import replacing, to_json
-from tellapart.inference.class_activation import MAP, Places, addition, places_of
-from tellapart.inference.onnx_by_keras import graph_of
+from tellapart.inference.class_activation import MAP, addition, places_of
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata
-from tellapart.inference.runtime import open_session
-from tellapart.models.backend import start_keras, whole_float32
 from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
-from tellapart.models.compute import inferring_soon
-
-if TYPE_CHECKING:
-    import keras
-    import onnx
+from tellapart.models.compute import outputs
+from tellapart.models.runtime import open_session
 
 BOUND = 1e-3
 BATCH = 8
@@ -49,7 +42,7 @@ def export_onnx(
     whole, names = classifier.outputs()
     expected = outputs(whole, images)
     places = None if CLASS_ACTIVATION in names else places_of(classifier)
-    graph = _whole(whole, names, places)
+    graph = classifier.graph({} if places is None else {MAP: places.map})
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
     if places is not None:
         entries[ADDITION_KEY] = addition(places, graph)
@@ -68,31 +61,12 @@ def export_onnx(
     return difference
 
 
-def _whole(whole: keras.Model, names: list[str], places: Places | None) -> onnx.ModelProto:
-    """places: whose map is a tensor inside, under the name MAP."""
-    if places is None:
-        return graph_of(whole, names)
-    more = start_keras().Model(whole.input, [*whole.outputs, places.map])
-    made = graph_of(more, [*names, MAP])
-    given = [output for output in made.graph.output if output.name != MAP]
-    del made.graph.output[:]
-    made.graph.output.extend(given)
-    return made
-
-
-def outputs(model: keras.Model, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """What a Keras network gives for a few images."""
-    with whole_float32():
-        infer = inferring_soon(model)
-        rows = [infer(batch) for batch in _batches(images)]
-    return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-
-
 def largest_difference(path: Path, images: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
     """Between what an ONNX file answers and what Keras gave for the same images."""
     session = open_session(path)
     name = session.get_inputs()[0].name
-    rows = [session.run(list(expected), {name: batch}) for batch in _batches(images)]
+    batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    rows = [session.run(list(expected), {name: batch}) for batch in batches]
     ours = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     return differences(dict(zip(expected, ours, strict=True)), expected)
 
@@ -111,7 +85,3 @@ def differences(ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, ND
         scale = float(np.abs(expected).max()) if answer == CLASS_ACTIVATION else 1.0
         found.append(float(np.abs(ours[answer] - expected).max()) / (scale or 1.0))
     return float(np.max(found))
-
-
-def _batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError, require_extra
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.onnx_by_keras import graph_of
 from tellapart.inference.predictor import METADATA_KEY
-from tellapart.inference.runtime import onnx_runtime, open_session
 from tellapart.models.backend import backend_name, start_keras
 from tellapart.models.keras_file import open_keras
+from tellapart.models.onnx_by_keras import graph_of
+from tellapart.models.runtime import onnx_runtime, open_session
 
 if TYPE_CHECKING:
     import keras

@@ -29,7 +29,7 @@ from tellapart.files import from_json
 from tellapart.inference.given import images_of
 from tellapart.inference.inputs import Held
 from tellapart.inference.prediction import Prediction
-from tellapart.inference.runtime import CUDA, Device, open_session
+from tellapart.models.runtime import CUDA, Device, open_session
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec, Task
 

@@ -6,6 +6,7 @@ name.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,9 @@ from tellapart.inference.exports import EXPORTS
 from tellapart.inference.formats import Answers, ExportFormat, Run, Shipment, require_quantizable
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.backend import start_keras
-from tellapart.models.build import open_classifier
 from tellapart.models.classifier import PROBABILITIES, SIMILARITY, Classifier
+from tellapart.models.keras_file import layers_of
+from tellapart.models.own import is_own
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
 
@@ -122,7 +124,8 @@ def ship_run(
         held = compared_images(run)
     progress.update(Phase.EXPORTING, 1, 2)
     file = run.require(run.model_file, "trained network")
-    classifier = open_classifier(run.task, run.spec, run.config.model, file, layers=run.record.layers, means=run.means)
+    own = run.record.own_layers
+    classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, run.means, own)
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # which stand beside it
             run.place("exports", name)
@@ -157,7 +160,8 @@ def ship(
         draft = folder / path.name
         theirs = _answers(_in_keras(named), held.images)
         (row.write if examples is None or row.quantize is None else row.quantize)(shipment, draft)
-        ours = _answered(row, draft, held)
+        with layers_of(named) if is_own(classifier.config.name) else nullcontext():
+            ours = _answered(row, draft, held)
         if examples is None:
             export = Export(path, row.name, differences(ours, theirs), BOUND, len(held.labels), _size(draft))
         else:

@@ -1,66 +1,27 @@
-"""Task + ImageSpec + ModelConfig -> Classifier: image in (uint8 0..255), probabilities out (float32).
-
-Scaling is a layer inside; the head follows from the Task: one sigmoid unit for two classes, softmax for more. A
-backbone has random weights here: pretrained_weights loads them.
+"""A row of the table of architectures + its options -> Backbone; what it needs of the image and of Keras; its layers in
+words. models.classifier puts the parts together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
-from tellapart.models import own, pretrained
+from tellapart.models import pretrained
 from tellapart.models.backbone import Backbone
-from tellapart.models.backend import start_keras, without_collecting
-from tellapart.models.classifier import Calibration, Classifier, Head
-from tellapart.models.features import TOP, Features, FeatureSet, Hidden, dense_of, stack
-from tellapart.models.keras_file import load_weights
+from tellapart.models.backend import start_keras
+from tellapart.models.features import TOP
 from tellapart.models.pretrained import PretrainedBackbone
-from tellapart.models.registry import Architecture, resolve
+from tellapart.models.registry import Architecture
 from tellapart.models.scratch import Options
-from tellapart.task import ImageSpec, Task
+from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
     import keras
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-
-
-@without_collecting()
-def build(
-    task: Task, spec: ImageSpec, config: ModelConfig, precision: str = "float32", *, features: FeatureSet | None = None
-) -> Classifier:
-    """A fresh network, by its parts. precision: `float32`, or `bfloat16` for arithmetic (the weights stay float32).
-
-    features: others than the row of the architecture says. Raises ModelError for an unknown architecture or option, or
-    an image that the network cannot take.
-    """
-    row, options = resolve(config)
-    if row.pretrained:
-        require_image(row.pretrained, spec)
-    keras = start_keras()
-    with _policy(POLICIES[precision]):
-        image = keras.Input(spec.shape, dtype="uint8", name="image")
-        try:
-            backbone = build_backbone(row, options, image)
-        except ValueError as error:
-            if "zero or negative" not in str(error):
-                raise
-            raise ModelError(
-                f"An image of {spec.height}x{spec.width} pixels is too small for {row.name} with "
-                f"{options.model_dump()}. Use a larger --image-size, fewer layers, or model.padding=same."
-            ) from error
-        made = (features or row.features(options)).of(backbone)
-        head = _head(task, made, row.hidden(options))
-        network = keras.Model(image, head.output, name=own.keras_name(row.name))
-        return Classifier(task, spec, config, backbone, made, head, network)
 
 
 def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:
@@ -72,38 +33,6 @@ def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:
         normalization = row.pretrained.normalization()
         normalization.build((None, maps[TOP].shape[-1]))  # it has its weights even where other maps are read
     return Backbone(row.name, image, maps, normalization, row.pretrained)
-
-
-def _head(task: Task, features: Features, hidden: Hidden) -> Head:
-    """One sigmoid unit for two classes, softmax for more."""
-    from keras import layers
-
-    read, made = stack(features.vector, hidden)
-    if task.kind == "binary":
-        last = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")
-    else:
-        last = layers.Dense(len(task.classes), activation="softmax", dtype="float32", name="probabilities")
-    return Head((*made, last), dense_of(made), read, last(read))
-
-
-def open_classifier(
-    task: Task,
-    spec: ImageSpec,
-    config: ModelConfig,
-    path: Path,
-    *,
-    layers: Collection[str] | None = None,
-    means: NDArray[np.float32] | None = None,
-) -> Classifier:
-    """The network of a run, by its parts, from its configuration and its file of weights, model.keras.
-
-    layers: what the file of a network of one's own holds beside our layers, None where that was not kept. means: of
-    the features of its classes, as Calibration has them. Raises RunError for a file that tellapart did not
-    write, or of another network than the configuration says.
-    """
-    made = build(task, spec, config)
-    load_weights(made.network, path, beside=layers if own.is_own(config.name) else ())
-    return made.calibrated(Calibration(means=means))
 
 
 def require_image(pretrained: PretrainedBackbone, spec: ImageSpec) -> None:
@@ -118,13 +47,6 @@ def require_image(pretrained: PretrainedBackbone, spec: ImageSpec) -> None:
             f"An image of {spec.height}x{spec.width} pixels is too small for {pretrained.name}, which takes "
             f"{pretrained.smallest} a side and was trained on {pretrained.side}. Use a larger --image-size."
         )
-
-
-def in_float32(made: Classifier) -> Classifier:
-    """The same weights in a float32 network, as it is saved and exported."""
-    twin = build(made.task, made.spec, made.config, features=made.features.declared)
-    twin.network.set_weights(made.network.get_weights())
-    return twin.calibrated(made.calibration)
 
 
 def summary(model: keras.Model) -> str:
@@ -145,10 +67,11 @@ def layers(model: keras.Model) -> list[tuple[str, str, str, str]]:
 
 
 @contextmanager
-def _policy(name: str) -> Iterator[None]:
+def arithmetic(precision: str) -> Iterator[None]:
+    """Within, layers are made that compute in `float32` or `bfloat16`; weights are float32."""
     keras = start_keras()
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    keras.config.set_dtype_policy(POLICIES[precision])
     try:
         yield
     finally:

@@ -1,25 +1,35 @@
 """Classifier: the parts of a network, declared: task, image, backbone, features, head, calibration.
 
-Whoever trains, calibrates, explains or exports is given these parts and looks none of them up. models.build makes them
-of a configuration, and of a file of weights.
+It takes images (uint8 0..255) and gives probabilities (float32): scaling is a layer inside, and the head follows from
+the Task. Whoever trains, calibrates, explains or exports is given these parts and looks none of them up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.config import ModelConfig
+from tellapart.errors import ModelError
+from tellapart.models import own
 from tellapart.models.backbone import Backbone
-from tellapart.models.backend import start_keras
-from tellapart.models.features import Features
+from tellapart.models.backend import start_keras, without_collecting
+from tellapart.models.build import arithmetic, build_backbone, require_image
+from tellapart.models.features import Features, FeatureSet
+from tellapart.models.head import Head, build_head
+from tellapart.models.keras_file import load_weights
+from tellapart.models.onnx_by_keras import graph_of
+from tellapart.models.registry import resolve
 from tellapart.task import ImageSpec, Task
 
 if TYPE_CHECKING:
     import keras
+    import onnx
 
 PROBABILITIES = "probabilities"
 """(n, 1) of the second of two classes, or (n, classes)."""
@@ -31,25 +41,6 @@ CLASS_ACTIVATION = "class_activation"
 """(n, height, width, units): each place's share of each logit, which is the mean over all places (class activation
 mapping: Zhou and others, CVPR 2016). Only where the last layer reads the averages of a feature map; for other networks
 see inference.class_activation."""
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """From the features to the probabilities. layers: in order, the last with a unit a class; hidden: the dense ones
-    before it, with ReLU; read: the tensor that the last reads; output: the probabilities."""
-
-    layers: tuple[Any, ...]
-    hidden: tuple[Any, ...]
-    read: Any
-    output: Any
-
-    @property
-    def last(self) -> Any:
-        return self.layers[-1]
-
-    def set_linear(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-        """kernel: (width, units), bias: (units,), of the last layer."""
-        self.last.set_weights([kernel, bias])
 
 
 @dataclass(frozen=True)
@@ -73,6 +64,81 @@ class Classifier:
     head: Head
     network: keras.Model
     calibration: Calibration = Calibration()
+
+    @classmethod
+    @without_collecting()
+    def from_config(
+        cls,
+        task: Task,
+        spec: ImageSpec,
+        config: ModelConfig,
+        precision: str = "float32",
+        *,
+        features: FeatureSet | None = None,
+    ) -> Classifier:
+        """A fresh network; a backbone has random weights, which pretrained_weights loads. precision: `float32`, or
+        `bfloat16` for arithmetic (the weights stay float32).
+
+        features: others than the row of the architecture says. Raises ModelError for an unknown architecture or option,
+        or an image that the network cannot take; UntrustedCodeError for somebody's own that nobody trusts here.
+        """
+        row, options = resolve(config)
+        if row.pretrained:
+            require_image(row.pretrained, spec)
+        keras = start_keras()
+        with arithmetic(precision):
+            image = keras.Input(spec.shape, dtype="uint8", name="image")
+            try:
+                backbone = build_backbone(row, options, image)
+            except ValueError as error:
+                if "zero or negative" not in str(error):
+                    raise
+                raise ModelError(
+                    f"An image of {spec.height}x{spec.width} pixels is too small for {row.name} with "
+                    f"{options.model_dump()}. Use a larger --image-size, fewer layers, or model.padding=same."
+                ) from error
+            made = (features or row.features(options)).of(backbone)
+            head = build_head(task, made, row.hidden(options))
+            network = keras.Model(image, head.output, name=own.keras_name(row.name))
+            return cls(task, spec, config, backbone, made, head, network)
+
+    @classmethod
+    def from_name(cls, task: Task, spec: ImageSpec, name: str, **options: Any) -> Classifier:
+        """A fresh network of a row of the table. options: those of the row. Raises as from_config does."""
+        return cls.from_config(task, spec, ModelConfig(name=name, **options))
+
+    @classmethod
+    def from_network(cls, task: Task, spec: ImageSpec, network: Any, **options: Any) -> Classifier:
+        """One of somebody's own: a function (ImageSpec) -> keras.Model, a keras.Model, or a backbone of KerasHub, which
+        is trusted in this process from here on. options: of own.OwnOptions. Raises ModelError that says what is wrong
+        about it."""
+        return cls.from_name(task, spec, own.give(network), **options)
+
+    @classmethod
+    def from_file(
+        cls,
+        task: Task,
+        spec: ImageSpec,
+        config: ModelConfig,
+        path: Path,
+        means: NDArray[np.float32] | None = None,
+        own_layers: Collection[str] = (),
+    ) -> Classifier:
+        """The network of a run, from its configuration and its file of weights, model.keras.
+
+        means: of the features of its classes, as Calibration has them. own_layers: of a network of somebody's own, what
+        run.json says that the file holds beside our layers. Raises RunError for a file that tellapart did not write, or
+        of another network than the configuration says.
+        """
+        made = cls.from_config(task, spec, config)
+        load_weights(made.network, path, own_layers if own.is_own(config.name) else ())
+        return made.calibrated(Calibration(means=means))
+
+    def in_float32(self) -> Classifier:
+        """The same weights in a float32 network, as it is saved and exported."""
+        twin = Classifier.from_config(self.task, self.spec, self.config, features=self.features.declared)
+        twin.network.set_weights(self.network.get_weights())
+        return twin.calibrated(self.calibration)
 
     def calibrated(self, calibration: Calibration) -> Classifier:
         """The same network with what was found of it."""
@@ -119,3 +185,16 @@ class Classifier:
             given[CLASS_ACTIVATION] = weigh(averaged)
             weigh.set_weights([np.asarray(last.kernel)[None, None], np.asarray(last.bias)])
         return start_keras().Model(self.backbone.image, list(given.values())), list(given)
+
+    def graph(self, inside: Mapping[str, Any] | None = None) -> onnx.ModelProto:
+        """The assembled ONNX graph: all outputs under their names, of uint8 images. inside: tensors of the network that
+        it names as well, and does not give out. Nothing is compared here. Raises ExportError for a layer that cannot be
+        written."""
+        whole, names = self.outputs()
+        inside = inside or {}
+        more = start_keras().Model(whole.input, [*whole.outputs, *inside.values()]) if inside else whole
+        made = graph_of(more, [*names, *inside])
+        given = [output for output in made.graph.output if output.name not in inside]
+        del made.graph.output[:]
+        made.graph.output.extend(given)
+        return made

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.models.backend import backend_name, has_gpu, library, start_keras
+from tellapart.models.backend import backend_name, has_gpu, library, start_keras, whole_float32
 from tellapart.parallel import cores
 
 if TYPE_CHECKING:
     import keras
+
+AT_ONCE = 8
+"""Images in a batch, where a few are computed to compare on."""
 
 Batch = tuple[Any, Any, Any]
 """Inputs, labels, and weights of the examples or None: NumPy arrays, or what to_device made of them."""
@@ -97,6 +100,14 @@ def inferring(model: keras.Model) -> Infer:
 def inferring_soon(model: keras.Model) -> Infer:
     """The same for a few batches alone: TensorFlow is quicker called than traced, JAX is not."""
     return inferring(model) if backend_name() == "jax" else lambda batch: _arrays(model(batch, training=False))
+
+
+def outputs(model: keras.Model, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """What a network gives for a few images, each output whole, in full float32."""
+    with whole_float32():
+        infer = inferring_soon(model)
+        rows = [infer(images[start : start + AT_ONCE]) for start in range(0, len(images), AT_ONCE)]
+    return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
 
 def feeders() -> int:

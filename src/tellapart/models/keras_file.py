@@ -16,10 +16,12 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.errors import RunError
+from tellapart.errors import ModelError, RunError
 from tellapart.models.backend import ran_out_of_memory, start_keras, without_collecting
 from tellapart.models.weights_file import elsewhere, shapes_of
 
@@ -47,6 +49,7 @@ _MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"
 _TENSOR = "__keras_tensor__"  # stands in the configuration for what a layer gives
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _DAMAGE = (OSError, zipfile.BadZipFile, ValueError, TypeError, LookupError, RecursionError, MemoryError)
+_own: ContextVar[frozenset[str]] = ContextVar("own", default=frozenset())
 _LONGEST = 1 << 26  # bytes of a configuration: the largest network's has a million
 
 
@@ -56,7 +59,7 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
     path = Path(path)
     keras = start_keras()
     try:
-        _refuse_foreign(path)
+        _refuse_foreign(path, _own.get())
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except _DAMAGE as error:
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
@@ -67,13 +70,13 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
 
 
 @without_collecting()
-def load_weights(network: keras.Model, path: str | os.PathLike[str], *, beside: Collection[str] | None = ()) -> None:
+def load_weights(network: keras.Model, path: str | os.PathLike[str], own: Collection[str] = ()) -> None:
     """Give a network, built of a run's configuration, the weights of its .keras file; nothing that the file describes
-    is built. beside: what it may describe beside our layers, as `foreign_classes` names it; None: anything. Raises
-    RunError for a file that tellapart did not write so, or of another network."""
+    is built. own: what it may describe beside our layers, as own_classes has it. Raises RunError for a file that
+    tellapart did not write so, or of another network."""
     path = Path(path)
     try:
-        held = _refuse_foreign(path, beside)
+        held = _refuse_foreign(path, frozenset(own))
         wanted = Counter(tuple(variable.shape) for variable in network.weights)
         if not wanted <= held:  # beside them it may hold an optimizer's
             raise RunError(
@@ -90,7 +93,33 @@ def load_weights(network: keras.Model, path: str | os.PathLike[str], *, beside: 
         raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
 
 
-def _refuse_foreign(path: Path, beside: Collection[str] | None = ()) -> Counter[tuple[int, ...]]:
+def own_classes(network: keras.Model) -> list[str]:
+    """`module.Class` of all that a network's description names beside what tellapart's own networks do, sorted.
+
+    Raises ModelError for a layer that Keras cannot describe, as the network could not be saved.
+    """
+    try:
+        described = json.loads(network.to_json())
+    except Exception as error:  # of somebody's get_config
+        raise ModelError(
+            f"The network cannot be saved, as one of its layers does not say how it is made: {error} "
+            "Give your layers get_config, or make them with simple arguments alone."
+        ) from error
+    return sorted({f"{held[0]}.{held[1]}" for held in _classes(described) if not _known(*held)})
+
+
+@contextmanager
+def layers_of(network: keras.Model) -> Iterator[None]:
+    """Within, open_keras builds the classes of this network's layers as well: of somebody's own, which is trusted."""
+    token = _own.set(frozenset(own_classes(network)))
+    try:
+        with start_keras().saving.custom_object_scope({type(one).__name__: type(one) for one in network.operations}):
+            yield
+    finally:
+        _own.reset(token)
+
+
+def _refuse_foreign(path: Path, own: Collection[str] = ()) -> Counter[tuple[int, ...]]:
     """The shapes of its arrays."""
     import h5py
 
@@ -105,11 +134,12 @@ def _refuse_foreign(path: Path, beside: Collection[str] | None = ()) -> Counter[
             )
         if bundle.getinfo("config.json").file_size > _LONGEST:
             raise RunError(f"{path} is refused: its configuration is longer than any network's.")
-        for foreign_class in _foreign(json.loads(bundle.read("config.json"))):
-            if beside is not None and foreign_class not in beside:
+        for module, name, registered in _classes(json.loads(bundle.read("config.json"))):
+            if not _known(module, name, registered) and f"{module}.{name}" not in own:
+                called = "" if registered in (None, name) else f", called {registered},"
                 raise RunError(
-                    f"{path} is refused: it holds {foreign_class}, which no network of tellapart does and which "
-                    "could run code or read files. Open it with Keras yourself if you trust whom it is from."
+                    f"{path} is refused: it holds {name}{called} of {module}, which no network of tellapart does and "
+                    "which could run code or read files. Open it with Keras yourself if you trust whom it is from."
                 )
         with h5py.File(io.BytesIO(bundle.read("model.weights.h5"))) as arrays:
             found = elsewhere(arrays, whole=True)
@@ -118,18 +148,9 @@ def _refuse_foreign(path: Path, beside: Collection[str] | None = ()) -> Counter[
             return shapes_of(arrays)
 
 
-def foreign_classes(path: Path) -> tuple[str, ...]:
-    """What a .keras file that was written here describes beside our layers, each as "module:class"."""
-    with zipfile.ZipFile(path) as bundle:
-        return tuple(sorted(set(_foreign(json.loads(bundle.read("config.json"))))))
-
-
-def _foreign(config: Any) -> Iterator[str]:
-    return (f"{module}:{name}" for module, name in _classes(config) if not _known(module, name))
-
-
-def _known(module: object, name: object) -> bool:
-    return (
+def _known(module: object, name: object, registered: object) -> bool:
+    # Keras looks a registered name up first.
+    return registered in (None, name) and (
         (module == "keras.layers" and name in LAYERS)
         or (module, name) in _MODELS | _ARITHMETIC
         or module in _PLAIN
@@ -137,8 +158,9 @@ def _known(module: object, name: object) -> bool:
     )
 
 
-def _classes(config: Any) -> Iterator[tuple[Any, Any]]:
-    """(module, name) of each class that a configuration asks for, but for compiling, which is not done."""
+def _classes(config: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """(module, name, registered name) of each class that a configuration asks for, but for compiling, which is
+    not done."""
     if isinstance(config, dict):
         config = {key: value for key, value in config.items() if key != "compile_config"}
     left = [config]
@@ -146,9 +168,7 @@ def _classes(config: Any) -> Iterator[tuple[Any, Any]]:
         value = left.pop()
         if isinstance(value, dict):
             if "class_name" in value or "module" in value:
-                name, registered = value.get("class_name"), value.get("registered_name")
-                # Keras looks a registered name up first.
-                yield value.get("module"), name if registered in (None, name) else f"{name}, called {registered},"
+                yield value.get("module"), value.get("class_name"), value.get("registered_name")
             left.extend(value.values())
         elif isinstance(value, list):
             left.extend(value)

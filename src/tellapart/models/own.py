@@ -30,6 +30,10 @@ Make = Callable[[ImageSpec], Any]
 SIDE = 128
 """Of the images, unless the network says another."""
 
+_FLOATS = ("float", "bfloat")
+_ALONE = 0.05
+"""Largest difference that company makes to the features of an image, relative to the largest; bfloat16 rounds."""
+
 _trusted: dict[str, Make] = {}
 """What the user named or trusted in this process, by name."""
 
@@ -110,10 +114,10 @@ def _copies(network: Any) -> Make:
     """The network itself is left as it is: each that is made is a copy, with its weights."""
 
     def make(_: ImageSpec) -> Any:
-        if hasattr(network, "pyramid_outputs"):  # a backbone of KerasHub, which a plain copy would be no longer
-            made = type(network).from_config(network.get_config())
-        else:
+        if type(network).__module__.split(".")[0] == "keras":
             made = start_keras().models.clone_model(network)
+        else:  # a class of somebody's, such as a backbone of KerasHub, which a plain copy would be no longer
+            made = type(network).from_config(network.get_config())
         made.set_weights(network.get_weights())
         return made
 
@@ -133,12 +137,15 @@ def maps(x: Any, options: OwnOptions, *, name: str) -> dict[str, Any]:  # noqa: 
         raise ModelError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(made, keras.Model):
         raise ModelError(f"{name} gives a {type(made).__name__}; it must give a keras.Model.")
-    if len(made.inputs or ()) != 1:
+    if not getattr(made, "inputs", None):
         raise ModelError(
-            f"{name} has {len(made.inputs or ())} inputs; it must take one: images (height, width, channels)."
+            f"{name} gives a {type(made).__name__} that is not functional, so its maps are not known: make it with "
+            "keras.Model(image, map), around your own layers."
         )
+    if len(made.inputs) != 1:
+        raise ModelError(f"{name} has {len(made.inputs)} inputs; it must take one: images (height, width, channels).")
     (taken,) = made.inputs
-    if not str(taken.dtype).startswith(("float", "bfloat")):
+    if not str(taken.dtype).startswith(_FLOATS):
         raise ModelError(
             f"{name} takes {taken.dtype}; it must take float32: images that are scaled as model.scaling says."
         )
@@ -151,7 +158,7 @@ def maps(x: Any, options: OwnOptions, *, name: str) -> dict[str, Any]:  # noqa: 
             "image.width and image.channels, or build it for the ImageSpec that it is given."
         )
     given = _outputs(made, name)
-    _refuse_probabilities(keras.Model(taken, given[TOP]), (height, width, channels), name)
+    _try(keras.Model(taken, given[TOP]), (height, width, channels), name)
     return _flat(keras.Model(made.inputs, given), x)
 
 
@@ -171,6 +178,8 @@ def _outputs(made: Any, name: str) -> dict[str, Any]:
             f"{name} gives {tuple(top.shape)}; it must give features (n, width), tokens (n, count, width), or a map "
             "(n, rows, columns, channels)."
         )
+    if not str(top.dtype).startswith(_FLOATS):
+        raise ModelError(f"{name} gives {top.dtype}; it must give float32 features, from which a gradient comes back.")
     return {**below, TOP: top}
 
 
@@ -208,13 +217,24 @@ def _copied(operation: Any) -> Any:
         return operation
 
 
-def _refuse_probabilities(network: Any, shape: tuple[int, int, int], name: str) -> None:
-    """Features of noise that sum to 1 are probabilities."""
-    if len(network.output.shape) != 2 or network.output.shape[-1] == 1:
-        return
-    noise = np.random.default_rng(0).random((2, *shape), np.float32)
-    values = np.asarray(network(noise, training=False), np.float32)
-    if (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3):
+def _try(network: Any, shape: tuple[int, int, int], name: str) -> None:
+    """Raises ModelError for features that sum to 1, which are probabilities, and for an image whose features are others
+    beside another image, as a batch must not change what is said of it."""
+    brightness = np.array([0.1, 1], np.float32)[:, None, None, None]
+    noise = np.random.default_rng(0).random((2, *shape), np.float32) * brightness
+    try:
+        both, alone = (np.asarray(network(images, training=False), np.float32) for images in (noise, noise[:1]))
+    except Exception as error:
+        raise ModelError(f"{name} cannot compute two images, or one: {type(error).__name__}: {error}") from error
+    if not (np.isfinite(both).all() and np.isfinite(alone).all()):
+        raise ModelError(f"{name} gives features that are no finite numbers, of an image of values from 0 to 1.")
+    largest = float(np.abs(both).max(initial=0))
+    if len(both) != 2 or len(alone) != 1 or not np.abs(both[:1] - alone).max(initial=0) <= _ALONE * largest:
+        raise ModelError(
+            f"{name} gives other features of an image beside another image than of the image alone, so what it says "
+            "would depend on the batch. Let each image be computed for itself (training=False), and without chance."
+        )
+    if both.ndim == 2 and both.shape[1] > 1 and (both >= 0).all() and np.allclose(both.sum(axis=1), 1, atol=1e-3):
         raise ModelError(
             f"{name} ends in a softmax: it gives probabilities. Let it give what stands before its last layer; "
             "tellapart adds a head for your classes."

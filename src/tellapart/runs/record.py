@@ -63,7 +63,7 @@ class RunRecord(BaseModel):
 
     data: where the images are; source: what they were read from is called. decided: in words, what was chosen from the
     images. seconds: of training, with all that belongs to it. reported: False while the report is still to be written.
-    layers: of a network of one's own, what model.keras holds beside our layers, each "module:class".
+    own_layers: of a network of one's own, what model.keras holds beside our layers, each "module.Class".
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -93,7 +93,7 @@ class RunRecord(BaseModel):
     stop_reason: StopReason | None = None
     best_epoch: int = 0
     parameters: int = 0
-    layers: tuple[str, ...] | None = None
+    own_layers: tuple[str, ...] = ()
     network: str = ""
     calibration: dict[str, Any] | None = None
     folds: dict[str, float] | None = None

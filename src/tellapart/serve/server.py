@@ -18,7 +18,7 @@ import uvicorn
 
 from tellapart.errors import ConfigError
 from tellapart.inference.predictor import Predictor
-from tellapart.inference.runtime import Device
+from tellapart.models.runtime import Device
 from tellapart.runs.run import open_run
 from tellapart.serve.app import Application
 from tellapart.serve.limits import Bounds

@@ -25,14 +25,13 @@ from tellapart.data.batches import Images
 from tellapart.data.cache import ArrayCache
 from tellapart.errors import ExportError
 from tellapart.files import cache_root, replacing, to_json
-from tellapart.inference.export import outputs
-from tellapart.inference.onnx_graph import write_graph
-from tellapart.inference.runtime import open_session
 from tellapart.models.backend import has_gpu
 from tellapart.models.classifier import Classifier
-from tellapart.models.compute import inferring
+from tellapart.models.compute import inferring, outputs
 from tellapart.models.features import FeatureSet
+from tellapart.models.onnx_graph import write_graph
 from tellapart.models.pretrained_weights import bundled_graph
+from tellapart.models.runtime import open_session
 from tellapart.parallel import cores, in_order
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec

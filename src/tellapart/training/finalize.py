@@ -19,10 +19,8 @@ from tellapart.evaluation.overfitting import kept
 from tellapart.inference.evaluate_split import measure, measure_rows, said_of, without_leaks, write_predictions
 from tellapart.inference.export import export_onnx
 from tellapart.inference.predictor import Metadata, Predictor, every_class
-from tellapart.models.build import in_float32, summary
+from tellapart.models.build import summary
 from tellapart.models.classifier import Classifier
-from tellapart.models.keras_file import foreign_classes
-from tellapart.models.own import is_own
 from tellapart.progress import Phase
 from tellapart.runs.run import CLEAN_PART
 from tellapart.training.calibrate import Trust, calibrate, calibrate_head
@@ -37,7 +35,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
     final = fitted.classifier
     if final.network.dtype_policy.name != "float32":
-        final = in_float32(final)
+        final = final.in_float32()
     trust = _trust(state, final, fitted)
     final = final.calibrated(trust.calibration)
     progress.line(kept(run.history, fitted.best.epoch, fitted.stop))
@@ -82,7 +80,6 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         "onnx_difference": difference,
         "verified_images": len(images),
         "network": summary(final.network),
-        "layers": foreign_classes(run.model_file) if is_own(state.config.model.name) else None,
     }
     evaluation = judged(evidence_of(run, run.record.changed(**ended), evaluation, said, clean=clean))
     run.write_metrics({split: evaluation.to_dict(), **clean_part})
@@ -101,7 +98,7 @@ def require_exportable(classifier: Classifier, state: Fitting) -> None:
     state.progress.update(trial, 0, 1)
     with TemporaryDirectory() as folder:
         metadata = Metadata(classifier.task, classifier.spec)
-        export_onnx(in_float32(classifier), metadata, Path(folder) / "model.onnx", images)
+        export_onnx(classifier.in_float32(), metadata, Path(folder) / "model.onnx", images)
     state.progress.update(trial, 1, 1)
 
 

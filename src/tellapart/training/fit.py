@@ -23,6 +23,7 @@ from tellapart.data.checks import IMBALANCE
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.models.backend import choose_precision, require_keras
+from tellapart.models.keras_file import own_classes
 from tellapart.models.own import is_own
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
@@ -179,6 +180,7 @@ def _from_nothing(state: Fitting) -> Fitted:
     state.start()
     classifier = state.build(state.precision)
     if is_own(state.config.model.name):
+        state.run.update(own_layers=own_classes(classifier.network))
         require_exportable(classifier, state)
     state.progress.line(f"{classifier.network.count_params():,} parameters, all of them to learn")
     epochs = epochs_on_images(state, classifier.network, Checkpoint(state.run))

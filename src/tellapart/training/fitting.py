@@ -16,7 +16,6 @@ from tellapart.data.batches import Batches, Images, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.models.backend import backend_name, seed
-from tellapart.models.build import build
 from tellapart.models.classifier import Classifier
 from tellapart.progress import Phase, Progress
 from tellapart.runs.history import HistoryRow
@@ -57,7 +56,7 @@ class Fitting:
         self.progress.update(stage, 1, 1)
 
     def build(self, precision: str) -> Classifier:
-        return build(self.catalog.task, self.cache.spec, self.config.model, precision)
+        return Classifier.from_config(self.catalog.task, self.cache.spec, self.config.model, precision)
 
     def note(self, text: str) -> None:
         """For the report; a run that was resumed says it once."""

@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 
 from tellapart.errors import ExportError
-from tellapart.inference.onnx_graph import write_graph
-from tellapart.inference.runtime import open_session
+from tellapart.models.onnx_graph import write_graph
+from tellapart.models.runtime import open_session
 
 keras = pytest.importorskip("keras")
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer  # noqa: E402

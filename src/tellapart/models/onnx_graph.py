@@ -3,7 +3,7 @@
 tf2onnx does the same for any network, by way of TensorFlow's graphs, and takes its time and memory for it: seconds for
 EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our
 architectures are written here, from whatever Keras computes on. Whoever converts compares the outcome with Keras.
-What is not known here goes by inference.onnx_by_keras.
+What is not known here goes by models.onnx_by_keras.
 
 Inside, images lie as (n, channels, height, width); what goes in and out lies as in Keras.
 """
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
-from tellapart.inference.class_activation import kernel_name
 from tellapart.models.backend import start_keras
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ _PADDINGS = {"same": "SAME_UPPER", "valid": "VALID"}
 class UnknownLayerError(ExportError):
     """A layer, or an option of one, that is not written here."""
 
-    def __init__(self, what: str, remedy: str = "See tellapart/inference/onnx_graph.py.") -> None:
+    def __init__(self, what: str, remedy: str = "See tellapart/models/onnx_graph.py.") -> None:
         super().__init__(f"{what}, which cannot be written as ONNX here. {remedy}")
         self.what = what
 
@@ -86,6 +85,11 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
     while graph.constants:  # one by one, as each is copied: the weights stand in memory once
         made.graph.initializer.append(graph.constants.pop(0))
     return made
+
+
+def kernel_name(layer: Any) -> str:
+    """Of the constant that holds the weights of a dense layer."""
+    return f"{layer.name}/kernel"
 
 
 def _shape(tensor: Any) -> list[int | str]:

@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from tellapart.errors import ConfigError
-from tellapart.inference import runtime
-from tellapart.inference.runtime import open_session
+from tellapart.models import runtime
 from tellapart.models.pretrained_weights import bundled_graph
+from tellapart.models.runtime import open_session
 from tests.command import COMMAND
 
 GRAPH = bundled_graph("efficientnet-lite0")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tellapart.errors import ConfigError, ExportError
-from tellapart.inference.onnx_safety import refuse_other_files
+from tellapart.models.onnx_safety import refuse_other_files
 from tellapart.parallel import cores
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A network with layers that inference.onnx_graph does not write -> its ONNX graph, by Keras' own export.
+"""A network with layers that models.onnx_graph does not write -> its ONNX graph, by Keras' own export.
 
 That goes by tf2onnx (extra `export`), takes its time, and has layers of its own that it cannot write. Whoever converts
 compares the outcome with Keras.
@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellapart.errors import ExportError
-from tellapart.inference.onnx_graph import OPSET, UnknownLayerError, write_graph
-from tellapart.models.backend import start_keras
+from tellapart.models.backend import backend_name, start_keras
+from tellapart.models.onnx_graph import OPSET, UnknownLayerError, write_graph
 
 if TYPE_CHECKING:
     import keras
@@ -48,6 +48,8 @@ def _by_keras(model: keras.Model, outputs: Sequence[str], what: str) -> onnx.Mod
     whole = start_keras().Model(taken, model.outputs)
     whole(np.zeros((1, *taken.shape[1:]), taken.dtype))  # Keras exports what was called once
     logging.getLogger(CONVERTER).setLevel(logging.CRITICAL)
+    if backend_name() == "tensorflow":
+        _teach_erfc()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter's own are not the user's to mend
         path = Path(folder) / "model.onnx"
@@ -56,9 +58,37 @@ def _by_keras(model: keras.Model, outputs: Sequence[str], what: str) -> onnx.Mod
             made = onnx.load(str(path))
         except Exception as error:  # the converter has errors of many kinds
             raise ExportError(f"{what}, and Keras' own export cannot write the network either: {error}") from error
+    # A constant that a layer made as it was built is an input as well, which nothing reads.
+    read = {name for node in made.graph.node for name in node.input}
+    for unread in [given for given in made.graph.input if given.name not in read]:
+        made.graph.input.remove(unread)
     if len(made.graph.input) != 1:
         raise ExportError(f"{what}, and the file of Keras' own export wants more than images. It is no use.")
     for given, name in zip(made.graph.output, outputs, strict=True):
         made.graph.node.append(helper.make_node("Identity", [given.name], [name]))
         given.name = name
     return made
+
+
+def _teach_erfc() -> None:
+    """Let the converter write Erfc, which TensorFlow computes an exact GELU with and ONNX has not, as 1 - Erf. What it
+    knows of its own it keeps."""
+    import tf2onnx.tfonnx  # noqa: F401 - with all that it knows
+    from onnx import helper
+    from tf2onnx.constants import ONNX_DOMAIN
+    from tf2onnx.handler import tf_op
+
+    if any("Erfc" in operators for operators in tf_op.get_opsets()[ONNX_DOMAIN]):
+        return
+
+    @tf_op("Erfc")
+    class _Erfc:
+        @classmethod
+        def version_9(cls, graph: Any, node: Any, **_: Any) -> None:
+            """The first version of ONNX with Erf."""
+            kind, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
+            graph.remove_node(node.name)
+            one = graph.make_const(f"{node.name}_one", np.ones((), helper.tensor_dtype_to_np_dtype(kind)))
+            erf = graph.make_node("Erf", node.input, dtypes=[kind], shapes=[shape])
+            parts = [one.output[0], erf.output[0]]
+            graph.make_node("Sub", parts, outputs=node.output, name=node.name, dtypes=[kind], shapes=[shape])

@@ -1,0 +1,43 @@
+"""Head: from the features to the probabilities, as the Task wants them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.models.features import Features, Hidden, dense_of, stack
+from tellapart.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """layers: in order, the last with a unit a class; hidden: the dense ones before it, with ReLU; read: the tensor
+    that the last reads; output: the probabilities."""
+
+    layers: tuple[Any, ...]
+    hidden: tuple[Any, ...]
+    read: Any
+    output: Any
+
+    @property
+    def last(self) -> Any:
+        return self.layers[-1]
+
+    def set_linear(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """kernel: (width, units), bias: (units,), of the last layer."""
+        self.last.set_weights([kernel, bias])
+
+
+def build_head(task: Task, features: Features, hidden: Hidden) -> Head:
+    """One sigmoid unit for two classes, softmax for more."""
+    from keras import layers
+
+    read, made = stack(features.vector, hidden)
+    if task.kind == "binary":
+        last = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")
+    else:
+        last = layers.Dense(len(task.classes), activation="softmax", dtype="float32", name="probabilities")
+    return Head((*made, last), dense_of(made), read, last(read))

@@ -352,7 +352,7 @@ def test_the_page_serves_phones_dark_rooms_paper_and_keyboards(report_of: Report
     assert page.all("html")[0]["lang"] == "en"
     assert all(attributes["scope"] for attributes in page.all("th"))
     assert all(attributes.get("alt") for attributes in page.all("img"))
-    assert all(attributes.get("aria-label") for attributes in page.all("svg"))
+    assert all({"aria-label", "aria-hidden"} & set(attributes) for attributes in page.all("svg"))
 
 
 def test_the_same_run_gives_the_same_page(report_of: ReportOf) -> None:

@@ -20,7 +20,7 @@ from tellapart.runs.summary import RunSummary
 if TYPE_CHECKING:
     import pandas
 
-    from tellapart.report.drawing import Drawing
+    from tellapart.svg import Drawing
 
 
 class Catalog(PlainCatalog):

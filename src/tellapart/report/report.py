@@ -199,7 +199,7 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
         "behind": behind if report.predictions is not None else [],
         "opens": report.predictions is not None,
         "per_class": [(row, _taken_for(found, place)) for place, row in enumerate(found.per_class)],
-        "scale": lambda value: round(100 * (value - start) / (1 - start), 2),
+        "scale": start,
         "scale_start": f"{100 * start:.0f}",
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from tellapart.explain.heat import HeatMaker, overlay
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.certainty import coverage_chart, reliability_chart
-from tellapart.report.charts import standalone
+from tellapart.report.charts import chart_drawing
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
@@ -142,9 +141,7 @@ def _figures(report: ReportInput) -> dict[str, str]:
     if report.predictions is not None:
         thresholds = Thresholds.from_dict(report.calibration["thresholds"]) if report.calibration else None
         drawn["coverage"] = coverage_chart(report.predictions, found.level, thresholds).svg("coverage")
-    style = (Path(__file__).parent / "charts.css").read_text(encoding="utf-8")
-    texts = {name: standalone(svg, style) for name, svg in drawn.items()}
-    return {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}
+    return {name: chart_drawing(name, svg).svg for name, svg in drawn.items()}
 
 
 def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8], list[str]] | None:

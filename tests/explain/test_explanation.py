@@ -66,7 +66,7 @@ def test_an_image_is_explained_in_figures_and_sentences(trained: Trained, image:
     assert found.agreement > 0.15
     assert any(f"{found.agreement:.2f}" in sentence for sentence in found.words)
     assert found.covered < found.probability, "what decides the class was covered"
-    assert found.words[0].startswith(f"Named {predicted.label}")
+    assert found.words[0].startswith(f"Predicted {predicted.label}")
 
 
 def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
@@ -78,8 +78,8 @@ def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
     for verdict in ("sure", "unlike"):
         said = Prediction("a.png", "disc", 0.9, {"disc": 0.9, "stripes": 0.1}, verdict, 0.8)
         words[verdict] = _words(said, "disc", "occlusion", None, heat, 0.4)[0]
-    assert words["sure"] == "Named disc, 90.0 %."
-    assert words["unlike"] == "Unlike anything it was taught; of the classes disc is the nearest, 90.0 %."
+    assert words["sure"] == "Predicted disc, 90.0 %."
+    assert words["unlike"] == "Out-of-distribution (unlike the training images); the nearest class is disc, 90.0 %."
 
 
 def test_another_class_can_be_explained_and_a_wrong_one_is_told(trained: Trained, image: Path, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_command_prints_sentences_and_files(trained: Trained, image: Path, t
     assert shown.returncode == 0, shown.stderr
     folder = run.path / "explain" / image.name
     assert f"{folder / 'heat.svg'}" in shown.stdout
-    assert shown.stdout.startswith("Named ")
+    assert shown.stdout.startswith("Predicted ")
     answer = call("explain", run.path, image, "--class", "rings", "--out", tmp_path / "x", "--format", "json")
     values = json.loads(answer.stdout)
     assert values["label"] == "rings"

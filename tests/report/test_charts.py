@@ -77,7 +77,7 @@ def test_without_validation_training_is_shown_alone() -> None:
 
 def test_fits_of_a_head_are_shown_along_the_strength_of_regularisation() -> None:
     chart = learning_chart(fits(5), "accuracy", 2)
-    assert "strength of regularisation, from strong to weak" in texts(chart)
+    assert "regularisation path, from strong to weak" in texts(chart)
     assert [text for text in texts(chart) if text[:2] == "10" and "%" not in text] == [
         "10³",
         "10²",

@@ -59,7 +59,7 @@ class Explanation:
     tenth of the image is covered. words: the same as sentences. files: what was written.
 
     >>> explanation = ta.open_run("runs/pets").explain("photos/Bengal/Bengal_1.jpg")
-    >>> explanation.words[0].startswith("Named Bengal"), explanation.files[0].suffix
+    >>> explanation.words[0].startswith("Predicted Bengal"), explanation.files[0].suffix
     (True, '.svg')
     """
 
@@ -182,13 +182,14 @@ def _words(
     said: Prediction, label: str, method: str, agreement: float | None, heat: NDArray[np.float32], covered: float
 ) -> tuple[str, ...]:
     probability = said.probabilities[label]
-    first = f"Named {said.label}, {shown(said.probability)}."
+    first = f"Predicted {said.label}, {shown(said.probability)}."
     if said.verdict == "unlike":
-        first = f"Unlike anything it was taught; of the classes {said.label} is the nearest, {shown(said.probability)}."
+        first = "Out-of-distribution (unlike the training images); the nearest class is "
+        first += f"{said.label}, {shown(said.probability)}."
     if label != said.label:
         first += f" Explained: {label}, {shown(probability)}."
     if not heat.any():
-        return first, f"No place of the image speaks for {label}."
+        return first, f"No region of the image supports {label}."
     words = [first, f"With the hottest tenth of the image covered, the probability of {label} "]
     if shown(covered) == shown(probability):
         words[1] += f"stays at {shown(probability)}."
@@ -198,15 +199,15 @@ def _words(
     area = (int(np.searchsorted(ranked, ranked[-1] / 2)) + 1) / heat.size
     words.append(f"Half of the heat lies on {percent(area, 0)} of the image.")
     if method == "occlusion":
-        words.append("The exported network does not tell its places: the heat is by occlusion.")
+        words.append("The exported network has no class activation map: the heat map is by occlusion.")
     elif agreement is None:
-        words.append("Occlusion cannot be compared: one of the two is the same everywhere.")
+        words.append("Class activation and occlusion cannot be compared: one of the two is constant.")
     elif agreement >= AGREE:
-        words.append(f"The network's own heat and occlusion agree: {agreement:.2f}.")
+        words.append(f"Class activation and occlusion agree (rank correlation {agreement:.2f}).")
     elif agreement >= AGREE_IN_PART:
-        words.append(f"The network's own heat and occlusion agree in part: {agreement:.2f}.")
+        words.append(f"Class activation and occlusion agree in part (rank correlation {agreement:.2f}).")
     else:
-        words.append(f"The network's own heat and occlusion do not agree ({agreement:.2f}): rather believe occlusion.")
+        words.append(f"Class activation and occlusion disagree (rank correlation {agreement:.2f}): trust occlusion.")
     return tuple(words)
 
 
@@ -230,7 +231,7 @@ def _heat_figure(
     else:
         found = maker.heat(np.repeat(seen[None], len(own), axis=0), np.array(own))
         for number, heat in zip(own, found, strict=True):
-            title = f"speaks for {shortened(classes[number])}, {shown(said.probabilities[classes[number]])}"
+            title = f"evidence for {shortened(classes[number])}, {shown(said.probabilities[classes[number]])}"
             panels.append((title, overlay(seen, heat)))
         panels.insert(2, occluded)
     return heat_figure(panels, words)

@@ -32,7 +32,7 @@ MOST_DRAWN_CLASSES = 200
 _SIDE = 96  # pixels
 _BUDGET = 300_000  # bytes of all images of a card
 _LONGEST_TEXT = 400
-_CAPTIONS = {"Confusion matrix": "Confusion: rows are the truth, columns the names given."}
+_CAPTIONS = {"Confusion matrix": "Confusion matrix: rows are true classes, columns predicted ones."}
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
         ],
         "class_reach": _reach([row.difference for row in classes]),
         "images": _images(found, shown),
-        "images_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the surest mistakes first."
+        "images_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the most confident mistakes first."
         if shown
         else f"None of {found.n:,}.",
         "left_out": found.left_out,

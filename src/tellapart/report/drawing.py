@@ -20,7 +20,7 @@ _ROW, _BAR, _NUMBERS = 24, 14, 60  # pixels
 
 
 def confusion_drawing(confusion: Any, classes: Sequence[str]) -> Drawing:
-    """The matrix of an evaluation: rows are the truth, columns the names given."""
+    """The matrix of an evaluation: rows are true classes, columns predicted ones."""
     return chart_drawing("Confusion matrix", confusion_svg(confusion, classes))
 
 

@@ -113,8 +113,8 @@ def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
         return None, [f"No heat is laid over the mistakes: {error}"]
     if not predictor.tells_places:
         return None, [
-            "This network cannot tell by itself which place of an image spoke for a class. Covering parts of an "
-            f"image tells it, slowly: tellapart explain {run.path} IMAGE"
+            "This network has no class activation map. Occlusion gives a heat map of one "
+            f"image, slowly: tellapart explain {run.path} IMAGE"
         ]
     return _Heat(predictor, catalog), []
 
@@ -125,8 +125,8 @@ def _predictions(run: RunFolder, evaluation: Evaluation) -> tuple[Predictions | 
     if found is not None:
         return found, []
     return None, [
-        f"{run.predictions_file.name} is missing, or does not hold a probability for each of these images: suspect "
-        "labels, the images behind each cell and coverage are left out."
+        f"{run.predictions_file.name} is missing, or does not hold a probability for each of these images: likely "
+        "label errors, the images behind each cell and coverage are left out."
     ]
 
 

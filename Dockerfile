@@ -14,8 +14,8 @@ COPY constraints/newest.txt /constraints.txt
 COPY dist/tellapart-*.whl /wheels/
 RUN python -m venv /opt/tellapart \
  && /opt/tellapart/bin/pip install --no-cache-dir --constraint /constraints.txt "$(ls /wheels/*.whl)[serve]" \
- # What only training's figures and reports use; a test holds that serving imports none of it.
- && /opt/tellapart/bin/pip uninstall --yes scipy scikit-learn matplotlib fonttools kiwisolver contourpy pip
+ # What only training and evaluation use; a test holds that serving imports none of it.
+ && /opt/tellapart/bin/pip uninstall --yes scipy scikit-learn pip
 
 FROM ${BASE}
 COPY --from=build /opt/tellapart /opt/tellapart

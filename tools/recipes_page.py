@@ -22,6 +22,8 @@ from typing import Any
 import tellapart as ta
 from tellapart.evaluation.intervals import Estimate
 from tellapart.recipes import load_recipe, recipe_names
+from tellapart.report.charts import Axis, Chart, chart_drawing, grid, nice_axis
+from tellapart.svg import Drawing
 from tellapart.words import measured, percent
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,9 +141,7 @@ def main() -> None:
     runs = {row.folder: _trained(row, given) for row in ROWS}
     done = [(row, run) for row in ROWS if (run := runs[row.folder]) is not None]
     PAGE.write_text("\n".join(_page(runs)) + "\n", encoding="utf-8")
-    _figure([(row, run) for row, run in done if not row.run]).savefig(
-        FIGURE, bbox_inches="tight", metadata={"Date": None}
-    )
+    _figure([(row, run) for row, run in done if not row.run]).save(FIGURE)
     reached = {row.recipe: _reached(row, run) for row, run in done if not row.run}
     REACHED.write_text(json.dumps(reached, indent=1) + "\n", encoding="utf-8")
     print(f"Wrote {PAGE}, {FIGURE} and {REACHED}.")
@@ -258,36 +258,21 @@ def _reached(row: Row, run: ta.Run) -> dict[str, Any]:
     }
 
 
-def _figure(shown: list[tuple[Row, ta.Run]]) -> Any:
-    """Small multiples: one panel a recipe, all with the same scale."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    from tellapart.report.theme import INK, MUTED, PAPER, RULE, TRAINING, VALIDATION
-
-    columns = 5
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(13, 2.3 * rows + 0.3), layout="constrained", facecolor=PAPER)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    for panel, (row, run) in zip(panels, shown, strict=False):
-        epochs = [each.epoch for each in run.history]
-        for key, colour, name in (("accuracy", TRAINING, "training"), ("val_accuracy", VALIDATION, "validation")):
-            values = [100 * each.figure(key) for each in run.history]
-            panel.plot(epochs, values, color=colour, linewidth=1.6, label=name)
+def _figure(shown: list[tuple[Row, ta.Run]]) -> Drawing:
+    """Small multiples: one chart a recipe, all with the same scale."""
+    charts = []
+    y = Axis(0.25, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(1, 5)])
+    for row, run in shown:
+        x = nice_axis(1, len(run.history), lambda value: f"{value:g}", "epoch", 5, whole=True)
+        chart = Chart(row.recipe, x, y, width=260, height=220)
+        for kind, key in (("training", "accuracy"), ("validation", "val_accuracy")):
+            chart.line([(each.epoch, each.figure(key)) for each in run.history], kind)
         best = run.record.best_epoch
-        panel.plot([best], [100 * run.history[best - 1].val_accuracy], "o", color=VALIDATION, markersize=5)
-        panel.set_title(row.recipe, loc="left", fontsize=9, color=INK)
-        panel.set_ylim(25, 102)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        panel.tick_params(colors=MUTED, labelsize=8, length=0)
-        panel.grid(axis="y", color=RULE)
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        panel.spines["bottom"].set_color(RULE)
-    for panel in panels[len(shown) :]:
-        panel.set_visible(False)
-    panels[0].set_ylabel("accuracy, %", fontsize=8, color=MUTED)
-    panels[0].legend(frameon=False, fontsize=8, labelcolor=INK)
-    return figure
+        value = run.history[best - 1].val_accuracy
+        chart.dot(best, value, "validation", f"kept: {percent(value)}")
+        charts.append(chart)
+    legend = [("training", "training"), ("validation", "validation")]
+    return chart_drawing("Recipes", grid(charts, "Accuracy of each recipe by epoch", columns=5, legend=legend))
 
 
 if __name__ == "__main__":

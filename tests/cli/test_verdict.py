@@ -64,7 +64,9 @@ def test_a_test_split_of_other_images_is_told_first_and_a_run_that_was_made_ends
     assert verdict.use == "with a person"
     assert verdict.next.name == "regroup"
     last = said.splitlines()[-8:]
-    assert last[1].startswith("Use it only with a person who looks at every answer: the test images differ from those")
+    assert last[1].startswith(
+        "Use it only with a person who reviews every prediction: the test images differ from those"
+    )
     assert [line.split()[0] for line in last[-3:]] == ["run", "report", "next"]
 
 
@@ -113,4 +115,4 @@ def test_one_pair_that_looks_the_same_forbids_nothing_and_only_strict_ends_with_
     verdict = verdict_of(run)
     assert verdict.mark != "stop"
     assert verdict.use == "alone"
-    assert "Use it: for images like these its sure answers" in shown.stdout
+    assert "Use it: its sure predictions" in shown.stdout

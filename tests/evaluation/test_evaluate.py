@@ -118,7 +118,7 @@ def test_a_name_never_used_has_no_precision_but_an_f1_of_zero() -> None:
 def test_a_split_of_one_binary_class_has_no_area_and_says_so() -> None:
     found = evaluate(CATS_DOGS, np.array([1, 1]), np.array([[0.2, 0.8], [0.7, 0.3]]), paths=["a", "b"], split="test")
     assert "auc" not in found.metrics
-    assert any("area under the curve" in note for note in found.notes)
+    assert any("area under the ROC curve" in note for note in found.notes)
     assert found.metrics["balanced_accuracy"].value == 0.5
 
 

@@ -60,14 +60,21 @@ def test_sure_answers_that_are_wrong_too_often_and_a_test_of_other_images_are_no
     verdict = of(found, validation=(205, 205), training=1.0)
     assert (verdict.use, verdict.mark) == ("with a person", "stop")
     assert verdict.points[0].title == "The test images differ from those it was trained on"
-    assert "Of the validation images 100 % are named right, of these 76.6 %: 23.4 points" in verdict.points[0].sentence
-    assert marks(verdict)["Sure answers are wrong too often"] == "stop"
-    assert "Of 285 sure answers 78.9 % (73.8 to 83.3) are right; 99 % was asked." in verdict.points[1].sentence
-    assert verdict.conclusion.startswith(
-        "Use it only with a person who looks at every answer: the test images differ from those it was trained on and "
-        "sure answers are wrong too often."
+    assert (
+        "Of the validation images 100 % are classified correctly, of these 76.6 %: 23.4 points"
+        in verdict.points[0].sentence
     )
-    assert verdict.alone.startswith("Sure of 57.0 % of the images; 78.9 % (73.8 to 83.3) of those answers are right")
+    assert marks(verdict)["Sure predictions are wrong too often"] == "stop"
+    assert (
+        "Of 285 sure predictions 78.9 % (73.8 to 83.3) are correct; the target is 99 %." in verdict.points[1].sentence
+    )
+    assert verdict.conclusion.startswith(
+        "Use it only with a person who reviews every prediction: the test images differ from those it was trained on "
+        "and sure predictions are wrong too often."
+    )
+    assert verdict.alone.startswith(
+        "Sure of 57.0 % of the images; 78.9 % (73.8 to 83.3) of these predictions are correct"
+    )
     assert (verdict.next.name, round(verdict.next.gain, 3)) == ("regroup", 0.234)
     assert "Says when it is unsure" not in marks(verdict)
 
@@ -82,12 +89,12 @@ def test_one_doubtful_pair_among_thousands_forbids_nothing() -> None:
         verdict = of(found, validation=(540, 585), findings=(pair,), tested=tested, clean=clean)
         assert verdict.use == "alone"
         assert verdict.mark != "stop"
-        assert "its sure answers, 79.4 % of all, need no second look" in verdict.conclusion
-        assert "99.5 % (98.5 to 99.8) of those answers are right, 99 % was asked" in verdict.alone
+        assert "its sure predictions, 79.4 % of images like these, need no review" in verdict.conclusion
+        assert "99.5 % (98.5 to 99.8) of these predictions are correct, the target is 99 %" in verdict.alone
     verdict = of(found, findings=(pair,), tested=tested)
     point = next(p for p in verdict.points if p.section == "images")
     assert point.sentence == (
-        "1 pair looks the same. 1 of 734 test answers hangs on it: it can change the accuracy by 0.1 points at most."
+        "1 pair looks the same. It affects 1 of 734 test predictions, and the accuracy by 0.1 points at most."
     )
 
 
@@ -111,7 +118,7 @@ def test_a_difference_that_chance_explains_is_not_told() -> None:
 
 def test_few_sure_answers_that_are_all_right_prove_nothing() -> None:
     verdict = of(sure_of(18, 18, (98, 98), 100))
-    assert marks(verdict)["Too few sure answers to trust them alone"] == "care"
+    assert marks(verdict)["Too few sure predictions to trust them unreviewed"] == "care"
     assert verdict.use == "with a person"
 
 
@@ -151,7 +158,7 @@ def test_what_forbids_the_use_of_a_run_is_also_what_to_do_next() -> None:
 
 def test_the_next_step_names_the_class_and_the_labels() -> None:
     assert "first of dogs" in of(evaluation((190, 140, 160)), training=1.0).next.text
-    assert "Settle 120 labels" in of(evaluation((190, 140, 160)), suspects=[0.99] * 120, training=1.0).next.text
+    assert "Review 120 labels" in of(evaluation((190, 140, 160)), suspects=[0.99] * 120, training=1.0).next.text
 
 
 def test_a_run_without_a_mistake_is_told_to_test_more_or_to_be_used() -> None:
@@ -160,9 +167,9 @@ def test_a_run_without_a_mistake_is_told_to_test_more_or_to_be_used() -> None:
 
 def test_the_weakest_place_is_named_with_what_it_is_taken_for() -> None:
     assert of(evaluation((190, 100, 195))).weakest == (
-        "Weakest: dogs, 50.0 % (43.1 to 56.9) of 200 images named right; 100 taken for birds."
+        "Weakest: dogs, 50.0 % (43.1 to 56.9) of 200 images classified correctly; 100 predicted as birds."
     )
-    assert "none of 600 images was named wrong" in of(evaluation((200, 200, 200))).weakest
+    assert "none of 600 images was misclassified" in of(evaluation((200, 200, 200))).weakest
 
 
 def test_the_images_that_a_finding_names_are_found_whatever_is_said_of_them() -> None:
@@ -173,8 +180,8 @@ def test_the_images_that_a_finding_names_are_found_whatever_is_said_of_them() ->
 def test_a_sound_run_is_used_without_a_but() -> None:
     verdict = of(evaluation((181, 179, 180), verdicts=["sure"] * 600), target=0.9)
     assert set(marks(verdict).values()) == {"good"}
-    assert verdict.conclusion == "Use it: for images like these its sure answers, 100 % of all, need no second look."
-    assert verdict.headline.startswith("Of 600 test images it had never seen, 540 were named right: 90.0 %")
+    assert verdict.conclusion == "Use it: its sure predictions, 100 % of images like these, need no review."
+    assert verdict.headline.startswith("Of 600 test images it had never seen, 540 were classified correctly: 90.0 %")
 
 
 def test_guessing_is_told_even_where_the_accuracy_looks_high() -> None:
@@ -187,7 +194,7 @@ def test_guessing_is_told_even_where_the_accuracy_looks_high() -> None:
     )
     verdict = of(found)
     assert marks(verdict)["No better than guessing"] == "stop"
-    assert "Always answering cats would be right for 90.0" in verdict.points[0].sentence
+    assert "Always predicting cats would be right for 90.0" in verdict.points[0].sentence
     assert verdict.conclusion.startswith("Do not use it yet: no better than guessing")
 
 
@@ -204,7 +211,7 @@ def test_a_weak_class_is_named_with_what_it_is_taken_for() -> None:
     point = next(p for p in of(evaluation((190, 100, 195))).points if "classes" in p.title)
     assert (point.title, point.mark) == ("Uneven classes", "care")
     assert "Weakest: dogs, 50.0" in point.sentence
-    assert "100 taken for birds" in point.sentence
+    assert "100 predicted as birds" in point.sentence
 
 
 def test_a_class_that_is_weak_by_chance_is_not_blamed() -> None:
@@ -216,31 +223,31 @@ def test_a_class_that_is_weak_by_chance_is_not_blamed() -> None:
 def test_probabilities_that_promise_too_much_ask_for_care() -> None:
     verdict = of(evaluation((140, 140, 140), surety=0.98))
     point = next(p for p in verdict.points if p.section == "certainty")
-    assert (point.title, point.mark) == ("Misleading probabilities", "care")
-    assert "off by 28.0 points" in point.sentence
-    assert "surer than it should be" in point.sentence
+    assert (point.title, point.mark) == ("Miscalibrated probabilities", "care")
+    assert "calibration error is 28.0 points" in point.sentence
+    assert "overconfident" in point.sentence
 
 
 def test_probabilities_that_promise_too_little_are_told_apart_from_those() -> None:
     verdict = of(evaluation((195, 195, 195), surety=0.6))
-    assert "right more often than it says" in next(p for p in verdict.points if p.section == "certainty").sentence
+    assert "underconfident" in next(p for p in verdict.points if p.section == "certainty").sentence
 
 
 def test_sure_answers_are_held_against_what_was_asked() -> None:
     for sure, target, title, mark in (
-        (400, 0.9, "Sure answers are as right as was asked", "good"),
+        (400, 0.9, "Sure predictions reach the target accuracy", "good"),
         (150, 0.9, "Often unsure", "care"),
-        (400, 0.99, "Sure answers are wrong too often", "stop"),
+        (400, 0.99, "Sure predictions are wrong too often", "stop"),
     ):
         found = evaluation((180, 180, 180), verdicts=["sure"] * sure + ["unsure"] * (600 - sure))
         point = next(p for p in of(found, target=target).points if p.title == title)
         assert point.mark == mark
         assert found.verdicts["sure"].accuracy is not None
         assert percent(found.verdicts["sure"].accuracy.value) in point.sentence
-        assert f"{100 * target:g} % was asked" in point.sentence
+        assert f"the target is {100 * target:g} %" in point.sentence
     none = of(evaluation((180, 180, 180), verdicts=["unsure"] * 600))
     assert marks(none)["Never sure"] == "care"
-    assert none.alone == "It is sure of no answer: every one is for a person."
+    assert none.alone == "No prediction is sure: every one needs a person."
 
 
 @pytest.mark.parametrize(("named", "severity", "mark"), [
@@ -254,18 +261,18 @@ def test_a_finding_weighs_by_the_test_answers_that_it_can_change(named: int, sev
     point = next(p for p in verdict.points if p.section == "images")
     assert point.mark == mark
     assert point.sentence.startswith("Some are odd.")
-    assert f"{named} of 600 test answers hang on it" in point.sentence or not named
+    assert f"It affects {named} of 600 test predictions" in point.sentence or not named
 
 
 def test_copies_weigh_by_what_the_figure_is_without_them() -> None:
     found = evaluation((180,) * 3)
     leak = (Finding("leaking", "error", (), "Some leak."), Finding("odd", "warning", (), "Some are odd."))
     verdict = of(found, findings=leak, clean=evaluation((70,) * 3, 100))
-    assert (verdict.use, marks(verdict)["Copies of training images flatter the figure"]) == ("not yet", "stop")
-    assert "Of the other images, 300, it names 70.0 % (64.6 to 74.9) right." in verdict.points[0].sentence
+    assert (verdict.use, marks(verdict)["Copies of training images inflate the accuracy"]) == ("not yet", "stop")
+    assert "Of the other images, 300, it classifies 70.0 % (64.6 to 74.9) correctly." in verdict.points[0].sentence
     assert verdict.next.name == "drop-copies"
     same = of(found, findings=leak[:1], clean=evaluation((179,) * 3, 199))
-    assert marks(same)["Copies change little"] == "good"
+    assert marks(same)["Copies with little effect"] == "good"
     assert "Nothing odd in the images" not in marks(same)
 
 

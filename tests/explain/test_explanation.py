@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,18 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def images_in(svg: str) -> list[np.ndarray]:
+    """The pixels of the images that stand in a drawing."""
+    found = []
+    for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}image"):
+        kind, _, data = str(node.get("href")).partition(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            found.append(np.asarray(image))
+    assert found
+    return found
+
+
 @pytest.fixture
 def image(planted: Any, trained: Trained) -> Path:
     """A test image that the network did not see."""
@@ -41,19 +56,17 @@ def image(planted: Any, trained: Trained) -> Path:
 def test_an_image_is_explained_in_figures_and_sentences(trained: Trained, image: Path, tmp_path: Path) -> None:
     run = trained("cnn")
     found = run.explain(image, out=tmp_path / "why")
-    assert {path.name for path in (tmp_path / "why").iterdir()} == {"heat.png", "feature-maps.png", "filters.png"}
+    assert {path.name for path in (tmp_path / "why").iterdir()} == {"heat.svg", "feature-maps.svg", "filters.svg"}
     assert set(found.files) == set((tmp_path / "why").iterdir())
     for path in found.files:
-        with Image.open(path) as figure:
-            assert min(figure.size) > 80
-            assert np.asarray(figure.convert("L")).std() > 10
+        assert all(pixels.std() > 10 for pixels in images_in(path.read_text(encoding="utf-8")))
     (predicted,) = run.predict(image)
     assert (found.label, found.probability) == (predicted.label, pytest.approx(predicted.probability))
     assert found.agreement is not None
     assert found.agreement > 0.15
     assert any(f"{found.agreement:.2f}" in sentence for sentence in found.words)
     assert found.covered < found.probability, "what decides the class was covered"
-    assert found.words[0].startswith(f"Named {predicted.label}")
+    assert found.words[0].startswith(f"Predicted {predicted.label}")
 
 
 def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
@@ -65,8 +78,8 @@ def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
     for verdict in ("sure", "unlike"):
         said = Prediction("a.png", "disc", 0.9, {"disc": 0.9, "stripes": 0.1}, verdict, 0.8)
         words[verdict] = _words(said, "disc", "occlusion", None, heat, 0.4)[0]
-    assert words["sure"] == "Named disc, 90.0 %."
-    assert words["unlike"] == "Unlike anything it was taught; of the classes disc is the nearest, 90.0 %."
+    assert words["sure"] == "Predicted disc, 90.0 %."
+    assert words["unlike"] == "Out-of-distribution (unlike the training images); the nearest class is disc, 90.0 %."
 
 
 def test_another_class_can_be_explained_and_a_wrong_one_is_told(trained: Trained, image: Path, tmp_path: Path) -> None:
@@ -110,7 +123,7 @@ def test_without_the_extra_the_heat_is_shown_all_the_same(
     run = trained("cnn")
     monkeypatch.setattr(explanation, "_network_figures", missing)
     found = run.explain(image, out=tmp_path / "why")
-    assert [path.name for path in found.files] == ["heat.png"]
+    assert [path.name for path in found.files] == ["heat.svg"]
     assert "tellapart[train]" in found.words[-1]
 
 
@@ -119,7 +132,7 @@ def test_a_network_without_convolutions_has_no_feature_maps_and_its_weights_are_
 ) -> None:
     run = trained("dense")
     found = run.explain(image, out=tmp_path / "why")
-    assert [path.name for path in found.files] == ["heat.png", "filters.png"]
+    assert [path.name for path in found.files] == ["heat.svg", "filters.svg"]
     assert first_filters(classifier_of(run)).values.shape == (128, 28, 28, 3)
 
 
@@ -157,18 +170,21 @@ def test_filters_of_a_backbone_that_sees_blue_first_are_shown_as_colours() -> No
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 3, 1), (70, 3, 3, 3), (40, 5, 2, 1)])
-def test_filters_of_any_number_are_drawn(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_filters_of_any_number_are_drawn(shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     values[0] = 0
     figure = filters_figure(Filters("layer", values))
-    figure.savefig(tmp_path / "filters.png")
-    assert ("64 of 70" in figure.axes[0].get_title(loc="left")) == (shape[0] == 70)
+    (mosaic,) = images_in(figure.svg)
+    assert ("64 of 70" in figure.svg) == (shape[0] == 70)
+    assert (mosaic[10, 10, :3] == 128).all(), "0 is the middle grey"
+    assert mosaic.shape[0] == 48 + 54 * ((min(shape[0], 64) - 1) // 16), "16 beside each other"
 
 
-def test_a_map_that_is_the_same_everywhere_is_drawn(tmp_path: Path) -> None:
+def test_a_map_that_is_the_same_everywhere_is_drawn() -> None:
     from tellapart.explain.feature_maps import FeatureMap
 
-    maps_figure([FeatureMap("$one", np.ones((1, 1, 2), np.float32), 2)]).savefig(tmp_path / "maps.png")
+    figure = maps_figure([FeatureMap("<one>", np.ones((1, 1, 2), np.float32), 2)])
+    assert "<one>: 1x1, 2 channels" in "".join(ElementTree.fromstring(figure.svg).itertext())
 
 
 def test_the_hottest_tenth_and_nothing_else_is_covered() -> None:
@@ -195,12 +211,12 @@ def test_the_command_prints_sentences_and_files(trained: Trained, image: Path, t
     shown = call("explain", run.path, image)
     assert shown.returncode == 0, shown.stderr
     folder = run.path / "explain" / image.name
-    assert f"{folder / 'heat.png'}" in shown.stdout
-    assert shown.stdout.startswith("Named ")
+    assert f"{folder / 'heat.svg'}" in shown.stdout
+    assert shown.stdout.startswith("Predicted ")
     answer = call("explain", run.path, image, "--class", "rings", "--out", tmp_path / "x", "--format", "json")
     values = json.loads(answer.stdout)
     assert values["label"] == "rings"
-    assert Path(values["files"][0]) == tmp_path / "x" / "heat.png"
+    assert Path(values["files"][0]) == tmp_path / "x" / "heat.svg"
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,11 @@ def test_a_handful_of_images_is_drawn_too(n: int) -> None:
 
 def test_calibration_is_told_with_what_it_changed() -> None:
     found = certainty(evaluation_of(graded()), graded(), CALIBRATION, 0.95)
-    assert "softened on the validation split by a temperature of 1.50" in found.notes[0]
-    assert "on the test split from 8.0 to 2.0 points" in found.notes[0]
+    assert "softened by temperature scaling on the validation split (1.50)" in found.notes[0]
+    assert "on the test split went from 8.0 to 2.0 points" in found.notes[0]
     assert "sure from 70.0 % on" in found.notes[1]
     never = CALIBRATION | {"thresholds": {"target": 0.99, "sure": 1.0000000000000002, "unlike": None}}
-    assert "no answer is called sure" in certainty(evaluation_of(graded()), None, never, 0.95).notes[1]
+    assert "none is called sure" in certainty(evaluation_of(graded()), None, never, 0.95).notes[1]
 
 
 def test_verdicts_have_their_counts_and_accuracies() -> None:

@@ -2,13 +2,15 @@
 
 import math
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tellapart.report.charts import HEIGHT, WIDTH, Chart, nice_axis, standalone
+from tellapart.report.charts import HEIGHT, WIDTH, Axis, Chart, chart_drawing, grid, log_axis, nice_axis
 from tellapart.report.learning import learning_chart
 from tellapart.runs.history import HistoryRow
 from tests.history import history_row
@@ -69,7 +71,7 @@ def test_a_history_of_any_length_lies_inside_its_axes(epochs: int, quantity: Any
 
 def test_fits_of_a_head_are_shown_along_the_strength_of_regularisation() -> None:
     chart = learning_chart(fits(5), "accuracy", 2)
-    assert "strength of regularisation, from strong to weak" in texts(chart)
+    assert "regularisation path, from strong to weak" in texts(chart)
     assert [text for text in texts(chart) if text[:2] == "10" and "%" not in text] == [
         "10³",
         "10²",
@@ -115,8 +117,57 @@ def test_what_is_written_into_a_chart_stays_text() -> None:
 
 
 def test_a_chart_as_a_file_stands_alone() -> None:
-    text = standalone(learning_chart(history(3), "loss", 2).svg("a > b"), ".chart .line{fill:none}")
+    text = chart_drawing("Loss", learning_chart(history(3), "loss", 2).svg("a > b")).svg
     root = ElementTree.fromstring(text)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     style = next(root.iter("{http://www.w3.org/2000/svg}style")).text or ""
     assert set(re.findall(r"var\(--(\w+)\)", text)) <= set(re.findall(r"--(\w+):", style))
+
+
+def test_no_axis_is_of_one_value_alone() -> None:
+    for value in (0.0, 0.98, 1.0, 900.0):
+        axis = nice_axis(value, value, lambda number: f"{number:g}")
+        shown = [text for _, text in axis.ticks]
+        assert axis.low <= value <= axis.high
+        assert len(shown) == len(set(shown)) >= 2
+        assert axis.high <= max(1, value), "no accuracy beyond 100 %"
+
+
+def test_a_logarithmic_axis_has_equal_steps_for_powers_of_ten() -> None:
+    axis = log_axis(0.2, 900)
+    places = [axis.place(value, 0, 100) for value, _ in axis.ticks]
+    assert places == pytest.approx([0, 25, 50, 75, 100])
+    assert len(log_axis(1e-9, 1e9).ticks) <= 7
+    assert axis.place(0, 0, 100) == 0, "drawn at the foot"
+
+
+def test_charts_of_a_grid_stand_beside_and_below_each_other_over_one_legend() -> None:
+    axis = Axis(0, 1, [(0, "0"), (1, "1")])
+    charts = [Chart(f"chart {number}", axis, axis, width=200, height=100) for number in range(3)]
+    for number in range(18):
+        charts[0].line([(0, 0), (1, 1)], number)
+    names = [(number, f"{'a long name ' * 6}{number}") for number in range(18)]
+    root = ElementTree.fromstring(grid(charts, "three", columns=2, legend=names))
+    assert [node.get("transform") for node in root.iter("g")] == [
+        "translate(0 0)", "translate(240 0)", "translate(0 110)",
+    ]  # fmt: skip
+    shown = [node for node in root.iter("text") if node.get("class") == "legend"]
+    places = [(float(str(node.get("x"))), float(str(node.get("y")))) for node in shown]
+    assert len(set(places)) == len(names)
+    assert all(30 < len(node.text or "") <= 40 for node in shown), "cut, and told apart by their ends"
+    assert len({node.text for node in shown}) == len(names)
+    drawn = [node for node in root.iter("polyline") if node.get("class") == "line"]
+    assert len({(node.get("stroke"), node.get("stroke-dasharray")) for node in drawn}) == len(names)
+
+
+def test_a_report_is_written_without_a_drawing_library() -> None:
+    code = (
+        "import sys\n"
+        "from tests.report.conftest import make_report\n"
+        "from tellapart.report.report import render\n"
+        "early = [m for m in ('matplotlib', 'jinja2', 'PIL', 'keras') if m in sys.modules]\n"
+        "render(make_report())\n"
+        "print('jinja2' in sys.modules, [m for m in ('matplotlib', 'keras', 'tensorflow') if m in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "True []"

@@ -126,7 +126,7 @@ def test_a_cell_opens_and_closes_by_keyboard_alone(browser: Browser, pages: Call
         if browser.value("document.activeElement.matches('button.cell')"):
             break
     named = browser.value(FOCUS)
-    assert "Abyssinian named Abyssinian" in named
+    assert "Abyssinian predicted as Abyssinian" in named
     browser.press("Enter")
     assert browser.value(OPEN) == ["cell-0-0"]
     assert browser.value(FOCUS) == "Close"

@@ -69,13 +69,13 @@ def test_the_verdict_stands_first_with_its_interval_and_the_points_it_rests_on(r
     accuracy, page = report.evaluation.accuracy, Page(render(report))
     right = round(300 * accuracy.value)
     assert (
-        f"Of 300 test images it had never seen, {right} were named right: {100 * accuracy.value:.1f}{NARROW}% "
+        f"Of 300 test images it had never seen, {right} were classified correctly: {100 * accuracy.value:.1f}{NARROW}% "
         f"(95{NARROW}% interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})."
     ) in page.text
     for words in (
         "It overfits from epoch 5 on",
-        "Measured on 300 images of the test split, which chose nothing.",
-        f"Always answering Abyssinian would be right for 33.3{NARROW}%.",
+        "Measured on 300 images of the test split, held out from training and model selection.",
+        f"Always predicting Abyssinian would be right for 33.3{NARROW}%.",
         "Two images are the same.",
     ):
         assert words in page.text, words
@@ -176,7 +176,7 @@ def test_the_confusion_table_holds_counts_shares_and_shades(report_of: ReportOf)
     assert f'<div class="cell hit strong" style="--shade:0.9">9<span>90.0{NARROW}%</span></div>' in html
     assert f'<div class="cell mistake" style="--shade:0.316">1<span>10.0{NARROW}%</span></div>' in html
     assert '<div class="cell none" style="--shade:0.0">0</div>' in html
-    assert "Area under the curve" in html
+    assert "Area under the ROC curve" in html
 
 
 def wrong_answers(n: int) -> Predictions:
@@ -195,11 +195,11 @@ def test_mistakes_are_shown_surest_first_and_at_most_18_small(report_of: ReportO
 
     page = Page(render(report_of(("cats", "dogs"), 40, evaluation=found, read_thumbnail=read, batch=None)))
     assert sorted(asked) == sorted(f"{i}.jpg" for i in range(59, 41, -1))
-    assert "60 of 60 images are named wrong; the 18 surest are shown" in page.text
+    assert "60 of 60 images are misclassified; the 18 most confident are shown" in page.text
     assert page.text.index("59.jpg") < page.text.index("58.jpg") < page.text.index("42.jpg")
     images = page.all("img")
     assert len(images) == 18
-    assert images[0]["alt"] == "An image of cats that was named dogs"
+    assert images[0]["alt"] == "An image of cats predicted as dogs"
     image = Image.open(io.BytesIO(base64.b64decode(str(images[0]["src"]).split(",")[1])))
     assert (image.format, image.size) == ("JPEG", (138, 184))
 
@@ -220,9 +220,9 @@ def test_heat_for_the_wrong_name_stands_beside_each_mistake(report_of: ReportOf)
     page = Page(render(report_of(("cats", "dogs"), 40, evaluation=found, heat=heat, read_thumbnail=read, batch=None)))
     assert asked == [("2.jpg", "dogs"), ("0.jpg", "dogs")]
     shown = [image["alt"] for image in page.all("img")]
-    named = "An image of cats that was named dogs"
-    assert shown == [named, "The places that spoke for dogs", named]
-    assert "the bright places being those that spoke for the wrong name" in page.text
+    named = "An image of cats predicted as dogs"
+    assert shown == [named, "The heat map of dogs", named]
+    assert "bright places supported the wrong class" in page.text
 
 
 def test_a_cell_holds_its_images_and_counts_the_rest(report_of: ReportOf) -> None:
@@ -234,15 +234,15 @@ def test_a_cell_holds_its_images_and_counts_the_rest(report_of: ReportOf) -> Non
     behind = html[html.index('<div popover id="cell-0-1"') : html.index('aria-labelledby="classes"')]
     assert f"30 images, 100{NARROW}% of cats. Shown: the surest; 18 more in predictions.csv." in behind
     assert re.findall(r'title="(\d+).jpg"', behind) == [str(i) for i in range(29, 17, -1)]
-    assert 'popovertarget="cell-0-1" aria-label="30 images of cats named dogs' in html
+    assert 'popovertarget="cell-0-1" aria-label="30 images of cats predicted as dogs' in html
     assert 'popovertarget="cell-1-' not in html
 
 
 def test_without_predictions_nothing_opens_and_all_else_stands(report_of: ReportOf) -> None:
     page = Page(render(report_of(evaluation=report_of().evaluation)))
     assert not page.all("button")
-    assert "Suspect labels" not in page.text
-    assert "Answering only the surest" not in page.text
+    assert "Likely label errors" not in page.text
+    assert "Accuracy against coverage" not in page.text
     assert "Reliability" in page.text
 
 
@@ -273,7 +273,7 @@ def test_a_flawless_split_says_that_it_proves_little(report_of: ReportOf) -> Non
     found = evaluate(Task(("cats", "dogs")), np.array([0, 1]), np.eye(2), paths=["a", "b"], split="test")
     text = Page(render(report_of(("cats", "dogs"), 40, evaluation=found))).text
     assert "None among 2 images." in text
-    assert f"Of 2 test images it had never seen, 2 were named right: 100{NARROW}%" in text
+    assert f"Of 2 test images it had never seen, 2 were classified correctly: 100{NARROW}%" in text
     assert "interval 34.2 to 100" in text
     assert "The weakest class" not in text
     assert "Do not use it yet: no better than guessing and few test images." in text
@@ -294,7 +294,7 @@ def test_one_image_one_epoch_no_findings_and_nothing_optional_still_make_a_repor
     )
     text = Page(render(bare)).text
     assert "1 image of the validation split" in text
-    assert "which chose nothing" not in text
+    assert "held out from training" not in text
     assert "1 epoch in 10 s" in text
     assert "Only one epoch was trained" in text
     assert "Nothing odd was found" in text
@@ -352,7 +352,7 @@ def test_the_page_serves_phones_dark_rooms_paper_and_keyboards(report_of: Report
     assert page.all("html")[0]["lang"] == "en"
     assert all(attributes["scope"] for attributes in page.all("th"))
     assert all(attributes.get("alt") for attributes in page.all("img"))
-    assert all(attributes.get("aria-label") for attributes in page.all("svg"))
+    assert all({"aria-label", "aria-hidden"} & set(attributes) for attributes in page.all("svg"))
 
 
 def test_the_same_run_gives_the_same_page(report_of: ReportOf) -> None:
@@ -362,7 +362,7 @@ def test_the_same_run_gives_the_same_page(report_of: ReportOf) -> None:
 def test_leaks_put_the_accuracy_without_them_beside_the_full_one(report_of: ReportOf) -> None:
     clean = evaluated(("a", "b"), wrong_answers(12))
     text = Page(render(report_of(clean=clean))).text
-    assert "Of the other images, 12, it names 0" in text
+    assert "Of the other images, 12, it classifies 0" in text
     assert "Accuracy without leaks" in text
 
 

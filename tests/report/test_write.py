@@ -88,7 +88,7 @@ def test_without_a_test_split_the_page_says_that_validation_chose(run: RunFolder
     judge(run, "validation")
     page = report_of(run)
     assert "No test split" in page
-    assert "which chose nothing" not in page
+    assert "held out from training" not in page
 
 
 def test_an_interrupted_run_says_how_to_go_on(run: RunFolder) -> None:
@@ -108,7 +108,7 @@ def test_predictions_of_other_images_are_not_shown(run: RunFolder) -> None:
     run.write_metrics(metrics)
     page = report_of(run)
     assert "popovertarget" not in page
-    assert "Suspect labels" not in page
+    assert "Likely label errors" not in page
 
 
 def test_images_that_are_gone_are_told_in_their_places(run: RunFolder, tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ FILES = (
 )  # fmt: skip
 DEEPER = (
     "figures/confusion.svg", "exports/model.onnx", "exports/model.onnx.json", "exports/model-saved-model",
-    "explain/a.png", "explain/a.png/heat.png", "checkpoint/state.json", "checkpoint/weights-1.safetensors",
+    "explain/a.png", "explain/a.png/heat.svg", "checkpoint/state.json", "checkpoint/weights-1.safetensors",
     "checkpoint/optimizer-1.safetensors",
 )  # fmt: skip
-MINE = ("weights-9.safetensors", "state.json", "letter.txt", ".profile", "events.out.tfevents.1.mine", "heat.png")
+MINE = ("weights-9.safetensors", "state.json", "letter.txt", ".profile", "events.out.tfevents.1.mine", "heat.svg")
 
 
 @pytest.fixture(scope="session")

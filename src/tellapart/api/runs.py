@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.ship import Export
-    from tellapart.report.drawing import Drawing
+    from tellapart.svg import Drawing
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
 
 
 def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> list[Path]:
-    """Write compare.html and curves.png, of what `compare` gave, into a folder; returns their paths.
+    """Write compare.html and curves.svg, of what `compare` gave, into a folder; returns their paths.
 
     >>> ta.write_comparison(ta.compare("runs/pets", "runs/other"), "comparison")  # doctest: +SKIP
     """

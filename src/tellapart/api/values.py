@@ -20,7 +20,7 @@ from tellapart.runs.summary import RunSummary
 if TYPE_CHECKING:
     import pandas
 
-    from tellapart.report.drawing import Drawing
+    from tellapart.svg import Drawing
 
 
 class Catalog(PlainCatalog):
@@ -77,7 +77,7 @@ class Evaluation(PlainEvaluation):
         return frame(rows, columns)
 
     def plot(self) -> Drawing:
-        """The confusion matrix: rows are the truth, columns the names given."""
+        """The confusion matrix: rows are true classes, columns predicted ones."""
         from tellapart.report.drawing import confusion_drawing
 
         return confusion_drawing(self.confusion, [row.label for row in self.per_class])

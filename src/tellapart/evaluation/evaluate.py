@@ -98,7 +98,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Estimate:
-        """Share of all images named right, with its interval."""
+        """Share of all images classified correctly, with its interval."""
         return self.metrics["accuracy"]
 
     def __repr__(self) -> str:
@@ -215,7 +215,7 @@ def _figures(
             area = measures.area_under_curve(truth == 1, probabilities[:, 1])
             figures["auc"] = auc_estimate(area, positives, n - positives, level)
         else:
-            notes.append("The area under the curve is not defined: it needs images of both classes.")
+            notes.append("The area under the ROC curve is not defined: it needs images of both classes.")
     return figures, notes
 
 

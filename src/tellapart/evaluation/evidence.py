@@ -36,7 +36,7 @@ _MAJORITY = 0.5
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """evaluation: of the images that are judged. own: whether they are the run's own. clean: the same without those
-    that have a copy in training. target: accuracy that was asked of sure answers, None where none are told apart.
+    that have a copy in training. target: accuracy asked of sure predictions, None where none are told apart.
 
     training: accuracy on the training images; validation: (right, images); None where they are not known. suspects:
     probability of the suggested class for each judged image whose label looks wrong. tested: paths of the judged
@@ -83,12 +83,12 @@ class Evidence:
 
     @property
     def bias(self) -> float:
-        """Share of the training images that it names wrong."""
+        """Share of the training images that it misclassifies."""
         return 0.0 if self.training is None else 1 - self.training
 
     @property
     def variance(self) -> float:
-        """How much more it names right in training than on new images of the same kind."""
+        """How much higher its accuracy is in training than on new images of the same kind."""
         return max(0.0, (1.0 if self.training is None else self.training) - self.held.value)
 
     @property

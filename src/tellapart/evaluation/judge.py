@@ -2,9 +2,8 @@
 
 In: Evidence, plain values. Out: Verdict, the same words for terminal, report, page and JSON. The rules, in short:
 
-- **May it answer alone?** Where its sure answers are as right as was asked (train.sure_accuracy): the 95 % interval of
-  their accuracy reaches what was asked, and there are enough of them to say so. Otherwise a person looks at every
-  answer.
+- **May it answer alone?** Where its sure predictions reach the target accuracy (train.sure_accuracy): the 95 % interval
+  of their accuracy reaches it, and there are enough of them to say so. Otherwise a person reviews every prediction.
 - **Not yet** at all where the figure means nothing: guessing, a training that was stopped or broke off, so few test
   images that anything may be true, copies of training images that make the test easy.
 - **Validation against test is told first**, where the difference is beyond chance (Fisher's exact test): the test
@@ -37,7 +36,7 @@ from tellapart.words import between, counted, listed, measured, percent, points
 _WIDE = 0.05
 """Width of the interval of accuracy up to which it says enough."""
 _UNPROVEN = 0.05
-"""How far below the asked accuracy the interval of sure answers may reach: beyond that they are too few to tell."""
+"""How far below the target the interval of sure predictions may reach: beyond that they are too few to tell."""
 _WORSE = 0.05
 """A loss from validation to test that is surely larger than this stops; a smaller one asks for care."""
 _FAULTY = 0.1
@@ -78,12 +77,12 @@ def verdict_of(run: RunFolder) -> Verdict:
 
 
 def headline(found: Evaluation, own: bool = True) -> str:
-    """How many were named right, with the interval, in one sentence."""
+    """How many were classified correctly, with the interval, in one sentence."""
     hits, n = round(found.accuracy.value * found.n), found.n
     of = counted(n, f"{found.split} image" if own else "image")
     unseen = " it had never seen" if found.split == "test" and own else ""
     return (
-        f"Of {of}{unseen}, {hits:,} {'was' if hits == 1 else 'were'} named right: "
+        f"Of {of}{unseen}, {hits:,} {'was' if hits == 1 else 'were'} classified correctly: "
         f"{percent(found.accuracy.value)} ({percent(found.level, None)} interval {between(found.accuracy)})."
     )
 
@@ -95,7 +94,7 @@ def _use(found: Evidence, made: Sequence[Point]) -> Use:
 
 
 def _holds(found: Evidence) -> bool:
-    """Whether sure answers are shown to be as right as was asked."""
+    """Whether sure predictions are shown to reach the target accuracy."""
     sure, target = found.evaluation.verdicts.get("sure"), found.target
     if sure is None or sure.accuracy is None or target is None:
         return False
@@ -109,12 +108,12 @@ def _conclusion(found: Evaluation, use: Use, made: Sequence[Point]) -> str:
 
     if use == "not yet":
         return f"Do not use it yet: {because('stop')}."
-    care = f" Mind: {because('care')}." if because("care") else ""
+    care = f" Note: {because('care')}." if because("care") else ""
     if use == "with a person":
         why = because("stop")
-        return f"Use it only with a person who looks at every answer{': ' + why if why else ''}.{care}"
+        return f"Use it only with a person who reviews every prediction{': ' + why if why else ''}.{care}"
     share = percent(found.verdicts["sure"].n / found.n)
-    return f"Use it: for images like these its sure answers, {share} of all, need no second look.{care}"
+    return f"Use it: its sure predictions, {share} of images like these, need no review.{care}"
 
 
 def _alone(found: Evidence) -> str:
@@ -123,19 +122,19 @@ def _alone(found: Evidence) -> str:
     if sure is None or found.target is None:
         return ""
     if sure.accuracy is None:
-        return "It is sure of no answer: every one is for a person."
+        return "No prediction is sure: every one needs a person."
     share = percent(sure.n / found.evaluation.n)
     return (
-        f"Sure of {share} of the images; {measured(sure.accuracy)} of those answers are right, "
-        f"{percent(found.target, None)} was asked. The others are for a person."
+        f"Sure of {share} of the images; {measured(sure.accuracy)} of these predictions are correct, "
+        f"the target is {percent(found.target, None)}. The others need a person."
     )
 
 
 def _weakest(found: Evidence) -> str:
-    """The class that is recognised worst, and what it is taken for."""
+    """The class that is recognised worst, and what it is confused with."""
     row = found.weakest
     if row is None or row.recall is None:
-        return f"Weakest: no class; none of {counted(found.evaluation.n, 'image')} was named wrong." * (
+        return f"Weakest: no class; none of {counted(found.evaluation.n, 'image')} was misclassified." * (
             not found.evaluation.mistakes
         )
     place = next(i for i, other in enumerate(found.evaluation.per_class) if other is row)
@@ -143,8 +142,8 @@ def _weakest(found: Evidence) -> str:
     counts[place] = 0
     other = found.evaluation.per_class[int(counts.argmax())].label
     return (
-        f"Weakest: {row.label}, {measured(row.recall)} of {counted(row.support, 'image')} named right; "
-        f"{counts.max():,} taken for {other}."
+        f"Weakest: {row.label}, {measured(row.recall)} of {counted(row.support, 'image')} classified correctly; "
+        f"{counts.max():,} predicted as {other}."
     )
 
 
@@ -164,14 +163,14 @@ def _shift(found: Evidence) -> Iterator[Point]:
         away = f"{points(found.shift.value)} (95 % interval {100 * found.shift.low:.1f} to "
     far = max(abs(found.shift.low), abs(found.shift.high))
     figures = (
-        f"Of the validation images {percent(hits / n)} are named right, of these "
+        f"Of the validation images {percent(hits / n)} are classified correctly, of these "
         f"{percent(found.evaluation.accuracy.value)}: {away}{100 * far:.1f}), which chance does not explain."
     )
     if found.shift.value > 0:
         sentence = f"{figures} What is met in use may be harder."
         yield Point("care", f"{these} are easier than the validation images", sentence, "figures")
         return
-    # Where sure answers are right even so, they may be used.
+    # Where sure predictions are right even so, they may be used.
     mark: Mark = "stop" if found.shift.high <= -_WORSE and not _holds(found) else "care"
     sentence = f"{figures} Thresholds and probabilities were chosen on the validation images, and hold for such alone."
     yield Point(mark, f"{these} differ from those it was trained on", sentence, "figures")
@@ -183,7 +182,7 @@ def _guessing(found: Evidence) -> Iterator[Point]:
     share = largest.support / evaluation.n
     if not found.own and share == 1:
         return  # images of one class alone: always to name it is no yardstick
-    always = f"Always answering {largest.label} would be right for {percent(share)}."
+    always = f"Always predicting {largest.label} would be right for {percent(share)}."
     if evaluation.accuracy.low > share:
         yield Point("good", "Better than guessing", always, "figures")
     else:
@@ -192,25 +191,25 @@ def _guessing(found: Evidence) -> Iterator[Point]:
 
 
 def _sure(found: Evidence) -> Iterator[Point]:
-    """What was promised of sure answers against what came of it."""
+    """What was promised of sure predictions against what came of it."""
     sure, n = found.evaluation.verdicts.get("sure"), found.evaluation.n
     if sure is None or found.target is None:
         return
-    asked = f"{percent(found.target, None)} was asked"
+    target = percent(found.target, None)
     if sure.accuracy is None:
-        yield Point("care", "Never sure", f"No answer reached the probability from which {asked}.", "certainty")
+        yield Point("care", "Never sure", f"No prediction reaches the threshold for {target}.", "certainty")
         return
-    figures = f"Of {counted(sure.n, 'sure answer')} {measured(sure.accuracy)} are right; {asked}."
+    figures = f"Of {counted(sure.n, 'sure prediction')} {measured(sure.accuracy)} are correct; the target is {target}."
     if sure.accuracy.high < found.target:
-        sentence = f"{figures} Do not let them pass without a look."
-        yield Point("stop", "Sure answers are wrong too often", sentence, "certainty")
+        sentence = f"{figures} Review them as well."
+        yield Point("stop", "Sure predictions are wrong too often", sentence, "certainty")
     elif sure.accuracy.low < found.target - _UNPROVEN:
-        yield Point("care", "Too few sure answers to trust them alone", figures, "certainty")
+        yield Point("care", "Too few sure predictions to trust them unreviewed", figures, "certainty")
     elif sure.n < n / 2:
-        sentence = f"{figures} They are {percent(sure.n / n)} of all; the others are for a person."
+        sentence = f"{figures} They are {percent(sure.n / n)} of all; the others need a person."
         yield Point("care", "Often unsure", sentence, "certainty")
     else:
-        yield Point("good", "Sure answers are as right as was asked", figures, "certainty")
+        yield Point("good", "Sure predictions reach the target accuracy", figures, "certainty")
 
 
 def _copies(found: Evidence) -> Iterator[Point]:
@@ -219,14 +218,14 @@ def _copies(found: Evidence) -> Iterator[Point]:
         return
     count = found.evaluation.n - clean.n
     sentence = (
-        f"{counted(count, f'{found.split} image')} {'has' if count == 1 else 'have'} a copy among those that were "
-        f"learned from. Of the other images, {clean.n:,}, it names {measured(clean.accuracy)} right."
+        f"{counted(count, f'{found.split} image')} {'has' if count == 1 else 'have'} a copy in the training "
+        f"split. Of the other images, {clean.n:,}, it classifies {measured(clean.accuracy)} correctly."
     )
     if found.flattered > 0:
-        title = "Copies of training images flatter the figure"
+        title = "Copies of training images inflate the accuracy"
         yield Point("stop", title, sentence, "images", blocks=True)
     else:
-        yield Point("good", "Copies change little", sentence, "images")
+        yield Point("good", "Copies with little effect", sentence, "images")
 
 
 def _findings(found: Evidence) -> Iterator[Point]:
@@ -244,21 +243,21 @@ def _findings(found: Evidence) -> Iterator[Point]:
     count, n = found.touched(first), found.evaluation.n
     most = count / n
     meaning = first.meaning if len(first.meaning) <= _LONGEST_MEANING else first.meaning[: _LONGEST_MEANING - 1] + "…"
-    more = f" And {counted(len(told) - 1, 'more finding')}, which can change no more." if told[1:] else ""
+    more = f" And {counted(len(told) - 1, 'more finding')}, with no larger effect." if told[1:] else ""
     if not count:
-        sentence = f"{meaning} No {found.split} answer hangs on it.{more}"
+        sentence = f"{meaning} It affects no {found.split} prediction.{more}"
     else:
-        hang = f"{count:,} of {n:,} {found.split} answers {'hangs' if count == 1 else 'hang'} on it"
-        sentence = f"{meaning} {hang}: it can change the accuracy by {points(most)} at most.{more}"
+        affects = f"It affects {count:,} of {n:,} {found.split} predictions"
+        sentence = f"{meaning} {affects}, and the accuracy by {points(most)} at most.{more}"
     yield _weighed(first, most, found, sentence)
 
 
 def _weighed(finding: Finding, most: float, found: Evidence, sentence: str) -> Point:
     if most <= found.vagueness:
-        return Point("good", "Findings that change little", sentence, "images")
+        return Point("good", "Findings with little effect", sentence, "images")
     if finding.severity == "error" and most >= _FAULTY:
         return Point("stop", "Faults in the images", sentence, "images", blocks=True)
-    return Point("care", "Findings that can change the figure", sentence, "images")
+    return Point("care", "Findings that can change the accuracy", sentence, "images")
 
 
 def _precision(found: Evidence) -> Iterator[Point]:
@@ -267,7 +266,7 @@ def _precision(found: Evidence) -> Iterator[Point]:
     expect = f"In use, expect {low} to {high} mistakes in 1,000 images like these."
     width = accuracy.high - accuracy.low
     if split != "test" and found.own:
-        sentence = f"These {split} images also chose what was kept, so expect somewhat less. {expect}"
+        sentence = f"These {split} images were also used for model selection, so expect somewhat less. {expect}"
         yield Point("care", "No test split", sentence, "figures")
     elif width <= _WIDE:
         yield Point("good", "Enough test images", expect, "figures")
@@ -297,27 +296,27 @@ def _evenness(found: Evidence) -> Iterator[Point]:
 def _honesty(found: Evidence) -> Iterator[Point]:
     honest, sentence = meaning(found.evaluation.calibration)
     told = found.evaluation.calibration.by_chance <= _TOLD
-    title = "Honest probabilities" if told else "No sign of dishonest probabilities"
-    yield Point("good" if honest else "care", title if honest else "Misleading probabilities", sentence, "certainty")
+    title = "Well-calibrated probabilities" if told else "No sign of miscalibration"
+    yield Point("good" if honest else "care", title if honest else "Miscalibrated probabilities", sentence, "certainty")
 
 
 def meaning(found: Reliability) -> tuple[bool, str]:
     """Whether probabilities can be taken at their word, and that in a sentence."""
-    off = f"Its probabilities are off by {points(found.error)} on average"
+    off = f"Its expected calibration error is {points(found.error)}"
     if found.error <= found.by_chance:
         return True, f"{off}, no more than chance explains on so many images."
     n = sum(part.n for part in found.bins)
     surplus = float(np.sum([part.n * (part.confidence - part.accuracy.value) for part in found.bins])) / n
-    way = "it is surer than it should be" if surplus > 0 else "it is right more often than it says"
+    way = "it is overconfident" if surplus > 0 else "it is underconfident"
     return found.error <= 0.02, f"{off}, where chance explains {100 * found.by_chance:.1f}: {way}."
 
 
 _LEARNING: dict[State, tuple[Mark, str]] = {
     "unknown": ("good", "Short training"),
-    "broken": ("stop", "Training broke off"),
-    "overfits": ("good", "Kept before it overfits"),
-    "overfits-kept": ("care", "Kept while it overfits"),
-    "worse": ("care", "Unsteady training"),
+    "broken": ("stop", "Training diverged"),
+    "overfits": ("good", "Best epoch before overfitting"),
+    "overfits-kept": ("care", "Best epoch while overfitting"),
+    "worse": ("care", "Unstable training"),
     "learning": ("care", "Still learning"),
     "level": ("good", "No overfitting"),
     "linear": ("good", "A linear head, fitted to convergence"),
@@ -328,7 +327,7 @@ def _learned(found: Evidence) -> Iterator[Point]:
     if found.learning is None:
         return
     mark, title = _LEARNING[found.learning.state]
-    more = " More epochs may bring more." if found.learning.state == "learning" else ""
+    more = " More epochs may help." if found.learning.state == "learning" else ""
     yield Point(mark, title, found.learning.sentence + more, "training", blocks=mark == "stop")
 
 

@@ -39,7 +39,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Verdict:
-    """use: `alone` where sure answers may pass without a look, `with a person` who looks at every answer, `not yet`.
+    """use: `alone` where sure predictions need no review, `with a person` who reviews every one, `not yet`.
     mark: that of the worst point. headline: the accuracy. conclusion: what it may be used for. alone: how much it
     answers alone, and how right it is there. weakest: the class and the confusion where it is weakest. next: the step
     that can bring most. points: the worst first.

@@ -1,4 +1,4 @@
-"""Truth and probabilities -> the images that were named wrong, the surest first.
+"""Truth and probabilities -> the images that were misclassified, the most confident first.
 
 Reads: arrays and paths. NumPy in, plain values out; no Keras.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """An image named wrong. truth and predicted are class names; probability, 0..1, was given to `predicted`."""
+    """A misclassified image. truth and predicted are class names; probability, 0..1, was given to `predicted`."""
 
     path: str
     truth: str

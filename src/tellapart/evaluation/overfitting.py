@@ -62,7 +62,7 @@ def learning(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int
     if not history:
         return Learning("linear", _linear(linear, monitor, kept))
     if not all(math.isfinite(row.loss) and math.isfinite(row.val_loss) for row in history):
-        return Learning("broken", "The loss became not a number: nothing can be said about overfitting.")
+        return Learning("broken", "The loss became not a number: overfitting cannot be judged.")
     if len(history) < _FEWEST_EPOCHS:
         trained = "Only one epoch was" if len(history) == 1 else f"Only {len(history)} epochs were"
         return Learning("unknown", f"{trained} trained: too few to tell whether it overfits.")
@@ -117,14 +117,14 @@ def _linear(history: Sequence[HistoryRow], monitor: str, epoch: int | None) -> s
     kept = next((row for row in history if row.epoch == epoch), best)
     which = _MONITORS[monitor] if kept is best else f"within one standard error of the {_MONITORS[monitor]}"
     chosen = (
-        f"Only a linear head was trained, to convergence; of {len(history)} strengths of regularisation number "
+        f"Only a linear head was trained, to convergence, along a regularisation path of {len(history)} fits; number "
         f"{kept.epoch} is kept, {'' if kept is best else 'the strongest '}{which}."
     )
     if last.val_loss <= kept.val_loss:
         return chosen
     return (
-        f"{chosen} Weaker ones overfit: the training loss falls on to {last.loss:.2g} and the validation loss goes "
-        f"from {kept.val_loss:.2g} to {last.val_loss:.2g}."
+        f"{chosen} Weaker regularisation overfits: the training loss falls to {last.loss:.2g}, the validation "
+        f"loss goes from {kept.val_loss:.2g} to {last.val_loss:.2g}."
     )
 
 
@@ -139,7 +139,7 @@ def _rising(history: Sequence[HistoryRow], monitor: str, lowest: int, training_f
             "fall either. A lower learning rate may help.",
         )
     kept = best_row(history, monitor).epoch
-    order = "comes before that" if kept < start else "comes after that, so that it may be too sure of its mistakes"
+    order = "comes before that" if kept < start else "comes after that, so it may be overconfident"
     return Learning(
         "overfits" if kept < start else "overfits-kept",
         f"It overfits from epoch {start} on: {change} while the training loss still falls. "

@@ -1,4 +1,4 @@
-"""A probability and a distance -> a verdict: `sure`, `unsure`, or `unlike` anything that was taught.
+"""A probability and a distance -> a verdict: `sure`, `unsure`, or `unlike` the training images (out-of-distribution).
 
 The distance is that of an image's features from the nearest class: 1 - the cosine to its mean, over the training
 images (a nearest class mean: Mensink and others, IEEE PAMI 35 (2013) 2624). The thresholds are chosen on the
@@ -27,7 +27,7 @@ MOST_UNLIKE = 0.02
 
 @dataclass(frozen=True)
 class Thresholds:
-    """target: share of the sure answers that should be right. sure: least probability of a sure answer; above 1 where
+    """target: share of the sure predictions that should be right. sure: least probability of one; above 1 where
     none reached the target. unlike: largest distance of an image that is like the taught ones; None: not known.
 
     >>> Thresholds(0.99, sure=0.9, unlike=0.4).verdict(0.95, 0.1)

@@ -34,10 +34,10 @@ def copies(found: Evidence) -> Step | None:
     """Without them the figure is known; before that nothing is."""
     if found.flattered <= 0:
         return None
-    reason = f"Copies flatter the accuracy by {points(found.flattered)}."
-    text = "Evaluate on images that were not learned from."
+    reason = f"Copies inflate the accuracy by {points(found.flattered)}."
+    text = "Evaluate on images that were not used in training."
     if found.own:
-        text = "Drop what stands in training and in test alike: tellapart check DATA --deep --write proposes it."
+        text = "Remove duplicates between training and test: tellapart check DATA --deep --write proposes it."
     return Step("drop-copies", text, 1.0, reason)
 
 
@@ -60,8 +60,8 @@ def settle(found: Evidence) -> Step | None:
     gain = sum(max(0.0, 2 * wanted - 1) for wanted in found.suspects) / found.evaluation.n
     many = len(found.suspects) > 1
     text = (
-        f"Settle {counted(len(found.suspects), 'label')} that {'look' if many else 'looks'} wrong (Suspect labels in "
-        "the report; tellapart check DATA --deep finds those of training)."
+        f"Review {counted(len(found.suspects), 'label')} that {'look' if many else 'looks'} wrong (Likely label errors "
+        "in the report; tellapart check DATA --deep finds those of training)."
     )
     return Step("settle-labels", text, gain, f"They can change {points(gain)} of the accuracy.")
 
@@ -70,8 +70,8 @@ def begin_pretrained(found: Evidence) -> Step | None:
     if found.backbone != "none":
         return None
     missed = found.bias + found.variance
-    text = "Begin from a pretrained backbone: --model auto."
-    return Step("pretrained-backbone", text, missed, f"Trained from nothing, it misses {points(missed)}.")
+    text = "Start from a pretrained backbone: --model auto."
+    return Step("pretrained-backbone", text, missed, f"Trained from scratch, it misses {points(missed)}.")
 
 
 def train_longer(found: Evidence) -> Step | None:
@@ -83,7 +83,7 @@ def train_longer(found: Evidence) -> Step | None:
 def fine_tune(found: Evidence) -> Step | None:
     if found.backbone != "frozen":
         return None
-    text = "Let the top of the backbone learn too: --fine-tune 2."
+    text = "Fine-tune the top of the backbone: --fine-tune 2."
     return Step("fine-tune", text, found.bias, _unlearned(found))
 
 
@@ -97,14 +97,16 @@ def larger(found: Evidence) -> Step | None:
 def more_images(found: Evidence) -> Step | None:
     weakest = found.weakest
     first = f", first of {weakest.label}" if weakest is not None else ""
-    reason = f"It names {points(found.variance)} more right in training than on new images."
+    reason = f"Its accuracy is {points(found.variance)} higher on training images than on new ones."
     return Step("more-images", f"Train on more images{first}.", found.variance, reason)
 
 
 def more_test_images(found: Evidence) -> Step | None:
     """Four times as many halve the interval."""
     if found.split != "test" and found.own:
-        return Step("test-split", "Keep some images for a test split.", found.vagueness, "These chose what was kept.")
+        return Step(
+            "test-split", "Keep some images for a test split.", found.vagueness, "These were used for model selection."
+        )
     text = "Test on more images: four times as many halve the interval."
     accuracy = found.evaluation.accuracy
     reason = f"The true accuracy may be as low as {percent(accuracy.low)}."
@@ -116,7 +118,7 @@ def ship(_: Evidence) -> Step | None:
 
 
 def _unlearned(found: Evidence) -> str:
-    return f"Of its own training images it names {percent(found.bias)} wrong."
+    return f"It misclassifies {percent(found.bias)} of its own training images."
 
 
 CANDIDATES: tuple[Callable[[Evidence], Step | None], ...] = (

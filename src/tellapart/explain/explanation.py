@@ -6,12 +6,11 @@ Heat needs ONNX Runtime alone; feature maps and filters the extra `train`, and a
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +26,7 @@ from tellapart.errors import (
     UntrustedCodeError,
     unknown,
 )
+from tellapart.explain.figures import ROWS, SHOWN, filters_figure, heat_figure, maps_figure
 from tellapart.explain.heat import HeatMaker, normalised, overlay
 from tellapart.explain.occlusion import occlusion
 from tellapart.files import replacing
@@ -35,11 +35,9 @@ from tellapart.inference.predictor import Predictor, prediction, require_numbers
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.needs import require_plugins
 from tellapart.runs.run import RunFolder
+from tellapart.svg import Drawing, shortened
 from tellapart.words import percent
 from tellapart.words import probability as shown
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 TOP = 3
 """Classes whose heat is shown."""
@@ -61,8 +59,8 @@ class Explanation:
     tenth of the image is covered. words: the same as sentences. files: what was written.
 
     >>> explanation = ta.open_run("runs/pets").explain("photos/Bengal/Bengal_1.jpg")
-    >>> explanation.words[0].startswith("Named Bengal"), explanation.files[0].suffix
-    (True, '.png')
+    >>> explanation.words[0].startswith("Predicted Bengal"), explanation.files[0].suffix
+    (True, '.svg')
     """
 
     image: str
@@ -139,7 +137,7 @@ def explain(
         agreement,
         covered,
         words,
-        tuple(_save(folder / f"{title}.png", figure, placed) for title, figure in figures.items()),
+        tuple(_save(folder / f"{title}.svg", figure, placed) for title, figure in figures.items()),
     )
 
 
@@ -184,13 +182,14 @@ def _words(
     said: Prediction, label: str, method: str, agreement: float | None, heat: NDArray[np.float32], covered: float
 ) -> tuple[str, ...]:
     probability = said.probabilities[label]
-    first = f"Named {said.label}, {shown(said.probability)}."
+    first = f"Predicted {said.label}, {shown(said.probability)}."
     if said.verdict == "unlike":
-        first = f"Unlike anything it was taught; of the classes {said.label} is the nearest, {shown(said.probability)}."
+        first = "Out-of-distribution (unlike the training images); the nearest class is "
+        first += f"{said.label}, {shown(said.probability)}."
     if label != said.label:
         first += f" Explained: {label}, {shown(probability)}."
     if not heat.any():
-        return first, f"No place of the image speaks for {label}."
+        return first, f"No region of the image supports {label}."
     words = [first, f"With the hottest tenth of the image covered, the probability of {label} "]
     if shown(covered) == shown(probability):
         words[1] += f"stays at {shown(probability)}."
@@ -200,15 +199,15 @@ def _words(
     area = (int(np.searchsorted(ranked, ranked[-1] / 2)) + 1) / heat.size
     words.append(f"Half of the heat lies on {percent(area, 0)} of the image.")
     if method == "occlusion":
-        words.append("The exported network does not tell its places: the heat is by occlusion.")
+        words.append("The exported network has no class activation map: the heat map is by occlusion.")
     elif agreement is None:
-        words.append("Occlusion cannot be compared: one of the two is the same everywhere.")
+        words.append("Class activation and occlusion cannot be compared: one of the two is constant.")
     elif agreement >= AGREE:
-        words.append(f"The network's own heat and occlusion agree: {agreement:.2f}.")
+        words.append(f"Class activation and occlusion agree (rank correlation {agreement:.2f}).")
     elif agreement >= AGREE_IN_PART:
-        words.append(f"The network's own heat and occlusion agree in part: {agreement:.2f}.")
+        words.append(f"Class activation and occlusion agree in part (rank correlation {agreement:.2f}).")
     else:
-        words.append(f"The network's own heat and occlusion do not agree ({agreement:.2f}): rather believe occlusion.")
+        words.append(f"Class activation and occlusion disagree (rank correlation {agreement:.2f}): trust occlusion.")
     return tuple(words)
 
 
@@ -220,30 +219,27 @@ def _heat_figure(
     chosen: int,
     losses: NDArray[np.float32],
     words: tuple[str, ...],
-) -> Figure:
+) -> Drawing:
     """The image, the heat of the explained class, its occlusion, then the heat of other likely classes."""
-    from tellapart.explain.figures import heat_figure
-
     classes = predictor.task.classes
     panels = [("as the network sees it", seen)]
     likely = [name for place, (name, value) in enumerate(said.top(TOP)) if place < 2 or value >= LEAST_SHOWN]
     own = [chosen, *(number for number in map(classes.index, likely) if number != chosen)]
-    occluded = (f"{classes[chosen]}, by occlusion", overlay(seen, normalised(losses, losses.shape)))
+    occluded = (f"{shortened(classes[chosen])}, by occlusion", overlay(seen, normalised(losses, losses.shape)))
     if maker.method == "occlusion":
         panels.append(occluded)
     else:
         found = maker.heat(np.repeat(seen[None], len(own), axis=0), np.array(own))
         for number, heat in zip(own, found, strict=True):
-            title = f"speaks for {classes[number]}, {shown(said.probabilities[classes[number]])}"
+            title = f"evidence for {shortened(classes[number])}, {shown(said.probabilities[classes[number]])}"
             panels.append((title, overlay(seen, heat)))
         panels.insert(2, occluded)
     return heat_figure(panels, words)
 
 
-def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress) -> dict[str, Figure]:
+def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress) -> dict[str, Drawing]:
     """Feature maps, over several figures where there are many layers, and the first layer's filters."""
     from tellapart.explain.feature_maps import feature_maps, first_filters
-    from tellapart.explain.figures import ROWS, SHOWN, filters_figure, maps_figure
     from tellapart.models.backend import start_keras
     from tellapart.models.classifier import Classifier
 
@@ -255,7 +251,7 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     own = run.record.own_layers
     classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, own_layers=own)
     maps = feature_maps(classifier, seen, SHOWN)
-    figures: dict[str, Figure] = {}
+    figures: dict[str, Drawing] = {}
     for start in range(0, len(maps), ROWS):
         number = f"-{start // ROWS + 1}" if len(maps) > ROWS else ""
         figures[f"feature-maps{number}"] = maps_figure(maps[start : start + ROWS])
@@ -263,9 +259,7 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     return figures if filters is None else figures | {"filters": filters_figure(filters)}
 
 
-def _save(path: Path, figure: Figure, placed: Callable[[Path], AbstractContextManager[Path]]) -> Path:
-    with placed(path) as neighbour, warnings.catch_warnings():
-        # A class name in a script that no font here has is drawn as boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(neighbour, dpi=110)
+def _save(path: Path, figure: Drawing, placed: Callable[[Path], AbstractContextManager[Path]]) -> Path:
+    with placed(path) as neighbour:
+        neighbour.write_text(figure.svg, encoding="utf-8")
     return path

@@ -17,11 +17,12 @@ from tellapart.evaluation.evidence import evaluations_of
 from tellapart.evaluation.intervals import Estimate
 from tellapart.evaluation.overfitting import kept
 from tellapart.files import harmless
-from tellapart.report.drawing import Drawing, confusion_drawing, counts_drawing, curves_drawing
+from tellapart.report.drawing import confusion_drawing, counts_drawing, curves_drawing
 from tellapart.report.page import render_page
 from tellapart.report.report import figure_rows
 from tellapart.report.thumbnails import Album, Thumbnails
 from tellapart.runs.run import RunFolder
+from tellapart.svg import Drawing
 from tellapart.words import counted, duration, listed, measured, percent
 
 MOST_CLASSES = 20
@@ -31,7 +32,7 @@ MOST_DRAWN_CLASSES = 200
 _SIDE = 96  # pixels
 _BUDGET = 300_000  # bytes of all images of a card
 _LONGEST_TEXT = 400
-_CAPTIONS = {"Confusion matrix": "Confusion: rows are the truth, columns the names given."}
+_CAPTIONS = {"Confusion matrix": "Confusion matrix: rows are true classes, columns predicted ones."}
 
 
 @dataclass(frozen=True)

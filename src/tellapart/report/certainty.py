@@ -26,16 +26,16 @@ _FEWEST = 10
 """Images: of fewer answers no share is drawn, as one mistake would be a tenth or more of it."""
 _TOLD = 0.25
 _VERDICTS = {
-    "sure": "likely enough for the accuracy that was asked of sure answers",
-    "unsure": "less likely than that: for a person to look at",
-    "unlike": "unlike the images it was taught, so that the answer means little",
+    "sure": "confident enough for the target accuracy of sure predictions",
+    "unsure": "below that threshold: for a person to review",
+    "unlike": "out-of-distribution: unlike the training images, so the prediction means little",
 }
 
 
 def reliability_chart(found: Reliability) -> Chart:
     """Accuracy against probability; a dot's size grows with its images, the line through the corner is the ideal."""
-    share = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "probability of the answer")
-    chart = Chart("Reliability", share, Axis(0, 1, share.ticks, "share that is right"))
+    share = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "confidence")
+    chart = Chart("Reliability", share, Axis(0, 1, share.ticks, "accuracy"))
     chart.line([(0, 0), (1, 1)], "muted")
     most = max(part.n for part in found.bins)
     for part in found.bins:
@@ -58,9 +58,9 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
     points = [(float(shares[i]), proportion(round(accuracies[i] * (i + 1)), i + 1, level)) for i in chosen]
     # Of the first few answers nothing is known: they must not set the scale.
     low = min(estimate.low for share, estimate in points if share >= _TOLD)
-    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "share of images that get an answer")
-    y = nice_axis(low, 1, lambda value: percent(value, None), "share of the answers that is right")
-    chart = Chart("Answering only the surest", x, y)
+    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "coverage: share of images answered")
+    y = nice_axis(low, 1, lambda value: percent(value, None), "accuracy of the answers")
+    chart = Chart("Accuracy against coverage", x, y)
     chart.band([(s, e.low) for s, e in points], [(s, e.high) for s, e in points], "validation")
     chart.line([(s, e.value) for s, e in points], "validation")
     answered = int((confidences >= thresholds.sure).sum()) if thresholds else 0
@@ -68,7 +68,7 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
         share, right = float(shares[answered - 1]), float(accuracies[answered - 1])
         chart.rule(share)
         tip = f"from {probability(thresholds.sure)} on: {percent(share)} answered, {percent(right)} of them right"
-        chart.dot(share, right, "training", tip, "sure answers")
+        chart.dot(share, right, "training", tip, "sure predictions")
     return chart
 
 
@@ -141,20 +141,20 @@ def _notes(calibration: Mapping[str, Any] | None, thresholds: Thresholds | None)
     if not calibration or not thresholds:
         return []
     temperature = calibration["temperature"]
-    change = "cooled" if temperature < 1 else "softened"
+    change = "sharpened" if temperature < 1 else "softened"
     notes = [
-        f"The probabilities were {change} on the validation split by a temperature of {temperature:.2f}, which changes "
-        f"no answer: that took their error on the {calibration['split']} split from "
+        f"The probabilities were {change} by temperature scaling on the validation split ({temperature:.2f}), which "
+        f"changes no prediction: their calibration error on the {calibration['split']} split went from "
         f"{100 * calibration['error_before']:.1f} to {100 * calibration['error_after']:.1f} points."
     ]
     if thresholds.sure <= 1:
         notes.append(
-            f"An answer is sure from {probability(thresholds.sure)} on, chosen on the validation split so that "
-            f"{percent(thresholds.target, None)} of the sure answers should be right."
+            f"A prediction is sure from {probability(thresholds.sure)} on, a threshold chosen on the validation split "
+            f"for {percent(thresholds.target, None)} accuracy of the sure predictions."
         )
     else:
         notes.append(
-            f"No threshold reached {percent(thresholds.target, None)} right answers on the validation split: no answer "
-            "is called sure."
+            f"No threshold reaches the requested accuracy of {percent(thresholds.target, None)} on the validation "
+            "split: none is called sure."
         )
     return notes

@@ -1,10 +1,7 @@
-"""RunsComparison -> a folder with compare.html and curves.png."""
+"""RunsComparison -> a folder with compare.html and curves.svg."""
 
 from __future__ import annotations
 
-import base64
-import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +12,13 @@ from tellapart.data.sources import open_row
 from tellapart.errors import ImageError, SourceError
 from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import Pair, RunsComparison, p_text, points, share
-from tellapart.files import replacing, write_text
+from tellapart.files import write_text
 from tellapart.progress import SILENT, Phase, Progress
-from tellapart.report.curves import Curve, colour, curves_figure
+from tellapart.report.charts import chart_drawing
+from tellapart.report.curves import Curve, curves_svg
 from tellapart.report.page import floor_tenth, render_page
-from tellapart.report.theme import inline_svg
 from tellapart.runs.shared_images import CommonImage
+from tellapart.svg import data_url, series_colour
 from tellapart.task import ImageSpec
 from tellapart.words import between, probability
 
@@ -33,20 +31,17 @@ def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress 
     """Write the page and the figure, each whole or not at all; returns their paths."""
     stage = Phase.REPORTING.named("writing the comparison")
     progress.update(stage, 0, 2)
-    curves = curves_figure(
+    curves = curves_svg(
         [
             Curve(name, run.history, run.record.best_epoch or None)
             for run, name in zip(found.runs, found.names, strict=True)
-        ]
+        ],
+        f"Validation accuracy and loss of {', '.join(found.names)}",
     )
-    figure, page = folder / "curves.png", folder / "compare.html"
-    with replacing(figure) as neighbour, warnings.catch_warnings():
-        # A name in a script that no font here has is drawn as boxes; the page shows it right.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        curves.savefig(neighbour, dpi=110)
-        svg = inline_svg(curves, f"Validation accuracy and loss of {', '.join(found.names)}")
+    figure, page = folder / "curves.svg", folder / "compare.html"
+    chart_drawing("Curves", curves).save(figure)
     progress.update(stage, 1, 2)
-    write_text(page, render_page("compare.html.jinja", **_values(found, svg)))
+    write_text(page, render_page("compare.html.jinja", **_values(found, curves)))
     progress.update(stage, 2, 2)
     return [page, figure]
 
@@ -66,7 +61,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
         "runs": _runs(found),
         "start": floor_tenth([accuracy.low for accuracy in found.accuracies]),
         "reach": _reach(differences),
-        "curves": Markup(svg),  # our own figure: matplotlib has escaped its texts
+        "curves": Markup(svg),  # charts escape what they draw
         "classes": [
             {
                 "label": row.label,
@@ -80,7 +75,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
         ],
         "class_reach": _reach([row.difference for row in classes]),
         "images": _images(found, shown),
-        "images_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the surest mistakes first."
+        "images_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the most confident mistakes first."
         if shown
         else f"None of {found.n:,}.",
         "left_out": found.left_out,
@@ -99,7 +94,7 @@ def _runs(found: RunsComparison) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "colour": colour(index),
+                "colour": series_colour(index),
                 "accuracy": accuracy,
                 "value": share(accuracy.value, found.n),
                 "between": between(accuracy),
@@ -131,7 +126,7 @@ def _images(found: RunsComparison, shown: tuple[CommonImage, ...]) -> list[dict[
             "answers": [
                 {
                     "name": name,
-                    "colour": colour(index),
+                    "colour": series_colour(index),
                     "label": answer.label,
                     "wrong": answer.label != image.truth,
                     "sure": probability(answer.probability),
@@ -147,8 +142,6 @@ def _images(found: RunsComparison, shown: tuple[CommonImage, ...]) -> list[dict[
 
 def _thumbnail(root: Path, image: ImageRecord) -> dict[str, str]:
     """An address that holds the image as JPEG, in its own proportions; or why it cannot be shown."""
-    from PIL import Image
-
     scale = THUMBNAIL_SIDE / max(image.width, image.height, 1)
     height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
     try:
@@ -156,6 +149,4 @@ def _thumbnail(root: Path, image: ImageRecord) -> dict[str, str]:
     except (ImageError, SourceError, OSError) as error:
         reason = error.reason if isinstance(error, ImageError) else str(error)
         return {"source": "", "missing": f"The image cannot be read any more: {reason}."}
-    buffer = io.BytesIO()
-    Image.fromarray(pixel).save(buffer, format="JPEG", quality=80)
-    return {"source": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), "missing": ""}
+    return {"source": data_url(pixel, 80), "missing": ""}

@@ -5,12 +5,9 @@ Reads: Evaluation, predictions.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.report.thumbnails import Album, Thumbnail
 from tellapart.runs.predictions import Predictions
+from tellapart.svg import data_url, shortened, text, text_width
 from tellapart.words import counted, percent, probability
 
 MOST_TABLE_CLASSES = 20
@@ -28,7 +26,6 @@ SIDE = 104  # pixels
 _STRONG_SHADE = 0.86  # beyond it a hit takes the other text: either stands out with a contrast of 4.5 and more
 _HIT, _MISTAKE = (58, 127, 200), (214, 108, 40)  # seen on white and on black
 _MOST_NAMES = 60
-_LONGEST_NAME = 22
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,8 @@ def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
     side = 40 if k <= MOST_TABLE_CLASSES else max(8, round(900 / k))
     step = math.ceil(k / _MOST_NAMES)
     letter = min(13, side * step)
-    margin = 10 + round(0.62 * letter * min(_LONGEST_NAME, max(len(name) for name in classes)))
+    names = [shortened(name) for name in classes]
+    margin = 10 + round(1.2 * max(text_width(name, letter) for name in names))
     edge = margin + k * side
     parts = [
         f'<svg class="matrix" viewBox="0 0 {edge + 4} {edge + 4}" role="img" '
@@ -141,16 +139,13 @@ def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
         f'<g class="names" font-size="{letter}">',
     ]
     for i in range(0, k, step):
-        middle, name = margin + (i + 0.5) * side, escape(_short(classes[i]))
-        parts.append(f'<text x="{margin - 6}" y="{middle + 0.35 * letter:.1f}" text-anchor="end">{name}</text>')
-        parts.append(
-            f'<text transform="translate({middle + 0.35 * letter:.1f} {margin - 6}) rotate(-90)">{name}</text>'
-        )
+        middle = round(margin + (i + 0.5) * side + 0.35 * letter, 1)
+        parts.append(text(margin - 6, middle, names[i], "left", "end"))
+        parts.append(f'<g transform="translate({middle:g} {margin - 6}) rotate(-90)">{text(0, 0, names[i], "top")}</g>')
     parts.append("</g>")
     if k <= MOST_TABLE_CLASSES:
         parts += [
-            f'<text class="count" x="{margin + (j + 0.5) * side}" y="{margin + (i + 0.62) * side:.1f}" '
-            f'text-anchor="middle">{count:,}</text>'
+            text(margin + (j + 0.5) * side, round(margin + (i + 0.62) * side, 1), f"{count:,}", "count", "middle")
             for (i, j), count in np.ndenumerate(confusion)
             if count
         ]
@@ -159,19 +154,9 @@ def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
 
 def _shaded(confusion: NDArray[np.int64]) -> str:
     """One pixel a cell, drawn large: transparent where there is nothing, so that it suits light and dark."""
-    from PIL import Image
-
     shares = row_shares(confusion)
     diagonal = np.eye(len(shares), dtype=bool)
     strength = np.where(diagonal, shares, np.sqrt(shares))
     colours = np.where(diagonal[..., None], np.array(_HIT), np.array(_MISTAKE))
     pixels = np.dstack([colours, np.round(255 * strength)[..., None]]).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _short(name: str) -> str:
-    """Shortened in the middle: long names often differ at the end."""
-    half = _LONGEST_NAME // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+    return data_url(pixels)

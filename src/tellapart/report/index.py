@@ -67,12 +67,13 @@ def write_index(folder: Path, rows: Sequence[RunSummary]) -> Path:
 def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
     report = None if row.error else RunFolder(Path(row.run)).report_file
     there = report is not None and report.exists()
-    accuracy = row.accuracy
+    accuracy = Estimate.from_dict(row.accuracy) if row.accuracy else None
     return {
         **row.to_dict(),
         "report": quote(os.fsencode(report.relative_to(folder).as_posix())) if report and there else "",
-        "value": percent(accuracy["value"]) if accuracy else "",
-        "between": between(Estimate.from_dict(accuracy)) if accuracy else "",
+        "accuracy": accuracy,
+        "value": percent(accuracy.value) if accuracy else "",
+        "between": between(accuracy) if accuracy else "",
         "judged": f"{row.images:,} {row.split}" if row.images else "",
         "data": row.source,
         "use": row.error or row.use or "",

@@ -75,5 +75,5 @@ def _strengths(history: Sequence[HistoryRow]) -> Axis:
         low - margin,
         high + margin,
         [(tick, "10" + str(-tick).translate(_RAISED)) for tick in ticks],
-        "strength of regularisation, from strong to weak",
+        "regularisation path, from strong to weak",
     )

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tellapart.report.charts import interval_mark
 from tellapart.words import between, counted, percent, probability
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
@@ -31,7 +32,7 @@ def render_page(template: str, **values: Any) -> str:
     pages.filters.update(percent=percent, between=between, counted=counted, breakable=_breakable)
     pages.filters["probability"] = probability
     pages.filters["thousands"] = lambda count: f"{count:,}"
-    pages.globals["place"] = place
+    pages.globals["interval"] = interval_mark
     text = pages.get_template(template).render(version=__version__, **values)
     # Where a line of a page ends, a figure and its sign stay together.
     text = _SPACED_PERCENT.sub(f"\\1{NARROW}%", text)
@@ -44,15 +45,6 @@ def _breakable(path: str) -> Any:
     from markupsafe import Markup
 
     return Markup("/<wbr>").join(path.split("/"))
-
-
-def place(value: float, start: float, end: float) -> float:
-    """Where a value stands on a line from start to end, 0..100.
-
-    >>> place(0.75, 0.5, 1)
-    50.0
-    """
-    return round(min(100.0, max(0.0, 100 * (value - start) / (end - start))), 2)
 
 
 def floor_tenth(values: list[float]) -> float:

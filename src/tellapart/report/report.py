@@ -43,20 +43,20 @@ _MOST_PATHS = 40
 _FINDING_ORDER = ("error", "warning", "note")
 
 _MEANINGS = {
-    "accuracy": ("Accuracy", "Share of all images named right."),
+    "accuracy": ("Accuracy", "Share of all images classified correctly."),
     "balanced_accuracy": (
         "Balanced accuracy",
         "Mean of the classes' recall: a small class counts as much as a large one.",
     ),
-    "macro_f1": ("Macro F1", "Mean of the classes' F1, which weighs recall and precision alike."),
-    "top_5_accuracy": ("Top-5 accuracy", "Share of images whose class is among the five likeliest."),
+    "macro_f1": ("Macro F1", "Mean of the classes' F1, the harmonic mean of recall and precision."),
+    "top_5_accuracy": ("Top-5 accuracy", "Share of images whose class is among the five most probable."),
     "auc": (
-        "Area under the curve",
-        "Chance that an image of {positive} seems more like {positive} than one of {negative}.",
+        "Area under the ROC curve",
+        "Chance that an image of {positive} scores higher for {positive} than one of {negative}.",
     ),
     "log_loss": (
         "Log loss",
-        "Price of wrong probabilities: 0 is perfect, {guess} is guessing. Being sure and wrong costs most.",
+        "Mean negative logarithm of the true class's probability: 0 is perfect, {guess} is guessing.",
     ),
 }
 
@@ -100,9 +100,9 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
             ("confusion", "Confusion"),
             ("classes", "Classes"),
             ("mistakes", "Mistakes"),
-            *([("suspects", "Suspect labels")] if report.predictions is not None else []),
-            ("certainty", "Certainty"),
-            ("repeat", "Do it again"),
+            *([("suspects", "Likely label errors")] if report.predictions is not None else []),
+            ("certainty", "Calibration"),
+            ("repeat", "Reproduce"),
         ],
     }
 
@@ -199,7 +199,7 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
         "behind": behind if report.predictions is not None else [],
         "opens": report.predictions is not None,
         "per_class": [(row, _taken_for(found, place)) for place, row in enumerate(found.per_class)],
-        "scale": lambda value: round(100 * (value - start) / (1 - start), 2),
+        "scale": start,
         "scale_start": f"{100 * start:.0f}",
     }
 
@@ -244,11 +244,11 @@ def _mistakes(report: ReportInput, album: Album) -> dict[str, Any]:
 def _mistakes_sentence(found: Evaluation, shown: int) -> str:
     wrong = len(found.mistakes)
     if not wrong:
-        return f"None among {counted(found.n, 'image')}. That does not mean that there are none: see the interval."
-    which = f"the {shown} surest are shown" if wrong > shown else "all are shown, the surest first"
+        return f"None among {counted(found.n, 'image')}. New images may still have some: see the interval."
+    which = f"the {shown} most confident are shown" if wrong > shown else "all are shown, the most confident first"
     return (
-        f"{wrong:,} of {counted(found.n, 'image')} {'is' if wrong == 1 else 'are'} named wrong; {which}. "
-        "The percentage is how sure the network was. A look at them tells hard images from wrong labels."
+        f"{wrong:,} of {counted(found.n, 'image')} {'is' if wrong == 1 else 'are'} misclassified; {which}. "
+        "The percentage is the network's confidence. Inspect them to separate hard images from label errors."
     )
 
 

@@ -5,8 +5,6 @@ Whatever shows images asks one Album, the most important first, so that they sha
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +17,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.errors import TellapartError
 from tellapart.parallel import in_order
+from tellapart.svg import data_url
 from tellapart.task import ImageSpec
 
 BUDGET = 3_400_000
@@ -77,17 +76,8 @@ class Album:
 
 
 def _thumbnail(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
-    from PIL import Image
-
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    small = max(image.size) <= _LOSSLESS_SIDE
-    buffer = io.BytesIO()
-    if small:
-        image.save(buffer, format="PNG", optimize=True)
-    else:
-        image.save(buffer, format="JPEG", quality=_QUALITY)
-    kind = "png" if small else "jpeg"
-    return Thumbnail(path, f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", "", small)
+    small = max(pixels.shape[:2]) <= _LOSSLESS_SIDE
+    return Thumbnail(path, data_url(pixels, None if small else _QUALITY), small=small)
 
 
 class Thumbnails:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from tellapart.explain.heat import HeatMaker, overlay
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.certainty import coverage_chart, reliability_chart
-from tellapart.report.charts import standalone
+from tellapart.report.charts import chart_drawing
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
@@ -113,8 +112,8 @@ def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
         return None, [f"No heat is laid over the mistakes: {error}"]
     if not predictor.tells_places:
         return None, [
-            "This network cannot tell by itself which place of an image spoke for a class. Covering parts of an "
-            f"image tells it, slowly: tellapart explain {run.path} IMAGE"
+            "This network has no class activation map. Occlusion gives a heat map of one "
+            f"image, slowly: tellapart explain {run.path} IMAGE"
         ]
     return _Heat(predictor, catalog), []
 
@@ -125,8 +124,8 @@ def _predictions(run: RunFolder, evaluation: Evaluation) -> tuple[Predictions | 
     if found is not None:
         return found, []
     return None, [
-        f"{run.predictions_file.name} is missing, or does not hold a probability for each of these images: suspect "
-        "labels, the images behind each cell and coverage are left out."
+        f"{run.predictions_file.name} is missing, or does not hold a probability for each of these images: likely "
+        "label errors, the images behind each cell and coverage are left out."
     ]
 
 
@@ -141,9 +140,7 @@ def _figures(report: ReportInput) -> dict[str, str]:
     if report.predictions is not None:
         thresholds = Thresholds.from_dict(report.calibration["thresholds"]) if report.calibration else None
         drawn["coverage"] = coverage_chart(report.predictions, found.level, thresholds).svg("coverage")
-    style = (Path(__file__).parent / "charts.css").read_text(encoding="utf-8")
-    texts = {name: standalone(svg, style) for name, svg in drawn.items()}
-    return {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}
+    return {name: chart_drawing(name, svg).svg for name, svg in drawn.items()}
 
 
 def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8], list[str]] | None:

@@ -69,12 +69,12 @@ def export_onnx(
 
 
 def _whole(whole: keras.Model, names: list[str], places: Places | None) -> onnx.ModelProto:
-    """places: whose map is a tensor inside, under the name MAP."""
+    """places: whose maps are tensors inside, under the names that begin with MAP."""
     if places is None:
         return graph_of(whole, names)
-    more = start_keras().Model(whole.input, [*whole.outputs, places.map])
-    made = graph_of(more, [*names, MAP])
-    given = [output for output in made.graph.output if output.name != MAP]
+    more = start_keras().Model(whole.input, [*whole.outputs, *(part.map for part in places.parts)])
+    made = graph_of(more, [*names, *(f"{MAP}_{number}" for number in range(len(places.parts)))])
+    given = [output for output in made.graph.output if output.name in names]
     del made.graph.output[:]
     made.graph.output.extend(given)
     return made

@@ -57,10 +57,23 @@ def build(
                 f"An image of {spec.height}x{spec.width} pixels is too small for {row.name} with "
                 f"{options.model_dump()}. Use a larger --image-size, fewer layers, or model.padding=same."
             ) from error
-        made = (features or row.features(options)).of(backbone)
-        head = _head(task, made, row.hidden(options))
-        network = keras.Model(image, head.output, name=own.keras_name(row.name))
-        return Classifier(task, spec, config, backbone, made, head, network)
+        return _assembled(task, spec, config, backbone, features)
+
+
+def with_features(made: Classifier, name: str) -> Classifier:
+    """Another head, with random weights, on the same layers of the backbone. name: of models.pretrained.candidates."""
+    config = ModelConfig.model_validate(made.config.model_dump() | {"features": name})
+    return _assembled(made.task, made.spec, config, made.backbone)
+
+
+def _assembled(
+    task: Task, spec: ImageSpec, config: ModelConfig, backbone: Backbone, features: FeatureSet | None = None
+) -> Classifier:
+    row, options = resolve(config)
+    made = (features or row.features(options)).of(backbone)
+    head = _head(task, made, row.hidden(options))
+    network = start_keras().Model(backbone.image, head.output, name=own.keras_name(row.name))
+    return Classifier(task, spec, config, backbone, made, head, network)
 
 
 def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:

@@ -252,6 +252,11 @@ class RunFolder(Inside):
         """Change fields of run.json, whole or not at all."""
         self.write_text(self.run_file, _json({**self.record, **values, "updated": _now()}))
 
+    def write_config(self, config: Config) -> None:
+        """In place of what was there, where training decided what was left open."""
+        self.write_text(self.config_file, config.to_toml())
+        self.update(config_digest=config.digest)
+
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         self.write_text(self.history_file, "".join(to_json(row, ascii=True) + "\n" for row in rows))
 

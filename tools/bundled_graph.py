@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.models.backbone import Backbone
 from tellapart.models.backend import start_keras
 from tellapart.models.build import build_backbone
+from tellapart.models.features import FeatureSet, union
 from tellapart.models.onnx_graph import write_graph
-from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone
+from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone, candidates
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.models.weights_file import load_weights
-from tellapart.training.features import OUTPUT
 
 if TYPE_CHECKING:
     import onnx
@@ -43,20 +44,58 @@ def main() -> None:
 
 
 def write(pretrained: PretrainedBackbone) -> bytes:
-    """The ONNX file of a backbone whose weights ship."""
-    graph = write_graph(_network(pretrained), [OUTPUT])
+    """The ONNX file of a backbone whose weights ship: what each pool of its candidates gives is an output."""
+    taken = union(candidates(pretrained).values())
+    whole = FeatureSet(tuple(pool for pool in taken.pools if pool.grid == 1))
+    quarters = [pool for pool in taken.pools if pool.grid == 2]
+    backbone = _backbone(pretrained)
+    given = [*whole.parts(backbone), *(backbone.maps[pool.map] for pool in quarters)]
+    network = start_keras().Model(backbone.image, given, name=pretrained.name)
+    graph = write_graph(network, [*(pool.key for pool in whole.pools), *(pool.map for pool in quarters)])
     _take_from(bundled_file(pretrained), graph.graph)
+    for pool in quarters:
+        _add_quarters(graph.graph, pool.map, pool.key)
     return graph.SerializeToString(deterministic=True)
 
 
-def _network(pretrained: PretrainedBackbone) -> Any:
-    keras = start_keras()
+def _backbone(pretrained: PretrainedBackbone) -> Backbone:
     row = ARCHITECTURES[pretrained.name]
-    options = row.options()
-    image = keras.Input((None, None, 3), dtype="uint8", name="image")
-    backbone = build_backbone(row, options, image)
+    image = start_keras().Input((None, None, 3), dtype="uint8", name="image")
+    backbone = build_backbone(row, row.options(), image)
     load_weights(backbone, bundled_file(pretrained))
-    return keras.Model(image, row.features(options).of(backbone).vector, name=pretrained.name)
+    return backbone
+
+
+def _add_quarters(graph: onnx.GraphProto, name: str, output: str) -> None:
+    """In place of an output (n, height, width, channels) the averages of its quarters, whatever the image's size. The
+    first half of an odd number of rows is the larger, as it is where Keras pools it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def node(operator: str, inputs: list[str], result: str, **attributes: Any) -> str:
+        graph.node.append(helper.make_node(operator, inputs, [f"{name}/{result}"], **attributes))
+        return f"{name}/{result}"
+
+    def constant(values: list[int]) -> str:
+        label = "quarters/" + "_".join(map(str, values))
+        if all(label != known.name for known in graph.initializer):
+            graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), label))
+        return label
+
+    place = next(number for number, value in enumerate(graph.output) if value.name == name)
+    channels = graph.output[place].type.tensor_type.shape.dim[3].dim_value
+    del graph.output[place]
+    size = node("Slice", [node("Shape", [name], "shape"), constant([1]), constant([3])], "size")
+    half = node("Div", [node("Add", [size, constant([1])], "more"), constant([2])], "half")
+    nothing, all_of_it = constant([0]), constant([np.iinfo(np.int64).max])
+    cells = []
+    middle = [node("Slice", [half, constant([axis]), constant([axis + 1])], f"half_{axis}") for axis in (0, 1)]
+    for row, (top, bottom) in enumerate(((nothing, middle[0]), (middle[0], all_of_it))):
+        rows = node("Slice", [name, top, bottom, constant([1])], f"rows_{row}")
+        for column, (left, right) in enumerate(((nothing, middle[1]), (middle[1], all_of_it))):
+            cell = node("Slice", [rows, left, right, constant([2])], f"cell_{row}{column}")
+            cells.append(node("ReduceMean", [cell], f"mean_{row}{column}", axes=[1, 2], keepdims=0))
+    graph.node.append(helper.make_node("Concat", cells, [output], axis=1))
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", 4 * channels]))
 
 
 def _take_from(weights: Path, graph: onnx.GraphProto) -> None:

@@ -13,7 +13,7 @@ from tellapart.config import ModelConfig
 from tellapart.explain.heat import HeatMaker
 from tellapart.explain.occlusion import log_odds
 from tellapart.inference.predictor import Metadata, Predictor
-from tellapart.models.pretrained import PRETRAINED
+from tellapart.models.pretrained import PRETRAINED, candidates
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.models.runtime import open_session
 from tellapart.task import ImageSpec, Task
@@ -79,14 +79,15 @@ def gradient_times_map(model: Any, images: np.ndarray) -> np.ndarray:
     tensorflow = pytest.importorskip("tensorflow")
     places = places_of(model)
     assert places is not None
-    features = keras.Model(model.backbone.image, places.map)(images)
+    (part,) = places.parts
+    features = keras.Model(model.backbone.image, part.map)(images)
     last = model.head.last
     after = last.activation
     last.activation = keras.activations.linear
     try:
         with tensorflow.GradientTape() as tape:
             tape.watch(features)
-            score = keras.Model(places.map, model.head.output)(features)
+            score = keras.Model(part.map, model.head.output)(features)
         gradient = tape.gradient(score, features)
     finally:
         last.activation = after
@@ -116,7 +117,29 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
     assert Predictor(tmp_path / "model.onnx").tells_places
     places = places_of(model)
     assert places is not None
-    assert shares.shape == (3, *places.map.shape[1:3])
+    assert shares.shape == (3, *places.parts[0].map.shape[1:3])
+
+
+FEATURES = [(row.name, name) for row in PRETRAINED.values() for name in list(candidates(row))[1:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [each if each[0] in QUICK else pytest.param(*each, marks=pytest.mark.slow) for each in FEATURES],
+)
+def test_features_of_several_depths_are_exported_and_their_shares_make_up_the_scores(
+    name: str, features: str, tmp_path: Path, sensitive: Enlarge
+) -> None:
+    side = PRETRAINED[name].smallest + 39  # maps of odd sides
+    spec = ImageSpec(side, side + 32)
+    images = random_images(spec)
+    model = sensitive(Classifier.from_config(THREE, spec, ModelConfig(name=name, features=features)), images)
+    model.head.last.bias.assign([0.3, -0.2, 0.7])
+    shares = check(model, THREE, images, tmp_path / "model.onnx")
+    places = places_of(model)
+    assert places is not None
+    assert len(places.parts) > 2
+    assert shares.shape[1:] == max(part.map.shape[1:3] for part in places.parts)
 
 
 @pytest.mark.parametrize(("name", "options"), HEADS, ids=str)
@@ -147,9 +170,9 @@ def test_predicting_computes_nothing_of_it_and_the_file_has_one_output(tmp_path:
     assert (tmp_path / "model.onnx").stat().st_size < 1.2 * weights, "the large weights stand in the file once"
 
 
-def test_features_of_several_maps_tell_no_places(tmp_path: Path) -> None:
+def test_the_largest_values_of_a_grid_tell_no_places(tmp_path: Path) -> None:
     spec = ImageSpec(32, 32)
-    taken = FeatureSet((Pool("stage_3", name="third"), Pool("top")))
+    taken = FeatureSet((Pool("stage_3", "max", grid=2, name="third"), Pool("top")))
     model = Classifier.from_config(TWO, spec, ModelConfig(name="efficientnet-lite0"), features=taken)
     export_onnx(model, Metadata(TWO, spec), tmp_path / "model.onnx", random_images(spec))
     maker = HeatMaker(Predictor(tmp_path / "model.onnx"))

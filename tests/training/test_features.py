@@ -15,14 +15,15 @@ from tellapart.data.catalog import ImageRecord
 from tellapart.progress import SILENT, Progress
 from tellapart.task import ImageSpec, Task
 
-pytest.importorskip("keras")
+keras = pytest.importorskip("keras")
 
-from tellapart.models.classifier import Classifier
-from tellapart.models.features import FeatureSet, Pool
-from tellapart.models.pretrained import PRETRAINED
-from tellapart.models.pretrained_weights import bundled_file, bundled_graph, load_pretrained, weights_digest
-from tellapart.training import features
-from tellapart.training.features import (
+from tellapart.models.classifier import Classifier  # noqa: E402
+from tellapart.models.compute import outputs  # noqa: E402
+from tellapart.models.features import FeatureSet, Pool, union  # noqa: E402
+from tellapart.models.pretrained import PRETRAINED, candidates  # noqa: E402
+from tellapart.models.pretrained_weights import bundled_file, bundled_graph, load_pretrained, weights_digest  # noqa: E402
+from tellapart.training import features  # noqa: E402
+from tellapart.training.features import (  # noqa: E402
     FeatureEngine,
     Views,
     backbone_key,
@@ -31,11 +32,13 @@ from tellapart.training.features import (
     extract,
     feature_cache,
 )
-from tools.bundled_graph import write as write_bundled
+from tools.bundled_graph import write as write_bundled  # noqa: E402
 
 SPEC = ImageSpec(32, 32, fit="crop")
 BACKBONE = PRETRAINED["efficientnet-lite0"]
 WIDTH = 4
+AVERAGES = FeatureSet((Pool("top"),))
+ALL = union(candidates(BACKBONE).values())
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ class Counting:
 
     @property
     def engine(self) -> FeatureEngine:
-        return FeatureEngine("counting", self.compute, WIDTH)
+        return FeatureEngine("counting", self.compute, (1, WIDTH - 1))
 
 
 def images_of(root: Path, names: list[str] | None = None) -> tuple[Images, list[str]]:
@@ -161,13 +164,13 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
 ) -> None:
     model = Classifier.from_config(Task(("a", "b")), SPEC, Config.from_dict({"model": {"name": BACKBONE.name}}).model)
     load_pretrained(model.backbone, BACKBONE, "auto")
-    key = backbone_key(BACKBONE.name, weights_digest(model.backbone), SPEC)
+    key = backbone_key(BACKBONE.name, weights_digest(model.backbone), SPEC, AVERAGES)
     pixels = images_of(shapes)[0].take(np.arange(12))
     expected = model.features_network().predict_on_batch(pixels)
     told = Lines()
 
     def compare(asked: list[int]) -> FeatureEngine:
-        engine = choose_engine(model, key, lambda: asked.append(1) or pixels, told)
+        engine = choose_engine(model.backbone, AVERAGES, key, lambda: asked.append(1) or pixels, told)
         np.testing.assert_allclose(engine.compute(pixels), expected, atol=1e-3)
         assert engine.width == 1280
         return engine
@@ -187,17 +190,20 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
 
 
 def test_the_graph_inside_the_package_gives_what_keras_gives_of_images_of_any_size() -> None:
-    for side in (32, 57):
-        spec = ImageSpec(side, side)
+    for height, width in ((32, 64), (57, 57), (66, 98), (224, 224)):
+        spec = ImageSpec(height, width)
         model = Classifier.from_config(
             Task(("a", "b")), spec, Config.from_dict({"model": {"name": BACKBONE.name}}).model
         )
         load_pretrained(model.backbone, BACKBONE, "auto")
         images = np.random.default_rng(0).integers(0, 256, (5, *spec.shape), np.uint8)
-        expected = model.features_network().predict_on_batch(images)
-        engine = bundled_engine(BACKBONE.name)
-        assert engine.width == expected.shape[1]
-        np.testing.assert_allclose(engine.compute(images), expected, atol=1e-4 * expected.max())
+        taken = AVERAGES if min(height, width) == 32 else ALL
+        expected = outputs(keras.Model(model.backbone.image, taken.parts(model.backbone)), images)
+        engine = bundled_engine(BACKBONE.name, taken)
+        assert engine.widths == tuple(part.shape[1] for part in expected)
+        found = np.split(engine.compute(images), np.cumsum(engine.widths)[:-1], axis=1)
+        for pool, ours, theirs in zip(taken.pools, found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4 * theirs.max(), err_msg=pool.key)
 
 
 @pytest.mark.parametrize("name", [name for name, pretrained in PRETRAINED.items() if bundled_file(pretrained).exists()])
@@ -212,21 +218,21 @@ def test_another_weight_or_spec_is_another_key() -> None:
     last = next(weight for weight in model.backbone.weights if weight.path.startswith("end_convolution"))
     last.assign(np.asarray(last) * 1.0001)
     keys = {
-        backbone_key(BACKBONE.name, before, SPEC),
-        backbone_key(BACKBONE.name, weights_digest(model.backbone), SPEC),
-        backbone_key(BACKBONE.name, before, ImageSpec(32, 32, fit="squash")),
+        backbone_key(BACKBONE.name, before, SPEC, AVERAGES),
+        backbone_key(BACKBONE.name, weights_digest(model.backbone), SPEC, AVERAGES),
+        backbone_key(BACKBONE.name, before, ImageSpec(32, 32, fit="squash"), AVERAGES),
     }
     assert len(keys) == 3
 
 
 def test_another_road_to_pixels_is_another_key_of_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = backbone_key(BACKBONE.name, "digest", SPEC)
+    before = backbone_key(BACKBONE.name, "digest", SPEC, AVERAGES)
     monkeypatch.setattr(road, "ROAD", "another")
-    assert backbone_key(BACKBONE.name, "digest", SPEC) != before
+    assert backbone_key(BACKBONE.name, "digest", SPEC, AVERAGES) != before
 
 
 def test_other_maps_of_a_backbone_are_another_key() -> None:
-    before = backbone_key(BACKBONE.name, "digest", SPEC)
+    before = backbone_key(BACKBONE.name, "digest", SPEC, AVERAGES)
     assert backbone_key(BACKBONE.name, "digest", SPEC, FeatureSet((Pool("top", name="any"),))) == before
     assert backbone_key(BACKBONE.name, "digest", SPEC, FeatureSet((Pool("top", grid=2),))) != before
 
@@ -239,10 +245,14 @@ def test_a_conversion_that_differs_is_not_used(
     model, other = (sensitive(Classifier.from_config(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
     load_pretrained(model.backbone, BACKBONE, "auto")
     monkeypatch.setattr(
-        features, "write_graph", lambda _, names, real=features.write_graph: real(other.features_network(), names)
+        features,
+        "write_graph",
+        lambda _, names, real=features.write_graph: real(
+            keras.Model(other.backbone.image, AVERAGES.parts(other.backbone)), names
+        ),
     )
     told = Lines()
-    engine = choose_engine(model, "key", lambda: pixels, told)
+    engine = choose_engine(model.backbone, AVERAGES, "key", lambda: pixels, told)
     assert engine.name == "keras"
     assert "its features differ from Keras'" in told.lines[0]
     np.testing.assert_allclose(engine.compute(pixels), model.features_network().predict_on_batch(pixels), atol=1e-5)

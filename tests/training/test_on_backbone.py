@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,52 @@ def test_another_head_on_the_same_images_asks_nothing_of_the_backbone(shapes: Pa
     assert [row.epoch for row in run.history] == [1, 2, 3]
     assert run.model().get_layer("dense_1").units == 16
     assert run.record.onnx_difference < 1e-4
+
+
+def test_the_features_are_chosen_on_the_validation_split_and_the_run_is_opened_and_trained_again_by_them(
+    shapes: Path, tmp_path: Path
+) -> None:
+    larger = ("image.height=64", "image.width=64")
+    run = train(shapes, tmp_path / "run", *larger)
+    chosen = run.config.model.options["features"]
+    losses = {}
+    for name in ("top", "levels", "all-filters", "filters"):
+        progress = Stages()
+        alone = train(shapes, tmp_path / name, *larger, f"model.features={name}", progress=progress)
+        assert not {"features, train", "features, validation"} & progress.seen.keys(), "computed once for all"
+        losses[name] = alone.history[alone.record.best_epoch - 1].val_loss
+        if name == chosen:
+            for mine, other in zip(run.model().weights, alone.model().weights, strict=True):
+                np.testing.assert_array_equal(mine, other)
+    (said,) = (note for note in run.record.decided if note.startswith("features:"))
+    assert said.startswith(f"features: {chosen}, ")
+    for name, loss in losses.items():
+        assert f"{name} {loss:.3g}" in said
+    assert losses[chosen] <= losses["top"]
+    assert run.record.config_digest == run.config.digest
+    # The wrong answers of test images change nothing: they are not looked at.
+    turned = ta.read(shapes, config=ta.make_config(settings=[*SMALL, *larger]))
+    labels = turned.task.classes
+    images = [
+        replace(image, label=labels[1 - labels.index(image.label)]) if image.split == "test" else image
+        for image in turned.images
+    ]
+    other = ta.train(
+        replace(turned, images=tuple(images)),
+        out=tmp_path / "turned",
+        config=ta.make_config(settings=[*SMALL, *larger]),
+        progress=Stages(),
+    )
+    assert other.config.model == run.config.model
+    for mine, theirs in zip(run.model().weights, other.model().weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_features_that_a_backbone_does_not_have_are_told_with_those_that_it_has(shapes: Path, tmp_path: Path) -> None:
+    settings = ("model.name=mobilenet-v2", "model.weights=none", "model.features=filters")
+    with pytest.raises(ModelError, match=r"no set of features of mobilenet-v2 'filters'\. Known: levels, top"):
+        train(shapes, tmp_path / "run", *settings)
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisation(

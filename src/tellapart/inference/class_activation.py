@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,33 +32,44 @@ if TYPE_CHECKING:
     import onnx
 
 MAP = "feature_map"
-"""Name of the tensor that holds the feature map, (n, height, width, channels), in a graph that gets an addition."""
+"""The tensors that hold the feature maps, (n, height, width, channels), in a graph that gets an addition, are named so,
+with their numbers from 0."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One map that is a part of the features. map: the Keras tensor, (n, height, width, channels); how it is left, and
+    in how many rows and columns at most; normalization: a layer normalisation behind that, if any."""
+
+    map: Any
+    how: How
+    grid: int
+    normalization: Any
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a network last knows places. map: the Keras tensor, (n, height, width, channels); how it is left: average,
-    max or flatten; normalization: a layer normalisation behind that, if any; dense: the layers from there to the
-    probabilities, with ReLU but for the last."""
+    """Where a network last knows places. parts: beside each other; dense: the layers from there to the probabilities,
+    with ReLU but for the last."""
 
-    map: Any
-    how: How
-    normalization: Any
+    parts: tuple[Part, ...]
     dense: tuple[Any, ...]
 
 
 def places_of(classifier: Classifier) -> Places | None:
-    """None for a network whose features are of several maps, of a grid, or of none with places; or normalised in a way
-    that is not written here."""
+    """None for a network with features of no place, of the largest values in a grid, or normalised in a way that is not
+    written here."""
     made, backbone = classifier.features, classifier.backbone
-    pools = made.declared.pools
-    found = backbone.maps[pools[0].map]
-    whole = len(pools) == 1 and (pools[0].how == "flatten" or pools[0].grid == 1)
     normalization = backbone.normalization if made.normalised else None
-    known = normalization is None or isinstance(normalization, start_keras().layers.LayerNormalization)
-    if not (whole and known and len(found.shape) == 4):
+    if not (normalization is None or isinstance(normalization, start_keras().layers.LayerNormalization)):
         return None
-    return Places(found, pools[0].how, normalization, (*made.dense, *classifier.head.hidden, classifier.head.last))
+    parts = tuple(
+        Part(backbone.maps[pool.map], pool.how, pool.grid, normalization if pool.normalised_in(backbone) else None)
+        for pool in made.declared.pools
+    )
+    if any(len(part.map.shape) != 4 or (part.how == "max" and part.grid > 1) for part in parts):
+        return None
+    return Places(parts, (*made.dense, *classifier.head.hidden, classifier.head.last))
 
 
 def addition(places: Places, graph: onnx.ModelProto) -> str:
@@ -113,53 +125,139 @@ def _axes(*axes: int) -> NDArray[np.int64]:
 
 
 def _write(nodes: _Nodes, places: Places) -> None:
-    found = MAP
-    height, width, channels = places.map.shape[1:]
-    normal, dense = places.normalization, places.dense
-    if places.how == "flatten":
-        pooled = nodes.add("Flatten", found)
-    elif places.how == "average":
-        pooled = nodes.add("ReduceMean", found, axes=[1, 2], keepdims=0)
+    units = places.dense[-1].units
+    pooled = [_pooled(nodes, part, f"{MAP}_{number}") for number, part in enumerate(places.parts)]
+    read = [behind.output if behind else before for before, behind in pooled]
+    gradient, rest = _backward(nodes, places.dense, read[0] if len(read) == 1 else nodes.add("Concat", *read, axis=1))
+    largest = max((part.map.shape[1:3] for part in places.parts), key=lambda sides: sides[0] * sides[1])
+    shares, start = [], 0
+    for number, (part, (_, behind)) in enumerate(zip(places.parts, pooled, strict=True)):
+        end = start + _width(part)
+        own = gradient if len(read) == 1 else nodes.add("Slice", gradient, _axes(start), _axes(end), _axes(-2))
+        start = end
+        if behind:
+            rest = nodes.add("Add", rest, nodes.add("MatMul", behind.offset, own))
+            own = _before(nodes, behind, own)
+        found = _shares(nodes, part, f"{MAP}_{number}", own, units)
+        shares.append(_resized(nodes, found, part.map.shape[1:3], largest))
+    summed = shares[0] if len(shares) == 1 else nodes.add("Sum", *shares)
+    nodes.add("Add", summed, nodes.add("Reshape", rest, _axes(-1, 1, 1, units)), output=CLASS_ACTIVATION)
+
+
+@dataclass(frozen=True)
+class _Normalised:
+    """What a layer normalisation gives, and what its gradient needs."""
+
+    output: str
+    deviation: str
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+
+def _width(part: Part) -> int:
+    height, width, channels = part.map.shape[1:]
+    if part.how == "flatten":
+        return int(height * width * channels)
+    return len(_cells(height, part.grid)) * len(_cells(width, part.grid)) * int(channels)
+
+
+def _cells(side: int, grid: int) -> list[tuple[int, int]]:
+    """From where to where each cell of a grid reaches, as Keras pools it: the last may be smaller."""
+    size = ceil(side / grid)
+    return [(start, min(start + size, side)) for start in range(0, side, size)]
+
+
+def _pooled(nodes: _Nodes, part: Part, name: str) -> tuple[str, _Normalised | None]:
+    """What is left of a map, (n, width), and that normalised."""
+    height, width = part.map.shape[1:3]
+    if part.how == "flatten":
+        pooled = nodes.add("Flatten", name)
+    elif part.how == "max":
+        pooled = nodes.add("ReduceMax", name, axes=[1, 2], keepdims=0)
+    elif part.grid == 1:
+        pooled = nodes.add("ReduceMean", name, axes=[1, 2], keepdims=0)
     else:
-        pooled = nodes.add("ReduceMax", found, axes=[1, 2], keepdims=0)
-        largest = nodes.add("Cast", nodes.add("Equal", found, nodes.add("Unsqueeze", pooled, _axes(1, 2))), to=1)
-        count = nodes.add("ReduceMean", largest, axes=[1, 2], keepdims=1)
-        # Only the largest values count, each as often as there are places for it: the mean is the largest value.
-        found = nodes.add("Div", nodes.add("Mul", found, largest), count)
-    gradient, rest = _backward(nodes, dense, normal, pooled)
-    units = dense[-1].units
-    if places.how == "flatten":
+        cells = [
+            _cell(nodes, name, row, column) for row in _cells(height, part.grid) for column in _cells(width, part.grid)
+        ]
+        pooled = nodes.add(
+            "Concat", *(nodes.add("ReduceMean", cell, axes=[1, 2], keepdims=0) for cell in cells), axis=1
+        )
+    normal = part.normalization
+    if normal is None:
+        return pooled, None
+    centred = nodes.add("Sub", pooled, nodes.add("ReduceMean", pooled, axes=[1], keepdims=1))
+    square = nodes.add("ReduceMean", nodes.add("Mul", centred, centred), axes=[1], keepdims=1)
+    deviation = nodes.add("Sqrt", nodes.add("Add", square, np.float32(normal.epsilon)))
+    scaled = nodes.add("Mul", nodes.add("Div", centred, deviation), _values(normal.gamma))
+    output = nodes.add("Add", scaled, _values(normal.beta))
+    return pooled, _Normalised(output, deviation, _values(normal.gamma)[:, None], _values(normal.beta)[None])
+
+
+def _cell(nodes: _Nodes, name: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
+    (top, bottom), (left, right) = rows, columns
+    return nodes.add("Slice", name, _axes(top, left), _axes(bottom, right), _axes(1, 2))
+
+
+def _before(nodes: _Nodes, normal: _Normalised, gradient: str) -> str:
+    """The gradient by what was normalised. The scale is taken as given, so that gradient and offset make the score."""
+    scaled = nodes.add("Mul", gradient, normal.scale)
+    scaled = nodes.add("Div", scaled, nodes.add("Unsqueeze", normal.deviation, _axes(2)))
+    return nodes.add("Sub", scaled, nodes.add("ReduceMean", scaled, axes=[1], keepdims=1))
+
+
+def _shares(nodes: _Nodes, part: Part, name: str, gradient: str, units: int) -> str:
+    """Of each place (n, height, width, units): their mean is the map's part of the scores."""
+    height, width, channels = part.map.shape[1:]
+    if part.how == "flatten":
         by_place = nodes.add("Reshape", gradient, _axes(-1, height, width, channels, units))
-        product = nodes.add("Mul", nodes.add("Unsqueeze", found, _axes(4)), by_place)
-        summed = nodes.add("ReduceSum", product, _axes(3), keepdims=0)
-        shares = nodes.add("Mul", summed, np.float32(height * width))
-    else:
-        shares = nodes.add("MatMul", found, nodes.add("Reshape", gradient, _axes(-1, 1, channels, units)))
-    nodes.add("Add", shares, nodes.add("Reshape", rest, _axes(-1, 1, 1, units)), output=CLASS_ACTIVATION)
+        product = nodes.add("Mul", nodes.add("Unsqueeze", name, _axes(4)), by_place)
+        return nodes.add("Mul", nodes.add("ReduceSum", product, _axes(3), keepdims=0), np.float32(height * width))
+    if part.how == "max":
+        # Only the largest values count, each as often as there are places for it: the mean is the largest value.
+        most = nodes.add("ReduceMax", name, axes=[1, 2], keepdims=1)
+        largest = nodes.add("Cast", nodes.add("Equal", name, most), to=1)
+        count = nodes.add("ReduceMean", largest, axes=[1, 2], keepdims=1)
+        name = nodes.add("Div", nodes.add("Mul", name, largest), count)
+    if part.grid == 1:
+        return nodes.add("MatMul", name, nodes.add("Reshape", gradient, _axes(-1, 1, channels, units)))
+    lines, cell = [], 0
+    for top, bottom in _cells(height, part.grid):
+        line = []
+        for left, right in _cells(width, part.grid):
+            own = nodes.add("Slice", gradient, _axes(cell * channels), _axes((cell + 1) * channels), _axes(-2))
+            weights = nodes.add("Reshape", own, _axes(-1, 1, channels, units))
+            found = nodes.add("MatMul", _cell(nodes, name, (top, bottom), (left, right)), weights)
+            line.append(nodes.add("Mul", found, np.float32(height * width / ((bottom - top) * (right - left)))))
+            cell += 1
+        lines.append(nodes.add("Concat", *line, axis=2))
+    return nodes.add("Concat", *lines, axis=1)
 
 
-def _backward(nodes: _Nodes, dense: tuple[Any, ...], normal: Any, pooled: str) -> tuple[str, str]:
-    """Of each score: its gradient by what `pooled` (n, inputs) holds, (n or 1, inputs, units), and what the biases add,
-    (n or 1, 1, units). A normalisation's scale is taken as given, so that both together make the score."""
-    if normal:
-        centred = nodes.add("Sub", pooled, nodes.add("ReduceMean", pooled, axes=[1], keepdims=1))
-        square = nodes.add("ReduceMean", nodes.add("Mul", centred, centred), axes=[1], keepdims=1)
-        deviation = nodes.add("Sqrt", nodes.add("Add", square, np.float32(normal.epsilon)))
-        scaled = nodes.add("Mul", nodes.add("Div", centred, deviation), _values(normal.gamma))
-        pooled = nodes.add("Add", scaled, _values(normal.beta))
+def _resized(nodes: _Nodes, shares: str, sides: tuple[int, int], wanted: tuple[int, int]) -> str:
+    """The shares (n, height, width, units) of a small map over the places of a larger one, with the same mean."""
+    if tuple(sides) == tuple(wanted):
+        return shares
+    channels_first = nodes.add("Transpose", shares, perm=[0, 3, 1, 2])
+    outer = nodes.add("Slice", nodes.add("Shape", channels_first), _axes(0), _axes(2), _axes(0))
+    sizes = nodes.add("Concat", outer, _axes(*wanted), axis=0)
+    wide = nodes.add("Resize", channels_first, "", "", sizes, mode="linear")
+    wide = nodes.add("Transpose", wide, perm=[0, 2, 3, 1])
+    before, after = (nodes.add("ReduceMean", each, axes=[1, 2], keepdims=1) for each in (shares, wide))
+    return nodes.add("Add", wide, nodes.add("Sub", before, after))
+
+
+def _backward(nodes: _Nodes, dense: tuple[Any, ...], read: str) -> tuple[str, str]:
+    """Of each score: its gradient by what the first dense layer reads, (n, inputs), as (n or none, inputs, units), and
+    what the biases add, (n or 1, 1, units)."""
     hidden = []
     for layer in dense[:-1]:
-        pooled = nodes.add("Relu", nodes.add("Gemm", pooled, nodes.kernel(layer), _values(layer.bias)))
-        hidden.append(pooled)
+        read = nodes.add("Relu", nodes.add("Gemm", read, nodes.kernel(layer), _values(layer.bias)))
+        hidden.append(read)
     gradient, rest = nodes.kernel(dense[-1]), nodes.constant(_values(dense[-1].bias)[None, None])
     for layer, output in reversed(list(zip(dense[:-1], hidden, strict=True))):
         active = nodes.add("Cast", nodes.add("Greater", output, np.float32(0)), to=1)
         gradient = nodes.add("Mul", gradient, nodes.add("Unsqueeze", active, _axes(2)))
         rest = nodes.add("Add", rest, nodes.add("MatMul", _values(layer.bias)[None], gradient))
         gradient = nodes.add("MatMul", nodes.kernel(layer), gradient)
-    if normal:
-        rest = nodes.add("Add", rest, nodes.add("MatMul", _values(normal.beta)[None], gradient))
-        scaled = nodes.add("Mul", gradient, _values(normal.gamma)[:, None])
-        scaled = nodes.add("Div", scaled, nodes.add("Unsqueeze", deviation, _axes(2)))
-        gradient = nodes.add("Sub", scaled, nodes.add("ReduceMean", scaled, axes=[1], keepdims=1))
     return gradient, rest

@@ -42,7 +42,8 @@ def export_onnx(
     whole, names = classifier.outputs()
     expected = outputs(whole, images)
     places = None if CLASS_ACTIVATION in names else places_of(classifier)
-    graph = classifier.graph({} if places is None else {MAP: places.map})
+    inside = {} if places is None else {f"{MAP}_{number}": part.map for number, part in enumerate(places.parts)}
+    graph = classifier.graph(inside)
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
     if places is not None:
         entries[ADDITION_KEY] = addition(places, graph)

@@ -97,10 +97,7 @@ class Classifier:
                     f"An image of {spec.height}x{spec.width} pixels is too small for {row.name} with "
                     f"{options.model_dump()}. Use a larger --image-size, fewer layers, or model.padding=same."
                 ) from error
-            made = (features or row.features(options)).of(backbone)
-            head = build_head(task, made, row.hidden(options))
-            network = keras.Model(image, head.output, name=own.keras_name(row.name))
-            return cls(task, spec, config, backbone, made, head, network)
+            return cls._assembled(task, spec, config, backbone, features or row.features(options))
 
     @classmethod
     def from_name(cls, task: Task, spec: ImageSpec, name: str, **options: Any) -> Classifier:
@@ -133,6 +130,23 @@ class Classifier:
         made = cls.from_config(task, spec, config)
         load_weights(made.network, path, own_layers if own.is_own(config.name) else ())
         return made.calibrated(Calibration(means=means))
+
+    @classmethod
+    def _assembled(
+        cls, task: Task, spec: ImageSpec, config: ModelConfig, backbone: Backbone, features: FeatureSet
+    ) -> Classifier:
+        row, options = resolve(config)
+        made = features.of(backbone)
+        head = build_head(task, made, row.hidden(options))
+        network = start_keras().Model(backbone.image, head.output, name=own.keras_name(row.name))
+        return cls(task, spec, config, backbone, made, head, network)
+
+    def with_features(self, name: str) -> Classifier:
+        """Another head, with random weights, on the same layers of the backbone, a pretrained one. name: of its
+        candidates."""
+        config = ModelConfig.model_validate(self.config.model_dump() | {"features": name})
+        row, options = resolve(config)
+        return self._assembled(self.task, self.spec, config, self.backbone, row.features(options))
 
     def in_float32(self) -> Classifier:
         """The same weights in a float32 network, as it is saved and exported."""

@@ -18,6 +18,7 @@ SCALE, OFFSET = 1 / 128, -127 / 128
 
 FEATURES = 1280
 STEM = 32
+_FILTERS = "_filters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def _round(channels: float) -> int:
 
 def efficientnet_lite(x: Any, name: str) -> dict[str, Any]:
     """Keras tensor of an image (batch, height, width, 3), scaled by SCALE and OFFSET -> maps: stage_1 to stage_7, and
-    TOP, (batch, height / 32, width / 32, 1280), rounded up, 0..6.
+    TOP, (batch, height / 32, width / 32, 1280), rounded up, 0..6; before each stage what the filters of its blocks
+    give, by `filter_maps`, 0..6.
 
     name: of VARIANTS. Any height and width from 32 on work; padding is TensorFlow's `same`, whose odd pixel stands
     right and below, as the weights were trained. Layers are named stage_S_block_B_... from 1, between stem_... and
@@ -96,14 +98,28 @@ def efficientnet_lite(x: Any, name: str) -> dict[str, Any]:
     x = _normalise(_convolution(STEM, 3, 2, "stem_convolution")(x), "stem")
     for number, stage in enumerate(stages(VARIANTS[name]), start=1):
         for block in range(1, stage.blocks + 1):
-            x = _block(x, stage, stage.stride if block == 1 else 1, f"stage_{number}_block_{block}")
+            name = f"stage_{number}_block_{block}"
+            x, maps[f"{name}{_FILTERS}"] = _block(x, stage, stage.stride if block == 1 else 1, name)
         maps[f"stage_{number}"] = x
     maps[TOP] = _normalise(_convolution(FEATURES, 1, 1, "end_convolution")(x), "end")
     return maps
 
 
-def _block(x: Any, stage: Stage, stride: int, name: str) -> Any:
-    """Widen, filter each channel, narrow; add the input where the shape stays."""
+def filter_maps(name: str) -> dict[int, list[str]]:
+    """The names of what the filters of each block give, by the stage that the block is of.
+
+    >>> filter_maps("efficientnet-lite0")[2]
+    ['stage_2_block_1_filters', 'stage_2_block_2_filters']
+    """
+    return {
+        number: [f"stage_{number}_block_{block}{_FILTERS}" for block in range(1, stage.blocks + 1)]
+        for number, stage in enumerate(stages(VARIANTS[name]), start=1)
+    }
+
+
+def _block(x: Any, stage: Stage, stride: int, name: str) -> tuple[Any, Any]:
+    """Widen, filter each channel, narrow; add the input where the shape stays. What it gives, and what its filters
+    give."""
     from keras import layers
 
     channels = x.shape[-1]
@@ -114,12 +130,12 @@ def _block(x: Any, stage: Stage, stride: int, name: str) -> Any:
     inner = layers.DepthwiseConv2D(
         stage.size, stride, "same", use_bias=False, depthwise_initializer=_initializer(), name=f"{name}_depthwise"
     )(inner)
-    inner = _normalise(inner, f"{name}_depthwise")
+    inner = filtered = _normalise(inner, f"{name}_depthwise")
     inner = _convolution(stage.channels, 1, 1, f"{name}_projection")(inner)
     inner = _normalise(inner, f"{name}_projection", activation=False)
     if stride > 1 or channels != stage.channels:
-        return inner
-    return layers.Add(name=f"{name}_sum")([x, inner])
+        return inner, filtered
+    return layers.Add(name=f"{name}_sum")([x, inner]), filtered
 
 
 def _convolution(filters: int, size: int, stride: int, name: str) -> Any:

@@ -6,6 +6,7 @@ A FeatureSet is a plain value that imports no Keras; `of` builds it on a Backbon
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +35,15 @@ class Pool:
     grid: int = 1
     name: str = "pooling"
 
+    @property
+    def key(self) -> str:
+        """Equal where two pools take the same of the same backbone."""
+        return f"{self.map}-{self.how}-{self.grid}"
+
+    def normalised_in(self, backbone: Backbone) -> bool:
+        """Whether it is what the weights of the backbone's normalisation were trained behind."""
+        return backbone.normalization is not None and self.key == f"{TOP}-average-1"
+
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -58,27 +68,37 @@ class FeatureSet:
         >>> FeatureSet((Pool("stage_3"), Pool("top", grid=2))).key
         'stage_3-average-1+top-average-2'
         """
-        named = "+".join(f"{pool.map}-{pool.how}-{pool.grid}" for pool in self.pools)
+        named = "+".join(pool.key for pool in self.pools)
         return "" if named == f"{TOP}-average-1" else named
 
-    def of(self, backbone: Backbone) -> Features:
-        """The layers of the set, on the maps of a backbone. Raises ModelError for a map that it does not have."""
-        from keras import layers
-
+    def parts(self, backbone: Backbone) -> list[Any]:
+        """What each pool gives of the maps of a backbone, Keras tensors (n, values). Raises ModelError for a map that
+        it does not have."""
         parts = []
         for pool in self.pools:
             if pool.map not in backbone.maps:
                 raise ModelError(unknown(f"feature map of {backbone.name}", pool.map, backbone.maps))
             part = _pooled(backbone.maps[pool.map], pool)
-            parts.append(backbone.normalization(part) if self._normalises(pool, backbone) else part)
+            parts.append(backbone.normalization(part) if pool.normalised_in(backbone) else part)
+        return parts
+
+    def of(self, backbone: Backbone) -> Features:
+        """The layers of the set, on the maps of a backbone. Raises ModelError for a map that it does not have."""
+        from keras import layers
+
+        parts = self.parts(backbone)
         x = parts[0] if len(parts) == 1 else layers.Concatenate(name="features")(parts)
         vector, made = stack(x, self.hidden)
-        return Features(self, vector, dense_of(made), any(self._normalises(pool, backbone) for pool in self.pools))
+        return Features(self, vector, dense_of(made), any(pool.normalised_in(backbone) for pool in self.pools))
 
-    def _normalises(self, pool: Pool, backbone: Backbone) -> bool:
-        """The average of the top map, as the weights of the normalisation were trained."""
-        average = pool.how == "average" and pool.grid == 1 and pool.map == TOP
-        return average and backbone.normalization is not None
+
+def union(sets: Iterable[FeatureSet]) -> FeatureSet:
+    """All that the sets take, once, in the order in which it is first taken.
+
+    >>> [pool.map for pool in union([FeatureSet((Pool("top"),)), FeatureSet((Pool("top"), Pool("stage_3")))]).pools]
+    ['top', 'stage_3']
+    """
+    return FeatureSet(tuple({pool.key: pool for taken in sets for pool in taken.pools}.values()))
 
 
 @dataclass(frozen=True, eq=False)

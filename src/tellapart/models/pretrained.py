@@ -6,19 +6,22 @@ so that listing them imports no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
 from pydantic import Field
 
+from tellapart.config import AUTO
+from tellapart.errors import ModelError, unknown
 from tellapart.models.backbone import levels_of
 from tellapart.models.convnext import convnext_tiny, normalization
-from tellapart.models.efficientnet_lite import OFFSET, SCALE, VARIANTS, efficientnet_lite
+from tellapart.models.efficientnet_lite import OFFSET, SCALE, VARIANTS, efficientnet_lite, filter_maps
 from tellapart.models.features import TOP, FeatureSet, Hidden, Pool
 from tellapart.models.own import OwnOptions
 from tellapart.models.scratch import Options
-from tellapart.task import Fit
+from tellapart.task import Fit, ImageSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +198,16 @@ PRETRAINED: dict[str, PretrainedBackbone] = {
 }  # fmt: skip
 
 
+TINY = 32
+"""Pixels a side: so many of the image are one place of the top map."""
+
+
 class HeadOptions(Options):
     """What stands between the pooled features of a backbone and the head."""
 
+    features: Literal["auto", "top", "levels", "filters", "all-filters"] = Field(
+        "auto", description="what the head reads of the backbone; auto: chosen on the validation split"
+    )
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
     dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer, or before the head")
 
@@ -220,9 +230,44 @@ def maps(x: Any, options: HeadOptions, *, pretrained: PretrainedBackbone) -> dic
     return levels_of(application(pretrained, input_tensor=x), pretrained.joined)
 
 
-def features(options: HeadOptions, *, pretrained: PretrainedBackbone) -> FeatureSet:  # noqa: ARG001 - a row of the table
+def offered(pretrained: PretrainedBackbone, spec: ImageSpec) -> dict[str, FeatureSet]:
+    """Of the candidates those that have something to tell of such an image: of a tiny one the last maps are points."""
+    sets = candidates(pretrained)
+    return sets if min(spec.height, spec.width) > TINY else {"top": sets["top"]}
+
+
+def candidates(pretrained: PretrainedBackbone) -> dict[str, FeatureSet]:
+    """The sets of features that training chooses from, by name, the narrowest first; each holds the first.
+
+    Several depths tell more where the images are unlike those that the backbone was trained on (Head2Toe: Evci,
+    Dumoulin, Larochelle, Mozer, ICML 2022). levels: two maps of lower levels in quarters; filters: what the filters of
+    one stage give, in quarters; all-filters: the averages of what all of them give.
+    """
     # What the average is normalised by bears the name that it has elsewhere.
-    return FeatureSet((Pool(TOP, name="average" if pretrained.normalization else "pooling"),))
+    top = Pool(TOP, name="average" if pretrained.normalization else "pooling")
+    if pretrained.application:
+        lower = ("stage_2", "stage_3") if pretrained.rebuild else ("level_3", "level_4")
+        return {"top": FeatureSet((top,)), "levels": FeatureSet((top, *_quarters(lower)))}
+    filters = filter_maps(pretrained.name)
+    return {
+        "top": FeatureSet((top,)),
+        "levels": FeatureSet((top, *_quarters(("stage_5", "stage_6")))),
+        "all-filters": FeatureSet((top, *(Pool(name, name=f"{name}_average") for name in chain(*filters.values())))),
+        "filters": FeatureSet((top, *_quarters(filters[5]))),
+    }
+
+
+def _quarters(names: Iterable[str]) -> list[Pool]:
+    return [Pool(name, grid=2, name=f"{name}_quarters") for name in names]
+
+
+def features(options: HeadOptions, *, pretrained: PretrainedBackbone) -> FeatureSet:
+    """Of the candidates the one that the options name; `auto` that was not decided is the first."""
+    sets = candidates(pretrained)
+    name = "top" if options.features == AUTO else options.features
+    if name not in sets:
+        raise ModelError(unknown(f"set of features of {pretrained.name}", name, sets))
+    return sets[name]
 
 
 def scaling(options: HeadOptions, *, pretrained: PretrainedBackbone) -> Scaling:  # noqa: ARG001 - a row of the table

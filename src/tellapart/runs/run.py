@@ -232,6 +232,11 @@ class RunFolder(Inside):
         """Change fields of run.json, whole or not at all."""
         self.write_text(self.run_file, self.record.changed(**values, updated=now()).to_json())
 
+    def write_config(self, config: Config) -> None:
+        """In place of what was there, where training decided what was left open."""
+        self.write_text(self.config_file, config.to_toml())
+        self.update(config_digest=config.digest)
+
     def write_history(self, rows: Iterable[HistoryRow]) -> None:
         self.write_text(self.history_file, "".join(to_json(row.to_dict(), ascii=True) + "\n" for row in rows))
 

@@ -27,7 +27,7 @@ MOST_SEEN = 500
 are not at hand: more hardly move it."""
 PER_CLASS = 20
 
-WIDEST = 8192
+WIDEST = 16384
 """Features: of a wider last layer, which reads pixels or a map as it is, no distance is given."""
 
 _BATCH = 32

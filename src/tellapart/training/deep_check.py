@@ -21,6 +21,8 @@ from tellapart.data.deep import Checked, DeepEvidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
+from tellapart.models.features import union
+from tellapart.models.pretrained import PRETRAINED, offered
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
@@ -68,9 +70,12 @@ def _inspect(
     images: Images, rows: Sequence[ImageRecord], cache: PixelCache, progress: Progress
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its limit."""
-    key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec), bundled_engine(BACKBONE)
+    taken = union(offered(PRETRAINED[BACKBONE], cache.spec).values())
+    key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec, taken), bundled_engine(BACKBONE, taken)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:
-        found = extract(engine, images, [row.digest for row in rows], features, progress)
+        # The first are the averages of the top map; the others are kept for a training.
+        digests = [row.digest for row in rows]
+        found = extract(engine, images, digests, features, progress, first=engine.widths[0])
     quality = []
     for start in range(0, len(images), _AT_ONCE):
         some = np.arange(start, min(start + _AT_ONCE, len(images)))

@@ -22,11 +22,11 @@ from tellapart.config import AUGMENTATIONS, AugmentConfig
 from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
 from tellapart.data.batches import Images
-from tellapart.data.cache import ArrayCache
+from tellapart.data.cache import ArrayCache, Store
 from tellapart.errors import ExportError
 from tellapart.files import cache_root, replacing, to_json
-from tellapart.models.backend import has_gpu
-from tellapart.models.classifier import Classifier
+from tellapart.models.backbone import Backbone
+from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.compute import inferring, outputs
 from tellapart.models.features import FeatureSet
 from tellapart.models.onnx_graph import write_graph
@@ -43,50 +43,54 @@ if TYPE_CHECKING:
 BOUND = 1e-3
 """Largest difference of a feature from Keras that an engine may have, relative to the largest feature."""
 
-OUTPUT = "features"
-"""Name of what the graph of a backbone gives."""
-
 BATCH = 2  # More images at once leave the cache of a core: EfficientNet-Lite0 was a seventh slower at 4.
 GPU_BATCH = 64
 _KEPT_SECONDS = 2.0
+_READ = 1024
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class FeatureEngine:
-    """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). width: of the features.
+    """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). widths: of what each pool gives,
+    which stand beside each other.
 
     many: several threads may compute at once, each on a core of its own. batch: images at a time.
     """
 
     name: str
     compute: Compute
-    width: int
+    widths: tuple[int, ...]
     many: bool = False
     batch: int = BATCH
 
+    @property
+    def width(self) -> int:
+        return sum(self.widths)
 
-def backbone_key(name: str, weights_digest: str, spec: ImageSpec, taken: FeatureSet | None = None) -> str:
-    """Equal where a backbone gives equal features of equal images. taken: which of its maps; None: the last,
-    averaged."""
-    which = f"-{taken.key}" if taken and taken.key else ""
+
+def backbone_key(name: str, weights_digest: str, spec: ImageSpec, taken: FeatureSet) -> str:
+    """Equal where a backbone gives equal features of equal images. taken: which of its maps."""
+    # Names of files are bounded, and the key of many pools is long.
+    which = f"-{hashlib.blake2b(taken.key.encode(), digest_size=8).hexdigest()}" if taken.key else ""
     return f"{name}{which}-{weights_digest}-{spec.key}-{road.ROAD}"
 
 
 def choose_engine(
-    classifier: Classifier, key: str, images: Callable[[], NDArray[np.uint8]], progress: Progress
+    backbone: Backbone, taken: FeatureSet, key: str, images: Callable[[], NDArray[np.uint8]], progress: Progress
 ) -> FeatureEngine:
     """The fastest engine that gives the features that Keras gives: ONNX Runtime on processors, Keras on a GPU.
 
-    classifier: in float32. images: gives some real ones to compare on, where the backbone is converted
-    for the first time; a backbone whose features differ by BOUND or more runs in Keras.
+    backbone: in float32. images: gives some real ones to compare on, where the backbone is converted
+    for the first time; one whose features differ by BOUND or more runs in Keras.
     """
-    network = classifier.features_network()
+    network = start_keras().Model(backbone.image, taken.parts(backbone))
+    names = [pool.key for pool in taken.pools]
     if has_gpu():
         return _in_keras(network)
     file = _kept_file(key)
-    kept = _kept_engine(file)
+    kept = _kept_engine(file, names)
     if kept is not None:
         return kept
     import onnx
@@ -95,10 +99,10 @@ def choose_engine(
     compared = images()
     try:
         with replacing(file) as neighbour:
-            (theirs,) = outputs(network, compared)
-            onnx.save(write_graph(network, [OUTPUT]), str(neighbour))
+            theirs = np.concatenate(outputs(network, compared), axis=1)
+            onnx.save(write_graph(network, names), str(neighbour))
             progress.update(Phase.PREPARING, 1, 2)
-            engine = _in_onnxruntime(open_session(neighbour, threads=1))
+            engine = _in_onnxruntime(open_session(neighbour, threads=1), names)
             difference = float(np.abs(engine.compute(compared) - theirs).max() / max(float(np.abs(theirs).max()), 1e-9))
             if not difference < BOUND:
                 raise ExportError(f"its features differ from Keras' by {difference:.1e} of the largest")
@@ -110,25 +114,28 @@ def choose_engine(
     return engine
 
 
-def bundled_engine(name: str) -> FeatureEngine:
-    """A backbone that ships, by its graph, which needs no Keras."""
-    return _in_onnxruntime(open_session(bundled_graph(name), threads=1, ours=True))
+def bundled_engine(name: str, taken: FeatureSet) -> FeatureEngine:
+    """A backbone that ships, by its graph, which gives what each of its candidates takes and needs no Keras."""
+    return _in_onnxruntime(open_session(bundled_graph(name), threads=1, ours=True), [pool.key for pool in taken.pools])
 
 
 def _in_keras(network: keras.Model) -> FeatureEngine:
     """Several threads at once, so that a GPU computes while what it gave before is fetched."""
     infer, batch = inferring(network), GPU_BATCH if has_gpu() else BATCH
-    return FeatureEngine(
-        "keras", lambda images: infer(images)[0], int(network.output.shape[-1]), many=has_gpu(), batch=batch
-    )
+    widths = tuple(int(tensor.shape[-1]) for tensor in network.outputs)
+
+    def compute(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.concatenate(infer(images), axis=1)
+
+    return FeatureEngine("keras", compute, widths, many=has_gpu(), batch=batch)
 
 
-def _kept_engine(file: Path) -> FeatureEngine | None:
+def _kept_engine(file: Path, names: list[str]) -> FeatureEngine | None:
     """The backbone as it was converted before, or None."""
     if not file.exists():
         return None
     try:
-        return _in_onnxruntime(open_session(file, threads=1))
+        return _in_onnxruntime(open_session(file, threads=1), names)
     except ExportError:
         file.unlink(missing_ok=True)
         return None
@@ -181,19 +188,22 @@ def extract(
     views: Views = Views(),
     stage: str = "features",
     check: Callable[[], None] = lambda: None,
+    first: int | None = None,
 ) -> NDArray[np.float16]:
     """The features of every image, (views * images, width): all plain ones first, then the second views ...
 
     digests: of the images, in their order. check: called now and then; what it raises ends the extraction, and
-    nothing is lost. Raises ImageError for an image that changed or went away.
+    nothing is lost. first: give only so many of the first numbers of each image, though all are kept. Raises ImageError
+    for an image that changed or went away.
     """
     count = len(images)
     keys = [views.key(digest, view) for view in range(views.count) for digest in digests]
-    out = np.empty((len(keys), engine.width), np.float16)
-    absent = cache.store(keys).take(np.arange(len(keys)), out)
+    width = engine.width if first is None else first
+    out = np.empty((len(keys), width), np.float16)
+    absent = _read(cache.store(keys), out, engine.width)
     # One place a key: the same image may stand in a catalog twice.
-    first = {keys[place]: int(place) for place in absent[::-1]}
-    places = np.array(sorted(first.values()), np.int64)
+    earliest = {keys[place]: int(place) for place in absent[::-1]}
+    places = np.array(sorted(earliest.values()), np.int64)
 
     def decode(chunk: NDArray[np.int64]) -> NDArray[np.uint8]:
         rows = chunk % count
@@ -215,7 +225,7 @@ def extract(
     )
     for chunk, computed in zip(chunks, coming, strict=True):
         found = computed.astype(np.float16)
-        out[chunk] = found
+        out[chunk] = found[:, :width]
         for place, row in zip(chunk, found, strict=True):
             cache.put(keys[place], row)
         done += len(chunk)
@@ -227,8 +237,21 @@ def extract(
         progress.update(Phase.FEATURES.named(stage), done, len(places), f"{done / (now - started):.0f} images/s")
     cache.flush()
     for place in absent:
-        out[place] = out[first[keys[place]]]
+        out[place] = out[earliest[keys[place]]]
     return out
+
+
+def _read(store: Store, out: NDArray[np.float16], width: int) -> NDArray[np.intp]:
+    """Fill out with the first numbers of each row of the store, which has `width`; the places that are not there."""
+    if out.shape[1] == width:
+        return store.take(np.arange(len(out)), out)
+    absent = []
+    for start in range(0, len(out), _READ):
+        rows = np.arange(start, min(start + _READ, len(out)))
+        whole = np.empty((len(rows), width), np.float16)
+        absent.append(rows[store.take(rows, whole)])
+        out[rows] = whole[:, : out.shape[1]]
+    return np.concatenate(absent) if absent else np.empty(0, np.intp)
 
 
 class CachedFeatures:
@@ -244,10 +267,11 @@ class CachedFeatures:
         return self._features[rows].astype(np.float32)
 
 
-def _in_onnxruntime(session: onnxruntime.InferenceSession) -> FeatureEngine:
-    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+def _in_onnxruntime(session: onnxruntime.InferenceSession, names: list[str]) -> FeatureEngine:
+    (taken,) = session.get_inputs()
+    widths = {given.name: int(given.shape[-1]) for given in session.get_outputs()}
 
     def compute(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(session.run([OUTPUT], {taken.name: batch})[0])
+        return np.concatenate(session.run(names, {taken.name: batch}), axis=1)
 
-    return FeatureEngine("onnxruntime", compute, int(given.shape[-1]), many=True)
+    return FeatureEngine("onnxruntime", compute, tuple(widths[name] for name in names), many=True)

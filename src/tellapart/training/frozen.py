@@ -5,19 +5,24 @@ In: Fitting, whose configuration names a row of models.pretrained. Out: Fitted. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 import numpy as np
 
-from tellapart.config import AUGMENTATIONS
+from tellapart.config import AUGMENTATIONS, AUTO
 from tellapart.data.batches import Batches, labels_of
 from tellapart.data.catalog import Split
 from tellapart.data.duplicates import groups_of
 from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
-from tellapart.models.pretrained import PretrainedBackbone
+from tellapart.models.features import FeatureSet, Hidden, union
+from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, features, hidden, offered
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
+from tellapart.models.registry import resolve
+from tellapart.progress import Phase
 from tellapart.runs.history import HistoryRow, best_row, is_better
 from tellapart.runs.record import Stop, StopReason
 from tellapart.training.checkpoint import Checkpoint
@@ -32,7 +37,16 @@ from tellapart.training.features import (
     feature_cache,
 )
 from tellapart.training.fitting import Fitted, Fitting, epochs_of, epochs_on_images
-from tellapart.training.head import REPEATS, Examples, fit_linear, fold_count, repeated_folds
+from tellapart.training.head import (
+    REPEATS,
+    STRENGTHS,
+    Examples,
+    HeadFit,
+    fit_linear,
+    fold_count,
+    repeated_folds,
+    simplest,
+)
 from tellapart.words import measured
 
 FEATURES_AT_ONCE = 1024
@@ -46,8 +60,11 @@ MOST_FOLDED = 500
 def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     """The weights of the backbone, its features, the head, and the top of the backbone where that is wished."""
     config = state.config
-    engine = _bundled(state, pretrained)
-    early = _beside_keras(state, pretrained, engine) if engine is not None and not config.train.fine_tune else None
+    sets, taken = _sets(state, pretrained)
+    engine = _bundled(state, pretrained, taken)
+    early = None
+    if engine is not None and not config.train.fine_tune:
+        early = _beside_keras(state, pretrained, taken, engine)
     state.start()
     classifier = state.build("float32")
     loaded = load_pretrained(classifier.backbone, pretrained, config.model.weights)
@@ -55,43 +72,79 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     classifier.backbone.freeze()
     state.progress.line(f"{classifier.network.count_params():,} parameters; {loaded}")
     state.note(f"the backbone has {loaded}")
-    examples = early or _with_keras(state, classifier, engine)
-    best, stop = _fit_head(state, classifier, examples)
-    fitted = Fitted(classifier, best, stop, examples)
+    extracted = early or _with_keras(state, classifier, taken, engine)
+    if _is_linear(state):
+        fitted = _fit_linear(state, classifier, sets, extracted)
+    else:
+        fitted = _fit_in_epochs(state, classifier, extracted.read(classifier.features.declared))
     return _fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
-def _bundled(state: Fitting, pretrained: PretrainedBackbone) -> FeatureEngine | None:
+def _is_linear(state: Fitting) -> bool:
+    """Whether the head is one linear layer, fitted to convergence; others learn in epochs."""
+    _, options = resolve(state.config.model)
+    return hidden(cast(HeadOptions, options)) == Hidden() and not state.config.train.label_smoothing
+
+
+def _sets(state: Fitting, pretrained: PretrainedBackbone) -> tuple[dict[str, FeatureSet], FeatureSet]:
+    """What the head may read, by name: what is asked for, or what there is to choose from. And all that is computed,
+    which is the same for all, so that another head on the same images asks nothing of the backbone."""
+    options = cast(HeadOptions, resolve(state.config.model)[1])
+    wanted: dict[str, FeatureSet] = {options.features: features(options, pretrained=pretrained)}
+    sets: dict[str, FeatureSet] = offered(pretrained, state.cache.spec)
+    open_still = options.features == AUTO and _is_linear(state)
+    return sets if open_still else wanted, union([*sets.values(), *wanted.values()])
+
+
+@dataclass(frozen=True)
+class _Extracted:
+    """examples: the features of each split; of the training images in every view. places: the columns of what each
+    pool gives, by its key."""
+
+    examples: dict[Split, Examples]
+    places: dict[str, slice]
+
+    def columns(self, chosen: FeatureSet) -> list[slice]:
+        return [self.places[pool.key] for pool in chosen.pools]
+
+    def read(self, chosen: FeatureSet) -> dict[Split, Examples]:
+        """The features of a set alone."""
+        columns = self.columns(chosen)
+        return {
+            split: Examples(np.concatenate([part.features[:, place] for place in columns], axis=1), part.labels)
+            for split, part in self.examples.items()
+        }
+
+
+def _bundled(state: Fitting, pretrained: PretrainedBackbone, taken: FeatureSet) -> FeatureEngine | None:
     """What computes the features without Keras, where the backbone ships as a graph."""
     ours = state.config.model.weights in ("auto", "imagenet")
-    return (
-        bundled_engine(pretrained.name) if ours and bundled_graph(pretrained.name).exists() and not has_gpu() else None
-    )
+    there = ours and bundled_graph(pretrained.name).exists() and not has_gpu()
+    return bundled_engine(pretrained.name, taken) if there else None
 
 
-def _beside_keras(state: Fitting, pretrained: PretrainedBackbone, engine: FeatureEngine) -> dict[Split, Examples]:
+def _beside_keras(
+    state: Fitting, pretrained: PretrainedBackbone, taken: FeatureSet, engine: FeatureEngine
+) -> _Extracted:
     """The features, while Keras starts, which takes one core as long as they take two."""
+    key = backbone_key(pretrained.name, BUNDLED_DIGESTS[pretrained.name], state.cache.spec, taken)
     with ThreadPoolExecutor(1) as beside:
         started = beside.submit(start_keras)
-        examples = _examples(
-            state, backbone_key(pretrained.name, BUNDLED_DIGESTS[pretrained.name], state.cache.spec), engine
-        )
+        extracted = _extracted(state, key, engine, taken)
         started.result()
-    return examples
+    return extracted
 
 
-def _with_keras(state: Fitting, classifier: Classifier, engine: FeatureEngine | None) -> dict[Split, Examples]:
+def _with_keras(state: Fitting, classifier: Classifier, taken: FeatureSet, engine: FeatureEngine | None) -> _Extracted:
     """The features; without an engine, by the fastest that gives what Keras gives."""
     backbone, some = classifier.backbone, state.images["train"]
     compared = np.arange(min(COMPARED_IMAGES, len(some)))
-    taken = classifier.features.declared
     key = backbone_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)
-    engine = engine or choose_engine(classifier, key, lambda: some.take(compared), state.progress)
-    return _examples(state, key, engine)
+    engine = engine or choose_engine(backbone, taken, key, lambda: some.take(compared), state.progress)
+    return _extracted(state, key, engine, taken)
 
 
-def _examples(state: Fitting, key: str, engine: FeatureEngine) -> dict[Split, Examples]:
-    """The features of each split; of the training images in every view."""
+def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSet) -> _Extracted:
     config = state.config
     augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
     examples: dict[Split, Examples] = {}
@@ -101,25 +154,56 @@ def _examples(state: Fitting, key: str, engine: FeatureEngine) -> dict[Split, Ex
             views, stage = augmented if split == "train" else Views(), f"features, {split}"
             found = extract(engine, images, digests, cache, state.progress, views, stage, state.ctrl_c.check)
             examples[split] = Examples(found, np.tile(state.labels[split], views.count))
-    return examples
+    ends = np.cumsum(engine.widths).tolist()
+    places = zip(taken.pools, engine.widths, ends, strict=True)
+    return _Extracted(examples, {pool.key: slice(end - width, end) for pool, width, end in places})
 
 
-def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Examples]) -> tuple[HistoryRow, Stop]:
-    """A linear head to convergence; one with dense layers, dropout or label smoothing in epochs. The best row of
-    history, and why it ended."""
-    run, train, task = state.run, state.config.train, state.catalog.task
-    if len(classifier.head.layers) == 1 and not train.label_smoothing:
-        linear, best, rows = fit_linear(
-            examples["train"], examples["validation"], state.class_weights, train, state.progress
+def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureSet], extracted: _Extracted) -> Fitted:
+    """A linear head to convergence, over the set of features that the validation split chooses."""
+    run, examples, tried = state.run, extracted.examples, len(sets) * len(STRENGTHS)
+    fits: dict[str, HeadFit] = {}
+    for number, (name, chosen) in enumerate(sets.items()):
+
+        def told(strength: int, reached: str, before: int = number * len(STRENGTHS)) -> None:
+            state.progress.update(Phase.HEAD, before + strength, tried, reached)
+
+        fits[name] = fit_linear(
+            examples["train"],
+            examples["validation"],
+            extracted.columns(chosen),
+            state.class_weights,
+            state.config.train,
+            told,
         )
-        classifier.head.set_linear(linear.kernel, linear.bias)
-        # What a fine-tuning before Ctrl-C added stays: it goes on from there.
-        run.write_history([*rows, *run.history[len(rows) :]])
-        for row in rows:
-            state.watch(row)
-        _report_folds(state, examples, best.figure("regularization"))
-        words = f"regularisation chosen on the validation split from {len(rows)} strengths"
-        return best, Stop(StopReason.CONVERGED, words)
+        state.ctrl_c.check()
+    state.progress.update(Phase.HEAD, tried, tried)
+    name = list(sets)[simplest([fit.losses for fit in fits.values()])]
+    fit = fits[name]
+    if len(sets) > 1:
+        classifier = _decided(state, classifier.with_features(name), name, fits)
+    classifier.head.set_linear(fit.head.kernel, fit.head.bias)
+    # What a fine-tuning before Ctrl-C added stays: it goes on from there.
+    run.write_history([*fit.history, *run.history[len(fit.history) :]])
+    for row in fit.history:
+        state.watch(row)
+    _report_folds(state, examples, extracted.columns(sets[name]), fit.best)
+    words = f"regularisation chosen on the validation split from {len(fit.history)} strengths"
+    return Fitted(classifier, fit.best, Stop(StopReason.CONVERGED, words), extracted.read(sets[name]))
+
+
+def _decided(state: Fitting, classifier: Classifier, name: str, fits: dict[str, HeadFit]) -> Classifier:
+    """Into the run's configuration, by which it is opened and gone on with, and into words."""
+    state.config = state.config.model_copy(update={"model": classifier.config})
+    state.run.write_config(state.config)
+    losses = ", ".join(f"{one} {fit.losses.mean():.3g}" for one, fit in fits.items())
+    state.note(f"features: {name}, the simplest within one standard error of the best by validation loss ({losses})")
+    return classifier
+
+
+def _fit_in_epochs(state: Fitting, classifier: Classifier, examples: dict[Split, Examples]) -> Fitted:
+    """A head with dense layers, dropout or label smoothing."""
+    run, train, task = state.run, state.config.train, state.catalog.task
     training, validation = (
         Batches(
             CachedFeatures(part.features), labels_of(task, part.labels), size, shuffle=shuffle, seed=state.config.seed
@@ -133,10 +217,10 @@ def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Exam
     epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint, "head")
     stop = epochs.go()
     rows = [row for row in run.history if row.phase == "head"]
-    return best_row(rows, train.monitor), stop
+    return Fitted(classifier, best_row(rows, train.monitor), stop, examples)
 
 
-def _report_folds(state: Fitting, examples: dict[Split, Examples], regularization: float) -> None:
+def _report_folds(state: Fitting, examples: dict[Split, Examples], columns: Sequence[slice], best: HistoryRow) -> None:
     """Where few images are left to test, what repeated folds over the others say; into run.json."""
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
@@ -151,7 +235,8 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], regularizatio
     )
     groups = np.array(groups_of(rows, list(range(len(rows)))))
     try:
-        found = repeated_folds(plain, groups, 1 / regularization, state.class_weights, state.config.seed)
+        strength = 1 / best.figure("regularization")
+        found = repeated_folds(plain, columns, groups, strength, state.class_weights, state.config.seed)
     except ValueError:
         return
     note = (

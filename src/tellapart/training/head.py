@@ -3,13 +3,15 @@
 The strength of the regularisation is chosen on the validation split: from strong to weak, each fit beginning where the
 one before ended, until the validation split has gained nothing for a while. Kept is the strongest within one standard
 error of the best (Breiman and others, Classification and Regression Trees, 1984): a weaker one that a few validation
-images cannot tell from it is only surer of its mistakes.
+images cannot tell from it is only surer of its mistakes. Which features the head reads is chosen likewise.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,9 @@ from numpy.typing import NDArray
 
 from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
-from tellapart.progress import Phase, Progress
-from tellapart.runs.history import HistoryRow, best_row, is_better
+from tellapart.runs.history import HistoryRow
 from tellapart.training.epochs import enough
+from tellapart.training.span import LinearHead, Span
 from tellapart.words import percent
 
 if TYPE_CHECKING:
@@ -43,42 +45,44 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class LinearHead:
-    """kernel: (width, units), bias: (units,), of a Dense layer over the features; units: 1 for two classes."""
+class HeadFit:
+    """head: of the strength that was chosen; best: its row of history, which has a row for each strength. losses: (n,)
+    log loss of each validation image."""
 
-    kernel: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    head: LinearHead
+    best: HistoryRow
+    history: list[HistoryRow]
+    losses: NDArray[np.float64]
 
 
 def fit_linear(
     training: Examples,
     validation: Examples,
+    columns: Sequence[slice],
     class_weights: NDArray[np.float32] | None,
     train: TrainConfig,
-    progress: Progress,
-) -> tuple[LinearHead, HistoryRow, list[HistoryRow]]:
-    """The head that was chosen, its row of history, and a row for each strength.
+    progress: Callable[[int, str], None],
+) -> HeadFit:
+    """The head over those columns of the features that was chosen.
 
-    Both sets hold every class. class_weights: a weight for each class, or None.
+    Both sets hold every class. columns: what stands in each is scaled by itself. class_weights: a weight for each
+    class, or None. progress: told of each strength, from 1, and what it reached.
     """
-    centre, spread = _scale(training.features)
-    value = "loss" if train.monitor.endswith("loss") else "accuracy"
-    scaled = {
-        name: (part.features.astype(np.float32) - centre) / spread
-        for name, part in (("", training), ("val_", validation))
-    }
+    with one_thread():
+        span = Span(training.features, columns)
+        seen = {"": span.coordinates(training.features), "val_": span.coordinates(validation.features)}
     weights = None if class_weights is None else class_weights[training.labels]
     model = _regression(float(STRENGTHS[0]))
     history: list[HistoryRow] = []
     heads: list[LinearHead] = []
-    errors: list[float] = []
+    judgements: list[dict[str, NDArray[np.float64]]] = []
     for epoch, strength in enumerate(STRENGTHS, start=1):
         started = time.perf_counter()
         model.C = float(strength)
-        _fit(model, scaled[""], training.labels, weights)
+        _fit(model, seen[""], training.labels, weights)
         figures: dict[str, Any] = {}
         for prefix, part in (("", training), ("val_", validation)):
-            judged = _judged(model.predict_proba(scaled[prefix]), part.labels)
+            judged = _judged(model.predict_proba(seen[prefix]), part.labels)
             figures |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}
         seconds = time.perf_counter() - started
         row = HistoryRow(
@@ -90,23 +94,28 @@ def fit_linear(
             seconds=round(seconds, 2),
         )
         history.append(row)
-        heads.append(_unscaled(model, centre, spread))
-        errors.append(float(judged[value].std() / np.sqrt(len(validation.labels))))
-        progress.update(Phase.HEAD, epoch, len(STRENGTHS), f"val_accuracy {percent(row.val_accuracy)}")
+        heads.append(span.head(model.coef_.T, model.intercept_))
+        judgements.append(judged)
+        progress(epoch, f"val_accuracy {percent(row.val_accuracy)}")
         if enough(history, train.monitor, train.patience):
             break
-    progress.update(Phase.HEAD, len(STRENGTHS), len(STRENGTHS))
-    best = best_row(history, train.monitor)
-    error = errors[best.epoch - 1]
-    bound = best.figure(train.monitor) + (error if value == "loss" else -error)
-    kept = next(row for row in history if not is_better(bound, row.figure(train.monitor), train.monitor))
-    return heads[kept.epoch - 1], kept, history
+    wanted = train.monitor.removeprefix("val_")
+    kept = simplest([judged[wanted] if wanted == "loss" else -judged[wanted] for judged in judgements])
+    return HeadFit(heads[kept], history[kept], history, judgements[kept]["loss"])
 
 
-def _unscaled(model: LogisticRegression, centre: NDArray[np.float32], spread: float) -> LinearHead:
-    """The same for features as they are."""
-    kernel = (model.coef_ / spread).T.astype(np.float32)
-    return LinearHead(kernel, (model.intercept_ - model.coef_ @ (centre / spread)).astype(np.float32))
+def simplest(losses: Sequence[NDArray[np.float64]]) -> int:
+    """The place of the first whose mean loss is within one standard error of the least.
+
+    losses: of the same images, (n,) each, by what was fitted, the simplest first. The error is that of the difference
+    between the two, image by image, which is much smaller than that of either.
+
+    >>> simplest([np.array([1.0, 9.0]), np.array([0.5, 8.5]), np.array([0.0, 8.6])])
+    1
+    """
+    best = losses[int(np.argmin([values.mean() for values in losses]))]
+    more = (values - best for values in losses)
+    return next(place for place, by in enumerate(more) if by.mean() <= by.std() / np.sqrt(len(by)))
 
 
 def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
@@ -124,6 +133,7 @@ def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
 
 def repeated_folds(
     examples: Examples,
+    columns: Sequence[slice],
     groups: NDArray[np.int64],
     strength: float,
     class_weights: NDArray[np.float32] | None,
@@ -139,15 +149,17 @@ def repeated_folds(
 
     labels = examples.labels
     count = fold_count(labels, groups)
+    # Equal distances, so equal heads, in fewer numbers.
+    with one_thread():
+        features = Span(examples.features, columns).coordinates(examples.features)
     hits = 0
     for repeat in range(REPEATS):
         folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
-        for seen, held in folds.split(examples.features, labels, groups):
-            centre, spread = _scale(examples.features[seen])
+        for seen, held in folds.split(features, labels, groups):
             model = _regression(strength)
             weights = None if class_weights is None else class_weights[labels[seen]]
-            _fit(model, (examples.features[seen] - centre) / spread, labels[seen], weights)
-            hits += int((model.predict((examples.features[held] - centre) / spread) == labels[held]).sum())
+            _fit(model, features[seen], labels[seen], weights)
+            hits += int((model.predict(features[held]) == labels[held]).sum())
     return proportion(round(hits / REPEATS), len(labels))
 
 
@@ -157,6 +169,15 @@ def _regression(strength: float) -> LogisticRegression:
     return LogisticRegression(C=strength, max_iter=_ITERATIONS, warm_start=True, tol=1e-4)
 
 
+def one_thread() -> AbstractContextManager[object]:
+    """Of products: as small as these they gain nothing from more threads, and on cores that others use too the threads
+    wait for each other, spinning: 10 s for the head of 400 images where one thread takes 0.3."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1, "blas")
+    return limits
+
+
 def _fit(
     model: LogisticRegression,
     features: NDArray[np.float32],
@@ -164,27 +185,13 @@ def _fit(
     weights: NDArray[np.float32] | None,
 ) -> None:
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
-    # Products as small as these gain nothing from more threads, and on cores that others use too the threads wait for
-    # each other, spinning: 10 s for the head of 400 images where one thread takes 0.3.
-    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
+    with warnings.catch_warnings(), one_thread():
         # A weak regularisation may still change in the last digits; the validation split judges what it is.
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Many classes of few images are classes all the same.
         warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         model.fit(features, labels, sample_weight=weights)
-
-
-def _scale(features: NDArray[np.float16]) -> tuple[NDArray[np.float32], float]:
-    """Mean of each feature, (width,), and what divides all alike so that their mean square is 1.
-
-    Not each by its own deviation: of few images that is mostly noise. With 12 of cats and dogs it gave 88 % where
-    this gives 97 %; from 100 on both give the same.
-    """
-    wide = features.astype(np.float32)
-    spread = float(np.sqrt(wide.var(axis=0).mean()))
-    return wide.mean(axis=0), spread or 1.0
 
 
 def _judged(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:

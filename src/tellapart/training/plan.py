@@ -31,7 +31,8 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
         model["name"], reason = choose([(found.height, found.width) for found in seen()], len(source.rows))
         reasons.append(reason)
     try:
-        row, _ = resolve(ModelConfig.model_validate(model))
+        row, options = resolve(ModelConfig.model_validate(model))
+        row.features(options)  # a set of features that the backbone does not have is told now
     except ModelError as error:
         if not reasons:
             raise

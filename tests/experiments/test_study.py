@@ -18,7 +18,7 @@ from tellapart.experiments.study import Outcome, Session, Study
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
-from tellapart.training.interruption import Stop, StopReason
+from tellapart.runs.record import Stop, StopReason
 
 
 class Steps(Study):

@@ -49,7 +49,7 @@ def test_the_head_gives_the_loss_that_its_history_names(classes: int, units: int
     training, validation = blobs(classes, 90, 0), blobs(classes, 60, 1)
     found = fit(training, validation)
     head, best, history = found.head, found.best, found.history
-    assert found.losses.mean() == pytest.approx(best["val_loss"])
+    assert found.losses.mean() == pytest.approx(best.val_loss)
     assert head.kernel.shape == (WIDTH, units)
     assert head.bias.shape == (units,)
     assert best in history

@@ -110,7 +110,7 @@ def _shared_catalog(
     from tellapart.training.plan import decide
 
     common = config.with_values(settings)
-    _, spec, _ = decide(make_config(config=common, model="cnn"), read_source(data, common.data))
+    spec = decide(make_config(config=common, model="cnn"), read_source(data, common.data)).spec
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         catalog = read(data, config=common, cache=cache, progress=progress)
     require_trainable(catalog)

@@ -14,7 +14,7 @@ from tellapart.api.datasets import read
 from tellapart.api.options import known_options, make_config
 from tellapart.api.runs import write_report
 from tellapart.api.training import resume
-from tellapart.config import AUTO, Config
+from tellapart.config import AUTO, Config, Plan
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.errors import require_extra
@@ -24,7 +24,6 @@ from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.place import new_place
 from tellapart.runs.run import RunFolder, create_run
-from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
     from tellapart.experiments.tune import Trial, TuneFolder
@@ -122,13 +121,13 @@ def _start(data: Any, config: Config, cache_limit: int, progress: Progress) -> t
         resolve(config.model)  # before any image is read
     require_weights(config.model.weights)
     source = read_source(data, config.data)
-    decided, spec, _ = decide(config, source)
-    for text in without_effect(config, decided, source):
+    plan = decide(config, source)
+    for text in without_effect(config, plan.config, source):
         progress.line(text)
-    with PixelCache(spec, limit_bytes=cache_limit) as cache:
-        catalog = read(data, config=decided, cache=cache, progress=progress)
+    with PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
+        catalog = read(data, config=plan.config, cache=cache, progress=progress)
     require_trainable(catalog)
-    return decided, catalog
+    return plan.config, catalog
 
 
 def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: Watching) -> TuneResult:
@@ -143,12 +142,10 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
         from tellapart.training import fit
 
         start_keras().utils.clear_session()  # networks of earlier trials are in their files
-        deadline, run = time.monotonic() + budget, RunFolder(out)
-        spec = ImageSpec.from_dict(config.image.model_dump())
+        deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config)
         if not run.run_file.exists():
-            command = tune.record["command"]
-            run = create_run(out, config=config, catalog=catalog, spec=spec, command=command, decided=[])
-        with one_writer(run), PixelCache(spec, limit_bytes=cache_limit) as cache:
+            run = create_run(out, plan, catalog, command=tune.record["command"])
+        with one_writer(run), PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
             return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
 
     search(tune, catalog, learn=learn, progress=progress, watch=watch)

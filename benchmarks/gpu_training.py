@@ -37,7 +37,7 @@ def training(order: Order, settings: list[str]) -> None:
         f"train.steps_per_epoch={steps}", "train.patience=0", "augment=medium",
     )  # fmt: skip
     config = ta.make_config(settings=[*settings, *shared])
-    config, _, _ = decide(config, read_source(order.work / "images", config.data))
+    config = decide(config, read_source(order.work / "images", config.data)).config
     alone = _step_alone(order, config)
     tell(order, "the step alone, on one batch in the GPU's memory", alone, "images/s")
     road = _road(order, config)
@@ -90,13 +90,14 @@ def _step_alone(order: Order, config: Any) -> float:
 
 def _road(order: Order, config: Any) -> float:
     """Images a second of the epochs after the first, in which everything is compiled."""
+    from tellapart.config import Plan
     from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
     from tellapart.runs.run import create_run
     from tellapart.training.fit import learn
 
     catalog, spec = _read(order, config)
     with tempfile.TemporaryDirectory(dir=order.work) as folder, PixelCache(spec, limit_bytes=DEFAULT_LIMIT) as cache:
-        run = create_run(Path(folder) / "run", config=config, catalog=catalog, spec=spec, command="", decided=[])
+        run = create_run(Path(folder) / "run", Plan(config), catalog)
         learn(run, cache)
         rows = [row for row in run.history if row.phase != "head"]
     return statistics.median(row.images_per_second for row in rows[1:])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tellapart.errors import ConfigError, unknown
 from tellapart.files import to_json
-from tellapart.task import Fit, Interpolation
+from tellapart.task import Fit, ImageSpec, Interpolation
 
 AUTO = "auto"
 """A model name: one is chosen from the images."""
@@ -250,6 +251,26 @@ class Config(_Section):
         told of it."""
         values = self.model_dump(exclude={"title": True, "published": True, "train": {"track"}})
         return hashlib.blake2b(to_json(values, ascii=True, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made by, and goes on by: a configuration in which nothing is left open; reasons: in words, what was
+    chosen from the images and why. Raises ConfigError for a configuration that leaves something to be decided."""
+
+    config: Config
+    reasons: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        config, image = self.config, self.config.image
+        open_image = None in (image.height, image.width, image.channels, image.fit)
+        if open_image or config.augment is None or config.model.name == AUTO:
+            raise ConfigError("The configuration of a run leaves its model, image or augment to be decided.")
+
+    @property
+    def spec(self) -> ImageSpec:
+        """The image that the network takes."""
+        return ImageSpec.from_dict(self.config.image.model_dump())
 
 
 def augmentation(name: str) -> AugmentConfig:

@@ -11,7 +11,6 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tellapart.config import Config
 from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, read_images
 from tellapart.data.corrections import ACTIONS, Correction, read_corrections, write_corrections
 from tellapart.errors import ConfigError
@@ -22,6 +21,7 @@ from tellapart.runs.run import create_run
 from tellapart.runs.shared_images import common_images
 from tellapart.task import ImageSpec, Task
 from tests.strategies import labels, names, words
+from tests.values import plan
 
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 classes = st.lists(labels, min_size=2, max_size=4, unique=True).map(tuple)
@@ -94,7 +94,7 @@ def test_what_a_run_said_of_any_images_is_read_again(
         for p, best in zip(images, said, strict=True)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        run = create_run(Path(folder, "run"), config=Config(), catalog=catalog, spec=spec, command="", decided=[])
+        run = create_run(Path(folder, "run"), plan(), catalog)
         write_predictions(run, catalog, rows)
         found = common_images([run, run], ["one", "other"])
     assert {p.path: p.answers[0] for p in found.images} == {

@@ -6,7 +6,7 @@ import pytest
 from tellapart.evaluation.overfitting import kept, learning
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import Stop, StopReason
-from tests.history import history_row
+from tests.values import history_row
 
 
 def rows(losses: list[float], validation: list[float], accuracy: list[float] | None = None) -> list[HistoryRow]:

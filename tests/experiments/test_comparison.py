@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tellapart.config import Config
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import RunError
 from tellapart.experiments.comparison import RunsComparison, compare_runs
 from tellapart.runs.run import RunFolder, create_run
-from tellapart.task import ImageSpec, Task
+from tellapart.task import Task
 from tests.command import STRICT
-from tests.history import history_row
+from tests.values import history_row, plan
 
 MakeRun = Callable[..., RunFolder]
 
@@ -47,9 +46,7 @@ def make_run(tmp_path: Path) -> MakeRun:
     ) -> RunFolder:
         """A finished run whose answers are right but for the positions `wrong` among its judged images."""
         catalog = Catalog(tmp_path / "images", Task(classes), tuple(rows))
-        run = create_run(
-            tmp_path / name, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
-        )
+        run = create_run(tmp_path / name, plan(), catalog)
         run.update(status=status, best_epoch=1, stop_reason="epochs-done")
         run.write_history([history_row(1, seconds=2.0)])
         chosen = [p for p in rows if p.split == judged]

@@ -30,7 +30,7 @@ from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
 from tests.command import COMMAND
 from tests.experiments.killed import kill_once_there
-from tests.history import history_row
+from tests.values import history_row, plan
 
 pytest.importorskip("keras")
 
@@ -78,7 +78,7 @@ class World:
         if out.name in self.fails:
             raise self.fails[out.name]
         if not out.exists():
-            create_run(out, config=config, catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
+            create_run(out, plan(config=config), catalog)
         run, needs = ta.open_run(out), self.wanted.get(out.name, 1.0)
         self.now += min(needs, budget)
         self.wanted[out.name] = needs - min(needs, budget)
@@ -175,9 +175,7 @@ def make_rung(catalog: Catalog) -> MakeRung:
     ) -> None:
         """A rung whose answers are right but for the positions that are wrong."""
         config = ladder.rung_config(next(r for r in ladder.rungs if r.name == name))
-        run = create_run(
-            ladder.run(name).path, config=config, catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
-        )
+        run = create_run(ladder.run(name).path, plan(config=config), catalog)
         run.update(status="done", best_epoch=1, stop_reason="epochs-done", parameters=1000)
         run.write_history([history_row(1, seconds=2.0)])
         with run.predictions_file.open("w", newline="") as file:

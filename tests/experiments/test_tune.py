@@ -25,10 +25,10 @@ from tellapart.progress import SILENT, Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder, create_run
-from tellapart.task import ImageSpec, Task
+from tellapart.task import Task
 from tellapart.training.epochs import Watch
 from tests.experiments.starts import CLASSES, STARTS
-from tests.history import history_row
+from tests.values import history_row, plan
 
 pytest.importorskip("keras")
 
@@ -55,7 +55,7 @@ class World:
         self.trained.append(out.name)
         run = RunFolder(out)
         if not run.run_file.exists():
-            create_run(out, config=config, catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
+            create_run(out, plan(config=config), catalog)
         target = abs(math.log10(config.train.learning_rate) + 2.5)
         stop, until = Stop(StopReason.EPOCHS_DONE, "all epochs done"), self.now + budget
         for epoch in range(len(run.history) + 1, 11):

@@ -15,6 +15,7 @@ import tellapart as ta
 from tellapart.data import pixels
 from tellapart.explain.heat import HeatMaker, class_heat, normalised, overlay
 from tellapart.explain.occlusion import log_odds, occlusion
+from tests.values import plan
 
 Trained = Callable[[str], ta.Run]
 
@@ -102,10 +103,9 @@ def test_an_unfinished_run_says_what_to_do(shapes: Path, tmp_path: Path) -> None
     from tellapart.runs.run import create_run
 
     catalog: Catalog = ta.read(shapes)
-    spec = ta.ImageSpec(8, 8)
-    run = create_run(tmp_path / "run", config=ta.make_config(), catalog=catalog, spec=spec, command="", decided=[])
+    run = create_run(tmp_path / "run", plan(), catalog)
     with pytest.raises(RunError, match="--resume"):
-        class_heat(run, np.zeros((1, *spec.shape), np.uint8), np.zeros(1, np.int64))
+        class_heat(run, np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.int64))
 
 
 class Counted:

@@ -13,7 +13,7 @@ import pytest
 from tellapart.report.charts import HEIGHT, WIDTH, Axis, Chart, chart_drawing, grid, log_axis, nice_axis
 from tellapart.report.learning import learning_chart
 from tellapart.runs.history import HistoryRow
-from tests.history import history_row
+from tests.values import history_row
 
 
 def history(epochs: int) -> list[HistoryRow]:

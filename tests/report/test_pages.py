@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tellapart.config import Config
 from tellapart.evaluation.intervals import Estimate
 from tellapart.report.charts import place
 from tellapart.report.curves import Curve, curves_svg
@@ -22,15 +21,14 @@ from tellapart.report.index import SCRIPT, policy_source
 from tellapart.report.page import floor_tenth
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.svg import SERIES
-from tellapart.task import ImageSpec
-from tests.history import history_row
+from tests.values import history_row, plan
 
 ROWS = [history_row(e, val_accuracy=0.5 + e / 20, val_loss=1 / e, seconds=1.5) for e in range(1, 6)]
 
 
 def make_run(path: Path, catalog: ta.Catalog, wrong: int) -> RunFolder:
     """A finished run that names the first `wrong` test images as the next class."""
-    run = create_run(path, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
+    run = create_run(path, plan(), catalog)
     classes = catalog.task.classes
     with run.predictions_file.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -147,7 +145,7 @@ def index_of(folder: Path, catalog: ta.Catalog) -> Path:
         run = make_run(folder / name, catalog, wrong)
         run.update(created=f"{created}T10:00:00+00:00")
         run.report_file.write_text("a report")
-    create_run(folder / "half", config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[])
+    create_run(folder / "half", plan(), catalog)
     return ta.write_index(folder)
 
 

@@ -8,27 +8,19 @@ import numpy as np
 import pytest
 
 from tellapart.api.datasets import read
-from tellapart.config import Config
 from tellapart.errors import RunError
 from tellapart.report.write import write_report
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder, create_run
-from tellapart.task import ImageSpec
 from tests.report.conftest import evaluated, make_history
+from tests.values import plan
 
 
 @pytest.fixture
 def run(shapes: Path, tmp_path: Path) -> RunFolder:
     """A finished run of made images, without a network."""
     catalog = read(shapes)
-    run = create_run(
-        tmp_path / "run",
-        config=Config(),
-        catalog=catalog,
-        spec=ImageSpec(32, 32),
-        command="tellapart train",
-        decided=[],
-    )
+    run = create_run(tmp_path / "run", plan(32), catalog, command="tellapart train")
     run.update(
         status="done",
         stopped="all epochs done",

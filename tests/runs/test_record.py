@@ -11,8 +11,8 @@ from tellapart.files import from_json, to_json
 from tellapart.runs import migrate
 from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder, open_run
-from tests.history import history_row
 from tests.runs.test_run import create
+from tests.values import history_row
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tellapart.config import Config
+from tellapart.config import Config, Plan
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
 from tellapart.runs.place import new_place
 from tellapart.runs.run import RunFolder, create_run, list_runs, open_run
 from tellapart.task import ImageSpec, Task
-from tests.history import history_row
+from tests.values import history_row, plan
 
 CATALOG = Catalog(
     Path("/images"),
@@ -28,16 +28,18 @@ CATALOG = Catalog(
 )
 
 
-def create(path: Path, **values: object) -> RunFolder:
-    given = {"config": Config(seed=3), "catalog": CATALOG, "spec": ImageSpec(8, 8), "command": "x", "decided": []}
-    return create_run(path, **{**given, **values})  # type: ignore[arg-type]
+PLAN = plan(config=Config(seed=3))
+
+
+def create(path: Path, made_by: Plan = PLAN) -> RunFolder:
+    return create_run(path, made_by, CATALOG, command="x")
 
 
 def test_a_run_gives_back_what_it_was_made_with(tmp_path: Path) -> None:
     run = open_run(create(tmp_path / "run").path)
     assert run.status == "training"
     assert run.catalog == CATALOG
-    assert run.config == Config(seed=3)
+    assert run.config == PLAN.config
     assert (run.task, run.spec) == (CATALOG.task, ImageSpec(8, 8))
     assert run.record.catalog_digest == CATALOG.digest
 
@@ -61,7 +63,7 @@ def test_a_place_that_holds_something_is_never_overwritten(tmp_path: Path) -> No
 
 def test_a_run_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="decided"):
-        create(tmp_path / "run", decided=[object()])
+        create(tmp_path / "run", Plan(PLAN.config, (object(),)))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,5 +150,5 @@ def test_a_catalog_from_before_there_were_fingerprints_is_read(tmp_path: Path) -
 def test_corrections_are_kept_in_the_run(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("path,action\na/1.jpg,drop\n")
     config = Config.from_dict({"data": {"corrections": str(tmp_path / "c.csv")}})
-    run = create(tmp_path / "run", config=config)
+    run = create(tmp_path / "run", plan(config=config))
     assert run.corrections_file.read_text() == "path,action\na/1.jpg,drop\n"

@@ -18,7 +18,7 @@ from tellapart.progress import Progress
 from tellapart.runs.history import best_row
 from tellapart.training import interruption
 from tellapart.training.fit import class_weights
-from tests.history import history_row
+from tests.values import history_row
 
 pytest.importorskip("keras")
 

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import tellapart as ta
 from tellapart.api.options import make_config
-from tellapart.config import AUGMENTATIONS, DataConfig
+from tellapart.config import AUGMENTATIONS, Config, DataConfig, Plan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.source import LabelledPath, Source
-from tellapart.errors import ModelError
+from tellapart.errors import ConfigError, ModelError
+from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec
-from tellapart.training.plan import decide
+from tellapart.training.plan import decide, plan_of
+from tests.values import plan
 
 LITE = "model.name=efficientnet-lite0"
 
@@ -36,23 +40,23 @@ LITE = "model.name=efficientnet-lite0"
 def test_augmentation_and_views_follow_from_what_sees_the_images(
     shapes: Path, settings: list[str], preset: str, views: int | None
 ) -> None:
-    config, _, _ = decide(make_config(settings=settings), read_source(shapes, DataConfig()))
+    config = decide(make_config(settings=settings), read_source(shapes, DataConfig())).config
     assert config.augment == AUGMENTATIONS[preset]
     assert config.train.views == views
-    assert decide(config, read_source(shapes, DataConfig()))[0] == config, "a run's own configuration repeats it"
+    assert decide(config, read_source(shapes, DataConfig())).config == config, "a run's own configuration repeats it"
 
 
 def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_backbone(shapes: Path, tmp_path: Path) -> None:
-    config, spec, reasons = decide(make_config(), read_source(shapes, DataConfig()))
-    assert config.model.name == "efficientnet-lite0"
-    assert spec == ImageSpec(224, 224, fit="crop")
-    assert "inside the package" in reasons[0]
+    found = decide(make_config(), read_source(shapes, DataConfig()))
+    assert found.config.model.name == "efficientnet-lite0"
+    assert found.spec == ImageSpec(224, 224, fit="crop")
+    assert "inside the package" in found.reasons[0]
     Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "tile.png")
     tiles = Source(tmp_path, tuple(LabelledPath("tile.png", "ab"[number % 2]) for number in range(10_000)), "")
-    config, spec, reasons = decide(make_config(), tiles)
-    assert config.model.name == "resnet-small"
-    assert spec == ImageSpec(28, 28, 1)
-    assert "10,000 images" in reasons[0]
+    found = decide(make_config(), tiles)
+    assert found.config.model.name == "resnet-small"
+    assert found.spec == ImageSpec(28, 28, 1)
+    assert "10,000 images" in found.reasons[0]
 
 
 @pytest.mark.parametrize("setting", ["train.fine_tune=2", "train.fine_tune=all", "train.views=2"])
@@ -64,3 +68,38 @@ def test_what_only_a_backbone_has_is_refused_for_a_network_trained_from_nothing(
 def test_an_option_that_the_chosen_model_lacks_says_how_to_name_the_model(shapes: Path) -> None:
     with pytest.raises(ModelError, match=r"no option of efficientnet-lite0 'filters'.*--model"):
         decide(make_config(settings=["model.filters=[4]"]), read_source(shapes, DataConfig()))
+
+
+def test_a_run_goes_on_by_the_plan_that_it_was_begun_by_wherever_that_is(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tellapart.training.plan.choose_precision", machine("bfloat16"))
+    begun = decide(make_config(settings=["model.name=cnn"]), read_source(shapes, DataConfig()))
+    run = create_run(tmp_path / "run", begun, ta.read(shapes))
+    monkeypatch.setattr("tellapart.training.plan.choose_precision", machine("float32"))
+    assert plan_of(run) == begun
+    assert begun.config.train.precision == "bfloat16"
+
+
+@pytest.mark.parametrize(("kept", "expected"), [("bfloat16", "bfloat16"), ("", "float32")])
+def test_a_run_of_before_goes_on_in_the_precision_that_it_was_begun_in(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, expected: str
+) -> None:
+    monkeypatch.setattr("tellapart.training.plan.choose_precision", machine("float32"))
+    run = create_run(tmp_path / "run", plan(), ta.read(shapes))
+    run.update(precision=kept)
+    assert run.config.train.precision == "auto"
+    assert plan_of(run).config.train.precision == expected
+
+
+@pytest.mark.parametrize("setting", ["model", "augment", "image"])
+def test_no_run_is_made_by_a_plan_that_leaves_something_open(setting: str) -> None:
+    values = plan().config.to_dict()
+    del values[setting]
+    with pytest.raises(ConfigError, match="to be decided"):
+        Plan(Config.from_dict(values))
+
+
+def machine(precision: str) -> Callable[[str], tuple[str, str]]:
+    """One that computes fast in this."""
+    return lambda wanted: (precision if wanted == "auto" else wanted, "")

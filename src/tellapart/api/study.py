@@ -15,7 +15,7 @@ from tellapart.api.datasets import read
 from tellapart.api.options import known_options, make_config
 from tellapart.api.runs import Run, write_report
 from tellapart.api.training import resume, train
-from tellapart.config import AUTO, Config
+from tellapart.config import AUTO, Config, Plan
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import read_source
@@ -190,7 +190,7 @@ def _ladder_images(
     from tellapart.training.plan import decide
 
     common = config.with_values(settings)
-    _, spec, _ = decide(make_config(config=common, model="cnn"), read_source(data, common.data))
+    spec = decide(make_config(config=common, model="cnn"), read_source(data, common.data)).spec
     return _trainable(data, common, spec, cache_limit, progress), spec.to_dict()
 
 
@@ -203,10 +203,10 @@ def _tune_images(data: Any, config: Config, cache_limit: int, progress: Progress
         resolve(config.model)  # before any image is read
     require_weights(config.model.weights)
     source = read_source(data, config.data)
-    decided, spec, _ = decide(config, source)
-    for text in without_effect(config, decided, source):
+    plan = decide(config, source)
+    for text in without_effect(config, plan.config, source):
         progress.line(text)
-    return decided, _trainable(data, decided, spec, cache_limit, progress)
+    return plan.config, _trainable(data, plan.config, plan.spec, cache_limit, progress)
 
 
 def _trainable(data: Any, config: Config, spec: ImageSpec, cache_limit: int, progress: Progress) -> Catalog:
@@ -249,12 +249,10 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
         catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
     ) -> HistoryRow:
         start_keras().utils.clear_session()  # networks of earlier trials are in their files
-        deadline, run = time.monotonic() + budget, RunFolder(out)
-        spec = ImageSpec.from_dict(config.image.model_dump())
+        deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config)
         if not run.run_file.exists():
-            command = tune.record["command"]
-            run = create_run(out, config=config, catalog=catalog, spec=spec, command=command, decided=[])
-        with one_writer(run), PixelCache(spec, limit_bytes=cache_limit) as cache:
+            run = create_run(out, plan, catalog, command=tune.record["command"])
+        with one_writer(run), PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
             return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
 
     search(tune, catalog, learn=learn, progress=progress, watch=watch)

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,12 @@ def train(
     if isinstance(data, Catalog) and config.data.group_by is not None and not any(p.group for p in data.images):
         raise ConfigError("A Catalog is grouped when it is read: give group_by to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
-    given = config
-    config, spec, decided = decide(given, source)
-    ignored = without_effect(given, config, None if isinstance(data, Catalog) else source)
-    decided += ignored
+    plan = decide(config, source)
+    ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
+    plan, config = replace(plan, reasons=(*plan.reasons, *ignored)), plan.config
     for text in ignored:
         progress.line(text)
-    with PixelCache(spec, limit_bytes=cache_limit) as cache:
+    with PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
         if isinstance(data, Catalog):
             scan(source, config.data, cache=cache, progress=progress)
             catalog = data
@@ -95,9 +95,7 @@ def train(
         called = name_of(data)
         name = name or options.get("recipe") or f"{called}-{config.model.name.rpartition(':')[2]}"
         with new_place(out, name) as place:
-            run = create_run(
-                place, config=config, catalog=catalog, spec=spec, command=command, decided=decided, source=called
-            )
+            run = create_run(place, plan, catalog, command=command, source=called)
         with one_writer(run), tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run, progress=progress)

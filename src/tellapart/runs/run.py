@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import Config
+from tellapart.config import Config, Plan
 from tellapart.data.catalog import Catalog, read_images
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.files import clear_drafts, drafting, from_json, to_json
@@ -299,21 +299,12 @@ def open_run(path: str | os.PathLike[str]) -> RunFolder:
     return run
 
 
-def create_run(
-    path: Path,
-    *,
-    config: Config,
-    catalog: Catalog,
-    spec: ImageSpec,
-    command: str,
-    decided: list[str],
-    source: str = "",
-) -> RunFolder:
+def create_run(path: Path, plan: Plan, catalog: Catalog, *, command: str = "", source: str = "") -> RunFolder:
     """A new run folder with its configuration, catalog and record, there whole or not at all.
 
-    `decided` says in words what was chosen from the images. source: the name of what they were
-    read from. Raises RunError where something is in the place already.
+    source: the name of what the images were read from. Raises RunError where something is in the place already.
     """
+    config = plan.config
     path = path.absolute()
     require_free(path)
     record = RunRecord(
@@ -323,13 +314,13 @@ def create_run(
         command=command,
         seed=config.seed,
         task=catalog.task,
-        image=spec,
+        image=plan.spec,
         data=str(catalog.root.absolute()),
         source=source or catalog.root.name,
         layout=catalog.layout,
         config_digest=config.digest,
         catalog_digest=catalog.digest,
-        decided=tuple(decided),
+        decided=plan.reasons,
         findings=catalog.findings,
         versions=versions(),
         plugins=plugins_of(config),

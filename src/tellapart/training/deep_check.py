@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import Config, ModelConfig
+from tellapart.config import Config, ModelConfig, TrainConfig
 from tellapart.data.batches import Images
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, ImageRecord, Split
@@ -36,7 +36,8 @@ _AT_ONCE = 64
 def inspection_spec(config: Config, source: Source) -> ImageSpec:
     """The image that the backbone sees when training takes it on this source as it is by default: what is found follows
     from the files, not from the size that one trains at."""
-    return decide(Config(model=ModelConfig(name=BACKBONE), data=config.data), source)[1]
+    plain = TrainConfig(precision="float32")  # to look for a GPU would start TensorFlow
+    return decide(Config(model=ModelConfig(name=BACKBONE), data=config.data, train=plain), source).spec
 
 
 def look_into(

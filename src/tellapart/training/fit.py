@@ -22,7 +22,7 @@ from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
-from tellapart.models.backend import choose_precision, require_keras
+from tellapart.models.backend import require_keras
 from tellapart.models.keras_file import own_classes
 from tellapart.models.own import is_own
 from tellapart.models.registry import resolve
@@ -36,6 +36,7 @@ from tellapart.training.fitting import Fitted, Fitting, epochs_on_images
 from tellapart.training.frozen import fit_on_backbone
 from tellapart.training.interruption import CtrlC, TimeUp
 from tellapart.training.memory import memory_told
+from tellapart.training.plan import plan_of
 
 TOLD_WEIGHTS = 5
 """Of the smallest and of the largest weights of classes; more of them cannot be read."""
@@ -126,18 +127,16 @@ def _prepare(
 ) -> Fitting:
     """Everything that the phases share; what was decided on the way goes into run.json."""
     require_keras()
-    config, catalog, spec = run.config, run.catalog, run.spec
-    precision, reason = choose_precision(config.train.precision)
+    plan, catalog = plan_of(run), run.catalog
+    config, spec, precision = plan.config, plan.spec, plan.config.train.precision
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")
-    progress.line(
-        f"{config.model.name}: images {spec.height}x{spec.width}, {precision} ({reason}); class weights: {weighting}"
-    )
+    progress.line(f"{config.model.name}: images {spec.height}x{spec.width}, {precision}; class weights: {weighting}")
     if cache.problem:
         progress.line(cache.problem)
     images = {split: _images(catalog.split(split), cache, config) for split in splits}
     labels = {split: catalog.split(split).class_indices() for split in splits}
-    return Fitting(run, config, catalog, cache, images, labels, weights, precision, progress, ctrl_c, watch)
+    return Fitting(run, config, catalog, cache, images, labels, weights, progress, ctrl_c, watch)
 
 
 def _images(chosen: Catalog, cache: PixelCache, config: Config) -> Images:
@@ -178,7 +177,7 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
 def _from_nothing(state: Fitting) -> Fitted:
     """Epochs over the whole network."""
     state.start()
-    classifier = state.build(state.precision)
+    classifier = state.build(state.config.train.precision)
     if is_own(state.config.model.name):
         state.run.update(own_layers=own_classes(classifier.network))
         require_exportable(classifier, state)

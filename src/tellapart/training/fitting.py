@@ -43,7 +43,6 @@ class Fitting:
     images: dict[Split, Images]
     labels: dict[Split, NDArray[np.int64]]
     class_weights: NDArray[np.float32] | None
-    precision: str
     progress: Progress
     ctrl_c: CtrlC
     watch: Watch

@@ -253,7 +253,7 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     if frozen.stop.reason.goes_on:
         return frozen
     before = tuple(row for row in run.history if row.phase == "head")
-    classifier = state.build(state.precision)
+    classifier = state.build(train.precision)
     classifier.network.set_weights(frozen.classifier.network.get_weights())
     free = classifier.backbone.unfreeze(train.fine_tune)
     state.progress.line(f"fine-tuning {train.fine_tune} blocks: {free} layers learn, batch normalisation does not")

@@ -1,4 +1,4 @@
-"""Source + Config -> the Config with everything decided that was left open, and in words what was chosen and why.
+"""Source + Config -> Plan: everything decided that was left open, once; and the plan that a run goes on by.
 
 Imports no Keras.
 """
@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from functools import cache
 
-from tellapart.config import AUGMENTATIONS, AUTO, Config, ModelConfig
+from tellapart.config import AUGMENTATIONS, AUTO, Config, ModelConfig, Plan
 from tellapart.data.scan import decide_spec, sample
 from tellapart.data.sources.source import Source
 from tellapart.errors import ModelError
+from tellapart.models.backend import choose_precision
 from tellapart.models.build import require_image
 from tellapart.models.pretrained import PretrainedBackbone
 from tellapart.models.registry import choose, resolve
-from tellapart.task import Fit, ImageSpec
+from tellapart.runs.run import RunFolder
+from tellapart.task import Fit
 
 AUGMENTED_VIEWS = 4
 
 
-def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]]:
-    """The model, the image that it sees, augmentation and views.
+def decide(config: Config, source: Source) -> Plan:
+    """The model, the image that it sees, augmentation and views, and the precision that suits this machine.
 
     Raises ModelError for an unknown model or option, for one that only a pretrained backbone has, or for an image that
     the backbone cannot take.
@@ -52,8 +54,17 @@ def decide(config: Config, source: Source) -> tuple[Config, ImageSpec, list[str]
     preset, views = _augmentation(config, row.pretrained)
     if config.augment is None:
         values["augment"] = AUGMENTATIONS[preset]
-    values["train"] = {**config.train.model_dump(exclude_none=True), "views": views}
-    return Config.from_dict(values), spec, [*reasons, *decided]
+    precision, _ = choose_precision(config.train.precision)
+    values["train"] = {**config.train.model_dump(exclude_none=True), "views": views, "precision": precision}
+    return Plan(Config.from_dict(values), (*reasons, *decided))
+
+
+def plan_of(run: RunFolder) -> Plan:
+    """What the run was begun by. Runs before 0.2 have the precision that they began with beside their configuration."""
+    config, record = run.config, run.record
+    if config.train.precision == AUTO:
+        config = config.with_values([f"train.precision={record.precision or choose_precision(AUTO)[0]}"])
+    return Plan(config, record.decided)
 
 
 def _augmentation(config: Config, pretrained: PretrainedBackbone | None) -> tuple[str, int | None]:

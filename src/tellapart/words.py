@@ -117,3 +117,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def size(count: int) -> str:
+    """Bytes of a file.
+
+    >>> size(13_450_000), size(52_000)
+    ('13.4 MB', '52 kB')
+    """
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.0f} kB"

@@ -31,6 +31,7 @@ from tellapart.task import ImageSpec
 if TYPE_CHECKING:
     from tellapart.experiments.ladder import LadderFolder
     from tellapart.experiments.ladder_result import LadderResult
+    from tellapart.experiments.study import Learn, Study
     from tellapart.experiments.tune import Trial, TuneFolder
     from tellapart.experiments.tune_result import TuneResult
     from tellapart.runs.history import HistoryRow
@@ -232,7 +233,8 @@ def _climb(
         return train(catalog, config=config, out=out, command=ladder.record["command"], **shared)
 
     climb(ladder, catalog, train=learn, progress=progress, watch=watch)
-    _reported((ladder.run(rung.name) for rung in ladder.rungs if ladder.begun(rung.name)), progress)
+    for name in filter(ladder.begun, ladder.trial_names):
+        _report(ladder.run(name), progress)
     found = stand(ladder, catalog)
     write_ladder(found)
     return found
@@ -241,8 +243,19 @@ def _climb(
 def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: TuneWatch) -> TuneResult:
     from tellapart.experiments.tune import search
     from tellapart.experiments.tune_result import chosen_of, judge
-    from tellapart.models.backend import start_keras
     from tellapart.report.tune import write_tune
+
+    search(tune, catalog, learn=_learner(tune, cache_limit), progress=progress, watch=watch)
+    runs = [tune.trial(number) for number in sorted({1, chosen_of(tune).number})]
+    _finish(runs, cache_limit, progress)
+    found = judge(tune)
+    write_tune(found)
+    return found
+
+
+def _learner(study: Study, cache_limit: int) -> Learn:
+    """What trains the trials that only the validation images judge."""
+    from tellapart.models.backend import start_keras
     from tellapart.training import fit
 
     def learn(
@@ -251,24 +264,23 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
         start_keras().utils.clear_session()  # networks of earlier trials are in their files
         deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config)
         if not run.run_file.exists():
-            run = create_run(out, plan, catalog, command=tune.record["command"])
+            run = create_run(out, plan, catalog, command=study.record["command"])
         with one_writer(run), PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
             return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
 
-    search(tune, catalog, learn=learn, progress=progress, watch=watch)
-    runs = [tune.trial(number) for number in sorted({1, chosen_of(tune).number})]
+    return learn
+
+
+def _finish(runs: Iterable[RunFolder], cache_limit: int, progress: Progress) -> None:
+    """Of the trials that were chosen, what follows on training."""
     for run in runs:
         if run.status != "done":
             progress.line(f"finishing {run.path.name}: the test images, once")
             resume(run.path, cache_limit=cache_limit, progress=progress)
-    _reported(runs, progress)
-    found = judge(tune)
-    write_tune(found)
-    return found
+        _report(run, progress)
 
 
-def _reported(runs: Iterable[RunFolder], progress: Progress) -> None:
-    """Where a kill came between a run and its report, that is written."""
-    for run in runs:
-        if run.metrics and not run.report_file.exists():
-            write_report(run.path, progress=progress)
+def _report(run: RunFolder, progress: Progress) -> None:
+    """Write the report where a kill came between it and its run."""
+    if run.metrics and not run.report_file.exists():
+        write_report(run.path, progress=progress)

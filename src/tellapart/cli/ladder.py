@@ -11,7 +11,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import table, typed
 from tellapart.cli.study import live, show_study
-from tellapart.words import measured, percent
+from tellapart.words import measured, percent, size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,7 +77,6 @@ def command(
 
 def _tables(found: LadderResult) -> Iterator[Table]:
     from tellapart.experiments.comparison import p_text, points
-    from tellapart.report.ladder import size
 
     rows = table(
         "rung", f">accuracy on {found.n:,} {found.split} (95 % interval)", "", ">ms an image", "?>training, s",

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.experiments.rungs import Rung, chosen
-from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study
+from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study, Train
 from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import start_keras
@@ -82,12 +82,6 @@ class LadderFolder(Study):
 
     def rung_config(self, rung: Rung) -> Config:
         return rung.config(self.config, self.record["image"], self.record["settings"])
-
-
-class Train(Protocol):
-    """Begins the run `out`, or goes on with it, for at most `budget` seconds. Raises as training does."""
-
-    def __call__(self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> object: ...
 
 
 def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFolder:

@@ -43,12 +43,18 @@ class Standing:
     run: RunFolder
     accuracy: Estimate | None
     validation: Estimate | None
-    parameters: int | None
-    epochs: int
 
     @property
     def name(self) -> str:
         return self.rung.name
+
+    @property
+    def parameters(self) -> int | None:
+        return self.run.record.parameters if self.accuracy else None
+
+    @property
+    def epochs(self) -> int:
+        return len(self.run.history)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -140,27 +146,24 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
     reached = [rung for rung in ladder.rungs if ladder.states[rung.name].judged]
     if not reached:
         errors = [state.error for state in ladder.states.values() if state.error]
-        raise RunError(
-            f"No rung of {ladder.path} has a network: "
-            + (
-                errors[0]
-                if errors
-                else f"no epoch ended in time. Go on with more: {ladder.resume_command} --budget 10m"
-            )
-        )
+        errors.append(f"no epoch ended in time. Go on with more: {ladder.resume_command} --budget 10m")
+        raise RunError(f"No rung of {ladder.path} has a network: {errors[0]}")
     runs, names = [ladder.run(rung.name) for rung in reached], [rung.name for rung in reached]
     common = common_images(runs, names)
     truth, said = common.positions()
-    accuracies = dict(zip(names, (_accuracy(truth, answers) for answers in said), strict=True))
+    accuracies = {name: _accuracy(truth, answers) for name, answers in zip(names, said, strict=True)}
     held = validated(catalog)
     answered = {name: _positions(held, ladder.states[name].validation or []) for name in names}
-    choice = _choose(ladder, names, held, answered)
-    standings = tuple(_standing(ladder, rung, accuracies, held, answered) for rung in ladder.rungs)
+    chose = {name: _accuracy(held.class_indices(), answers) for name, answers in answered.items()}
+    standings = tuple(
+        Standing(rung, ladder.states[name], ladder.run(name), accuracies.get(name), chose.get(name))
+        for name, rung in zip(ladder.trial_names, ladder.rungs, strict=True)
+    )
     comparisons = [compare(common.classes, truth, a, b) for a, b in pairwise(said)]
     adjusted = holm([each.p for each in comparisons])
-    pairs = zip(names[:-1], names[1:], adjusted, comparisons, strict=True)
+    steps = tuple(map(Pair, names[:-1], names[1:], adjusted, comparisons))
+    choice = _choose(ladder, names, held, answered)
     left_out = sum(each.images for each in common.left_out)
-    steps = tuple(Pair(*each) for each in pairs)
     return LadderResult(ladder, standings, steps, choice, common.splits[0], len(truth), len(held), left_out)
 
 
@@ -183,21 +186,6 @@ def _choose(ladder: LadderFolder, names: Sequence[str], held: Catalog, answered:
     draft = Choice(best, best, against)
     good = {name: ladder.states[name] for name in names if not draft.worse(name)}
     return Choice(best, cheapest(good), against)
-
-
-def _standing(
-    ladder: LadderFolder, rung: Rung, accuracies: dict[str, Estimate], held: Catalog, answered: dict[str, Ints]
-) -> Standing:
-    run, reached, begun = ladder.run(rung.name), rung.name in accuracies, ladder.begun(rung.name)
-    return Standing(
-        rung,
-        ladder.states[rung.name],
-        run,
-        accuracies.get(rung.name),
-        _accuracy(held.class_indices(), answered[rung.name]) if reached else None,
-        run.record.parameters if reached else None,
-        len(run.history) if begun else 0,
-    )
 
 
 def _positions(held: Catalog, labels: Sequence[str]) -> Ints:

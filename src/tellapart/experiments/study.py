@@ -19,15 +19,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
+from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.errors import RunError, TellapartError
 from tellapart.files import from_json, to_json
 from tellapart.progress import Phase, Progress
+from tellapart.runs.history import HistoryRow
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import one_writer
 from tellapart.runs.place import require_free, writing_into
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
+from tellapart.training.epochs import Watch
 
 FORMAT = 1
 FINISHING_SECONDS = 12.0
@@ -136,6 +139,21 @@ class Study(_Folder, ABC):
     @property
     def resume_command(self) -> str:
         return f"tellapart {self.by} --resume {shlex.quote(str(self.path))}"
+
+
+class Train(Protocol):
+    """Begins the run `out`, or goes on with it, for at most `budget` seconds. Raises as training does."""
+
+    def __call__(self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> object: ...
+
+
+class Learn(Protocol):
+    """As Train, but only up to where training ends, so no test image is looked at; watch may end it sooner. Returns the
+    best row of its history."""
+
+    def __call__(
+        self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
+    ) -> HistoryRow: ...
 
 
 class Costs(Protocol):

@@ -12,18 +12,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from tellapart.config import Config, TrainConfig
 from tellapart.data.catalog import Catalog
 from tellapart.experiments.space import Value, dimensions, figure, first_config, start_values, trial_config
-from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study
+from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Learn, Session, Study
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import Watch
 
 if TYPE_CHECKING:
     import optuna
@@ -54,14 +53,6 @@ class Trial:
     @property
     def name(self) -> str:
         return f"trial-{self.number}"
-
-
-class Learn(Protocol):
-    """As Train, but up to where training ends, watched; returns the best row of its history."""
-
-    def __call__(
-        self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
-    ) -> HistoryRow: ...
 
 
 @dataclass

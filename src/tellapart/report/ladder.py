@@ -7,6 +7,7 @@ from pathlib import Path
 from tellapart.experiments.ladder_result import AS_FAST, LadderResult
 from tellapart.report.page import floor_tenth
 from tellapart.report.study import reach, write_study
+from tellapart.words import size
 
 STATUSES = {"done": "", "time up": "time was up"}
 
@@ -32,11 +33,3 @@ def write_ladder(found: LadderResult) -> Path:
         size=size,
         as_fast=f"{100 * (AS_FAST - 1):.0f}",
     )
-
-
-def size(count: int) -> str:
-    """
-    >>> size(13_450_000), size(52_000)
-    ('13.4 MB', '52 kB')
-    """
-    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.0f} kB"

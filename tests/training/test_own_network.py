@@ -153,10 +153,19 @@ class Halves(keras.Model):
         return {"width": self.width}
 
 
-def test_a_model_of_a_class_of_ones_own_is_copied_by_its_own_description() -> None:
+class Undescribed(keras.Model):
+    """Of plain layers, and it does not say how it is made."""
+
+    def __init__(self, width: int, **given: Any) -> None:
+        image = keras.Input((24, 24, 3))
+        super().__init__(image, layers.Conv2D(width, 3)(image), **given)
+
+
+@pytest.mark.parametrize("kind", [Halves, Undescribed])
+def test_a_model_of_a_class_of_ones_own_is_copied_by_its_own_description_or_by_its_layers(kind: type) -> None:
     from tellapart.models.classifier import Classifier
 
-    mine = Halves(4)
+    mine = kind(4)
     made = Classifier.from_network(ta.Task(("a", "b")), ta.ImageSpec(24, 24), mine, scaling="none")
     images = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), np.uint8)
     found = keras.Model(made.backbone.image, made.backbone.maps["top"])(images, training=False)

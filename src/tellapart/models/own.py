@@ -114,14 +114,24 @@ def _copies(network: Any) -> Make:
     """The network itself is left as it is: each that is made is a copy, with its weights."""
 
     def make(_: ImageSpec) -> Any:
-        if type(network).__module__.split(".")[0] == "keras":
+        made = _described(network)
+        if made is None:
             made = start_keras().models.clone_model(network)
-        else:  # a class of somebody's, such as a backbone of KerasHub, which a plain copy would be no longer
-            made = type(network).from_config(network.get_config())
         made.set_weights(network.get_weights())
         return made
 
     return make
+
+
+def _described(network: Any) -> Any | None:
+    """Of somebody's own class, such as a backbone of KerasHub, which a plain copy would be no longer: made by its own
+    description, where it has one."""
+    if type(network).__module__.split(".")[0] == "keras":
+        return None
+    try:
+        return type(network).from_config(network.get_config())
+    except (TypeError, ValueError, NotImplementedError):
+        return None
 
 
 def maps(x: Any, options: OwnOptions, *, name: str) -> dict[str, Any]:  # noqa: ARG001 - a row of the table

@@ -158,8 +158,8 @@ def test_a_report_says_of_how_many_mistakes_the_network_tells_no_places(broken_r
     broken_run.write_metrics(metrics)
     ta.write_report(broken_run)
     page = broken_run.report_file.read_text()
-    assert "For 1 of them the network gives no number, so nothing is laid over them." in page
-    assert page.count("The places that spoke for stripes") == 1
+    assert "For 1 of them the output of the network is not a number, so there is no heat map." in page
+    assert page.count("The heat map of stripes") == 1
     with pytest.raises(ExportError, match=NO_NUMBER):
         broken_run.explain(catalog.root / dark)
 

@@ -52,7 +52,7 @@ def test_a_network_of_ones_own_is_killed_resumed_exported_explained_and_served(
     killed = tmp_path / "killed"
     history = killed / "history.jsonl"
     process = start(str(images), "--out", str(killed), "--model", network, *settings)
-    kill_when(process, lambda: history.exists() and len(history.read_text().splitlines()) == 1)
+    kill_when(process, lambda: history.exists() and history.read_text().count("\n") >= 1)
     run = ta.resume(killed, trust_code=True)
     assert run.status == "done"
     assert run.record.onnx_difference < BOUND

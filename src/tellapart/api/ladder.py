@@ -1,4 +1,4 @@
-"""Labelled images + a budget of time -> LADDER/ with a run for each rung and one page."""
+"""Labelled images + a time budget -> LADDER/, with a run for each rung and one page."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Labelled images + a configuration to begin from + a budget of time -> TUNE/ with the runs of the start and of the
-best trial, best.toml and one page.
-"""
+"""Labelled images + a starting configuration + a time budget -> TUNE/, with the runs of the start and the best."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A table that changes while many runs are trained, over a line of what is going on; both on standard error.
+"""A live table of runs in training, above a line with the current step; both on standard error.
 
-Where standard error is no terminal, plain lines.
+Plain lines if standard error is not a terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def live(table: Callable[..., Table]) -> Iterator[tuple[Progress, Callable[..., None]]]:
-    """Progress, and what is to be called with the arguments of `table` whenever they change."""
+    """Progress, and a function to call with the arguments of `table` whenever they change."""
     if not sys.stderr.isatty():
         with display() as progress:
             yield progress, lambda *_: None
@@ -28,7 +28,7 @@ def live(table: Callable[..., Table]) -> Iterator[tuple[Progress, Callable[..., 
     from rich.console import Console
     from rich.live import Live
 
-    # A handle of its own: libraries that are silenced while they start do not silence the display.
+    # A separate handle: silencing libraries while they start does not silence the display.
     with (
         os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
         Live(console=Console(file=terminal), transient=True, refresh_per_second=4) as shown,

@@ -1,4 +1,4 @@
-"""History -> one plain sentence: whether the network overfits, and from which epoch.
+"""History -> one sentence: whether the network overfits, and from which epoch.
 
 Reads: rows of history.jsonl.
 

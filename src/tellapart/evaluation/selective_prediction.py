@@ -1,4 +1,4 @@
-"""A probability and a distance -> a verdict: `sure`, `unsure`, or `unlike` anything that was taught.
+"""A probability and a distance -> a verdict: `sure`, `unsure`, or `unlike` the training images.
 
 The distance is that of an image's features from the nearest class: 1 - the cosine to its mean, over the training
 images (a nearest class mean: Mensink and others, IEEE PAMI 35 (2013) 2624). The thresholds are chosen on the

@@ -1,4 +1,4 @@
-"""Predictions -> the images whose label is likelier wrong than the network.
+"""Predictions -> likely label errors.
 
 The rule is confident learning's (Northcutt, Jiang and Chuang, JAIR 70 (2021) 1373): an image counts as one of another
 class if it is given that class with at least the mean probability that images labelled so have.

@@ -1,4 +1,4 @@
-"""A budget of time that several runs share: the seconds spent so far, kept on the disk while work goes on.
+"""A time budget shared by several runs: the seconds spent, saved to disk while work goes on.
 
 Progress passes through, and so drives it.
 """

@@ -1,4 +1,4 @@
-"""A folder of several runs, and the JSON file that says what it is and how far it came."""
+"""The folder of a study of several runs, and the JSON file with its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heat, feature maps and filters -> figures. Plain arrays in, matplotlib's objects out, never its global state."""
+"""Heat maps, feature maps and filters -> figures. Plain arrays in, matplotlib objects out, without its global state."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A network of one's own -> a row for the table of architectures: a function (ImageSpec) -> keras.Model, a keras.Model,
-or a backbone of KerasHub.
+"""A user's own network -> a row for the table of architectures: a function, a keras.Model or a KerasHub backbone.
 
 It is called by the name `package.module:function`. Code is run only where the user says so: by naming the network as it
 is trained, or by trusting a run that names it. Importing this module imports no Keras.
@@ -36,11 +35,12 @@ _trusted: dict[str, Make] = {}
 
 class OwnOptions(Options):
     scaling: Literal["unit", "signed", "imagenet", "none"] = Field(
-        "unit", description="values of 0..1, of -1..1, by ImageNet's mean and deviation, or 0..255 as they are"
+        "unit",
+        description="unit: 0..1; signed: -1..1; imagenet: by ImageNet's mean and standard deviation; none: 0..255",
     )
-    pooling: How = Field("average", description="what is taken of the last map")
+    pooling: How = Field("average", description="how the last feature map is pooled")
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
-    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer, or before the head")
+    dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer, or before the head")
 
 
 def is_own(name: str) -> bool:
@@ -79,8 +79,8 @@ def trust(name: str) -> None:
                 found = getattr(found, part)
         except (ImportError, AttributeError, ValueError) as error:
             raise ModelError(
-                f"The network {name} cannot be imported: {error}. Name it as package.module:function, from a folder "
-                "that Python looks in or the one that you are in."
+                f"The network {name} cannot be imported: {error}. Name it as package.module:function, in a folder "
+                "on Python's path or the current folder."
             ) from None
     give(found, name)
 
@@ -99,8 +99,8 @@ def trusted(name: str) -> Make:
     """What makes the network of this name. Raises UntrustedCodeError unless the user named or trusted it."""
     if name not in _trusted:
         raise UntrustedCodeError(
-            f"The network {name} is code that does not come with tellapart, and to build it that code is run, with all "
-            "that you may do yourself. If you trust whom the run is from, and have the code here, say so with "
+            f"The network {name} is custom code, not part of tellapart. Building it runs that code with all your "
+            "permissions. If you trust where the run is from and have the code here, add "
             "--trust-code (in Python trust_code=True, or model= with the network)."
         )
     return _trusted[name]
@@ -132,23 +132,21 @@ def maps(x: Any, options: OwnOptions, *, name: str) -> dict[str, Any]:  # noqa: 
     except Exception as error:
         raise ModelError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(made, keras.Model):
-        raise ModelError(f"{name} gives a {type(made).__name__}; it must give a keras.Model.")
+        raise ModelError(f"{name} returns a {type(made).__name__}; it must return a keras.Model.")
     if len(made.inputs or ()) != 1:
         raise ModelError(
             f"{name} has {len(made.inputs or ())} inputs; it must take one: images (height, width, channels)."
         )
     (taken,) = made.inputs
     if not str(taken.dtype).startswith(("float", "bfloat")):
-        raise ModelError(
-            f"{name} takes {taken.dtype}; it must take float32: images that are scaled as model.scaling says."
-        )
+        raise ModelError(f"{name} takes {taken.dtype}; it must take float32: images scaled as model.scaling sets.")
     fits = len(taken.shape) == 4 and all(
         side in (None, given) for side, given in zip(taken.shape[1:], x.shape[1:], strict=True)
     )
     if not fits:
         raise ModelError(
             f"{name} takes {tuple(taken.shape[1:])}; the images are {(height, width, channels)}. Set image.height, "
-            "image.width and image.channels, or build it for the ImageSpec that it is given."
+            "image.width and image.channels, or build it for the given ImageSpec."
         )
     given = _outputs(made, name)
     _refuse_probabilities(keras.Model(taken, given[TOP]), (height, width, channels), name)
@@ -168,8 +166,8 @@ def _outputs(made: Any, name: str) -> dict[str, Any]:
     below = {key: tensor for key, tensor in both.items() if tensor is not top and len(tensor.shape) == 4}
     if len(top.shape) not in (2, 3, 4):
         raise ModelError(
-            f"{name} gives {tuple(top.shape)}; it must give features (n, width), tokens (n, count, width), or a map "
-            "(n, rows, columns, channels)."
+            f"{name} outputs {tuple(top.shape)}; it must output features (n, width), tokens (n, count, width), or a "
+            "map (n, rows, columns, channels)."
         )
     return {**below, TOP: top}
 
@@ -216,7 +214,7 @@ def _refuse_probabilities(network: Any, shape: tuple[int, int, int], name: str) 
     values = np.asarray(network(noise, training=False), np.float32)
     if (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3):
         raise ModelError(
-            f"{name} ends in a softmax: it gives probabilities. Let it give what stands before its last layer; "
+            f"{name} ends in a softmax: it outputs probabilities. Return the input of its last layer instead; "
             "tellapart adds a head for your classes."
         )
 

@@ -1,4 +1,4 @@
-"""Histories of several runs -> one figure with the curves of all."""
+"""Histories of several runs -> one figure with all learning curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RunFolder: the one folder that holds a run's result. Every file name of a run stands here and nowhere else.
+"""RunFolder: the folder with a run's result. Every file name of a run is defined here and nowhere else.
 
 Written by: training, report. A folder is a run if it holds a
 run.json of ours; the status in it says how far it came. JSON, TOML, CSV, safetensors, Keras and ONNX files; no pickle.
@@ -152,7 +152,7 @@ class RunFolder(Inside):
                 )
             record = migrate.record(record)
             if not all(isinstance(record[name], str) for name in ("status", "data", "created")):
-                raise TypeError("status, data and created are texts")
+                raise TypeError("status, data and created must be text")
             _ = Task.from_dict(record["task"]), ImageSpec.from_dict(record["image"])
         except FileNotFoundError:
             inside = sorted(str(file.parent) for file in self.path.glob("*/run.json"))
@@ -211,7 +211,7 @@ class RunFolder(Inside):
             except (ValueError, RecursionError):
                 break
             if not isinstance(row, dict):
-                raise _damaged(self.history_file, TypeError("a line that is no object"))
+                raise _damaged(self.history_file, TypeError("a line that is not an object"))
             rows.append(migrate.row(row))
         return rows
 
@@ -223,7 +223,7 @@ class RunFolder(Inside):
         with self._reading(self.metrics_file):
             found = from_json(self.read_text(self.metrics_file))
             if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
-                raise TypeError("it holds no object a split")
+                raise TypeError("it does not hold an object for each split")
             return {split: migrate.metrics(values) for split, values in found.items()}
 
     def write_means(self, means: NDArray[np.float32]) -> None:
@@ -362,7 +362,7 @@ def create_run(
             draft.replace(path)
         except OSError as error:
             require_free(path)  # another process may have been quicker
-            raise RunError(f"{path} cannot be made: {error.strerror}. Give another --out.") from None
+            raise RunError(f"{path} cannot be created: {error.strerror}. Give another --out.") from None
     return RunFolder(path)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the end of a budget of time, kept until training is at a point where it can stop; and why it stopped."""
+"""Ctrl-C and the end of a time budget, deferred until training can stop; and why it stopped."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ ROWS = (
     Row(
         "cats-dogs-c",
         weights="none",
-        note="the ImageNet weights of InceptionResNetV2 are not available here: **random weights**, which only test the "
-        "path from image to prediction; `cats-dogs-inception` is the nearest with pretrained weights",
+        note="the ImageNet weights of InceptionResNetV2 are not available here: **random weights**, which only test "
+        "the path from image to prediction; `cats-dogs-inception` is the nearest with pretrained weights",
     ),
     Row(
         "cats-dogs-inception",
@@ -108,10 +108,10 @@ Each recipe is a TOML file in `src/tellapart/recipes`; `tellapart recipes NAME` 
 `python tools/recipes_page.py` from the runs of the commands below, without manual additions.
 
 **Keep the number of images in mind.** The published results come from far more images (8,000 to 20,030
-of cats and dogs; here 600 to 640 for training), were validated on the test set, and have no interval. Ours are of the best
-epoch on a validation split; the test images were held out. With so few images, a network trained from scratch
-is not far above guessing on cats and dogs, whatever its architecture: that is what the intervals say, and why one uses a
-pretrained backbone. No difference between two of these recipes is shown unless their intervals show it.
+of cats and dogs; here 600 to 640 for training), were validated on the test set, and have no interval. Ours are of
+the best epoch on a validation split; the test images were held out. With so few images, a network trained from
+scratch is not far above guessing on cats and dogs, whatever its architecture: that is what the intervals say, and why
+one uses a pretrained backbone. No difference between two of these recipes is shown unless their intervals show it.
 
 Two published networks end in two sigmoid units or one softmax unit. tellapart cannot build these: two classes have one
 sigmoid unit, more classes have softmax, and the loss follows.

@@ -16,9 +16,9 @@ from tellapart.errors import RunError, TrainingError
 from tellapart.experiments import study
 from tellapart.experiments.study import Outcome, Session, Study
 from tellapart.progress import SILENT, Phase, Progress
+from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec, Task
-from tellapart.runs.record import Stop, StopReason
 
 
 class Steps(Study):

@@ -1,4 +1,4 @@
-"""Source + Config -> the Config with everything decided that was left open, and in words what was chosen and why.
+"""Source + Config -> the Config with every open setting decided, and an explanation of each decision.
 
 Imports no Keras.
 """

@@ -60,7 +60,7 @@ def test_plugins_are_listed_with_kind_package_and_version(example: Path) -> None
 def test_the_help_lists_the_command_of_a_plugin_without_importing_it(example: Path, tmp_path: Path) -> None:
     shown = call(example, "--help")
     assert "labels" in shown.stdout
-    assert "Of tellapart-example 0.1.0." in shown.stdout
+    assert "From the plug-in tellapart-example 0.1.0." in shown.stdout
     install(tmp_path, {"commands": {"strange-command": "no_such_module:command"}})
     shown = call(tmp_path, "--help")
     assert shown.returncode == 0
@@ -91,7 +91,7 @@ def test_a_source_is_found_by_its_suffix_or_by_its_name(example: Path, listed: P
     assert "read as jsonl: line 1 is no JSON object" in shown.stderr
     without = call(tmp_path, "check", listed)
     assert without.returncode == 2
-    assert "JSON, which is not read" in without.stderr
+    assert "JSON, which is not supported" in without.stderr
 
 
 def test_layouts_and_models_show_what_plugins_add(example: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_backbone_is_trained_exported_and_resumed_and_its_plugin_is_named_wher
     assert predicted.returncode == 0, "a finished run needs no plug-in"
     refused = call(without, "export", tmp_path / "run", "--to", "keras")
     assert refused.returncode == 2
-    assert "which the plug-in tellapart-example 0.1.0 brought and which is not here" in refused.stderr
+    assert "from the plug-in tellapart-example 0.1.0, which is not available here" in refused.stderr
     assert call(example, "export", tmp_path / "run", "--to", "keras").returncode == 0
     explained = call(without, "explain", tmp_path / "run", image)
     assert explained.returncode == 0, explained.stderr
@@ -130,12 +130,12 @@ def test_a_backbone_is_trained_exported_and_resumed_and_its_plugin_is_named_wher
     (tmp_path / "run" / "run.json").write_text(json.dumps({**begun, "status": "interrupted"}))
     gone = call(without, "train", "--resume", tmp_path / "run")
     assert gone.returncode == 2
-    assert "which the plug-in tellapart-example 0.1.0 brought and which is not here" in gone.stderr
+    assert "from the plug-in tellapart-example 0.1.0, which is not available here" in gone.stderr
     later = {**begun, "status": "interrupted", "plugins": [{**used, "version": "0.0.9"}]}
     (tmp_path / "run" / "run.json").write_text(json.dumps(later))
     again = call(example, "train", "--resume", tmp_path / "run")
     assert again.returncode == 0, again.stderr
-    told = "'three-convolutions' is of tellapart-example 0.1.0 here, and was of tellapart-example 0.0.9 when"
+    told = "'three-convolutions' comes from tellapart-example 0.1.0 here, but came from tellapart-example 0.0.9 when"
     assert told in again.stderr
 
 
@@ -176,7 +176,7 @@ def test_of_two_packages_with_one_name_neither_is_taken(site: Path, capsys: pyte
     show_plugins()
     shown = capsys.readouterr().out
     assert shown.count("is left out") == 2
-    assert "two 1.0 brings one of the same name" in shown
+    assert "two 1.0 defines one of the same name" in shown
     assert "greet" not in COMMANDS.names()
 
 
@@ -199,8 +199,8 @@ def test_a_fault_in_a_plugin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.
     install(tmp_path, {"commands": {"greet": "strange:row"}})
     shown = call(tmp_path, "greet")
     assert shown.returncode == 70
-    assert "a fault in the plug-in strange 1.0: KeyError: 'name'" in shown.stderr
-    assert "Send it to whoever wrote the plug-in." in shown.stderr
+    assert "internal error in the plug-in strange 1.0: KeyError: 'name'" in shown.stderr
+    assert "Send it to the author of the plug-in." in shown.stderr
     assert "repository" not in shown.stderr
 
 
@@ -218,7 +218,7 @@ def test_nothing_of_a_plugin_is_imported_that_is_not_asked_for(two_shapes: Path,
 def test_a_folder_that_one_stands_in_installs_nothing(tmp_path: Path) -> None:
     install(tmp_path, {"commands": {"greet": "strange:row"}})
     shown = call(tmp_path, "--plugins", cwd=tmp_path)
-    assert "No plug-in is installed." in shown.stdout
+    assert "No plug-ins are installed." in shown.stdout
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "plugins.md"
@@ -244,4 +244,4 @@ def test_the_program_of_the_page_trains_a_network_of_its_own(two_shapes: Path, t
     (tmp_path / "runs" / "two" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
     gone = call(tmp_path / "nowhere", "train", "--resume", "runs/two", cwd=tmp_path)
     assert gone.returncode == 2
-    assert "Go on from that program." in gone.stderr
+    assert "Resume from that program." in gone.stderr

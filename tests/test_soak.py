@@ -46,7 +46,7 @@ def test_a_full_disk_is_one_line_and_exit_code_2(
     with open("/dev/full", "w") as full:  # noqa: PTH123
         words = [*COMMAND, "predict", str(model), str(two_shapes), "--format", "csv"]
         found = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert found.stderr.startswith("tellapart: No space left on device. Make room there")
+    assert found.stderr.startswith("tellapart: No space left on device. Free some disk space")
     assert found.stderr.count("\n") == 1
     assert found.returncode == 2
 

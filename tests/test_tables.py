@@ -177,7 +177,7 @@ def test_a_folder_that_no_built_in_source_reads_is_shown_to_those_of_plugins(sit
         (folder / name).rename(folder / name.replace("--", ""))
     with pytest.raises(SourceError, match="pairs          no name has -- in it"):
         read_source(folder, DataConfig())
-    with pytest.raises(SourceError, match="not read by the source pairs: no name has -- in it"):
+    with pytest.raises(SourceError, match="cannot be read by the source pairs: no name has -- in it"):
         read_source(f"pairs:{folder}", DataConfig())
     with pytest.raises(SourceError, match="Did you mean 'pairs'"):
         read_source(f"pair:{folder}", DataConfig())
@@ -189,7 +189,7 @@ def test_a_source_that_is_asked_for_by_name_reads_where_another_would(tmp_path: 
         (tmp_path / name).touch()
     for source, labels in (("class-folders", {"a", "b"}), ("file-names", {"x", "y"})):
         assert {row.label for row in read_source(f"{source}:{tmp_path}", DataConfig()).rows} == labels
-    with pytest.raises(SourceError, match="not read by the source split-folders"):
+    with pytest.raises(SourceError, match="cannot be read by the source split-folders"):
         read_source(f"split-folders:{tmp_path}", DataConfig())
     with pytest.raises(SourceError, match="class-folders reads folders"):
         read_source(f"class-folders:{tmp_path}/a/x.1.png", DataConfig())
@@ -269,10 +269,10 @@ def test_a_run_names_no_module_that_is_imported(shapes_run: Path, tmp_path: Path
         run.config_file.write_text(text)
         used = {"kind": "backbones", "name": name, "package": "strange", "version": "1.0", "place": "strange:row"}
         run.update(status="interrupted", plugins=[used])
-        with pytest.raises(RunError, match="Install it, if you trust where it comes from"):
+        with pytest.raises(RunError, match="Install it, if you trust its source"):
             ta.resume(run.path)
         run.update(plugins=[])
-        told = "is code that does not come with tellapart" if ":" in name else "There is no model"
+        told = "is custom code, not part of tellapart" if ":" in name else "There is no model"
         with pytest.raises((ModelError, UntrustedCodeError), match=told):
             ta.resume(run.path)
         run.config_file.write_text(text.replace(f'name = "{name}"', 'name = "cnn"'))

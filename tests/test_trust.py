@@ -166,5 +166,5 @@ def test_a_backbone_that_was_converted_before_needs_no_tensorflow(case: Case, mo
 def test_corrections_of_a_catalog_that_was_read_already_are_refused(case: Case, tmp_path: Path) -> None:
     case.checked.write_corrections(tmp_path / "c.csv")
     config = ta.make_config(data={"corrections": str(tmp_path / "c.csv")})
-    with pytest.raises(ConfigError, match=r"give the corrections to read\(\)"):
+    with pytest.raises(ConfigError, match=r"Give them to read\(\)"):
         ta.train(case.checked.catalog, config=config, out=tmp_path / "run")

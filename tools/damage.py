@@ -53,7 +53,7 @@ def told(contents: Sequence[bytes], length: int) -> tuple[int, int, int]:
 
 def table(contents: Sequence[bytes]) -> str:
     """In Markdown, a row a length."""
-    rows = ["| bytes of noise | told | not told, and seen | not told, hardly seen |", "|---|---|---|---|"]
+    rows = ["| bytes of noise | reported | not reported, visible | not reported, hardly visible |", "|---|---|---|---|"]
     for length in LENGTHS:
         count, noticed, seen = told(contents, length)
         shares = (noticed / count, seen / count, (count - noticed - seen) / count)

@@ -73,13 +73,13 @@ ROWS = (
     Row(
         "cats-dogs-c",
         weights="none",
-        note="the ImageNet weights of InceptionResNetV2 are not to be had here: **random weights**, which prove the "
-        "path from image to prediction and nothing else; `cats-dogs-inception` is the nearest with its own",
+        note="the ImageNet weights of InceptionResNetV2 are not available here: **random weights**, which only test "
+        "the path from image to prediction; `cats-dogs-inception` is the nearest with pretrained weights",
     ),
     Row(
         "cats-dogs-inception",
         weights="inception_weights",
-        note="its head is trained on the frozen backbone for ten epochs, then the top two blocks learn too",
+        note="its head is trained on the frozen backbone for ten epochs, then the top two blocks are fine-tuned",
     ),
     Row("horses-humans", note="on cats and dogs, which are more; on a part of its own set: below"),
     Row("rock-paper-scissors", "breeds", note="on three breeds of pets, which are more; on a set of its name: below"),
@@ -107,16 +107,16 @@ OWN_BEGINS, OWN_ENDS = "<!-- own sets -->", "<!-- end of own sets -->"
 OPENING = """# Recipes and what they reached
 
 Each recipe is a TOML file in `src/tellapart/recipes`; `tellapart recipes NAME` prints it. This page is written by
-`python tools/recipes_page.py` from the runs of the commands below, and states nothing else.
+`python tools/recipes_page.py` from the runs of the commands below, without manual additions.
 
-**Read it with the number of images in mind.** The published outcomes come from far more images (8,000 to 20,030
-of cats and dogs; here 600 to 640 train), were validated on the test set, and give no interval. Ours are of the best
-epoch on a validation split; the test images chose nothing. With so few images a network trained from nothing
-is not far above guessing on cats and dogs, whatever its shape: that is what the intervals say, and what a pretrained
-backbone is for. Nothing here tells two of these recipes apart unless their intervals do.
+**Keep the number of images in mind.** The published results come from far more images (8,000 to 20,030
+of cats and dogs; here 600 to 640 for training), were validated on the test set, and have no interval. Ours are of
+the best epoch on a validation split; the test images were held out. With so few images, a network trained from
+scratch is not far above guessing on cats and dogs, whatever its architecture: that is what the intervals say, and why
+one uses a pretrained backbone. No difference between two of these recipes is shown unless their intervals show it.
 
-Two published networks end in two sigmoid units or one softmax unit. Ours cannot be built so: two classes have one
-sigmoid unit, more have softmax, and the loss follows.
+Two published networks end in two sigmoid units or one softmax unit. tellapart cannot build these: two classes have one
+sigmoid unit, more classes have softmax, and the loss follows.
 """
 
 

@@ -1,4 +1,4 @@
-"""tellapart: from a folder of labelled images to a classifier that a person can trust and ship.
+"""tellapart: from a folder of labelled images to a classifier you can trust and ship.
 
 What stands in __all__ is public; it is loaded when first used, so that `import tellapart` costs nothing.
 """

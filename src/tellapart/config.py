@@ -1,7 +1,6 @@
-"""Config: everything that decides a run, checked. TOML in and out; `--set train.epochs=5` changes one value.
+"""Config: every setting of a run, validated. TOML in and out; `--set train.epochs=5` changes one value.
 
-A field that is None is decided later from the images or the
-model; the run stores the decided value.
+A field that is None is decided later from the images or the model; the run stores the value decided on.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from tellapart.files import to_json
 from tellapart.task import Fit, ImageSpec, Interpolation
 
 AUTO = "auto"
-"""A model name: one is chosen from the images."""
+"""The model name that chooses a model from the images."""
 
 _LONGEST = 200
-"""Letters of a wrong value that a message repeats."""
+"""Characters of a wrong value that a message repeats."""
 
 FillMode = Literal["nearest", "reflect", "constant"]
 
@@ -37,29 +36,36 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """How labels are found and how images are split."""
 
-    label_pattern: str | None = Field(None, description="regular expression over the file name with a group `label`")
-    path_column: str | None = Field(None, description="column of a table that names the image")
-    label_column: str | None = Field(None, description="column of a table that names the class")
-    root: str | None = Field(None, description="folder that the paths of a table are relative to")
-    corrections: str | None = Field(None, description="a csv of what to relabel, drop and regroup: check --write")
-    group_by: str | None = Field(
-        None, description="what tells images that stay together: exif, name, looks, or a pattern with (?P<group>...)"
+    label_pattern: str | None = Field(None, description="regular expression over file names, with a group `label`")
+    path_column: str | None = Field(None, description="table column with the image path")
+    label_column: str | None = Field(None, description="table column with the class")
+    root: str | None = Field(None, description="folder that the table's paths are relative to")
+    corrections: str | None = Field(
+        None, description="csv of images to relabel, drop or regroup, as check --write makes"
     )
-    test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all images kept for the test split")
-    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the training images to validate")
-    max_pixels: int = Field(100_000_000, gt=0, description="a larger image is left out as a possible bomb")
+    group_by: str | None = Field(
+        None,
+        description="how to group images that must share a split: exif, name, looks, or a pattern with (?P<group>...)",
+    )
+    test_fraction: float = Field(0.2, ge=0, lt=1, description="fraction of all images held out for the test split")
+    validation_fraction: float = Field(
+        0.2, gt=0, lt=1, description="fraction of the training images held out for validation"
+    )
+    max_pixels: int = Field(
+        100_000_000, gt=0, description="an image with more pixels is left out as a possible decompression bomb"
+    )
     max_seconds: float = Field(20, gt=0, le=3600, description="an image that takes longer to decode is left out")
     max_memory: int = Field(
         2_000_000_000, ge=10_000_000, description="bytes; an image that takes more to decode is left out"
     )
-    max_bytes: int = Field(2**30, gt=0, description="a larger file is left out, and never read whole")
+    max_bytes: int = Field(2**30, gt=0, description="a larger file is left out and never read in full")
     damaged: Literal["keep", "leave-out"] = Field(
-        "keep", description="of images that decode though a part of them is damaged; they are told either way"
+        "keep", description="what to do with damaged images that still decode; they are reported either way"
     )
 
 
 class ImageConfig(_Section):
-    """The image the network sees. None: the model's own; or the images' own size, if they are small and alike."""
+    """The network's input. None: the model's own; or the images' own size, if they are small and all of one size."""
 
     height: int | None = Field(None, gt=0)
     width: int | None = Field(None, gt=0)
@@ -69,7 +75,7 @@ class ImageConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """Random changes to training images, with the meanings of Keras' ImageDataGenerator, in one warp."""
+    """Random changes to training images, defined as in Keras' ImageDataGenerator, applied in one warp."""
 
     rotation: float = Field(0, ge=0, le=180, description="degrees, drawn from -r..r")
     width_shift: float = Field(0, ge=0, le=1, description="fraction of the width, drawn from -s..s")
@@ -84,7 +90,7 @@ class AugmentConfig(_Section):
 
     @property
     def active(self) -> bool:
-        """Whether any image can change."""
+        """Whether any image can be changed."""
         return self != AugmentConfig(fill=self.fill, fill_value=self.fill_value)
 
 
@@ -110,7 +116,7 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(AUTO, description="auto: chosen from the images")
-    weights: str = Field("auto", description="of a pretrained backbone: auto, imagenet, none, or a file")
+    weights: str = Field("auto", description="weights of a pretrained backbone: auto, imagenet, none, or a file")
 
     @model_validator(mode="after")
     def _finite(self) -> Self:
@@ -136,34 +142,34 @@ class TrainConfig(_Section):
 
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     learning_rate: float = Field(0.001, gt=0)
-    schedule: Literal["constant", "cosine"] = Field("constant", description="cosine falls to zero over all epochs")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="cosine decays to zero over all epochs")
     weight_decay: float = Field(0, ge=0, description="decoupled weight decay")
     batch_size: int = Field(32, gt=0)
     epochs: int = Field(30, gt=0)
-    steps_per_epoch: int | None = Field(None, gt=0, description="None: each image once an epoch")
+    steps_per_epoch: int | None = Field(None, gt=0, description="None: each image once per epoch")
     validation_steps: int | None = Field(None, gt=0, description="None: all validation images")
-    monitor: Literal["val_loss", "val_accuracy"] = Field("val_loss", description="what makes an epoch the best one")
-    patience: int = Field(5, ge=0, description="stop after so many epochs without a better one; 0: never")
+    monitor: Literal["val_loss", "val_accuracy"] = Field("val_loss", description="metric that selects the best epoch")
+    patience: int = Field(5, ge=0, description="epochs without improvement before training stops; 0: never stop early")
     class_weights: Literal["auto", "balanced", "none"] = Field(
-        "auto", description="auto: balanced where the largest class has over 1.5 times the smallest"
+        "auto", description="auto: balanced if the largest class has over 1.5 times as many images as the smallest"
     )
     label_smoothing: float = Field(0, ge=0, lt=0.5)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     views: int | None = Field(
         None,
         gt=0,
-        description="of each training image for a frozen backbone, the first one plain; None: 1, augmented 4",
+        description="views of each training image for a frozen backbone, the first without augmentation; None: 1, with "
+        "augmentation 4",
     )
     fine_tune: Annotated[int | Literal["all"], BeforeValidator(_blocks)] = Field(
-        0, description="blocks of the backbone to train after its head, from the top; all: the whole backbone"
+        0, description="top blocks of the backbone to fine-tune after the head is trained; all: the whole backbone"
     )
     fine_tune_learning_rate: float = Field(0.0001, gt=0)
     track: tuple[str, ...] = Field(
-        (), description="also tell tensorboard (files in RUN/tensorboard) or mlflow (MLFLOW_TRACKING_URI) of the run"
+        (),
+        description="trackers to log the run to: tensorboard (files in RUN/tensorboard), mlflow (MLFLOW_TRACKING_URI)",
     )
-    sure_accuracy: float = Field(
-        0.99, gt=0, lt=1, description="share of right answers among those that are called sure"
-    )
+    sure_accuracy: float = Field(0.99, gt=0, lt=1, description="accuracy required of the predictions called sure")
 
 
 class Config(_Section):
@@ -173,13 +179,13 @@ class Config(_Section):
     7
     """
 
-    title: str = Field("", description="one line: what this experiment is")
-    published: str = Field("", description="what others reached with it")
+    title: str = Field("", description="description of the experiment in one line")
+    published: str = Field("", description="published result of this experiment")
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     image: ImageConfig = ImageConfig()
     augment: AugmentConfig | None = Field(
-        None, description="None: light, or none for a backbone that sees each image once"
+        None, description="None: light; or none for a frozen backbone, which sees each image once"
     )
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -187,7 +193,7 @@ class Config(_Section):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, values: Any) -> Any:
-        """`augment = "light"` stands for the preset of that name."""
+        """`augment = "light"` means the preset of that name."""
         if isinstance(values, dict) and isinstance(values.get("augment"), str):
             values = {**values, "augment": augmentation(values["augment"])}
         return values
@@ -247,8 +253,7 @@ class Config(_Section):
 
     @property
     def digest(self) -> str:
-        """Equal for configurations that decide the same run; words about it (title, published) do not count, nor who is
-        told of it."""
+        """Equal for configurations of the same run; description (title, published) and trackers do not count."""
         values = self.model_dump(exclude={"title": True, "published": True, "train": {"track"}})
         return hashlib.blake2b(to_json(values, ascii=True, sort_keys=True).encode(), digest_size=16).hexdigest()
 
@@ -298,7 +303,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def in_words(message: str) -> str:
-    """What pydantic says of a value, without its own words for it.
+    """pydantic's message about a value, without its prefixes.
 
     >>> in_words("Input should be greater than 0"), in_words("Value error, expected a number")
     ('should be greater than 0', 'expected a number')

@@ -1,4 +1,4 @@
-"""One file from a web server: a download that goes on where it broke off, is checked, and is whole or not there.
+"""Downloads of one file from a web server: resumed after an interruption, verified, complete or not there.
 
 In: an address and, where known, the size and checksum of the file. Out: the file. What has come so far lies in the
 cache, named for the address, so a later call, or another process, goes on with it.
@@ -46,7 +46,7 @@ def download(url: str, path: Path, *, checksum: str = "", size: int = 0, progres
     another file than expected.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise FetchError(f"{url} is no address of a web server; expected one that begins with https:// or http://.")
+        raise FetchError(f"{url} is not a web address; expected one that begins with https:// or http://.")
     place = cache_root() / "downloads" / f"{hashlib.blake2b(url.encode(), digest_size=16).hexdigest()}.part"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +58,8 @@ def download(url: str, path: Path, *, checksum: str = "", size: int = 0, progres
         reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
         if isinstance(reason, OSError) and reason.strerror:
             reason = reason.strerror + (" (is there a network?)" if isinstance(reason, socket.gaierror) else "")
-        kept = " What has come so far is kept; ask again to go on with it." if place.exists() else ""
-        raise FetchError(f"{url} could not be fetched: {reason}.{kept}") from None
+        kept = " The part downloaded so far is kept; run again to resume." if place.exists() else ""
+        raise FetchError(f"{url} could not be downloaded: {reason}.{kept}") from None
 
 
 def file_checksum(path: Path, algorithm: str = "sha256") -> str:
@@ -127,7 +127,7 @@ def _lock(file: IO[bytes], path: Path, url: str) -> None:
             return
     except BlockingIOError:
         pass
-    raise FetchError(f"Another process is fetching {url} just now. Wait for it, then ask again.")
+    raise FetchError(f"Another process is downloading {url}. Wait for it, then try again.")
 
 
 def _fill(url: str, part: _Part, path: Path, checksum: str, size: int, progress: Progress) -> None:
@@ -170,7 +170,7 @@ def _receive(url: str, part: _Part, path: Path, checked: bool, size: int, progre
         if start != part.length:
             part.clear()
             if start:
-                raise OSError(f"the server sent another part than asked for, from byte {start:,}")
+                raise OSError(f"the server sent another part than requested, from byte {start:,}")
         _refuse_other(url, answer, path, total, size)
         strong = answer.headers.get("ETag", "")
         version = strong if strong and not strong.startswith("W/") else answer.headers.get("Last-Modified", "")
@@ -183,7 +183,7 @@ def _receive(url: str, part: _Part, path: Path, checked: bool, size: int, progre
         part.file.flush()
     # A connection that breaks off looks like the end of the file.
     if total and length != total:
-        short = f"it broke off after {length:,} of {total:,} bytes"
+        short = f"the connection closed after {length:,} of {total:,} bytes"
         if length > total:
             part.clear()
         raise OSError(short)
@@ -196,7 +196,7 @@ def _extent(answer: HTTPResponse) -> tuple[int, int]:
     if answer.status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if found is None:
-            raise OSError("the server sent a part of the file and does not say which")
+            raise OSError("the server sent part of the file without telling which part")
         return int(found[1]), 0 if found[2] == "*" else int(found[2])
     return 0, int(answer.headers.get("Content-Length") or 0)
 
@@ -205,8 +205,8 @@ def _refuse_other(url: str, answer: HTTPResponse, path: Path, total: int, size: 
     """Stop before the bytes come, where it is plain that they are of another file."""
     if answer.headers.get("Content-Type", "").startswith("text/html") and path.suffix.lower() not in (".html", ".htm"):
         raise FetchError(
-            f"{url} gave a web page, not a file: the address is of a page, or asks for a login. Nothing was kept. "
-            "Give the address of the file itself, or fetch it with a browser and name the file."
+            f"{url} returned a web page, not a file: it is the address of a page, or needs a login. Nothing was kept. "
+            "Give the address of the file itself, or download it with a browser and name the file."
         )
     if size and total and total != size:
         raise _another(url, f"{total:,} bytes, not {size:,}")
@@ -234,7 +234,7 @@ def _check(url: str, part: _Part, checksum: str, size: int) -> None:
 
 
 def _another(url: str, what: str) -> FetchError:
-    return FetchError(f"{url} gave another file than the known one: {what}. Nothing was kept.")
+    return FetchError(f"{url} returned another file than expected: {what}. Nothing was kept.")
 
 
 def _put(part: _Part, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole error tree. A message says what was given, what was expected and what to do.
+"""All exceptions. A message says what was given, what was expected and what to do.
 
 TellapartError            everything a user can mend; the command line prints it and exits with 2
 ├── SourceError           what was named as data cannot be read as labelled images
@@ -115,7 +115,7 @@ class MissingExtraError(TellapartError):
     """An optional dependency is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part. Install it with: pip install 'tellapart[{extra}]'")
+        super().__init__(f"{what} needs an optional extra. Install it with: pip install 'tellapart[{extra}]'")
 
 
 def require_extra(what: str, extra: str, *modules: str) -> None:

@@ -1,5 +1,4 @@
-"""Files written whole or not at all, JSON that every reader takes, cells that no spreadsheet computes, text that no
-terminal obeys, and where the caches of this user lie."""
+"""Files written atomically, strict JSON, csv cells safe for spreadsheets, text safe for terminals, cache folders."""
 
 from __future__ import annotations
 
@@ -155,7 +154,7 @@ def from_json(text: str | bytes | bytearray) -> Any:
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is no number that JSON has")
+        raise ValueError(f"{text} is not a JSON number")
     return value
 
 
@@ -211,8 +210,8 @@ def _temporary_root() -> Path:
     if not mine or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
         root = Path(tempfile.mkdtemp(prefix="tellapart-"))
     print(
-        f"tellapart: this user has no home folder that can be written, so caches lie in {root}. "
-        "TELLAPART_CACHE names another folder.",
+        f"tellapart: this user has no home folder that can be written, so caches are kept in {root}. "
+        "Set TELLAPART_CACHE to choose another folder.",
         file=sys.stderr,
     )
     return root

@@ -1,4 +1,4 @@
-"""Rows -> a DataFrame of pandas, for those who have the extra `tables`; nothing here is imported before it is asked."""
+"""Rows -> a pandas DataFrame, with the extra `tables`; pandas is imported only when needed."""
 
 from __future__ import annotations
 

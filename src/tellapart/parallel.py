@@ -1,4 +1,4 @@
-"""Many inputs -> results in order, made in threads, with a bounded number in flight.
+"""Parallel map: many inputs -> results in order, computed in threads, with a limited number in flight.
 
 Threads, not processes: decoding, resizing, warping and the engines let go of the interpreter.
 """

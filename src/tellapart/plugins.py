@@ -1,4 +1,4 @@
-"""What a plug-in imports: the classes of rows, and a decorator for each table.
+"""What a plug-in imports: the row classes, and a decorator for each table.
 
 A decorator makes a row of a function and adds it to its table, for the program that runs it; PluginError where the name
 is taken or wrong. The row then stands under the function's name, so that an entry point of the group `tellapart.KIND`

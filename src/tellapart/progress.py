@@ -1,4 +1,4 @@
-"""Progress: how long work tells what it has done. The rooms report; the command line draws; else nothing shows."""
+"""Progress: how long-running work reports its state. Libraries report; the command line draws; otherwise silent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
     FETCHING = "fetching"
     READING = "reading images"
-    INSPECTING = "looking at the images"
+    INSPECTING = "reading the images"
     COMPARING = "comparing"
     STARTING = "starting Keras"
     BUILDING = "building the network"

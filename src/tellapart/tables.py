@@ -1,4 +1,4 @@
-"""Table: rows that are found by name. More are added by a decorator, or by the entry points of an installed package.
+"""Table: rows found by name. Rows are added by a decorator, or by entry points of installed packages.
 
 In: built-in rows, or where they stand ("module:attribute"); entry points of the groups `tellapart.KIND`. Nothing is
 imported before its name is asked for, or a list of all. Names are read from the metadata of what is installed without
@@ -216,8 +216,8 @@ class Table(Mapping[str, Row], Generic[Row]):
                 reason = f"{type(error).__name__}: {error}"
         if reason:
             raise PluginError(
-                f"The {self.noun} {plugin.name!r} of the plug-in {plugin} is left out: {reason.rstrip('.')}. "
-                f"Mend it, or remove it: pip uninstall {plugin.package}"
+                f"The {self.noun} {plugin.name!r} of the plug-in {plugin} is ignored: {reason.rstrip('.')}. "
+                f"Fix it, or remove it: pip uninstall {plugin.package}"
             )
         self._rows[plugin.name] = row
         _added[self.kind, plugin.name] = plugin.place.partition(":")[0]
@@ -251,7 +251,7 @@ class Table(Mapping[str, Row], Generic[Row]):
         """Why a plug-in cannot be loaded, as far as its metadata tell; else empty."""
         others = [str(other) for other in installed(self.kind) if other.name == plugin.name and other != plugin]
         if others:
-            return f"{' and '.join(others)} brings one of the same name"
+            return f"{' and '.join(others)} defines one of the same name"
         return self._wrong(plugin.name) if plugin.name in self._built_in else _invalid(plugin.name)
 
     def _wrong(self, name: str, row: Row | None = None) -> str:
@@ -263,14 +263,14 @@ class Table(Mapping[str, Row], Generic[Row]):
 def _invalid(name: str) -> str:
     if NAME.fullmatch(name) and len(name) <= LONGEST:
         return ""
-    return f"a name has at most {LONGEST} letters: lower-case words and numbers joined by hyphens"
+    return f"a name has at most {LONGEST} characters: lower-case words and numbers joined by hyphens"
 
 
 def _imported(place: str) -> Any:
     """What stands at "module:attribute"."""
     module, colon, attribute = place.partition(":")
     if not colon:
-        raise ValueError(f"{place!r} names no attribute of a module")
+        raise ValueError(f"{place!r} is not an attribute of a module")
     found: Any = importlib.import_module(module.strip())
     for part in attribute.strip().split("."):
         found = getattr(found, part)

@@ -57,7 +57,7 @@ class Task:
         """Raises ConfigError, KeyError or TypeError for values that to_dict did not make."""
         classes = values["classes"]
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise ConfigError("Class names are a list of texts.")
+            raise ConfigError("Class names must be a list of strings.")
         return cls(tuple(classes))
 
 
@@ -81,13 +81,13 @@ class ImageSpec:
     def __post_init__(self) -> None:
         if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
             raise ConfigError(
-                f"A network takes images of 1 to {MAX_SIDE:,} pixels a side; given {self.height}x{self.width}."
+                f"A network takes images of 1 to {MAX_SIDE:,} pixels per side; given {self.height}x{self.width}."
             )
         if self.channels not in (1, 3):
-            raise ConfigError(f"channels is 1 (grey) or 3 (colour); given {self.channels}.")
+            raise ConfigError(f"channels must be 1 (grey) or 3 (colour); given {self.channels}.")
         for name, value, known in (("fit", self.fit, Fit), ("interpolation", self.interpolation, Interpolation)):
             if value not in get_args(known):
-                raise ConfigError(f"{name} is one of {', '.join(get_args(known))}; given {value!r}.")
+                raise ConfigError(f"{name} must be one of {', '.join(get_args(known))}; given {value!r}.")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,5 +107,5 @@ class ImageSpec:
     def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
         """Raises ConfigError or TypeError for values that to_dict did not make."""
         if not all(isinstance(values[name], int) for name in ("height", "width", "channels") if name in values):
-            raise ConfigError("height, width and channels are whole numbers.")
+            raise ConfigError("height, width and channels must be whole numbers.")
         return cls(**values)

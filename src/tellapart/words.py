@@ -1,4 +1,4 @@
-"""Numbers -> the words that people read them in, the same in a terminal, a report, a page and a file.
+"""Numbers -> text for people, the same in terminals, reports, pages and files.
 
 Every proportion is shown by `percent`; JSON alone has the number itself, in 0..1.
 """

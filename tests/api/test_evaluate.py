@@ -146,7 +146,7 @@ def test_labels_of_other_images_are_found_as_one_says(begun: Path, tmp_path: Pat
     assert ta.evaluate(run, renamed, label_pattern=pattern).n == 8
     with pytest.raises(ConfigError, match=r"data.root has no effect on .*class folders"):
         ta.evaluate(run, begun / "photos", root=str(photos))
-    with pytest.raises(ConfigError, match=r"root says how the labels of other images are found"):
+    with pytest.raises(ConfigError, match=r"root applies to the labels of other images"):
         ta.evaluate(run, root=str(photos))
 
 
@@ -161,7 +161,7 @@ def test_a_bound_on_pixels_that_a_run_was_given_holds_when_it_is_evaluated(begun
 def test_a_split_by_another_name_is_hinted_at(begun: Path) -> None:
     refused = call("evaluate", begun / "runs" / "one", "--split", "val")
     assert refused.returncode == 2
-    assert "You mean --split validation" in refused.stderr
+    assert "Did you mean --split validation" in refused.stderr
 
 
 @pytest.mark.parametrize("option", ["root", "path_column", "label_column", "label_pattern"])

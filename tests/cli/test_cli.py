@@ -88,7 +88,7 @@ def test_check_exits_with_1_where_something_needs_a_person(two_shapes: Path, tmp
         (["ladder", "builtin:pets", "--rung", "dens", "--rung", "conv"], "Did you mean 'dense'"),
         (["ladder", "builtin:pets", "--budget", "soon"], "30s, 10m or 1h"),
         (["ladder", "--resume", "nowhere"], "no ladder"),
-        (["ladder", "builtin:pets", "--resume", "nowhere"], "give at most --budget"),
+        (["ladder", "builtin:pets", "--resume", "nowhere"], "Give at most --budget"),
         (["report"], "Give a run"),
         (["report", "nowhere", "--all", "runs"], "Give a run"),
     ],
@@ -104,7 +104,7 @@ def test_a_wrong_request_is_one_message_and_exit_code_2(arguments: list[str], sa
 def test_resume_takes_nothing_beside_it(run: ta.Run) -> None:
     shown = call("train", "--resume", run.path, "--epochs", "9")
     assert shown.returncode == 2
-    assert "nothing beside it" in shown.stderr
+    assert "Give no other option with it" in shown.stderr
 
 
 @pytest.mark.slow
@@ -128,15 +128,15 @@ def test_predicting_a_folder_tells_what_is_left_out_of_it(run: ta.Run, two_shape
     folder = tmp_path / "new"
     folder.mkdir()
     (folder / "1.png").write_bytes(next(two_shapes.rglob("*.png")).read_bytes())
-    (folder / "film.mp4").touch()
+    (folder / "video.mp4").touch()
     shown = call("predict", run.path, folder)
     assert shown.returncode == 0
-    assert "1 film in a format that is not read: 1 .mp4. Left out." in shown.stderr
+    assert "1 video in an unsupported format: 1 .mp4. Left out." in shown.stderr
     (folder / "2.NEF").touch()
     (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     shown = call("predict", run.path, folder)
     assert shown.returncode == 1
-    assert "1 image in a format that is not read: 1 .nef. Left out. Export them as JPEG or PNG" in shown.stderr
+    assert "1 image in an unsupported format: 1 .nef. Left out. Export them as JPEG or PNG" in shown.stderr
     assert "It is left out. (gone.jpg)" in shown.stderr
     assert len(shown.stdout.splitlines()) == 1
 
@@ -230,7 +230,7 @@ def test_an_image_in_the_place_of_the_run_is_named_as_what_it_is(run: ta.Run, tw
     image = next(two_shapes.rglob("*.png"))
     shown = call("predict", image, run.path)
     assert shown.returncode == 2
-    assert "is no run and no .onnx file. Name the run first" in shown.stderr
+    assert "is neither a run nor an .onnx file. Name the run first" in shown.stderr
 
 
 def test_the_answer_of_training_says_whether_to_rely_on_it(run: ta.Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,7 +294,7 @@ def test_a_pretrained_backbone_is_shown_with_its_image_scaling_weights_and_licen
 def test_weights_for_a_network_trained_from_nothing_are_refused_before_any_image_is_read(two_shapes: Path) -> None:
     shown = call("train", two_shapes, "--model", "cnn", "--weights", "imagenet")
     assert shown.returncode == 2
-    assert "cnn is trained from nothing and takes no weights; given 'imagenet'" in shown.stderr
+    assert "cnn is trained from scratch and takes no weights; given 'imagenet'" in shown.stderr
 
 
 def test_a_report_is_written_again(run: ta.Run) -> None:
@@ -317,7 +317,7 @@ def test_the_demo_does_the_whole_job_offline(tmp_path: Path) -> None:
 def test_check_writes_corrections_only_with_deep(two_shapes: Path, tmp_path: Path) -> None:
     shown = call("check", two_shapes, "--write", tmp_path / "c.csv")
     assert shown.returncode == 2
-    assert "give both" in shown.stderr
+    assert "Give both options" in shown.stderr
     assert not (tmp_path / "c.csv").exists()
 
 
@@ -326,7 +326,7 @@ def test_check_does_not_write_over_corrections_that_a_person_may_have_edited(two
     path.write_text("path,action,label\ndisc/disc 0.png,drop,\n")
     shown = call("check", two_shapes, "--deep", "--write", path)
     assert shown.returncode == 2
-    assert "may hold what a person decided" in shown.stderr
+    assert "may hold decisions of a person" in shown.stderr
     assert path.read_text().endswith("disc 0.png,drop,\n")
     other = call("check", two_shapes, "--deep", "--write", path, "--corrections", tmp_path / "none.csv")
     assert other.returncode == 2

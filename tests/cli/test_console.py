@@ -35,12 +35,12 @@ def test_help_begins_with_where_to_begin() -> None:
     text = shown_help()
     assert text.index("demo") < text.index("check") < text.index("train") < text.index("tune")
     assert all(panel in text for panel in PANELS)
-    assert "Begin with: tellapart demo" in text
+    assert "Start with: tellapart demo" in text
 
 
 def test_a_paragraph_of_help_is_broken_by_the_terminal_alone() -> None:
     lines = [line.strip() for line in shown_help("compare").splitlines()]
-    place = next(place for place, line in enumerate(lines) if line.startswith("Of more than two"))
+    place = next(place for place, line in enumerate(lines) if line.startswith("With more than two"))
     assert all(len(line) > 50 for line in lines[place : place + 2])
 
 
@@ -53,7 +53,7 @@ def test_a_table_that_is_too_wide_leaves_out_what_it_may_and_says_so(
         rows.add_row("runs/efficientnet-1", "efficientnet-1", "2026-11-23", "0.984")
         show(rows)
         shown = capsys.readouterr().out
-        head, _, note = shown.partition("No room for: ")
+        head, _, note = shown.partition("Not shown for lack of width: ")
         assert "runs/efficientnet-1" in head
         assert "0.984" in head
         assert all(name in head for name in there)

@@ -73,11 +73,11 @@ def test_killed_at_random_moments_it_ends_as_one_never_stopped(
             file.write(wanted[killed.stat().st_size :][: chance.randrange(40)])
     done = call(run.path, "-", "--resume", killed, stdin=stream)
     assert done.returncode == 1
-    assert "going on behind" in done.stderr
+    assert "continuing after" in done.stderr
     assert stopped >= 3  # a process may be through before the kill comes, where the machine is busy
     assert killed.read_bytes() == wanted
     again = call(run.path, "-", "--resume", killed, stdin=stream)
-    assert f"going on behind {total} rows" in again.stderr
+    assert f"continuing after {total} rows" in again.stderr
     assert killed.read_bytes() == wanted
     errors = sum(b"missing" in path or b"broken" in path for path in stream.splitlines())
     assert f"{errors} images could not be read" in again.stderr
@@ -170,12 +170,12 @@ def test_a_file_that_does_not_fit_the_run_is_refused_and_kept(run: ta.Run, two_s
     refused(run.path, image, "--resume", out, says="Line 3 of")
     out.write_bytes(kept)
     beside.unlink()
-    refused(run.path, image, "--resume", out, says="rows.csv.json, which says what network they are from, is missing")
+    refused(run.path, image, "--resume", out, says="rows.csv.json, which records the network they are from, is missing")
     lines = tmp_path / "rows.jsonl"
     lines.write_text('{"path": "x", "probabilities": {"cat": 1}}\n')
     refused(run.path, image, "--resume", lines, says="objects with the classes disc, stripes")
     refused(run.path, image, "--resume", tmp_path / "rows.txt", says=".csv or .jsonl")
     refused(run.path, image, "--resume", out, "--format", "jsonl", says="--format jsonl")
-    refused(run.path, image, "--resume", out, "--out", tmp_path / "x.csv", says="give one of them")
+    refused(run.path, image, "--resume", out, "--out", tmp_path / "x.csv", says="Give one of them")
     refused(run.path, image, "--resume", two_shapes / "disc.csv" / "x.csv" / ".." / "..", says="ends with .csv")
     assert out.read_bytes() == kept

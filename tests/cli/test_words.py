@@ -22,7 +22,7 @@ def test_the_package_can_be_run_as_a_module() -> None:
     ("arguments", "words"),
     [
         (["predict", "run", "a.jpg", "--out", "a.xlsx"], "Excel opens a .csv"),
-        (["predict", "run", "a.jpg", "--out", "a.parquet"], "not written as .parquet"),
+        (["predict", "run", "a.jpg", "--out", "a.parquet"], "cannot be written as .parquet"),
         (["train", "builtin:pets", "--cache-limit", "20"], "'20' has no unit; do you mean 20GB"),
         (["export", "run", "--to", "tflite"], "Did you mean 'litert'"),
         (["export", "run", "--to", "savedmodel"], "Did you mean 'saved-model'"),
@@ -45,9 +45,9 @@ def test_what_is_nearly_right_is_told_before_any_work(
     ("name", "words"),
     [
         ("labels.xlsx", "Save it as csv"),
-        ("train.tfrecord", "TensorFlow records"),
+        ("train.tfrecord", "TFRecord"),
         ("annotations.json", "columns path and label"),
-        ("images.npz", "a folder for each class"),
+        ("images.npz", "one folder per class"),
         ("photos.rar", "Unpack it"),
         ("model.onnx", "predict and evaluate take a network first"),
     ],
@@ -76,7 +76,7 @@ def test_export_takes_the_format_by_to_and_by_its_older_name_which_it_tells(shap
     assert "--format" not in shown.stderr
     older = call("export", shapes_run, "--format", "keras", "--out", tmp_path / "b.keras")
     assert older.returncode == 0, older.stderr
-    assert "--format is called --to now" in older.stderr
+    assert "--format is deprecated" in older.stderr
     assert (tmp_path / "b.keras").exists()
     explained = call("export", "--help").stdout
     assert "onnx|litert|saved-model|openvino|keras" in explained

@@ -66,7 +66,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
         ("path,action\n,drop\n", "line 2: it has no path"),
         ("path,action,label\na/1.jpg,relabel,\n", "line 2: a/1.jpg is to be relabelled, but the label is empty"),
         ("path,action,group\na/1.jpg,regroup,\n", "but the group is empty"),
-        ("path,action,label\na,relabel,x\na,relabel,y\n", "a is to be relabelled in two ways: x, y"),
+        ("path,action,label\na,relabel,x\na,relabel,y\n", "a is to be relabelled in conflicting ways: x, y"),
     ],
 )
 def test_a_wrong_table_is_refused_with_the_line_and_what_is_wrong(tmp_path: Path, text: str, told: str) -> None:

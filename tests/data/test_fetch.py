@@ -148,7 +148,7 @@ def test_a_collection_appears_whole_or_not_at_all_and_keeps_what_came(
     with pytest.raises(FetchError) as raised:
         ta.fetch(row.name)
     target = own_cache / "fetched" / row.name
-    for word in ("404", "Without a network", str(target), row.parts[0].url, "unpacked to test/"):
+    for word in ("404", "Without network access", str(target), row.parts[0].url, "unpacked to test/"):
         assert word in str(raised.value)
     assert not target.exists()
     files.content["/rps-test-set.zip"] = second
@@ -183,7 +183,7 @@ def test_an_address_is_fetched_once_and_read(files: Files, tmp_path: Path) -> No
     assert ta.fetch(url, sha256=digest, out=mine) == mine
     assert ta.fetch(url, out=tmp_path) == tmp_path / "photos.zip"
     for sha256 in (None, "0" * 64):
-        with pytest.raises(FetchError, match=r"mine\.zip is there already"):
+        with pytest.raises(FetchError, match=r"mine\.zip exists already"):
             ta.fetch(url, sha256=sha256, out=mine)
     assert mine.read_bytes() == content
 
@@ -193,9 +193,9 @@ def test_an_address_is_fetched_once_and_read(files: Files, tmp_path: Path) -> No
     [
         (("fashion-mnits",), r"no collection 'fashion-mnits'. Did you mean 'fashion-mnist'"),
         (("fashion-mnist", "--sha256", "0" * 64), "is of the file at an address"),
-        (("http://127.0.0.1:9/a.zip", "--sha256", "12"), "'12' is no SHA-256"),
-        (("http://127.0.0.1:9/",), "does not say what the file is called"),
-        (("http://127.0.0.1:9/a.zip",), r"refused\. Without a network, fetch it elsewhere"),
+        (("http://127.0.0.1:9/a.zip", "--sha256", "12"), "'12' is not a SHA-256"),
+        (("http://127.0.0.1:9/",), "does not give a file name"),
+        (("http://127.0.0.1:9/a.zip",), r"refused\. Without network access, download it elsewhere"),
         (("kaggle:a/b/c",), "expected kaggle:OWNER/DATASET"),
         (("kaggle:a/b", "--out", "x"), "set KAGGLEHUB_CACHE"),
     ],

@@ -26,7 +26,7 @@ def fill(root: Path, files: list[str]) -> Path:
 def test_an_archive_of_another_kind_is_named_whatever_its_suffix(start: bytes, kind: str, tmp_path: Path) -> None:
     archive = tmp_path / "a.zip"
     archive.write_bytes(start + b"x" * 100)
-    with pytest.raises(SourceError, match=f"is a {kind} archive, which is not read. Unpack it"):
+    with pytest.raises(SourceError, match=f"is a {kind} archive, which is not supported. Unpack it"):
         read_source(archive, DataConfig())
 
 
@@ -43,7 +43,7 @@ def test_an_archive_of_texts_is_not_said_to_be_just_empty(tmp_path: Path) -> Non
         (b"<!DOCTYPE html>", "not an image: it is a web page"),
         (b"%PDF-1.7", "not an image: it is a PDF"),
         (b"PK\3\4abcd", "not an image: it is a zip or an office document"),
-        (b"\0\0\0\x18ftypqt  ", "not an image: it is a film"),
+        (b"\0\0\0\x18ftypqt  ", "not an image: it is a video"),
     ],
 )
 def test_what_is_named_like_an_image_and_is_none_is_named(start: bytes, words: str) -> None:
@@ -64,7 +64,7 @@ def test_a_folder_inside_the_folder_of_a_class_is_told(tmp_path: Path) -> None:
 
 def test_a_relative_path_is_said_to_have_been_looked_for_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=f"There is no 'photos' to read images from in {tmp_path}"):
+    with pytest.raises(SourceError, match=f"'photos' does not exist in {tmp_path}"):
         read_source("photos", DataConfig())
 
 

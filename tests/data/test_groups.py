@@ -76,7 +76,7 @@ def test_names_group_by_what_stands_before_the_last_number() -> None:
 )
 def test_the_name_of_a_class_or_a_camera_is_no_group(name: str) -> None:
     rows = named([name.format(number) for number in range(10)])
-    with pytest.raises(ConfigError, match=r"'name' finds no two of the 10 images that belong together"):
+    with pytest.raises(ConfigError, match=r"'name' groups no two of the 10 images"):
         grouped(rows, "name")
 
 
@@ -141,7 +141,7 @@ def test_people_in_the_names_are_found_without_being_asked_for() -> None:
             for n, p in enumerate(people(bits=45))]  # fmt: skip
     (finding,) = group_findings(rows, drawn=ALL, asked=False)
     assert (finding.kind, finding.severity) == ("groups-by-name", "warning")
-    assert finding.meaning.startswith("120 images seem to be of 20 groups by their names before the last number")
+    assert finding.meaning.startswith("120 images seem to form 20 groups by file name up to the last number")
     assert "60 test images have others of their groups in training" in finding.meaning
     assert finding.done == "Keep them together: --group-by name."
     assert finding.paths[0] == "smiling/s00-0.jpg [train] ~ smiling/s00-1.jpg [test]"
@@ -201,7 +201,7 @@ def test_bursts_of_a_telephone_are_found_and_with_group_by_kept_on_one_side(tmp_
     assert len(sides(asked)) == 16
     assert all(len(splits) == 1 for splits in sides(asked).values())
     assert next(f for f in asked.findings if f.kind == "grouped").meaning == (
-        "16 groups of 80 images by camera and time (EXIF); 0 images are in none."
+        "16 groups of 80 images by camera and time (EXIF); 0 images are in no group."
     )
     again = ta.read(folder, group_by="exif")  # out of the memory of the scan
     assert again.images == asked.images
@@ -210,7 +210,7 @@ def test_bursts_of_a_telephone_are_found_and_with_group_by_kept_on_one_side(tmp_
 def test_a_catalog_that_was_read_without_groups_is_not_grouped_by_training(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     catalog = ta.read("builtin:pets")
-    with pytest.raises(ConfigError, match=r"give group_by to read\(\)"):
+    with pytest.raises(ConfigError, match=r"Give group_by to read\(\)"):
         ta.train(catalog, config=ta.make_config(data={"group_by": "exif"}), out=tmp_path / "run")
 
 

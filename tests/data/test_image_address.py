@@ -74,7 +74,7 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(begun: bytes) -> None
 def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_address, "PATIENCE", 0.2)
     with dripping(pause=60) as url:
-        assert refusal(url) == "too slow: no byte came for 0.2 s"
+        assert refusal(url) == "too slow: no data came for 0.2 s"
 
 
 def test_redirects_are_followed_to_web_servers_alone_and_not_without_end(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_redirects_are_followed_to_web_servers_alone_and_not_without_end(tmp_pat
     turns |= {f"/far{number}": f"/far{number + 1}" for number in range(9)}
     with serving(Files({"/a": b"bytes", "/far9": b"bytes"}, redirects=turns)) as files:
         assert Address(f"{files.address}/1").read() == b"bytes"
-        assert refusal(f"{files.address}/round").startswith("unreadable: the server answers 302")
+        assert refusal(f"{files.address}/round").startswith("unreadable: the server answered 302")
         assert "is not allowed" in refusal(f"{files.address}/file")
         assert "unknown url type: ftp" in refusal(f"{files.address}/ftp")
         asked = len(files.asked)
@@ -94,9 +94,9 @@ def test_redirects_are_followed_to_web_servers_alone_and_not_without_end(tmp_pat
 
 def test_what_the_server_or_the_network_says_is_told() -> None:
     with serving(Files({"/a": bytes(1000), "/empty": b""}, breaks=[300])) as files:
-        assert refusal(f"{files.address}/a") == "truncated: it broke off after 300 of 1,000 bytes"
-        assert refusal(f"{files.address}/nowhere").startswith("unreadable: the server answers 404")
-        assert refusal(f"{files.address}/empty") == "empty: the server sent no bytes"
+        assert refusal(f"{files.address}/a") == "truncated: the connection closed after 300 of 1,000 bytes"
+        assert refusal(f"{files.address}/nowhere").startswith("unreadable: the server answered 404")
+        assert refusal(f"{files.address}/empty") == "empty: the server sent no data"
         gone = files.address
     assert refusal(f"{gone}/a").startswith("unreadable: it cannot be fetched: ")
     assert refusal("http://[::1/a.jpg").startswith("unreadable: it cannot be fetched: ")

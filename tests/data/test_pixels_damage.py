@@ -90,7 +90,7 @@ def test_a_png_with_a_wrong_check_sum_is_told() -> None:
     data = TABLE["png-rgb"][0]
     end = data.index(b"IEND") - 4
     found = decode(data[: end - 1] + bytes([data[end - 1] ^ 1]) + data[end:], SPEC)
-    assert found.warning == "1 of its 3 chunks has a wrong check sum"
+    assert found.warning == "1 of its 3 chunks has a wrong checksum"
     assert np.array_equal(found.pixels, decode(data, SPEC).pixels)
 
 

@@ -269,7 +269,7 @@ def test_small_images_that_are_alike_keep_their_size_and_others_take_the_models(
     source = read_source(folder, DataConfig())
     spec, decided = decided_spec(source)
     assert spec == ImageSpec(40, 40, 3)
-    assert decided == ["the images are all 40x40 and keep that size"]
+    assert decided == ["all images are 40x40 and keep that size"]
     assert decided_spec(source, height=64)[0] == ImageSpec(64, 64, 3)
     Image.new("RGB", (80, 60)).save(folder / "disc" / "disc 0.png")
     assert decided_spec(source) == (ImageSpec(128, 128, 3), [])

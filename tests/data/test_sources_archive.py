@@ -184,14 +184,14 @@ def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path, monkeypatch
 
 def test_an_archive_without_images_is_named_as_the_user_named_it(tmp_path: Path) -> None:
     archive = put(tmp_path / "a.zip", zipped({"x.txt": b"x"}))
-    with pytest.raises(SourceError, match=r"a\.zip has no layout") as error:
+    with pytest.raises(SourceError, match=r"a\.zip has no known layout") as error:
         read(archive)
     assert "cache" not in str(error.value)
 
 
 def test_what_is_not_read_is_told_of_an_archive_as_of_a_folder(tmp_path: Path) -> None:
-    content = zipped({**IMAGES, "dogs/2.NEF": b"raw", "dogs/1.mp4": b"film", "notes.txt": b"text"})
+    content = zipped({**IMAGES, "dogs/2.NEF": b"raw", "dogs/1.mp4": b"video", "notes.txt": b"text"})
     source = read(put(tmp_path / "photos.zip", content))
     assert finding(source, "image-not-read").paths == ("dogs/2.NEF",)
-    assert finding(source, "film-not-read").paths == ("dogs/1.mp4",)
+    assert finding(source, "video-not-read").paths == ("dogs/1.mp4",)
     assert not (source.root / "dogs/2.NEF").read_bytes()

@@ -171,7 +171,7 @@ def test_what_is_no_data_is_explained(tmp_path: Path) -> None:
             tmp_path / "films",
             r"0 images in 0 folders, 1 archive \(x\.zip\), 2 other files \(2 \.mp4\)[\s\S]*Name the archive",
         ),
-        (tmp_path / "notes.txt", "is empty: the file holds no bytes"),
+        (tmp_path / "notes.txt", "is an empty file"),
         ("builtin:pest", "no built-in data set 'pest'"),
         ("builtin:../sources", "no built-in data set"),
     ):
@@ -231,13 +231,13 @@ def test_one_class_is_enough_where_it_is_known(files: list[str], inside: str, la
     assert {row.label for row in source.rows} == {label}
     with pytest.raises(SourceError, match="two classes"):
         read(tmp_path / inside)
-    with pytest.raises(SourceError, match="its name is none of the classes x, y"):
+    with pytest.raises(SourceError, match="its name is not among the classes x, y"):
         read_source(tmp_path / inside, DataConfig(), known=("x", "y"))
 
 
 def test_a_folder_whose_name_ends_like_a_known_class_is_none(tmp_path: Path) -> None:
     fill(tmp_path, ["bobcats/1.jpg"])
-    with pytest.raises(SourceError, match="'bobcats'; its name is none of the classes cats, dogs"):
+    with pytest.raises(SourceError, match="'bobcats'; its name is not among the classes cats, dogs"):
         read_source(tmp_path, DataConfig(), known=("cats", "dogs"))
 
 

@@ -126,10 +126,10 @@ def test_damaged_files_say_so(what: str, words: str, tmp_path: Path) -> None:
 def test_parts_that_do_not_fit_are_explained(tmp_path: Path) -> None:
     make(tmp_path / "a")
     (tmp_path / "a/t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(SourceError, match="no partner"):
+    with pytest.raises(SourceError, match="no counterpart"):
         read(tmp_path / "a")
     make(tmp_path / "b", parts=("other", "train"))
-    with pytest.raises(SourceError, match=r"other-\.\.\. is no known part"):
+    with pytest.raises(SourceError, match=r"other-\.\.\. is not a known part"):
         read(tmp_path / "b")
     make(tmp_path / "c/one")
     make(tmp_path / "c/two")
@@ -139,7 +139,7 @@ def test_parts_that_do_not_fit_are_explained(tmp_path: Path) -> None:
 
 def test_a_position_outside_and_a_missing_file_are_explained(tmp_path: Path) -> None:
     make(tmp_path)
-    with pytest.raises(SourceError, match="holds 12 images; there is no number 12"):
+    with pytest.raises(SourceError, match="holds 12 images; there is no image 12"):
         open_row(tmp_path, "train-images-idx3-ubyte.gz#12")
     with pytest.raises(SourceError, match="cannot be read"):
         open_row(tmp_path, "test-images-idx3-ubyte.gz#1")

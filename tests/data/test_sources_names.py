@@ -49,9 +49,9 @@ def test_camera_raw_drawings_and_films_are_told_and_not_those_beside_the_image_t
     fill(tmp_path, ["a/1.jpg", "a/1.CR2", "a/2.NEF", "b/1.jpg", "b/1.MOV", "b/notes.txt", "b/deep/3.nef", "b/d.svg"])
     source = read(tmp_path)
     assert [row.path for row in source.rows] == ["a/1.jpg", "b/1.jpg"]
-    images, films = finding(source, "image-not-read"), finding(source, "film-not-read")
+    images, films = finding(source, "image-not-read"), finding(source, "video-not-read")
     assert images.paths == ("a/2.NEF", "b/d.svg", "b/deep/3.nef")
-    assert images.meaning == "3 images in a format that is not read: 2 .nef, 1 .svg."
+    assert images.meaning == "3 images in an unsupported format: 2 .nef, 1 .svg."
     assert images.severity == "warning"
     assert films.paths == ("b/1.MOV",)
     assert films.severity == "note"
@@ -160,7 +160,7 @@ def test_labels_in_most_names_are_needed_and_a_single_folder_beside_is_no_class(
 
 def test_names_that_nearly_all_differ_are_no_classes(tmp_path: Path) -> None:
     fill(tmp_path, [f"{word}{word}_{n}.jpg" for n, word in enumerate("abcdefghijklmnop")])
-    with pytest.raises(SourceError, match="16 names would mean 16 classes"):
+    with pytest.raises(SourceError, match="16 names would give 16 classes"):
         read(tmp_path)
 
 
@@ -212,5 +212,5 @@ def test_every_file_that_is_passed_over_is_told_by_its_suffix(tmp_path: Path) ->
     other = found["passed-over"]
     assert other.paths == ("a/2", "a/LICENSE", "b/3", "b/notes.txt")
     assert other.severity == "note"
-    assert other.meaning == "4 other files, by their names no images: 3 without suffix, 1 .txt."
+    assert other.meaning == "4 other files without an image suffix: 3 without suffix, 1 .txt."
     assert found["image-not-read"].paths == ("a/old.dds",)

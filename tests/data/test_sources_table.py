@@ -225,9 +225,7 @@ def test_named_columns_decide(photos: Path) -> None:
 
 
 def test_columns_that_cannot_be_told_are_listed(photos: Path) -> None:
-    with pytest.raises(
-        SourceError, match=r"columns 'a', 'b'; none is named as usual for the image.*--path-column NAME"
-    ):
+    with pytest.raises(SourceError, match=r"columns 'a', 'b'; none has a usual name for the image.*--path-column NAME"):
         read(write(photos, "a,b\n1.jpg,x\n"))
     with pytest.raises(SourceError, match="is empty"):
         read(write(photos, ""))
@@ -286,7 +284,7 @@ def test_a_folder_with_one_table_uses_it_and_names_what_it_misses(photos: Path) 
 def test_a_folder_with_two_tables_asks_which(photos: Path) -> None:
     write(photos, "path,label\n1.jpg,a\n2.jpg,b\n", "one.csv")
     write(photos, "path,label\n1.jpg,a\n2.jpg,b\n", "two.csv")
-    with pytest.raises(SourceError, match=r"2 tables that name images: one\.csv, two\.csv"):
+    with pytest.raises(SourceError, match=r"2 tables of images: one\.csv, two\.csv"):
         read(photos)
 
 
@@ -352,5 +350,5 @@ def test_a_column_that_is_known_stands_in_the_command_to_type(photos: Path) -> N
 
 def test_an_empty_table_is_said_to_be_empty(photos: Path) -> None:
     (photos / "labels.csv").write_text("", encoding="utf-8")
-    with pytest.raises(SourceError, match=r"labels\.csv is empty\. It needs a first line"):
+    with pytest.raises(SourceError, match=r"labels\.csv is empty\. It needs a header line"):
         read(photos / "labels.csv")

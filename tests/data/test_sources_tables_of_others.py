@@ -113,15 +113,15 @@ def test_a_row_of_zeros_has_no_label_and_is_told(photos: Path) -> None:
 def test_several_ones_a_row_are_refused_with_what_to_do(photos: Path) -> None:
     path = table(photos, "image,MEL,NV,BCC", "{n}.jpg,{hot}")
     path.write_text(path.read_text("utf-8").replace("3.jpg,1,0,0", "3.jpg,1,0,1", 1), encoding="utf-8")
-    with pytest.raises(SourceError, match=r"one row has several ones: row 4 is 'MEL' and 'BCC'.*--label-column NAME"):
+    with pytest.raises(SourceError, match=r"one row has several 1s: row 4 is 'MEL' and 'BCC'.*--label-column NAME"):
         read(path)
     assert {row.label for row in read(path, label_column="NV").rows} == {"0", "1"}
 
 
 def test_columns_with_other_numbers_are_no_classes(photos: Path) -> None:
-    with pytest.raises(SourceError, match="none is named as usual for the class"):
+    with pytest.raises(SourceError, match="none has a usual name for the class"):
         read(table(photos, "image,age,sex", "{n}.jpg,{n},1"))
-    with pytest.raises(SourceError, match="none is named as usual for the class"):
+    with pytest.raises(SourceError, match="none has a usual name for the class"):
         read(table(photos, "image,dark,blurred", "{n}.jpg,0,0"))
 
 
@@ -214,7 +214,9 @@ def test_a_spreadsheet_of_western_windows_is_read_and_it_is_told(photos: Path) -
 )
 def test_letters_that_cannot_be_told_are_refused_with_how_to_convert(word: str, encoding: str, photos: Path) -> None:
     path = table(photos, "image,label", "{n}.jpg," + word + " {label}", encoding=encoding)
-    with pytest.raises(SourceError, match=r"is no UTF-8, and it cannot be told .* CSV UTF-8; a shell: iconv -f"):
+    with pytest.raises(
+        SourceError, match=r"is not UTF-8, and the encoding of its label .* CSV UTF-8; a shell: iconv -f"
+    ):
         read(path)
 
 
@@ -253,7 +255,7 @@ def test_a_name_in_two_folders_is_not_guessed(photos: Path) -> None:
     move(photos, range(18), "images")
     shutil.copytree(photos / "images", photos / "masks")
     path = table(photos, "id,breed", "{n},{label}")
-    with pytest.raises(SourceError, match=r"'0' is the name of images in 2 folders .*: images, masks\. .*--root FOLD"):
+    with pytest.raises(SourceError, match=r"'0' matches images in 2 folders .*: images, masks\. .*--root FOLD"):
         read(path)
     assert len(read(path, root="images").rows) == 18
 
@@ -281,7 +283,7 @@ def test_folders_are_looked_through_within_bounds(photos: Path, monkeypatch: pyt
     with pytest.raises(SourceError, match="none of its 18 images exists below"):
         read(path)
     monkeypatch.setattr(places, "MAX_ENTRIES", 2)
-    with pytest.raises(SourceError, match=r"more than 2 files lie below it\. Say where they are with --root FOLDER"):
+    with pytest.raises(SourceError, match=r"more than 2 files below it\. Tell where they are with --root FOLDER"):
         read(path)
 
 

@@ -146,8 +146,8 @@ def test_copies_count_once_and_images_with_several_labels_not_at_all(make_run: M
     found = compare_runs([a, b])
     assert found.n == 19
     assert left_out(found) == {
-        "labelled with several classes, so nobody knows who is right": 1,
-        "a copy of another image: each content counts once": 3,
+        "labelled with several classes, so the truth is unknown": 1,
+        "a copy of another image; identical images count once": 3,
     }
     assert found.accuracies[0].value == 1
 
@@ -214,7 +214,7 @@ def test_what_cannot_be_compared_is_said_with_the_reason(make_run: MakeRun) -> N
     for others, says in (
         ([], "two or more runs"),
         ([a], "each once"),
-        ([birds], "a tells apart cat, dog; birds tells apart owl, wren"),
+        ([birds], "a has the classes cat, dog; birds has owl, wren"),
         ([apart], "no image in common.*10 images: in the training split of apart.*--seed"),
         ([bare], "bare has no predictions .*'training'.*--resume"),
         ([strange], "names nowhere.jpg, which catalog.csv does not"),

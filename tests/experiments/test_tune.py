@@ -217,10 +217,10 @@ def test_the_live_table_shows_the_best_and_the_newest(world: World, tmp_path: Pa
     ("given", "said"),
     [
         ((), "Give the images"),
-        (("images", "--resume", "x"), "give at most --budget and --trials"),
-        (("--resume", "x", "--recipe", "cats-dogs-64"), "give at most --budget and --trials"),
+        (("images", "--resume", "x"), "Give at most --budget and --trials"),
+        (("--resume", "x", "--recipe", "cats-dogs-64"), "Give at most --budget and --trials"),
         (("images", "--recipe", "a", "--config", "b"), "not both"),
-        (("images", "--budget", "soon"), "is no time"),
+        (("images", "--budget", "soon"), "is not a duration"),
     ],
 )
 def test_a_wrong_request_is_refused_with_what_to_do(given: tuple[str, ...], said: str) -> None:

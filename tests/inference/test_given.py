@@ -169,7 +169,7 @@ def test_what_is_given_together_is_answered_in_its_order_with_its_names(run: ta.
         "image 0", str(png), str(png), "image 3", str(png), "nowhere.jpg", "image 6",
     ]  # fmt: skip
     assert [bool(each.error) for each in found] == [False] * 5 + [True] * 2
-    assert found[6].error == "not an image: the row names none"
+    assert found[6].error == "not an image: the row names no image"
 
 
 def test_an_array_with_transparency_lies_over_white_as_its_file_does(run: ta.Run, tmp_path: Path) -> None:
@@ -194,12 +194,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "one number": (np.uint8(3), r"Given a uint8 of numpy"),
     "a tensor": (TENSOR(), r"Given a Tensor of torch\. tensor\.permute\(1, 2, 0\)\.cpu\(\)\.numpy\(\)"),
     "a list of tensors": ([TENSOR()], r"Given a Tensor of torch"),
-    "text": (io.StringIO("a"), r"does not give bytes\. Open it in mode 'rb'"),
-    "a dictionary": ({"a": 1}, r"Given dict as an image\. Taken are paths, folders"),
+    "text": (io.StringIO("a"), r"does not return bytes\. Open it in mode 'rb'"),
+    "a dictionary": ({"a": 1}, r"Given dict as an image\. Accepted: paths of files, folders"),
     "a number": (7, r"Given int as an image"),
     "lists in lists": ([[1, 2]], r"Given a list inside another"),
-    "a file by its address": ("file:///etc/hostname", r"https:// and http:// are\. Give a file of this machine by"),
-    "a bucket": (["s3://bucket/a.jpg"], r"an address of a kind that is not opened"),
+    "a file by its address": ("file:///etc/hostname", r"https:// and http://\. Give a local file by"),
+    "a bucket": (["s3://bucket/a.jpg"], r"is not a supported kind of URL"),
 }
 
 
@@ -225,7 +225,7 @@ def test_a_frame_without_a_usual_column_is_told_and_one_may_be_named(run: ta.Run
         run.predict(held)
     first, *others = ta.predict(run, held, path_column="where")
     assert not first.error
-    assert [each.error for each in others] == ["not an image: the row names none"] * 2
+    assert [each.error for each in others] == ["not an image: the row names no image"] * 2
     (below,) = ta.predict(run, pandas.Series([png.name]), root=png.parent)
     assert below.probabilities == first.probabilities
 
@@ -233,8 +233,8 @@ def test_a_frame_without_a_usual_column_is_told_and_one_may_be_named(run: ta.Run
 def test_what_is_said_of_a_table_is_refused_where_there_is_none(run: ta.Run, png: Path) -> None:
     refused = call("predict", run.path, png, "--root", png.parent)
     assert refused.returncode == 2
-    assert "say how a table of paths is read; none is named" in " ".join(refused.stderr.split())
-    with pytest.raises(ConfigError, match="none is named"):
+    assert "apply to a table of paths, but no table is named" in " ".join(refused.stderr.split())
+    with pytest.raises(ConfigError, match="no table is named"):
         run.predict(png, path_column="path")
 
 
@@ -259,7 +259,7 @@ def test_a_file_of_another_kind_says_what_to_do_unless_it_is_an_image_all_the_sa
     (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04 and so on")
     shutil.copyfile(png, tmp_path / "photo.json")
     table, photo = run.predict([tmp_path / "list.xlsx", tmp_path / "photo.json"])
-    assert "an Excel or OpenDocument table, which is not read. Save it as csv" in table.error
+    assert "an Excel or OpenDocument table, which is not supported. Save it as csv" in table.error
     assert photo.probabilities == run.predict(png)[0].probabilities
 
 
@@ -267,9 +267,9 @@ def test_addresses_that_somebody_wrote_into_a_table_or_a_list_are_not_opened(run
     with serving(Files()) as files:
         (tmp_path / "list.csv").write_text(f"path\n{files.address}/a.jpg\n", encoding="utf-8")
         (found,) = run.predict(tmp_path / "list.csv")
-        assert "addresses in a table are not opened; name it as an argument" in found.error
+        assert "URLs in a table are not opened; give it as an argument" in found.error
         piped = call("predict", run.path, "-", stdin=f"{files.address}/b.jpg\n")
-        assert "addresses on standard input are not opened" in piped.stdout
+        assert "URLs on standard input are not opened" in piped.stdout
         assert files.asked == []
 
 
@@ -343,5 +343,5 @@ def test_the_page_on_predicting_from_python_runs_as_it_stands(
     assert len(cats) == 6
     assert all(cat == cats[0] for cat in cats)
     assert [path.name for path in sorted(tmp_path.glob("*.*"))] == [
-        "answers.csv", "curves.svg", "list.csv", "images.svg",
+        "answers.csv", "curves.svg", "images.svg", "list.csv",
     ]  # fmt: skip

@@ -195,7 +195,7 @@ def test_wrong_requests_say_what_would_be_right(run: ta.Run, tmp_path: Path) -> 
         ("Did you mean 'onnx'", lambda: ta.export(run.path, "onx")),
         ("no quantization 'int4'", lambda: ta.export(run.path, "onnx", quantize="int4")),
         (
-            "not quantized here. Formats with --quantize int8: onnx",
+            "cannot be quantized. Formats with --quantize int8: onnx",
             lambda: ta.export(run.path, "keras", quantize="int8"),
         ),
         ("ends with .onnx", lambda: ta.export(run.path, "onnx", out=tmp_path / "model.bin")),
@@ -215,5 +215,5 @@ def test_a_run_whose_images_are_gone_is_compared_on_those_of_the_package(run: ta
     made = ta.export(copy, "onnx")
     assert made.images == 16
     assert made.path == copy / "exports" / "model.onnx"
-    with pytest.raises(ExportError, match="Put them back at"):
+    with pytest.raises(ExportError, match="Restore them at"):
         ta.export(copy, "onnx", quantize="int8")

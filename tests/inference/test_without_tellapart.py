@@ -67,4 +67,4 @@ def test_a_transparent_image_lies_over_white_there_too(two_shapes: Path, tmp_pat
     ours = run.predict(tmp_path / "cat.jpg")[0]
     assert answers_of_the_page(tmp_path)[1] == pytest.approx(ours.probability, abs=NEAR)
     about = json.loads(run.predictor()._session.get_modelmeta().custom_metadata_map["tellapart"])
-    assert about["outputs"]["probabilities"].endswith("that of disc is 1 minus it")
+    assert about["outputs"]["probabilities"].endswith("that of disc is 1 minus this")

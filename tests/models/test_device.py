@@ -58,4 +58,4 @@ def test_predict_and_serve_refuse_a_device_that_cannot_be_had(tmp_path: Path) ->
     for command in (("predict", str(file), "a.jpg"), ("serve", str(file), "--port", "0")):
         done = subprocess.run([*COMMAND, *command, "--device", "cuda"], capture_output=True, text=True, check=False)
         assert done.returncode == 2
-        assert "The device cuda cannot be had" in done.stderr
+        assert "The device cuda is not available" in done.stderr

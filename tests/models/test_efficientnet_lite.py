@@ -164,7 +164,7 @@ def test_a_tensor_that_is_unexpected_and_no_classifier_is_named(lite0, stored, t
 
 def test_numbers_of_another_type_are_refused(lite0, stored, tmp_path) -> None:
     stored["stem_convolution/kernel"] = np.zeros((3, 3, 3, 32), np.int8)
-    with pytest.raises(ModelError, match="other numbers than F16 and F32: stem_convolution/kernel"):
+    with pytest.raises(ModelError, match="number types other than F16 and F32: stem_convolution/kernel"):
         load_weights(lite0, saved(stored, tmp_path))
 
 

@@ -80,7 +80,7 @@ def test_an_option_of_another_model_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("weights", ["imagenet", "some.h5"])
 def test_weights_for_a_network_that_is_trained_from_nothing_are_refused(weights: str) -> None:
-    with pytest.raises(ModelError, match=rf"cnn is trained from nothing and takes no weights; given '{weights}'"):
+    with pytest.raises(ModelError, match=rf"cnn is trained from scratch and takes no weights; given '{weights}'"):
         resolve(ModelConfig(name="cnn", weights=weights))
     assert resolve(ModelConfig(name="cnn", weights="none"))[0].name == "cnn"
 

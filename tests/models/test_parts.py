@@ -176,7 +176,7 @@ def test_a_backbone_partly_free_has_the_same_twin_and_is_opened_by_its_configura
 
 def test_a_file_of_another_network_than_the_configuration_names_is_refused(tmp_path) -> None:
     network(dense=[8]).network.save(tmp_path / "model.keras")
-    with pytest.raises(RunError, match="does not hold the weights of the network that config"):
+    with pytest.raises(RunError, match="does not hold the weights of the network that its run's config"):
         Classifier.from_file(THREE, SPEC, ModelConfig(name="efficientnet-lite0", dense=[9]), tmp_path / "model.keras")
 
 

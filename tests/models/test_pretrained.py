@@ -122,7 +122,9 @@ def test_a_grey_image_is_refused() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(74, 100), (100, 74)])
 def test_an_image_below_the_smallest_side_is_refused(height: int, width: int) -> None:
-    with pytest.raises(ModelError, match=rf"{height}x{width} pixels is too small for inception-v3, which takes 75"):
+    with pytest.raises(
+        ModelError, match=rf"{height}x{width} pixels is too small for inception-v3, which needs at least 75"
+    ):
         Classifier.from_name(TWO, ImageSpec(height, width), "inception-v3")
 
 

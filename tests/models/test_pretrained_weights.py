@@ -152,14 +152,14 @@ def test_without_a_network_the_file_its_place_and_the_way_out_are_named(keras_ho
 @pytest.mark.parametrize("checksum", ["0" * 32, "0" * 64], ids=["md5", "sha256"])
 def test_another_file_than_the_official_one_is_not_kept(serve, keras_home: Path, checksum: str) -> None:
     serve(b"<html>Please log in</html>")
-    with pytest.raises(ModelError, match=rf"another file than the known .*, not {checksum}\. Nothing was kept"):
+    with pytest.raises(ModelError, match=rf"another file than expected .*, not {checksum}\. Nothing was kept"):
         load_pretrained(network(MOBILENET), replace(MOBILENET, checksum=checksum), "imagenet")
     assert not (keras_home / "models").exists()
 
 
 def test_a_download_that_breaks_off_or_is_refused_is_told_and_not_kept(serve, keras_home: Path) -> None:
     serve(b"\x89HDF", announced=1000)
-    with pytest.raises(ModelError, match=r"could not be fetched.*broke off after 4 of 1,000 bytes"):
+    with pytest.raises(ModelError, match=r"could not be downloaded.*connection closed after 4 of 1,000 bytes"):
         load_pretrained(network(MOBILENET), MOBILENET, "imagenet")
     serve(b"", status=404)
     with pytest.raises(ModelError, match="404"):
@@ -172,7 +172,7 @@ def test_the_weights_inside_the_package_need_no_network(weights: str) -> None:
     pretrained = PRETRAINED["efficientnet-lite0"]
     model = network(pretrained)
     before = weights_digest(model)
-    assert load_pretrained(model, pretrained, weights) == "ImageNet weights that ship with tellapart (Apache-2.0)"
+    assert load_pretrained(model, pretrained, weights) == "ImageNet weights bundled with tellapart (Apache-2.0)"
     assert weights_digest(model) != before
 
 
@@ -226,7 +226,7 @@ def test_files_of_another_network_with_the_top_or_misnamed_are_told_apart(tmp_pa
     assert "does not hold the 260 weights of mobilenet-v2" in message
     assert "--model" in message
     message = refused(write(official(MOBILENET, top=True), f"top{right}"), model)
-    assert "2 arrays beside the weights of mobilenet-v2, of shapes (1000,), (1280, 1000)" in message
+    assert "2 arrays in addition to the weights of mobilenet-v2, of shapes (1000,), (1280, 1000)" in message
     assert "without the top" in message
     message = refused(write(official(MOBILENET), f"misnamed{wrong}"), model)
     assert f"rename {tmp_path / f'misnamed{wrong}'} to end in {right}" in message
@@ -238,7 +238,7 @@ def test_a_rebuilt_backbone_refuses_what_is_not_of_its_application(tmp_path: Pat
     message = refused(write_older(official(MOBILENET), tmp_path / "mobilenet.h5"), model, pretrained)
     assert "does not hold the 180 weights of convnext_tiny" in message
     message = refused(write_older(official(pretrained, top=True), tmp_path / "top.h5"), model, pretrained)
-    assert "2 arrays beside the weights of convnext_tiny, of shapes (768, 1000), (1000,)" in message
+    assert "2 arrays in addition to the weights of convnext_tiny, of shapes (768, 1000), (1000,)" in message
 
 
 def test_the_same_shapes_in_another_order_are_refused_and_undone(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_file_that_is_missing_or_no_weights_at_all_is_told(tmp_path: Path) -> 
     text = tmp_path / "page.h5"
     text.write_text("<html>")
     assert "cannot be read as a safetensors file" in refused(text, model)
-    assert "are no file" in refused(tmp_path, model)
+    assert "are not a file" in refused(tmp_path, model)
 
 
 def test_equal_weights_have_equal_digests_in_any_process_and_one_value_changes_them() -> None:

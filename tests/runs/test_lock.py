@@ -54,7 +54,7 @@ def inside(path: Path) -> Inside:
 def test_a_second_writer_is_refused_with_the_first_ones_name_and_a_killed_one_is_in_nobodys_way(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         with (
-            pytest.raises(RunError, match=f"written by process {process.pid} of this machine"),
+            pytest.raises(RunError, match=f"written by process {process.pid} on this machine"),
             one_writer(inside(tmp_path)),
         ):
             pytest.fail("two writers")
@@ -72,7 +72,7 @@ def test_reports_and_exports_stand_beside_each_other_and_keep_training_away(tmp_
         with one_writer(folder, beside_others=True):
             pass
         assert (tmp_path / LOCK).exists()  # the other one holds it still
-        with pytest.raises(RunError, match="another process, which reports"), one_writer(folder):
+        with pytest.raises(RunError, match="another process that writes"), one_writer(folder):
             pytest.fail("trained while it was reported")
     refused = pytest.raises(RunError, match="being written by process")
     with one_writer(folder), refused, one_writer(folder, beside_others=True):
@@ -184,7 +184,7 @@ def test_a_run_that_another_process_trains_is_neither_resumed_nor_reported_nor_e
         ):  # fmt: skip
             done = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False)
             assert done.returncode == 2
-            assert f"is being written by process {process.pid} of this machine" in done.stderr
+            assert f"is being written by process {process.pid} on this machine" in done.stderr
         assert interrupted.evaluate().n == 12  # reading is free
         ta.export(interrupted.path, out=tmp_path / "elsewhere.onnx")
         process.kill()

@@ -61,7 +61,7 @@ def test_sorting_puts_first_what_one_looks_for() -> None:
 @pytest.mark.parametrize(
     ("where", "sort", "says"),
     [
-        (["done"], "name", "'done' is no condition; expected such as status=done"),
+        (["done"], "name", "'done' is not a condition; expected one such as status=done"),
         (["acuracy>0.9"], "name", "Did you mean 'accuracy'"),
         (["accuracy>high"], "name", "expected a number after >"),
         ([], "speed", "There is no sort 'speed'"),

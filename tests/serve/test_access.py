@@ -99,7 +99,7 @@ def test_every_answer_carries_the_headers_that_protect_a_browser(client: httpx.C
 
 @pytest.mark.parametrize("origin", ["*", "cats.example", "https://cats.example/", "https://*.example", "file://x"])
 def test_an_origin_that_is_none_is_refused(origin: str) -> None:
-    with pytest.raises(ConfigError, match="is no origin"):
+    with pytest.raises(ConfigError, match="is not an origin"):
         Access(origins=(origin,))
 
 

@@ -30,11 +30,11 @@ def test_it_explains_itself() -> None:
     [
         (["{run}", "{run}"], "Two runs are called"),
         (["nowhere"], "There is no run nowhere"),
-        (["{run}", "--token-file", "nowhere"], "cannot be read from nowhere"),
-        (["{run}", "--origin", "cats.example"], "is no origin"),
+        (["{run}", "--token-file", "nowhere"], "Cannot read the token from nowhere"),
+        (["{run}", "--origin", "cats.example"], "is not an origin"),
         (["{run}", "--host", "no.such.host.invalid"], "Cannot listen on"),
         (["{run}", "--queue", "3"], "Raise --queue"),
-        (["{run}", "--timeout", "0"], "`seconds` is more than 0"),
+        (["{run}", "--timeout", "0"], "`seconds` must be more than 0"),
     ],
 )
 def test_what_cannot_be_served_is_said(run: ta.Run, arguments: list[str], words: str) -> None:

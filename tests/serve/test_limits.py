@@ -95,8 +95,8 @@ def test_an_image_of_too_many_pixels_is_not_decoded(client: httpx.Client, encode
 @pytest.mark.parametrize(
     ("kind", "body", "status", "words"),
     [
-        ("text/html", b"<html>", 415, "understood are"),
-        ("", b"x", 415, "understood are"),
+        ("text/html", b"<html>", 415, "supported are"),
+        ("", b"x", 415, "supported are"),
         ("multipart/form-data", b"--x--", 400, "damaged"),
         ("multipart/form-data; boundary=x", b"--x--\r\n", 400, "no image"),
         ("multipart/form-data; boundary=x", b"--y\r\n", 400, "damaged"),
@@ -179,7 +179,7 @@ def test_a_full_queue_is_503_with_retry_after_and_every_answer_is_right(
     for answer in answers:
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) >= 1
-            assert "Send it again in" in answer.json()["error"]
+            assert "Retry in" in answer.json()["error"]
         else:
             assert answer.json()["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=2e-4)
     assert found.figure("tellapart_images_waiting") == 0
@@ -222,7 +222,7 @@ def test_no_part_of_an_answer_waits_for_the_one_before_to_be_acknowledged() -> N
 
 
 def test_bounds_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ConfigError, match="`queue` is more than 0"):
+    with pytest.raises(ConfigError, match="`queue` must be more than 0"):
         Bounds(queue=0)
     with pytest.raises(ConfigError, match="Raise --queue"):
         Bounds(files=10, queue=5)
@@ -234,7 +234,7 @@ def test_the_ledger_gives_back_what_it_held_when_a_request_fails() -> None:
     def fail() -> None:
         with ledger.hold(2), ledger.body() as count:
             count.add(80)
-            with pytest.raises(RequestError, match="2 images wait already"):
+            with pytest.raises(RequestError, match="2 of at most"):
                 ledger.check()
             with ledger.body() as second, pytest.raises(RequestError, match="80 bytes"):
                 second.add(1)

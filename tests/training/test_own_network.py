@@ -69,7 +69,7 @@ def test_a_network_of_ones_own_is_trained_resumed_exported_and_explained_where_i
     images = [stopped.catalog.root / image.path for image in stopped.catalog.split("test").images]
     assert {found.error for found in stopped.predict(images)} == {""}
     for act in (lambda: ta.resume(stopped.path), lambda: ta.export(stopped.path), stopped.model):
-        with pytest.raises(UntrustedCodeError, match=r"networks_of_mine:small is code .*--trust-code"):
+        with pytest.raises(UntrustedCodeError, match=r"networks_of_mine:small is custom code.*--trust-code"):
             act()
     found = stopped.explain(images[0], out=tmp_path / "why")
     assert [path.name for path in found.files] == ["heat.svg"]
@@ -90,7 +90,7 @@ def test_a_network_of_ones_own_is_trained_resumed_exported_and_explained_where_i
 
 def test_a_run_or_configuration_of_somebody_else_runs_no_code(named: str, shapes: Path, tmp_path: Path) -> None:
     config = Config.from_dict({"model": {"name": named}})
-    with pytest.raises(UntrustedCodeError, match="with all that you may do yourself"):
+    with pytest.raises(UntrustedCodeError, match="with all your permissions"):
         ta.train(shapes, out=tmp_path / "run", config=config)
     assert not (tmp_path / "run").exists()
     assert "networks_of_mine" not in sys.modules

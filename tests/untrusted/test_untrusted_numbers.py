@@ -207,7 +207,7 @@ def test_a_table_of_predictions_with_nan_is_not_compared_and_not_shown(plain_run
     rows = list(csv.reader(runs[0].predictions_file.read_text().splitlines()))
     rows[1][3] = "nan"
     runs[0].predictions_file.write_text("\n".join(map(",".join, rows)))
-    with pytest.raises(RunError, match="nan is no probability"):
+    with pytest.raises(RunError, match="nan is not a probability"):
         ta.compare(*runs)
     rows[1][rows[0].index("disc")] = "nan"
     runs[0].predictions_file.write_text("\n".join(map(",".join, rows)))

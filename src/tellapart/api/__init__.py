@@ -1,1 +1,1 @@
-"""What `import tellapart` gives, a file for each thing one does. Composes the rooms and decides nothing."""
+"""The public API, what `import tellapart` gives: one file per task. Composes the other packages and decides nothing."""

@@ -1,4 +1,4 @@
-"""Labelled images -> Catalog, and what is wrong with them."""
+"""Labelled images -> Catalog, with findings about problems in them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
     images = scan(source, config.data, cache=cache, progress=progress)
     if all(image.error for image in images):
         raise SourceError(
-            f"None of the {len(images)} images of {source.root} can be decoded; the first: "
+            f"None of the {len(images)} images of {source.root} can be decoded. The first: "
             f"{images[0].path} ({images[0].error})."
         )
     images, told = grouped(images, config.data.group_by)

@@ -1,4 +1,4 @@
-"""Usual options, a recipe or a file -> Config."""
+"""The usual options, a recipe or a file -> Config."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def make_config(
     8
     """
     if recipe is not None and config is not None:
-        raise ConfigError("A recipe and a config are both a beginning: give --recipe or --config, not both.")
+        raise ConfigError("A recipe and a config are both a starting point. Give --recipe or --config, not both.")
     if isinstance(config, Config):
         start = config
     elif config is not None:

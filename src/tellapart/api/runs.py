@@ -1,4 +1,4 @@
-"""A run and what one does with it: evaluate, predict, explain, export, compare, report."""
+"""A run and its operations: evaluate, predict, explain, export, compare, report."""
 
 from __future__ import annotations
 
@@ -228,14 +228,14 @@ def evaluate(
     catalog: PlainCatalog
     if data is None:
         if options:
-            raise ConfigError(f"{', '.join(options)} says how the labels of other images are found: name those too.")
+            raise ConfigError(f"{', '.join(options)} applies to the labels of other images. Name those images too.")
         split, catalog = split or "test", folder.catalog
     else:
         catalog, split, bounds = _chosen(folder, data, split, options, progress)
     try:
         evaluation, predictions = measure(folder.predictor(), catalog, split, bounds=bounds, progress=progress)
     except ImageError as error:
-        moved = "" if data is not None else " Where the images were moved, say where to with --data PLACE."
+        moved = "" if data is not None else " If the images were moved, give their new location with --data PLACE."
         raise SourceError(f"{error}.{moved}") from None
     usable = sum(not image.error for image in catalog.images)
     if data is not None and evaluation.n < usable:
@@ -266,7 +266,7 @@ def _chosen(
         root, images = source.root, scan(source, bounds, progress=progress)
         splits = {image.split for image in images} - {""}
         if split and not splits:
-            raise ConfigError(f"{data} has no splits. Leave out the {split} split: all its images are taken.")
+            raise ConfigError(f"{data} has no splits. Omit the {split} split to use all its images.")
         given = split or ("test" if "test" in splits else None)
     if given is None:
         images = tuple(replace(image, split="test") for image in images)
@@ -347,7 +347,7 @@ def write_index(folder: str | os.PathLike[str], *, progress: Progress = BY_HAND)
 
     rows = summarize_runs(folder)
     if not rows:
-        raise RunError(f"There is no run in {folder}. Name the folder that holds the folders of runs, such as runs.")
+        raise RunError(f"There is no run in {folder}. Name the folder that holds the run folders, such as runs.")
     for run, row in ((RunFolder(Path(row.run)), row) for row in rows):
         if row.status == "done" and row.accuracy and not run.report_file.exists():
             write_report(run.path, progress=progress)

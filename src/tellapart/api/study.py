@@ -1,6 +1,6 @@
-"""Labelled images + a budget of time -> a study: many runs in one folder, and one page that says what they came to.
+"""Labelled images + a time budget -> a study: several runs in one folder, and one page with their results.
 
-LADDER/ has a run for each rung; TUNE/ the runs of the start and of the best trial, and best.toml.
+LADDER/ has a run for each rung; TUNE/ has the runs of the start and of the best trial, and best.toml.
 """
 
 from __future__ import annotations

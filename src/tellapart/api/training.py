@@ -1,4 +1,4 @@
-"""Labelled images + Config -> a finished Run, and going on with one."""
+"""Labelled images + Config -> a finished Run; and resuming a run."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def train(
     if out:
         require_free(Path(out))
     if isinstance(data, Catalog) and config.data.corrections is not None:
-        raise ConfigError("A Catalog is corrected when it is read: give the corrections to read() instead.")
+        raise ConfigError("Corrections are applied when a Catalog is read. Give them to read() instead.")
     if isinstance(data, Catalog) and config.data.group_by is not None and not any(p.group for p in data.images):
-        raise ConfigError("A Catalog is grouped when it is read: give group_by to read() instead.")
+        raise ConfigError("Groups are formed when a Catalog is read. Give group_by to read() instead.")
     source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
     plan = decide(config, source)
     ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
@@ -171,11 +171,11 @@ def resume(
         if changed:
             gone = all(now.error for now in found)
             raise RunError(
-                f"None of the {len(found):,} images of {folder.path} is in {source.root} any more. Say where they "
-                f"are: tellapart train --resume {shlex.quote(str(folder.path))} --data PLACE"
+                f"None of the {len(found):,} images of {folder.path} is in {source.root} any more. Give their "
+                f"new location: tellapart train --resume {shlex.quote(str(folder.path))} --data PLACE"
                 if gone
-                else f"{len(changed)} images changed since {folder.path} began, the first: {changed[0]}. "
-                "Put them back, or train a new run."
+                else f"{len(changed)} images changed since {folder.path} started, the first: {changed[0]}. "
+                "Restore them, or train a new run."
             )
         with tracked(folder, progress) as watch:
             fit(folder, cache, deadline=deadline, progress=progress, watch=watch)

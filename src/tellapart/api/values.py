@@ -1,4 +1,4 @@
-"""Catalog, Evaluation and rows of runs as Python by hand has them: with a DataFrame, a chart and a page in a notebook.
+"""The public classes of catalogs, evaluations and rows of runs: with a DataFrame, a chart and a notebook display.
 
 The rooms before this one make and read plain values; what is shown of them is drawn in report, only when it is asked.
 """

@@ -1,4 +1,4 @@
-"""`tellapart check DATA`: what is there and what is wrong with it."""
+"""`tellapart check DATA`: list the images and report problems in them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def command(
     data: options.Data,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Look into the images: wrong labels, near-duplicates, outliers, faults."),
+        typer.Option(
+            "--deep", help="Also analyse image content: label errors, near-duplicates, outliers, low quality."
+        ),
     ] = False,
     write: Annotated[
-        str | None, typer.Option(metavar="FILE", help="With --deep: write the corrections proposed, as a csv.")
+        str | None, typer.Option(metavar="FILE", help="With --deep: write the proposed corrections as CSV.")
     ] = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
@@ -39,18 +41,18 @@ def command(
     group_by: options.GroupBy = None,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Say what images are there and what is wrong with them. No image is changed."""
+    """List the images and report problems in them. No image is changed."""
     from tellapart.data.catalog import SPLITS
     from tellapart.data.groups import SEEMING
     from tellapart.errors import ConfigError
 
     if write is not None and not deep:
-        raise ConfigError("--write writes what --deep proposes: give both.")
+        raise ConfigError("--write writes the corrections that --deep proposes. Give both options.")
     read_too = corrections is not None and write is not None and Path(write).resolve() == Path(corrections).resolve()
     if write is not None and Path(write).exists() and not read_too:
         raise ConfigError(
-            f"{write} exists, and may hold what a person decided. Name another file; or give it with --corrections as "
-            "well, and it will hold what it holds now and what is proposed beside it."
+            f"{write} exists and may hold decisions of a person. Name another file, or also give it as --corrections: "
+            "its rows are then kept, and the proposals are added."
         )
     given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by)
     with display() as progress:
@@ -82,12 +84,12 @@ def command(
             summary.add_row(label, *(f"{number:,}" for number in numbers), f"{sum(numbers):,}")
         show(summary)
         if len(catalog.task.classes) > MOST_CLASSES:
-            show(f"and {len(catalog.task.classes) - MOST_CLASSES} classes more (--format json lists all)")
+            show(f"and {len(catalog.task.classes) - MOST_CLASSES} more classes (--format json lists all)")
         show_findings(catalog.findings)
         if write is not None:
             number = len(checked.corrections)
-            look = "; look at each, remove those that are wrong" if number else ": nothing to relabel, drop or regroup"
-            beside = f", beside the {len(checked.corrected)} of {corrections}" if corrections else ""
+            look = "; review each and remove the wrong ones" if number else ": nothing to relabel, drop or regroup"
+            beside = f", in addition to the {len(checked.corrected)} of {corrections}" if corrections else ""
             show(f"{number} {'correction' if number == 1 else 'corrections'} proposed in {write}{beside}{look}")
         if write is not None and checked.corrections:
             given["corrections"] = write
@@ -96,19 +98,19 @@ def command(
         if given["corrections"] or not any(finding.severity == "error" for finding in catalog.findings):
             show(f"next    tellapart train {_typed_again(data, given)}")
         else:
-            show(f"next    mend the errors, then again: tellapart check {_typed_again(data, given)}")
+            show(f"next    fix the errors, then run: tellapart check {_typed_again(data, given)}")
     if needs_person:
         raise typer.Exit(NEEDS_PERSON)
 
 
 def _typed_again(data: str, given: dict[str, str | None]) -> str:
-    """The images and how their labels are found, as one types them."""
+    """The images and the options for their labels, as typed on the command line."""
     options = [f"--{name.replace('_', '-')} {typed(value)}" for name, value in given.items() if value]
     return " ".join([typed(data), *options])
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Each finding with what it means, what was done, and its first paths."""
+    """Each finding with its meaning, what was done, and its first paths."""
     if not findings:
         show("Nothing found that needs attention.")
     for finding in findings:

@@ -1,4 +1,4 @@
-"""The table of commands by name, in the panels of `tellapart --help`. Each stands in a file of its own."""
+"""The table of commands by name, in the panels of `tellapart --help`. Each is in a file of its own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tellapart.errors import ConfigError
 from tellapart.tables import Table
 
 PANELS = {
-    "Begin": ("demo", "layouts", "check", "train"),
+    "Get started": ("demo", "layouts", "check", "train"),
     "Use and understand": ("predict", "evaluate", "explain", "report", "runs"),
     "Improve": ("compare", "ladder", "tune"),
     "Ship": ("export", "serve"),
-    "What there is": ("models", "recipes", "fetch"),
+    "Models, recipes and data": ("models", "recipes", "fetch"),
 }
 PLUGINS = "Plug-ins"
 """The panel of commands that plug-ins bring."""
@@ -22,9 +22,9 @@ PLUGINS = "Plug-ins"
 
 @dataclass(frozen=True)
 class Command:
-    """function: its parameters are those of the command, as Typer reads them; its docstring is the help. None: that
-    called `command` in the file of this folder that bears the name. codes: exit codes with a meaning
-    of its own, in words."""
+    """function: its parameters are the command's, as Typer reads them; its docstring is the help. None: the function
+    `command` in the file of this folder with the command's name. codes: exit codes specific to the command, in words.
+    """
 
     name: str
     panel: str = PLUGINS

@@ -1,4 +1,4 @@
-"""`tellapart compare RUN RUN ...`: which run is better on the same images, and whether that is shown."""
+"""`tellapart compare RUN RUN ...`: which run is better on the same images, and whether significantly so."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ MOST_COLUMNS = 4
 
 
 def command(
-    runs: Annotated[list[str], typer.Argument(help="Two or more folders of runs.", show_default=False)],
+    runs: Annotated[list[str], typer.Argument(help="Two or more run folders.", show_default=False)],
     images: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="List so many images on which they differ.",
+            help="Number of images with differing predictions to list.",
             show_default="10; json: all",
         ),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Folder for a page and a figure with the curves of all.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for an HTML page and a figure with all learning curves.")
+    ] = None,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Compare runs on the test images they share: McNemar's exact test, and the interval of the difference.
+    """Compare runs on their shared test images: McNemar's exact test and a confidence interval of the difference.
 
-    Of more than two, each is compared with the best, corrected for many comparisons. An image that any of them was
-    trained on does not count.
+    With more than two runs, each is compared with the best, corrected for multiple comparisons. Images that any of
+    them was trained on are excluded.
     """
 
     found = ta.compare(*runs)
@@ -66,7 +68,7 @@ def _show_runs(found: RunsComparison) -> None:
 
     if len(found.pairs) == 1:
         pair = found.pairs[0]
-        rows = table("run", f">accuracy on {found.n:,} (95 % interval)", ">only this is right on")
+        rows = table("run", f">accuracy on {found.n:,} (95 % interval)", ">only this one is right")
         for name, accuracy, alone in zip(
             found.names, found.accuracies, (pair.comparison.only_first, pair.comparison.only_second), strict=True
         ):
@@ -120,7 +122,7 @@ def _show_images(found: RunsComparison, most: int) -> None:
         rows.add_row(printable(image.path), image.truth, *(_answers(image) if few else _sides(found, image)))
     show(rows)
     others = f"; the first {len(shown):,} are shown" if len(shown) < len(found.differing) else ""
-    show(f"They name {len(found.differing):,} of {found.n:,} images differently{others}.")
+    show(f"The predictions differ on {len(found.differing):,} of {found.n:,} images{others}.")
 
 
 def _answers(image: CommonImage) -> list[str]:

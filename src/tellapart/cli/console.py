@@ -1,4 +1,4 @@
-"""What every command shares: progress on standard error, answers on standard output, errors as a line, exit codes."""
+"""What all commands share: progress on standard error, tables, text and JSON on standard output."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def display() -> Iterator[Progress]:
 
 @contextmanager
 def _own_stderr() -> Iterator[TextIO]:
-    """A handle of its own: libraries that are silenced while they start do not silence the display."""
+    """A separate handle: silencing libraries while they start does not silence the display."""
     try:
         handle = os.dup(sys.stderr.fileno())
-    except OSError:  # no file but a host's own stream, which nobody silences
+    except OSError:  # not a file but a host's own stream, which nobody silences
         yield sys.stderr
         return
     with os.fdopen(handle, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors) as stream:
@@ -76,12 +76,12 @@ class _LiveProgress(Progress):
 
 
 NAME_WIDTH = 36
-"""Letters of the first column that are kept on one line: a name that is broken cannot be typed or looked for."""
+"""Characters of the first column that are kept on one line: a wrapped name cannot be copied or searched for."""
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table, whose cells are shown `harmless`; a column whose name starts with `>` is set to the right, and
-    one whose name starts with `?` is left out by `show` where the terminal is too narrow, the last of them first."""
+    """An empty table, whose cells are shown `harmless`. A column whose name starts with `>` is right-aligned; one whose
+    name starts with `?` is dropped by `show` if the terminal is too narrow, the last of them first."""
     from rich import box
     from rich.table import Table
 
@@ -103,7 +103,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def show(value: Any) -> None:
-    """A table or text to standard output, as wide as the terminal, or as wide as needed where it is none."""
+    """Print a table or text to standard output, as wide as the terminal, or as wide as needed if it is not one."""
     from rich.console import Console
     from rich.table import Table
 
@@ -112,18 +112,20 @@ def show(value: Any) -> None:
         left_out = _fit(value, console)
         console.print(value)
         if left_out:
-            console.print(f"No room for: {', '.join(left_out)}. A wider terminal or --format json shows all.")
+            console.print(
+                f"Not shown for lack of width: {', '.join(left_out)}. A wider terminal or --format json shows all."
+            )
         return
     console.print(harmless(value) if isinstance(value, str) else value)
 
 
 def width_shown() -> int:
-    """Letters of a line of standard output: of the terminal, or as many as are needed where it is none."""
+    """Characters in a line of standard output: the terminal's width, or as many as needed if it is not one."""
     return int(os.environ.get("COLUMNS", "0")) or (shutil.get_terminal_size().columns if sys.stdout.isatty() else 160)
 
 
 def _fit(made: Table, console: Console) -> list[str]:
-    """Take columns out of a table that is wider than the terminal, as far as it has such that may go; their names."""
+    """Drop optional columns until the table fits the terminal; return their names."""
     if made.columns:
         lines = (line for cell in made.columns[0].cells for line in str(cell).splitlines())
         made.columns[0].no_wrap = all(len(line) <= NAME_WIDTH for line in lines)
@@ -139,7 +141,7 @@ def _fit(made: Table, console: Console) -> list[str]:
 
 
 def typed(path: str | os.PathLike[str]) -> str:
-    """A path as one types it in this folder: relative where it lies below, in quotes where the shell asks for them.
+    """A path as typed in the current folder: relative if it lies below, quoted if the shell needs it.
 
     >>> typed(Path.cwd() / "my runs" / "cats-1")
     "'my runs/cats-1'"
@@ -148,7 +150,7 @@ def typed(path: str | os.PathLike[str]) -> str:
 
 
 def short(path: str | os.PathLike[str]) -> str:
-    """A path relative to the current folder where it lies below it."""
+    """A path, relative to the current folder if it lies below it."""
     absolute = Path(path).absolute()
     return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
 
@@ -158,6 +160,6 @@ def show_json(value: Any) -> None:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON with the letters of all scripts as they are, unless it holds what is not `harmless`: then all in ASCII."""
+    """JSON in plain Unicode; if it holds anything that is not `harmless`, all in ASCII."""
     text = to_json(value, indent=indent)
     return text if harmless(text) == text else to_json(value, indent=indent, ascii=True)

@@ -1,4 +1,4 @@
-"""`tellapart demo`: the main job on the built-in images, offline."""
+"""`tellapart demo`: train, evaluate and predict on the built-in images, offline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from tellapart.words import probability
 
 
 def command(
-    fast: Annotated[bool, typer.Option("--fast", help="Small images, to see that all parts work.")] = False,
-    out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/demo-N")] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Use small images: a quick check that everything works.")
+    ] = False,
+    out: Annotated[str | None, typer.Option(help="Run folder.", show_default="runs/demo-N")] = None,
     open_report: Annotated[
         bool | None,
-        typer.Option("--open/--no-open", help="Open the report.", show_default="if there is a screen"),
+        typer.Option("--open/--no-open", help="Open the report.", show_default="if there is a display"),
     ] = None,
 ) -> None:
-    """Train on images that ship with tellapart, evaluate, predict a few, and open the report. Needs no network."""
+    """Train on the built-in images, evaluate, predict a few, and open the report. Works offline."""
     from tellapart.runs.versions import command_line
 
     settings = ["image.height=64", "image.width=64"] if fast else []

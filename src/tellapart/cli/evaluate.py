@@ -1,4 +1,4 @@
-"""`tellapart evaluate RUN [DATA]`: figures with intervals."""
+"""`tellapart evaluate RUN [DATA]`: metrics with confidence intervals."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
+    run: Annotated[str, typer.Argument(help="Run folder.", show_default=False)],
     data: Annotated[
-        str | None, typer.Argument(help="Other labelled images; without it, the run's own.", show_default=False)
+        str | None, typer.Argument(help="Other labelled images; by default, the run's own.", show_default=False)
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="train, validation or test.", show_default="test; all of other images")
+        str | None, typer.Option(help="train, validation or test.", show_default="test; with DATA, all images")
     ] = None,
     moved: options.Moved = None,
     label_pattern: options.LabelPattern = None,
@@ -30,7 +30,7 @@ def command(
     root: options.Root = None,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Evaluate a run on its test split, another split, or other images, each figure with its 95 % interval."""
+    """Evaluate a run on its test split, another split, or other images. Every metric has a 95 % confidence interval."""
     from tellapart.data.catalog import SPLITS
     from tellapart.data.sources.folders import split_named
     from tellapart.errors import ConfigError, unknown
@@ -39,7 +39,7 @@ def command(
     chosen = next((name for name in SPLITS if name == split), None)
     if split is not None and chosen is None:
         meant = split_named(split)
-        raise ConfigError(unknown("split", split, SPLITS) + (f" You mean --split {meant}." if meant else ""))
+        raise ConfigError(unknown("split", split, SPLITS) + (f" Did you mean --split {meant}?" if meant else ""))
     given = options.data_options(label_pattern, path_column, label_column, root)
     found_by = {name: value for name, value in given.items() if value is not None}
     with display() as progress:
@@ -73,7 +73,7 @@ def command(
 
 
 def show_figures(evaluation: Evaluation, data: str | None = None) -> None:
-    """The accuracy, and of what."""
+    """Print the accuracy, and on which images."""
     show(
         f"accuracy {measured(evaluation.accuracy)} on {counted(evaluation.n, 'image')} of "
         f"{data or f'the {evaluation.split} split'}, 95 % interval"

@@ -1,4 +1,4 @@
-"""What a command ends with: one table, which `--help` of each command and the reference show."""
+"""The exit codes of all commands: one table, shown by `--help` of each command and by the reference."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ DONE, NEEDS_PERSON, WRONG, FAULT, STOPPED = 0, 1, 2, 70, 130
 
 ALL = {
     DONE: "done",
-    WRONG: "the request cannot be done, and the message says why",
-    FAULT: "a fault of tellapart, and the message says how to report it",
+    WRONG: "an error that the message explains",
+    FAULT: "an internal error; the message says how to report it",
     STOPPED: "stopped by Ctrl-C",
 }
 
 OWN: dict[str, dict[int, str]] = {
-    "check": {NEEDS_PERSON: "something needs a person"},
+    "check": {NEEDS_PERSON: "a finding needs a person's decision"},
     "train": {
-        DONE: "a run was made",
-        NEEDS_PERSON: "with --strict, a run was made, and a finding needs a person or the verdict stops",
-        STOPPED: "stopped by Ctrl-C; --resume goes on",
+        DONE: "the run is finished",
+        NEEDS_PERSON: "with --strict: a finding needs a person's decision or the verdict is marked stop",
+        STOPPED: "stopped by Ctrl-C; --resume continues",
     },
-    "ladder": {STOPPED: "stopped by Ctrl-C; --resume goes on"},
-    "tune": {STOPPED: "stopped by Ctrl-C; --resume goes on"},
-    "predict": {NEEDS_PERSON: "an image could not be read, or was left out"},
-    "serve": {DONE: "stopped by Ctrl-C or SIGTERM, with what was begun finished"},
+    "ladder": {STOPPED: "stopped by Ctrl-C; --resume continues"},
+    "tune": {STOPPED: "stopped by Ctrl-C; --resume continues"},
+    "predict": {NEEDS_PERSON: "an image could not be read or was left out"},
+    "serve": {DONE: "stopped by Ctrl-C or SIGTERM, after finishing open requests"},
 }
-"""What is particular to a command."""
+"""Codes with a meaning specific to one command."""
 
 
 def exit_codes(command: str, own: Mapping[int, str] = MappingProxyType({})) -> str:
-    """The sentence that ends the help of a command. own: what is particular to one of a plug-in.
+    """The last sentence of a command's help. own: codes specific to a plug-in's command.
 
     >>> exit_codes("check")
-    'Exit codes: 0 done; 1 something needs a person; 2 the request cannot be done, and the message says why; 70 a fault
-    of tellapart, and the message says how to report it; 130 stopped by Ctrl-C.'
+    "Exit codes: 0 done; 1 a finding needs a person's decision; 2 an error that the message explains; 70 an internal
+    error; the message says how to report it; 130 stopped by Ctrl-C."
     """
     codes = ALL | OWN.get(command, {}) | dict(own)
     if command == "serve":

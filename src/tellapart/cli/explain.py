@@ -1,4 +1,4 @@
-"""`tellapart explain RUN IMAGE`: why an image is named as it is."""
+"""`tellapart explain RUN IMAGE`: why the network predicts this class."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tellapart.cli.console import display, show, show_json
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
+    run: Annotated[str, typer.Argument(help="Run folder.", show_default=False)],
     image: Annotated[str, typer.Argument(help="An image.", show_default=False)],
     label: Annotated[
-        str | None, typer.Option("--class", help="The class to explain; without it, the one named.", show_default=False)
+        str | None, typer.Option("--class", help="Class to explain; by default, the predicted one.", show_default=False)
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(help="Folder for the figures; without it, explain/IMAGE inside the run.", show_default=False),
+        typer.Option(help="Folder for the figures; by default, explain/IMAGE in the run folder.", show_default=False),
     ] = None,
     trust_code: options.TrustCode = False,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Show which places of an image speak for a class, checked by occlusion; feature maps and filters."""
+    """Show which regions of an image support a class, verified by occlusion; feature maps and filters."""
 
     with display() as progress:
         explanation = ta.open_run(run).explain(image, label=label, out=out, trust_code=trust_code, progress=progress)

@@ -15,32 +15,32 @@ from tellapart.inference.exports import EXPORTS
 
 
 class Quantize(StrEnum):
-    """How the arithmetic is narrowed."""
+    """The number type after quantisation."""
 
     int8 = "int8"
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run's folder.", show_default=False)],
-    to: Annotated[str, typer.Option(metavar="|".join(EXPORTS), help="The format: the runtime it is for.")] = "onnx",
-    format: Annotated[str | None, typer.Option("--format", hidden=True, help="The older name of --to.")] = None,
+    run: Annotated[str, typer.Argument(help="Run folder.", show_default=False)],
+    to: Annotated[str, typer.Option(metavar="|".join(EXPORTS), help="Export format, named for its runtime.")] = "onnx",
+    format: Annotated[str | None, typer.Option("--format", hidden=True, help="Deprecated name of --to.")] = None,
     quantize: Annotated[
-        Quantize | None, typer.Option(help="Smaller and faster, a little less exact: onnx and litert.")
+        Quantize | None, typer.Option(help="Quantise: smaller and faster, slightly less accurate. For onnx and litert.")
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="The file, or folder of a saved-model.", show_default="in RUN/exports")
+        str | None, typer.Option(help="Output file, or folder for saved-model.", show_default="in RUN/exports")
     ] = None,
     moved: options.Moved = None,
     trust_code: options.TrustCode = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Export a run's network with its class names, calibration and thresholds, and say how near it is to Keras.
+    """Export a run's network with its class names, calibration and thresholds, and report its difference from Keras.
 
-    A file whose answers differ by more than its bound is not written.
+    A file whose outputs differ by more than the tolerance is not written.
     """
 
     if format is not None:
-        print("tellapart: --format is called --to now, and will go.", file=sys.stderr)
+        print("tellapart: --format is deprecated and will be removed; use --to.", file=sys.stderr)
         to = format
     with display() as progress:
         if moved is not None:
@@ -56,9 +56,9 @@ def command(
     if json:
         show_json(made.to_dict())
         return
-    show(f"{made.path}  {made.bytes / 1e6:.1f} MB; beside it {made.path.name}.json")
+    show(f"{made.path}  {made.bytes / 1e6:.1f} MB; details in {made.path.name}.json")
     kind = "mean" if made.quantized else "largest"
-    show(f"{kind} difference from Keras {made.difference:.1e} on {made.images} images; its bound is {made.bound:g}")
+    show(f"{kind} difference from Keras {made.difference:.1e} on {made.images} images; tolerance {made.bound:g}")
     if made.accuracy:
         before, after = made.accuracy
         show(f"accuracy on the validation split: {before} before, {after} in {made.quantized}")

@@ -1,4 +1,4 @@
-"""`tellapart fetch [NAME]`: labelled images from the network, once, whole and checked."""
+"""`tellapart fetch [NAME]`: download labelled images, once, complete and verified."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from tellapart.files import expanded
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(
-            help="A collection, an address, kaggle:OWNER/DATASET or kaggle:COMPETITION.", show_default=False
-        ),
+        typer.Argument(help="A collection, a URL, kaggle:OWNER/DATASET or kaggle:COMPETITION.", show_default=False),
     ] = None,
-    sha256: Annotated[str | None, typer.Option(metavar="DIGITS", help="What the file at an address must have.")] = None,
+    sha256: Annotated[str | None, typer.Option(metavar="DIGITS", help="Expected SHA-256 of the file at a URL.")] = None,
     out: Annotated[
-        str | None, typer.Option(help="The file or folder to write.", show_default="in the user's cache folder")
+        str | None, typer.Option(help="Output file or folder.", show_default="in the user's cache folder")
     ] = None,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Fetch labelled images and say where they are; without a name, list the collections.
+    """Download labelled images and print where they are; without a name, list the collections.
 
-    A download that broke off goes on when asked again. What is there already is not fetched again.
+    An interrupted download resumes when the command is run again. What is already there is not downloaded again.
     """
     from tellapart.data.public_datasets import COLLECTIONS
 
@@ -69,4 +67,4 @@ def _show_collections(format: options.OutputFormat) -> None:
     for row in COLLECTIONS.values():
         rows.add_row(row.name, f"{row.size / 1e6:,.0f}" if row.size else "-", row.summary, row.source, row.licence)
     show(rows)
-    show("tellapart fetch NAME fetches one; builtin:pets needs no network.")
+    show("tellapart fetch NAME downloads one; builtin:pets works offline.")

@@ -1,4 +1,4 @@
-"""`tellapart ladder DATA`: from dense layers to a fine-tuned backbone in a budget of time; which rung is worth it."""
+"""`tellapart ladder DATA`: train networks of rising cost within a time budget, and recommend one."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
 def command(
     data: options.DataOrResume = None,
-    budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 10m or 1h.", show_default="10m")] = None,
+    budget: Annotated[str | None, typer.Option(help="Total time, such as 90s, 10m or 1h.", show_default="10m")] = None,
     rung: Annotated[
-        list[str] | None, typer.Option(help="Only this rung, and others given so; all where none is.")
+        list[str] | None, typer.Option(help="Train only this rung; may be repeated. By default, all.")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the image that networks trained from nothing see, in pixels.")
+        int | None, typer.Option(help="Input size of the networks trained from scratch, in pixels.")
     ] = None,
     seed: options.Seed = None,
-    out: Annotated[str | None, typer.Option(help="The ladder's folder.", show_default="runs/ladder-N")] = None,
+    out: Annotated[str | None, typer.Option(help="Ladder folder.", show_default="runs/ladder-N")] = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="LADDER", help="Go on with a ladder; --budget then counts what was spent.")
+        str | None,
+        typer.Option(metavar="LADDER", help="Resume a ladder; --budget then includes the time already spent."),
     ] = None,
     settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
@@ -43,10 +44,10 @@ def command(
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Train network after network on the same images, from dense layers to a fine-tuned backbone; say which to take.
+    """Train a series of networks on the same images, from dense layers to a fine-tuned backbone, and recommend one.
 
-    Each rung is a run, for report, compare and predict. One page tells what each reached and costs, which steps made
-    a real difference, and the cheapest rung that is not shown to be worse than the best.
+    Each rung is a run, for report, compare and predict. One page shows the accuracy and cost of each rung, which steps
+    made a significant difference, and the cheapest rung that is not significantly worse than the best.
     """
     from tellapart.api.study import LADDER_BUDGET
     from tellapart.runs.versions import command_line
@@ -107,7 +108,7 @@ def _tables(found: LadderResult) -> Iterator[Table]:
 
 
 def progress_table(ladder: LadderFolder) -> Table:
-    """How far each rung is."""
+    """The progress of each rung."""
     from tellapart.experiments.ladder import best_so_far
 
     columns = ("rung", "status", ">epochs", ">best on validation", ">training, s", ">processor, s")

@@ -1,4 +1,4 @@
-"""`tellapart layouts`: how labelled images can lie on the disk."""
+"""`tellapart layouts`: the supported layouts of labelled images on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tellapart.cli.console import show
 
 
 def command() -> None:
-    """Show the layouts of labelled images that are understood."""
+    """Show the supported layouts of labelled images."""
     from tellapart.data.sources import layouts
 
     show(layouts())

@@ -24,17 +24,17 @@ from tellapart.files import harmless
 from tellapart.models import backend
 from tellapart.tables import Plugin, installed
 
-_ROOM = "Make room there, or name another place; a run goes on with: tellapart train --resume RUN"
-_MEMORY = "Lower the size of the images, --batch-size or train.batch_size, or end what else takes memory."
-_RIGHTS = "Name another place, or let yourself write there."
+_ROOM = "Free some disk space, or choose another location. To continue a run: tellapart train --resume RUN"
+_MEMORY = "Reduce the image size, --batch-size or train.batch_size, or close other programs that use memory."
+_RIGHTS = "Choose another location, or get write permission there."
 DISK = {
     errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: _RIGHTS, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS,
     errno.ENOMEM: _MEMORY,
 }  # fmt: skip
-"""What a person can mend about a disk or memory, in whatever part it is met."""
+"""What a user can do about a disk or memory error, wherever it occurs."""
 
 _debug = False
-"""Whether a fault shows its whole traceback."""
+"""Whether an internal error shows its whole traceback."""
 
 
 class _Commands(TyperGroup):
@@ -67,9 +67,9 @@ def _plugins() -> list[Plugin]:
 
 def _unloaded(plugin: Plugin) -> Any:
     def command() -> None:
-        """Stands in the list."""
+        """A placeholder in the list of commands."""
 
-    return _made(Command(plugin.name, function=command), f"Of {plugin}.")
+    return _made(Command(plugin.name, function=command), f"From the plug-in {plugin}.")
 
 
 def _made(command: Command, help: str = "") -> Any:
@@ -99,7 +99,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=_CONTEXT,
     help="From a folder of labelled images to a classifier you can trust and ship.",
-    epilog="Begin with: tellapart demo. With images of your own: tellapart check photos/ and tellapart train photos/",
+    epilog="Start with: tellapart demo. With your own images: tellapart check photos/, then tellapart train photos/",
 )
 
 
@@ -129,11 +129,11 @@ def _common(
             "--plugins",
             callback=_show_versions,
             is_eager=True,
-            help="Show the version, and each plug-in that is installed.",
+            help="Show the version and the installed plug-ins.",
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", envvar="TELLAPART_DEBUG", help="Show the traceback of a fault of tellapart.")
+        bool, typer.Option("--debug", envvar="TELLAPART_DEBUG", help="Show the full traceback of an internal error.")
     ] = False,
 ) -> None:
     """Options before the command."""
@@ -155,8 +155,8 @@ for _name in COMMANDS:
 
 
 def run() -> None:
-    """Entry point: an error that a user can mend is one message and exit code 2, a fault of ours one and 70."""
-    # Images are worked on side by side; OpenCV's own threads, which wait in a loop, would only take from that.
+    """Entry point: an error that a user can fix is one message and exit code 2; an internal error is one and 70."""
+    # Images are processed in parallel; OpenCV's own threads wait in a busy loop and would only slow that down.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     backend.process_is_ours = True
     try:
@@ -165,17 +165,17 @@ def run() -> None:
         print(f"tellapart: {harmless(str(error))}", file=sys.stderr)
         sys.exit(WRONG)
     except (KeyboardInterrupt, SystemExit) as end:
-        # Typer makes a silent exit of Ctrl-C.
+        # Typer turns Ctrl-C into a silent exit.
         if isinstance(end, SystemExit) and end.code != STOPPED:
             raise
         print("tellapart: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(STOPPED)
     except BrokenPipeError:
-        # The reader of the answer went away, as `| head` does.
+        # The reader of the output is gone, as with `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except MemoryError as error:
-        print(harmless(f"tellapart: the memory ran out ({str(error) or 'MemoryError'}). {_MEMORY}"), file=sys.stderr)
+        print(harmless(f"tellapart: out of memory ({str(error) or 'MemoryError'}). {_MEMORY}"), file=sys.stderr)
         sys.exit(WRONG)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is never exit code 1
         if isinstance(error, OSError) and error.errno in DISK:
@@ -187,5 +187,5 @@ def run() -> None:
         tell(error, whole=_debug)
         sys.exit(FAULT)
     finally:
-        # Python looks through every object once more as it ends: a second, where TensorFlow is loaded.
+        # At exit Python walks all objects once more: this takes a second if TensorFlow is loaded.
         gc.freeze()

@@ -1,4 +1,4 @@
-"""`tellapart models [NAME]`: the architectures."""
+"""`tellapart models [NAME]`: list the architectures, or describe one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(help="One architecture: its options and layers.", show_default=False)
+        str | None, typer.Argument(help="An architecture, to show its options and layers.", show_default=False)
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Image side for the layers shown.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Input size for the layers shown, in pixels.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as model.filters=[64,64].")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Option of the model, such as model.filters=[64,64]."),
     ] = None,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
@@ -78,7 +79,7 @@ def command(
 
 
 def _origin(row: PretrainedBackbone) -> dict[str, str]:
-    """What a pretrained backbone was trained with, where its weights come from and what one may do with them."""
+    """The input and scaling of a pretrained backbone, and the origin and licence of its weights."""
     from tellapart.models.pretrained_weights import described
 
     return {

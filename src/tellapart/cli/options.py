@@ -16,9 +16,10 @@ _DATA = typer.Argument(help="Folder, zip, tar, csv, parquet, idx folder, or buil
 Data = Annotated[str, _DATA]
 DataOrResume = Annotated[str | None, _DATA]
 Weights = Annotated[
-    str | None, typer.Option(help="Of a pretrained base: auto, imagenet, none, or a file.", show_default="auto")
+    str | None,
+    typer.Option(help="Weights of a pretrained backbone: auto, imagenet, none, or a file.", show_default="auto"),
 ]
-Seed = Annotated[int | None, typer.Option(help="Repeats splits, weights and augmentation.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of splits, initial weights and augmentation.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as train.batch_size=64.")
 ]
@@ -26,37 +27,32 @@ LabelPattern = Annotated[
     str | None,
     typer.Option(help="Regular expression over file names, with a group (?P<label>...).", rich_help_panel=DATA_PANEL),
 ]
-PathColumn = Annotated[
-    str | None, typer.Option(help="Column of a table that names the image.", rich_help_panel=DATA_PANEL)
-]
-LabelColumn = Annotated[
-    str | None, typer.Option(help="Column of a table that names the class.", rich_help_panel=DATA_PANEL)
-]
+PathColumn = Annotated[str | None, typer.Option(help="Table column with the image path.", rich_help_panel=DATA_PANEL)]
+LabelColumn = Annotated[str | None, typer.Option(help="Table column with the class.", rich_help_panel=DATA_PANEL)]
 Root = Annotated[
-    str | None, typer.Option(help="Folder that the paths of a table are relative to.", rich_help_panel=DATA_PANEL)
+    str | None, typer.Option(help="Folder that the table's paths are relative to.", rich_help_panel=DATA_PANEL)
 ]
 Corrections = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="A csv of what to relabel, drop and regroup.", rich_help_panel=DATA_PANEL),
+    typer.Option(metavar="FILE", help="CSV of images to relabel, drop or regroup.", rich_help_panel=DATA_PANEL),
 ]
 Moved = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="PLACE", help="Where the run's own images are now: a folder or archive; checked by digest."
+        "--data", metavar="PLACE", help="New location of the run's images: a folder or archive, verified by digest."
     ),
 ]
 GroupBy = Annotated[
     str | None,
     typer.Option(
         metavar="exif|name|looks|PATTERN",
-        help="Keep images of one person, session or thing together: by camera and time, by names before the last "
-        "number, by runs that look alike, or by a regular expression over paths with (?P<group>...).",
+        help="Keep images of one person, session or object in the same split: by camera and time, by file name up to "
+        "its last number, by consecutive images that look alike, or by a regular expression over paths with "
+        "(?P<group>...).",
         rich_help_panel=DATA_PANEL,
     ),
 ]
-TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="Run the code of a network of one's own that the run names.")
-]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the custom network code that the run names.")]
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded images, such as 500MB or 20GB.")]
 
 
@@ -69,7 +65,7 @@ class Device(StrEnum):
 
 
 DeviceOption = Annotated[
-    Device, typer.Option(help="What the network runs on; auto: a GPU of NVIDIA, where ONNX Runtime has it.")
+    Device, typer.Option(help="Device to predict on. auto: an NVIDIA GPU if ONNX Runtime can use it.")
 ]
 
 
@@ -80,7 +76,7 @@ class OutputFormat(StrEnum):
     json = "json"
 
 
-FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How the answer is printed.")]
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="Output format.")]
 
 
 def data_options(
@@ -101,10 +97,10 @@ def data_options(
     }
 
 
-def resume_alone(what: str, *begun: object, besides: str = "nothing") -> None:
-    """`--resume` takes nothing that was decided when it began. what: whose images and settings go on."""
+def resume_alone(what: str, *begun: object, besides: str = "no other option") -> None:
+    """`--resume` takes no setting that was decided at the start. what: whose images and settings are used."""
     if any(value not in (None, []) for value in begun):
-        raise ConfigError(f"--resume goes on with the {what}'s own images and settings; give {besides} beside it.")
+        raise ConfigError(f"--resume continues with the {what}'s own images and settings. Give {besides} with it.")
 
 
 def begin_or_resume(
@@ -125,7 +121,9 @@ def parse_duration(text: str) -> float:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text, re.IGNORECASE)
     if found is None or not float(found[1]):
-        raise typer.BadParameter(f"{text!r} is no time; expected such as 30s, 10m or 1h.", param_hint="--budget")
+        raise typer.BadParameter(
+            f"{text!r} is not a duration; expected a value such as 30s, 10m or 1h.", param_hint="--budget"
+        )
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2].lower()]
 
 
@@ -143,6 +141,6 @@ def parse_bytes(text: str, option: str = "--cache-limit") -> int:
     if found is not None and number and not (found[2] or found[4]):
         raise typer.BadParameter(f"{text!r} has no unit; do you mean {text.strip()}GB or MB?", param_hint=option)
     if found is None or number != number:
-        raise typer.BadParameter(f"{text!r} is no size; expected such as 500MB or 20GB.", param_hint=option)
+        raise typer.BadParameter(f"{text!r} is not a size; expected a value such as 500MB or 20GB.", param_hint=option)
     base = 1024 if found[3] else 1000
     return int(number * base ** ("kmgt".index(found[2].lower()) + 1 if found[2] else 0))

@@ -1,4 +1,4 @@
-"""`tellapart --version --plugins`: what installed packages add to the tables, and what of it is broken."""
+"""`tellapart --version --plugins`: what installed packages add to the tables, and which plug-ins are broken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLES = {
     "trackers": "tellapart.training.trackers:TRACKERS",
     "commands": "tellapart.cli.commands:COMMANDS",
 }
-"""Every table that a plug-in can add to, by its kind, and where it stands."""
+"""Every table that a plug-in can extend, by kind, and where it is defined."""
 
 
 def table_of(kind: str) -> Table[Any]:
@@ -28,10 +28,10 @@ def table_of(kind: str) -> Table[Any]:
 
 
 def show_plugins() -> None:
-    """A line for each, loaded to know whether it can be; and why a broken one cannot."""
+    """A line for each plug-in, after trying to load it; and why a broken one cannot be loaded."""
     plugins = installed()
     if not plugins:
-        show("No plug-in is installed.")
+        show("No plug-ins are installed.")
         return
     rows = table("name", "kind", "package", "version", "state")
     reasons = []
@@ -47,7 +47,7 @@ def show_plugins() -> None:
 def _broken(plugin: Plugin) -> str:
     if plugin.kind not in TABLES:
         reason = unknown("group of entry points", f"{GROUP}{plugin.kind}", [f"{GROUP}{kind}" for kind in TABLES])
-        return f"{plugin.name!r} of the plug-in {plugin} is left out. {reason}"
+        return f"{plugin.name!r} of the plug-in {plugin} is ignored. {reason}"
     try:
         table_of(plugin.kind).load(plugin)
     except PluginError as error:

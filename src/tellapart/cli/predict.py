@@ -1,4 +1,4 @@
-"""`tellapart predict RUN IMAGES...`: what the model says of each image. Imports no TensorFlow."""
+"""`tellapart predict RUN IMAGES...`: class, probability and verdict of each image. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ if TYPE_CHECKING:
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run's folder, or a model.onnx.", show_default=False)],
+    run: Annotated[str, typer.Argument(help="Run folder, or a model.onnx.", show_default=False)],
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders, zips, patterns, addresses, tables of paths, or - for paths on standard input.",
+            help="Files, folders, zips, glob patterns, URLs, tables of paths, or - for paths on standard input.",
             show_default=False,
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="So many likeliest classes in the table.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Number of top classes in the table.")] = 1,
     format: Annotated[
         Output | None,
-        typer.Option("--format", help="How the answer is printed.", show_default="as --out ends; else table"),
+        typer.Option("--format", help="Output format.", show_default="from the suffix of --out, else table"),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Write the answer to this file, once it is whole.")] = None,
+    out: Annotated[str | None, typer.Option(help="Write the predictions to this file, once they are complete.")] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Write to this .csv or .jsonl row by row; after a kill, the same command goes on."),
+        typer.Option(help="Write to this .csv or .jsonl row by row; if interrupted, the same command continues."),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Images that each core takes at a time.", show_default="4; for a GPU 32"),
+        typer.Option(min=1, help="Batch size of each core.", show_default="4; on a GPU 32"),
     ] = None,
     path_column: options.PathColumn = None,
     root: options.Root = None,
     device: options.DeviceOption = options.Device.auto,
 ) -> None:
-    """Predict images, in the order given. An image that cannot be read is a row with its error."""
+    """Predict images, in the given order. An unreadable image gives a row with its error."""
     from tellapart.cli.predict_resume import format_of, resumed
     from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError, some
@@ -60,11 +60,11 @@ def command(
     from tellapart.inference.inputs import find_images, require_table
 
     if resume is not None and out is not None:
-        raise ConfigError("--resume and --out each name the file of the answer; give one of them.")
+        raise ConfigError("--resume and --out both name the output file. Give one of them.")
     require_table(images, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
     predictor = _open(Path(run), device)
-    # Rows that come on the terminal tell how far it is.
+    # Rows printed on the terminal show the progress themselves.
     shown = out is None and resume is None and sys.stdout.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
@@ -74,7 +74,7 @@ def command(
     if resume is not None:
         with resumed(Path(resume), predictor, output) as earlier:
             if earlier.rows:
-                print(f"tellapart: going on behind {earlier.rows} rows of {resume}", file=sys.stderr)
+                print(f"tellapart: continuing after {earlier.rows} rows of {resume}", file=sys.stderr)
             with _counted(predictor.predict_named(earlier.left(given), batch_size=batch_size), shown) as predictions:
                 errors = earlier.errors + write(earlier.file, predictions, classes, output, header=False)
     elif out is not None:
@@ -105,7 +105,7 @@ def command(
 
 @contextmanager
 def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterator[Prediction]]:
-    """The same, with their number on standard error as they come, unless they are shown themselves."""
+    """The same predictions, counted on standard error as they come, unless they are shown themselves."""
     if shown:
         yield predictions
         return
@@ -126,7 +126,7 @@ def _open(path: Path, device: options.Device) -> Predictor:
 
     if path.is_file():
         if path.suffix.lower() != ".onnx":
-            raise ConfigError(f"{path} is no run and no .onnx file. Name the run first, then the images.")
+            raise ConfigError(f"{path} is neither a run nor an .onnx file. Name the run first, then the images.")
         return Predictor(path, device=device.value)
     run = ta.open_run(path)
     if run.missing_report:

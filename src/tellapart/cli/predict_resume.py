@@ -1,7 +1,7 @@
-"""A csv or jsonl of predictions that grows row by row and, after a kill, goes on: no row lost, none twice.
+"""`predict --resume`: a csv or jsonl of predictions, written row by row and continued after an interruption.
 
-In: the images in their order; out: those without a row yet, and the file, open for the rest. FILE.json beside it says
-which network its rows are from. A row counts once its line is ended.
+In: the images in order; out: those without a row yet, and the file, open for the rest. No row is lost or written
+twice. FILE.json next to it records which network its rows are from. A row counts once its line ends.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FORMATS = {".csv": Output.csv, ".jsonl": Output.jsonl}
 
 @dataclass(frozen=True)
 class Resumed:
-    """file: takes the rows that follow, each safe from a kill once it is written. rows: so many are there; errors: so
-    many of them say why an image has no answer. done: how often each image has a row, by the digest of its name."""
+    """file: for the remaining rows; each is safe once written. rows: how many are there; errors: how many of them say
+    why an image has no prediction. done: how many rows each image has, by the digest of its name."""
 
     file: TextIO
     rows: int
@@ -54,15 +54,15 @@ def format_of(path: Path, given: Output | None) -> Output:
     if found is None or given not in (None, found):
         wanted = " or ".join(FORMATS)
         asked = "" if given is None else f" with --format {given}"
-        raise ConfigError(f"--resume takes a file that ends with {wanted}, which is its format; given {path}{asked}.")
+        raise ConfigError(f"--resume needs a file that ends in {wanted}, which sets its format; given {path}{asked}.")
     return found
 
 
 @contextmanager
 def resumed(path: Path, predictor: Predictor, output: Output) -> Iterator[Resumed]:
-    """The file at `path`, begun where there is none; a last row that a kill left unfinished is cut off.
+    """The file at `path`, created if missing; an unfinished last row is cut off.
 
-    Raises ConfigError, and changes nothing, for a file with rows of another network or of another origin, or one that
+    Raises ConfigError, and changes nothing, for a file with rows of another network or another origin, or a file that
     another process is writing.
     """
     beside = path.with_name(f"{path.name}.json")
@@ -87,7 +87,7 @@ def resumed(path: Path, predictor: Predictor, output: Output) -> Iterator[Resume
 
 
 def _read(binary: BinaryIO, path: Path, classes: tuple[str, ...], output: Output) -> tuple[int, int, Counter[bytes]]:
-    """Where the last whole row ends, how many rows are errors, and how often each image has one."""
+    """Where the last complete row ends, how many rows are errors, and how many rows each image has."""
     binary.seek(0)
     end, errors, done = 0, 0, Counter[bytes]()
     header = columns(classes) if output is Output.csv else None
@@ -99,8 +99,8 @@ def _read(binary: BinaryIO, path: Path, classes: tuple[str, ...], output: Output
         if row is None:
             what = f"the columns {','.join(header)}" if header else f"objects with the classes {', '.join(classes)}"
             raise ConfigError(
-                f"Line {number} of {path} is not one that this run writes; expected {what}. "
-                "Name the run whose predictions these are, or another file."
+                f"Line {number} of {path} was not written by this run; expected {what}. "
+                "Name the run that wrote these predictions, or another file."
             )
         name, error = row
         done[_key(name)] += 1
@@ -109,8 +109,8 @@ def _read(binary: BinaryIO, path: Path, classes: tuple[str, ...], output: Output
 
 
 def _records(binary: BinaryIO, *, quoted: bool) -> Iterator[tuple[int, str]]:
-    """(where it ends, text) of each record; what stands behind the last whole one is none. quoted: a line may end
-    inside quotes, which csv puts around a file name with a line break."""
+    """(end, text) of each complete record. quoted: a line may end inside quotes, which csv puts around a file name with
+    a line break."""
     held, end = b"", 0
     for line in binary:
         held += line
@@ -128,7 +128,7 @@ def _cells(text: str) -> list[str]:
 
 
 def _csv_row(text: str, header: list[str], number: int) -> tuple[str, str] | None:
-    """Path and error; None for what is no row, as on the first line."""
+    """Path and error; None if this is not a row, as on the first line."""
     cells = _cells(text)
     return (from_cell(cells[0]), cells[-1]) if number > 1 and len(cells) == len(header) else None
 
@@ -148,13 +148,13 @@ def _require_same(path: Path, beside: Path, record: dict[str, Any]) -> None:
         found = from_json(read_text(beside))
     except (OSError, ValueError):
         raise ConfigError(
-            f"{path} has rows, but {beside.name}, which says what network they are from, is missing or not whole. "
-            "Only a file that --resume began can be gone on with: name another."
+            f"{path} has rows, but {beside.name}, which records the network they are from, is missing or incomplete. "
+            "Only a file that --resume started can be continued. Name another file."
         ) from None
     if found != record:
         raise ConfigError(
-            f"The rows of {path} are from another network than this run's, says {beside.name}. "
-            "Name the run that they are from, or another file."
+            f"According to {beside.name}, the rows of {path} are from another network than this run's. "
+            "Name the run that wrote them, or another file."
         )
 
 

@@ -1,4 +1,4 @@
-"""`tellapart recipes [NAME]`: the ready experiments."""
+"""`tellapart recipes [NAME]`: list the recipes, or print one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tellapart.words import measured
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(help="One recipe: its configuration as TOML.", show_default=False)
+        str | None, typer.Argument(help="A recipe, to print its configuration as TOML.", show_default=False)
     ] = None,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """List the recipes, or print one as TOML, to start a configuration of one's own from."""
+    """List the recipes, or print one as TOML, as a start for your own configuration."""
     from tellapart.recipes import load_recipe, reached, recipe_names
 
     if name is not None:
@@ -44,7 +44,7 @@ def command(
 
 
 def _said(outcome: dict[str, Any] | None) -> str:
-    """In which words a table says what was reached."""
+    """The outcome of a recipe, as a table shows it."""
     from tellapart.evaluation.intervals import Estimate
 
     if outcome is None:

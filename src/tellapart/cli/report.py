@@ -1,4 +1,4 @@
-"""`tellapart report RUN`: write a run's report again; or a page that lists the reports of a folder."""
+"""`tellapart report RUN`: regenerate a run's report; or write a page that lists the reports of a folder."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tellapart.cli.console import display, show
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="A run's folder.", show_default=False)] = None,
+    run: Annotated[str | None, typer.Argument(help="Run folder.", show_default=False)] = None,
     all_of: Annotated[
         str | None,
         typer.Option(
-            "--all", metavar="FOLDER", help="Write index.html there: all its runs, with links to their reports."
+            "--all", metavar="FOLDER", help="Write index.html there: a list of its runs with links to their reports."
         ),
     ] = None,
     moved: options.Moved = None,
 ) -> None:
-    """Write the report and the figures of a run again, from what its folder holds.
+    """Regenerate the report and figures of a run from its folder.
 
-    With --all: a page that lists the runs of a folder; a finished run that has no report gets one.
+    With --all: write a page that lists the runs of a folder. Finished runs without a report get one.
     """
     from tellapart.errors import ConfigError
 

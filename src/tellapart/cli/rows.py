@@ -1,4 +1,4 @@
-"""Predictions -> text: a table, csv, JSON, or one JSON object a line, each written as it comes."""
+"""Predictions -> output rows: a table, csv, JSON or JSON Lines, each written as it comes."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ BY_SUFFIX = {
 
 
 def format_by_suffix(path: str | None) -> Output:
-    """The format that the name of a file asks for; a table for text, and where there is no file. Raises ConfigError for
-    the name of another kind of file, which would hold what its name denies."""
+    """The format for a file name's suffix; a table for text, and if there is no file. Raises ConfigError for any other
+    suffix, as the content would contradict the name."""
     suffix = PurePath(path or "").suffix.lower()
     if suffix not in BY_SUFFIX:
         excel = " Excel opens a .csv." if suffix in (".xlsx", ".xls", ".ods") else ""
         raise ConfigError(
-            f"Predictions are not written as {suffix}; name the file .csv, .json, .jsonl or .txt.{excel} "
-            "--format says how any file is written."
+            f"Predictions cannot be written as {suffix}. Use a name that ends in .csv, .json, .jsonl or .txt.{excel} "
+            "--format sets the format whatever the name."
         )
     return BY_SUFFIX[suffix]
 
@@ -62,7 +62,7 @@ def write(
 ) -> int:
     """Print each prediction as it comes, so that memory stays bounded; returns how many had an error.
 
-    top: so many classes in the table. header: of csv.
+    top: number of classes in the table. header: whether csv gets one.
     """
     errors = 0
 
@@ -88,7 +88,7 @@ def columns(classes: tuple[str, ...]) -> list[str]:
 
 
 def write_row(file: TextIO, cells: Sequence[str]) -> None:
-    """A line of csv. Python before 3.13 leaves a carriage return unquoted, which then ends the row for its readers."""
+    """A line of csv. Python before 3.13 leaves a carriage return unquoted, and readers then end the row there."""
     quoted = any("\r" in cell for cell in cells)
     writer = (
         csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -105,14 +105,14 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
             answer = f"error: {_on_a_line(p.error)}"
         else:
             named = (f"{_on_a_line(label):{width}}  {probability(value):>8}" for label, value in p.top(top))
-            # First: of an image that is unlike, the class says little.
+            # The verdict comes first: for an image that is unlike, the class says little.
             answer = "   ".join([f"{p.verdict:6}"] * bool(p.verdict) + list(named))
         damage = f"   damaged: {_on_a_line(p.warning)}" if p.warning else ""
         file.write(f"{answer:{width + 9}}   {_on_a_line(p.path)}{damage}\n")
 
 
 def _on_a_line(text: str) -> str:
-    """A name that holds a line break makes no row of its own."""
+    """A name with a line break must not start another row."""
     return harmless(text).replace("\n", "\\n")
 
 

@@ -1,4 +1,4 @@
-"""`tellapart runs [FOLDER]`: the runs in a folder."""
+"""`tellapart runs [FOLDER]`: list the runs in a folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from tellapart.cli.console import show, show_json, table, width_shown
 from tellapart.words import between, duration, measured, percent
 
 NARROW = 100
-"""Letters of a line below which the data stand under the run, and an interval under its figure."""
+"""Terminal width in characters below which the data are shown under the run, and an interval under its figure."""
 
 
 def command(
     folder: Annotated[str, typer.Argument(help="The folder that holds the runs.")] = "runs",
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="CONDITION", help="Only such as status=done, name=cats-*, accuracy>0.9; all must hold."),
+        typer.Option(
+            metavar="CONDITION",
+            help="Filter such as status=done, name=cats-* or accuracy>0.9; if repeated, all must hold.",
+        ),
     ] = None,
     sort: Annotated[
         str,
@@ -29,7 +32,7 @@ def command(
     ] = "created",
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """List the runs of a folder, oldest first, with what each reached. `tellapart compare` tells which is better."""
+    """List the runs of a folder, oldest first, with their results. `tellapart compare` tells which is better."""
     from tellapart.evaluation.intervals import Estimate
     from tellapart.files import harmless
     from tellapart.runs.run import RunFolder
@@ -39,7 +42,7 @@ def command(
         show_json([row.to_dict() for row in rows])
         return
     if not rows:
-        begin = "" if where else " Begin one with: tellapart train photos/"
+        begin = "" if where else " Start one with: tellapart train photos/"
         show(f"No runs in {folder}" + (f" with {', '.join(where)}." if where else ".") + begin)
         return
     rest = ("?begun (UTC)", "?judged on", "?model", "?>epochs", "?status")

@@ -1,4 +1,4 @@
-"""`tellapart serve RUN...`: an HTTP API and a page. Imports no TensorFlow."""
+"""`tellapart serve RUN...`: an HTTP API and a web page. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ import typer
 from tellapart.cli import options
 from tellapart.errors import ConfigError, require_extra
 
-BOUNDS_PANEL = "Bounds"
+BOUNDS_PANEL = "Limits"
 LIBRARIES = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn")
-"""Of the extra `serve`: told at once where one is missing, not when it is imported."""
+"""Libraries of the extra `serve`: a missing one is reported at once, not when it is imported."""
 
 
 def command(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Runs' folders or model.onnx files; NAME=PATH gives a name.", show_default=False),
+        typer.Argument(help="Run folders or model.onnx files; NAME=PATH sets a name.", show_default=False),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8000,
     token_file: Annotated[
         str | None, typer.Option(help="File with the token that clients must send.", show_default=False)
     ] = None,
     origin: Annotated[
         list[str] | None,
-        typer.Option(help="Web origin that may call, or that a proxy serves here.", show_default=False),
+        typer.Option(help="Web origin that may call the API, or under which a proxy serves it.", show_default=False),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor cores that work at a time.", show_default="all")
+        int | None, typer.Option(min=1, help="Number of processor cores to use.", show_default="all")
     ] = None,
     device: options.DeviceOption = options.Device.auto,
-    max_body: Annotated[str, typer.Option(help="Size of a request.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
+    max_body: Annotated[str, typer.Option(help="Size of a request body.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Pixels of an image.", rich_help_panel=BOUNDS_PANEL)
+        int, typer.Option(min=1, help="Pixels per image.", rich_help_panel=BOUNDS_PANEL)
     ] = 50_000_000,
-    max_files: Annotated[int, typer.Option(min=1, help="Images of a request.", rich_help_panel=BOUNDS_PANEL)] = 32,
+    max_files: Annotated[int, typer.Option(min=1, help="Images per request.", rich_help_panel=BOUNDS_PANEL)] = 32,
     queue: Annotated[
-        int, typer.Option(min=1, help="Images that may wait, of all clients.", rich_help_panel=BOUNDS_PANEL)
+        int, typer.Option(min=1, help="Images waiting in the queue, over all clients.", rich_help_panel=BOUNDS_PANEL)
     ] = 128,
-    timeout: Annotated[float, typer.Option(help="Seconds for a request.", rich_help_panel=BOUNDS_PANEL)] = 30.0,
+    timeout: Annotated[float, typer.Option(help="Seconds per request.", rich_help_panel=BOUNDS_PANEL)] = 30.0,
     image_timeout: Annotated[
-        float, typer.Option(help="Seconds for decoding an image.", rich_help_panel=BOUNDS_PANEL)
+        float, typer.Option(help="Seconds to decode an image.", rich_help_panel=BOUNDS_PANEL)
     ] = 10.0,
     per_client: Annotated[
-        int, typer.Option(min=1, help="Connections of one address.", rich_help_panel=BOUNDS_PANEL)
+        int, typer.Option(min=1, help="Connections per client address.", rich_help_panel=BOUNDS_PANEL)
     ] = 128,
 ) -> None:
-    """Serve runs to browsers and programs until Ctrl-C or SIGTERM; what is begun is finished first.
+    """Serve runs over HTTP, with a web page, until Ctrl-C or SIGTERM. Open requests are finished first.
 
-    Several runs: `?run=NAME` chooses; the first answers otherwise.
+    With several runs, `?run=NAME` selects one; the default is the first.
     """
     import sys
     from pathlib import Path
@@ -75,12 +75,12 @@ def command(
         token = None if token_file is None else Path(token_file).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise ConfigError(f"The token cannot be read from {token_file}: {reason}.") from None
+        raise ConfigError(f"Cannot read the token from {token_file}: {reason}.") from None
     access = Access(host, token, tuple(origin or ()))
     place = listen(host, port)
     predictors = open_predictors(runs, device.value)
 
     def started(address: str) -> None:
-        print(f"Serving {', '.join(predictors)} on {address}  (Ctrl-C ends)", file=sys.stderr, flush=True)
+        print(f"Serving {', '.join(predictors)} on {address}  (Ctrl-C to stop)", file=sys.stderr, flush=True)
 
     serve(predictors, place, bounds=bounds, access=access, started=started)

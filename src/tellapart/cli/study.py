@@ -1,4 +1,4 @@
-"""What `ladder` and `tune` show alike: a table that changes while runs are trained, and what they came to."""
+"""Display shared by `ladder` and `tune`: a live table while runs are trained, and the results."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def show_study(
 
 @contextmanager
 def live(table: Callable[..., Table]) -> Iterator[dict[str, Any]]:
-    """`progress` and `watch` for a study: a table made anew of what watch is given, over a line of what is going on, on
-    standard error; plain lines where that is no terminal."""
+    """`progress` and `watch` for a study: a live table made by `table` from the arguments of `watch`, above a line with
+    the current step, on standard error. Plain lines if standard error is not a terminal."""
     if not sys.stderr.isatty():
         with display() as progress:
             yield {"progress": progress, "watch": lambda *_: None}
@@ -47,7 +47,7 @@ def live(table: Callable[..., Table]) -> Iterator[dict[str, Any]]:
     from rich.console import Console
     from rich.live import Live
 
-    # A handle of its own: libraries that are silenced while they start do not silence the display.
+    # A separate handle: silencing libraries while they start does not silence the display.
     with (
         os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
         Live(console=Console(file=terminal), transient=True, refresh_per_second=4) as shown,

@@ -1,4 +1,4 @@
-"""`tellapart train DATA`: a finished run from labelled images."""
+"""`tellapart train DATA`: train on labelled images and write a finished run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def command(
     data: options.DataOrResume = None,
-    recipe: Annotated[str | None, typer.Option(help="A ready experiment; `tellapart recipes` lists them.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A ready-made experiment; `tellapart recipes` lists them.")] = None,
     model: Annotated[
         str | None,
         typer.Option(help="An architecture; `tellapart models` lists them. Or your own: package.module:function."),
@@ -28,21 +28,23 @@ def command(
     weights: options.Weights = None,
     fine_tune: Annotated[
         str | None,
-        typer.Option(metavar="N|all", help="Blocks of a pretrained backbone that learn after its head, from the top."),
+        typer.Option(
+            metavar="N|all", help="Top blocks of a pretrained backbone to fine-tune after the head is trained."
+        ),
     ] = None,
     config: Annotated[str | None, typer.Option(help="A config.toml, such as a run's.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the image the network sees, in pixels.")] = None,
-    augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training images.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Input size of the network, in pixels.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Augmentation: none, light, medium or strong.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
     seed: options.Seed = None,
     track: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="|".join(TRACKERS), help="Also tell this tracker of the run; may be given twice. Extra `track`."
+            metavar="|".join(TRACKERS), help="Also log the run to this tracker; may be repeated. Extra `track`."
         ),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The run's folder.", show_default="runs/NAME-N")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder.", show_default="runs/NAME-N")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Resume an interrupted run.")] = None,
     moved: options.Moved = None,
     trust_code: options.TrustCode = False,
     settings: options.Settings = None,
@@ -54,7 +56,10 @@ def command(
     group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 1 where findings or the verdict need a person.")
+        bool,
+        typer.Option(
+            "--strict", help="Exit with code 1 if a finding needs a person's decision or the verdict is marked stop."
+        ),
     ] = False,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
@@ -70,7 +75,9 @@ def command(
         with display() as progress:
             run = ta.resume(resume, data=moved, cache_limit=limit, trust_code=trust_code, progress=progress)
     elif moved is not None:
-        raise ConfigError("--data says where the images of --resume RUN are now; name new images without it.")
+        raise ConfigError(
+            "--data gives the new location of the images of --resume RUN. Name new images without --data."
+        )
     elif data is None:
         raise ConfigError("Give the images to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:
@@ -97,7 +104,7 @@ def command(
 
 
 def show_run(run: Run, format: options.OutputFormat) -> None:
-    """What a run reached, what to read and what to do next."""
+    """Print a run's results, what to read and what to do next."""
     from tellapart.evaluation.evidence import evaluations_of
     from tellapart.evaluation.judge import verdict_of
     from tellapart.evaluation.overfitting import kept
@@ -116,18 +123,18 @@ def show_run(run: Run, format: options.OutputFormat) -> None:
         evaluation, clean = evaluations_of(run)
         show_figures(evaluation)
         if clean is not None:
-            show(f"Without copies of training images: {measured(clean.accuracy)} of {counted(clean.n, 'image')}.")
+            show(f"Excluding copies of training images: {measured(clean.accuracy)} of {counted(clean.n, 'image')}.")
         for line in verdict_of(run).lines:
             show(line)
     show(f"run     {short(run.path)}")
     show(f"report  {short(run.report_file)}")
     if record.status == "interrupted":
-        show(f"go on   tellapart train --resume {typed(run.path)}")
+        show(f"resume  tellapart train --resume {typed(run.path)}")
     show(f"next    tellapart predict {typed(run.path)} IMAGES")
 
 
 def end_with(run: Run, strict: bool) -> None:
-    """The exit code of a run that was made: of Ctrl-C, or with `strict` of what needs a person."""
+    """Exit with the code for the run: after Ctrl-C, or with `strict` if something needs a person's decision."""
     from tellapart.evaluation.judge import verdict_of
 
     if run.status == "interrupted":

@@ -1,4 +1,4 @@
-"""`tellapart tune DATA`: search for a better configuration in a budget of time; whether it was worth it."""
+"""`tellapart tune DATA`: search for a better configuration within a time budget, and tell whether it helped."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ SHOWN = 10
 
 def command(
     data: options.DataOrResume = None,
-    budget: Annotated[str | None, typer.Option(help="Time in all, such as 90s, 20m or 1h.", show_default="20m")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials, the start among them.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Begin from a ready experiment.")] = None,
-    model: Annotated[str | None, typer.Option(help="Begin from an architecture with its defaults.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Total time, such as 90s, 20m or 1h.", show_default="20m")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of trials, including the starting configuration.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Start from a recipe.")] = None,
+    model: Annotated[str | None, typer.Option(help="Start from an architecture with its defaults.")] = None,
     weights: options.Weights = None,
     fine_tune: Annotated[
         str | None,
-        typer.Option(metavar="N|all", help="Search for the best fine-tuning, beginning from so many blocks."),
+        typer.Option(metavar="N|all", help="Also search the number of blocks to fine-tune, starting from this one."),
     ] = None,
-    config: Annotated[str | None, typer.Option(help="Begin from a config.toml, such as a run's.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the image of the first trial, in pixels.")] = None,
+    config: Annotated[str | None, typer.Option(help="Start from a config.toml, such as a run's.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Input size of the first trial, in pixels.")] = None,
     seed: options.Seed = None,
-    out: Annotated[str | None, typer.Option(help="The search's folder.", show_default="runs/tune-N")] = None,
+    out: Annotated[str | None, typer.Option(help="Search folder.", show_default="runs/tune-N")] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="TUNE", help="Go on with a search; --budget and --trials then count what was before."),
+        typer.Option(metavar="TUNE", help="Resume a search; --budget and --trials then include what was already done."),
     ] = None,
     settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
@@ -51,10 +53,10 @@ def command(
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Search for a better configuration than the one given, judged on the validation images alone.
+    """Search for a better configuration than the given one, by its score on the validation images alone.
 
-    The first trial is what you begin from. At the end it and the best one are evaluated on the test images and
-    compared; the best configuration is written as best.toml, for train --config.
+    The first trial is the starting configuration. At the end, it and the best trial are evaluated on the test images
+    and compared; the best configuration is written to best.toml, for train --config.
     """
     from tellapart.api.study import TUNE_BUDGET
     from tellapart.runs.versions import command_line

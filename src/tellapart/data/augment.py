@@ -1,4 +1,4 @@
-"""One random affine warp, flips and brightness for each training image, as Keras' ImageDataGenerator means them.
+"""Augmentation: one random affine warp, flips and brightness per training image, as in Keras' ImageDataGenerator.
 
 In: AugmentConfig, and which images in which pass. Out: uint8 images, warped in place.
 An image's draw depends on (seed, epoch, index) alone, whoever draws it and in whatever company.

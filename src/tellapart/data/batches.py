@@ -1,4 +1,4 @@
-"""Catalog + ImageSpec -> batches for fit: uint8 images and labels, from the cache or decoded, in worker threads.
+"""Catalog + ImageSpec -> batches of uint8 images and labels, from the cache or decoded in worker threads.
 
 Images gives the pixels of any rows; Batches orders, augments and labels them. Which images a batch holds and how
 each is changed follows from (seed, epoch, place) alone, so any number of workers gives the same batches, and a run that

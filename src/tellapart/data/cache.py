@@ -1,4 +1,4 @@
-"""What was made from images, on the disk: arrays of one shape, found by digest. Safe to delete.
+"""The on-disk cache of arrays computed from images, by digest. Safe to delete.
 
 In: digests and arrays: pixels from scan and batches, features from training. Out: rows of arrays for batches, nearly at
 the speed of copying memory.
@@ -145,7 +145,7 @@ class ArrayCache:
                 self._full = True
                 self.problem = (
                     f"The {self._what} in {self._root} reached their limit ({self.limit_bytes / 2**30:.3g} GiB, or the "
-                    "disk is nearly full); the others are made each time they are needed, which is slower."
+                    "disk is nearly full); the others are computed each time they are needed, which is slower."
                 )
 
     def store(self, digests: Sequence[str]) -> Store:
@@ -181,8 +181,8 @@ class ArrayCache:
 
     def _give_up(self, error: Exception) -> None:
         self.problem = (
-            f"The {self._what} cannot be kept in {self._root} ({error}); they are made each time they are needed, "
-            "which is slower. Set TELLAPART_CACHE to a folder that can be written."
+            f"The {self._what} cannot be kept in {self._root} ({error}); they are computed each time they are needed, "
+            "which is slower. Set TELLAPART_CACHE to a writable folder."
         )
         if self._shelf is not None:
             self._shelf.close()

@@ -1,4 +1,4 @@
-"""Catalog: one checked table of every image, written into the run, so that splits are never recomputed.
+"""Catalog: one validated table of every image, stored in the run, so that splits are never recomputed.
 
 Made from: sources, scan, splits, checks (api.datasets). Never imports Keras.
 """
@@ -131,5 +131,5 @@ def _image(row: dict[str, str]) -> ImageRecord:
     words = {name: from_cell(value) for name, value in row.items() if name not in ("width", "height")}
     image = ImageRecord(**words, width=int(row["width"]), height=int(row["height"]))
     if image.split not in ("", *SPLITS) or (image.split and not image.error and not image.digest):
-        raise ValueError(f"the row of {image.path!r} has no digest, or a split that is none")
+        raise ValueError(f"the row of {image.path!r} has no digest, or an unknown split")
     return image

@@ -1,4 +1,4 @@
-"""Images -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. No file is changed.
+"""Checks of images -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. Changes no file.
 
 Each check takes the images with their splits and yields findings; CHECKS is the table of all, and those of plug-ins
 are asked after them.
@@ -33,7 +33,7 @@ def find_all(images: Sequence[ImageRecord], known: Iterable[Finding] = ()) -> tu
 
 
 def _left_out(reason: str) -> Finding:
-    return Finding("check-left-out", "warning", (), reason, "The other checks were made.")
+    return Finding("check-left-out", "warning", (), reason, "The other checks ran.")
 
 
 def _findings(check: Check, images: Sequence[ImageRecord]) -> list[Finding]:
@@ -74,9 +74,8 @@ def damaged(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "damaged",
             "warning",
             tuple(f"{p.path} ({p.warning})" for p in rows),
-            f"{images_that(len(rows), 'is', 'are')} damaged and can be decoded all the same: "
-            "parts may be grey or noise.",
-            "Kept. Look at them; data.damaged=leave-out leaves them out.",
+            f"{images_that(len(rows), 'is', 'are')} damaged but can still be decoded: parts may be grey or noise.",
+            "Kept. Inspect them; data.damaged=leave-out leaves them out.",
         )
 
 
@@ -109,11 +108,11 @@ def few(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             tuple(f"{label} ({counts[label]})" for label in hopeless),
             f"A class needs at least {MINIMUM} usable images, one each to train, validate and test.",
             (
-                "Kept, though no figure tells how well they are recognised. "
+                "Kept, but no metric tells how well they are recognised. "
                 if all(map(counts.get, hopeless))
-                else "Training refuses a class without any. "
+                else "Training refuses a class without images. "
             )
-            + "Add images, or take the class out.",
+            + "Add images, or remove the class.",
         )
     if scarce:
         yield Finding(
@@ -132,7 +131,7 @@ def few(images: Sequence[ImageRecord]) -> Iterator[Finding]:
                     "error" if split == "train" else "warning",
                     tuple(lacking),
                     f"{len(lacking)} of {len(counts)} classes have no image in {split}.",
-                    "Training refuses." if split == "train" else f"Nothing can be said of them on {split}.",
+                    "Training refuses." if split == "train" else f"They cannot be evaluated on {split}.",
                 )
 
 
@@ -148,8 +147,9 @@ def alike(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "class-names-alike",
             "warning",
             tuple(" = ".join(map(repr, labels)) for labels in groups),
-            f"{sum(map(len, groups))} classes have names that differ in capitals, blanks or dashes alone.",
-            "Kept apart, so each is learnt against the others. If they are one class, write its name in one way.",
+            f"{sum(map(len, groups))} classes have names that differ only in case, spaces or dashes.",
+            "Kept as separate classes, which the network learns to tell apart. If they are one class, use one "
+            "spelling.",
         )
 
 
@@ -163,7 +163,7 @@ def odd(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "warning",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in small),
             f"{images_that(len(small), 'is', 'are')} under {TINY} pixels on a side, unlike most here.",
-            "Kept. Look at them.",
+            "Kept. Inspect them.",
         )
     long = [p for p in usable if max(p.width, p.height) > ELONGATED * min(p.width, p.height)]
     if long:
@@ -171,7 +171,7 @@ def odd(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "elongated",
             "note",
             tuple(f"{p.path} ({p.width}x{p.height})" for p in long),
-            f"{images_that(len(long), 'is', 'are')} over {ELONGATED} times as long as wide.",
+            f"{images_that(len(long), 'is', 'are')} more than {ELONGATED} times as long as wide.",
             "Kept; with image.fit=squash they are distorted most, image.fit=pad keeps their shape.",
         )
 

@@ -1,4 +1,4 @@
-"""The process that decodes images of strangers: confines itself, then answers orders until its parent ends.
+"""The sandboxed worker process that decodes untrusted images until its parent ends.
 
 Started by isolation as `python -m tellapart.data.confined LIFELINE MEMORY`. Orders come through standard input, replies
 go through standard output; both are a length each for JSON and bytes, then these. It imports what decoding needs and

@@ -1,4 +1,4 @@
-"""corrections.csv: what is to be changed about images' labels, groups and presence, without touching an image.
+"""corrections.csv: changes to labels, groups and membership of images, without touching an image file.
 
 `check --deep --write` proposes one, a person edits it, `train --corrections` applies it to the rows of a source before
 they are split. Columns: path, action (relabel, drop, regroup), label, group, reason.
@@ -63,8 +63,8 @@ def read_corrections(path: Path) -> tuple[Correction, ...]:
     rows.fieldnames = given
     if not {"path", "action"} <= set(given):
         raise ConfigError(
-            f"{path} is no table of corrections: its columns are {', '.join(given) or 'none'}; expected "
-            f"{', '.join(COLUMNS)}, of which path and action must be there."
+            f"{path} is not a table of corrections: its columns are {', '.join(given) or 'none'}; expected "
+            f"{', '.join(COLUMNS)}, of which path and action are required."
         )
     corrections, wrong = [], []
     for row in rows:
@@ -91,7 +91,7 @@ def _problem(cells: dict[str, str]) -> str:
         return unknown("action", action, ACTIONS)
     lacking = {"relabel": "label", "regroup": "group", "drop": ""}[action]
     if lacking and not cells[lacking].strip():
-        return f"{cells['path']} is to be {_DONE[action]}, but the {lacking} is empty"
+        return f"{cells['path']} is to be {_DONE[action]}, but its {lacking} is empty"
     return ""
 
 
@@ -101,7 +101,7 @@ def _contradictions(corrections: Sequence[Correction]) -> list[str]:
     for row in corrections:
         answers.setdefault((row.path, row.action), set()).add(row.label if row.action == "relabel" else row.group)
     return [
-        f"{path} is to be {_DONE[action]} in two ways: {', '.join(sorted(values))}"
+        f"{path} is to be {_DONE[action]} in conflicting ways: {', '.join(sorted(values))}"
         for (path, action), values in answers.items()
         if action != "drop" and len(values) > 1
     ]
@@ -144,4 +144,4 @@ def _refuse(name: Path | str, wrong: list[str]) -> None:
     if wrong:
         more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         shown = "".join(f"\n  {line}" for line in wrong[:_SHOWN])
-        raise ConfigError(f"{name} cannot be applied; nothing was done. Mend or remove these rows:{shown}{more}")
+        raise ConfigError(f"{name} cannot be applied; nothing was done. Fix or remove these rows:{shown}{more}")

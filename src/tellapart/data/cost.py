@@ -1,4 +1,4 @@
-"""An image's bytes -> what decoding it costs at most, from the header alone.
+"""An image's bytes -> the most that decoding it can cost, from the header alone.
 
 So that a server knows which images it may decode beside others, and which belong into a process that can be ended.
 """

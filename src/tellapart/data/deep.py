@@ -1,4 +1,4 @@
-"""Images + features of a frozen backbone + quality -> findings that need a look into the images, and corrections.
+"""Images + features of a frozen backbone + quality -> the findings and corrections of `check --deep`.
 
 In: arrays, fed by api. Out: findings of wrong labels, near-duplicates, outliers, dark, blurred and blank images and
 classes that overlap; and the corrections that are worth proposing. Never imports Keras.
@@ -35,7 +35,7 @@ OVERLAP = 0.05
 
 _AT_ONCE = 1 << 16
 _FAULT_WORDS: dict[Fault, str] = {
-    "blank": "show nothing: all of one colour, or nearly",
+    "blank": "are blank: a single colour, or nearly",
     "dark": "are so dark that little can be seen",
     "blurred": "are blurred",
 }
@@ -205,8 +205,8 @@ def _label_findings(
                 for s in suspects
             ),
             f"{images_that(len(suspects), 'has a label that looks', 'have labels that look')} wrong, "
-            "the likeliest first.",
-            "Kept. Look at them; --write proposes their relabelling.",
+            "the most likely first.",
+            "Kept. Inspect them; --write proposes new labels.",
         )
 
 
@@ -218,8 +218,8 @@ def _outlier_findings(images: Sequence[ImageRecord], far: NDArray[np.float64]) -
             "outlier",
             "warning",
             tuple(f"{images[i].path} [{images[i].label}]" for i in order),
-            f"{images_that(len(order), 'is', 'are')} unlike the others, the strangest first.",
-            "Kept. Look whether they belong to the task; a rare kind of a class does, and wants more images.",
+            f"{images_that(len(order), 'is', 'are')} outliers, the most unusual first.",
+            "Kept. Check whether they belong to the task; a rare kind of a class does, and needs more images.",
         )
 
 
@@ -235,7 +235,7 @@ def _quality_findings(images: Sequence[ImageRecord], faulty: dict[Fault, NDArray
                 f"1 image {told.replace('show', 'shows', 1).replace('are', 'is', 1)}."
                 if len(places) == 1
                 else f"{len(places)} images {told}.",
-                "Kept. Drop them, unless such images are what the model will meet.",
+                "Kept. Drop them, unless the model will meet such images in use.",
             )
 
 
@@ -251,7 +251,7 @@ def _overlap_findings(
             "note",
             tuple(f"{classes[a]} and {classes[b]}: {count} of {both} images" for a, b, count, both in told),
             f"{_pairs_of_classes(len(told))} hard to tell apart by the features of the backbone.",
-            "Kept. Are they two classes? If so, more images of them help most, or --fine-tune.",
+            "Kept. Check that they are two classes. If so, more images of them or --fine-tune help most.",
         )
 
 
@@ -266,9 +266,10 @@ def _unjudged_findings(
             "labels-not-judged",
             "note",
             tuple(names),
-            f"The labels of {counted(len(names), 'class', 'classes')} are not judged: by the features of the backbone "
-            "fewer than two thirds of the images are named as they are labelled.",
-            "Kept. The backbone does not see what tells them apart, or very many labels are wrong: look at some.",
+            f"The labels of {counted(len(names), 'class', 'classes')} are not checked: from the features of the "
+            "backbone, fewer than two thirds of the images are predicted as labelled.",
+            "Kept. Either the backbone does not see what distinguishes them, or very many labels are wrong: inspect "
+            "some.",
         )
 
 
@@ -278,7 +279,7 @@ def _drops(evidence: DeepEvidence, same: Sequence[Pair], blank: NDArray[np.intp]
     dropped = set()
     for i in blank:
         dropped.add(evidence.images[i].path)
-        yield Correction(evidence.images[i].path, "drop", reason="blank: it shows nothing")
+        yield Correction(evidence.images[i].path, "drop", reason="blank: a single colour")
     pairs = [*(in_order_of_splits(pair) for pair in same), *parted(evidence.images)]
     while pairs:
         before = len(dropped)

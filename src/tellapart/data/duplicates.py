@@ -1,5 +1,4 @@
-"""Images -> which of them are copies of each other, byte for byte or to the eye, and which leak from one split to
-another.
+"""Images -> copies of each other, byte for byte or near-duplicates, and which of them leak between splits.
 
 Never imports Keras.
 """

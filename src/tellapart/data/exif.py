@@ -1,4 +1,4 @@
-"""An image's bytes -> the camera and the second it was taken, as its EXIF block says.
+"""An image's bytes -> camera and capture time, from its EXIF data.
 
 Five tags are wanted of blocks that hold hundreds, of every image of a scan: Pillow reads all of them, and warns the
 whole process of damage. What is read is bounded, and damage says nothing.

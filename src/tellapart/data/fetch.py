@@ -1,4 +1,4 @@
-"""A name of the table, an address, or kaggle:NAME -> a folder or file on this disk that `tellapart train` reads.
+"""The name of a public data set, a URL, or kaggle:NAME -> a local folder or file that `tellapart train` reads.
 
 Fetched things lie in the cache, or where `out` says, each whole or not there; what is there already is not fetched
 again.
@@ -24,7 +24,7 @@ from tellapart.files import cache_root
 from tellapart.progress import SILENT, Progress
 
 KAGGLE = "kaggle:"
-_LOGIN = "Kaggle wants a login: set KAGGLE_API_TOKEN, or put the kaggle.json of your account's page into ~/.kaggle/."
+_LOGIN = "Kaggle needs a login: set KAGGLE_API_TOKEN, or put the kaggle.json from your account page into ~/.kaggle/."
 
 
 def fetch(name: str, *, sha256: str | None = None, out: Path | None = None, progress: Progress = SILENT) -> Path:
@@ -34,15 +34,18 @@ def fetch(name: str, *, sha256: str | None = None, out: Path | None = None, prog
     says what to do without a network.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise FetchError(f"{sha256!r} is no SHA-256; expected its 64 hexadecimal digits.")
+        raise FetchError(f"{sha256!r} is not a SHA-256; expected 64 hexadecimal digits.")
     if "://" in name:
         return _address(name, sha256 or "", out, progress)
     if sha256:
-        raise FetchError(f"--sha256 is of the file at an address; {name} is none. A collection's own are in the table.")
+        raise FetchError(
+            f"--sha256 applies to the file at a URL; {name} is not a URL. The checksums of collections are in the "
+            "table."
+        )
     if name.startswith(KAGGLE):
         return _kaggle(name.removeprefix(KAGGLE), out)
     if name not in COLLECTIONS:
-        raise FetchError(unknown("collection", name, COLLECTIONS) + " Or give an address, or kaggle:OWNER/DATASET.")
+        raise FetchError(unknown("collection", name, COLLECTIONS) + " Or give a URL, or kaggle:OWNER/DATASET.")
     row = COLLECTIONS[name]
     return _kaggle(row.kaggle, out) if row.kaggle else _collection(row, out, progress)
 
@@ -50,7 +53,7 @@ def fetch(name: str, *, sha256: str | None = None, out: Path | None = None, prog
 def _address(url: str, sha256: str, out: Path | None, progress: Progress) -> Path:
     file = PurePosixPath(unquote(urlsplit(url).path)).name
     if out is None and (not file or file.startswith(".")):
-        raise FetchError(f"{url} does not say what the file is called. Say it with --out, such as --out photos.zip.")
+        raise FetchError(f"{url} does not give a file name. Set one with --out, such as --out photos.zip.")
     if out is not None and out.is_dir():
         out = out / (file or "fetched")
     # Two addresses may end in the same name.
@@ -59,14 +62,14 @@ def _address(url: str, sha256: str, out: Path | None, progress: Progress) -> Pat
         if sha256 and file_checksum(path) == sha256.lower():
             return path
         if sha256 or out:
-            raise FetchError(
-                f"{path} is there already and is another file, or may be. Remove it or give another --out."
-            )
+            raise FetchError(f"{path} exists already and may be another file. Remove it or give another --out.")
         return path
     try:
         download(url, path, checksum=sha256, progress=progress)
     except FetchError as error:
-        raise FetchError(f"{error} Without a network, fetch it elsewhere, copy it here and name the file.") from None
+        raise FetchError(
+            f"{error} Without network access, download it elsewhere, copy it here and name the file."
+        ) from None
     return path
 
 
@@ -77,7 +80,7 @@ def _collection(row: Collection, out: Path | None, progress: Progress) -> Path:
     if target.exists():
         if out is None:
             return target / alone
-        raise FetchError(f"{target} is there already. Name it to use it, remove it, or give another --out.")
+        raise FetchError(f"{target} exists already. Name it to use it, remove it, or give another --out.")
     staging = target.with_name(f".{target.name}.part")
     for part in row.parts:
         path = staging / part.file
@@ -101,15 +104,15 @@ def _collection(row: Collection, out: Path | None, progress: Progress) -> Path:
 def _elsewhere(row: Collection, target: Path, reason: str) -> str:
     files = "\n".join(f"  {part.url}" + (f"  (unpacked to {part.split}/)" if part.split else "") for part in row.parts)
     what = "these files elsewhere and put them" if len(row.parts) > 1 else "this file elsewhere and put it"
-    return f"{reason}\nWithout a network, fetch {what} into {target}:\n{files}"
+    return f"{reason}\nWithout network access, download {what} into {target}:\n{files}"
 
 
 def _kaggle(name: str, out: Path | None) -> Path:
     """A competition, or OWNER/DATASET, by kagglehub, which has the login, resumes, and keeps it in its own cache."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise FetchError(f"kaggle:{name} names nothing; expected kaggle:OWNER/DATASET, or kaggle:COMPETITION.")
+        raise FetchError(f"kaggle:{name} is incomplete; expected kaggle:OWNER/DATASET or kaggle:COMPETITION.")
     if out is not None:
-        raise FetchError("Kaggle's client keeps what it fetches in a cache of its own; set KAGGLEHUB_CACHE, not --out.")
+        raise FetchError("Kaggle's client keeps downloads in its own cache; set KAGGLEHUB_CACHE, not --out.")
     try:
         import kagglehub
     except ModuleNotFoundError as error:
@@ -125,8 +128,8 @@ def _kaggle(name: str, out: Path | None) -> Path:
         reason = str(error).strip() or type(error).__name__
         page = f"https://www.kaggle.com/{'datasets' if '/' in name else 'competitions'}/{name}"
         raise FetchError(
-            f"kaggle:{name} could not be fetched: {reason}\n{_LOGIN} Some ask one to accept their rules first, at "
-            f"{page}. Without a network, fetch the zip there with a browser, copy it here and name the file."
+            f"kaggle:{name} could not be downloaded: {reason}\n{_LOGIN} Some require accepting their rules first, at "
+            f"{page}. Without network access, download the zip there with a browser, copy it here and name the file."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Finding: one thing about the images that a person should know. Made by sources and checks."""
+"""Finding: one thing about the images that a user should know. Made by sources and checks."""
 
 from __future__ import annotations
 

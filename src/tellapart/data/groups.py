@@ -1,4 +1,4 @@
-"""Images -> which of them belong together (one person, session or thing), as asked for, or as it seems.
+"""Images -> groups that must share a split (one person, session or object), as requested or as detected.
 
 Where a group stands in two splits, accuracy is partly that of knowing its person or place again. Groups are kept
 together where splits are drawn (splits); those that seem to be there and that nobody asked for are a finding.
@@ -75,14 +75,14 @@ def grouped(images: Sequence[ImageRecord], group_by: str | None) -> tuple[tuple[
     sizes = Counter(key for key in keys if key)
     if not sizes:
         raise ConfigError(
-            f"data.group_by {group_by!r} finds no two of the {len(images)} images that belong together by "
-            f"{method.tells}. Leave it out, or give another: {', '.join(METHODS)}, or a pattern with (?P<group>...)."
+            f"data.group_by {group_by!r} groups no two of the {len(images)} images by "
+            f"{method.tells}. Omit it, or give another: {', '.join(METHODS)}, or a pattern with (?P<group>...)."
         )
     alone = len(images) - sizes.total()
-    meaning = f"{len(sizes)} groups of {sizes.total()} images by {method.tells}; {alone} images are in none."
+    meaning = f"{len(sizes)} groups of {sizes.total()} images by {method.tells}; {alone} images are in no group."
     named = tuple(f"{key} ({size})" for key, size in sizes.most_common())
     return _joined(images, keys), (
-        Finding("grouped", "note", named, meaning, "Splits that are drawn keep each whole."),
+        Finding("grouped", "note", named, meaning, "Random splits keep each group together."),
     )
 
 
@@ -119,9 +119,9 @@ def _seeming(name: str, method: Method, keys: Keys, apart: Sequence[Pair], drawn
         f"{SEEMING}{name}",
         "warning",
         tuple(" ~ ".join(f"{p.path} [{p.split}]" for p in pair) for pair in apart),
-        f"{sizes.total()} images seem to be of {len(sizes)} groups by {method.tells} ({first})"
-        f"{'' if method.sure else ', which are more alike than others'}. {tied(apart, split, GROUP)}: if a group is "
-        "one person, session or thing, accuracy on new ones is lower.",
+        f"{sizes.total()} images seem to form {len(sizes)} groups by {method.tells} ({first})"
+        f"{'' if method.sure else ', whose images are unusually alike'}. {tied(apart, split, GROUP)}: if a group is "
+        "one person, session or object, accuracy on new ones is lower.",
         f"Keep them together: --group-by {name}."
         if any({one.split, other.split} <= set(drawn) for one, other in apart)
         else "The given splits are kept. If these are groups, give the images without splits and with "
@@ -236,7 +236,7 @@ def _by_exif(images: Sequence[ImageRecord]) -> Keys:
 
 
 def _by_looks(images: Sequence[ImageRecord]) -> Keys:
-    """Runs: images in the order of their names, each of which is nearly like the one before, as those of a film are.
+    """Runs: images in the order of their names, each nearly like the one before, as the frames of a video are.
 
     Nearly: nearer than two of the collection by RUN spreads. Files whose content tells nothing break a run.
     """
@@ -264,8 +264,8 @@ def _by_looks(images: Sequence[ImageRecord]) -> Keys:
 
 METHODS = {
     "exif": Method(_by_exif, "camera and time (EXIF)", sure=True),
-    "name": Method(_by_name, "their names before the last number"),
-    "looks": Method(_by_looks, "runs of images that look alike"),
+    "name": Method(_by_name, "file name up to the last number"),
+    "looks": Method(_by_looks, "consecutive images that look alike"),
 }
 
 

@@ -1,4 +1,4 @@
-"""An address of a web server -> the bytes of an image: bounded in bytes, redirects and time. Nothing is kept.
+"""The URL of an image -> its bytes, with limits on size, redirects and time. Nothing is kept.
 
 Only http and https, whatever the server redirects to: no other protocol and no file of this machine is opened. Read by:
 inference, for addresses that the person named. A file to keep comes through `download`.
@@ -55,7 +55,7 @@ class Address:
             if over.is_set():
                 raise ImageError("too slow", f"it did not come within {seconds:g} s")
         if not content:
-            raise ImageError("empty", "the server sent no bytes")
+            raise ImageError("empty", "the server sent no data")
         return content
 
 
@@ -78,9 +78,9 @@ def _refusal(reason: Any) -> ImageError:
         return reason
     if isinstance(reason, HTTPError):
         reason.close()
-        return ImageError("unreadable", f"the server answers {reason.code}: {reason.reason}")
+        return ImageError("unreadable", f"the server answered {reason.code}: {reason.reason}")
     if isinstance(reason, TimeoutError):
-        return ImageError("too slow", f"no byte came for {PATIENCE:g} s")
+        return ImageError("too slow", f"no data came for {PATIENCE:g} s")
     said = (isinstance(reason, OSError) and reason.strerror) or reason
     return ImageError("unreadable", f"it cannot be fetched: {said}")
 
@@ -95,15 +95,15 @@ def _quoted(url: str) -> str:
 def _received(answer: Any, most: int) -> bytes:
     announced = int(answer.headers.get("Content-Length") or 0)
     if announced > most:
-        raise ImageError("too many bytes", f"{announced:,}; at most {most:,} are fetched")
+        raise ImageError("too many bytes", f"{announced:,}; at most {most:,} are downloaded")
     content = bytearray()
     # What has come, not as much as was asked for: a server that drips is seen to be slow.
     while chunk := answer.read1(_CHUNK):
         content += chunk
         if len(content) > most:
-            raise ImageError("too many bytes", f"at most {most:,} are fetched")
+            raise ImageError("too many bytes", f"at most {most:,} are downloaded")
     if len(content) < announced:
-        raise ImageError("truncated", f"it broke off after {len(content):,} of {announced:,} bytes")
+        raise ImageError("truncated", f"the connection closed after {len(content):,} of {announced:,} bytes")
     return bytes(content)
 
 

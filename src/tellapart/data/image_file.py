@@ -1,4 +1,4 @@
-"""A path -> the bytes of an image file. Whoever opens an image of a user opens it here.
+"""A path -> the bytes of an image file. All image files of a user are opened here.
 
 Only regular files are read: a pipe would be waited for, and a device has no end.
 """
@@ -44,7 +44,7 @@ def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> tuple[bytes, os.s
         reason = error.strerror if isinstance(error, OSError) else error
         raise ImageError("unreadable", f"it cannot be opened: {reason}") from error
     if not content:
-        raise ImageError("empty", "the file holds no bytes")
+        raise ImageError("empty", "the file is empty")
     return content, state
 
 

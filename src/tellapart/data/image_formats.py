@@ -1,4 +1,4 @@
-"""The image formats that are read: one table, and nothing that is not in it is ever tried.
+"""The table of supported image formats; no other format is ever tried.
 
 Each row says how a file begins, which suffixes folders are searched for, and which one class of Pillow opens it. So no
 other reader of Pillow runs: its Image.open would offer a file to all of them, among them one that starts Ghostscript
@@ -120,17 +120,17 @@ def format_of(prefix: bytes) -> ImageFormat | None:
 
 # What lies among images under their suffixes, by (where, first bytes).
 _FOREIGN = (
-    (0, b"<", "it is a web page or another text"),
+    (0, b"<", "it is a web page or other text"),
     (0, b"%PDF", "it is a PDF"),
     (0, b"%!PS", "it is a PostScript program, which is never run"),
     (0, b"PK\3\4", "it is a zip or an office document"),
-    (4, b"ftypqt", "it is a film"),
-    (4, b"ftypisom", "it is a film"),
-    (4, b"ftypmp4", "it is a film"),
+    (4, b"ftypqt", "it is a video"),
+    (4, b"ftypisom", "it is a video"),
+    (4, b"ftypmp4", "it is a video"),
 )
 
 
 def foreign(prefix: bytes) -> str:
     """In words what a file is that begins like none of the formats."""
     found = (words for at, mark, words in _FOREIGN if prefix[at:].startswith(mark))
-    return next(found, "it begins like no image format that is read")
+    return next(found, "it does not begin like any supported image format")

@@ -1,4 +1,4 @@
-"""Bytes of strangers -> pixels, as pixels.decode, in processes that can be killed: time and memory are bounded.
+"""Untrusted bytes -> pixels, as pixels.decode, in worker processes that can be killed: time and memory are limited.
 
 A process is a fresh interpreter that imports what decoding needs and then confines itself (confined.py). It gets an
 image, or a few in one message; where that fails, each is decoded once more alone, so that whatever an image does falls
@@ -188,7 +188,7 @@ class IsolatedDecoder:
     def _take(self, fresh: bool) -> _Process:
         with self._lock:
             if self._closed:
-                raise ImageError("unreadable", "what decodes images has ended")
+                raise ImageError("unreadable", "the decoder process has ended")
             for dead in [each for each in self._idle if each.has_ended]:
                 self._idle.remove(dead)
                 dead.end()
@@ -272,9 +272,9 @@ class _Process:
             how = self.end(_LAST_WORDS)
             if how.startswith("SIG"):
                 raise
-            raise RuntimeError(f"The process that decodes images did not start: it ended with {how}.") from None
+            raise RuntimeError(f"The decoder process did not start: it ended with {how}.") from None
         except TimeoutError:
-            raise RuntimeError(f"The process that decodes images did not start in {_START_SECONDS:g} s.") from None
+            raise RuntimeError(f"The decoder process did not start in {_START_SECONDS:g} s.") from None
 
     def ask(self, order: dict[str, Any], contents: Sequence[bytes], shapes: list[tuple[int, ...]]) -> list[_Reply]:
         """Raises TimeoutError where its seconds are over; EOFError, OSError or another where it ended or lies."""
@@ -283,7 +283,7 @@ class _Process:
         self._give(b"".join((FRAME.pack(len(text), 0), text, *contents)), deadline)
         replies = self._receive(shapes, deadline)
         if len(replies) != len(contents):
-            raise ValueError("it replied to another number of images")
+            raise ValueError("it replied to a wrong number of images")
         return replies
 
     def _give(self, data: bytes, deadline: float) -> None:
@@ -301,7 +301,7 @@ class _Process:
             raise ValueError("its reply is too long")
         said = [_checked(each) for each in from_json(self._read(length, deadline))]
         if extra != sum(map(prod, shapes)) * sum("width" in each for each in said):
-            raise ValueError("its reply has another length than was asked for")
+            raise ValueError("its reply has a wrong length")
         data = np.frombuffer(self._read(extra, deadline), np.uint8)
         replies = []
         for each in said:
@@ -364,7 +364,7 @@ def _result(
 def _checked(said: Any) -> dict[str, Any]:
     """What a process said, if it is what one says that was not taken over."""
     if not isinstance(said, dict):
-        raise TypeError("its reply is no object")
+        raise TypeError("its reply is not an object")
     kinds = {
         "width": int,
         "height": int,
@@ -379,7 +379,7 @@ def _checked(said: Any) -> dict[str, Any]:
         if not isinstance(value, kinds[name]):
             raise TypeError(f"its reply has a wrong {name}")
     if said.get("reason", _MEMORY) not in ImageError.REASONS:
-        raise ValueError("its reply has a reason that is none")
+        raise ValueError("its reply has an unknown reason")
     return said
 
 

@@ -1,4 +1,4 @@
-"""A JPEG's bytes -> its header, and its pixels with what the decoder found wrong.
+"""A JPEG's bytes -> its header, and its pixels with the damage that the decoder found.
 
 libjpeg-turbo through simplejpeg decodes straight from the bytes, at 1/2, 1/4 or 1/8 where asked, with the pixels that
 Pillow gives (measured equal on 779 photographs at every scale, in colour and grey), and tells of damage that Pillow
@@ -71,7 +71,7 @@ def read_header(content: bytes) -> JpegHeader:
         if marker in _ALONE:
             continue
         if marker == 0xD9:
-            raise ImageError("unreadable", "begins like JPEG, but ends before any pixel")
+            raise ImageError("unreadable", "begins like JPEG, but ends before any pixels")
         length = int.from_bytes(content[at : at + 2])
         segment = content[at + 2 : at + length]
         if len(segment) != length - 2:
@@ -136,7 +136,7 @@ def decode(content: bytes, header: JpegHeader, colours: Colours, scale: int = 1)
     except (ValueError, RuntimeError, MemoryError) as problem:
         raise ImageError("unreadable", str(problem)) from problem
     if pixels.shape[:2] != sides:
-        raise ImageError("unreadable", f"its header says {sides}, and {pixels.shape[:2]} came of it")
+        raise ImageError("unreadable", f"its header says {sides}, but it decodes to {pixels.shape[:2]}")
     return pixels, warning
 
 

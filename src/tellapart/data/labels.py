@@ -1,4 +1,4 @@
-"""Features or held-out probabilities + given labels -> labels that look wrong, and classes that are hard to tell apart.
+"""Features or held-out probabilities + given labels -> likely label errors, and classes that overlap.
 
 In: arrays. Out: suspects, the likeliest first. Never imports Keras; needs the extra `check`.
 """

@@ -1,4 +1,4 @@
-"""Copies and groups of images -> findings: under two labels, in two splits, or only there more than once."""
+"""Copies and groups of images -> findings: contradicting labels, leakage between splits, plain duplicates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COPY = Tie("a copy", "copies", "Drop one of each: check --deep --write FILE prop
 GROUP = Tie(
     "others of its group",
     "others of their groups",
-    "Give the images without splits: those that are drawn keep groups together.",
+    "Give the images without splits: random splits keep groups together.",
 )
 
 
@@ -43,8 +43,8 @@ def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "contradicting-labels",
             "error",
             tuple(" = ".join(f"{p.path} [{p.label}]" for p in rows) for rows in contradicting),
-            f"{images_that(len(contradicting), 'stands', 'stand')} under two labels, so one of each is wrong.",
-            "Kept, on one side of the split. Remove or move the wrong copy.",
+            f"{images_that(len(contradicting), 'stands', 'stand')} under two labels, so one label of each is wrong.",
+            "Kept, in one split. Remove or move the wrong copy.",
         )
     yield from leak_findings("leaking", across, " = ", COPY, ", byte for byte")
     if plain:
@@ -52,8 +52,8 @@ def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
             "duplicate",
             "note",
             tuple(" = ".join(p.path for p in rows) for rows in plain),
-            f"{images_that(len(plain), 'is', 'are')} there more than once, byte for byte.",
-            "Kept on one side of the split.",
+            f"{images_that(len(plain), 'is', 'are')} present more than once, byte for byte.",
+            "Kept, in one split.",
         )
 
 
@@ -89,8 +89,8 @@ def near_findings(
             "near-contradicting-labels",
             "warning",
             tuple(contradicting),
-            f"{_pairs(len(contradicting))} under two labels, so one of each may be wrong.",
-            "Kept. Look at them, and relabel or drop the wrong one.",
+            f"{_pairs(len(contradicting))} under two labels, so one label of each may be wrong.",
+            "Kept. Inspect them, and relabel or drop the wrong one.",
         )
     yield from leak_findings("near-leaking", across, " ~ ", COPY, ", to the eye")
     if separated:
@@ -98,7 +98,7 @@ def near_findings(
             "near-separated",
             "warning",
             tuple(" ~ ".join(f"{p.path} [{p.split}]" for p in pair) for pair in separated),
-            f"{_pairs(len(separated))} by their features alone, and the split that is drawn here parts them: accuracy "
+            f"{_pairs(len(separated))} by their features alone, and the random split separates them: accuracy "
             "is optimistic (leakage).",
             "check --deep --write FILE groups them, and train --corrections FILE then keeps them together.",
         )
@@ -108,7 +108,7 @@ def near_findings(
             "near-duplicate",
             "note",
             tuple(plain),
-            f"{_pairs(len(plain))} on one side of the split{alone}.",
+            f"{_pairs(len(plain))} in one split{alone}.",
             "Kept there.",
         )
 

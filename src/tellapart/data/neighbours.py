@@ -1,4 +1,4 @@
-"""Features of images -> reduced features, the nearest neighbours of each image, and those that have none near.
+"""Features of images -> reduced features, the nearest neighbours of each image, and outliers.
 
 In: what a frozen backbone gives of n images, (n, width). Out: arrays. Never imports Keras.
 """

@@ -1,4 +1,4 @@
-"""What an image looks like, in 128 bits: alike for its copies that were recompressed, resized, brightened or mirrored.
+"""A 128-bit perceptual hash of an image: similar for recompressed, resized, brightened or mirrored copies.
 
 In: the small grey image that the scan's decoding leaves. Out: 32 hexadecimal digits for the catalog, and pairs of
 images whose fingerprints are close.

@@ -1,4 +1,4 @@
-"""An image's bytes -> Pillow's image, decoded: by one reader, quietly, and under our own bounds."""
+"""An image's bytes -> a decoded Pillow image: with one selected decoder, quietly, within our own limits."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _loaded(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
     except ModuleNotFoundError as error:
         if not form.extra:
             raise
-        advice = f"install what reads it with pip install 'tellapart[{form.extra}]', or save it as JPEG"
+        advice = f"to read it, pip install 'tellapart[{form.extra}]', or save it as JPEG"
         raise ImageError("unreadable", f"it is a {form.name} image: {advice}") from error
     except (SyntaxError, LookupError, TypeError, struct.error) as error:
         reason = "truncated" if not file.read(1) else _reason(error)
@@ -98,7 +98,7 @@ def _refuse_large_icon(file: BinaryIO, max_pixels: int) -> None:
 def refuse_bomb(size: tuple[int, ...], max_pixels: int) -> None:
     """Raises ImageError for an image (width, height) of more pixels, or of none."""
     if not size[0] or not size[1]:
-        raise ImageError("unreadable", f"its header says {size[0]}x{size[1]}, which is no pixel")
+        raise ImageError("unreadable", f"its header says {size[0]}x{size[1]}, which has no pixels")
     if size[0] * size[1] > max_pixels:
         raise ImageError("too many pixels", f"{size[0]}x{size[1]}; at most {max_pixels:,} are decoded")
 

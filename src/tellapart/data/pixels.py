@@ -1,4 +1,4 @@
-"""Bytes -> pixels: the one road. Decodes, orients, converts to 8-bit grey or colour, fits and resizes.
+"""Bytes -> pixels, the one image pipeline: decode, orient, convert to 8-bit grey or colour, fit and resize.
 
 In: a file, bytes, an open binary file, an array or an image of Pillow, and an ImageSpec. Out: uint8 (height, width,
 channels), 0..255.
@@ -171,7 +171,7 @@ def _content(source: str | Path | bytes | BinaryIO, max_bytes: int = MAX_BYTES) 
     if len(content) > max_bytes:
         raise ImageError("too many bytes", f"at most {max_bytes:,} are read")
     if not content:
-        raise ImageError("empty", "the file holds no bytes")
+        raise ImageError("empty", "the file is empty")
     return content
 
 

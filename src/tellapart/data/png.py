@@ -1,4 +1,4 @@
-"""A PNG's bytes -> whether its pixels are as they were written, by the check sums that Pillow passes over."""
+"""A PNG's bytes -> whether its checksums match, which Pillow does not verify."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ def damage(content: bytes) -> str:
         elif kind == b"IEND":
             break
         at = end + 4
-    return f"{wrong} of its {chunks} chunks {'has a' if wrong == 1 else 'have'} wrong check sum" if wrong else ""
+    return f"{wrong} of its {chunks} chunks {'has a' if wrong == 1 else 'have'} wrong checksum" if wrong else ""

@@ -1,4 +1,4 @@
-"""The table of collections that can be fetched by name: where their files lie, how large they are, what one may do.
+"""The table of public data sets that can be downloaded by name: where they are, their size and licence.
 
 Plain values; read by: data.fetch, the command line. Sizes and checksums are what others publish of the same files,
 TensorFlow Datasets before all.
@@ -71,13 +71,13 @@ COLLECTIONS: dict[str, Collection] = {
         Collection(
             "dogs-vs-cats",
             "The Kaggle competition of 2013: 25,000 training photographs, labels in the file names",
-            "the competition's rules, to be accepted on its page",
+            "the competition's rules, which you accept on its page",
             kaggle="dogs-vs-cats",
             recipe="cats-dogs-64",
         ),
         Collection(
             "fashion-mnist",
-            "70,000 grey images of 28x28, ten kinds of clothes, 10,000 of them for testing",
+            "70,000 grey images of 28x28, ten kinds of clothing, 10,000 of them for testing",
             "MIT",
             (
                 Part(

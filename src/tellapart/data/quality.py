@@ -1,4 +1,4 @@
-"""Pixels -> how bright, varied and sharp an image is, and which are dark, blurred or blank.
+"""Pixels -> brightness, contrast and sharpness of an image, and which images are dark, blurred or blank.
 
 In: images as the network sees them. Out: arrays. Never imports Keras.
 """

@@ -1,4 +1,4 @@
-"""A decoded image of any mode -> 8-bit grey or colour: reduced, picked from or whole, a strip at a time.
+"""A decoded image of any mode -> 8-bit grey or colour, reduced, subsampled or whole, strip by strip.
 
 So an immense image of wide values or with transparency never lies in memory in several copies.
 """

@@ -1,4 +1,4 @@
-"""One folder of records on the disk: its lock, index and data file; and what gives way where space runs out.
+"""A folder of records on disk: its lock, index and data file, and what is evicted when space runs out.
 
 The lower half of data.cache, which says how the folder is laid out. Raises OSError and sqlite3.Error (FAILURES).
 """

@@ -1,4 +1,4 @@
-"""Which part of an image is taken, and at which size, as its ImageSpec says; and the antialiased resampling to it."""
+"""Fit and resize: which part of an image is used, at which size, by its ImageSpec; antialiased resampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source -> images: every file read and decoded once, in parallel, with its digest, size, mode, looks or error.
+"""Source -> images: every file read and decoded once, in parallel, with its digest, size, mode, hash or error.
 
 Where a cache is given, the same decoding fills it, so that training does not decode again. What was found is
 remembered by (path, size, times): a second scan of unchanged files costs a stat each.
@@ -225,7 +225,7 @@ class _Memory:
                 images.append(None)  # it is refused as it is opened
                 continue
             if not error and width * height > config.max_pixels:
-                error = str(ImageError("too many pixels", f"{width}x{height}, the bound is {config.max_pixels}"))
+                error = str(ImageError("too many pixels", f"{width}x{height}, the limit is {config.max_pixels}"))
             found = (digest, width, height, mode, error, looks, warning, shot)
             images.append(ImageRecord(row.path, row.label, row.split, row.group, *found))
         return images
@@ -324,7 +324,7 @@ def decide_spec(
         sizes = {(found.height, found.width) for found in seen()}
         if height is None and width is None and len(sizes) == 1 and max(min(sizes)) <= SMALL_SIDE:
             height, width = next(iter(sizes))
-            decided.append(f"the images are all {height}x{width} and keep that size")
+            decided.append(f"all images are {height}x{width} and keep that size")
         else:
             height, width = height or width or side, width or height or side
     if channels is None:

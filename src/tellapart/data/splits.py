@@ -1,4 +1,4 @@
-"""Images without a split -> train, validation, test: stratified, copies and groups together, stored.
+"""Images without a split -> train, validation, test: stratified, with copies and groups in one split, stored.
 
 Splits that the source gives are kept. A test split that is missing is taken from the training images, then a
 validation split from what remains. Who goes where follows from a hash of (seed, content), not from names or order: the

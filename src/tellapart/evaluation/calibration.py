@@ -1,4 +1,4 @@
-"""Probabilities -> ones that mean what they say: of answers given with 0.8, eight in ten are right.
+"""Probabilities -> calibrated probabilities: of predictions with 0.8, eight in ten are right.
 
 One temperature divides all logits (Guo and others, On Calibration of Modern Neural Networks, ICML 2017): the order of
 the classes, and so the accuracy, cannot change. Reads: arrays. NumPy in, floats

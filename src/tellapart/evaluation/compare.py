@@ -1,4 +1,4 @@
-"""Truth and what several networks said of the same images -> whether the difference is real.
+"""Truth and the predictions of several networks for the same images -> whether the difference is significant.
 
 Reads: arrays. NumPy in, plain values out; no Keras.
 

@@ -1,4 +1,4 @@
-"""Truth and probabilities of one split -> Evaluation: every figure with its interval. Stored in a run's metrics.json.
+"""Truth and probabilities of one split -> Evaluation: every metric with its interval. Stored in metrics.json.
 
 Reads: arrays from inference. NumPy in, NumPy out; no Keras, no figures.
 """

@@ -1,4 +1,4 @@
-"""The files of a run + figures of a split -> Evidence: all that a verdict is derived from, as plain values.
+"""The files of a run + metrics of a split -> Evidence: all that a verdict is derived from, as plain values.
 
 Reads: run folders. Never imports Keras.
 """

@@ -1,4 +1,4 @@
-"""How sure a figure is: a value with the interval that holds the true one 95 times in 100.
+"""Confidence intervals: an estimate with the interval that contains the true value 95 times in 100.
 
 Reads: counts, losses, a confusion matrix. NumPy in, floats out; no Keras.
 

@@ -1,4 +1,4 @@
-"""Evidence of a run -> Verdict: may I use this, for what, and what next.
+"""Evidence of a run -> Verdict: may it be used, for what, and what to do next.
 
 In: Evidence, plain values. Out: Verdict, the same words for terminal, report, page and JSON. The rules, in short:
 

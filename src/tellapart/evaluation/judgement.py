@@ -1,4 +1,4 @@
-"""Verdict: may this run be used, for what, and what to do next. Made by judge; kept in metrics.json; shown everywhere.
+"""Verdict: may this run be used, for what, and what to do next. Made by judge; shown everywhere in the same words.
 
 What terminal, report, page and JSON show are these sentences as they stand; none of them makes its own.
 """

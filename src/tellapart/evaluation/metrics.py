@@ -1,4 +1,4 @@
-"""Truth and probabilities -> plain figures of merit, without their uncertainty.
+"""Truth and probabilities -> metrics, without their uncertainty.
 
 Reads: arrays. NumPy in, NumPy out; no Keras.
 

@@ -1,4 +1,4 @@
-"""Truth and probabilities -> the images that were misclassified, the most confident first.
+"""Truth and probabilities -> the misclassified images, the most confident first.
 
 Reads: arrays and paths. NumPy in, plain values out; no Keras.
 """

@@ -1,4 +1,4 @@
-"""History -> one plain sentence: whether the network overfits, and from which epoch.
+"""History -> one sentence: whether the network overfits, and from which epoch.
 
 The rule, on validation and training loss smoothed over three epochs:
 - the turn is the epoch of the lowest smoothed validation loss;

@@ -1,4 +1,4 @@
-"""What a run's figures show -> the one step that can help most: CANDIDATES is the table of all.
+"""Metrics of a run -> the next step that can help most; CANDIDATES is the table of all.
 
 The answers that are wrong are split by where they come from, as in A. Ng, Machine Learning Yearning (2018), chapters 20
 to 41: what the network does not even name right in training (it cannot tell them apart: bias), what it names right

@@ -1,4 +1,4 @@
-"""Two or more runs -> RunsComparison: who is better on the same images, whether that is shown, and where they differ.
+"""Two or more runs -> RunsComparison: which is better on the same images, whether significantly, and where they differ.
 
 Reads: run folders.
 """

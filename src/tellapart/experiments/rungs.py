@@ -1,4 +1,4 @@
-"""The rungs of the ladder, a row each: from dense layers alone to a backbone that learns anew.
+"""The rungs of the ladder, one row each: from dense layers to a fine-tuned backbone.
 
 The rungs that are trained from nothing see images of one size, which are
 decoded once, and stop by one rule; what one rung has that the one before lacks stands in `adds`.

@@ -1,4 +1,4 @@
-"""The configuration that a search begins from -> the settings that it may change, and in which ranges.
+"""The starting configuration of a search -> the settings to search, and their ranges.
 
 In: a decided Config. Out: Dimension, one a setting, and the Config of a trial. A
 range is widened to what the start has, so the start is always one of the points that are searched.

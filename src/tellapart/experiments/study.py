@@ -1,9 +1,9 @@
-"""Many runs on the same images in one budget of time: what a ladder and a search have in common.
+"""Several runs on the same images within one time budget: what a ladder and a search have in common.
 
-A study is a folder: COMMAND.json, which says what it is and how far it came, a run for each trial, and a page. Which
-trial comes when, with how much time, and what becomes of it, is its strategy's: ladder.py goes through rungs, tune.py
-asks Optuna. A strategy is a loop inside a Session, which counts the seconds of all sessions, keeps the record on the
-disk while a trial is trained, and tells apart how training ended. A study that was killed goes on where it was.
+A study is a folder: COMMAND.json with its state, a run for each trial, and a page. Its strategy decides which trial
+comes next, with how much time, and what becomes of it: ladder.py goes through rungs, tune.py asks Optuna. A strategy is
+a loop inside a Session, which counts the seconds of all sessions, saves the record to disk while a trial is trained,
+and distinguishes how training ended. A killed study continues where it was.
 """
 
 from __future__ import annotations

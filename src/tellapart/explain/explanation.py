@@ -1,4 +1,4 @@
-"""A run + one image -> why the network names it so: heat, its check by occlusion, feature maps and filters.
+"""A run + one image -> why the network predicts its class: heat map, its check by occlusion, feature maps, filters.
 
 Heat needs ONNX Runtime alone; feature maps and filters the extra `train`, and are left out, with a note, without it.
 """

@@ -1,4 +1,4 @@
-"""A Classifier + one image -> what each convolution and pooling layer makes of it; and the first layer's filters.
+"""A Classifier + one image -> the output of each convolution and pooling layer; and the first layer's filters.
 
 In: the network of a run, uint8 pixels. Out: float32 arrays with names. Needs the extra `train`.
 """

@@ -1,4 +1,4 @@
-"""Heat, feature maps and filters -> drawings: images with words above and below. Plain arrays in, SVG text out."""
+"""Heat maps, feature maps and filters -> drawings: images with captions. Plain arrays in, SVG text out."""
 
 from __future__ import annotations
 

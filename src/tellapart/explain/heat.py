@@ -1,4 +1,4 @@
-"""Images + the class of each -> heat: which places speak for the class; and heat laid over an image.
+"""Images + the class of each -> heat maps of the evidence for the class; and a heat map overlaid on an image.
 
 Computed by ONNX Runtime from model.onnx alone, where the file tells its places (models.classifier, or
 inference.class_activation); by occlusion otherwise. Imports no TensorFlow.

@@ -1,4 +1,4 @@
-"""Images + a Predictor -> heat by occlusion: how much a class loses where a patch of the image is covered.
+"""Images + a Predictor -> occlusion heat maps: how much a class loses if a patch of the image is covered.
 
 Works for any network, as it only asks for predictions; the check on the heat that a network gives of itself. (Zeiler
 and Fergus, ECCV 2014.)

@@ -1,4 +1,4 @@
-"""Classifier -> the nodes that, added to its ONNX graph, tell which place of an image speaks for which class.
+"""Classifier -> the ONNX nodes for class activation maps: which region of an image supports which class.
 
 For networks whose file does not give that as one of its outputs (models.classifier) since it would take time at each
 prediction, or is no plain layer: those that flatten a feature map, take its largest values, or have dense layers behind

@@ -1,4 +1,4 @@
-"""Predictor + a split of a Catalog -> Evaluation, with the prediction of each image. Imports no TensorFlow."""
+"""Predictor + a split of a Catalog -> Evaluation, with the prediction of each image. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def measure(
     if unknown:
         raise SourceError(
             f"The model knows {some(predictor.task.classes, 10)}; the images are also labelled {some(unknown, 10)}. "
-            "A class must have one name in both: rename the folders, or the labels of the table."
+            "A class must have the same name in both: rename the folders, or the labels in the table."
         )
     spec = predictor.spec
     store = Images(chosen.root, chosen.images, spec, open_row=open_row, cache=cache, bounds=bounds)
@@ -60,7 +60,7 @@ def measure(
     predictions = []
     for found in predictor.predict_named(named, batch_size=BATCH):
         if found.error and found.error != NO_NUMBER:
-            raise SourceError(f"{found.path} could be read before and cannot now: {found.error}.")
+            raise SourceError(f"{found.path} could be read before but cannot be read now: {found.error}.")
         predictions.append(found)
         progress.update(Phase.EVALUATING.named(f"evaluating {split}"), len(predictions), len(chosen))
     return _compared(predictor.task, chosen, split, predictions), predictions
@@ -81,7 +81,7 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
     if not len(chosen):
         there = {name: sum(counts.values()) for name, counts in catalog.counts().items()}
         held = ", ".join(f"{count:,} in {name}" for name, count in there.items() if count)
-        raise SourceError(f"The {split} split has no image. There are {held or 'none'}: name another split.")
+        raise SourceError(f"The {split} split has no images. Images per split: {held or 'none'}. Name another split.")
     return chosen
 
 
@@ -91,7 +91,7 @@ def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predi
     if without:
         raise ExportError(
             f"For {len(without)} of {len(predictions)} images {NO_NUMBER} ({some(without, 3)}), so it cannot be "
-            "evaluated. Its training failed or the file is damaged; train it again."
+            "evaluated. Training failed or the file is damaged; train it again."
         )
     truth = np.array([task.index(p.label) for p in chosen.images])
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])

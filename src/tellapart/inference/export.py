@@ -1,4 +1,4 @@
-"""Classifier -> model.onnx with its Task and ImageSpec inside, refused unless it predicts what Keras predicts.
+"""Classifier -> model.onnx with its Task and ImageSpec, rejected unless it predicts what Keras predicts.
 
 Needs the extra `train`.
 """
@@ -56,7 +56,7 @@ def export_onnx(
         if not difference < BOUND:
             raise ExportError(
                 f"The exported ONNX file differs from the trained network by {difference:.2g} on "
-                f"{len(images)} images; the bound is {BOUND:g}. It was not written. Please report this with the "
+                f"{len(images)} images; the tolerance is {BOUND:g}. It was not written. Please report this with the "
                 "run's config.toml."
             )
     return difference
@@ -82,7 +82,9 @@ def differences(ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, ND
     for answer, expected in theirs.items():
         if answer not in ours or ours[answer].shape != expected.shape:
             shapes = {name: values.shape for name, values in ours.items()}
-            raise ExportError(f"The file does not give {answer} {expected.shape}; it gives {shapes}. It is no use.")
+            raise ExportError(
+                f"The file has no output {answer} {expected.shape}; it has {shapes}, so it cannot be used."
+            )
         scale = float(np.abs(expected).max()) if answer == CLASS_ACTIVATION else 1.0
         found.append(float(np.abs(ours[answer] - expected).max()) / (scale or 1.0))
     return float(np.max(found))

@@ -1,4 +1,4 @@
-"""The table of export formats by name: where their rows stand, so that `tellapart export --help` imports no runtime."""
+"""The table of export formats by name; rows load on demand, so `tellapart export --help` imports no runtime."""
 
 from __future__ import annotations
 

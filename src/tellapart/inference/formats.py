@@ -1,5 +1,4 @@
-"""The formats that a trained network is exported to, rows of inference.exports: how each is written, and how its own
-runtime runs it.
+"""The built-in export formats, rows of inference.exports: how each is written, and how its own runtime runs it.
 
 Every file gives the outputs of models.classifier under their names, of uint8 images. Needs the extra `train`, and the
 runtime of the format.
@@ -76,8 +75,8 @@ class ExportFormat:
             require_extra(f"The format {self.name}", self.needs[1], self.needs[0])
         if self.by_tensorflow and backend_name() != "tensorflow":
             raise ExportError(
-                f"The format {self.name} is written by TensorFlow, and Keras computes with {backend_name()} here. "
-                "Install tellapart[train] and put KERAS_BACKEND=tensorflow before the same command."
+                f"The format {self.name} is written by TensorFlow, but Keras uses {backend_name()} here. "
+                "Install tellapart[train] and run the command with KERAS_BACKEND=tensorflow."
             )
 
 
@@ -259,4 +258,4 @@ def require_quantizable(row: ExportFormat) -> None:
     """Raises ExportError for a format that has no int8 here."""
     if row.quantize is None:
         able = ", ".join(other.name for other in EXPORTS.values() if other.quantize)
-        raise ExportError(f"The format {row.name} is not quantized here. Formats with --quantize int8: {able}.")
+        raise ExportError(f"The format {row.name} cannot be quantized. Formats with --quantize int8: {able}.")

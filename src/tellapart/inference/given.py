@@ -1,4 +1,4 @@
-"""What a person holds in Python -> the images it means: paths, addresses, bytes, open files, pixels, tables, lists.
+"""Python objects -> images: paths, URLs, bytes, open files, pixels, tables, lists.
 
 In: anything; out: (name, what Predictor.predict_named takes), one by one as they are asked for. Whatever way an image
 comes, it takes the one road of data.pixels.
@@ -25,8 +25,8 @@ from tellapart.files import expanded
 from tellapart.inference.inputs import Held, column_of, find_images, require_table
 
 TAKEN = (
-    "paths, folders, archives, patterns and tables (csv, tsv, parquet) by name; addresses (https://, http://); the "
-    "bytes of an image's file, or the file open in mode 'rb'; images of Pillow; NumPy arrays of uint8, shape (h, w), "
+    "paths of files, folders, archives and tables (csv, tsv, parquet), and glob patterns; URLs (https://, http://); "
+    "the bytes of an image file, or the file open in mode 'rb'; Pillow images; NumPy arrays of uint8, shape (h, w), "
     "(h, w, 1), (h, w, 3), (h, w, 4), or (n, h, w, c) of several; a column of a DataFrame; a list of any of these"
 )
 _CHANNELS = (1, 3, 4)
@@ -102,7 +102,7 @@ def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
         return [(name if isinstance(name, str) else "", _content(one, max_bytes))]
     missing = one is None or isinstance(one, str) or type(one).__name__ in ("NAType", "NaTType")
     if missing or (isinstance(one, float) and np.isnan(one)):
-        return [("", ImageError("not an image", "the row names none"))]
+        return [("", ImageError("not an image", "the row names no image"))]
     raise SourceError(_refusal(one))
 
 
@@ -113,8 +113,8 @@ def _content(file: Any, max_bytes: int) -> bytes:
         if isinstance(content, Coroutine):
             content.close()  # nobody awaits it
         raise SourceError(
-            f"Given {file!r}, which does not give bytes. Open it in mode 'rb'; of an asynchronous upload give "
-            "what its read() gives."
+            f"Given {file!r}, which does not return bytes. Open it in mode 'rb'; of an asynchronous upload, pass "
+            "the result of its read()."
         )
     return content
 
@@ -154,13 +154,13 @@ def _arrays(given: NDArray[Any]) -> list[NDArray[np.uint8]]:
 
 def _as_uint8(kind: np.dtype[Any]) -> str:
     if kind.kind == "f":
-        scaled = "(array * 255).round().astype('uint8') where its values lie in 0..1"
-        return f"{scaled}; array.round().astype('uint8') where they lie in 0..255."
+        scaled = "(array * 255).round().astype('uint8') if its values lie in 0..1"
+        return f"{scaled}; array.round().astype('uint8') if they lie in 0..255."
     if kind.kind == "b":
-        return "array.astype('uint8') * 255 makes it so."
+        return "array.astype('uint8') * 255 converts it."
     if kind == np.uint16:
-        return "(array // 257).astype('uint8') where its values lie in 0..65535."
-    return "array.astype('uint8') makes it so where its values lie in 0..255."
+        return "(array // 257).astype('uint8') if its values lie in 0..65535."
+    return "array.astype('uint8') converts it if its values lie in 0..255."
 
 
 def _of_array(array: NDArray[np.uint8]) -> Held:
@@ -176,9 +176,9 @@ def _refusal(one: Any) -> str:
     if hasattr(one, "__array__") or library in _TENSORS:
         how = _TENSORS.get(library, "numpy.asarray(it)")
         return (
-            f"Given a {kind.__name__} of {library}. {how} makes an array of it; expected is uint8, 0..255, with the "
-            "channels last."
+            f"Given a {kind.__name__} of {library}. {how} converts it to an array; expected are uint8 values, 0..255, "
+            "with the channels last."
         )
     if isinstance(one, list | tuple):
-        return f"Given a {kind.__name__} inside another; expected one list of images. Taken are {TAKEN}."
-    return f"Given {kind.__name__} as an image. Taken are {TAKEN}."
+        return f"Given a {kind.__name__} inside another; expected a flat list of images. Accepted: {TAKEN}."
+    return f"Given {kind.__name__} as an image. Accepted: {TAKEN}."

@@ -1,4 +1,4 @@
-"""What a person names -> the images it means: files, folders, archives, tables, addresses, standard input."""
+"""What a user names as input -> images: files, folders, archives, tables, URLs, standard input."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def find_images(
             yield name, Address(name)
         elif has_scheme(name):
             raise SourceError(
-                f"{name} is an address of a kind that is not opened: https:// and http:// are. Give a file of this "
-                "machine by its path."
+                f"{name} is not a supported kind of URL; supported are https:// and http://. Give a local file "
+                "by its path."
             )
         elif glob.has_magic(name) and not path.exists():
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - the pattern may be absolute
@@ -82,8 +82,8 @@ def require_table(names: Iterable[Any], path_column: str | None, root: str | os.
     named = (os.fspath(name) for name in names if isinstance(name, str | os.PathLike))
     if (path_column, root) != (None, None) and not any(kind_of(Path(name).name) == "table" for name in named):
         raise ConfigError(
-            "--path-column and --root (in Python path_column and root) say how a table of paths is read; none is "
-            "named. Leave them out, or name the table (.csv, .tsv or .parquet)."
+            "--path-column and --root (in Python path_column and root) apply to a table of paths, but no table is "
+            "named. Omit them, or name the table (.csv, .tsv or .parquet)."
         )
 
 
@@ -113,13 +113,13 @@ def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | Non
     table = load_table(path)
     folder = table.folder if root is None else expanded(root)
     if not folder.is_dir():
-        raise ConfigError(f"--root is {root}, which is no folder.")
+        raise ConfigError(f"--root is {root}, which is not a folder.")
     if table.uneven:
         raise SourceError(f"{table.uneven[0]} has more cells than the header; a cell may hold the delimiter.")
     chosen = column_of(list(table.columns), column, str(path))
     for number, cell in enumerate(table.columns[chosen], start=1):
         if not isinstance(cell, str) or not cell.strip():
-            yield f"row {number} of {path.name}", ImageError("not an image", "the row names none")
+            yield f"row {number} of {path.name}", ImageError("not an image", "the row names no image")
         else:
             named = cell.strip()
             yield named, _listed(named, folder / (locate(folder, named) or named), "in a table")
@@ -129,8 +129,8 @@ def _listed(name: str, path: Path, where: str) -> Held:
     """Of a list that somebody else may have written."""
     if not has_scheme(name) or path.exists():
         return path
-    advice = "name it as an argument (xargs), or give it to tellapart.predict in Python"
-    return ImageError("not an image", f"addresses {where} are not opened; {advice}")
+    advice = "give it as an argument (xargs), or to tellapart.predict in Python"
+    return ImageError("not an image", f"URLs {where} are not opened; {advice}")
 
 
 def column_of(names: list[str], asked: str | None, table: str) -> str:
@@ -148,6 +148,6 @@ def column_of(names: list[str], asked: str | None, table: str) -> str:
     if asked is not None:
         raise SourceError(f"{table}: {unknown('column', asked, names)}")
     raise SourceError(
-        f"{table} has the columns {', '.join(map(repr, names)) or 'none'}; none is named as usual for images "
-        f"({', '.join(USUAL['path'][:5])} ...). Say which it is: --path-column NAME, in Python path_column=NAME."
+        f"{table} has the columns {', '.join(map(repr, names)) or 'none'}; none has a usual name for image paths "
+        f"({', '.join(USUAL['path'][:5])} ...). Name it: --path-column NAME, in Python path_column=NAME."
     )

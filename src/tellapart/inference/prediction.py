@@ -1,4 +1,4 @@
-"""What is said of one image, and of several: plain values, JSON, a DataFrame. Made by: predictor, serve.
+"""Prediction: the result for one image, and for several: plain values, JSON, a DataFrame. Made by predictor, serve.
 
 `predict --format json`, `serve` and the API have one JSON form: `Prediction.to_dict`.
 """

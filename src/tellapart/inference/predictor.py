@@ -1,4 +1,4 @@
-"""model.onnx + images -> predictions, through ONNX Runtime; imports no TensorFlow.
+"""model.onnx + images -> predictions, through ONNX Runtime. Does not import TensorFlow.
 
 The file carries its Task and ImageSpec, so images take the same road as in training. Each thread decodes a few
 images and predicts them, in order, with a bounded number in memory.
@@ -41,7 +41,7 @@ _Float = TypeVar("_Float", bound=np.floating)
 METADATA_KEY = "tellapart"
 ADDITION_KEY = "tellapart_class_activation"
 """Where inference.class_activation puts what a file adds to itself to tell places."""
-NO_NUMBER = "the network gave no number"
+NO_NUMBER = "the network's output is not a number"
 """Why an image has no prediction though it could be read."""
 BATCH = {"cpu": 4, "cuda": 32}
 """Images that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
@@ -84,14 +84,14 @@ def _input_in_words(spec: ImageSpec) -> str:
     """How an image is made ready, for whoever uses the file without tellapart."""
     size = f"{spec.height} x {spec.width} (height x width)"
     fits = {
-        "crop": f"scaled to cover {size}, the middle cut out",
+        "crop": f"scaled to cover {size}, then centre-cropped",
         "pad": f"scaled to fit inside {size}, centred on black",
         "squash": f"stretched to {size}",
     }
     colours = "RGB, 3 channels last" if spec.channels == 3 else "grey, 1 channel"
     return (
         f"uint8, 0..255, shape (n, {spec.height}, {spec.width}, {spec.channels}): {colours}; scaling to the network's "
-        "range is inside the file. Of an image file: turn it upright by its EXIF orientation, lay transparency over "
+        "range is inside the file. For an image file: apply its EXIF orientation, composite transparency over "
         f"white, then {fits[spec.fit]}, with {spec.interpolation} interpolation, antialiased."
     )
 
@@ -100,12 +100,12 @@ def _outputs_in_words(task: Task) -> dict[str, str]:
     """What each output of the file holds; those that it lacks are told too, as they depend on the network."""
     columns = ", ".join(f"{number}: {name}" for number, name in enumerate(task.classes))
     if task.kind == "binary":
-        said = f"float32 (n, 1): calibrated probability of {task.classes[1]}; that of {task.classes[0]} is 1 minus it"
+        said = f"float32 (n, 1): calibrated probability of {task.classes[1]}; that of {task.classes[0]} is 1 minus this"
     else:
         said = f"float32 (n, {len(task.classes)}): calibrated probabilities, which sum to 1; columns {columns}"
     return {
         "probabilities": said,
-        "similarity": f"float32 (n, {len(task.classes)}), where there is one: cosine of the image's features to the "
+        "similarity": f"float32 (n, {len(task.classes)}), if present: cosine similarity of the image's features to the "
         f"mean of each class; columns {columns}; 1 - the largest is the distance that thresholds.unlike bounds",
     }
 
@@ -141,7 +141,7 @@ class Predictor:
         entry = entries.get(METADATA_KEY)
         if entry is None:
             raise ExportError(
-                f"{self.path} carries no class names and image size, so tellapart did not write it. "
+                f"{self.path} has no class names and image size, so tellapart did not write it. "
                 "Use the model.onnx of a run, or a file from `tellapart export`."
             )
         self.metadata = _described(entry, self._session, self.path)
@@ -189,7 +189,7 @@ class Predictor:
         try:
             given: list[NDArray[np.floating]] = engine.run(names, {self._input: batch})
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
-            raise ExportError(f"{self.path} cannot be computed: {error}") from None
+            raise ExportError(f"{self.path} cannot be run: {error}") from None
         units = 1 if self.task.kind == "binary" else len(self.task.classes)
         shapes: dict[str, tuple[int | None, ...]] = {
             "similarity": (len(batch), None),
@@ -200,7 +200,7 @@ class Predictor:
             if not _has_shape(values, shapes[name]):
                 said = getattr(values, "shape", type(values).__name__)
                 wanted = shapes[name]
-                raise ExportError(f"{self.path} answers {said} where its classes want {wanted}. Export it again.")
+                raise ExportError(f"{self.path} outputs {said}, but its classes need {wanted}. Export it again.")
         return given
 
     def class_activation(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -210,7 +210,9 @@ class Predictor:
         second time.
         """
         if not self.tells_places:
-            raise ExportError(f"{self.path} does not tell which places of an image speak for a class.")
+            raise ExportError(
+                f"{self.path} has no class activation outputs, which tell which regions of an image support a class."
+            )
         engine = self._engine(self._threads) if self._gives_places else self._with_addition()
         said, shares = self._ask(engine, [self._asked[0], "class_activation"], batch)
         return require_numbers(every_class(self.task, said)), require_numbers(shares)
@@ -222,7 +224,7 @@ class Predictor:
                     addition = base64.b64decode(self._addition, validate=True)
                 except ValueError as error:
                     raise ExportError(
-                        f"{self.path} is damaged: what it adds to tell places is none ({error})."
+                        f"{self.path} is damaged: its nodes for class activation are invalid ({error})."
                     ) from None
                 self._explaining = open_session(self.path, self._threads, addition, device=self.device)
             return self._explaining
@@ -292,7 +294,7 @@ def _entries(session: onnxruntime.InferenceSession, path: Path) -> dict[str, str
     try:
         return dict(session.get_modelmeta().custom_metadata_map)
     except UnicodeDecodeError as error:
-        raise ExportError(f"{path} carries a damaged description of itself ({error}). Export it again.") from None
+        raise ExportError(f"{path} has damaged metadata ({error}). Export it again.") from None
 
 
 def _has_shape(values: object, shape: tuple[int | None, ...]) -> bool:
@@ -308,15 +310,15 @@ def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) ->
         metadata = Metadata.from_dict(from_json(entry))
         (given,), answer = session.get_inputs(), session.get_outputs()[0]
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError, ConfigError) as error:
-        raise ExportError(f"{path} carries a damaged description of itself ({error}). Export it again.") from None
+        raise ExportError(f"{path} has damaged metadata ({error}). Export it again.") from None
     units = 1 if metadata.task.kind == "binary" else len(metadata.task.classes)
     # A side that the graph leaves open is a name there.
     sides = [*zip(given.shape[1:], metadata.spec.shape, strict=False), *zip(answer.shape[1:], (units,), strict=False)]
     fits = len(given.shape) == 4 and len(answer.shape) == 2 and given.type == "tensor(uint8)"
     if not fits or any(isinstance(side, int) and side != said for side, said in sides):
         raise ExportError(
-            f"{path} says that it takes images of {metadata.spec.shape} and tells {len(metadata.task.classes)} "
-            f"classes apart; its graph takes {given.type} {given.shape} and answers {answer.shape}. Export it again."
+            f"{path} declares images of {metadata.spec.shape} and {len(metadata.task.classes)} "
+            f"classes, but its graph takes {given.type} {given.shape} and outputs {answer.shape}. Export it again."
         )
     return metadata
 
@@ -325,7 +327,7 @@ def require_numbers(values: NDArray[_Float]) -> NDArray[_Float]:
     """The same, of what a network gave, for who can do without no row. Raises NoNumberError where one is no number."""
     if not np.isfinite(values).all():
         raise NoNumberError(
-            f"There is no answer: {NO_NUMBER}. Its training failed or its file is damaged; train again."
+            f"There is no prediction: {NO_NUMBER}. Training failed or the file is damaged; train again."
         )
     return values
 

@@ -1,4 +1,4 @@
-"""A trained network + real images -> a file of another format beside its record, refused unless it answers alike.
+"""A trained network + real images -> a file in an export format with its record, rejected unless its outputs agree.
 
 Needs the extra `train`, and the runtime of the format, in which every file is opened before it gets its
 name.
@@ -108,7 +108,7 @@ def ship_run(
     name = f"model-{quantize}" if quantize else "model"
     place = out or run.place("exports", f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
     if row.suffix and place.suffix != row.suffix:
-        raise ExportError(f"A file of the format {format} ends with {row.suffix}; given {place}.")
+        raise ExportError(f"A file of the format {format} must end in {row.suffix}; given {place}.")
     progress.update(Phase.EXPORTING, 0, 2)
     metadata = Predictor(run.require(run.onnx_file, "exported network")).metadata
     examples = None
@@ -117,8 +117,8 @@ def ship_run(
             held, examples = images_of(run, "validation", JUDGED), images_of(run, "train", EXAMPLES).images
         except (TellapartError, OSError) as error:
             raise ExportError(
-                f"{quantize} is fitted to the run's own images, and one cannot be read: {error}. "
-                f"Put them back at {run.catalog.root}."
+                f"{quantize} is calibrated on the run's own images, and one cannot be read: {error}. "
+                f"Restore them at {run.catalog.root}."
             ) from None
     else:
         held = compared_images(run)
@@ -170,7 +170,7 @@ def ship(
         if not export.difference < export.bound:
             raise ExportError(
                 f"The {row.name} file differs from the trained network by {export.difference:.2g} on "
-                f"{export.images} images; the bound is {export.bound:g}. It was not written."
+                f"{export.images} images; the tolerance is {export.bound:g}. It was not written."
             )
         if row.embed is not None:
             row.embed(draft, to_json(metadata.to_dict()))
@@ -233,8 +233,8 @@ def _place(draft: Path, path: Path) -> None:
         if target.is_dir():
             lost = sorted(_names(target) - _names(part))
             if lost or target.is_symlink() or part.is_file():
-                held = f"with {some(lost, 3)} in it, " if lost else ""
-                raise ExportError(f"{target} is a folder, {held}that no export made. Give another --out.")
+                held = f"with {some(lost, 3)} in it " if lost else ""
+                raise ExportError(f"{target} is a folder {held}that no export created. Give another --out.")
             target.replace(draft.with_name(f"{draft.name} before"))
         part.replace(target)
 

@@ -1,4 +1,4 @@
-"""The one place that starts Keras: chooses its backend, quiets it, and asks the machine what it can do.
+"""The only module that starts Keras: selects its backend, silences it, and detects what the machine supports.
 
 Everything else is written against Keras alone.
 """
@@ -155,7 +155,7 @@ class _NotFound(MetaPathFinder):
 
     def find_spec(self, fullname: str, *_: object) -> None:
         if fullname in self.names and threading.get_ident() == self.thread:
-            raise ModuleNotFoundError(f"{fullname} is left out as Keras starts", name=fullname)
+            raise ModuleNotFoundError(f"{fullname} is skipped while Keras starts", name=fullname)
 
 
 @contextmanager
@@ -185,9 +185,9 @@ def choose_precision(wanted: str) -> tuple[str, str]:
     if wanted != "auto":
         return wanted, "as configured"
     if _gpu_capability() >= (8, 0):
-        return "bfloat16", "the GPU computes in it"
+        return "bfloat16", "the GPU supports it"
     if _gpu_capability() == (0, 0) and _cpu_flags() & {"avx512_bf16", "amx_bf16"}:
-        return "bfloat16", "the processor computes in it"
+        return "bfloat16", "the processor supports it"
     return "float32", "the machine has no fast bfloat16"
 
 

@@ -40,12 +40,12 @@ def require_image(pretrained: PretrainedBackbone, spec: ImageSpec) -> None:
     if spec.channels != 3:
         raise ModelError(
             f"{pretrained.name} was trained on colour images and needs 3 channels; given {spec.channels}. "
-            "Set image.channels=3: grey images are read as colour ones."
+            "Set image.channels=3: grey images are then read as colour."
         )
     if min(spec.height, spec.width) < pretrained.smallest:
         raise ModelError(
-            f"An image of {spec.height}x{spec.width} pixels is too small for {pretrained.name}, which takes "
-            f"{pretrained.smallest} a side and was trained on {pretrained.side}. Use a larger --image-size."
+            f"An image of {spec.height}x{spec.width} pixels is too small for {pretrained.name}, which needs at least "
+            f"{pretrained.smallest} per side and was trained on {pretrained.side}. Use a larger --image-size."
         )
 
 

@@ -1,4 +1,4 @@
-"""A Keras network -> what computes with it, a batch at a time, without a wait of the host for the device at each.
+"""A Keras network -> its training and prediction steps, a batch at a time, without the host waiting for the device.
 
 Keras' own train_on_batch brings every figure to the host and, under JAX, every variable back into the network, before
 it returns; its predict_on_batch takes one thread at a time.

@@ -1,4 +1,4 @@
-"""ConvNeXt-T: a scaled image -> a feature map of each stage, the last of 768 channels, from plain layers of Keras.
+"""ConvNeXt-T: a scaled image -> a feature map per stage, the last with 768 channels, from plain Keras layers.
 
 The network of keras.applications.ConvNeXtTiny, whose weights it takes in the same order, after a change of shape. Keras
 filters each channel by a convolution in groups, which TensorFlow computes 20 to 100 times slower on a processor, and

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0, 1 and 2: a scaled image -> a feature map of each stage, the last of 1,280 channels.
+"""EfficientNet-Lite 0, 1 and 2: a scaled image -> a feature map per stage, the last with 1,280 channels.
 
 The network of Google's EfficientNet-Lite: inverted residual blocks, ReLU6, no squeeze-and-excite; stem, first and last
 stage keep their depth and the stem and the end their width whatever the multipliers. (Tan and Le, EfficientNet, ICML

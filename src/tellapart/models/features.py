@@ -1,5 +1,4 @@
-"""FeatureSet: which maps of a backbone, pooled to which grid, make the vector that the head, the class means and the
-neighbours read.
+"""FeatureSet: which feature maps of a backbone, pooled to which grid, make the feature vector.
 
 A FeatureSet is a plain value that imports no Keras; `of` builds it on a Backbone.
 """

@@ -1,4 +1,4 @@
-"""A .keras file from anywhere -> keras.Model, refused where it holds anything but what tellapart writes.
+"""An untrusted .keras file -> keras.Model, refused if it holds anything but what tellapart writes.
 
 The format is a zip of JSON that names classes, and an HDF5 file of arrays. Keras' safe mode keeps Lambda layers from
 running; older versions let other classes through, and a layer may load a vocabulary or a module from any path, an array
@@ -62,11 +62,11 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
         _refuse_foreign(path, _own.get())
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except _DAMAGE as error:
-        raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
+        raise RunError(f"{path} is damaged, or not a network that tellapart wrote: {error}") from None
     except Exception as error:
         if not ran_out_of_memory(error):
             raise
-        raise RunError(f"{path} asks for more memory than there is, or no network that tellapart wrote.") from None
+        raise RunError(f"{path} needs more memory than there is, or is not a network that tellapart wrote.") from None
 
 
 @without_collecting()
@@ -80,8 +80,8 @@ def load_weights(network: keras.Model, path: str | os.PathLike[str], own: Collec
         wanted = Counter(tuple(variable.shape) for variable in network.weights)
         if not wanted <= held:  # beside them it may hold an optimizer's
             raise RunError(
-                f"{path} does not hold the weights of the network that config.toml beside it names: they are of "
-                "another network, or of another version of tellapart."
+                f"{path} does not hold the weights of the network that its run's config.toml names: they are from "
+                "another network, or from another version of tellapart."
             )
         with warnings.catch_warnings():
             # Of layers that are not in the file Keras says no more than this.
@@ -90,7 +90,7 @@ def load_weights(network: keras.Model, path: str | os.PathLike[str], own: Collec
     except (*_DAMAGE, UserWarning) as error:
         # Keras leaves the file open, and HDF5 that is open as Python ends may end in a crash.
         traceback.clear_frames(error.__traceback__)
-        raise RunError(f"{path} is damaged, or no network that tellapart wrote: {error}") from None
+        raise RunError(f"{path} is damaged, or not a network that tellapart wrote: {error}") from None
 
 
 def own_classes(network: keras.Model) -> list[str]:
@@ -130,21 +130,21 @@ def _refuse_foreign(path: Path, own: Collection[str] = ()) -> Counter[tuple[int,
         foreign = sorted({member.filename for member in members} - _MEMBERS) or packed
         if foreign or len(members) != len(_MEMBERS):
             raise RunError(
-                f"{path} is refused: it does not hold {', '.join(sorted(_MEMBERS))}, each once and unpacked."
+                f"{path} is refused: it does not hold {', '.join(sorted(_MEMBERS))}, each once and uncompressed."
             )
         if bundle.getinfo("config.json").file_size > _LONGEST:
-            raise RunError(f"{path} is refused: its configuration is longer than any network's.")
+            raise RunError(f"{path} is refused: its configuration is too long for a network.")
         for module, name, registered in _classes(json.loads(bundle.read("config.json"))):
             if not _known(module, name, registered) and f"{module}.{name}" not in own:
                 called = "" if registered in (None, name) else f", called {registered},"
                 raise RunError(
-                    f"{path} is refused: it holds {name}{called} of {module}, which no network of tellapart does and "
-                    "which could run code or read files. Open it with Keras yourself if you trust whom it is from."
+                    f"{path} is refused: it holds {name}{called} of {module}, which no network of tellapart contains "
+                    "and which could run code or read files. If you trust its source, open it with Keras yourself."
                 )
         with h5py.File(io.BytesIO(bundle.read("model.weights.h5"))) as arrays:
             found = elsewhere(arrays, whole=True)
             if found:
-                raise RunError(f"{path} is refused: its array {found} does not lie whole in the file.")
+                raise RunError(f"{path} is refused: its array {found} is not stored completely in the file.")
             return shapes_of(arrays)
 
 

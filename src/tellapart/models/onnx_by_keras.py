@@ -1,4 +1,4 @@
-"""A network with layers that models.onnx_graph does not write -> its ONNX graph, by Keras' own export.
+"""A network with layers that models.onnx_graph does not support -> its ONNX graph, by Keras' own export.
 
 That goes by tf2onnx (extra `export`), takes its time, and has layers of its own that it cannot write. Whoever converts
 compares the outcome with Keras.
@@ -36,7 +36,9 @@ def graph_of(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
         return write_graph(model, outputs)
     except UnknownLayerError as error:
         if importlib.util.find_spec(CONVERTER) is None:
-            raise UnknownLayerError(error.what, "Keras itself may write it: pip install 'tellapart[export]'.") from None
+            raise UnknownLayerError(
+                error.what, "Keras' own export may support it: pip install 'tellapart[export]'."
+            ) from None
         return _by_keras(model, outputs, error.what)
 
 
@@ -63,7 +65,9 @@ def _by_keras(model: keras.Model, outputs: Sequence[str], what: str) -> onnx.Mod
     for unread in [given for given in made.graph.input if given.name not in read]:
         made.graph.input.remove(unread)
     if len(made.graph.input) != 1:
-        raise ExportError(f"{what}, and the file of Keras' own export wants more than images. It is no use.")
+        raise ExportError(
+            f"{what}, and the file of Keras' own export needs other inputs than images, so it cannot be used."
+        )
     for given, name in zip(made.graph.output, outputs, strict=True):
         made.graph.node.append(helper.make_node("Identity", [given.name], [name]))
         given.name = name

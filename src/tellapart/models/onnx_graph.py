@@ -241,7 +241,7 @@ def _cropping(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _reshape(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     plain = len(layer.input.shape) == 2 and tuple(layer.target_shape[:-1]) == (1, 1)
-    _require(plain, layer, "another shape than a vector as a map of one place")
+    _require(plain, layer, "a reshape other than of a vector into a 1x1 map")
     return graph.add("Unsqueeze", [*inputs, graph.constant([2, 3], np.int64)])
 
 

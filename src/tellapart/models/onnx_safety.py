@@ -1,4 +1,4 @@
-"""An ONNX file from anywhere -> refused where it would have the runtime read other files.
+"""An untrusted ONNX file -> refused if the runtime would read other files for it.
 
 A network in ONNX is arithmetic alone, but the format lets weights lie in files beside it, named by any path: a
 stranger's file could carry parts of this machine's files into its answers. tellapart writes every network into one
@@ -37,8 +37,8 @@ def refuse_other_files(content: bytes | memoryview, name: str) -> None:
     try:
         for found in _outside(memoryview(content), "model", _DEEPEST):
             raise ExportError(
-                f"{name} is refused: it keeps {found} in another file. tellapart writes a network into one file; ask "
-                "for it as one, or export the run again."
+                f"{name} is refused: it keeps {found} in another file. tellapart writes a network into a single file; "
+                "ask for a single file, or export the run again."
             )
     except (IndexError, ValueError) as error:
         raise ExportError(f"{name} cannot be read as an ONNX model: {error}.") from None
@@ -47,7 +47,7 @@ def refuse_other_files(content: bytes | memoryview, name: str) -> None:
 def _outside(message: memoryview, kind: str, depth: int) -> Iterator[str]:
     """What lies in another file, in words, of a message and all in it."""
     if not depth:
-        raise ValueError("its graphs lie deeper in each other than any network's")
+        raise ValueError("its graphs are nested too deeply")
     for number, wire, value in _fields(message):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
             yield "weights"
@@ -72,9 +72,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
             length, place = _varint(message, place)
             value, place = message[place : place + length], place + length
         else:
-            raise ValueError(f"it holds a field of the kind {wire}, which the format has not")
+            raise ValueError(f"it holds a field of the kind {wire}, which the format does not have")
         if place > len(message):
-            raise ValueError("it is cut off")
+            raise ValueError("it is truncated")
         yield number, wire, value
 
 
@@ -82,10 +82,10 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(message):
-            raise ValueError("it is cut off")
+            raise ValueError("it is truncated")
         byte = message[place]
         place += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value & (2**64 - 1), place
-    raise ValueError("it holds a number longer than the format has")
+    raise ValueError("it holds a number longer than the format allows")

@@ -1,5 +1,4 @@
-"""A network of one's own -> a row for the table of architectures: a function (ImageSpec) -> keras.Model, a keras.Model,
-or a backbone of KerasHub.
+"""A user's own network -> a row for the table of architectures: a function, a keras.Model or a KerasHub backbone.
 
 It is called by the name `package.module:function`. Code is run only where the user says so: by naming the network as it
 is trained, or by trusting a run that names it. Importing this module imports no Keras.
@@ -32,7 +31,8 @@ SIDE = 128
 
 _FLOATS = ("float", "bfloat")
 _ALONE = 0.05
-"""Largest difference that company makes to the features of an image, relative to the largest; bfloat16 rounds."""
+"""Largest difference between the features of an image alone and in a batch, relative to the largest feature; bfloat16
+rounds."""
 
 _trusted: dict[str, Make] = {}
 """What the user named or trusted in this process, by name."""
@@ -40,11 +40,12 @@ _trusted: dict[str, Make] = {}
 
 class OwnOptions(Options):
     scaling: Literal["unit", "signed", "imagenet", "none"] = Field(
-        "unit", description="values of 0..1, of -1..1, by ImageNet's mean and deviation, or 0..255 as they are"
+        "unit",
+        description="unit: 0..1; signed: -1..1; imagenet: by ImageNet's mean and standard deviation; none: 0..255",
     )
-    pooling: How = Field("average", description="what is taken of the last map")
+    pooling: How = Field("average", description="how the last feature map is pooled")
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
-    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer, or before the head")
+    dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer, or before the head")
 
 
 def is_own(name: str) -> bool:
@@ -83,8 +84,8 @@ def trust(name: str) -> None:
                 found = getattr(found, part)
         except (ImportError, AttributeError, ValueError) as error:
             raise ModelError(
-                f"The network {name} cannot be imported: {error}. Name it as package.module:function, from a folder "
-                "that Python looks in or the one that you are in."
+                f"The network {name} cannot be imported: {error}. Name it as package.module:function, in a folder "
+                "on Python's path or the current folder."
             ) from None
     give(found, name)
 
@@ -103,8 +104,8 @@ def trusted(name: str) -> Make:
     """What makes the network of this name. Raises UntrustedCodeError unless the user named or trusted it."""
     if name not in _trusted:
         raise UntrustedCodeError(
-            f"The network {name} is code that does not come with tellapart, and to build it that code is run, with all "
-            "that you may do yourself. If you trust whom the run is from, and have the code here, say so with "
+            f"The network {name} is custom code, not part of tellapart. Building it runs that code with all your "
+            "permissions. If you trust where the run is from and have the code here, add "
             "--trust-code (in Python trust_code=True, or model= with the network)."
         )
     return _trusted[name]
@@ -146,26 +147,24 @@ def maps(x: Any, options: OwnOptions, *, name: str) -> dict[str, Any]:  # noqa: 
     except Exception as error:
         raise ModelError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(made, keras.Model):
-        raise ModelError(f"{name} gives a {type(made).__name__}; it must give a keras.Model.")
+        raise ModelError(f"{name} returns a {type(made).__name__}; it must return a keras.Model.")
     if not getattr(made, "inputs", None):
         raise ModelError(
-            f"{name} gives a {type(made).__name__} that is not functional, so its maps are not known: make it with "
+            f"{name} returns a {type(made).__name__} that is not functional, so its maps are unknown. Build it with "
             "keras.Model(image, map), around your own layers."
         )
     if len(made.inputs) != 1:
         raise ModelError(f"{name} has {len(made.inputs)} inputs; it must take one: images (height, width, channels).")
     (taken,) = made.inputs
     if not str(taken.dtype).startswith(_FLOATS):
-        raise ModelError(
-            f"{name} takes {taken.dtype}; it must take float32: images that are scaled as model.scaling says."
-        )
+        raise ModelError(f"{name} takes {taken.dtype}; it must take float32: images scaled as model.scaling sets.")
     fits = len(taken.shape) == 4 and all(
         side in (None, given) for side, given in zip(taken.shape[1:], x.shape[1:], strict=True)
     )
     if not fits:
         raise ModelError(
             f"{name} takes {tuple(taken.shape[1:])}; the images are {(height, width, channels)}. Set image.height, "
-            "image.width and image.channels, or build it for the ImageSpec that it is given."
+            "image.width and image.channels, or build it for the given ImageSpec."
         )
     given = _outputs(made, name)
     _try(keras.Model(taken, given[TOP]), (height, width, channels), name)
@@ -173,7 +172,7 @@ def maps(x: Any, options: OwnOptions, *, name: str) -> dict[str, Any]:  # noqa: 
 
 
 def _outputs(made: Any, name: str) -> dict[str, Any]:
-    """The maps by name, TOP last: those that a backbone of KerasHub calls its pyramid, or what the network gives."""
+    """The maps by name, TOP last: the pyramid outputs of a KerasHub backbone, or the network's outputs."""
     given = made.outputs
     if isinstance(made.output, dict):
         named = dict(made.output)
@@ -185,17 +184,17 @@ def _outputs(made: Any, name: str) -> dict[str, Any]:
     below = {key: tensor for key, tensor in both.items() if tensor is not top and len(tensor.shape) == 4}
     if len(top.shape) not in (2, 3, 4):
         raise ModelError(
-            f"{name} gives {tuple(top.shape)}; it must give features (n, width), tokens (n, count, width), or a map "
-            "(n, rows, columns, channels)."
+            f"{name} outputs {tuple(top.shape)}; it must output features (n, width), tokens (n, count, width), or a "
+            "map (n, rows, columns, channels)."
         )
     if not str(top.dtype).startswith(_FLOATS):
-        raise ModelError(f"{name} gives {top.dtype}; it must give float32 features, from which a gradient comes back.")
+        raise ModelError(f"{name} outputs {top.dtype}; it must output float32 features, which have a gradient.")
     return {**below, TOP: top}
 
 
 def _flat(network: Any, x: Any) -> dict[str, Any]:
-    """What the network gives of x, by copies of its layers that stand beside ours under names of their own, so that
-    every way of writing a network sees layers alone."""
+    """The network's outputs for x, by copies of its layers with unique names inside our own network, so that every
+    exporter sees only layers."""
     keras = start_keras()
     copies: dict[int, Any] = {}
 
@@ -220,7 +219,7 @@ def _flat(network: Any, x: Any) -> dict[str, Any]:
 
 
 def _copied(operation: Any) -> Any:
-    """One that says how it is made again; another is taken itself, as each build makes a network anew."""
+    """A copy from its configuration; a layer without one is used itself, as each build makes a new network."""
     try:
         return type(operation).from_config(operation.get_config() | {"name": f"own_{operation.name}"})
     except (TypeError, ValueError, NotImplementedError):
@@ -228,25 +227,26 @@ def _copied(operation: Any) -> Any:
 
 
 def _try(network: Any, shape: tuple[int, int, int], name: str) -> None:
-    """Raises ModelError for features that sum to 1, which are probabilities, and for an image whose features are others
-    beside another image, as a batch must not change what is said of it."""
+    """Raises ModelError for features that sum to 1, which are probabilities, and for features that depend on the other
+    images of the batch."""
     brightness = np.array([0.1, 1], np.float32)[:, None, None, None]
     noise = np.random.default_rng(0).random((2, *shape), np.float32) * brightness
     try:
         both, alone = (np.asarray(network(images, training=False), np.float32) for images in (noise, noise[:1]))
     except Exception as error:
-        raise ModelError(f"{name} cannot compute two images, or one: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{name} fails on a batch of two images or of one: {type(error).__name__}: {error}") from error
     if not (np.isfinite(both).all() and np.isfinite(alone).all()):
-        raise ModelError(f"{name} gives features that are no finite numbers, of an image of values from 0 to 1.")
+        raise ModelError(f"{name} outputs features that are not finite, for an image with values from 0 to 1.")
     largest = float(np.abs(both).max(initial=0))
     if len(both) != 2 or len(alone) != 1 or not np.abs(both[:1] - alone).max(initial=0) <= _ALONE * largest:
         raise ModelError(
-            f"{name} gives other features of an image beside another image than of the image alone, so what it says "
-            "would depend on the batch. Let each image be computed for itself (training=False), and without chance."
+            f"{name} outputs different features for an image alone and for the same image in a batch with another, so "
+            "its predictions would depend on the batch. Compute each image independently (training=False), without "
+            "randomness."
         )
     if both.ndim == 2 and both.shape[1] > 1 and (both >= 0).all() and np.allclose(both.sum(axis=1), 1, atol=1e-3):
         raise ModelError(
-            f"{name} ends in a softmax: it gives probabilities. Let it give what stands before its last layer; "
+            f"{name} ends in a softmax: it outputs probabilities. Return the input of its last layer instead; "
             "tellapart adds a head for your classes."
         )
 

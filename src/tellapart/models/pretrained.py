@@ -1,4 +1,4 @@
-"""The table of pretrained backbones, one row each: its image, its scaling, its weights and their licence.
+"""The table of pretrained backbones: input size, scaling, weights and their licence.
 
 In: the Keras tensor of an RGB image, scaled. Out: feature maps by name, of one flat network. The rows are plain values,
 so that listing them imports no Keras.
@@ -42,14 +42,14 @@ SIGNED = Scaling("-1 to 1", 1 / 127.5, -1.0)
 SIGNED_128 = Scaling("value / 128 - 1", 1 / 128, -1.0)
 LITE = Scaling("(value - 127) / 128", SCALE, OFFSET)
 STANDARDISED = Scaling(
-    "each channel of 0 to 1 less ImageNet's mean, over its standard deviation",
+    "0 to 1, minus ImageNet's mean of each channel, divided by its standard deviation",
     (1 / (255 * _DEVIATION[0]), 1 / (255 * _DEVIATION[1]), 1 / (255 * _DEVIATION[2])),
     (-_MEAN[0] / _DEVIATION[0], -_MEAN[1] / _DEVIATION[1], -_MEAN[2] / _DEVIATION[2]),
 )
 OWN = {"unit": UNIT, "signed": SIGNED, "imagenet": STANDARDISED, "none": Scaling("0 to 255", 1.0, 0.0)}
 """Of a network of one's own, by the names that its options have."""
 CENTRED_BGR = Scaling(
-    "0 to 255 less ImageNet's mean of each channel, in the order blue, green, red",
+    "0 to 255, minus ImageNet's mean of each channel, in the order blue, green, red",
     1.0,
     (-123.68, -116.779, -103.939),
     bgr=True,
@@ -143,28 +143,28 @@ PRETRAINED: dict[str, PretrainedBackbone] = {
             folder="xception", smallest=71,
         ),
         _keras(
-            "mobilenet-v2", "MobileNet V2: made for phones", "Apache-2.0", 224, SIGNED, "MobileNetV2",
+            "mobilenet-v2", "MobileNet V2: designed for phones", "Apache-2.0", 224, SIGNED, "MobileNetV2",
             f"mobilenet_v2_{_KERNELS}_1.0_224_no_top.h5", "",
             folder="mobilenet_v2",
         ),
         _keras(
-            "mobilenet-v3-large", "MobileNet V3 large: made for phones, with gates", "Apache-2.0", 224, SIGNED,
+            "mobilenet-v3-large", "MobileNet V3 large: for phones, with attention gates", "Apache-2.0", 224, SIGNED,
             "MobileNetV3Large",
             "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5", "07fb09a5933dd0c8eaafa16978110389",
             folder="mobilenet_v3", preprocesses=True,
         ),
         _keras(
-            "resnet-50", "ResNet 50: the network to compare with", "MIT", 224, CENTRED_BGR, "ResNet50",
+            "resnet-50", "ResNet 50: the usual baseline", "MIT", 224, CENTRED_BGR, "ResNet50",
             f"resnet50_{_KERNELS}_notop.h5", "4d473c1dd8becc155b73f8504c6f6626",
             folder="resnet",
         ),
         _keras(
-            "resnet-50-v2", "ResNet 50 that normalises before it convolves", "BSD-3-Clause", 224, SIGNED, "ResNet50V2",
+            "resnet-50-v2", "ResNet 50 V2: normalises before convolutions", "BSD-3-Clause", 224, SIGNED, "ResNet50V2",
             f"resnet50v2_{_KERNELS}_notop.h5", "fac2f116257151a9d068a22e544a4917",
             folder="resnet",
         ),
         _keras(
-            "densenet-121", "DenseNet 121: each layer sees all before it", "BSD-3-Clause", 224, STANDARDISED,
+            "densenet-121", "DenseNet 121: each layer sees all layers before it", "BSD-3-Clause", 224, STANDARDISED,
             "DenseNet121",
             f"densenet121_{_KERNELS}_notop.h5", "30ee3e1110167f948a6b9946edeeb738",
             folder="densenet",
@@ -182,13 +182,13 @@ PRETRAINED: dict[str, PretrainedBackbone] = {
             folder="efficientnet_v2", preprocesses=True,
         ),
         _keras(
-            "nasnet-mobile", "NASNet mobile: a network found by search", "Apache-2.0", 224, SIGNED, "NASNetMobile",
+            "nasnet-mobile", "NASNet mobile: found by architecture search", "Apache-2.0", 224, SIGNED, "NASNetMobile",
             "nasnet_mobile_no_top.h5", "1ed92395b5b598bdda52abe5c0dbfd63",
             # Every cell reads the two before it, so the graph never passes through one tensor between them.
             folder="nasnet", remote="NASNet-mobile-no-top.h5", joined=4,
         ),
         _keras(
-            "convnext-tiny", "ConvNeXt tiny: convolutions laid out like a vision transformer", "MIT", 224, STANDARDISED,
+            "convnext-tiny", "ConvNeXt tiny: convolutions arranged like a vision transformer", "MIT", 224, STANDARDISED,
             "ConvNeXtTiny",
             "convnext_tiny_notop.h5", "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
             folder="convnext", preprocesses=True, rebuild=convnext_tiny,
@@ -209,7 +209,7 @@ class HeadOptions(Options):
         "auto", description="what the head reads of the backbone; auto: chosen on the validation split"
     )
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
-    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer, or before the head")
+    dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer, or before the head")
 
 
 def scaled(image: Any, scaling: Scaling) -> Any:

@@ -1,4 +1,4 @@
-"""Where the weights of a backbone come from: inside the package, the official server, a file of the user, or nowhere.
+"""The weights of a backbone, from their origin: the package, the official server, a user's file, or random.
 
 In: a Backbone, whose row of models.pretrained says where they are, and config.model.weights. Out: the same with its
 weights.
@@ -39,7 +39,7 @@ def load_pretrained(backbone: Backbone, pretrained: PretrainedBackbone, weights:
     bundled = bundled_file(pretrained)
     if weights in ("auto", "imagenet") and bundled.exists():
         load_weights(backbone, bundled)
-        return f"ImageNet weights that ship with tellapart ({pretrained.licence})"
+        return f"ImageNet weights bundled with tellapart ({pretrained.licence})"
     if weights in ("auto", "imagenet"):
         path = official_file(pretrained)
         _load_file(backbone, pretrained, path)
@@ -88,9 +88,9 @@ def official_file(pretrained: PretrainedBackbone) -> Path:
     """
     if not pretrained.file:
         raise ModelError(
-            f"The weights of {pretrained.name} are not in the package, and no server has them in a form that can "
-            "be read here. Convert them with tools/convert_efficientnet_lite.py from the source repository and give "
-            "the file with --weights FILE, or take efficientnet-lite0, whose weights are in the package."
+            f"The weights of {pretrained.name} are not in the package, and no server offers them in a supported "
+            "format. Convert them with tools/convert_efficientnet_lite.py from the source repository and give "
+            "the file with --weights FILE, or use efficientnet-lite0, whose weights are in the package."
         )
     path = _keras_home() / "models" / pretrained.file
     if path.exists():
@@ -100,9 +100,9 @@ def official_file(pretrained: PretrainedBackbone) -> Path:
         download(url, path, checksum=pretrained.checksum)
     except FetchError as error:
         raise ModelError(
-            f"The weights of {pretrained.name} are not to be had: {error} Without a network, fetch "
+            f"The weights of {pretrained.name} could not be downloaded: {error} Without network access, download "
             f"{pretrained.file} elsewhere and "
-            f"put it at {path}, or give it with --weights FILE; or take efficientnet-lite0, whose weights are in the "
+            f"put it at {path}, or give it with --weights FILE; or use efficientnet-lite0, whose weights are in the "
             "package."
         ) from None
     return path
@@ -116,7 +116,7 @@ def require_weights(weights: str) -> None:
 
 def _begin(path: Path) -> bytes:
     if path.exists() and not path.is_file():
-        raise ModelError(f"The weights {path} are no file. Name a .h5, .weights.h5 or .safetensors file.")
+        raise ModelError(f"The weights {path} are not a file. Name a .h5, .weights.h5 or .safetensors file.")
     try:
         with path.open("rb") as file:
             return file.read(len(HDF5))

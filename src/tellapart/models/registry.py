@@ -48,7 +48,7 @@ ARCHITECTURES: Table[Architecture] = Table(
     (
         Architecture(
             "dense",
-            "dense layers alone; the baseline to beat",
+            "dense layers only; the baseline to beat",
             64,
             scratch.DenseOptions,
             scratch.dense,
@@ -116,7 +116,7 @@ def choose(sizes: Sequence[tuple[int, int]], images: int) -> tuple[str, str]:
     """
     largest = max((max(size) for size in sizes), default=TINY_SIDE + 1)
     if largest <= TINY_SIDE and images >= MANY:
-        return "resnet-small", f"model: resnet-small, as the {images:,} images are at most {largest} pixels a side"
+        return "resnet-small", f"model: resnet-small, as the {images:,} images are at most {largest} pixels per side"
     return "efficientnet-lite0", "model: efficientnet-lite0, the pretrained backbone inside the package"
 
 
@@ -125,7 +125,7 @@ def resolve(config: ModelConfig) -> tuple[Architecture, scratch.Options]:
     row = architecture(config.name)
     if row.pretrained is None and config.weights not in ("auto", "none"):
         raise ModelError(
-            f"{row.name} is trained from nothing and takes no weights; given {config.weights!r}. Leave --weights out, "
+            f"{row.name} is trained from scratch and takes no weights; given {config.weights!r}. Omit --weights, "
             "or name a pretrained backbone with --model, such as efficientnet-lite0."
         )
     try:

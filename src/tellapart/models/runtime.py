@@ -1,4 +1,4 @@
-"""The one place that starts ONNX Runtime: without telemetry, on the cores there are, with files looked through before.
+"""The only module that starts ONNX Runtime: without telemetry, with all cores, after inspecting the file.
 
 Imports no TensorFlow.
 """
@@ -81,7 +81,7 @@ def _on_cuda(
 ) -> onnxruntime.InferenceSession | None:
     """The file on the GPU; None, for the device `auto`, where that cannot be."""
     there = runtime.get_available_providers()
-    reason = f"the ONNX Runtime that is installed computes with {', '.join(there)} alone"
+    reason = f"the installed ONNX Runtime supports only {', '.join(there)}"
     if CUDA in there:
         if hasattr(runtime, "preload_dlls"):
             runtime.preload_dlls()  # CUDA's libraries, where they were installed as Python packages
@@ -91,14 +91,14 @@ def _on_cuda(
             session = runtime.InferenceSession(model, options, providers=providers, enable_fallback=0)
             if CUDA in session.get_providers():
                 return session
-            reason = "its runtime for CUDA does not start: a GPU of NVIDIA, its driver, CUDA or cuDNN is missing"
+            reason = "its CUDA provider does not start: an NVIDIA GPU, its driver, CUDA or cuDNN is missing"
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
             reason = str(error)
     if device == "auto":
         return None
     raise ConfigError(
-        f"The device cuda cannot be had: {reason}. Install it with: pip uninstall -y onnxruntime && "
-        "pip install 'onnxruntime-gpu[cuda,cudnn]'. Or compute on the processor: --device cpu"
+        f"The device cuda is not available: {reason}. Install it with: pip uninstall -y onnxruntime && "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'. Or use the CPU: --device cpu"
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks trained from nothing: dense, cnn, a small residual net. Scaled image -> one feature map.
+"""Networks trained from scratch: dense, cnn, a small residual network. Scaled image -> one feature map.
 
 Each takes the Keras tensor of an image scaled to 0..1, shape (batch, height, width, channels), and its options; each
 returns its maps by name, and says which of them make its features. The options are plain values, so that listing the
@@ -24,30 +24,33 @@ class Options(BaseModel):
 
 class DenseOptions(Options):
     dense: tuple[int, ...] = Field((128,), description="units of each dense layer")
-    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer")
+    dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer")
 
 
 class CnnOptions(Options):
     filters: tuple[int, ...] = Field((32, 64, 128), min_length=1, description="filters of each convolution")
     kernel_size: int = Field(3, gt=0)
-    padding: Padding = Field("valid", description="of the convolutions")
+    padding: Padding = Field("valid", description="padding of the convolutions")
     pool_size: int = Field(2, gt=0)
-    pool_padding: Padding = Field("valid", description="of the max pooling behind each convolution")
-    pooling: Literal["flatten", "average", "max"] = Field("flatten", description="what leads to the dense layers")
+    pool_padding: Padding = Field("valid", description="padding of the max pooling after each convolution")
+    pooling: Literal["flatten", "average", "max"] = Field(
+        "flatten", description="how the last map becomes the input of the dense layers"
+    )
     dense: tuple[int, ...] = Field((128,), description="units of each dense layer")
-    dropout: float = Field(0, ge=0, lt=1, description="share dropped after each dense layer")
-    batch_normalization: bool = Field(False, description="between each convolution and its ReLU")
+    dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer")
+    batch_normalization: bool = Field(False, description="batch normalisation between each convolution and its ReLU")
 
 
 class ResnetSmallOptions(Options):
     filters: tuple[int, ...] = Field(
-        (32, 64, 128), min_length=1, description="filters of each stage; a stage halves the side"
+        (32, 64, 128), min_length=1, description="filters of each stage; each stage halves the side"
     )
-    blocks: int = Field(2, gt=0, description="residual blocks a stage")
+    blocks: int = Field(2, gt=0, description="residual blocks per stage")
     stem: Literal["auto", "plain", "reduce"] = Field(
-        "auto", description="reduce: the first convolution and a pooling quarter the side; auto: where it is over 64"
+        "auto",
+        description="reduce: a strided convolution and pooling divide the side by four; auto: reduce if it is over 64",
     )
-    dropout: float = Field(0, ge=0, lt=1, description="share dropped before the head")
+    dropout: float = Field(0, ge=0, lt=1, description="dropout rate before the head")
 
 
 def _behind(options: DenseOptions | CnnOptions) -> Hidden:

@@ -1,4 +1,4 @@
-"""A file of weights -> a backbone's variables; a file of another network is refused whole.
+"""A file of weights -> a backbone's variables; a file of another network is refused.
 
 In: a Backbone and a safetensors file whose tensors are named LAYER/VARIABLE, in float16 or float32; or a network and
 one of Keras' two HDF5 layouts, which name by place.
@@ -46,8 +46,8 @@ def load_weights(backbone: Backbone, path: str | os.PathLike[str]) -> None:
     ]
     if unexpected and not missing and not shapes and _is_classifier(unexpected, stored):
         raise ModelError(
-            f"{path} holds a classifier beside the weights of {backbone.name}: {some(unexpected, NAMED)}. "
-            "Give a file without the top."
+            f"{path} holds a classifier in addition to the weights of {backbone.name}: {some(unexpected, NAMED)}. "
+            "Give a file without the top layers."
         )
     differences = [
         f"{len(found)} {what}: {some(found, NAMED)}"
@@ -74,9 +74,9 @@ def load_h5(model: keras.Model, path: str | os.PathLike[str]) -> None:
     extra, lacking = stored - wanted, wanted - stored
     if extra and not lacking:
         raise ModelError(
-            f"{path} holds {extra.total()} arrays beside the weights of {model.name}, of shapes "
+            f"{path} holds {extra.total()} arrays in addition to the weights of {model.name}, of shapes "
             f"{some([str(shape) for shape in sorted(extra)], NAMED)}: a classifier, or a larger network. "
-            "Give a file without the top."
+            "Give a file without the top layers."
         )
     if lacking:
         raise ModelError(
@@ -85,15 +85,16 @@ def load_h5(model: keras.Model, path: str | os.PathLike[str]) -> None:
             "Give the file of this network, or name the network of this file with --model."
         )
     if older == path.name.endswith(".weights.h5"):
-        right = "in .h5 without .weights before it" if older else "in .weights.h5"
-        raise ModelError(f"Keras tells its two layouts of HDF5 by name: rename {path} to end {right}.")
+        right = "in .h5 without .weights" if older else "in .weights.h5"
+        raise ModelError(f"Keras distinguishes its two HDF5 layouts by file name: rename {path} to end {right}.")
     before = model.get_weights()
     try:
         model.load_weights(path)
     except (ValueError, KeyError) as error:
         model.set_weights(before)
         raise ModelError(
-            f"{path} holds as many weights as {model.name} and of the same shapes, but in another order: {error}"
+            f"{path} holds the right number of weights for {model.name}, of the same shapes, but in another order: "
+            f"{error}"
         ) from None
 
 
@@ -105,7 +106,7 @@ def _h5_shapes(path: Path) -> tuple[Counter[tuple[int, ...]], bool]:
         with h5py.File(path) as file:
             found = elsewhere(file)
             if found:
-                raise ModelError(f"{path} is refused: what it calls {found} lies in another file, or in another place.")
+                raise ModelError(f"{path} is refused: its {found} refers to another file or another location.")
             # Attributes too long for one are numbered.
             return shapes_of(file), any(name.startswith("layer_names") for name in file.attrs)
     except OSError as error:
@@ -157,7 +158,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         with safe_open(path, "numpy") as file:
             foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in READ]  # noqa: SIM118 - safetensors' file is no mapping
             if foreign:
-                raise ModelError(f"{path} holds other numbers than {' and '.join(READ)}: {some(foreign, NAMED)}.")
+                raise ModelError(f"{path} holds number types other than {' and '.join(READ)}: {some(foreign, NAMED)}.")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safetensors' file is no mapping
     except SafetensorError as error:
         raise ModelError(f"{path} cannot be read as a safetensors file of weights: {error}.") from None

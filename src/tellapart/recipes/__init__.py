@@ -1,4 +1,4 @@
-"""Recipes: whole experiments as TOML files beside this one, each a Config, and what each reached."""
+"""Recipes: complete experiments as TOML files in this folder, each a Config, with its results."""
 
 from __future__ import annotations
 

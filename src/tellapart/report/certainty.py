@@ -1,4 +1,4 @@
-"""Evaluation and predictions -> whether probabilities mean what they say, and what refusing the unsure brings.
+"""Evaluation and predictions -> the calibration and selective-prediction section of the report.
 
 Gives charts, rows of tables and plain sentences.
 """

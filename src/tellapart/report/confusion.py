@@ -1,4 +1,4 @@
-"""Confusion matrix -> a table whose cells open the images behind them; of many classes an image and the worst pairs.
+"""Confusion matrix -> a table whose cells open their images; with many classes, an image and the worst pairs.
 
 Reads: Evaluation, predictions.
 """

@@ -1,4 +1,4 @@
-"""Histories of several runs -> validation accuracy and loss of all, side by side."""
+"""Histories of several runs -> validation accuracy and loss of all runs, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report is made of. Filled by: write."""
+"""The input of a report. Filled by write."""
 
 from __future__ import annotations
 

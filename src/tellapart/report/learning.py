@@ -1,4 +1,4 @@
-"""History -> its two charts: accuracy and loss, training beside validation.
+"""History -> its two charts: accuracy and loss, training and validation.
 
 A row is an epoch; or a fit of a linear head, with less regularisation from row to row, and then the strength of that
 regularisation is what is along the chart.

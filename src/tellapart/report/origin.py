@@ -1,4 +1,4 @@
-"""What a run was made from and how to repeat it, for the report's last section."""
+"""The origin of a run and how to reproduce it, for the report's last section."""
 
 from __future__ import annotations
 

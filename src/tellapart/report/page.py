@@ -1,4 +1,4 @@
-"""Values -> the text of a page that stands alone: what the report, the index and the comparison share.
+"""Values -> the HTML of a self-contained page: shared by report, index and comparison.
 
 The two small pages extend page.html.jinja, styled by page.css.
 """

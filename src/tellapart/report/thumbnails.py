@@ -1,4 +1,4 @@
-"""Paths -> small images inside the page, as many as its size allows.
+"""Paths -> small images embedded in the page, as many as its size limit allows.
 
 Whatever shows images asks one Album, the most important first, so that they share one budget of bytes.
 """

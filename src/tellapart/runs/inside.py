@@ -1,4 +1,4 @@
-"""A folder that a stranger may have filled -> its files, read, written and removed without going through a link.
+"""A possibly untrusted folder -> its files, read, written and removed without following a link.
 
 Every path below a run, a ladder or a search comes from `Inside.place`. What tellapart itself opens, writes or removes
 there is reached level by level from the handle of the folder, so that nothing a path comes to mean meanwhile leads
@@ -34,7 +34,7 @@ class Inside:
         found = self.path
         for level, name in enumerate(names, start=1):
             if name in ("", os.curdir, os.pardir) or {"/", "\0", os.sep, os.altsep} & {*name}:
-                raise RunError(f"{self.path} speaks of a file {name!r}: it is damaged or not from tellapart.")
+                raise RunError(f"{self.path} refers to a file {name!r}: it is damaged or not from tellapart.")
             found = found / name
             try:
                 known = found.lstat()
@@ -42,11 +42,11 @@ class Inside:
                 continue
             if stat.S_ISLNK(known.st_mode) or getattr(known, "st_reparse_tag", 0) == _JUNCTION:
                 raise RunError(
-                    f"{found} is a link, and what is read, written or cleared there could be any file of yours. "
+                    f"{found} is a link, so reading, writing or clearing it could affect any file of yours. "
                     "Put the file or folder itself in its place."
                 )
             if not stat.S_ISDIR(known.st_mode) and not (stat.S_ISREG(known.st_mode) and level == len(names)):
-                raise RunError(f"{found} is neither a file nor a folder of tellapart's. Remove it.")
+                raise RunError(f"{found} is neither a regular file nor a folder. Remove it.")
         return found
 
     @contextmanager

@@ -1,5 +1,4 @@
-"""One writer of a folder: whoever writes a run, ladder or search holds its lock, which the system lets go when the
-process ends, however it ends.
+"""One writer per folder: a lock on a run, ladder or search, released by the system when the process ends.
 
 Our own and not the library filelock: the lock lies in a folder that a stranger may have filled, so that it is opened as
 everything there is, without following a link; it says who holds it; and on a file system without locks work goes on.
@@ -55,7 +54,7 @@ def one_writer(folder: Inside, *, beside_others: bool = False) -> Iterator[None]
     while not held:
         with folder.opening(path, os.O_RDWR | os.O_CREAT) as (file, handle):
             if not take(file, shared=beside_others):
-                raise RunError(f"{folder.path} is being written by {_owner(file)}. Wait until it ends, or stop it.")
+                raise RunError(f"{folder.path} is being written by {_owner(file)}. Wait until it finishes, or stop it.")
             name = os.fspath(path) if handle is None else path.name
             held = _is_there(file, name, handle)
             if not held:
@@ -92,7 +91,7 @@ def _owner(file: int) -> str:
     try:
         os.lseek(file, 0, os.SEEK_SET)
         found = from_json(os.read(file, _LONGEST))
-        where = "of this machine" if found["boot"] == machine() else f"on {found['host']}"
+        where = "on this machine" if found["boot"] == machine() else f"on {found['host']}"
         return f"process {found['process']} {where} ({found['command']})"
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return "another process, which reports on it or exports it"
+        return "another process that writes its report or an export"

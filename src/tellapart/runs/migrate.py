@@ -1,4 +1,4 @@
-"""What runs of earlier formats hold -> the same as this version writes it. Nothing on the disk is changed for it.
+"""Contents of runs in earlier formats -> the current format. Changes nothing on disk.
 
 Format 1 called images pictures. A step for each format that is left behind; each takes what is newer as it is, since a
 run that was begun by one version and went on with another has rows of both.

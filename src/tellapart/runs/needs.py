@@ -1,4 +1,4 @@
-"""The plug-ins that a run goes on with: what run.json says of them, and whether they are here."""
+"""The plug-ins that a run needs: as recorded in run.json, and whether they are installed."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def require_plugins(run: RunFolder) -> list[str]:
         here = found[0] if found else origin(plugin.kind, plugin.name)
         if here is not None:
             if str(here) != str(plugin):
-                others.append(f"{plugin.name!r} is of {here} here, and was of {plugin} when {run.path} began")
+                others.append(f"{plugin.name!r} comes from {here} here, but came from {plugin} when {run.path} started")
             continue
         brought = f"the plug-in {plugin}" if plugin.package else f"the program {plugin.place}"
         raise MissingPluginError(
-            f"{run.path} goes on with {plugin.name!r} of {plugin.kind}, which {brought} brought and which is not here. "
-            + ("Install it, if you trust where it comes from." if plugin.package else "Go on from that program.")
+            f"{run.path} needs {plugin.name!r} ({plugin.kind}) from {brought}, which is not available here. "
+            + ("Install it, if you trust its source." if plugin.package else "Resume from that program.")
         )
     return others

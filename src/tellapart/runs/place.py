@@ -1,4 +1,4 @@
-"""Where a run, a ladder or a search is made: a place that nothing is in and no other process takes."""
+"""The folder for a new run, ladder or search: empty, and reserved for this process."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def require_free(path: Path, noun: str = "run", command: str = "train") -> None:
     process that was killed as it began there left is nothing."""
     if path.exists() and (not path.is_dir() or any(map(_counts, path.iterdir()))):
         raise RunError(
-            f"{path} exists and is not empty. Give another --out, remove it, or, where it is a {noun} that was "
-            f"interrupted, go on with it: tellapart {command} --resume {shlex.quote(str(path))}"
+            f"{path} exists and is not empty. Give another --out, remove it, or, if it is an interrupted "
+            f"{noun}, resume it: tellapart {command} --resume {shlex.quote(str(path))}"
         )
 
 

@@ -1,4 +1,4 @@
-"""predictions.csv of a run -> what was said of every image that was judged. Nothing else reads that file."""
+"""predictions.csv of a run -> the prediction for every evaluated image. The only reader of that file."""
 
 from __future__ import annotations
 
@@ -96,5 +96,5 @@ def _cells(path: Path) -> list[list[str]]:
 def _share(cell: str) -> float:
     """A probability. Raises ValueError for nan too."""
     if not 0 <= (value := float(cell)) <= 1:
-        raise ValueError(f"{cell} is no probability")
+        raise ValueError(f"{cell} is not a probability")
     return value

@@ -1,4 +1,4 @@
-"""A run whose images were moved -> the same run, which finds them in their new place."""
+"""A run whose images were moved -> the same run with their new location."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def relocate(run: RunFolder, data: str | os.PathLike[str], *, progress: Progress
         progress.update(Phase.COMPARING.named("comparing images"), number, len(images))
     if wrong:
         raise RunError(
-            f"{len(wrong):,} of the {len(images):,} images of {run.path} are not in {data} as they were, the "
+            f"{len(wrong):,} of the {len(images):,} images of {run.path} are missing or changed in {data}, the "
             f"first: {wrong[0]}. Name the folder or archive that holds {images[0].path}."
         )
     run.update(data=str(root))

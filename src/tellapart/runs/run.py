@@ -1,4 +1,4 @@
-"""RunFolder: the one folder that holds a run's result. Every file name of a run stands here and nowhere else.
+"""RunFolder: the folder with a run's result. Every file name of a run is defined here and nowhere else.
 
 Written by: training, report. A folder is a run if it holds a
 run.json of ours; the status in it says how far it came. JSON, TOML, CSV, safetensors, Keras and ONNX files; no pickle.
@@ -203,7 +203,7 @@ class RunFolder(Inside):
         with self._reading(self.metrics_file):
             found = from_json(self.read_text(self.metrics_file))
             if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
-                raise TypeError("it holds no object a split")
+                raise TypeError("it does not hold an object for each split")
             return {split: migrate.metrics(values) for split, values in found.items()}
 
     def write_means(self, means: NDArray[np.float32]) -> None:
@@ -338,7 +338,7 @@ def create_run(path: Path, plan: Plan, catalog: Catalog, *, command: str = "", s
             draft.replace(path)
         except OSError as error:
             require_free(path)  # another process may have been quicker
-            raise RunError(f"{path} cannot be made: {error.strerror}. Give another --out.") from None
+            raise RunError(f"{path} cannot be created: {error.strerror}. Give another --out.") from None
     return RunFolder(path)
 
 

@@ -1,4 +1,4 @@
-"""Several runs -> the images that all of them were judged on, with what each said of them.
+"""Several runs -> the images that all were evaluated on, with the prediction of each.
 
 Reads: catalog.csv and predictions.csv of each run. Images are matched by the digest
 of their content, so a folder that moved or was renamed matters nothing; classes by name.
@@ -76,8 +76,8 @@ def common_images(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
     for task, name in zip(tasks, names, strict=True):
         if set(task.classes) != set(tasks[0].classes):
             raise RunError(
-                f"{names[0]} tells apart {some(tasks[0].classes, 8)}; {name} tells apart {some(task.classes, 8)}. "
-                "Only runs with the same classes, by name, can be compared."
+                f"{names[0]} has the classes {some(tasks[0].classes, 8)}; {name} has {some(task.classes, 8)}. "
+                "Only runs with the same class names can be compared."
             )
     judged = [_judged(run, name) for run, name in zip(runs, names, strict=True)]
     images, reasons, copies = [], Counter[str](), 0
@@ -92,10 +92,10 @@ def common_images(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
         images.append(CommonImage(first.path, first.label, tuple(each[0][1] for each in found)))
     left_out = [LeftOut(count, reason) for reason, count in reasons.most_common()]
     if copies:
-        left_out.append(LeftOut(copies, "a copy of another image: each content counts once"))
+        left_out.append(LeftOut(copies, "a copy of another image; identical images count once"))
     if not images:
         raise RunError(
-            f"{', '.join(names)} have no image in common that all were judged on and none was trained on: "
+            f"{', '.join(names)} share no image that all were evaluated on and none was trained on: "
             + "; ".join(f"{each.images:,} images: {each.reason}" for each in left_out)
             + ". Train them on the same images and splits (--seed), or on folders that hold the splits."
         )
@@ -114,7 +114,7 @@ def _reason(digest: str, judged: Sequence[_Judged]) -> str:
                 return f"not among the images of {each.name}"
             return f"in the {min(splits)} split of {each.name}, without a prediction"
     if len({image.label for each in judged for image, _ in each.images[digest]}) > 1:
-        return "labelled with several classes, so nobody knows who is right"
+        return "labelled with several classes, so the truth is unknown"
     return ""
 
 

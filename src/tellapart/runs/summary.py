@@ -1,4 +1,4 @@
-"""Run folders -> one row each, filtered and sorted: what `tellapart runs` and the index page show.
+"""Run folders -> one row each, filtered and sorted, for `tellapart runs` and the index page.
 
 Reads: run.json, config.toml, history and metrics of each run.
 """
@@ -150,7 +150,7 @@ def _condition(text: str) -> Callable[[RunSummary], bool]:
     found = _CONDITION.fullmatch(text.strip())
     if found is None:
         raise ConfigError(
-            f"{text!r} is no condition; expected such as status=done, name=cats-*, accuracy>0.9. "
+            f"{text!r} is not a condition; expected one such as status=done, name=cats-*, accuracy>0.9. "
             f"Fields: {', '.join(FIELDS)}."
         )
     field, sign, wanted = found.groups()

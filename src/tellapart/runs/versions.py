@@ -1,4 +1,4 @@
-"""What made a run: the command, and the versions that decide its numbers."""
+"""The origin of a run: the command, and the software versions that determine its numbers."""
 
 from __future__ import annotations
 

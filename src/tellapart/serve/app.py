@@ -1,4 +1,4 @@
-"""Runs by name -> the ASGI application: predictions, health, metrics, the page and the description of it all."""
+"""Runs by name -> the ASGI application: predictions, health, metrics, the web page and the API description."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _GONE = 499  # what nginx writes down for a client that went away; nobody receiv
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.PredictionsReply if status == 422 else schemas.Problem, "description": description}
     for status, description in (
-        (400, "The body is damaged, or holds no image."),
+        (400, "The body is damaged or holds no image."),
         (401, "The token is missing or wrong."),
-        (403, "The page of another origin, or a host name that is not ours."),
+        (403, "The request comes from another origin or uses an unknown host name."),
         (404, "No run has this name."),
         (408, "The request took too long."),
         (413, "Too many bytes or images."),
-        (415, "A kind of body that is not understood."),
+        (415, "Unsupported content type."),
         (422, "No image could be read; each row says why."),
-        (503, "Busy: send it again after `Retry-After` seconds."),
+        (503, "Busy: retry after `Retry-After` seconds."),
     )
 }
 _PAGES = {
@@ -65,7 +65,7 @@ def _routes(service: Service) -> FastAPI:
     app = FastAPI(
         title="tellapart",
         version=__version__,
-        summary="Tells images apart: names, calibrated probabilities and a verdict.",
+        summary="Classify images: labels, calibrated probabilities and a verdict.",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -87,31 +87,31 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     )
     async def predict(
         request: Request,
-        run: Annotated[str | None, Query(description="A run's name; without it, the first.")] = None,
-        explain: Annotated[bool, Query(description="Also what speaks for each label, as a heat map.")] = False,
+        run: Annotated[str | None, Query(description="Name of a run; by default the first.")] = None,
+        explain: Annotated[bool, Query(description="Also return a heat map of the evidence for each label.")] = False,
     ) -> Response:
         """Send images as files of a form, one image as it is, or JSON with base64."""
         return await service.predict(request, run, explain)
 
-    @app.get("/v1/runs", summary="The runs, and the bounds of a request", responses={401: _PROBLEMS[401]})
+    @app.get("/v1/runs", summary="The runs, and the limits of a request", responses={401: _PROBLEMS[401]})
     async def runs() -> schemas.Served:
         return service.served()
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz", summary="Whether the server lives")
+    @app.get("/healthz", summary="Liveness probe")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
     unready: dict[int | str, dict[str, Any]] = {
-        503: {"description": "It is ending, or answers no image though some wait."}
+        503: {"description": "The server is shutting down, or does not process waiting images."}
     }
 
-    @app.get("/readyz", summary="Whether the server takes requests", responses=unready)
+    @app.get("/readyz", summary="Readiness probe", responses=unready)
     async def readyz() -> Response:
         return JSONResponse({"status": service.state}, 200 if service.state == "ready" else 503)
 
-    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -142,7 +142,7 @@ def _add_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def not_found(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(error.status_code, f"{error.detail}. /docs shows what there is.", error.headers)
+        return problem(error.status_code, f"{error.detail}. /docs lists the endpoints.", error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def wrong(_request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""A request's body -> the images in it, as bytes with their names. Nothing in it is taken for a path or an address.
+"""A request body -> its images, as bytes with names. Nothing in it is used as a path or URL.
 
 Three kinds: multipart/form-data (every part with a file name is an image), a raw image (image/* or
 application/octet-stream), JSON with base64.
@@ -92,7 +92,7 @@ def parse(content_type: str, body: bytes, bounds: Bounds) -> list[Upload]:
     elif kind.startswith(b"image/") or kind == b"application/octet-stream":
         found = [Upload("", body)]
     else:
-        raise RequestError(415, f"The Content-Type is {content_type[:100]!r}; understood are {_KINDS}.")
+        raise RequestError(415, f"The Content-Type is {content_type[:100]!r}; supported are {_KINDS}.")
     if not found:
         raise RequestError(400, "The request holds no image. Send at least one, as a part with a file name.")
     return found

@@ -1,4 +1,4 @@
-"""Images of all clients -> predictions: each core takes what waits, has it decoded and runs the network on it together.
+"""Images of all clients -> predictions: each core takes a batch from the queue, has it decoded and runs the network.
 
 An image goes event loop -> a core's thread -> event loop. A thread takes its share of what waits, at most BATCH of one
 run and from whichever clients, and never waits for more. It decodes nothing itself: a process does, which can be killed
@@ -166,7 +166,7 @@ class Engine:
             if self._large.acquire(blocking=False):
                 self._slow.submit(self._decode_large, job)
             else:
-                many = f"{self._bounds.large} images that may take long wait already"
+                many = f"{self._bounds.large} slow images are waiting already"
                 self._fail([job], self._ledger.busy(many))
 
     def _decode_large(self, job: _Job) -> None:

@@ -1,4 +1,4 @@
-"""A predicted image -> its heat map as a small PNG, with where it lies on the image that was sent.
+"""A predicted image -> its heat map as a small PNG, with its position on the image.
 
 Class activation where the run's file allows it, else occlusion; no training library.
 """

@@ -1,4 +1,4 @@
-"""What the server takes on: the bounds of a request, what it holds now, and the answer where that is too much."""
+"""Limits of the server: of a request, of everything in progress, and the response when exceeded."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Bounds:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0:
-                raise ConfigError(f"The server's bound `{name}` is more than 0; given {value}.")
+                raise ConfigError(f"The server's limit `{name}` must be more than 0; given {value}.")
         if self.files > self.queue:
             raise ConfigError(
-                f"A request may hold {self.files} images and only {self.queue} may wait. "
+                f"A request may hold {self.files} images but only {self.queue} may wait. "
                 "Raise --queue or lower --max-files."
             )
 
@@ -86,7 +86,7 @@ class Ledger:
     def hold(self, images: int) -> Iterator[None]:
         """Keep so many places while the block runs. Raises RequestError 503 where the queue has not as many left."""
         if self.images + images > self._bounds.queue:
-            raise self.busy(f"{self.images} images wait already, of {self._bounds.queue} that may")
+            raise self.busy(f"{self.images} of at most {self._bounds.queue} images are waiting already")
         if not self.images:
             self._moved = time.monotonic()
         self.images += images
@@ -130,7 +130,7 @@ class Ledger:
     def busy(self, why: str) -> RequestError:
         """What to raise where there is no place now."""
         wait = max(1, ceil(self.images * self._seconds_each))
-        return RequestError(503, f"The server is busy: {why}. Send it again in {wait} s.", wait)
+        return RequestError(503, f"The server is busy: {why}. Retry in {wait} s.", wait)
 
 
 class BodyCount:

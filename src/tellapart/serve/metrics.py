@@ -1,4 +1,4 @@
-"""What the server tells Prometheus at /metrics. Labels have few values: nothing that a client sends becomes one."""
+"""Prometheus metrics at /metrics. No label has values from clients."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ class Metrics:
         self.requests = Counter("tellapart_requests", "Requests answered.", ("route", "status"), registry=self.registry)
         self.request_seconds = Histogram(
             "tellapart_request_seconds",
-            "From a request's headers to its whole answer.",
+            "Time from a request's headers to its complete response.",
             ("route",),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.images = Counter(
-            "tellapart_images", "Images by what came of them.", ("run", "outcome"), registry=self.registry
-        )
-        self.waiting = Gauge("tellapart_images_waiting", "Images that wait or are worked on.", registry=self.registry)
+        self.images = Counter("tellapart_images", "Images by outcome.", ("run", "outcome"), registry=self.registry)
+        self.waiting = Gauge("tellapart_images_waiting", "Images waiting or in progress.", registry=self.registry)
         self.decode_seconds = Histogram(
-            "tellapart_decode_seconds", "Decoding of an image.", buckets=_SECONDS, registry=self.registry
+            "tellapart_decode_seconds", "Time to decode an image.", buckets=_SECONDS, registry=self.registry
         )
         self.batch_seconds = Histogram(
-            "tellapart_batch_seconds", "The network on a batch.", ("run",), buckets=_SECONDS, registry=self.registry
+            "tellapart_batch_seconds",
+            "Time of the network on a batch.",
+            ("run",),
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.batch_images = Histogram(
-            "tellapart_batch_images", "Images of a batch.", ("run",), buckets=_BATCHES, registry=self.registry
+            "tellapart_batch_images", "Images per batch.", ("run",), buckets=_BATCHES, registry=self.registry
         )
 
     def text(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What stands before every route: who may ask, how large headers may be, and the headers of every answer.
+"""Checks before every route: access, size of headers, and the security headers of every response.
 
 Also counts and times each request.
 """
@@ -54,12 +54,14 @@ class Access:
         for origin in self.origins:
             parts = urlsplit(origin)
             if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}" or "*" in origin:
-                raise ConfigError(f"{origin!r} is no origin; expected such as https://cats.example, without a path.")
+                raise ConfigError(
+                    f"{origin!r} is not an origin; expected one such as https://cats.example, without a path."
+                )
         if self.token is not None and (
             len(self.token) < 16 or not self.token.isascii() or not self.token.isprintable()
         ):
             raise ConfigError(
-                "The token has at least 16 printable ASCII characters. Make one with: openssl rand -hex 32"
+                "The token must have at least 16 printable ASCII characters. Make one with: openssl rand -hex 32"
             )
 
     def names(self) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 with the bounds that it lacks: what may be sent, what may stay untaken, connections, patience."""
+"""uvicorn's HTTP/1.1 protocol with additional limits: input, unread output, connections, timeouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of what the server answers, as its description at /openapi.json shows them, and how they are made."""
+"""The response schemas, as described at /openapi.json, and how responses are built."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DIGITS = 6
 class HeatMap(BaseModel):
     """What speaks for the label, as an image to lay over the one that was sent."""
 
-    png: str = Field(description="8-bit grey PNG in base64; 255 speaks most for the label.")
-    left: float = Field(description="Where it lies on the upright image, as fractions of its sides.")
+    png: str = Field(description="8-bit grey PNG in base64; 255 is the strongest evidence for the label.")
+    left: float = Field(description="Position on the upright image, as fractions of its sides.")
     top: float
     right: float
     bottom: float
@@ -29,13 +29,13 @@ class HeatMap(BaseModel):
 class PredictedImage(BaseModel):
     """What the run says of one image. Where it could not be read: `name` and `error` alone."""
 
-    name: str = Field(description="As it was sent.")
-    verdict: str | None = Field(None, description="sure, unsure, or unlike what was taught; none: it cannot be told.")
-    label: str = Field("", description="The likeliest class; of an image that is unlike, merely the nearest.")
-    probability: float = Field(0.0, description="Of the label, calibrated, 0 to 1.")
-    probabilities: dict[str, float] = Field({}, description="By class name; they sum to 1.")
-    distance: float | None = Field(None, description="From what was taught, 0 to 2; none: it cannot be told.")
-    warning: str | None = Field(None, description="What is damaged in the image, though it could be read.")
+    name: str = Field(description="File name as sent.")
+    verdict: str | None = Field(None, description="sure, unsure, or unlike (out-of-distribution); none: unknown.")
+    label: str = Field("", description="The most probable class; for an image that is unlike, only the nearest.")
+    probability: float = Field(0.0, description="Calibrated probability of the label, 0 to 1.")
+    probabilities: dict[str, float] = Field({}, description="Probability by class name; they sum to 1.")
+    distance: float | None = Field(None, description="Distance from the training images, 0 to 2; none: unknown.")
+    warning: str | None = Field(None, description="Damage found in an image that could still be read.")
     heat: HeatMap | None = Field(None, description="With explain=1.")
     error: str = Field("", description="Why the image could not be read.")
 
@@ -54,16 +54,16 @@ class ServedRun(BaseModel):
     classes: list[str]
     height: int
     width: int
-    heat: str = Field(description="How heat maps are made: class activation (quick) or occlusion (slow).")
+    heat: str = Field(description="How heat maps are computed: class activation (fast) or occlusion (slow).")
 
 
 class Served(BaseModel):
     """The runs, the first of which answers where none is named, and what a request may hold."""
 
     runs: list[ServedRun]
-    files: int = Field(description="Images of a request.")
-    bytes: int = Field(description="Bytes of a request.")
-    pixels: int = Field(description="Pixels of an image.")
+    files: int = Field(description="Images per request.")
+    bytes: int = Field(description="Bytes per request.")
+    pixels: int = Field(description="Pixels per image.")
 
 
 class Problem(BaseModel):

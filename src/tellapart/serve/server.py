@@ -1,4 +1,4 @@
-"""Runs -> a server that answers until it is told to stop: the socket, signals, and the order of the end.
+"""Runs -> a running server: the socket, signals, and an orderly shutdown.
 
 Imports no training library.
 """
@@ -42,7 +42,7 @@ def open_predictors(runs: Sequence[str], device: Device = "auto") -> dict[str, P
     for given in runs:
         name, path = _named(given)
         if name in found:
-            raise ConfigError(f"Two runs are called {name!r}. Name them: tellapart serve first={path} second=...")
+            raise ConfigError(f"Two runs are called {name!r}. Give them names: tellapart serve first={path} second=...")
         if path.is_file():
             found[name] = Predictor(path, threads=1, device=device)
         else:
@@ -70,7 +70,7 @@ def listen(host: str, port: int) -> socket.socket:
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number is not None and number in errno.errorcode else error
         raise ConfigError(
-            f"Cannot listen on {host}, port {port}: {reason}. Give another --host or --port; --port 0 takes any."
+            f"Cannot listen on {host}, port {port}: {reason}. Give another --host or --port (0: any free one)."
         ) from None
     # asyncio leaves it off on a socket made so: the parts of an answer would lie 40 ms apart. Connections inherit it.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,4 +1,4 @@
-"""A request for predictions, from its headers to its answer: bounds, body, images, engine, counts."""
+"""A prediction request, from its headers to its response: limits, body, images, engine, metrics."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Service:
                 found = await self._answers(request, chosen, explain)
         except TimeoutError:
             raise RequestError(
-                408, f"The request was not over within {self.bounds.seconds:g} s. Send fewer or smaller images."
+                408, f"The request did not finish within {self.bounds.seconds:g} s. Send fewer or smaller images."
             ) from None
         good = 0
         for answer, _ in found:

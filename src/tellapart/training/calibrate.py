@@ -1,4 +1,4 @@
-"""A trained network + its validation images -> one whose probabilities are calibrated, and what verdicts need.
+"""A trained network + its validation images -> calibrated probabilities, and the thresholds of the verdicts.
 
 The temperature is divided into the weights of the last layer, so that every file made of the network has it. The test
 split takes no part.

@@ -1,4 +1,4 @@
-"""Checkpoint: the network after an epoch, so that training goes on from there as if nothing had happened.
+"""Checkpoint: the state after an epoch, from which training resumes exactly.
 
 weights-N and optimizer-N are written once, whole; state.json, written last, says which epoch is the newest and which
 the best. A kill at any moment leaves the state of the epoch before or after, never a mixture.

@@ -1,4 +1,4 @@
-"""Catalog -> what deep checks find with the backbone inside the package, which needs no Keras.
+"""Catalog -> findings of the deep checks, with the bundled backbone, which needs no Keras.
 
 The features are those that training keeps, under the same keys: whoever comes first computes them for both.
 """

@@ -1,4 +1,4 @@
-"""Settings that the chosen network or source does not use -> a sentence for each, so that none is silent.
+"""Settings without effect for the chosen network or source -> a message for each.
 
 In: the configuration as it was given and as it was decided. Out: sentences for the terminal, the run and its report.
 """

@@ -1,4 +1,4 @@
-"""Images -> outputs of a frozen backbone, each computed once, kept on the disk as float16, and shared by all runs.
+"""Images -> features of a frozen backbone, computed once, cached on disk as float16, and shared by all runs.
 
 In: the images of a split and the backbone. Out: float16 (images * views, width). A view is an image as augmentation
 shows it; the first is the image itself. What was computed is found by the digest of the image, the backbone's weights,

@@ -1,4 +1,4 @@
-"""The head over the features of a frozen backbone; then, where it is wished, the top of the backbone as well.
+"""Training on a frozen backbone: the head, then optional fine-tuning of the top blocks.
 
 In: Fitting, whose configuration names a row of models.pretrained. Out: Fitted. Needs the extra `train`.
 """

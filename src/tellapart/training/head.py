@@ -1,4 +1,4 @@
-"""Features of a frozen backbone + labels -> the linear head, by logistic regression, fitted until it no longer changes.
+"""Features of a frozen backbone + labels -> the linear head, by logistic regression, fitted to convergence.
 
 The strength of the regularisation is chosen on the validation split: from strong to weak, each fit beginning where the
 one before ended, until the validation split has gained nothing for a while. Kept is the strongest within one standard

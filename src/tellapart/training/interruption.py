@@ -1,4 +1,4 @@
-"""Ctrl-C, and the end of a budget of time, kept until training is at a point where it can stop."""
+"""Ctrl-C and the end of a time budget, deferred until training can stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that runs out while a network is trained -> one TrainingError that says what to lower."""
+"""Out of memory during training -> one TrainingError that tells what to reduce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source + Config -> Plan: everything decided that was left open, once; and the plan that a run goes on by.
+"""Source + Config -> Plan: every open setting decided once, with the reasons; and the plan that a run was begun by.
 
 Imports no Keras.
 """

@@ -1,4 +1,4 @@
-"""A run, while it is trained -> TensorBoard files or an MLflow server: settings, epochs, final figures, files.
+"""A run in training -> TensorBoard files or an MLflow server: settings, epochs, final metrics, files.
 
 In: a run folder, and rows of history as they come. What a tracker cannot be told never stops training: it is said once,
 and a run that is resumed tells what is missing. Needs the extra `track`.

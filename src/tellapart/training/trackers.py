@@ -1,4 +1,4 @@
-"""The table of trackers by name: where their rows stand, so that the options of `train` import no tracker."""
+"""The table of trackers by name, with rows loaded on demand, so that the options of `train` import no tracker."""
 
 from __future__ import annotations
 

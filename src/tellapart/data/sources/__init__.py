@@ -1,11 +1,11 @@
-"""What a user names as data -> Source: every image with its label and, where the data say so, its split and group.
+"""The data that a user names -> Source: every image with its label and, if given, its split and group.
 
 Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is understood by looking, through the one
 ordered table SOURCES; `SOURCE:PLACE` asks for one row of it. Sources of plug-ins are looked at where no other row takes
 what is there. Images are listed, never opened, and nothing of the user is written, moved or deleted. Decided here:
 
 - Images: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
-  later, not here. Camera raw, drawings and films are a finding; so is, as a note, every other file passed over.
+  later, not here. Camera raw, drawings and videos are a finding; so is, as a note, every other file passed over.
 - Passed over: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
 - Links to files and folders are followed, each real folder is entered once; a link to nothing is a finding.
 - Paths stay as they are on the disk, undecodable bytes included; class names are composed (NFC), so a class written in
@@ -73,17 +73,17 @@ SOURCES: Table[Reader] = Table(
         Reader("idx-files", "", read_idx),
     ),
 )  # fmt: skip
-_EXCEL = "an Excel or OpenDocument table, which is not read. Save it as csv (UTF-8), and name that."
-_RECORDS = "a file of TensorFlow records, which are not read. Write its images into a folder for each class."
-_LIST = "JSON, which is not read. Write a csv with the columns path and label, and name that."
-_NUMBERS = "an array without names. Read it in Python, and save its images into a folder for each class."
+_EXCEL = "an Excel or OpenDocument table, which is not supported. Save it as csv (UTF-8), and name that."
+_RECORDS = "a TFRecord file, which is not supported. Write its images into one folder per class."
+_LIST = "JSON, which is not supported. Write a csv with the columns path and label, and name that."
+_NUMBERS = "an array without class names. Read it in Python, and save its images into one folder per class."
 UNREAD = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), _EXCEL),
     **dict.fromkeys((".tfrecord", ".tfrecords"), _RECORDS),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), _LIST),
     **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pickle", ".mat"), _NUMBERS),
-    ".rar": "a RAR archive, which is not read. Unpack it, and name the folder, or pack it as a zip.",
-    ".7z": "a 7-Zip archive, which is not read. Unpack it, and name the folder, or pack it as a zip.",
+    ".rar": "a RAR archive, which is not supported. Unpack it, and name the folder, or pack it as a zip.",
+    ".7z": "a 7-Zip archive, which is not supported. Unpack it, and name the folder, or pack it as a zip.",
     ".onnx": "a network. Name the images to learn from; predict and evaluate take a network first.",
     ".keras": "a network. Name the images to learn from; predict and evaluate take a run first.",
 }
@@ -132,7 +132,9 @@ def read_source(
             f"{data} is a single image. Name the folder, archive or table that holds images of each class."
         )
     if kind == "idx":
-        raise SourceError(f"{data} is one part of an idx set. Name the folder that holds its images and labels files.")
+        raise SourceError(
+            f"{data} is one part of an idx data set. Name the folder that holds its images and labels files."
+        )
     if kind != "archive":
         reader, broken = _reader_of(path)
         if reader is not None:
@@ -159,7 +161,7 @@ def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
         of = data if isinstance(data, str | os.PathLike) else f"a {type(data).__name__}"
         raise ConfigError(
             f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect on {of}, read as "
-            f"{source.layout}. Leave {'it' if len(unused) == 1 else 'them'} out, or name the table that lists the "
+            f"{source.layout}. Omit {'it' if len(unused) == 1 else 'them'}, or name the table that lists the "
             "images or the folder whose file names hold the labels."
         )
 
@@ -225,8 +227,7 @@ def _located(name: str) -> Path:
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=2)  # noqa: PTH208 - names only
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise SourceError(
-        f"There is no {name!r} to read images from{_looked_in(path)}.{hint} "
-        "Give a folder, an archive, a table or builtin:NAME."
+        f"{name!r} does not exist{_looked_in(path)}.{hint} Give a folder, an archive, a table or builtin:NAME."
     )
 
 
@@ -251,8 +252,8 @@ def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, 
     if asked is not None:
         if found := understood([asked]):
             return found
-        said = reasons.get(asked.name, f"it reads files: {asked.example}")
-        raise SourceError(f"{name} is not read by the source {asked.name}: {said}")
+        said = reasons.get(asked.name, f"it reads files such as {asked.example}")
+        raise SourceError(f"{name} cannot be read by the source {asked.name}: {said}")
     if found := understood(SOURCES.values()):
         return found
     if found := understood(SOURCES.load_all()[0]):
@@ -261,6 +262,6 @@ def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, 
         raise SourceError(f"{name} is empty.\n{layouts()}")
     told = "\n".join(f"  {reader:<14} {reason}" for reader, reason in reasons.items())
     raise SourceError(
-        f"{name} has no layout that is known. It holds {listing.describe()}. {listing.advice}".rstrip()
+        f"{name} has no known layout. It holds {listing.describe()}. {listing.advice}".rstrip()
         + f"\n{told}\n{layouts()}"
     )

@@ -1,4 +1,4 @@
-"""A zip or tar archive, archives inside it included -> a folder in the cache with its images, tables and idx files.
+"""A zip or tar archive, nested archives included -> a cache folder with its images, tables and idx files.
 
 The archive is not trusted: a member that would land outside the folder makes it refused; links and devices are not
 taken; number of members, bytes really written and depth are bounded. The folder appears whole or not at all and is
@@ -92,7 +92,7 @@ def unpack(
         neighbour = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
     except OSError as error:
         raise SourceError(
-            f"Cannot write into {target.parent}: {error.strerror}. $TELLAPART_CACHE names another folder."
+            f"Cannot write into {target.parent}: {error.strerror}. Set $TELLAPART_CACHE to another folder."
         ) from None
     try:
         allowed = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
@@ -166,7 +166,7 @@ class _Unpacking:
             raise SourceError(_why_not(archive, name, str(error).partition("\n")[0].rstrip(":."))) from None
         except NotImplementedError as error:
             raise SourceError(
-                f"{name} is packed in a way that cannot be read: {error}. Pack it as an ordinary zip or tar."
+                f"{name} uses a packing that cannot be read: {error}. Pack it as an ordinary zip or tar."
             ) from None
         except OSError as error:
             if error.errno is not None:
@@ -175,7 +175,7 @@ class _Unpacking:
         for place, inner in nested:
             if depth == self._limits[2]:
                 raise SourceError(
-                    f"{inner} lies in more than {depth} archives, which is as deep as is read. Unpack it yourself."
+                    f"{inner} is nested in more than {depth} archives, the deepest supported. Unpack it yourself."
                 )
             self.into(place, _free_folder(place), inner, depth + 1)
             place.unlink()
@@ -195,7 +195,7 @@ class _Unpacking:
                 if self._bytes > self._limits[1]:
                     raise SourceError(
                         f"{self._archive} unpacks to more than {self._limits[1]:,} bytes. "
-                        "If it is what you expect, unpack it yourself and name the folder."
+                        "If you expect that, unpack it yourself and name the folder."
                     )
                 file.write(chunk)
                 if time.monotonic() - self._touched > STALE_SECONDS / 20:
@@ -211,12 +211,12 @@ def _why_not(archive: Path, name: str, detail: str) -> str:
     with archive.open("rb") as file:
         start = file.read(8)
     if not start:
-        return f"{name} is empty: the file holds no bytes. Copy or fetch it again."
+        return f"{name} is an empty file. Copy or download it again."
     for mark, kind in _OTHER_ARCHIVES.items():
         if start.startswith(mark):
-            return f"{name} is a {kind} archive, which is not read. Unpack it yourself and name the folder."
+            return f"{name} is a {kind} archive, which is not supported. Unpack it yourself and name the folder."
     if start.startswith(_ZIP):
-        return f"{name} is damaged, as a zip is whose download broke off: {detail}. Copy or fetch it again."
+        return f"{name} is a damaged zip, such as an incomplete download: {detail}. Copy or download it again."
     return (
         f"{name} is damaged, or neither a zip nor a tar archive: {detail}. "
         "Images are read from a folder, a zip, a tar or a table."
@@ -299,7 +299,7 @@ class _BoundedHeader(tarfile.TarInfo):
             raise ValueError(f"{self.name!r} is packed as a sparse file; pack it again without --sparse")
         longer = self.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
         if longer and self.size > _MAX_HEADER:
-            raise ValueError(f"a header of {self.size:,} bytes, of which {_MAX_HEADER:,} are read")
+            raise ValueError(f"a header of {self.size:,} bytes; at most {_MAX_HEADER:,} are read")
         found: tarfile.TarInfo = super()._proc_member(bundle)  # type: ignore[misc]
         return found
 
@@ -325,4 +325,4 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
             bundle.fileobj.seek(bundle.offset)
             rest = bundle.fileobj.read(_TAR_PADDING)
         if rest.strip(b"\0"):
-            raise tarfile.ReadError(f"what follows byte {bundle.offset} is no member")
+            raise tarfile.ReadError(f"the data after byte {bundle.offset} are not a member")

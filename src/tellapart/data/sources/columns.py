@@ -1,4 +1,4 @@
-"""Table -> what its columns say: which one names the image, and the label, split and group of each row.
+"""Table -> the meaning of its columns: image path, label, split and group of each row.
 
 Columns are told by their usual names, or by data.path_column and data.label_column. Where none is named for the class
 and the others hold 0 and 1 with one 1 a row, each is a class.
@@ -121,10 +121,10 @@ def _one_hot(table: LabelTable, others: set[str]) -> tuple[str, ...]:
     several = [number for number, held in enumerate(ones) if len(held) > 1]
     if several:
         raise SourceError(
-            f"{table.name} has no column named for the class, and in its columns of 0 and 1 "
-            f"{'one row has' if len(several) == 1 else f'{len(several)} rows have'} several ones: row "
+            f"{table.name} has no column with a usual class name, and in its columns of 0 and 1 "
+            f"{'one row has' if len(several) == 1 else f'{len(several)} rows have'} several 1s: row "
             f"{several[0] + 1} is {' and '.join(map(repr, ones[several[0]][:3]))}. An image has one label here: keep "
-            "one 1 a row or leave the row out, or say which column holds the class with --label-column NAME "
+            "one 1 per row, omit the row, or name the class column with --label-column NAME "
             "(label_column in Python)."
         )
     return tuple(classes) if 2 * sum(map(len, ones)) > len(ones) else ()
@@ -143,7 +143,7 @@ def _ones(table: LabelTable, classes: Sequence[str]) -> list[list[str]]:
 def _which_column(table: LabelTable, role: str, chosen: Mapping[str, str]) -> str:
     """What to say about columns that have other names than the usual; `chosen` are those that are known."""
     if not table.columns:
-        return f"{table.name} is empty. It needs a first line that names the columns, such as path,label."
+        return f"{table.name} is empty. It needs a header line that names the columns, such as path,label."
     names = some(list(map(repr, table.columns)), 30)
     first = next(iter(table.columns))
     options = " ".join(
@@ -151,9 +151,9 @@ def _which_column(table: LabelTable, role: str, chosen: Mapping[str, str]) -> st
     )
     what = {"path": "the image", "label": "the class"}[role]
     return (
-        f"{table.name} has the columns {names}; none is named as usual for {what} ({', '.join(USUAL[role][:5])} ...). "
-        f"Say which it is, such as {first!r}: {options} (path_column and label_column in Python). "
-        "If these are no names, the first line is missing: it must name the columns, such as path,label."
+        f"{table.name} has the columns {names}; none has a usual name for {what} ({', '.join(USUAL[role][:5])} ...). "
+        f"Name it, such as {first!r}: {options} (path_column and label_column in Python). "
+        "If these are not column names, the header line is missing: it must name the columns, such as path,label."
     )
 
 
@@ -199,12 +199,12 @@ def _in_letters(texts: list[str], table: LabelTable, findings: list[Finding]) ->
     for text, meant in read.items():
         if meant is None:
             raise SourceError(
-                f"{table.name} is no UTF-8, and it cannot be told which letters its label '{label_text(text)}' is "
-                f"written in. To have it read, {HOW_TO_CONVERT}"
+                f"{table.name} is not UTF-8, and the encoding of its label '{label_text(text)}' cannot be "
+                f"determined. To have it read, {HOW_TO_CONVERT}"
             )
     if read:
         sample = ", ".join(map(repr, sorted(filter(None, read.values()))[:3]))
-        meaning = f"{table.name} is no UTF-8; its labels are read as Windows-1252, such as {sample}."
+        meaning = f"{table.name} is not UTF-8; its labels are read as Windows-1252, such as {sample}."
         findings.append(Finding("table-encoding", "note", (), meaning, f"If they look wrong, {HOW_TO_CONVERT}"))
     return [read.get(text) or text for text in texts]
 
@@ -231,15 +231,15 @@ def _single(texts: list[str], table: LabelTable, column: str, findings: list[Fin
         raise SourceError(
             f"{table.name}, column {column!r}: {counted(len(rows), 'row')} {'names' if len(rows) == 1 else 'name'} "
             f"several labels, such as {label_text(texts[rows[0]])[:80]!r} in row {rows[0] + 1}. An image has one "
-            "label here: leave these rows out, or keep in each the label that is to be learned. If one is a class of "
-            "its own, give it a name that is not made of others, such as 'cat and dog'."
+            "label here: omit these rows, or keep one label in each. If a combination is a class of "
+            "its own, give it another kind of name, such as 'cat and dog'."
         )
     made = sorted(text for text, found in parts.items() if text not in several and _made_of_others(text, found, whole))
     if made:
         meaning = (
             f"{counted(len(made), 'class')} whose name may be several labels: {some(list(map(label_text, made)), 5)}."
         )
-        done = "Taken as classes of their own. If they are several labels, leave these rows out."
+        done = "Kept as classes of their own. If they are several labels, omit these rows."
         findings.append(Finding("several-labels", "warning", (), meaning, done))
     lists = {text for text in parts if _QUOTED_LIST.fullmatch(text)}
     return ["".join(parts[text]) if text in lists else text for text in texts]
@@ -299,4 +299,4 @@ def _flagged(table: LabelTable, flags: Sequence[str], findings: list[Finding]) -
 
 def _split_not_used(column: str, strange: list[str], expected: str) -> Finding:
     meaning = f"Column {column} holds {', '.join(map(repr, strange[:3]))}; expected {expected}."
-    return Finding("split-not-used", "warning", (), meaning, "Images are split anew.")
+    return Finding("split-not-used", "warning", (), meaning, "Images are split at random instead.")

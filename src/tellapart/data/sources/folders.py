@@ -1,4 +1,4 @@
-"""Listing -> Source for images in class folders, with or without split folders above them.
+"""Listing -> Source for images in class folders, optionally inside split folders.
 
 A class is the path of the folder that directly holds images, kept whole but for blanks at the ends of names: `a/x`
 and `b/x` are two classes. A single folder that holds everything (as archives often have) is passed through. Folders are
@@ -70,16 +70,17 @@ def require_train(listing: Listing, splits: dict[str, Split]) -> None:
     if splits and "train" not in splits.values():
         raise SourceError(
             f"{listing.name} has images in {', '.join(sorted(splits))} only and no training images. "
-            "Put them into a folder named train beside it; or, if these are all there are, name that folder itself."
+            "Put training images into a folder named train next to it; or, if these are all you have, name that "
+            "folder itself."
         )
 
 
 def asks_for_other(config: DataConfig) -> str:
     """Why folder names are not taken as labels although they could be: the configuration says where labels are."""
     if config.label_pattern is not None:
-        return "data.label_pattern says that labels are in the file names"
+        return "data.label_pattern means that labels are in the file names"
     if config.label_column is not None or config.path_column is not None:
-        return "data.label_column or data.path_column says that labels are in a table"
+        return "data.label_column or data.path_column means that labels are in a table"
     return ""
 
 
@@ -124,16 +125,16 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
         if not known:
             where, needed = f", {held!r}" if held else "", "a classifier needs two classes"
             if listing.known:
-                needed = f"its name is none of the classes {some(listing.known, 5)}"
-            return f"images lie in one folder only{where}; {needed}"
+                needed = f"its name is not among the classes {some(listing.known, 5)}"
+            return f"images are in one folder only{where}; {needed}"
         if not labels:
             places = dict.fromkeys(places, (None, known))
     source = _source(listing, places, "class folders")
     hidden = tuple(sorted(f for f in listing.by_folder if any(map(split_named, below(base, f).split("/")[1:]))))
     if not hidden:
         return source
-    meaning = f"{counted(len(hidden), 'class')} with the name of a split within the path."
-    done = "Taken as classes. If they are splits, name the folder above them, or put the splits above the classes."
+    meaning = f"{counted(len(hidden), 'class')} with the name of a split in the path."
+    done = "Kept as classes. If they are splits, name the folder above them, or put the splits above the classes."
     return replace(source, findings=(*source.findings, Finding("split-below-class", "warning", hidden, meaning, done)))
 
 
@@ -157,18 +158,18 @@ def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layou
     findings = []
     if listing.empty_folders:
         meaning = f"{counted(len(listing.empty_folders), 'class folder')} without any image."
-        findings.append(Finding("empty-class", "warning", listing.empty_folders, meaning, "Left out of the classes."))
-    findings.extend(unlabelled_finding(unlabelled, "beside the class folders"))
+        findings.append(Finding("empty-class", "warning", listing.empty_folders, meaning, "Not counted as classes."))
+    findings.extend(unlabelled_finding(unlabelled, "outside the class folders"))
     findings.extend(_class_below_class(set(labels.values()) - {""}))
     if listing.tables:
-        meaning = f"{counted(len(listing.tables), 'table')} beside class folders."
+        meaning = f"{counted(len(listing.tables), 'table')} next to class folders."
         findings.append(
             Finding(
                 "table-not-used",
                 "note",
                 listing.tables,
                 meaning,
-                "Labels are the folders' names; to use a table, name it.",
+                "Labels are taken from the folder names; to use a table, name it.",
             )
         )
     return Source(listing.root, tuple(rows), layout, tuple(findings))
@@ -188,8 +189,8 @@ def _class_below_class(labels: set[str]) -> list[Finding]:
     below = sorted(label for label in labels if any(label.startswith(f"{other}/") for other in labels))
     if not below:
         return []
-    meaning = f"{counted(len(below), 'class')} in a folder inside the folder of another class."
-    done = "Taken as classes of their own. If they are none, move their images up into the folder above."
+    meaning = f"{counted(len(below), 'class')} in a folder inside another class folder."
+    done = "Kept as classes of their own. If they are not classes, move their images up into the folder above."
     return [Finding("class-below-class", "warning", tuple(below), meaning, done)]
 
 

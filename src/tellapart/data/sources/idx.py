@@ -48,7 +48,9 @@ def open_row(root: Path, path: str) -> Path | NDArray[np.uint8]:
     images = _load(root / match["file"], dimensions=3)
     position = int(match["position"])
     if position >= len(images):
-        raise SourceError(f"{root / match['file']} holds {len(images)} images; there is no number {position} (from 0).")
+        raise SourceError(
+            f"{root / match['file']} holds {len(images)} images; there is no image {position} (counted from 0)."
+        )
     image: NDArray[np.uint8] = images[position]
     return image
 
@@ -77,16 +79,16 @@ def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG
         split = "test" if part.endswith("t10k") else split_named(part.rpartition("-")[2])
         if not split:
             raise SourceError(
-                f"{listing.name}: {part}-... is no known part of an idx set; expected train-... and t10k-..."
+                f"{listing.name}: {part}-... is not a known part of an idx data set; expected train-... and t10k-..."
             )
         if len(files) < 2:
             (what,) = files
-            raise SourceError(f"{listing.name}: {files[what]} has no partner; images and labels are both needed.")
+            raise SourceError(f"{listing.name}: {files[what]} has no counterpart; images and labels are both needed.")
         images = _load(listing.root / files["images"], dimensions=3)
         labels = _load(listing.root / files["labels"], dimensions=1)
         if len(images) != len(labels):
             raise SourceError(
-                f"{listing.name}: {part} has {len(images)} images and {len(labels)} labels; expected as many."
+                f"{listing.name}: {part} has {len(images)} images and {len(labels)} labels; expected equal numbers."
             )
         if names and len(labels) and int(labels.max()) >= len(names):
             raise SourceError(
@@ -133,7 +135,7 @@ def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.
             start = file.read(4)
             if len(start) < 4 or start[:2] != b"\0\0" or start[2] != _UNSIGNED_BYTE or start[3] != dimensions:
                 raise SourceError(
-                    f"{path} does not begin as an idx file of bytes in {dimensions} dimensions does: {start.hex(' ')}."
+                    f"{path} does not begin like an idx file of bytes in {dimensions} dimensions: {start.hex(' ')}."
                 )
             sides = file.read(4 * dimensions)
             if len(sides) < 4 * dimensions:
@@ -142,8 +144,8 @@ def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.
             expected = math.prod(shape)
             if expected > max(SMALL, MAX_RATIO * size):
                 raise SourceError(
-                    f"{path} is too short: its header promises {expected:,} bytes, which so small a file cannot hold. "
-                    "Copy or download it again."
+                    f"{path} is too short: its header promises {expected:,} bytes, more than a file of this size can "
+                    "hold. Copy or download it again."
                 )
             data = _up_to(file, expected + 1)
     except (OSError, EOFError, zlib.error) as error:

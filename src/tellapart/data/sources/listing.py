@@ -1,4 +1,4 @@
-"""A folder -> Listing: every image, table, idx file and archive below it, by name alone. No file is opened.
+"""A folder -> Listing: every image, table, idx file and archive below it, by name alone. Opens no file.
 
 Hidden names (a leading dot, which covers `._x` and `.DS_Store`), __MACOSX, @eaDir and the like are passed over.
 """
@@ -29,10 +29,10 @@ UNREAD_SUFFIXES = {
         ),
         "image",
     ),
-    **dict.fromkeys(("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "3gp"), "film"),
+    **dict.fromkeys(("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "3gp"), "video"),
 }  # fmt: skip
-"""What shows something all the same: camera raw, drawings, scans; films."""
-_EXPORT = "Export them as JPEG or PNG beside the originals."
+"""Images and videos in formats that are not read: camera raw, drawings, scans."""
+_EXPORT = "Export them as JPEG or PNG next to the originals."
 TABLE_SUFFIXES = frozenset(("csv", "tsv", "parquet"))
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 IDX_NAME = re.compile(r"(?P<part>.+)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?", re.IGNORECASE)
@@ -59,10 +59,10 @@ def kind_of(name: str) -> Kind:
 
 
 def unread(name: str) -> str:
-    """`image` or `film` for what shows something and is not read, else empty.
+    """`image` or `video` for an unsupported format of one, else empty.
 
     >>> unread("DSC_1.NEF"), unread("clip.mp4"), unread("cat.jpg")
-    ('image', 'film', '')
+    ('image', 'video', '')
     """
     return UNREAD_SUFFIXES.get(name.lower().rpartition(".")[2], "")
 
@@ -170,7 +170,7 @@ class _Walk:
     seen_again: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     no_file: list[str] = field(default_factory=list)
-    unread: dict[str, list[str]] = field(default_factory=lambda: {"image": [], "film": [], "": []})
+    unread: dict[str, list[str]] = field(default_factory=lambda: {"image": [], "video": [], "": []})
 
     def folder(self, place: str, prefix: str) -> list[tuple[str, str]]:
         """Take in one folder; gives the folders inside. A real folder that was seen before is not entered again."""
@@ -205,20 +205,20 @@ class _Walk:
         return None
 
     def findings(self) -> tuple[Finding, ...]:
-        images, films, others = self._unread_alone(), self.unread["film"], self.unread[""]
+        images, videos, others = self._unread_alone(), self.unread["video"], self.unread[""]
         closed = ": each cannot be read"
-        no_file = ": each is a link to nothing, or no regular file"
-        again = ": each leads to a folder that was read under another name"
-        odd = " in a format that is not read: "
-        frames = "Left out. If they are meant, save frames of them as images."
-        strange = ", by their names no images: "
-        named = "Passed over. If some are images, give them the suffix of their format."
+        no_file = ": each is a broken link or not a regular file"
+        again = ": each is a link to a folder that was read under another name"
+        odd = " in an unsupported format: "
+        frames = "Left out. To use them, save frames of them as images."
+        strange = " without an image suffix: "
+        named = "Skipped. If some are images, give them the suffix of their format."
         notes: tuple[tuple[list[str], str, Severity, str, str, str], ...] = (
-            (self.unreadable, "unreadable-folder", "error", "name", closed, "What is in it is left out."),
+            (self.unreadable, "unreadable-folder", "error", "name", closed, "Its contents are left out."),
             (self.no_file, "not-a-file", "error", "name", no_file, "It is left out."),
             (self.seen_again, "seen-again", "note", "name", again, "It is read once."),
             (images, "image-not-read", "warning", "image", odd + _suffixes(images), f"Left out. {_EXPORT}"),
-            (films, "film-not-read", "note", "film", odd + _suffixes(films), frames),
+            (videos, "video-not-read", "note", "video", odd + _suffixes(videos), frames),
             (others, "passed-over", "note", "other file", strange + _suffixes(others), named),
         )
         return tuple(
@@ -249,7 +249,7 @@ def list_folder(root: Path, name: str = "") -> Listing:
             pending.append(walk.links.pop())
         pending.extend(walk.folder(*pending.pop()))
     if "" in walk.unreadable:
-        raise SourceError(f"{root} cannot be read as a folder. Check that you may list and open it.")
+        raise SourceError(f"{root} cannot be read as a folder. Check that you have permission to list and open it.")
     images, tables, idx, archives = (_ordered(walk.found[kind]) for kind in ("image", "table", "idx", "archive"))
     folders = _ordered(walk.folders)
     return Listing(root, name or str(root), images, folders, tables, idx, archives, walk.others, walk.findings())

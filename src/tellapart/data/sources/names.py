@@ -1,4 +1,4 @@
-"""Listing -> Source for images that carry their label in the file name: cat.0.jpg, american_bulldog_3.jpg.
+"""Listing -> Source for images with the label in the file name: cat.0.jpg, american_bulldog_3.jpg.
 
 The label is what stands before the last separator and number, or group `label` of data.label_pattern (searched in the
 whole file name). The images lie in one folder, or in split folders. Words that cameras and programs write (IMG_0012)
@@ -51,7 +51,7 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
     matches nothing, and where there are split folders but none for training.
     """
     if config.label_column is not None or config.path_column is not None:
-        return "data.label_column or data.path_column says that labels are in a table"
+        return "data.label_column or data.path_column means that labels are in a table"
     if not listing.images:
         return "there are no images"
     find = label_in_name if config.label_pattern is None else _finder(config.label_pattern)
@@ -76,13 +76,13 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
         sample = listing.images[0].rpartition("/")[2]
         raise SourceError(
             f"data.label_pattern {config.label_pattern!r} finds no label in any of {len(listing.images)} file names, "
-            f"such as {sample!r}. Change the pattern, or leave it out."
+            f"such as {sample!r}. Change the pattern, or omit it."
         )
     else:
         how = f"file names by the pattern {config.label_pattern}"
     require_train(listing, splits)
     where = f" in the split folders {', '.join(sorted(splits))}" if splits else ""
-    findings = unlabelled_finding(unlabelled, "whose file name says no class")
+    findings = unlabelled_finding(unlabelled, "whose file name holds no class")
     return Source(listing.root, tuple(rows), f"labels in {how}{where}", tuple(findings), ("label_pattern",))
 
 
@@ -93,7 +93,7 @@ def _why_not(rows: list[LabelledPath], unlabelled: int) -> str:
     labels = len({row.label for row in rows})
     # Names that nearly all differ are numbered images, not classes.
     if labels > max(10, len(rows) / 2):
-        return f"{len(rows)} names would mean {labels} classes; data.label_pattern can say which part is the class"
+        return f"{len(rows)} names would give {labels} classes; set data.label_pattern to tell which part is the class"
     return ""
 
 

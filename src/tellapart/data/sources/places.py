@@ -1,4 +1,4 @@
-"""Names of images in a table -> paths of files that are there.
+"""Image names in a table -> paths of existing files.
 
 First as they stand, relative to a folder; where none of them is found so, below it: tables that name `0a1b` for
 train/0a1b.jpg.
@@ -98,8 +98,8 @@ def _below(root: Path, names: set[str], table: str) -> tuple[dict[str, str], set
         if len(holds_all) != 1:
             name, places = next((name, places) for name, places in sorted(found.items()) if len(places) > 1)
             raise SourceError(
-                f"{table}: {name!r} is the name of images in {counted(len(places), 'folder')} below {root}: "
-                f"{some(sorted(places), 5)}. Say which is meant with --root FOLDER (root in Python), or write the "
+                f"{table}: {name!r} matches images in {counted(len(places), 'folder')} below {root}: "
+                f"{some(sorted(places), 5)}. Choose one with --root FOLDER (root in Python), or write the "
                 "folder into the table, such as "
                 f"{next(iter(sorted(places.values())))!r}."
             )
@@ -126,8 +126,8 @@ def _files_below(root: Path, table: str) -> Iterator[tuple[str, str]]:
             looked += 1
             if looked > MAX_ENTRIES:
                 raise SourceError(
-                    f"{table}: none of its images lies in {root}, and more than {MAX_ENTRIES:,} files lie below it. "
-                    "Say where they are with --root FOLDER (root in Python)."
+                    f"{table}: none of its images is in {root}, and there are more than {MAX_ENTRIES:,} files below "
+                    "it. Tell where they are with --root FOLDER (root in Python)."
                 )
             if ignored(entry.name):
                 continue

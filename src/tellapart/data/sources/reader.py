@@ -1,4 +1,4 @@
-"""Reader: one row of the table of sources: a layout of a folder, or a kind of file."""
+"""Reader: one row of the table of sources: a folder layout, or a file format."""
 
 from __future__ import annotations
 

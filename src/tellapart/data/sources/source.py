@@ -1,4 +1,4 @@
-"""Source: the images that a reader of one layout found, with what their place says of label and split."""
+"""Source: the images found by a reader, with label and split as their location tells."""
 
 from __future__ import annotations
 

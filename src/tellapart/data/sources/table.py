@@ -1,4 +1,4 @@
-"""A table (csv, tsv, parquet, DataFrame) that names images and their labels -> Source.
+"""A table (csv, tsv, parquet, DataFrame) of images and their labels -> Source.
 
 Paths are relative to data.root, else to the table's folder (a DataFrame: the current folder). A relative data.root is
 taken from the table's folder if it is there, else from the current folder. Several tables are one source where each
@@ -49,14 +49,14 @@ def read_table_beside(listing: Listing, config: DataConfig) -> Source | str:
     Raises SourceError if several tables do and not each says its split.
     """
     if config.label_pattern is not None:
-        return "data.label_pattern says that labels are in the file names"
+        return "data.label_pattern means that labels are in the file names"
     if not listing.tables:
         return "there is no csv, tsv or parquet file"
     sources: dict[str, Source] = {}
     reasons: dict[str, str] = {}
     for path in listing.tables:
         if re.sub(r"[\W_]", "", Path(path).stem).lower().startswith(_FORM):
-            reasons[path] = f"{path} is Kaggle's form for answers."
+            reasons[path] = f"{path} is a sample submission of Kaggle, without labels."
             continue
         try:
             sources[path] = read_table_file(listing.root / path, config)
@@ -78,8 +78,8 @@ def _together(listing: Listing, sources: Mapping[str, Source]) -> Source:
     splits = {path: _split_of(path) for path in sources}
     if not all(splits.values()) or "train" not in splits.values():
         raise SourceError(
-            f"{listing.name} holds {len(sources)} tables that name images: {', '.join(sources)}. Name one of them; "
-            "or, if they are splits, name them or their folders train, validation and test."
+            f"{listing.name} holds {len(sources)} tables of images: {', '.join(sources)}. Name one of them; "
+            "or, if they are splits, call them or their folders train, validation and test."
         )
     there: list[LabelledPath] = []
     findings: list[Finding] = []
@@ -145,7 +145,7 @@ def read_table(table: LabelTable, config: DataConfig) -> Source:
         if path
     ]
     missing = [
-        name or f"{Path(table.name).name} row {number} names none"
+        name or f"{Path(table.name).name} row {number} names no image"
         for number, (name, path) in enumerate(zip(names, paths, strict=True), 1)
         if not path
     ]
@@ -153,7 +153,7 @@ def read_table(table: LabelTable, config: DataConfig) -> Source:
         sample = f"the first is {missing[0]!r}" if missing else "it has no rows"
         raise SourceError(
             f"{table.name}: none of its {counted(len(missing), 'image')} exists below {root}; {sample}. "
-            "Say where they are with --root FOLDER, or which column names them with --path-column NAME."
+            "Tell where they are with --root FOLDER, or which column names them with --path-column NAME."
         )
     if missing:
         meaning = f"{counted(len(missing), 'row')} of the table without an image below {str(root)!r}."
@@ -189,7 +189,7 @@ def _root(table: LabelTable, config: DataConfig) -> Path:
     for root in (table.folder / given, Path.cwd() / given):
         if root.is_dir():
             return root
-    raise SourceError(f"data.root is {config.root!r}, which is no folder below {table.folder} or {Path.cwd()}.")
+    raise SourceError(f"data.root is {config.root!r}, which is not a folder below {table.folder} or {Path.cwd()}.")
 
 
 def _path_text(value: Any, table: LabelTable, column: str) -> str:

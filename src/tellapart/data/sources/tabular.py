@@ -1,4 +1,4 @@
-"""A csv, tsv or parquet file, or a DataFrame -> columns of cells by name, before anything is known of them.
+"""A csv, tsv or parquet file, or a DataFrame -> columns of cells by name, not yet interpreted.
 
 The standard library reads csv; parquet needs the extra `tables`. Text is UTF-8, or UTF-16 or UTF-32 where a mark at its
 start or its zero bytes say so. Bytes that are no UTF-8 survive as Python's surrogates, as they may be part of file
@@ -139,7 +139,7 @@ def _decoded(path: Path) -> tuple[str, str]:
     if not codec and b"\0" in data:
         if data.startswith(_PACKED):
             raise SourceError(
-                f"{path} is no text, but a packed file such as an Excel table. Save it as CSV UTF-8, and name that."
+                f"{path} is not text but a packed file, such as an Excel table. Save it as CSV UTF-8, and name that."
             )
         codec = _wide(data)
     if codec in ("", "utf-8-sig"):
@@ -149,8 +149,8 @@ def _decoded(path: Path) -> tuple[str, str]:
         return data.decode(codec), words
     except UnicodeDecodeError as error:
         raise SourceError(
-            f"{path} begins as {words} and is damaged at byte {error.start:,}: it may have broken off, or lines of "
-            f"another encoding were added. To mend it, {HOW_TO_CONVERT}"
+            f"{path} begins as {words} and is damaged at byte {error.start:,}: it may be truncated, or contain lines "
+            f"in another encoding. To fix it, {HOW_TO_CONVERT}"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Source -> Source that holds what every layout must hold: two classes or more, each of them in the training images."""
+"""Source -> Source that meets the requirements of every layout: two or more classes, all in the training images."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
     if not taught:
         splits = " and ".join(sorted({row.split for row in rows}))
         raise SourceError(
-            f"{name}, read as {source.layout}, has {splits} images only. Add training images, or leave out the splits."
+            f"{name}, read as {source.layout}, has {splits} images only. Add training images, or remove the splits."
         )
     findings = list(source.findings)
     strange = tuple(row.path for row in rows if row.label not in taught)
     if strange:
         labels = ", ".join(sorted({row.label for row in rows} - taught))
         meaning = f"{counted(len(strange), 'validation or test image')} of a class without training images: {labels}."
-        done = "Left out: what was never taught cannot be recognised, and would only lower the figures."
+        done = "Left out: a class without training images cannot be recognised, and would only lower the metrics."
         findings.append(Finding("class-not-in-train", "error", strange, meaning, done))
         rows = tuple(row for row in rows if row.label in taught)
     if len(taught) < 2:
@@ -42,7 +42,7 @@ def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
         raise SourceError(
             f"{name}, read as {source.layout}, has one class only: {label[:100]!r} "
             f"with {counted(len(rows), 'image')}. "
-            "A classifier needs two classes; add images of what is not that, or name the folder above."
+            "A classifier needs two classes. Add images of another class, or name the folder above."
         )
     if {row.split for row in rows} == {"train"}:  # beside nothing, the name of a split says nothing
         rows = tuple(replace(row, split="") for row in rows)

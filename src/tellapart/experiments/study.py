@@ -134,10 +134,12 @@ class Study(_Folder, ABC):
 
     @property
     def time_told(self) -> str:
+        """How much of the budget is spent, in words."""
         return f"{self.record['spent_seconds']:,.0f} of {self.record['budget_seconds']:,.0f} seconds"
 
     @property
     def resume_command(self) -> str:
+        """What goes on with it, as one types it; --budget may follow."""
         return f"tellapart {self.by} --resume {shlex.quote(str(self.path))}"
 
 

@@ -73,7 +73,7 @@ def command(
                 **shown,
             )
     predict = f"tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} IMAGES"
-    show_study(found, found.ladder, _tables(found), predict, format)
+    show_study(found, _tables(found), predict, format)
 
 
 def _tables(found: LadderResult) -> Iterator[Table]:

@@ -15,24 +15,20 @@ from tellapart.progress import Progress
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tellapart.experiments.ladder_result import LadderResult
-    from tellapart.experiments.study import Study
-    from tellapart.experiments.tune_result import TuneResult
+    from tellapart.experiments.study import StudyResult
 
 
-def show_study(
-    found: LadderResult | TuneResult, study: Study, tables: Iterable[Table], then: str, format: options.OutputFormat
-) -> None:
+def show_study(found: StudyResult, tables: Iterable[Table], then: str, format: options.OutputFormat) -> None:
     """Its tables, advice and notes, where its page is, and the command to go on with."""
     if format is options.OutputFormat.json:
-        show_json(found.to_dict() | {"page": str(study.page_file)})
+        show_json(found.to_dict() | {"page": str(found.study.page_file)})
         return
     for each in tables:
         show(each)
     show(found.advice)
     for note in found.notes:
         show(f"note: {note}")
-    show(f"page    {short(study.page_file)}")
+    show(f"page    {short(found.study.page_file)}")
     show(f"next    {then}")
 
 

@@ -84,7 +84,7 @@ def command(
             common: dict[str, Any] = {"command": command_line(), "cache_limit": limit, **shown}
             found = ta.tune(data, budget=seconds or TUNE_BUDGET, trials=trials, out=out, config=made, **common)
     train = f"tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}"
-    show_study(found, found.tune, _tables(found), train, format)
+    show_study(found, _tables(found), train, format)
 
 
 def _tables(found: TuneResult) -> Iterator[Table]:

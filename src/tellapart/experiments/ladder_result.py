@@ -25,6 +25,7 @@ from tellapart.evaluation.overfitting import kept
 from tellapart.experiments.comparison import Pair, share
 from tellapart.experiments.ladder import LadderFolder, State, validated
 from tellapart.experiments.rungs import Rung
+from tellapart.experiments.study import StudyResult
 from tellapart.runs.run import RunFolder
 from tellapart.runs.shared_images import common_images
 from tellapart.words import listed
@@ -97,7 +98,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class LadderResult:
+class LadderResult(StudyResult):
     """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: images judged
     on, of `split`; validation_n: those that choose; left_out: of `split`, copies."""
 
@@ -114,30 +115,77 @@ class LadderResult:
         return next(each for each in self.standings if each.name == name)
 
     @property
+    def study(self) -> LadderFolder:
+        return self.ladder
+
+    @property
     def advice(self) -> str:
         """Which rung to take and why, in two or three sentences."""
-        return _advice(self)
+        choice = self.choice
+        taken, best = self.standing(choice.recommended), self.standing(choice.best)
+        right = taken.accuracy.value if taken.accuracy else 0.0
+        reached = f"{share(right, self.n)} of {self.n:,} {self.split} images"
+        text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms an image."
+        worse = [name for name in choice.against if choice.worse(name)]
+        some_missing = len(choice.against) + 1 < len(self.standings)
+        # Rungs without a network are in no comparison.
+        if taken.name != best.name:
+            difference = choice.against[taken.name].difference
+            text += (
+                f" {best.name} is the best on the {self.validation_n:,} validation images, by "
+                f"{points_of(difference.value)} (95 % interval {100 * difference.low:+.1f} to "
+                f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
+            )
+        elif not choice.against:
+            text += " No other rung has a network, so nothing is compared."
+        elif len(worse) == len(choice.against):
+            others = "every other rung that was tried" if some_missing else "every other rung"
+            text += f" On the {self.validation_n:,} validation images {others} is shown to be worse."
+        else:
+            equal = [name for name in choice.against if name not in worse]
+            text += (
+                f" It is the best on the {self.validation_n:,} validation images; what is not shown to be worse there "
+                f"({listed(equal, len(equal))}) costs more."
+            )
+        return text
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What limits the result."""
-        return _notes(self)
+        notes = []
+        for each in self.standings:
+            if each.state.status == "time up":
+                run = self.ladder.run(each.name)
+                sentence = kept(run.history, run.record.best_epoch, run.record.stop)
+                notes.append(f"{each.name}: {sentence[0].lower()}{sentence[1:]}")
+            elif each.state.status == "not reached":
+                notes.append(f"{each.name}: not reached, no epoch of it ended in time.")
+            elif each.state.status == "failed":
+                notes.append(f"{each.name} failed: {each.state.error}")
+        if any(each.state.status in ("time up", "not reached") for each in self.standings):
+            notes.append(f"With more time they go on: {self.ladder.resume_command} --budget 30m")
+        if self.split != "test":
+            notes.append(
+                "There is no test split: accuracies are of the images that chose, and seem better than they are."
+            )
+        if self.left_out:
+            notes.append(f"{self.left_out:,} {self.split} images do not count: copies, or copies of training images.")
+        worse = {step.first for step in self.steps if step.shown and step.second == self.choice.best}
+        if self.choice.recommended in worse:
+            notes.append(
+                f"The test images show {self.choice.recommended} to be worse than {self.choice.best}. They choose "
+                "nothing here; more validation images would have told."
+            )
+        return tuple(notes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "ladder": str(self.ladder.path),
-            "advice": self.advice,
+        return super().to_dict() | {
             "recommended": self.choice.recommended,
-            "budget_seconds": self.ladder.record["budget_seconds"],
-            "spent_seconds": self.ladder.record["spent_seconds"],
             "split": self.split,
             "n": self.n,
-            "level": LEVEL,
             "rungs": [each.to_dict() for each in self.standings],
             "steps": [step.to_dict() for step in self.steps],
             "choice": self.choice.to_dict() | {"n": self.validation_n},
-            "notes": list(self.notes),
         }
 
 
@@ -194,59 +242,3 @@ def _positions(held: Catalog, labels: Sequence[str]) -> Ints:
 
 def _accuracy(truth: Ints, answers: Ints) -> Estimate:
     return proportion(int((truth == answers).sum()), len(truth), LEVEL)
-
-
-def _advice(found: LadderResult) -> str:
-    choice = found.choice
-    taken, best = found.standing(choice.recommended), found.standing(choice.best)
-    right = taken.accuracy.value if taken.accuracy else 0.0
-    reached = f"{share(right, found.n)} of {found.n:,} {found.split} images"
-    text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms an image."
-    worse = [name for name in choice.against if choice.worse(name)]
-    some_missing = len(choice.against) + 1 < len(found.standings)
-    # Rungs without a network are in no comparison.
-    if taken.name != best.name:
-        difference = choice.against[taken.name].difference
-        text += (
-            f" {best.name} is the best on the {found.validation_n:,} validation images, by "
-            f"{points_of(difference.value)} (95 % interval {100 * difference.low:+.1f} to "
-            f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
-        )
-    elif not choice.against:
-        text += " No other rung has a network, so nothing is compared."
-    elif len(worse) == len(choice.against):
-        others = "every other rung that was tried" if some_missing else "every other rung"
-        text += f" On the {found.validation_n:,} validation images {others} is shown to be worse."
-    else:
-        equal = [name for name in choice.against if name not in worse]
-        text += (
-            f" It is the best on the {found.validation_n:,} validation images; what is not shown to be worse there "
-            f"({listed(equal, len(equal))}) costs more."
-        )
-    return text
-
-
-def _notes(found: LadderResult) -> tuple[str, ...]:
-    notes = []
-    for each in found.standings:
-        if each.state.status == "time up":
-            run = found.ladder.run(each.name)
-            sentence = kept(run.history, run.record.best_epoch, run.record.stop)
-            notes.append(f"{each.name}: {sentence[0].lower()}{sentence[1:]}")
-        elif each.state.status == "not reached":
-            notes.append(f"{each.name}: not reached, no epoch of it ended in time.")
-        elif each.state.status == "failed":
-            notes.append(f"{each.name} failed: {each.state.error}")
-    if any(each.state.status in ("time up", "not reached") for each in found.standings):
-        notes.append(f"With more time they go on: {found.ladder.resume_command} --budget 30m")
-    if found.split != "test":
-        notes.append("There is no test split: accuracies are of the images that chose, and seem better than they are.")
-    if found.left_out:
-        notes.append(f"{found.left_out:,} {found.split} images do not count: copies, or copies of training images.")
-    worse = {step.first for step in found.steps if step.shown and step.second == found.choice.best}
-    if found.choice.recommended in worse:
-        notes.append(
-            f"The test images show {found.choice.recommended} to be worse than {found.choice.best}. They choose "
-            "nothing here; more validation images would have told."
-        )
-    return tuple(notes)

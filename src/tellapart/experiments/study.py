@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Protocol, Self
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.errors import RunError, TellapartError
+from tellapart.evaluation.compare import LEVEL
 from tellapart.files import from_json, to_json
 from tellapart.progress import Phase, Progress
 from tellapart.runs.history import HistoryRow
@@ -134,11 +135,40 @@ class Study(_Folder, ABC):
 
     @property
     def time_told(self) -> str:
+        """How much of the budget is spent, in words."""
         return f"{self.record['spent_seconds']:,.0f} of {self.record['budget_seconds']:,.0f} seconds"
 
     @property
     def resume_command(self) -> str:
+        """What goes on with it, as one types it; --budget may follow."""
         return f"tellapart {self.by} --resume {shlex.quote(str(self.path))}"
+
+
+class StudyResult(ABC):
+    """What a study came to. advice: what to do, in two or three sentences. notes: what limits that."""
+
+    @property
+    @abstractmethod
+    def study(self) -> Study: ...
+
+    @property
+    @abstractmethod
+    def advice(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def notes(self) -> tuple[str, ...]: ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            self.study.by: str(self.study.path),
+            "advice": self.advice,
+            "budget_seconds": self.study.record["budget_seconds"],
+            "spent_seconds": self.study.record["spent_seconds"],
+            "level": LEVEL,
+            "notes": list(self.notes),
+        }
 
 
 class Train(Protocol):

@@ -16,6 +16,7 @@ from tellapart.evaluation.compare import LEVEL
 from tellapart.evaluation.intervals import Estimate, independent_difference, proportion
 from tellapart.experiments.comparison import RunsComparison, compare_runs
 from tellapart.experiments.space import Dimension, Value, dimensions
+from tellapart.experiments.study import StudyResult
 from tellapart.experiments.tune import Trial, TuneFolder, ranked, trials_of
 from tellapart.words import counted
 
@@ -45,7 +46,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class TuneResult:
+class TuneResult(StudyResult):
     """trials: by number, the first is the start. best: the trial that was chosen. gaps: of the start and the best; none
     without a test split. comparison: best against start; None where the start is the best. importance: share of each
     setting in how far trials differ, 0..1, falling; empty where they are too few."""
@@ -78,34 +79,57 @@ class TuneResult:
         return {name: (before[name], value) for name, value in self.best.values.items() if value != before[name]}
 
     @property
+    def study(self) -> TuneFolder:
+        return self.tune
+
+    @property
     def advice(self) -> str:
         """Whether the search was worth it, in two or three sentences."""
-        return _advice(self)
+        if len(self.trials) == 1:
+            return f"Only what you began with was tried: {self.monitor} {self.start.value:.4f}. Nothing is compared."
+        if self.comparison is None:
+            return (
+                f"Keep what you began with: of {len(self.trials):,} trials none reached a better {self.monitor} than "
+                f"the start, {self.start.value:.4f}."
+            )
+        return (
+            f"{self.best.name} is the best of {len(self.trials):,} trials, by {self.monitor} {self.best.value:.4f} "
+            f"against {self.start.value:.4f} of the start, {self.start.name}. {self.comparison.verdict}"
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What limits the result."""
-        return _notes(self)
+        statuses = Counter(each.status for each in self.trials)
+        notes = []
+        if statuses["pruned"]:
+            notes.append(f"Ended early, behind the median of the others: {counted(statuses['pruned'], 'trial')}.")
+        if statuses["failed"]:
+            first = next(each for each in self.trials if each.status == "failed")
+            notes.append(f"Failed: {counted(statuses['failed'], 'trial')}; the first, {first.name}: {first.error}")
+        if statuses["unfinished"]:
+            notes.append(
+                f"Out of time: {counted(statuses['unfinished'], 'trial')}; with more it goes on: "
+                f"{self.tune.resume_command} --budget ..."
+            )
+        if len(self.trials) < 2:
+            notes.append("The start took all the time: a larger --budget has room for other trials.")
+        if self.comparison is not None:
+            notes.extend(self.comparison.notes)
+        return tuple(notes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "tune": str(self.tune.path),
-            "advice": self.advice,
+        return super().to_dict() | {
             "best": self.best.name,
             "start": self.start.name,
             "monitor": self.monitor,
-            "budget_seconds": self.tune.record["budget_seconds"],
-            "spent_seconds": self.tune.record["spent_seconds"],
             "trials": [asdict(each) for each in self.trials],
             "changed": {name: {"start": old, "best": new} for name, (old, new) in self.changed.items()},
             "search_space": {each.name: each.range for each in self.dimensions},
             "importance": self.importance,
             "gaps": [each.to_dict() for each in self.gaps],
             "comparison": self.comparison and self.comparison.to_dict(0),
-            "level": LEVEL,
             "config": str(self.tune.best_file),
-            "notes": list(self.notes),
         }
 
 
@@ -173,37 +197,3 @@ def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
             counted.add_trial(made)
     found = get_param_importances(counted, evaluator=FanovaImportanceEvaluator(seed=0))
     return {name: round(float(value), 4) for name, value in found.items()}
-
-
-def _advice(found: TuneResult) -> str:
-    if len(found.trials) == 1:
-        return f"Only what you began with was tried: {found.monitor} {found.start.value:.4f}. Nothing is compared."
-    if found.comparison is None:
-        return (
-            f"Keep what you began with: of {len(found.trials):,} trials none reached a better {found.monitor} than "
-            f"the start, {found.start.value:.4f}."
-        )
-    return (
-        f"{found.best.name} is the best of {len(found.trials):,} trials, by {found.monitor} {found.best.value:.4f} "
-        f"against {found.start.value:.4f} of the start, {found.start.name}. {found.comparison.verdict}"
-    )
-
-
-def _notes(found: TuneResult) -> tuple[str, ...]:
-    statuses = Counter(each.status for each in found.trials)
-    notes = []
-    if statuses["pruned"]:
-        notes.append(f"Ended early, behind the median of the others: {counted(statuses['pruned'], 'trial')}.")
-    if statuses["failed"]:
-        first = next(each for each in found.trials if each.status == "failed")
-        notes.append(f"Failed: {counted(statuses['failed'], 'trial')}; the first, {first.name}: {first.error}")
-    if statuses["unfinished"]:
-        notes.append(
-            f"Out of time: {counted(statuses['unfinished'], 'trial')}; with more it goes on: "
-            f"{found.tune.resume_command} --budget ..."
-        )
-    if len(found.trials) < 2:
-        notes.append("The start took all the time: a larger --budget has room for other trials.")
-    if found.comparison is not None:
-        notes.extend(found.comparison.notes)
-    return tuple(notes)

@@ -15,10 +15,8 @@ STATUSES = {"done": "", "time up": "time was up"}
 def write_ladder(found: LadderResult) -> Path:
     """Write the page; returns its path."""
     return write_study(
-        found.ladder,
+        found,
         found.ladder.config.seed,
-        found.advice,
-        notes=found.notes,
         rungs=found.standings,
         steps=found.steps,
         choice=found.choice,

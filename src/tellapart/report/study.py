@@ -10,19 +10,20 @@ from urllib.parse import quote
 
 from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import p_text, points, share
-from tellapart.experiments.study import Study
+from tellapart.experiments.study import Study, StudyResult
 from tellapart.report.page import render_page
 from tellapart.runs.run import RunFolder
 from tellapart.words import duration
 
 
-def write_study(study: Study, seed: int, advice: str, **values: Any) -> Path:
+def write_study(found: StudyResult, seed: int, **values: Any) -> Path:
     """Write COMMAND.html by the template of that name; returns its path. values: what the template tells."""
-    record = study.record
+    study, record = found.study, found.study.record
     text = render_page(
         f"{study.by}.html.jinja",
         data=Path(record["data"]).name or record["data"],
-        advice=advice.replace(" %", "\N{NO-BREAK SPACE}%"),
+        advice=found.advice.replace(" %", "\N{NO-BREAK SPACE}%").replace("trial-", "trial\N{NON-BREAKING HYPHEN}"),
+        notes=found.notes,
         spent=duration(record["spent_seconds"]),
         budget=duration(record["budget_seconds"]),
         command=record["command"],

@@ -22,10 +22,8 @@ def write_tune(found: TuneResult) -> Path:
     held, judged = (found.gaps[0].validation_n, found.gaps[0].test_n) if found.gaps else (0, 0)
     unfinished = (each for each in found.trials if each.status != "done")
     return write_study(
-        found.tune,
+        found,
         found.tune.start.seed,
-        found.advice.replace("trial-", "trial\N{NON-BREAKING HYPHEN}"),
-        notes=found.notes,
         monitor=found.monitor,
         gaps=found.gaps,
         run=found.tune.run,

@@ -100,7 +100,6 @@ def _features(order: Order, engine: Any, how: str) -> None:
     from tellapart.data.cache import content_digest
     from tellapart.data.catalog import ImageRecord
     from tellapart.parallel import cores, in_order
-    from tellapart.progress import SILENT
     from tellapart.task import ImageSpec
     from tellapart.training.features import extract, feature_cache
 
@@ -118,7 +117,7 @@ def _features(order: Order, engine: Any, how: str) -> None:
     images = Images(root, rows, spec, open_row=lambda folder, name: folder / name)
     with feature_cache(f"benchmark-{os.getpid()}-{engine.name}", engine.width, 10**9) as cache:
         started = time.perf_counter()
-        extract(engine, images, digests, cache, SILENT)
+        extract(engine, images, digests, cache)
         found = len(files) / (time.perf_counter() - started)
     tell(order, f"{how}, from files", found, "images/s", f"{100 * found / alone:.0f} % of that from memory")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,9 @@ def _inspect(
     """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its limit."""
     key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec), bundled_engine(BACKBONE)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:
-        found = extract(engine, images, [row.digest for row in rows], features, progress)
+        found = extract(
+            engine, images, [row.digest for row in rows], features, tell=partial(progress.update, Phase.FEATURES)
+        )
     quality = []
     for start in range(0, len(images), _AT_ONCE):
         some = np.arange(start, min(start + _AT_ONCE, len(images)))

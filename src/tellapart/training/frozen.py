@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
 from tellapart.models.pretrained import PretrainedBackbone
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
+from tellapart.progress import Phase
 from tellapart.runs.history import HistoryRow, best_row, is_better
 from tellapart.runs.record import Stop, StopReason
 from tellapart.training.checkpoint import Checkpoint
@@ -98,8 +100,8 @@ def _examples(state: Fitting, key: str, engine: FeatureEngine) -> dict[Split, Ex
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
         for split, images in state.images.items():
             digests = [image.digest for image in state.catalog.split(split).images]
-            views, stage = augmented if split == "train" else Views(), f"features, {split}"
-            found = extract(engine, images, digests, cache, state.progress, views, stage, state.ctrl_c.check)
+            views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
+            found = extract(engine, images, digests, cache, views, partial(state.told, stage))
             examples[split] = Examples(found, np.tile(state.labels[split], views.count))
     return examples
 
@@ -130,7 +132,7 @@ def _fit_head(state: Fitting, classifier: Classifier, examples: dict[Split, Exam
         )
     )
     checkpoint = Checkpoint(run, "head")
-    epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint, "head")
+    epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint)
     stop = epochs.go()
     rows = [row for row in run.history if row.phase == "head"]
     return best_row(rows, train.monitor), stop
@@ -176,7 +178,6 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
         state,
         classifier.network,
         Checkpoint(run, "fine-tune"),
-        phase="fine-tune",
         before=before,
         learning_rate=train.fine_tune_learning_rate,
     )

@@ -73,12 +73,16 @@ def features(order: Order) -> None:
 def features_onnx(order: Order) -> None:
     """On all cores, and by ONNX Runtime's provider for CUDA where that is installed."""
     from tellapart.errors import ConfigError
+    from tellapart.models.features import union
+    from tellapart.models.pretrained import PRETRAINED, candidates
     from tellapart.models.pretrained_weights import bundled_graph
     from tellapart.models.runtime import open_session
     from tellapart.parallel import cores
-    from tellapart.training.features import OUTPUT, FeatureEngine, bundled_engine
+    from tellapart.training.features import FeatureEngine, bundled_engine
 
-    engine = bundled_engine(BACKBONE)
+    taken = union(candidates(PRETRAINED[BACKBONE]).values())
+    names = [pool.key for pool in taken.pools]
+    engine = bundled_engine(BACKBONE, taken)
     _features(order, engine, f"ONNX Runtime on {cores()} cores")
     try:
         session = open_session(bundled_graph(BACKBONE), ours=True, device="cuda")
@@ -87,9 +91,9 @@ def features_onnx(order: Order) -> None:
         return
 
     def compute(batch: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run([OUTPUT], {session.get_inputs()[0].name: batch})[0])
+        return np.concatenate(session.run(names, {session.get_inputs()[0].name: batch}), axis=1)
 
-    on_gpu = FeatureEngine("onnxruntime-cuda", compute, engine.width, many=True, batch=64)
+    on_gpu = FeatureEngine("onnxruntime-cuda", compute, engine.widths, many=True, batch=64)
     _features(order, on_gpu, "ONNX Runtime's provider for CUDA")
 
 
@@ -99,7 +103,6 @@ def _features(order: Order, engine: Any, how: str) -> None:
     from tellapart.data.cache import content_digest
     from tellapart.data.catalog import ImageRecord
     from tellapart.parallel import cores, in_order
-    from tellapart.progress import SILENT
     from tellapart.task import ImageSpec
     from tellapart.training.features import extract, feature_cache
 
@@ -111,13 +114,15 @@ def _features(order: Order, engine: Any, how: str) -> None:
     alone = computed / (time.perf_counter() - started)
     tell(order, f"{how}, from memory", alone, "images/s")
     files, root = order.files(), order.work / "images"
-    digests = [content_digest(path.read_bytes()) for path in files]
-    rows = [ImageRecord(str(path.relative_to(root)), path.parent.name) for path in files]
+    rows = [
+        ImageRecord(str(path.relative_to(root)), path.parent.name, digest=content_digest(path.read_bytes()))
+        for path in files
+    ]
     spec = ImageSpec(order.side, order.side)
     images = Images(root, rows, spec, open_row=lambda folder, name: folder / name)
     with feature_cache(f"benchmark-{os.getpid()}-{engine.name}", engine.width, 10**9) as cache:
         started = time.perf_counter()
-        extract(engine, images, digests, cache, SILENT)
+        extract(engine, images, cache)
         found = len(files) / (time.perf_counter() - started)
     tell(order, f"{how}, from files", found, "images/s", f"{100 * found / alone:.0f} % of that from memory")
 

@@ -43,7 +43,7 @@ class Block(nn.Module):
         return x + found if self.adds else found
 
 
-def convolution(
+def convolution(  # noqa: PLR0913 - as many as a convolution has
     given: int, channels: int, size: int, stride: int, name: str, *, groups: int = 1, activation: bool = True
 ) -> nn.Sequential:
     """Convolution, normalisation, ReLU6, with the weights called `name` in the file."""

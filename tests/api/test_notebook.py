@@ -18,6 +18,7 @@ from tellapart.data.findings import Finding
 from tellapart.errors import RunError
 from tellapart.evaluation.evaluate import evaluate
 from tellapart.report.drawing import MOST_BARS
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
 HARM = '<script>alert("1")</script>\x1b[2J&'
@@ -36,7 +37,7 @@ def evaluation(run: ta.Run) -> ta.Evaluation:
 def evaluated(classes: tuple[str, ...]) -> Evaluation:
     truth = np.repeat(np.arange(len(classes)), 2)
     rows = np.eye(len(classes))[(truth + (np.arange(len(truth)) % 5 == 0)) % len(classes)]
-    return evaluation_of_plain(evaluate(Task(classes), truth, rows, paths=[str(n) for n in truth], split="test"))
+    return evaluation_of_plain(evaluate(Task(classes), Predictions(tuple(map(str, truth)), truth, rows), split="test"))
 
 
 def html(shown: object) -> str:

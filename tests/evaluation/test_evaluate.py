@@ -12,6 +12,7 @@ from sklearn import metrics as reference
 from tellapart.evaluation.evaluate import METRICS, Evaluation, evaluate
 from tellapart.evaluation.intervals import f1_estimate, proportion
 from tellapart.evaluation.mistakes import Mistake
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
 PETS = Task(("Abyssinian", "Bengal", "american_bulldog"))
@@ -28,14 +29,14 @@ def made_up(task: Task, n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 def measured(task: Task, n: int = 300) -> Evaluation:
     truth, probabilities, paths = made_up(task, n)
-    return evaluate(task, truth, probabilities, paths=paths, split="test")
+    return evaluate(task, Predictions(tuple(paths), truth, probabilities), split="test")
 
 
 @pytest.mark.parametrize("classes", [2, 3, 9])
 def test_figures_equal_sklearn_and_lie_in_their_intervals(classes: int) -> None:
     task = Task(tuple(f"class {i}" for i in range(classes)))
     truth, probabilities, paths = made_up(task)
-    found = evaluate(task, truth, probabilities, paths=paths, split="test")
+    found = evaluate(task, Predictions(tuple(paths), truth, probabilities), split="test")
     predicted = probabilities.argmax(axis=1)
     expected = {
         "accuracy": reference.accuracy_score(truth, predicted),
@@ -56,7 +57,7 @@ def test_figures_equal_sklearn_and_lie_in_their_intervals(classes: int) -> None:
 
 def test_each_class_has_its_own_figures() -> None:
     truth, probabilities, paths = made_up(PETS)
-    found = evaluate(PETS, truth, probabilities, paths=paths, split="test")
+    found = evaluate(PETS, Predictions(tuple(paths), truth, probabilities), split="test")
     expected = reference.precision_recall_fscore_support(truth, probabilities.argmax(axis=1))
     for figure, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
         rows = [getattr(row, figure) for row in found.per_class]
@@ -72,8 +73,8 @@ def test_each_class_has_its_own_figures() -> None:
 
 def test_a_stricter_level_widens_every_interval() -> None:
     truth, probabilities, paths = made_up(CATS_DOGS)
-    wide = evaluate(CATS_DOGS, truth, probabilities, paths=paths, split="test", level=0.99)
-    narrow = evaluate(CATS_DOGS, truth, probabilities, paths=paths, split="test", level=0.8)
+    wide = evaluate(CATS_DOGS, Predictions(tuple(paths), truth, probabilities), split="test", level=0.99)
+    narrow = evaluate(CATS_DOGS, Predictions(tuple(paths), truth, probabilities), split="test", level=0.8)
     assert wide.level == 0.99
     for name, estimate in wide.metrics.items():
         assert estimate.low < narrow.metrics[name].low, name
@@ -86,7 +87,7 @@ def test_a_stricter_level_widens_every_interval() -> None:
 def test_mistakes_come_surest_first_with_path_names_and_probability() -> None:
     given = np.array([[0.4, 0.6], [0.9, 0.1], [0.1, 0.9], [0.4, 0.6]])
     truth = np.array([0, 1, 1, 0])
-    found = evaluate(CATS_DOGS, truth, given, paths=["d.jpg", "b.jpg", "c.jpg", "a.jpg"], split="test")
+    found = evaluate(CATS_DOGS, Predictions(("d.jpg", "b.jpg", "c.jpg", "a.jpg"), truth, given), split="test")
     assert found.mistakes == (
         Mistake("b.jpg", "dogs", "cats", 0.9),
         Mistake("a.jpg", "cats", "dogs", 0.6),
@@ -97,7 +98,7 @@ def test_mistakes_come_surest_first_with_path_names_and_probability() -> None:
 def test_an_absent_class_is_left_out_of_the_means_with_a_note() -> None:
     truth = np.array([0, 0, 0, 2, 2])
     given = np.eye(3)[[0, 0, 1, 2, 2]]
-    found = evaluate(PETS, truth, given, paths=list("abcde"), split="test")
+    found = evaluate(PETS, Predictions(tuple("abcde"), truth, given), split="test")
     absent = found.per_class[1]
     assert (absent.support, absent.recall, absent.f1) == (0, None, None)
     assert absent.precision is not None
@@ -108,7 +109,7 @@ def test_an_absent_class_is_left_out_of_the_means_with_a_note() -> None:
 
 
 def test_a_name_never_used_has_no_precision_but_an_f1_of_zero() -> None:
-    found = evaluate(CATS_DOGS, np.array([0, 1]), np.eye(2)[[0, 0]], paths=["a", "b"], split="test")
+    found = evaluate(CATS_DOGS, Predictions(("a", "b"), np.array([0, 1]), np.eye(2)[[0, 0]]), split="test")
     dogs = found.per_class[1]
     assert dogs.precision is None
     assert dogs.f1 is not None
@@ -116,14 +117,16 @@ def test_a_name_never_used_has_no_precision_but_an_f1_of_zero() -> None:
 
 
 def test_a_split_of_one_binary_class_has_no_area_and_says_so() -> None:
-    found = evaluate(CATS_DOGS, np.array([1, 1]), np.array([[0.2, 0.8], [0.7, 0.3]]), paths=["a", "b"], split="test")
+    found = evaluate(
+        CATS_DOGS, Predictions(("a", "b"), np.array([1, 1]), np.array([[0.2, 0.8], [0.7, 0.3]])), split="test"
+    )
     assert "auc" not in found.metrics
     assert any("area under the ROC curve" in note for note in found.notes)
     assert found.metrics["balanced_accuracy"].value == 0.5
 
 
 def test_one_image_is_enough_and_says_little() -> None:
-    found = evaluate(PETS, np.array([2]), np.array([[0.1, 0.1, 0.8]]), paths=["a"], split="test")
+    found = evaluate(PETS, Predictions(("a",), np.array([2]), np.array([[0.1, 0.1, 0.8]])), split="test")
     assert found.n == 1
     assert str(found.accuracy) == "1.000 (0.207 to 1.000)"
     assert found.metrics["log_loss"].high > 16
@@ -149,7 +152,9 @@ def test_one_image_is_enough_and_says_little() -> None:
 def test_wrong_arrays_are_refused_in_words(truth: list, given: list, paths: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(
-            CATS_DOGS, np.array(truth, dtype=int if not truth else None), np.array(given), paths=paths, split="test"
+            CATS_DOGS,
+            Predictions(tuple(paths), np.array(truth, dtype=int if not truth else None), np.array(given)),
+            split="test",
         )
 
 
@@ -181,7 +186,7 @@ def test_ten_thousand_images_stay_in_bounded_memory() -> None:
     task = Task(tuple(f"class {i}" for i in range(10)))
     truth, probabilities, paths = made_up(task, 10_000)
     tracemalloc.start()
-    evaluate(task, truth, probabilities, paths=paths, split="test")
+    evaluate(task, Predictions(tuple(paths), truth, probabilities), split="test")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40_000_000

@@ -1,5 +1,6 @@
 """The verdict says what a run may be used for, on clear cases of each kind, among them those that strangers met."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tellapart.evaluation.evidence import Evidence, named
 from tellapart.evaluation.judge import judge
 from tellapart.evaluation.judgement import Verdict
 from tellapart.evaluation.overfitting import Learning
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 from tellapart.words import percent
 
@@ -18,7 +20,9 @@ LEVEL = Learning("level", "It does not overfit.")
 CLASSES = ("cats", "dogs", "birds")
 
 
-def evaluation(rights: tuple[int, ...], n: int = 200, surety: float = 0.9, **options: Any) -> Evaluation:
+def evaluation(
+    rights: tuple[int, ...], n: int = 200, surety: float = 0.9, verdicts: Sequence[str] = (), **options: Any
+) -> Evaluation:
     """n images of each class, of which so many are named right, the others as the next class."""
     k = len(rights)
     truth = np.repeat(np.arange(k), n)
@@ -27,8 +31,8 @@ def evaluation(rights: tuple[int, ...], n: int = 200, surety: float = 0.9, **opt
     )
     rows = np.full((k * n, k), (1 - surety) / (k - 1))
     rows[np.arange(k * n), named] = surety
-    paths = [f"{i}" for i in range(k * n)]
-    return evaluate(Task(CLASSES[:k]), truth, rows, paths=paths, **{"split": "test", **options})
+    said = Predictions(tuple(map(str, range(k * n))), truth, rows, tuple(verdicts))
+    return evaluate(Task(CLASSES[:k]), said, **{"split": "test", **options})
 
 
 def of(found: Evaluation, **known: Any) -> Verdict:
@@ -43,10 +47,8 @@ def sure_of(count: int, right: int, rights: tuple[int, int], n: int) -> Evaluati
     verdicts = np.full(2 * n, "unsure", dtype=object)
     verdicts[order] = "sure"
     rows = np.where((answers == (truth == 0))[:, None], [0.95, 0.05], [0.05, 0.95])
-    return evaluate(
-        Task(("horses", "humans")), truth, rows, paths=[f"{i}.png" for i in range(2 * n)], split="test",
-        verdicts=verdicts.tolist(),
-    )  # fmt: skip
+    said = Predictions(tuple(f"{i}.png" for i in range(2 * n)), truth, rows, tuple(verdicts.tolist()))
+    return evaluate(Task(("horses", "humans")), said, split="test")
 
 
 def marks(verdict: Verdict) -> dict[str, str]:
@@ -185,13 +187,8 @@ def test_a_sound_run_is_used_without_a_but() -> None:
 
 
 def test_guessing_is_told_even_where_the_accuracy_looks_high() -> None:
-    found = evaluate(
-        Task(("cats", "dogs")),
-        np.repeat([0, 1], [90, 10]),
-        np.tile([0.9, 0.1], (100, 1)),
-        paths=[str(i) for i in range(100)],
-        split="test",
-    )
+    said = Predictions(tuple(map(str, range(100))), np.repeat([0, 1], [90, 10]), np.tile([0.9, 0.1], (100, 1)))
+    found = evaluate(Task(("cats", "dogs")), said, split="test")
     verdict = of(found)
     assert marks(verdict)["No better than guessing"] == "stop"
     assert "Always predicting cats would be right for 90.0" in verdict.points[0].sentence
@@ -277,10 +274,8 @@ def test_copies_weigh_by_what_the_figure_is_without_them() -> None:
 
 
 def test_a_class_without_a_test_image_is_told_to_be_unknown() -> None:
-    found = evaluate(
-        Task(CLASSES), np.repeat([0, 1], 200), np.eye(3)[np.repeat([0, 1], 200)],
-        paths=[str(i) for i in range(400)], split="test",
-    )  # fmt: skip
+    truth = np.repeat([0, 1], 200)
+    found = evaluate(Task(CLASSES), Predictions(tuple(map(str, range(400))), truth, np.eye(3)[truth]), split="test")
     assert (
         "no image of birds" in next(p for p in of(found).points if p.title == "Classes that were not tested").sentence
     )

@@ -40,7 +40,7 @@ def make_history(epochs: int = 12) -> list[HistoryRow]:
 
 
 def evaluated(classes: tuple[str, ...], found: Predictions, **options: Any) -> Evaluation:
-    return evaluate(Task(classes), found.truth, found.probabilities, paths=found.paths, **{"split": "test", **options})
+    return evaluate(Task(classes), found, **{"split": "test", **options})
 
 
 def read_made_up(path: str, side: int) -> np.ndarray:

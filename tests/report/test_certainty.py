@@ -1,11 +1,12 @@
 """Reliability and coverage: the charts lie where the figures do, and the tables keep their promises."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tellapart.evaluation.evaluate import evaluate
+from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.report.certainty import certainty, coverage_chart, reliability_chart
 from tellapart.runs.predictions import Predictions
@@ -20,8 +21,8 @@ def graded(n: int = 1000) -> Predictions:
     return Predictions(tuple(f"{i}" for i in range(n)), np.where(right, 0, 1), rows)
 
 
-def evaluation_of(found: Predictions, **options: object):  # type: ignore[no-untyped-def]
-    return evaluate(Task(("a", "b")), found.truth, found.probabilities, paths=found.paths, split="test", **options)
+def evaluation_of(found: Predictions) -> Evaluation:
+    return evaluate(Task(("a", "b")), found, split="test")
 
 
 CALIBRATION = {
@@ -98,7 +99,7 @@ def test_calibration_is_told_with_what_it_changed() -> None:
 
 def test_verdicts_have_their_counts_and_accuracies() -> None:
     verdicts = ["sure"] * 700 + ["unsure"] * 300
-    rows = certainty(evaluation_of(graded(), verdicts=verdicts), None, None, 0.95).verdicts
+    rows = certainty(evaluation_of(replace(graded(), verdicts=tuple(verdicts))), None, None, 0.95).verdicts
     assert [(row["name"], row["count"]) for row in rows] == [("sure", "700"), ("unsure", "300"), ("unlike", "0")]
     assert rows[0]["accuracy"] == "100 %"
     assert rows[2]["accuracy"] == ""

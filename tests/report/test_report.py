@@ -134,7 +134,9 @@ def test_names_are_shown_as_text_and_never_run(count: int, report_of: ReportOf) 
     classes = (*hostile, *(f"class {i}" for i in range(count - 3)))
     report = report_of(classes, 90, title="<script>title</script>", notes=["<script>note</script>"])
     mistaken = evaluate(
-        Task(classes), np.array([0, 1]), np.eye(count)[[1, 0]], paths=["<script>path", '" onload="x'], split="<i>test"
+        Task(classes),
+        Predictions(("<script>path", '" onload="x'), np.array([0, 1]), np.eye(count)[[1, 0]]),
+        split="<i>test",
     )
     for shown in (report, report_of(classes, 90, evaluation=mistaken, environment={"<u>": "<u>"}, command="<u>a && b")):
         html = render(shown)
@@ -171,7 +173,9 @@ def test_any_number_of_classes_gives_a_whole_page_without_doubled_ids(
 def test_the_confusion_table_holds_counts_shares_and_shades(report_of: ReportOf) -> None:
     truth = np.array([0] * 10 + [1] * 4)
     given = np.eye(2)[[0] * 9 + [1] + [1] * 4]
-    found = evaluate(Task(("cats", "dogs")), truth, given, paths=[f"{i}" for i in range(14)], split="test")
+    found = evaluate(
+        Task(("cats", "dogs")), Predictions(tuple([f"{i}" for i in range(14)]), truth, given), split="test"
+    )
     html = render(report_of(("cats", "dogs"), 40, evaluation=found))
     assert f'<div class="cell hit strong" style="--shade:0.9">9<span>90.0{NARROW}%</span></div>' in html
     assert f'<div class="cell mistake" style="--shade:0.316">1<span>10.0{NARROW}%</span></div>' in html
@@ -247,7 +251,7 @@ def test_without_predictions_nothing_opens_and_all_else_stands(report_of: Report
 
 
 def test_an_image_that_is_gone_is_told_in_its_place(report_of: ReportOf) -> None:
-    found = evaluate(Task(("a", "b")), np.array([0, 1]), np.eye(2)[[1, 0]], paths=["gone", "half"], split="test")
+    found = evaluate(Task(("a", "b")), Predictions(("gone", "half"), np.array([0, 1]), np.eye(2)[[1, 0]]), split="test")
 
     def read(path: str, _: int) -> Any:
         raise FileNotFoundError(2, "No such file or directory") if path == "gone" else ImageError("truncated")
@@ -270,7 +274,7 @@ def test_grey_thumbnails_and_batches_are_shown(report_of: ReportOf) -> None:
 
 
 def test_a_flawless_split_says_that_it_proves_little(report_of: ReportOf) -> None:
-    found = evaluate(Task(("cats", "dogs")), np.array([0, 1]), np.eye(2), paths=["a", "b"], split="test")
+    found = evaluate(Task(("cats", "dogs")), Predictions(("a", "b"), np.array([0, 1]), np.eye(2)), split="test")
     text = Page(render(report_of(("cats", "dogs"), 40, evaluation=found))).text
     assert "None among 2 images." in text
     assert f"Of 2 test images it had never seen, 2 were classified correctly: 100{NARROW}%" in text
@@ -281,7 +285,7 @@ def test_a_flawless_split_says_that_it_proves_little(report_of: ReportOf) -> Non
 
 def test_one_image_one_epoch_no_findings_and_nothing_optional_still_make_a_report(report_of: ReportOf) -> None:
     report = report_of()
-    found = evaluate(report.catalog.task, np.array([1]), np.eye(3)[[1]], paths=["a"], split="validation")
+    found = evaluate(report.catalog.task, Predictions(("a",), np.array([1]), np.eye(3)[[1]]), split="validation")
     bare = report_of(
         evaluation=found,
         history=report.history[:1],
@@ -304,7 +308,9 @@ def test_one_image_one_epoch_no_findings_and_nothing_optional_still_make_a_repor
 
 def test_a_file_name_that_is_not_utf8_can_be_written(report_of: ReportOf) -> None:
     found = evaluate(
-        Task(("a", "b")), np.array([0, 1]), np.eye(2)[[1, 1]], paths=["caf\udce9.jpg", "猫.jpg"], split="test"
+        Task(("a", "b")),
+        Predictions(("caf\udce9.jpg", "猫.jpg"), np.array([0, 1]), np.eye(2)[[1, 1]]),
+        split="test",
     )
     html = render(report_of(("a", "b"), 40, evaluation=found))
     assert "caf\\udce9.jpg" in html.encode("utf-8").decode()

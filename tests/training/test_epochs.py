@@ -66,6 +66,8 @@ class Network:
 class Kept:
     """A checkpoint of so many epochs, in memory."""
 
+    phase = ""
+
     def __init__(self, epoch: int = 0) -> None:
         self.state = {"epoch": epoch, "best": epoch}
 

@@ -12,7 +12,7 @@ from tellapart.data import pixels as road
 from tellapart.data.batches import Images
 from tellapart.data.cache import ArrayCache, content_digest
 from tellapart.data.catalog import ImageRecord
-from tellapart.progress import SILENT, Progress
+from tellapart.progress import Progress
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
@@ -71,9 +71,9 @@ def images_of(root: Path, names: list[str] | None = None) -> tuple[Images, list[
 def test_features_of_images_that_were_seen_are_not_computed_again(shapes: Path, cache: ArrayCache) -> None:
     counting = Counting()
     images, digests = images_of(shapes)
-    first = extract(counting.engine, images, digests, cache, SILENT)
+    first = extract(counting.engine, images, cache)
     assert counting.computed == len(digests)
-    again = extract(counting.engine, images, digests, cache, SILENT)
+    again = extract(counting.engine, images, cache)
     assert counting.computed == len(digests)
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first, counting.compute(images.take(np.arange(len(digests)))).astype(np.float16))
@@ -82,8 +82,8 @@ def test_features_of_images_that_were_seen_are_not_computed_again(shapes: Path, 
 def test_an_image_that_stands_twice_is_computed_once(shapes: Path, cache: ArrayCache) -> None:
     counting = Counting()
     name = sorted(str(path.relative_to(shapes)) for path in shapes.rglob("*.png"))[0]
-    images, digests = images_of(shapes, [name, name])
-    found = extract(counting.engine, images, digests, cache, SILENT)
+    images, _ = images_of(shapes, [name, name])
+    found = extract(counting.engine, images, cache)
     assert counting.computed == 1
     np.testing.assert_array_equal(found[0], found[1])
 
@@ -92,15 +92,15 @@ def test_extraction_that_was_stopped_goes_on_where_it_stopped(shapes: Path) -> N
     counting = Counting()
     images, digests = images_of(shapes)
 
-    def stop() -> None:
+    def stop(*_: object) -> None:
         if counting.computed >= 24:
             raise KeyboardInterrupt
 
     with feature_cache("test", WIDTH, 10**9) as cache, pytest.raises(KeyboardInterrupt):
-        extract(counting.engine, images, digests, cache, SILENT, check=stop)
+        extract(counting.engine, images, cache, tell=stop)
     assert counting.computed == 24
     with feature_cache("test", WIDTH, 10**9) as cache:
-        found = extract(counting.engine, images, digests, cache, SILENT)
+        found = extract(counting.engine, images, cache)
     assert counting.computed == len(digests)
     whole = counting.compute(images.take(np.arange(len(digests)))).astype(np.float16)
     np.testing.assert_array_equal(found, whole)
@@ -113,15 +113,15 @@ def test_the_first_view_is_plain_and_the_others_are_drawn_from_the_image_and_not
     images, digests = images_of(shapes)
     n = len(digests)
     views = Views(3, AUGMENTATIONS["strong"], seed=4)
-    found = extract(counting.engine, images, digests, cache, SILENT, views)
+    found = extract(counting.engine, images, cache, views)
     assert found.shape == (3 * n, WIDTH)
-    np.testing.assert_array_equal(found[:n], extract(counting.engine, images, digests, cache, SILENT))
+    np.testing.assert_array_equal(found[:n], extract(counting.engine, images, cache))
     assert counting.computed == 3 * n
     assert not (found[n : 2 * n] == found[2 * n :]).all(axis=1).any()
     names = sorted((str(path.relative_to(shapes)) for path in shapes.rglob("*.png")), reverse=True)
-    turned, their_digests = images_of(shapes, names)
+    turned, _ = images_of(shapes, names)
     with feature_cache("other", WIDTH, 10**9) as other:
-        theirs = extract(counting.engine, turned, their_digests, other, SILENT, views)
+        theirs = extract(counting.engine, turned, other, views)
     for view in range(3):
         np.testing.assert_array_equal(theirs[view * n : (view + 1) * n][::-1], found[view * n : (view + 1) * n])
 
@@ -133,8 +133,8 @@ def test_views_of_another_seed_or_augmentation_are_computed_anew(
     counting = Counting()
     images, digests = images_of(shapes)
     settings: dict[str, Any] = {"augment": AUGMENTATIONS["strong"], "seed": 4}
-    extract(counting.engine, images, digests, cache, SILENT, Views(2, **settings))
-    extract(counting.engine, images, digests, cache, SILENT, Views(2, **settings | changed))
+    extract(counting.engine, images, cache, Views(2, **settings))
+    extract(counting.engine, images, cache, Views(2, **settings | changed))
     assert counting.computed == 3 * len(digests)
 
 
@@ -146,7 +146,7 @@ def test_a_cache_that_cannot_be_kept_costs_time_and_changes_nothing(
     counting = Counting()
     images, digests = images_of(shapes)
     with feature_cache("test", WIDTH, 10**9) as cache:
-        found = extract(counting.engine, images, digests, cache, SILENT)
+        found = extract(counting.engine, images, cache)
         assert "features cannot be kept" in cache.problem
     np.testing.assert_array_equal(found, counting.compute(images.take(np.arange(len(digests)))).astype(np.float16))
 

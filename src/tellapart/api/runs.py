@@ -242,7 +242,9 @@ def evaluate(
         note = f"{evaluation.n:,} of the {usable:,} images: those of the {split} split."
         evaluation = replace(evaluation, notes=(note, *evaluation.notes))
     seen = seen_before(folder.catalog.images, split if data is None else "test")
-    return evaluation_of_plain(with_verdict(folder, evaluation, catalog, split, predictions, seen, own=data is None))
+    return evaluation_of_plain(
+        with_verdict(folder, evaluation, catalog.split(split), predictions, seen, own=data is None)
+    )
 
 
 def _chosen(

@@ -73,10 +73,15 @@ class Images:
         self._open_row = open_row
         self._bounds = bounds or DataConfig()
         self._cache = cache
-        self._store = None if cache is None else cache.store([image.digest for image in self._images])
+        self._store = None if cache is None else cache.store(self.digests)
 
     def __len__(self) -> int:
         return len(self._images)
+
+    @property
+    def digests(self) -> list[str]:
+        """Of the files, in the order of the rows."""
+        return [image.digest for image in self._images]
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Pixels of these rows, (n, height, width, channels). Raises ImageError that names a path."""

@@ -27,6 +27,7 @@ from tellapart.evaluation.judgement import Verdict
 from tellapart.evaluation.metrics import Ints
 from tellapart.evaluation.mistakes import Mistake, find_mistakes
 from tellapart.evaluation.selective_prediction import VERDICTS
+from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top_5_accuracy", "auc")
@@ -145,34 +146,23 @@ class Evaluation:
             ) from None
 
 
-def evaluate(
-    task: Task,
-    truth: NDArray[Any],
-    probabilities: NDArray[Any],
-    *,
-    paths: Sequence[str],
-    split: str,
-    verdicts: Sequence[str] = (),
-    level: float = 0.95,
-    seed: int = 0,
-) -> Evaluation:
-    """Measure what a network says of one split against the truth.
+def evaluate(task: Task, said: Predictions, *, split: str, level: float = 0.95, seed: int = 0) -> Evaluation:
+    """Measure what a network says of the images of one split against the truth.
 
-    truth: whole numbers, shape (n,), positions in task.classes. probabilities: shape (n, k), rows sum to 1, a binary
-    task's too. paths: the n images' names in the same order. An image's prediction is its likeliest class, the first
-    of equal ones. verdicts: of the n images, or none. level: of the intervals.
-    seed: of the bootstrap (balanced accuracy, macro F1, log loss).
+    Rows of probabilities sum to 1, a binary task's too. An image's prediction is its likeliest class, the first of
+    equal ones. level: of the intervals. seed: of the bootstrap (balanced accuracy, macro F1, log loss).
 
     A class without images in this split has no recall and no F1, and does not count in the means over classes; a note
     says so. Raises ValueError for no images, or arrays of another shape or range.
 
     >>> task = Task(("cats", "dogs"))
     >>> given = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
-    >>> print(evaluate(task, np.array([0, 0, 1]), given, paths=["a", "b", "c"], split="test").accuracy)
+    >>> said = Predictions(("a", "b", "c"), np.array([0, 0, 1]), given)
+    >>> print(evaluate(task, said, split="test").accuracy)
     0.667 (0.208 to 0.939)
     """
-    _check(task, truth, probabilities, paths, split)
-    truth = truth.astype(np.int64)
+    _check(task, said, split)
+    truth, probabilities = said.truth.astype(np.int64), said.probabilities
     confusion = measures.confusion_matrix(truth, probabilities.argmax(axis=1), len(task.classes))
     per_class = _per_class(task, confusion, level)
     figures, notes = _figures(task, truth, probabilities, confusion, level, seed)
@@ -186,9 +176,9 @@ def evaluate(
         metrics=figures,
         per_class=per_class,
         confusion=_frozen(confusion),
-        mistakes=find_mistakes(task.classes, truth, probabilities, paths),
+        mistakes=find_mistakes(task.classes, truth, probabilities, said.paths),
         calibration=reliability(truth, probabilities, seed=seed),
-        verdicts=_per_verdict(truth, probabilities, verdicts, level) if any(verdicts) else {},
+        verdicts=_per_verdict(truth, probabilities, said.verdicts, level) if any(said.verdicts) else {},
         notes=tuple(notes),
     )
 
@@ -256,7 +246,8 @@ def _absent_note(split: str, absent: list[str]) -> str:
     )
 
 
-def _check(task: Task, truth: NDArray[Any], probabilities: NDArray[Any], paths: Sequence[str], split: str) -> None:
+def _check(task: Task, said: Predictions, split: str) -> None:
+    truth, probabilities, paths = said.truth, said.probabilities, said.paths
     n, classes = len(truth), len(task.classes)
     if n == 0:
         raise ValueError(f"The {split} split has no images: there is nothing to evaluate. Name a split that has some.")

@@ -123,7 +123,7 @@ def explain(
     heat = normalised(losses if own is None else own[0], losses.shape)
     covered = float(require_numbers(predictor.probabilities(_cover(seen, heat)[None]))[0, chosen])
     words = _words(said, predictor.task.classes[chosen], maker.method, agreement, heat, covered)
-    figures = {"heat": _heat_figure(predictor, maker, seen, said, chosen, losses, words[1:])}
+    figures = {"heat": _heat_figure(maker, seen, said, chosen, losses, words[1:])}
     try:
         figures |= _network_figures(run, seen, progress)
     except (MissingExtraError, MissingPluginError, UntrustedCodeError) as error:
@@ -212,7 +212,6 @@ def _words(
 
 
 def _heat_figure(
-    predictor: Predictor,
     maker: HeatMaker,
     seen: NDArray[np.uint8],
     said: Prediction,
@@ -221,7 +220,7 @@ def _heat_figure(
     words: tuple[str, ...],
 ) -> Drawing:
     """The image, the heat of the explained class, its occlusion, then the heat of other likely classes."""
-    classes = predictor.task.classes
+    classes = maker.predictor.task.classes
     panels = [("as the network sees it", seen)]
     likely = [name for place, (name, value) in enumerate(said.top(TOP)) if place < 2 or value >= LEAST_SHOWN]
     own = [chosen, *(number for number in map(classes.index, likely) if number != chosen)]

@@ -35,17 +35,17 @@ class HeatMaker:
     """class_heat of one network, again and again, from several threads."""
 
     def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
 
     @property
     def method(self) -> str:
         """How the heat is made."""
-        return "class activation" if self._predictor.tells_places else "occlusion"
+        return "class activation" if self.predictor.tells_places else "occlusion"
 
     def heat(self, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
         """See class_heat."""
         shares = self.shares(images, classes)
-        found = occlusion(self._predictor, images, classes, steps=QUICK_STEPS) if shares is None else shares
+        found = occlusion(self.predictor, images, classes, steps=QUICK_STEPS) if shares is None else shares
         return np.stack([normalised(one, images.shape[1:3]) for one in found])
 
     def shares(self, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32] | None:
@@ -55,11 +55,11 @@ class HeatMaker:
         For more than two classes the others count as much as each is likely, as in the gradient of the log odds; on
         three breeds this agreed better with occlusion than the score of the class alone (0.45 against 0.40).
         """
-        if not self._predictor.tells_places:
+        if not self.predictor.tells_places:
             return None
         found = []
         for start in range(0, len(images), BATCH):
-            probabilities, shares = self._predictor.class_activation(images[start : start + BATCH])
+            probabilities, shares = self.predictor.class_activation(images[start : start + BATCH])
             for row, share, label in zip(probabilities, shares, classes[start : start + BATCH], strict=True):
                 if share.shape[-1] == 1:
                     found.append(share[..., 0] if label else -share[..., 0])

@@ -98,17 +98,17 @@ def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predi
     return Predictions(tuple(p.path for p in chosen.images), truth, rows)
 
 
-def _compared(task: Task, chosen: Catalog, split: Split, predictions: list[Prediction]) -> Evaluation:
-    said, verdicts = said_of(task, chosen, predictions), [p.verdict for p in predictions]
-    return evaluate(task, said.truth, said.probabilities, paths=said.paths, split=split, verdicts=verdicts)
+def _compared(task: Task, chosen: Catalog, split: str, predictions: list[Prediction]) -> Evaluation:
+    said = replace(said_of(task, chosen, predictions), verdicts=tuple(p.verdict for p in predictions))
+    return evaluate(task, said, split=split)
 
 
 def without_leaks(
-    task: Task, catalog: Catalog, split: Split, predictions: list[Prediction], leaking: Collection[str]
+    task: Task, chosen: Catalog, split: str, predictions: list[Prediction], leaking: Collection[str]
 ) -> Evaluation | None:
     """The same figures without the images of these paths, which have a copy among those that the network learned or
     was chosen by; None where there are none such, or no others. predictions: of the split's images, in order."""
-    part, said = _part_without(leaking, catalog.split(split), predictions)
+    part, said = _part_without(leaking, chosen, predictions)
     return _compared(task, part, split, said) if leaking and said else None
 
 
@@ -124,19 +124,18 @@ def _part_without(
 def with_verdict(
     run: RunFolder,
     evaluation: Evaluation,
-    catalog: Catalog,
-    split: Split,
+    chosen: Catalog,
     predictions: list[Prediction],
     seen: Sequence[ImageRecord],
     *,
     own: bool,
 ) -> Evaluation:
     """The evaluation with a note on how many of its images have a copy among the seen ones, and on the others; and
-    with its verdict, where it is not of what was learned. own: whether the catalog is the run's; of other images the
+    with its verdict, where it is not of what was learned. own: whether these images are the run's; of other images the
     verdict is of those without a copy alone, as they may be mostly what was learned."""
-    chosen = catalog.split(split)
+    split = evaluation.split
     leaking = leaks(chosen.images, seen)
-    clean = without_leaks(run.task, catalog, split, predictions, leaking)
+    clean = without_leaks(run.task, chosen, split, predictions, leaking)
     if leaking:
         others = "" if clean is None else f"; the accuracy on the other {clean.n:,} is {measured(clean.accuracy)}"
         others += "" if clean is None or own else ", and the verdict is of these"

@@ -165,7 +165,9 @@ def ship(
         if examples is None:
             export = Export(path, row.name, differences(ours, theirs), BOUND, len(held.labels), _size(draft))
         else:
-            export = _quantized(metadata, row, draft, path, held, theirs, ours)
+            lost, accuracy = _quantized(metadata, held, theirs, ours)
+            n = len(held.labels)
+            export = Export(path, row.name, lost, QUANTIZED_BOUND, n, _size(draft), "int8", accuracy)
             metadata = replace(metadata, thresholds=_thresholds(metadata, held, ours))
         if not export.difference < export.bound:
             raise ExportError(
@@ -181,13 +183,13 @@ def ship(
 
 
 def _quantized(
-    metadata: Metadata, row: ExportFormat, draft: Path, path: Path, held: Held, theirs: Answers, ours: Answers
-) -> Export:
+    metadata: Metadata, held: Held, theirs: Answers, ours: Answers
+) -> tuple[float, tuple[Estimate, Estimate]]:
+    """How far apart the probabilities are on average, and the accuracy before and after."""
     before, after = (every_class(metadata.task, answers[PROBABILITIES]) for answers in (theirs, ours))
     n = len(held.labels)
     first, second = (proportion(int((p.argmax(axis=1) == held.labels).sum()), n) for p in (before, after))
-    difference = float(np.abs(after - before).mean())
-    return Export(path, row.name, difference, QUANTIZED_BOUND, n, _size(draft), "int8", (first, second))
+    return float(np.abs(after - before).mean()), (first, second)
 
 
 def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | None:

@@ -93,7 +93,7 @@ def _lite(number: int, accuracy: str) -> PretrainedBackbone:
     return PretrainedBackbone(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop")
 
 
-def _keras(
+def _keras(  # noqa: PLR0913 - the columns of the table below
     name: str,
     summary: str,
     licence: str,

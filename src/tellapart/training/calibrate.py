@@ -77,13 +77,14 @@ def calibrate(
     """
     look = inferring(classifier.probe())
     taught = _some(labels["train"])
-    features = None
+    means = None
     if classifier.features.width <= WIDEST:
         features = np.concatenate([found for found, _ in _seen(look, images["train"], taught)])
+        means = _class_means(features, labels["train"][taught])
     found, read = zip(*_seen(look, images["validation"], np.arange(len(labels["validation"]))), strict=True)
-    own = np.concatenate(found) if features is not None else None
+    own = np.concatenate(found) if means is not None else None
     held = np.concatenate(read)
-    return _trust(classifier, features, labels["train"][taught], own, held, labels["validation"], target)
+    return _trust(classifier, means, own, held, labels["validation"], target)
 
 
 def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
@@ -91,8 +92,8 @@ def calibrate_head(classifier: Classifier, training: Examples, validation: Examp
     look = classifier.head_network(last=False)
     own = validation.features.astype(np.float32)
     read = np.concatenate([np.asarray(look(part)) for part in np.array_split(own, -(-len(own) // 1024))])
-    taught = training.features.astype(np.float32)
-    return _trust(classifier, taught, training.labels, own, read, validation.labels, target)
+    means = _class_means(training.features.astype(np.float32), training.labels)
+    return _trust(classifier, means, own, read, validation.labels, target)
 
 
 def _distances(features: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,20 +102,18 @@ def _distances(features: NDArray[np.float32], means: NDArray[np.float32]) -> NDA
 
 def _trust(
     classifier: Classifier,
-    taught: NDArray[np.float32] | None,
-    taught_labels: NDArray[np.int64],
+    means: NDArray[np.float32] | None,
     own: NDArray[np.float32] | None,
     read: NDArray[np.float32],
     labels: NDArray[np.int64],
     target: float,
 ) -> Trust:
-    """taught, own: features of training and validation images. read: what the last layer reads of the latter."""
+    """means: as Trust has them. own: features of the validation images. read: what the last layer reads of these."""
     kernel, bias = classifier.head.last.get_weights()
     logits = read @ kernel + bias
     temperature = fit_temperature(logits, labels)
     classifier.head.set_linear(kernel / temperature, bias / temperature)
     probabilities = softmax(logits / temperature)
-    means = None if taught is None else _class_means(taught, taught_labels)
     distance = None if own is None or means is None else _distances(own, means)
     thresholds = choose_thresholds(labels, probabilities, distance, target)
     before, after = reliability(labels, softmax(logits)), reliability(labels, probabilities)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tellapart.config import Config, ModelConfig, TrainConfig
 from tellapart.data.batches import Images
 from tellapart.data.cache import PixelCache
-from tellapart.data.catalog import Catalog, ImageRecord, Split
+from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import in_order_of_gravity
 from tellapart.data.corrections import Correction
 from tellapart.data.deep import Checked, DeepEvidence, look_deeper
@@ -56,7 +57,7 @@ def look_into(
     """
     rows = tuple(image for image in catalog.images if not image.error)
     images = Images(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
-    features, quality = _inspect(images, rows, cache, progress)
+    features, quality = _inspect(images, cache, progress)
     progress.update(Phase.COMPARING, 0, 1)
     decided = frozenset(row.path for row in corrected if row.action == "relabel")
     found = look_deeper(DeepEvidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
@@ -67,16 +68,14 @@ def look_into(
     return Checked(whole, found, tuple(corrected))
 
 
-def _inspect(
-    images: Images, rows: Sequence[ImageRecord], cache: PixelCache, progress: Progress
-) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+def _inspect(images: Images, cache: PixelCache, progress: Progress) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its limit."""
     taken = union(offered(PRETRAINED[BACKBONE], cache.spec).values())
     key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec, taken), bundled_engine(BACKBONE, taken)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:
         # The first are the averages of the top map; the others are kept for a training.
-        digests = [row.digest for row in rows]
-        found = extract(engine, images, digests, features, progress, first=engine.widths[0])
+        tell, averages = partial(progress.update, Phase.FEATURES), engine.widths[0]
+        found = extract(engine, images, features, tell=tell, first=averages)
     quality = []
     for start in range(0, len(images), _AT_ONCE):
         some = np.arange(start, min(start + _AT_ONCE, len(images)))

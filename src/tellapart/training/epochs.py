@@ -47,8 +47,8 @@ def go_on(_: HistoryRow) -> str:
 
 @dataclass
 class Epochs:
-    """Epochs of one network, up to train.epochs of them. before: the rows of history of what was trained earlier, with
-    which `phase` names these in the history; their epochs count on from there."""
+    """Epochs of one network, up to train.epochs of them. before: the rows of history of what was trained earlier, from
+    which these count on. checkpoint: of the phase that the history names."""
 
     run: RunFolder
     train: TrainConfig
@@ -60,7 +60,6 @@ class Epochs:
     progress: Progress
     ctrl_c: CtrlC
     watch: Watch = go_on
-    phase: str = ""
     before: tuple[HistoryRow, ...] = ()
 
     def go(self) -> Stop:
@@ -98,7 +97,7 @@ class Epochs:
                 reason = StopReason.TIME_UP if isinstance(stop, TimeUp) else StopReason.INTERRUPTED
                 return Stop(reason, f"interrupted in epoch {epoch + offset}" + (f": {stop}" if str(stop) else ""))
             except FloatingPointError as error:
-                setting = "fine_tune_learning_rate" if self.phase == "fine-tune" else "learning_rate"
+                setting = "fine_tune_learning_rate" if self.checkpoint.phase == "fine-tune" else "learning_rate"
                 message = f"{error} Lower train.{setting} (now {train.learning_rate:g}), or look for odd images."
                 if not history and not self.before:
                     raise TrainingError(message) from None
@@ -135,7 +134,7 @@ class Epochs:
         reached: dict[str, Any] = training | {f"val_{name}": value for name, value in validation.items()}
         return HistoryRow(
             epoch=epoch + offset,
-            phase=self.phase,
+            phase=self.checkpoint.phase,
             **reached,
             learning_rate=rate,
             images_per_second=round(pace, 1),

@@ -182,21 +182,18 @@ class Views:
 def extract(
     engine: FeatureEngine,
     images: Images,
-    digests: Sequence[str],
     cache: ArrayCache,
-    progress: Progress,
     views: Views = Views(),
-    stage: str = "features",
-    check: Callable[[], None] = lambda: None,
+    tell: Callable[[int, int, str], None] = lambda *_: None,
     first: int | None = None,
 ) -> NDArray[np.float16]:
     """The features of every image, (views * images, width): all plain ones first, then the second views ...
 
-    digests: of the images, in their order. check: called now and then; what it raises ends the extraction, and
+    tell: called now and then with how many are done, of how many, and the pace; what it raises ends the extraction, and
     nothing is lost. first: give only so many of the first numbers of each image, though all are kept. Raises ImageError
     for an image that changed or went away.
     """
-    count = len(images)
+    count, digests = len(images), images.digests
     keys = [views.key(digest, view) for view in range(views.count) for digest in digests]
     width = engine.width if first is None else first
     out = np.empty((len(keys), width), np.float16)
@@ -233,8 +230,7 @@ def extract(
         if now - kept > _KEPT_SECONDS:
             cache.flush()
             kept = now
-        check()
-        progress.update(Phase.FEATURES.named(stage), done, len(places), f"{done / (now - started):.0f} images/s")
+        tell(done, len(places), f"{done / (now - started):.0f} images/s")
     cache.flush()
     for place in absent:
         out[place] = out[earliest[keys[place]]]

@@ -68,7 +68,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     said = said_of(catalog.task, catalog.split(split), predictions)
     before = reliability(said.truth, sharpened(said.probabilities, trust.temperature)).error
     leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
-    clean = without_leaks(catalog.task, catalog, split, predictions, leaking)
+    clean = without_leaks(catalog.task, catalog.split(split), split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
     ended = {
         "status": "interrupted" if fitted.stop.reason.goes_on else "done",

@@ -57,6 +57,11 @@ class Fitting:
     def build(self, precision: str) -> Classifier:
         return Classifier.from_config(self.catalog.task, self.cache.spec, self.config.model, precision)
 
+    def told(self, stage: str, done: int, total: int, detail: str) -> None:
+        """Progress of what Ctrl-C or the end of the time may end here."""
+        self.ctrl_c.check()
+        self.progress.update(stage, done, total, detail)
+
     def note(self, text: str) -> None:
         """For the report; a run that was resumed says it once."""
         self.run.update(decided=tuple(dict.fromkeys([*self.run.record.decided, text])))
@@ -78,7 +83,6 @@ def epochs_on_images(
     model: keras.Model,
     checkpoint: Checkpoint,
     *,
-    phase: str = "",
     before: tuple[HistoryRow, ...] = (),
     learning_rate: float | None = None,
 ) -> Epochs:
@@ -101,7 +105,7 @@ def epochs_on_images(
             state.note(f"train.validation_steps has no effect: {steps} batches hold all validation images")
         size, steps = EVALUATION_BATCH, None
     validation = Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
-    return epochs_of(state, train, model, (training, validation), checkpoint, phase, before)
+    return epochs_of(state, train, model, (training, validation), checkpoint, before)
 
 
 def epochs_of(
@@ -110,11 +114,10 @@ def epochs_of(
     model: keras.Model,
     batches: tuple[Batches, Batches],
     checkpoint: Checkpoint,
-    phase: str = "",
     before: tuple[HistoryRow, ...] = (),
 ) -> Epochs:
     """A network, compiled, with its training and validation batches."""
     training, validation = batches
     compile_model(model, state.catalog.task, train, len(training))
     shared = (state.class_weights, checkpoint, state.progress, state.ctrl_c, state.watch)
-    return Epochs(state.run, train, model, training, validation, *shared, phase, before)
+    return Epochs(state.run, train, model, training, validation, *shared, before)

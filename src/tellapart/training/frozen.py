@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -150,9 +151,8 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
     examples: dict[Split, Examples] = {}
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
         for split, images in state.images.items():
-            digests = [image.digest for image in state.catalog.split(split).images]
-            views, stage = augmented if split == "train" else Views(), f"features, {split}"
-            found = extract(engine, images, digests, cache, state.progress, views, stage, state.ctrl_c.check)
+            views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
+            found = extract(engine, images, cache, views, partial(state.told, stage))
             examples[split] = Examples(found, np.tile(state.labels[split], views.count))
     ends = np.cumsum(engine.widths).tolist()
     places = zip(taken.pools, engine.widths, ends, strict=True)
@@ -214,7 +214,7 @@ def _fit_in_epochs(state: Fitting, classifier: Classifier, examples: dict[Split,
         )
     )
     checkpoint = Checkpoint(run, "head")
-    epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint, "head")
+    epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint)
     stop = epochs.go()
     rows = [row for row in run.history if row.phase == "head"]
     return Fitted(classifier, best_row(rows, train.monitor), stop, examples)
@@ -261,7 +261,6 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
         state,
         classifier.network,
         Checkpoint(run, "fine-tune"),
-        phase="fine-tune",
         before=before,
         learning_rate=train.fine_tune_learning_rate,
     )

@@ -34,7 +34,7 @@ def row_of(data: Path, seeds: range) -> str:
                 run = trained(data, features, seed, Path(folder) / f"{way}-{seed}")
                 reached[way].append(run.metrics["test"]["accuracy"]["value"])
             chosen[run.config.model.options["features"]] += 1
-    sizes = ", ".join(f"{len(run.catalog.split(split)):,}" for split in ("train", "validation", "test"))
+        sizes = ", ".join(f"{len(run.catalog.split(split)):,}" for split in ("train", "validation", "test"))
     cells = [
         f"{percent(statistics.mean(values))} ({percent(min(values))} to {percent(max(values))})"
         for values in reached.values()

@@ -43,7 +43,7 @@ def shortened(name: str, most: int = LONGEST_NAME) -> str:
     as wide as others, as those of Chinese are, counts twice.
 
     >>> shortened("American Staffordshire terrier"), shortened("Bengal")
-    ('American S…hire terrier', 'Bengal')
+    ('American S…ire terrier', 'Bengal')
     """
     from rich.cells import cell_len, set_cell_size
 

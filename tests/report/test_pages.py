@@ -64,7 +64,7 @@ def test_the_page_of_a_comparison_shows_verdict_curves_and_real_images(catalog: 
     assert_stands_alone(text)
     assert "<b>$x$" not in text
     assert "&lt;b&gt;$x$ &amp; y" in text
-    assert text.count('src="data:image/jpeg') == len(found.differing) == 4
+    assert text.count('src="data:image/') == len(found.differing) == 4
     assert "Validation accuracy" in text
     assert "points more" in text
     root = ElementTree.parse(figure).getroot()

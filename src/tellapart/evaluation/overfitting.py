@@ -118,7 +118,7 @@ def _linear(history: Sequence[HistoryRow], monitor: str, epoch: int | None) -> s
     which = _MONITORS[monitor] if kept is best else f"within one standard error of the {_MONITORS[monitor]}"
     chosen = (
         f"Only a linear head was trained, to convergence, along a regularisation path of {len(history)} fits; number "
-        f"{kept.epoch} is kept, {'' if kept is best else 'the strongest '}{which}."
+        f"{kept.epoch} is kept, {'with the ' if kept is best else 'the strongest '}{which}."
     )
     if last.val_loss <= kept.val_loss:
         return chosen

@@ -5,11 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tellapart.data import pixels
-from tellapart.data.batches import catalogued
-from tellapart.data.catalog import ImageRecord
-from tellapart.data.sources import open_row
-from tellapart.errors import ImageError, SourceError
 from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import Pair, RunsComparison, p_text, points, share
 from tellapart.files import write_text
@@ -17,9 +12,9 @@ from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.charts import chart_drawing
 from tellapart.report.curves import Curve, curves_svg
 from tellapart.report.page import floor_tenth, render_page
+from tellapart.report.thumbnails import Album, Thumbnails
 from tellapart.runs.shared_images import CommonImage
-from tellapart.svg import data_url, series_colour
-from tellapart.task import ImageSpec
+from tellapart.svg import series_colour
 from tellapart.words import between, probability
 
 IMAGES = 24
@@ -116,13 +111,12 @@ def _reach(differences: list[Estimate]) -> float:
 def _images(found: RunsComparison, shown: tuple[CommonImage, ...]) -> list[dict[str, Any]]:
     catalog = found.runs[0].catalog
     few = len(found.names) <= MOST_ANSWERS
-    wanted = {image.path for image in shown}
-    rows = {image.path: image for image in catalog.images if image.path in wanted}
+    thumbnails = Album(Thumbnails(catalog)).take([image.path for image in shown], THUMBNAIL_SIDE)
     return [
         {
             "path": image.path,
             "truth": image.truth,
-            **_thumbnail(catalog.root, rows[image.path]),
+            "thumbnail": thumbnail,
             "answers": [
                 {
                     "name": name,
@@ -136,17 +130,5 @@ def _images(found: RunsComparison, shown: tuple[CommonImage, ...]) -> list[dict[
             ],
             "right": 0 if few else sum(answer.label == image.truth for answer in image.answers),
         }
-        for image in shown
+        for image, thumbnail in zip(shown, thumbnails, strict=True)
     ]
-
-
-def _thumbnail(root: Path, image: ImageRecord) -> dict[str, str]:
-    """An address that holds the image as JPEG, in its own proportions; or why it cannot be shown."""
-    scale = THUMBNAIL_SIDE / max(image.width, image.height, 1)
-    height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
-    try:
-        pixel = pixels.read(catalogued(root, image, open_row), ImageSpec(height, width))
-    except (ImageError, SourceError, OSError) as error:
-        reason = error.reason if isinstance(error, ImageError) else str(error)
-        return {"source": "", "missing": f"The image cannot be read any more: {reason}."}
-    return {"source": data_url(pixel, 80), "missing": ""}

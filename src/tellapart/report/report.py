@@ -29,7 +29,7 @@ from tellapart.report.confusion import (
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
 from tellapart.report.origin import origin
-from tellapart.report.page import render_page
+from tellapart.report.page import floor_tenth, render_page
 from tellapart.report.thumbnails import Album, Thumbnail
 from tellapart.runs.history import unit_of
 from tellapart.words import between, counted, duration, percent, probability
@@ -190,7 +190,9 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
     behind = opened(found, cells)
     if report.predictions is not None:
         behind = with_images(behind, report.predictions, album)
-    start = _scale_start(found)
+    estimates = [e for row in found.per_class for e in (row.recall, row.precision, row.f1) if e is not None]
+    # The tenth below every interval of every class, so that the lines use their room.
+    start = floor_tenth([estimate.low for estimate in estimates])
     return {
         "cells": [[cells[i, j] for j in range(k)] for i in range(k)] if k <= MOST_TABLE_CLASSES else [],
         # Escapes the class names that it draws.
@@ -210,12 +212,6 @@ def _taken_for(found: Evaluation, place: int) -> str:
     counts[place] = 0
     other = int(counts.argmax())
     return f"{found.per_class[other].label} ({counts[other]:,})" if counts[other] else ""
-
-
-def _scale_start(found: Evaluation) -> float:
-    """The tenth below every interval of every class, so that the lines use their room."""
-    estimates = [e for row in found.per_class for e in (row.recall, row.precision, row.f1) if e is not None]
-    return min(0.9, math.floor(10 * min(estimate.low for estimate in estimates)) / 10)
 
 
 def _mistakes(report: ReportInput, album: Album) -> dict[str, Any]:

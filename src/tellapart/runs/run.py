@@ -29,8 +29,8 @@ from tellapart.files import clear_drafts, drafting, from_json, to_json
 from tellapart.runs import migrate
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
-from tellapart.runs.needs import plugins_of
 from tellapart.runs.place import require_free, writing_into
+from tellapart.runs.required_plugins import plugins_of
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 

@@ -131,7 +131,9 @@ def test_columns_with_other_numbers_are_no_classes(photos: Path) -> None:
 def test_a_cell_of_several_labels_is_refused_and_no_class_of_its_own(several: str, photos: Path) -> None:
     path = table(photos, "image,labels", "{n}.jpg,{label}")
     path.write_text(path.read_text("utf-8").replace("5.jpg,bulldog", f"5.jpg,{several}", 1), encoding="utf-8")
-    with pytest.raises(SourceError, match=r"column 'labels': 1 row names several labels, such as .* in row 6\. An image"):
+    with pytest.raises(
+        SourceError, match=r"column 'labels': 1 row names several labels, such as .* in row 6\. An image"
+    ):
         read(path)
 
 

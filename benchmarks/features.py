@@ -35,12 +35,13 @@ def row_of(data: Path, seeds: range) -> str:
                 reached[way].append(run.metrics["test"]["accuracy"]["value"])
             chosen[run.config.model.options["features"]] += 1
         sizes = ", ".join(f"{len(run.catalog.split(split)):,}" for split in ("train", "validation", "test"))
+        counted = f"{data.name}: {len(run.task.classes)} classes; {sizes}"
     cells = [
         f"{percent(statistics.mean(values))} ({percent(min(values))} to {percent(max(values))})"
         for values in reached.values()
     ]
     told = ", ".join(f"{name} {count}x" for name, count in chosen.most_common())
-    return f"| {data.name}: {len(run.task.classes)} classes; {sizes} | {' | '.join(cells)} | {told} |"
+    return f"| {counted} | {' | '.join(cells)} | {told} |"
 
 
 def main() -> None:

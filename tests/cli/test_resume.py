@@ -88,8 +88,8 @@ def test_killed_at_random_moments_it_ends_as_one_never_stopped(
 def test_a_last_row_cut_at_any_byte_is_written_again(
     run: ta.Run, two_shapes: Path, tmp_path: Path, suffix: str
 ) -> None:
+    from tellapart.cli.predict_output import write
     from tellapart.cli.predict_resume import format_of, resumed
-    from tellapart.cli.rows import write
     from tellapart.inference.inputs import find_images
 
     odd = tmp_path / "odd"
@@ -177,5 +177,5 @@ def test_a_file_that_does_not_fit_the_run_is_refused_and_kept(run: ta.Run, two_s
     refused(run.path, image, "--resume", tmp_path / "rows.txt", says=".csv or .jsonl")
     refused(run.path, image, "--resume", out, "--format", "jsonl", says="--format jsonl")
     refused(run.path, image, "--resume", out, "--out", tmp_path / "x.csv", says="Give one of them")
-    refused(run.path, image, "--resume", two_shapes / "disc.csv" / "x.csv" / ".." / "..", says="ends with .csv")
+    refused(run.path, image, "--resume", two_shapes / "disc.csv" / "x.csv" / ".." / "..", says="ends in .csv")
     assert out.read_bytes() == kept

@@ -96,7 +96,7 @@ def unpack(
         ) from None
     try:
         allowed = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
-        work = _Unpacking(neighbour, str(archive), max_members, allowed)
+        work = _Unpacking(neighbour, str(archive), max_members, allowed, MAX_DEPTH)
         work.into(archive, neighbour, str(archive), depth=1)
         (neighbour / _LEFT_OUT).write_text(to_json(work.left_out, ascii=True), encoding="utf-8")
         _put(neighbour, target)
@@ -128,11 +128,11 @@ def _remove_unfinished(folder: Path) -> None:
 class _Unpacking:
     """One archive with all that is nested in it, under one budget."""
 
-    def __init__(self, folder: Path, archive: str, max_members: int, max_bytes: int) -> None:
+    def __init__(self, folder: Path, archive: str, max_members: int, max_bytes: int, max_depth: int) -> None:
         self.left_out: list[str] = []
         self._folder = folder
         self._archive = archive
-        self._limits = max_members, max_bytes, MAX_DEPTH
+        self._limits = max_members, max_bytes, max_depth
         self._members = 0
         self._bytes = 0
         self._touched = time.monotonic()

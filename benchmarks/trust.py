@@ -113,7 +113,7 @@ def _by_looks(data: str) -> Iterator[str]:
 
 def _times(many: int) -> Iterator[str]:
     """Seconds of each step over synthetic features and fingerprints, a hundredth of them copies of others."""
-    from tellapart.data.labels import held_out_probabilities, suspect_labels
+    from tellapart.data.label_errors import held_out_probabilities, suspect_labels
     from tellapart.data.neighbours import neighbours, reduced
     from tellapart.data.perceptual_hash import BITS, close_pairs, distances, unpacked
     from tellapart.parallel import cores

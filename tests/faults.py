@@ -153,7 +153,7 @@ class Found:
 
 def count_found(faults: Faults, checked: Any) -> list[Found]:
     """What `tellapart.check(folder, deep=True)` found of the faults. checked: its answer."""
-    from tellapart.data.labels import label_scores
+    from tellapart.data.label_errors import label_scores
 
     deep = checked.deep
     paths = [image.path for image in deep.images]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tellapart
+from tools.modules import BEGINS, ENDS, listing
 
 ROOT = Path(tellapart.__file__).parent
 
@@ -159,3 +160,9 @@ def test_every_public_name_is_there() -> None:
         assert getattr(tellapart, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = tellapart.nonsense
+
+
+def test_the_page_of_the_design_lists_each_module_with_its_own_first_sentence() -> None:
+    """`python -m tools.modules` writes the list."""
+    page = (HOME / "docs/design.md").read_text(encoding="utf-8")
+    assert page.partition(BEGINS)[2].partition(ENDS)[0].strip() == listing()

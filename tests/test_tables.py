@@ -18,7 +18,7 @@ from tellapart.cli.plugins import TABLES, table_of
 from tellapart.config import DataConfig
 from tellapart.data.sources import layouts, read_source
 from tellapart.errors import ConfigError, ModelError, PluginError, RunError, SourceError, UntrustedCodeError
-from tellapart.runs.needs import require_plugins
+from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import RunFolder
 from tellapart.tables import NAME, Plugin, Table, installed, origin
 from tests.plugin import install

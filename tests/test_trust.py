@@ -13,7 +13,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.data.corrections import read_corrections
-from tellapart.data.deep import Checked
+from tellapart.data.deep_checks import Checked
 from tellapart.errors import ConfigError
 from tellapart.progress import Progress
 from tests.faults import Faults, Found, count_found, make_faults

@@ -14,7 +14,7 @@ from tellapart.cli import main, options
 from tellapart.cli.commands import COMMANDS, PANELS
 from tellapart.cli.console import display, show, table, typed
 from tellapart.cli.main import app
-from tellapart.cli.rows import Output, format_by_suffix
+from tellapart.cli.predict_output import Output, format_by_suffix
 from tellapart.models import backend
 from tellapart.progress import BY_HAND, Lines, Phase
 

@@ -88,8 +88,8 @@ def test_killed_at_random_moments_it_ends_as_one_never_stopped(
 def test_a_last_row_cut_at_any_byte_is_written_again(
     run: ta.Run, two_shapes: Path, tmp_path: Path, suffix: str
 ) -> None:
+    from tellapart.cli.predict_output import write
     from tellapart.cli.predict_resume import format_of, resumed
-    from tellapart.cli.rows import write
     from tellapart.inference.inputs import find_images
 
     odd = tmp_path / "odd"

@@ -9,7 +9,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.config import DataConfig
-from tellapart.data import isolation
+from tellapart.data import decode_pool
 from tellapart.data.scan import sample, scan
 from tellapart.data.sources import read_source
 from tests.data.hostile import slow_jp2
@@ -50,6 +50,6 @@ def test_an_image_beyond_a_bound_is_a_row_with_its_error_and_the_others_are_read
 
 
 def test_photographs_start_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(isolation, "_Process")
+    monkeypatch.delattr(decode_pool, "_Process")
     config = DataConfig()
     assert not [image for image in scan(read_source(folder, config), config) if image.error]

@@ -235,7 +235,7 @@ def test_missing_files_are_found_and_left_out(photos: Path) -> None:
     source = read(write(photos, "path,label\n1.jpg,a\n2.jpg,b\n77.jpg,a\n,b\n"))
     found = finding(source, "missing-file")
     assert found.severity == "error"
-    assert found.paths == ("77.jpg", "labels.csv row 4 names none")
+    assert found.paths == ("77.jpg", "labels.csv row 4 names no image")
     assert len(source.rows) == 2
 
 

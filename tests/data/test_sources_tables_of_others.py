@@ -10,7 +10,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.data.catalog import Catalog
-from tellapart.data.sources import places, read_source
+from tellapart.data.sources import image_paths, read_source
 from tellapart.errors import SourceError
 from tests.data.folders import read
 
@@ -131,7 +131,9 @@ def test_columns_with_other_numbers_are_no_classes(photos: Path) -> None:
 def test_a_cell_of_several_labels_is_refused_and_no_class_of_its_own(several: str, photos: Path) -> None:
     path = table(photos, "image,labels", "{n}.jpg,{label}")
     path.write_text(path.read_text("utf-8").replace("5.jpg,bulldog", f"5.jpg,{several}", 1), encoding="utf-8")
-    with pytest.raises(SourceError, match=r"column 'labels': 1 row names several labels, such as .* in row 6\. A pict"):
+    with pytest.raises(
+        SourceError, match=r"column 'labels': 1 row names several labels, such as .* in row 6\. An image"
+    ):
         read(path)
 
 
@@ -282,7 +284,7 @@ def test_folders_are_looked_through_within_bounds(photos: Path, monkeypatch: pyt
     (photos / "a/loop").symlink_to(photos)
     with pytest.raises(SourceError, match="none of its 18 images exists below"):
         read(path)
-    monkeypatch.setattr(places, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(image_paths, "MAX_ENTRIES", 2)
     with pytest.raises(SourceError, match=r"more than 2 files below it\. Tell where they are with --root FOLDER"):
         read(path)
 
@@ -312,7 +314,7 @@ def test_what_is_found_in_one_of_several_tables_names_its_files(photos: Path) ->
         file.write("\n99.jpg,bengal\n12.jpg,bengal\n../train/0.jpg,abyssinian\n,bengal\n")
     source = read(photos)
     told = {finding.kind: finding for finding in source.findings}
-    assert told["missing-file"].paths == ("test/99.jpg", "test/metadata.csv row 10 names none")
+    assert told["missing-file"].paths == ("test/99.jpg", "test/metadata.csv row 10 names no image")
     assert told["missing-file"].meaning.startswith("test/metadata.csv: 2 rows")
     assert told["conflicting-labels"].paths == ("test/12.jpg",)
     assert told["conflicting-rows"].paths == ("train/0.jpg",), "in two splits"

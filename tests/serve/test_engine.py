@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 
 import tellapart as ta
-from tellapart.data.isolation import IsolatedDecoder
+from tellapart.data.decode_pool import IsolatedDecoder
 from tellapart.data.pixels import Decoded
 from tellapart.explain.heat import HeatMaker
 from tellapart.inference.predictor import Predictor

@@ -72,7 +72,7 @@ OTHER: dict[str, Any] = {
 WORDS = ("title", "published", "train.track")
 """They say what a run is, or who else is told of it."""
 BOUNDS = ("data.max_seconds", "data.max_memory")
-"""Of images that cost more than any here: tests/data/test_isolation.py has such."""
+"""Of images that cost more than any here: tests/data/test_decode_pool.py has such."""
 
 
 def settings_of(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

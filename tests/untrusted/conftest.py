@@ -8,7 +8,7 @@
 | scripts in what a report or a comparison shows | tests/report/test_report.py, test_in_browser.py, test_pages.py |
 | damaged idx files, csv and caches | tests/data |
 | a file on its way from a server | tests/test_download.py, tests/data/test_fetch.py |
-| an address: bytes, time, redirects, other protocols | tests/data/test_image_address.py |
+| an address: bytes, time, redirects, other protocols | tests/data/test_image_url.py |
 | scripts in what a notebook shows | tests/api/test_notebook.py |
 | plug-ins: named by a run, or in the current folder | tests/test_tables.py, tests/test_plugins.py |
 """

@@ -15,7 +15,7 @@ from tellapart.data.catalog import Catalog as PlainCatalog
 from tellapart.data.catalog import ImageRecord
 from tellapart.data.checks import find_all
 from tellapart.data.corrections import Correction, corrected, read_corrections
-from tellapart.data.deep import Checked
+from tellapart.data.deep_checks import Checked
 from tellapart.data.fetch import fetch as fetch_data
 from tellapart.data.groups import group_findings, grouped, method_of
 from tellapart.data.scan import scan
@@ -91,7 +91,7 @@ def check(
     source = source_of(data, config)
     if not deep:
         return Checked(catalog_of(source, config, None, progress))
-    from tellapart.data.labels import require_cleanlab
+    from tellapart.data.label_errors import require_cleanlab
     from tellapart.training.deep_check import inspection_spec, look_into
 
     require_cleanlab()

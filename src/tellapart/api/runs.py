@@ -17,18 +17,18 @@ from tellapart.data.catalog import Split
 from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
+from tellapart.dataframes import frame
 from tellapart.errors import ConfigError, ImageError, RunError, SourceError, TellapartError
 from tellapart.evaluation.intervals import Estimate
-from tellapart.frames import frame
-from tellapart.inference.given import images_of
 from tellapart.inference.prediction import PredictionList
 from tellapart.inference.predictor import Predictor
+from tellapart.inference.python_inputs import images_of
 from tellapart.models.runtime import Device
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
-from tellapart.runs.needs import require_plugins
 from tellapart.runs.predictions import read_predictions
 from tellapart.runs.relocate import relocate
+from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder

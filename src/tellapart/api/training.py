@@ -21,9 +21,9 @@ from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
-from tellapart.runs.needs import require_plugins
 from tellapart.runs.place import new_place, require_free
 from tellapart.runs.relocate import relocate
+from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import create_run
 from tellapart.runs.run import open_run as open_folder
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from tellapart.data.catalog import COLUMNS
 from tellapart.data.catalog import Catalog as PlainCatalog
+from tellapart.dataframes import frame
 from tellapart.errors import TellapartError
 from tellapart.evaluation.evaluate import Evaluation as PlainEvaluation
 from tellapart.evaluation.intervals import Estimate
-from tellapart.frames import frame
 from tellapart.runs.summary import RunSummary
 
 if TYPE_CHECKING:

@@ -182,7 +182,7 @@ def run() -> None:
             where = f"{error.filename}: " if error.filename else ""
             print(harmless(f"tellapart: {where}{os.strerror(error.errno)}. {DISK[error.errno]}"), file=sys.stderr)
             sys.exit(WRONG)
-        from tellapart.cli.faults import tell
+        from tellapart.cli.crash_report import tell
 
         tell(error, whole=_debug)
         sys.exit(FAULT)

@@ -15,7 +15,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display
 from tellapart.cli.exit_codes import NEEDS_PERSON
-from tellapart.cli.rows import Output
+from tellapart.cli.predict_output import Output
 from tellapart.progress import Phase
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def command(
     device: options.DeviceOption = options.Device.auto,
 ) -> None:
     """Predict images, in the given order. An unreadable image gives a row with its error."""
+    from tellapart.cli.predict_output import format_by_suffix, write
     from tellapart.cli.predict_resume import format_of, resumed
-    from tellapart.cli.rows import format_by_suffix, write
     from tellapart.errors import ConfigError, some
     from tellapart.files import harmless, replacing
     from tellapart.inference.inputs import find_images, require_table

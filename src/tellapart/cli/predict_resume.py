@@ -16,7 +16,7 @@ from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from tellapart.cli.rows import Output, columns, write_row
+from tellapart.cli.predict_output import Output, columns, write_row
 from tellapart.errors import ConfigError
 from tellapart.files import from_cell, from_json, printable, read_text, to_json, write_text
 from tellapart.runs.lock import take

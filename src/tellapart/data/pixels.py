@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from tellapart.data import jpeg, png
-from tellapart.data.cost import cost
+from tellapart.data.decode_cost import cost
 from tellapart.data.image_file import MAX_BYTES, read_file
 from tellapart.data.image_formats import JPEG, PREFIX, ImageFormat, foreign, format_of
 from tellapart.data.pillow import DAMAGE, damage_told, load, quiet, refuse_bomb

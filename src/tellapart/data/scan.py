@@ -24,9 +24,9 @@ from tellapart.data import perceptual_hash as fingerprints
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import ImageRecord
+from tellapart.data.decode_pool import IsolatedDecoder
 from tellapart.data.exif import shot_of
 from tellapart.data.image_file import read_file
-from tellapart.data.isolation import IsolatedDecoder
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ImageError

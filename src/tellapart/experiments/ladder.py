@@ -1,8 +1,8 @@
-"""Catalog + rungs + a budget of time -> LADDER/: a run folder for each rung, and ladder.json, which says how far it is.
+"""Catalog + rungs + a time budget -> LADDER/: a run folder for each rung, and ladder.json with the progress.
 
-One catalog, one split and one seed for all. The rungs are climbed as their turn comes, not in the order in which they
-stand: what is surest and cheapest first. Each has a share of the time that is left; what it does not use is the next
-ones'. A rung whose time is up keeps its best epoch. A ladder that was killed goes on where it was.
+All rungs share one catalog, one split and one seed. They are trained in the order of their turn, not of the table: the
+most reliable and cheapest first. Each gets a share of the remaining time; what it does not use goes to the next rungs.
+A rung that runs out of time keeps its best epoch. A killed ladder continues where it was.
 """
 
 from __future__ import annotations

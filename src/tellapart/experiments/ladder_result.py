@@ -1,10 +1,10 @@
-"""LadderFolder -> LadderResult: what each rung reached and costs, which steps made a difference, which rung to take.
+"""LadderFolder -> LadderResult: accuracy and cost of each rung, which steps made a difference, which rung to take.
 
-The test split chooses nothing. Which rung to take is decided on the validation images: out is a rung whose paired
-difference from the best has an interval that leaves out 0. That is neither corrected for many comparisons nor as strict
-as the exact test, as to take a worse rung for as good as the best would be the costlier mistake here. What each step
-made is told on the test images, by exact tests that are corrected (Holm) for the number of steps, which was fixed
-before any image was seen. Reads: run folders, ladder.json.
+No choice uses the test split. The recommendation is made on the validation images: a rung is excluded if the interval
+of its paired difference from the best excludes 0. This is neither corrected for multiple comparisons nor as strict as
+the exact test, as taking a worse rung for as good as the best would be the costlier mistake. The effect of each step is
+measured on the test images, by exact tests corrected (Holm) for the number of steps, which was fixed before any image
+was seen. Reads: run folders, ladder.json.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Catalog + a configuration to begin from + a budget of time -> TUNE/: trials, kept in tune.json and study.db.
+"""Catalog + a starting configuration + a time budget -> TUNE/: trials, recorded in tune.json and study.db.
 
-One catalog, one split and one seed for all trials. The first is the start itself; what follows is proposed by Optuna's
-tree-structured Parzen estimator from the trials before, and ended early by its median rule. A trial is judged on the
-validation images; no test image is looked at. A trial that was killed, or whose time was up, goes on where it was.
-Only the runs of the start and of the best trial are kept. Needs the extra `tune`.
+All trials share one catalog, one split and one seed. The first is the starting configuration; Optuna's tree-structured
+Parzen estimator proposes each later one from the trials before, and its median rule ends poor ones early. A trial is
+scored on the validation images; no test image is used. A trial that was killed or ran out of time continues where it
+was. Only the runs of the start and of the best trial are kept. Needs the extra `tune`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""TuneFolder -> TuneResult: what each trial reached, which settings mattered, and the best beside the start.
+"""TuneFolder -> TuneResult: the score of each trial, the importance of settings, and the best compared with the start.
 
-The best trial was chosen on the validation images, as the highest of many, so it seems better there than it is: how
-much is told by the gap between validation and test, of the best and, to compare with, of the start. The test images
-were looked at once, after the choice. Reads: study.db, run folders.
+The best trial was selected as the highest of many on the validation images, so its validation score is optimistic. How
+optimistic is shown by the gap between validation and test, of the best trial and, for comparison, of the start. The
+test images are used once, after the selection. Reads: study.db, run folders.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from tellapart.files import replacing
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import Predictor, prediction, require_numbers
 from tellapart.progress import SILENT, Phase, Progress
-from tellapart.runs.needs import require_plugins
+from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import RunFolder
 from tellapart.svg import Drawing, shortened
 from tellapart.words import percent

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tellapart.data.findings import Finding
-from tellapart.data.image_address import Address, has_scheme, is_address
 from tellapart.data.image_formats import PREFIX, format_of
+from tellapart.data.image_url import Address, has_scheme, is_address
 from tellapart.data.pixels import Source
 from tellapart.data.sources import UNREAD
 from tellapart.data.sources.archive import unpacked
 from tellapart.data.sources.columns import USUAL, plain_name
+from tellapart.data.sources.image_paths import locate
 from tellapart.data.sources.listing import kind_of, list_folder
-from tellapart.data.sources.places import locate
-from tellapart.data.sources.tabular import load_table
+from tellapart.data.sources.table_file import load_table
 from tellapart.errors import ConfigError, ImageError, SourceError, unknown
 from tellapart.files import expanded
 

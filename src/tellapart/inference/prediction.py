@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from tellapart.dataframes import frame
 from tellapart.evaluation.selective_prediction import Verdict
 from tellapart.files import printable
-from tellapart.frames import frame
 
 if TYPE_CHECKING:
     import pandas

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.data.image_address import Address
+from tellapart.data.image_url import Address
 from tellapart.data.pixels import Decoded
 from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError
 from tellapart.evaluation.selective_prediction import Thresholds, Verdict
 from tellapart.files import from_json
-from tellapart.inference.given import images_of
 from tellapart.inference.inputs import Held
 from tellapart.inference.prediction import Prediction
+from tellapart.inference.python_inputs import images_of
 from tellapart.models.runtime import CUDA, Device, open_session
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec, Task

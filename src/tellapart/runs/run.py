@@ -28,9 +28,9 @@ from tellapart.runs import migrate
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
-from tellapart.runs.needs import plugins_of
 from tellapart.runs.place import require_free, writing_into
 from tellapart.runs.record import RunRecord, Status, now, record_from_json
+from tellapart.runs.required_plugins import plugins_of
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 

@@ -2,7 +2,7 @@
 
 An image goes event loop -> a core's thread -> event loop. A thread takes its share of what waits, at most BATCH of one
 run and from whichever clients, and never waits for more. It decodes nothing itself: a process does, which can be killed
-(data.isolation). Images that may take long by their header are decoded in a lane of their own first, so that they do
+(data.decode_pool). Images that may take long by their header are decoded in a lane of their own first, so that they do
 not stall the others; one that takes longer than its header says is moved there.
 """
 
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.cost import cost
-from tellapart.data.isolation import IsolatedDecoder
+from tellapart.data.decode_cost import cost
+from tellapart.data.decode_pool import IsolatedDecoder
 from tellapart.data.pixels import Decoded
 from tellapart.errors import ImageError, NoNumberError
 from tellapart.explain.heat import HeatMaker
@@ -35,7 +35,7 @@ from tellapart.serve.metrics import Metrics
 BATCH = 4
 """On processors, more at a time is no faster an image, and the first of them would wait for the last."""
 LARGE = 4_000_000
-"""An image that costs more, or who knows how much (data.cost), takes the slow lane: it takes about ten times as long as
+"""An image of a higher or unknown cost (data.decode_cost) takes the slow lane: it takes about ten times as long as
 one of a common data set, or may be made to."""
 SOON = 2.0
 """Seconds after which an image of little cost is moved to the slow lane all the same."""

@@ -17,7 +17,7 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, ImageRecord, Split
 from tellapart.data.checks import in_order_of_gravity
 from tellapart.data.corrections import Correction
-from tellapart.data.deep import Checked, DeepEvidence, look_deeper
+from tellapart.data.deep_checks import Checked, DeepEvidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source

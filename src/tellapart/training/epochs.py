@@ -1,7 +1,6 @@
-"""A compiled network + batches -> epochs: each ends with a row of history and a checkpoint on the disk.
+"""A compiled network + batches -> epochs: each ends with a row of history and a checkpoint on disk.
 
-What the next epoch does follows from these and the seed alone, so training that was killed goes on as if it had never
-stopped.
+The next epoch depends only on these and the seed, so a killed training resumes as if it had never stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A fitted network -> what a run ends with: calibrated, saved, exported and verified, then the test split, once.
+"""A fitted network -> a finished run: calibrated, saved, exported and verified, then evaluated once on the test split.
 
 In: Fitting and Fitted. Needs the extra `train`.
 """

@@ -1,4 +1,4 @@
-"""Fitting: what the phases of a fit share; Fitted: what came out of them; and the epochs that each of them runs.
+"""Fitting: what the phases of training share; Fitted: their result; and the epochs that each of them runs.
 
 Needs the extra `train`.
 """

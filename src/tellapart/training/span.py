@@ -1,6 +1,8 @@
-"""Features -> coordinates in the span of the training images: as many numbers as there are images, not as there are
-features, with the same distances. A linear head with a quadratic penalty lies in that span (the representer theorem:
-Schölkopf, Herbrich, Smola, COLT 2001), so it is fitted there and written for the features themselves.
+"""Features -> coordinates in the span of the training images, with the same distances.
+
+There are as many coordinates as images, instead of as many as features. A linear head with a quadratic penalty lies in
+that span (the representer theorem: Schölkopf, Herbrich, Smola, COLT 2001), so it is fitted there and converted back to
+weights of the features.
 """
 
 from __future__ import annotations

@@ -35,14 +35,14 @@ from tellapart import words
 from tellapart.config import DataConfig
 from tellapart.data.findings import Finding
 from tellapart.data.sources.archive import unpacked
+from tellapart.data.sources.file_names import read_names
 from tellapart.data.sources.folders import read_class_folders, read_split_folders
 from tellapart.data.sources.idx import open_row, read_idx
 from tellapart.data.sources.listing import TABLE_SUFFIXES, counted, kind_of, list_folder
-from tellapart.data.sources.names import read_names
 from tellapart.data.sources.reader import Reader
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.data.sources.table import read_frame, read_table_beside, read_table_file
-from tellapart.data.sources.tabular import is_frame
+from tellapart.data.sources.table_file import is_frame
 from tellapart.data.sources.validate import settled
 from tellapart.errors import ConfigError, SourceError, unknown
 from tellapart.files import expanded

@@ -16,7 +16,7 @@ from tellapart.config import DataConfig
 from tellapart.data.findings import Finding
 from tellapart.data.sources.folders import split_named
 from tellapart.data.sources.listing import counted, label_text
-from tellapart.data.sources.tabular import HOW_TO_CONVERT, LabelTable, as_windows, undecoded
+from tellapart.data.sources.table_file import HOW_TO_CONVERT, LabelTable, as_windows, undecoded
 from tellapart.errors import SourceError, some, unknown
 
 # Usual names, best first; compared in lower case with _ for spaces and dashes.

@@ -19,10 +19,10 @@ from tellapart.data.catalog import Split
 from tellapart.data.findings import Finding
 from tellapart.data.sources.columns import cell_text, choose_columns, read_labels, read_splits
 from tellapart.data.sources.folders import split_named, unlabelled_finding
+from tellapart.data.sources.image_paths import located, relative
 from tellapart.data.sources.listing import Listing, counted, natural_key
-from tellapart.data.sources.places import located, relative
 from tellapart.data.sources.source import LabelledPath, Source
-from tellapart.data.sources.tabular import LabelTable, load_table, table_of_frame
+from tellapart.data.sources.table_file import LabelTable, load_table, table_of_frame
 from tellapart.errors import SourceError
 from tellapart.files import expanded
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tellapart.data import image_address
-from tellapart.data.image_address import Address
+from tellapart.data import image_url
+from tellapart.data.image_url import Address
 from tellapart.errors import ImageError
 from tests.server import Files, serving
 
@@ -72,7 +72,7 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(begun: bytes) -> None
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_address, "PATIENCE", 0.2)
+    monkeypatch.setattr(image_url, "PATIENCE", 0.2)
     with dripping(pause=60) as url:
         assert refusal(url) == "too slow: no data came for 0.2 s"
 
@@ -89,7 +89,7 @@ def test_redirects_are_followed_to_web_servers_alone_and_not_without_end(tmp_pat
         assert "unknown url type: ftp" in refusal(f"{files.address}/ftp")
         asked = len(files.asked)
         assert "302" in refusal(f"{files.address}/far0")
-        assert len(files.asked) - asked == image_address.REDIRECTS + 1
+        assert len(files.asked) - asked == image_url.REDIRECTS + 1
 
 
 def test_what_the_server_or_the_network_says_is_told() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tellapart.data.sources.listing import counted, ignored, kind_of, leads_to_folder
-from tellapart.data.sources.tabular import undecoded
+from tellapart.data.sources.table_file import undecoded
 from tellapart.errors import SourceError, some
 
 # Tried in this order for a name without a suffix, as in tables that hold an id.

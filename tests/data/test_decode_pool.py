@@ -20,7 +20,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.data import pixels
-from tellapart.data.isolation import IsolatedDecoder, _checked
+from tellapart.data.decode_pool import IsolatedDecoder, _checked
 from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 from tests.data.hostile import SLOW_SIDE, large_png, slow_jp2
@@ -136,7 +136,7 @@ def test_a_process_that_is_killed_is_replaced_and_its_image_decoded_by_the_next(
 
 def test_no_process_outlives_a_parent_that_is_killed() -> None:
     program = (
-        "import sys; from tellapart.data.isolation import IsolatedDecoder; from tellapart.task import ImageSpec\n"
+        "import sys; from tellapart.data.decode_pool import IsolatedDecoder; from tellapart.task import ImageSpec\n"
         "from tests.data.hostile import slow_jp2; slow = slow_jp2()\n"
         "decoder = IsolatedDecoder(seconds=60, ready=1); decoder.wait_until_ready(); print('ready', flush=True)\n"
         "decoder.decode(slow, ImageSpec(8, 8)); print('decoded', flush=True)"
@@ -154,10 +154,10 @@ def test_no_process_outlives_a_parent_that_is_killed() -> None:
 
 CONFINED = """
 import os, signal, socket, subprocess, sys
-from tellapart.data import confined
+from tellapart.data import decode_worker
 
 pipe = os.pipe()
-held = confined._confine(200_000_000)
+held = decode_worker._confine(200_000_000)
 def tried(what, *arguments):
     try:
         what(*arguments)

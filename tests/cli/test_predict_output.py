@@ -12,8 +12,8 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tellapart.cli.predict_output import Output, write
 from tellapart.cli.predict_resume import _key, _read
-from tellapart.cli.rows import Output, write
 from tellapart.files import from_cell
 from tellapart.inference.prediction import Prediction
 from tests.strategies import names, texts

@@ -1,6 +1,6 @@
 """Untrusted bytes -> pixels, as pixels.decode, in worker processes that can be killed: time and memory are limited.
 
-A process is a fresh interpreter that imports what decoding needs and then confines itself (confined.py). It gets an
+A process is a fresh interpreter that imports what decoding needs and then confines itself (decode_worker). It gets an
 image, or a few in one message; where that fails, each is decoded once more alone, so that whatever an image does falls
 back on that image. Bytes and pixels go through pipes: measured on 200 photographs of 8 kB to 224x224, one by one, an
 image takes 0.1 ms longer than in this process.
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
-from tellapart.data.cost import cost
+from tellapart.data.decode_cost import cost
 from tellapart.data.pixels import MAX_PIXELS, Decoded
 from tellapart.errors import ImageError
 from tellapart.files import from_json, to_json
@@ -41,7 +41,7 @@ FRAME = struct.Struct("<II")
 SECONDS = 20.0
 MEMORY = 2_000_000_000
 SECONDS_EACH, BYTES_EACH = 50e-9, 16
-"""What a unit of data.cost takes at most."""
+"""What a unit of data.decode_cost takes at most."""
 _START_SECONDS = 60.0
 _LAST_WORDS = 1.0  # seconds for a process that closed its pipes to end
 _THUMBNAIL = (32, 32)
@@ -227,7 +227,7 @@ class _Process:
         orders, self._orders = os.pipe()
         self._replies, replies = os.pipe()
         lifeline, self._lifeline = os.pipe()
-        command = [sys.executable, "-P", "-m", "tellapart.data.confined", str(lifeline), str(memory)]
+        command = [sys.executable, "-P", "-m", "tellapart.data.decode_worker", str(lifeline), str(memory)]
         try:
             # A session of its own: Ctrl-C is for the parent, which finishes what is begun.
             self._process = subprocess.Popen(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tellapart.data import labels as judging
-from tellapart.data.labels import FOLDS, held_out_probabilities, label_scores, overlaps, suspect_labels
+from tellapart.data import label_errors as judging
+from tellapart.data.label_errors import FOLDS, held_out_probabilities, label_scores, overlaps, suspect_labels
 from tellapart.errors import MissingExtraError
 
 pytest.importorskip("cleanlab")

@@ -1,8 +1,8 @@
 """The sandboxed worker process that decodes untrusted images until its parent ends.
 
-Started by isolation as `python -m tellapart.data.confined LIFELINE MEMORY`. Orders come through standard input, replies
-go through standard output; both are a length each for JSON and bytes, then these. It imports what decoding needs and
-nothing else.
+Started by decode_pool as `python -m tellapart.data.decode_worker LIFELINE MEMORY`. Orders come through standard input,
+replies go through standard output; both are a length each for JSON and bytes, then these. It imports only what decoding
+needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import cv2
 from PIL import Image
 
 from tellapart.data import pixels
-from tellapart.data.isolation import FRAME
+from tellapart.data.decode_pool import FRAME
 from tellapart.errors import ImageError
 from tellapart.files import from_json, to_json
 from tellapart.parallel import cores

@@ -20,7 +20,7 @@ from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, Split
 from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
 from tellapart.data.findings import Finding, images_that
-from tellapart.data.labels import LabelIssue, held_out_probabilities, overlaps, suspect_labels, told_apart
+from tellapart.data.label_errors import LabelIssue, held_out_probabilities, overlaps, suspect_labels, told_apart
 from tellapart.data.leakage import near_findings
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
 from tellapart.data.perceptual_hash import BITS, close_pairs, distances, unpacked

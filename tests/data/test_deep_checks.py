@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tellapart.data.catalog import SPLITS, ImageRecord, Split
-from tellapart.data.deep import Deep, DeepEvidence, look_deeper
+from tellapart.data.deep_checks import Deep, DeepEvidence, look_deeper
 from tellapart.data.findings import Finding
 from tellapart.data.perceptual_hash import SURELY
 from tellapart.data.splits import drawn_splits

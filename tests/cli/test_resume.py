@@ -177,5 +177,5 @@ def test_a_file_that_does_not_fit_the_run_is_refused_and_kept(run: ta.Run, two_s
     refused(run.path, image, "--resume", tmp_path / "rows.txt", says=".csv or .jsonl")
     refused(run.path, image, "--resume", out, "--format", "jsonl", says="--format jsonl")
     refused(run.path, image, "--resume", out, "--out", tmp_path / "x.csv", says="Give one of them")
-    refused(run.path, image, "--resume", two_shapes / "disc.csv" / "x.csv" / ".." / "..", says="ends with .csv")
+    refused(run.path, image, "--resume", two_shapes / "disc.csv" / "x.csv" / ".." / "..", says="ends in .csv")
     assert out.read_bytes() == kept

@@ -64,8 +64,8 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
         ("path,action\na/1.jpg,delete\n", "line 2: There is no action 'delete'"),
         ("path,action\na/1.jpg,droop\n", "Did you mean 'drop'"),
         ("path,action\n,drop\n", "line 2: it has no path"),
-        ("path,action,label\na/1.jpg,relabel,\n", "line 2: a/1.jpg is to be relabelled, but the label is empty"),
-        ("path,action,group\na/1.jpg,regroup,\n", "but the group is empty"),
+        ("path,action,label\na/1.jpg,relabel,\n", "line 2: a/1.jpg is to be relabelled, but its label is empty"),
+        ("path,action,group\na/1.jpg,regroup,\n", "but its group is empty"),
         ("path,action,label\na,relabel,x\na,relabel,y\n", "a is to be relabelled in conflicting ways: x, y"),
     ],
 )

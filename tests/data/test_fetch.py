@@ -192,7 +192,7 @@ def test_an_address_is_fetched_once_and_read(files: Files, tmp_path: Path) -> No
     ("arguments", "message"),
     [
         (("fashion-mnits",), r"no collection 'fashion-mnits'. Did you mean 'fashion-mnist'"),
-        (("fashion-mnist", "--sha256", "0" * 64), "is of the file at an address"),
+        (("fashion-mnist", "--sha256", "0" * 64), "applies to the file at a URL"),
         (("http://127.0.0.1:9/a.zip", "--sha256", "12"), "'12' is not a SHA-256"),
         (("http://127.0.0.1:9/",), "does not give a file name"),
         (("http://127.0.0.1:9/a.zip",), r"refused\. Without network access, download it elsewhere"),

@@ -150,8 +150,8 @@ def test_three_images_are_a_source(tmp_path: Path) -> None:
     [
         (["train/cats/1.jpg", "train/cats/2.jpg", "test/cats/3.jpg"], "one class only: 'cats' with 3 images"),
         (["cat.1.jpg", "cat.2.jpg"], "one class only: 'cat' with 2 images"),
-        (["cats/1.jpg", "cats/2.jpg"], "images lie in one folder only, 'cats'"),
-        (["cats/1.jpg", "cats/2.jpg", "dogs/x.txt"], "images lie in one folder only, 'cats'"),
+        (["cats/1.jpg", "cats/2.jpg"], "images are in one folder only, 'cats'"),
+        (["cats/1.jpg", "cats/2.jpg", "dogs/x.txt"], "images are in one folder only, 'cats'"),
     ],
 )
 def test_one_class_is_refused_with_what_was_found(files: list[str], words: str, tmp_path: Path) -> None:
@@ -163,15 +163,15 @@ def test_what_is_no_data_is_explained(tmp_path: Path) -> None:
     fill(tmp_path, ["photos/a.1.jpg", "films/1.mp4", "films/2.mp4", "films/x.zip", "notes.txt"])
     (tmp_path / "empty").mkdir()
     for data, words in (
-        (tmp_path / "phtoos", "There is no .*Did you mean photos"),
-        ("", "There is no ''"),
+        (tmp_path / "phtoos", "does not exist.*Did you mean photos"),
+        ("", "'' does not exist"),
         (tmp_path / "photos/a.1.jpg", "single image"),
         (tmp_path / "empty", "is empty"),
         (
             tmp_path / "films",
             r"0 images in 0 folders, 1 archive \(x\.zip\), 2 other files \(2 \.mp4\)[\s\S]*Name the archive",
         ),
-        (tmp_path / "notes.txt", "is an empty file"),
+        (tmp_path / "notes.txt", "is empty"),
         ("builtin:pest", "no built-in data set 'pest'"),
         ("builtin:../sources", "no built-in data set"),
     ):

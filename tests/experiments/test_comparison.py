@@ -218,7 +218,7 @@ def test_what_cannot_be_compared_is_said_with_the_reason(make_run: MakeRun) -> N
         ([], "two or more runs"),
         ([a], "each once"),
         ([birds], "a has the classes cat, dog; birds has owl, wren"),
-        ([apart], "no image in common.*10 images: in the training split of apart.*--seed"),
+        ([apart], "share no image.*10 images: in the training split of apart.*--seed"),
         ([bare], "bare has no predictions .*'training'.*--resume"),
         ([strange], "names nowhere.jpg, which catalog.csv does not"),
         ([damaged], "damaged"),

@@ -211,12 +211,12 @@ def _why_not(archive: Path, name: str, detail: str) -> str:
     with archive.open("rb") as file:
         start = file.read(8)
     if not start:
-        return f"{name} is an empty file. Copy or download it again."
+        return f"{name} is empty. Copy or download it again."
     for mark, kind in _OTHER_ARCHIVES.items():
         if start.startswith(mark):
             return f"{name} is a {kind} archive, which is not supported. Unpack it yourself and name the folder."
     if start.startswith(_ZIP):
-        return f"{name} is a damaged zip, such as an incomplete download: {detail}. Copy or download it again."
+        return f"{name} is damaged, perhaps an incomplete download: {detail}. Copy or download it again."
     return (
         f"{name} is damaged, or neither a zip nor a tar archive: {detail}. "
         "Images are read from a folder, a zip, a tar or a table."

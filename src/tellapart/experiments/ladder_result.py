@@ -36,7 +36,7 @@ AS_FAST = 1.25
 
 @dataclass(frozen=True)
 class Standing:
-    """One rung. accuracy: on the judged images; validation: on those that choose. Both None without a network."""
+    """One rung. accuracy: on the evaluated images; validation: on the validation images. None without a network."""
 
     rung: Rung
     state: State
@@ -71,14 +71,14 @@ class Standing:
 @dataclass(frozen=True)
 class Choice:
     """best: the rung with the highest accuracy on the validation images. against: each other rung compared with it
-    there, `first` is the rung. recommended: the cheapest that is not shown to be worse."""
+    there, `first` is the rung. recommended: the cheapest that is not significantly worse."""
 
     best: str
     recommended: str
     against: dict[str, Comparison]
 
     def worse(self, name: str) -> bool:
-        """Whether the rung is shown to be worse than the best."""
+        """Whether the rung is significantly worse than the best."""
         found = self.against.get(name)
         return found is not None and found.difference.low > 0
 
@@ -92,8 +92,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class LadderResult:
-    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: images judged
-    on, of `split`; validation_n: those that choose; left_out: of `split`, copies."""
+    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: images of `split`
+    used for evaluation; validation_n: validation images used for the choice; left_out: copies in `split`."""
 
     ladder: LadderFolder
     standings: tuple[Standing, ...]
@@ -114,7 +114,7 @@ class LadderResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What limits the result."""
+        """Limits of the result."""
         return _notes(self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class LadderResult:
 
 
 def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
-    """Judge the rungs that have a network. Raises RunError where none has."""
+    """Evaluate the rungs that have a network. Raises RunError if none has."""
     reached = [rung for rung in ladder.rungs if ladder.states[rung.name].judged]
     if not reached:
         errors = [state.error for state in ladder.states.values() if state.error]
@@ -165,8 +165,8 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
 
 
 def cheapest(states: dict[str, State]) -> str:
-    """The name of the state that takes the least time an image; among those that are as fast, the one that took the
-    fewest processor seconds to train."""
+    """The name of the state with the least time per image; among those about as fast, the one that took the least CPU
+    time to train."""
     quickest = min(state.milliseconds or 0.0 for state in states.values())
     fast = {name: s for name, s in states.items() if (s.milliseconds or 0.0) <= AS_FAST * quickest}
     return min(fast, key=lambda name: fast[name].processor_seconds)

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     import optuna
 
 FEWEST_FOR_IMPORTANCE = 10
-"""Trials that reached something: of fewer, what mattered cannot be told from what chance did."""
+"""Fewest finished trials for importances: with fewer, they cannot be told from chance."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One run: its accuracy on the validation images, in the epoch that was kept, and on the test images.
+    """One run: its accuracy on the validation images, in the epoch kept, and on the test images.
 
-    change: test minus validation, with the interval of two shares of different images.
+    change: test minus validation, with the interval for two proportions of different images.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """trials: by number, the first is the start. best: the trial that was chosen. gaps: of the start and the best; none
-    without a test split. comparison: best against start; None where the start is the best. importance: share of each
-    setting in how far trials differ, 0..1, falling; empty where they are too few."""
+    """trials: by number, the first is the start. best: the chosen trial. gaps: of the start and the best; empty without
+    a test split. comparison: best against start; None if the start is the best. importance: share of each setting in
+    the variance between trials, 0..1, descending; empty for too few trials."""
 
     tune: TuneFolder
     trials: tuple[Trial, ...]
@@ -79,12 +79,12 @@ class TuneResult:
 
     @property
     def advice(self) -> str:
-        """Whether the search was worth it, in two or three sentences."""
+        """Whether the search helped, in two or three sentences."""
         return _advice(self)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What limits the result."""
+        """Limits of the result."""
         return _notes(self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class TuneResult:
 
 
 def chosen_of(tune: TuneFolder) -> Trial:
-    """The best finished trial. Raises RunError where none was finished in time."""
+    """The best finished trial. Raises RunError if none was finished in time."""
     finished = ranked(trials_of(tune.study()), tune.start.train.monitor)
     if not finished:
         raise RunError(
@@ -121,7 +121,7 @@ def chosen_of(tune: TuneFolder) -> Trial:
 
 
 def judge(tune: TuneFolder) -> TuneResult:
-    """What a search came to, once the runs of its start and of its best trial are finished; writes best.toml."""
+    """The result of a search, once the runs of its start and of its best trial are finished; writes best.toml."""
     study, best = tune.study(), chosen_of(tune)
     trials = trials_of(study)
     tune.write_text(tune.best_file, tune.trial(best.number).config.to_toml())
@@ -156,8 +156,8 @@ def _gap(tune: TuneFolder, trial: Trial) -> Gap | None:
 
 
 def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
-    """By fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014. Trials that were ended early count with what they had
-    reached: they say as well which settings are no good, and of the others alone chance says most."""
+    """By fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014. Pruned trials count with their score so far: they also show
+    which settings are poor, and among the others alone chance dominates."""
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 

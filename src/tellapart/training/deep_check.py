@@ -34,8 +34,8 @@ _AT_ONCE = 64
 
 
 def inspection_spec(config: Config, source: Source) -> ImageSpec:
-    """The image that the backbone sees when training takes it on this source as it is by default: what is found follows
-    from the files, not from the size that one trains at."""
+    """The input that the backbone has in training with default settings: findings depend on the files, not on the image
+    size of a training."""
     return decide(Config(model=ModelConfig(name=BACKBONE), data=config.data), source)[1]
 
 
@@ -48,10 +48,10 @@ def look_into(
     corrected: Sequence[Correction],
     progress: Progress,
 ) -> Checked:
-    """The catalog with the findings of deep checks beside its own. cache: of its pixels, by `inspection_spec`.
+    """The catalog with the findings of deep checks in addition to its own. cache: of its pixels, by `inspection_spec`.
 
-    drawn: the splits that were drawn (splits.drawn_splits). corrected: the corrections that the catalog has already.
-    Raises ImageError for an image that changed or went away.
+    drawn: the splits that were drawn (splits.drawn_splits). corrected: corrections already applied to the catalog.
+    Raises ImageError for an image that was changed or removed.
     """
     rows = tuple(image for image in catalog.images if not image.error)
     images = Images(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
@@ -69,7 +69,7 @@ def look_into(
 def _inspect(
     images: Images, rows: Sequence[ImageRecord], cache: PixelCache, progress: Progress
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its limit."""
+    """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its size limit."""
     taken = union(offered(PRETRAINED[BACKBONE], cache.spec).values())
     key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec, taken), bundled_engine(BACKBONE, taken)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:

@@ -49,7 +49,7 @@ class Fitting:
     watch: Watch
 
     def start(self) -> None:
-        """Keras, if it is not there yet, and its random numbers."""
+        """Start Keras if needed, and seed its random numbers."""
         stage = Phase.STARTING.named(f"starting Keras with {backend_name()}")
         self.progress.update(stage, 0, 1)
         seed(self.config.seed)
@@ -59,7 +59,7 @@ class Fitting:
         return Classifier.from_config(self.catalog.task, self.cache.spec, self.config.model, precision)
 
     def note(self, text: str) -> None:
-        """For the report; a run that was resumed says it once."""
+        """Add a note for the report; a resumed run adds it only once."""
         self.run.update(decided=tuple(dict.fromkeys([*self.run.record.decided, text])))
 
 

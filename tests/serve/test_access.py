@@ -48,7 +48,7 @@ def test_health_and_the_page_are_open_without_the_token(guarded: Server) -> None
 
 
 def test_the_token_is_compared_in_constant_time() -> None:
-    source = Path(ta.__file__).parent.joinpath("serve", "guard.py").read_text(encoding="utf-8")
+    source = Path(ta.__file__).parent.joinpath("serve", "middleware.py").read_text(encoding="utf-8")
     assert "compare_digest(headers.get" in source
 
 

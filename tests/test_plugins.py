@@ -164,7 +164,7 @@ def test_a_broken_plugin_is_told_in_a_line_and_left_out(
     install(site, {kind: {name: "strange:row"}})
     before = {kind: list(table_of(kind)) for kind in TABLES}
     show_plugins()
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "is left out" in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "is ignored" in line]
     assert reason in line
     assert "strange 1.0" in line
     assert {kind: list(table_of(kind)) for kind in TABLES} == before
@@ -175,7 +175,7 @@ def test_of_two_packages_with_one_name_neither_is_taken(site: Path, capsys: pyte
         install(site, {"commands": {"greet": f"{package}:row"}}, name=package)
     show_plugins()
     shown = capsys.readouterr().out
-    assert shown.count("is left out") == 2
+    assert shown.count("is ignored") == 2
     assert "two 1.0 defines one of the same name" in shown
     assert "greet" not in COMMANDS.names()
 

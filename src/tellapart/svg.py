@@ -1,6 +1,6 @@
-"""Drawings as SVG text: colours, names cut in one way, images inside, and a file that stands alone.
+"""Drawings as SVG text: colours, shortened names, embedded images, and standalone files.
 
-What is drawn is made by report.charts, report.confusion and explain.figures.
+The drawings are made by report.charts, report.confusion and explain.figures.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def test_wrong_requests_say_what_would_be_right(run: ta.Run, tmp_path: Path) -> 
             "cannot be quantized. Formats with --quantize int8: onnx",
             lambda: ta.export(run.path, "keras", quantize="int8"),
         ),
-        ("ends with .onnx", lambda: ta.export(run.path, "onnx", out=tmp_path / "model.bin")),
+        ("must end in .onnx", lambda: ta.export(run.path, "onnx", out=tmp_path / "model.bin")),
     ]
     for message, request in wrong:
         with pytest.raises(ExportError, match=message):

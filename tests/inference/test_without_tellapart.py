@@ -54,7 +54,7 @@ def test_the_page_predicts_what_tellapart_predicts(
         assert bounds.unlike is not None
         at_a_bound = min(abs(ours.distance - bounds.unlike), abs(ours.probability - bounds.sure)) < NEAR
         assert verdict == ours.verdict or at_a_bound
-        assert {"crop": "cut out", "pad": "black", "squash": "stretched"}[fit] in about
+        assert {"crop": "centre-cropped", "pad": "black", "squash": "stretched"}[fit] in about
         assert "EXIF" in about
 
 

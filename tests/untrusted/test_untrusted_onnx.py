@@ -211,7 +211,7 @@ def test_a_file_that_leaves_open_how_many_answers_it_gives_is_refused_when_it_an
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata))
     onnx.save(model, tmp_path / "model.onnx")
     predictor = Predictor(tmp_path / "model.onnx")
-    with pytest.raises(ExportError, match=r"answers \(1, 5\), but its classes need \(1, 3\)"):
+    with pytest.raises(ExportError, match=r"outputs \(1, 5\), but its classes need \(1, 3\)"):
         predictor.probabilities(np.zeros((1, 24, 24, 3), np.uint8))
 
 

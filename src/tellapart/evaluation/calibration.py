@@ -24,7 +24,7 @@ _RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of about one probability. confidence: their mean probability; accuracy: the share that is right."""
+    """Predictions of similar probability. confidence: their mean probability; accuracy: the share that is right."""
 
     n: int
     confidence: float
@@ -36,11 +36,11 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How far probabilities are from what they say.
+    """How far probabilities are from the observed accuracy.
 
     error: expected calibration error, 0..1: the mean distance of confidence and accuracy over the bins, weighted by
-    their images. by_chance: what probabilities that are exactly right stay below 95 times in 100, on as many
-    images. bins: those with images, from unsure to sure.
+    their images. by_chance: the 95th percentile of the error of perfectly calibrated probabilities, on as many
+    images. bins: those with images, in ascending order of probability.
     """
 
     error: float
@@ -85,7 +85,7 @@ def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> R
 
 
 def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
-    """What to divide logits by for the least log loss, COLDEST..HOTTEST; 1 changes nothing.
+    """The divisor of logits that minimises the log loss, COLDEST..HOTTEST; 1 changes nothing.
 
     logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. Few images move it
     little from 1: its logarithm is taken to be normal, of deviation 1, before they are seen. And images without a
@@ -114,7 +114,7 @@ def softmax(logits: NDArray[Any]) -> Floats:
 
 
 def sharpened(probabilities: NDArray[Any], temperature: float) -> Floats:
-    """What probabilities (n, classes) were before their logits were divided by `temperature`.
+    """The probabilities (n, classes) before their logits were divided by `temperature`.
 
     >>> sharpened(np.array([[0.75, 0.25]]), 2).round(3).tolist()
     [[0.9, 0.1]]

@@ -37,13 +37,13 @@ class ClassDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers to the same n images. level: chance that an interval holds the true value.
+    """Two sets of predictions for the same n images. level: confidence level of the intervals.
 
-    first, second: accuracy of each. both_right, only_first, only_second, neither: images by who names them right.
+    first, second: accuracy of each. both_right, only_first, only_second, neither: images by which of the two is right.
     p: McNemar's exact test, 0..1. difference: accuracy, second minus first. smallest_difference: in accuracy, 0..1, the
-    least that could have been shown with as many images on which only one is right; None where they are too few to
-    show any. images_needed: about so many to show the difference that was seen, if it is the true one, four times in
-    five; None where none was seen. per_class: the classes that have images, in class order.
+    smallest that would be significant with as many images on which only one is right; None if they are too few for
+    any. images_needed: about how many images would show the observed difference, if it is the true one, with a power of
+    80 %; None without a difference. per_class: the classes that have images, in class order.
     """
 
     n: int
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def compare(classes: Sequence[str], truth: Ints, first: Ints, second: Ints, *, level: float = LEVEL) -> Comparison:
-    """Compare two answers, each shape (n,), with the truth (n,): whole numbers, positions in `classes`.
+    """Compare two sets of predictions, each shape (n,), with the truth (n,): whole numbers, positions in `classes`.
 
     Raises ValueError for no image, or arrays of other shapes.
 
@@ -104,7 +104,7 @@ def compare(classes: Sequence[str], truth: Ints, first: Ints, second: Ints, *, l
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Chance of counts at least this uneven if both are equally good: the exact test of McNemar, Psychometrika 12
-    (1947) 153. Never says "different" more often than promised, and less often than that where the counts are small.
+    (1947) 153. It never rejects more often than its level, and less often for small counts.
 
     >>> round(mcnemar(16, 6), 4)
     0.0525

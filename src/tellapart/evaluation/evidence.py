@@ -23,11 +23,11 @@ from tellapart.runs.record import RunRecord
 from tellapart.runs.run import CLEAN_PART, RunFolder
 
 BEYOND_CHANCE = 0.01
-"""p of a difference between validation and test that is told. Not 0.05: every run is tested, and the validation images
-have also chosen what was kept, which makes them look a little better than they are."""
+"""Largest p-value at which a difference between validation and test is reported. Not 0.05: every run is tested, and the
+validation images also selected the model, which makes their accuracy slightly optimistic."""
 
 VAGUE = 0.25
-"""Width of the interval of accuracy beyond which it says nothing."""
+"""Width of the interval beyond which the accuracy is meaningless."""
 
 _FEWEST_OF_CLASS = 10
 _MAJORITY = 0.5
@@ -35,12 +35,12 @@ _MAJORITY = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """evaluation: of the images that are judged. own: whether they are the run's own. clean: the same without those
-    that have a copy in training. target: accuracy asked of sure predictions, None where none are told apart.
+    """evaluation: of the evaluated images. own: whether they are the run's own. clean: the same without those that have
+    a copy in training. target: required accuracy of sure predictions, None if the run has no thresholds.
 
-    training: accuracy on the training images; validation: (right, images); None where they are not known. suspects:
-    probability of the suggested class for each judged image whose label looks wrong. tested: paths of the judged
-    images. learning: what the history tells. interrupted: why the training was stopped early, or "".
+    training: accuracy on the training images; validation: (right, images); None if unknown. suspects:
+    probability of the suggested class for each evaluated image with a likely label error. tested: paths of the
+    evaluated images. learning: derived from the history. interrupted: why training was stopped early, or "".
     """
 
     evaluation: Evaluation
@@ -62,12 +62,12 @@ class Evidence:
 
     @property
     def right(self) -> tuple[int, int]:
-        """(right, images) of what is judged."""
+        """(right, images) of the evaluated images."""
         return round(self.evaluation.accuracy.value * self.evaluation.n), self.evaluation.n
 
     @cached_property
     def shift(self) -> Estimate | None:
-        """Accuracy here minus that on the validation images, where chance does not explain it (Fisher's exact test)."""
+        """Accuracy here minus that on the validation images, if significant (Fisher's exact test)."""
         if self.validation is None or (self.own and self.split != "test"):
             return None
         if fisher(self.right, self.validation) > BEYOND_CHANCE:
@@ -76,7 +76,7 @@ class Evidence:
 
     @cached_property
     def held(self) -> Estimate:
-        """Accuracy on images of the kind that it was trained on: validation, and the judged ones unless they differ."""
+        """Accuracy on images like the training images: validation, and the evaluated ones unless they differ."""
         parts = [part for part in (self.validation, None if self.shift else self.right) if part is not None]
         hits, n = (sum(numbers) for numbers in zip(*parts, strict=True))
         return proportion(hits, n, self.evaluation.level)
@@ -88,22 +88,22 @@ class Evidence:
 
     @property
     def variance(self) -> float:
-        """How much higher its accuracy is in training than on new images of the same kind."""
+        """How much higher the training accuracy is than that on new images of the same kind."""
         return max(0.0, (1.0 if self.training is None else self.training) - self.held.value)
 
     @property
     def vagueness(self) -> float:
-        """How much lower than the figure the true accuracy may be."""
+        """How much lower than measured the true accuracy may be."""
         return self.evaluation.accuracy.value - self.evaluation.accuracy.low
 
     @property
     def vague(self) -> bool:
-        """Whether so few images are judged that the accuracy says nothing."""
+        """Whether there are too few evaluated images for a meaningful accuracy."""
         return self.evaluation.accuracy.high - self.evaluation.accuracy.low > VAGUE
 
     @property
     def flattered(self) -> float:
-        """What copies of training images add to the accuracy; 0 where that is no more than the interval allows."""
+        """How much copies of training images add to the accuracy; 0 if that is within the interval."""
         if self.clean is None or self.clean.n >= self.evaluation.n:
             return 0.0
         accuracy, clean = self.evaluation.accuracy, self.clean.accuracy.value
@@ -111,20 +111,20 @@ class Evidence:
 
     @cached_property
     def weakest(self) -> ClassMetrics | None:
-        """The class with the lowest recall below 1; of fewer than 10 images only where no class has more."""
+        """The class with the lowest recall below 1; classes of fewer than 10 images count only if no class has more."""
         rows = [row for row in self.evaluation.per_class if row.recall is not None]
         rows = [row for row in rows if row.support >= _FEWEST_OF_CLASS] or rows
         found = min(rows, key=lambda row: (row.recall.value if row.recall else 1.0, -row.support), default=None)
         return None if found is None or found.recall is None or found.recall.value == 1 else found
 
     def touched(self, finding: Finding) -> int:
-        """How many of the judged images a finding names: no more answers than these can it make right or wrong."""
+        """How many of the evaluated images a finding names: it can affect at most these predictions."""
         known = set(self.tested)
         return len({path for entry in finding.paths for path in named(entry) if path in known})
 
 
 def named(entry: str) -> list[str]:
-    """The paths that an entry of a finding may name, such as `a.jpg [cat] ~ b.jpg [dog]` or `c.jpg (12x9)`.
+    """The paths that an entry of a finding may contain, such as `a.jpg [cat] ~ b.jpg [dog]` or `c.jpg (12x9)`.
 
     >>> named("a.jpg [cat] ~ b.jpg [dog]"), named("c.jpg (12x9)")
     (['a.jpg [cat]', 'a.jpg', 'b.jpg [dog]', 'b.jpg'], ['c.jpg (12x9)', 'c.jpg'])
@@ -144,8 +144,8 @@ def evidence_of(
     own: bool = True,
     clean: Evaluation | None = None,
 ) -> Evidence:
-    """From the files of a run. record: its run.json, or what it will hold. said: what was predicted of the images that
-    are judged. own: whether these are of the run's own catalog, to which findings and learning curves belong.
+    """From the files of a run. record: its run.json, or its future content. said: the predictions for the evaluated
+    images. own: whether these are from the run's own catalog, to which findings and learning curves belong.
 
     Raises RunError for a run that is damaged."""
     try:
@@ -179,7 +179,7 @@ def evidence_of(
 
 
 def evaluations_of(run: RunFolder) -> tuple[Evaluation, Evaluation | None]:
-    """What metrics.json holds: of the split that was judged, and of that without copies of training images.
+    """The content of metrics.json: the evaluated split, with and without copies of training images.
 
     Raises RunError for a run without an evaluation, or one that is damaged.
     """
@@ -199,6 +199,6 @@ def evaluations_of(run: RunFolder) -> tuple[Evaluation, Evaluation | None]:
 
 
 def predictions_of(run: RunFolder, evaluation: Evaluation) -> Predictions | None:
-    """What was predicted of the images of an evaluation; None where predictions.csv is of others."""
+    """The predictions for the images of an evaluation; None if predictions.csv is of other images."""
     found = read_predictions(run.predictions_file, run.task.classes)
     return found if found is not None and len(found.paths) == evaluation.n else None

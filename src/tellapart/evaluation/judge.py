@@ -34,20 +34,20 @@ from tellapart.runs.run import RunFolder
 from tellapart.words import between, counted, listed, measured, percent, points
 
 _WIDE = 0.05
-"""Width of the interval of accuracy up to which it says enough."""
+"""Width of the interval up to which the accuracy is precise enough."""
 _UNPROVEN = 0.05
-"""How far below the target the interval of sure predictions may reach: beyond that they are too few to tell."""
+"""How far below the target the interval of sure predictions may begin: beyond that, they are too few."""
 _WORSE = 0.05
-"""A loss from validation to test that is surely larger than this stops; a smaller one asks for care."""
+"""A loss from validation to test significantly larger than this stops; a smaller one is a warning."""
 _FAULTY = 0.1
-"""Share of the test answers that an error among the images can change, from which the figure says nothing."""
+"""Share of the test predictions that an error in the images can change, from which the accuracy is meaningless."""
 _TOLD = 0.05
-"""Calibration error: where chance alone explains more, little can be told of probabilities."""
+"""Calibration error: if chance alone explains more, the probabilities cannot be assessed."""
 _LONGEST_MEANING = 160
 
 
 def judge(found: Evidence) -> Verdict:
-    """The verdict on a run, or on what it says of other images."""
+    """The verdict on a run, or on its predictions for other images."""
     made = [point for rule in POINTS for point in rule(found)]
     ordered = tuple(sorted(made, key=lambda point: -MARKS.index(point.mark)))
     use = _use(found, ordered)
@@ -69,8 +69,8 @@ def judged(found: Evidence) -> Evaluation:
 
 
 def verdict_of(run: RunFolder) -> Verdict:
-    """As metrics.json holds it; made now of a run that a version without verdicts wrote. Raises RunError where there is
-    no evaluation."""
+    """As stored in metrics.json; computed now for a run of an earlier version without verdicts. Raises RunError
+    if there is no evaluation."""
     evaluation, clean = evaluations_of(run)
     said = predictions_of(run, evaluation)
     return evaluation.verdict or judge(evidence_of(run, run.record, evaluation, said, clean=clean))
@@ -94,7 +94,7 @@ def _use(found: Evidence, made: Sequence[Point]) -> Use:
 
 
 def _holds(found: Evidence) -> bool:
-    """Whether sure predictions are shown to reach the target accuracy."""
+    """Whether sure predictions reach the target accuracy significantly."""
     sure, target = found.evaluation.verdicts.get("sure"), found.target
     if sure is None or sure.accuracy is None or target is None:
         return False
@@ -117,7 +117,7 @@ def _conclusion(found: Evaluation, use: Use, made: Sequence[Point]) -> str:
 
 
 def _alone(found: Evidence) -> str:
-    """How much it answers without a person, and how right it is there."""
+    """The share predicted without a person, and the accuracy there."""
     sure = found.evaluation.verdicts.get("sure")
     if sure is None or found.target is None:
         return ""
@@ -131,7 +131,7 @@ def _alone(found: Evidence) -> str:
 
 
 def _weakest(found: Evidence) -> str:
-    """The class that is recognised worst, and what it is confused with."""
+    """The class with the lowest recall, and what it is confused with."""
     row = found.weakest
     if row is None or row.recall is None:
         return f"Weakest: no class; none of {counted(found.evaluation.n, 'image')} was misclassified." * (
@@ -191,7 +191,7 @@ def _guessing(found: Evidence) -> Iterator[Point]:
 
 
 def _sure(found: Evidence) -> Iterator[Point]:
-    """What was promised of sure predictions against what came of it."""
+    """The target accuracy of sure predictions compared with the measured one."""
     sure, n = found.evaluation.verdicts.get("sure"), found.evaluation.n
     if sure is None or found.target is None:
         return
@@ -229,7 +229,7 @@ def _copies(found: Evidence) -> Iterator[Point]:
 
 
 def _findings(found: Evidence) -> Iterator[Point]:
-    """The findings that a person should see, by the number of test answers that they can change."""
+    """The findings that a person should see, by the number of test predictions that they can change."""
     told = [finding for finding in found.findings if finding.needs_person]
     if found.clean is not None:
         # Measured, by the figures without them.
@@ -301,7 +301,7 @@ def _honesty(found: Evidence) -> Iterator[Point]:
 
 
 def meaning(found: Reliability) -> tuple[bool, str]:
-    """Whether probabilities can be taken at their word, and that in a sentence."""
+    """Whether the probabilities are calibrated, also as a sentence."""
     off = f"Its expected calibration error is {points(found.error)}"
     if found.error <= found.by_chance:
         return True, f"{off}, no more than chance explains on so many images."
@@ -334,4 +334,4 @@ def _learned(found: Evidence) -> Iterator[Point]:
 POINTS: tuple[Callable[[Evidence], Iterator[Point]], ...] = (
     _shift, _interrupted, _guessing, _sure, _copies, _findings, _precision, _untested, _evenness, _honesty, _learned,
 )  # fmt: skip
-"""What the verdict rests on; what matters more stands first."""
+"""The points that the verdict is based on, the most important first."""

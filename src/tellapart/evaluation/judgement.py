@@ -16,8 +16,8 @@ MARKS: tuple[Mark, ...] = get_args(Mark)
 
 @dataclass(frozen=True)
 class Point:
-    """One thing that the verdict rests on. section: the id of the part of the report that shows more. blocks: whether
-    the run is not to be used at all before that is mended."""
+    """One point that the verdict is based on. section: the id of the report section with details. blocks: whether the
+    run must not be used at all before that is fixed."""
 
     mark: Mark
     title: str
@@ -28,8 +28,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next. gain: the most that it can bring, as a share of the answers, 0..1. reason: what of the run's
-    figures says so."""
+    """What to do next. gain: the largest possible gain, as a share of the predictions, 0..1. reason: the metric of the
+    run behind it."""
 
     name: str
     text: str
@@ -39,10 +39,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Verdict:
-    """use: `alone` where sure predictions need no review, `with a person` who reviews every one, `not yet`.
-    mark: that of the worst point. headline: the accuracy. conclusion: what it may be used for. alone: how much it
-    answers alone, and how right it is there. weakest: the class and the confusion where it is weakest. next: the step
-    that can bring most. points: the worst first.
+    """use: `alone` if sure predictions need no review, `with a person` who reviews every one, `not yet`.
+    mark: of the worst point. headline: the accuracy. conclusion: what it may be used for. alone: the share that it
+    predicts alone, and the accuracy there. weakest: the weakest class and its confusion. next: the step with the
+    largest possible gain. points: the worst first.
     """
 
     use: Use
@@ -66,7 +66,7 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
-        """What `to_dict` gave. Raises LookupError, TypeError or ValueError for anything else."""
+        """The inverse of `to_dict`. Raises LookupError, TypeError or ValueError for anything else."""
         texts = {name: _text(values[name]) for name in ("headline", "conclusion", "alone", "weakest")}
         if values["use"] not in get_args(Use):
             raise ValueError(f"use is one of {', '.join(get_args(Use))}; given {values['use']!r}")

@@ -33,7 +33,7 @@ class Mistake:
 def find_mistakes(
     classes: Sequence[str], truth: NDArray[np.int64], probabilities: NDArray[Any], paths: Sequence[str]
 ) -> tuple[Mistake, ...]:
-    """Every image whose likeliest class is not the true one: by falling probability of the wrong class, then by path.
+    """Every image whose most probable class is not the true one: by descending probability of that class, then path.
 
     truth has shape (n,), probabilities (n, k), paths n names in the same order.
 

@@ -35,19 +35,19 @@ State = Literal["unknown", "broken", "overfits", "overfits-kept", "worse", "lear
 
 @dataclass(frozen=True)
 class Learning:
-    """state: `overfits-kept` where the epoch that was kept comes after the turn; `worse` without overfitting;
-    `learning` still at the end; `level`; `linear` of a head fitted to convergence; `broken` by a loss that is no
-    number; `unknown` where too little was seen."""
+    """state: `overfits-kept` if the kept epoch comes after overfitting starts; `worse` without overfitting; `learning`
+    still at the end; `level`; `linear` for a head fitted to convergence; `broken` by a loss that is not a number;
+    `unknown` for too few epochs."""
 
     state: State
     sentence: str
 
 
 def learning(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int | None = None) -> Learning:
-    """Say whether the network overfits, by the rule above, and whether the epoch that was kept comes before that.
+    """Whether the network overfits, by the rule above, and whether the epoch kept comes before that.
 
-    monitor: what makes an epoch the best one,
-    val_loss or val_accuracy. kept: the epoch that was kept, where that is not the best one.
+    monitor: the metric that selects the best epoch, val_loss or val_accuracy. kept: the epoch that was kept, if it is
+    not the best one.
 
     >>> figures = [(e, 1 / e, 0.5 + abs(e - 3) / 10) for e in range(1, 9)]
     >>> rows = [HistoryRow(epoch=e, loss=a, accuracy=0, val_loss=b, val_accuracy=0) for e, a, b in figures]
@@ -84,7 +84,7 @@ def learning(history: Sequence[HistoryRow], monitor: str = "val_loss", kept: int
 
 
 def kept(history: Sequence[HistoryRow], best: int, stop: Stop) -> str:
-    """Which weights a run ended with, those of the epoch `best`, and why it ended, in one sentence.
+    """Which weights a run kept, those of the epoch `best`, and why it ended, in one sentence.
 
     >>> from tellapart.runs.record import StopReason
     >>> reached = {"loss": 1, "accuracy": 0, "val_loss": 1, "val_accuracy": 0}
@@ -112,7 +112,7 @@ def kept(history: Sequence[HistoryRow], best: int, stop: Stop) -> str:
 
 
 def _linear(history: Sequence[HistoryRow], monitor: str, epoch: int | None) -> str:
-    """Of a head that was fitted to convergence, with less regularisation from row to row."""
+    """For a head fitted to convergence, with decreasing regularisation from row to row."""
     best, last = best_row(history, monitor), history[-1]
     kept = next((row for row in history if row.epoch == epoch), best)
     which = _MONITORS[monitor] if kept is best else f"within one standard error of the {_MONITORS[monitor]}"
@@ -160,7 +160,7 @@ def _noise(values: NDArray[np.float64]) -> float:
 
 
 def _lowest_near(values: NDArray[np.float64], turn: int) -> int:
-    """Smoothing moves the turn by up to one epoch: the lowest plain value there, never the last epoch."""
+    """Smoothing shifts the minimum by up to one epoch: the lowest unsmoothed value there, never the last epoch."""
     start = max(0, turn - 1)
     return start + int(values[start : min(turn + 2, len(values) - 1)].argmin())
 

@@ -22,13 +22,13 @@ Verdict = Literal["sure", "unsure", "unlike"]
 VERDICTS: tuple[Verdict, ...] = ("sure", "unsure", "unlike")
 
 MOST_UNLIKE = 0.02
-"""Share of images like the validation split's that may be called unlike."""
+"""Share of images like the validation split's that may be marked unlike."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """target: share of the sure predictions that should be right. sure: least probability of one; above 1 where
-    none reached the target. unlike: largest distance of an image that is like the taught ones; None: not known.
+    """target: required accuracy of sure predictions. sure: least probability of a sure prediction; above 1 if none
+    reaches the target. unlike: largest distance of an image like the training images; None: unknown.
 
     >>> Thresholds(0.99, sure=0.9, unlike=0.4).verdict(0.95, 0.1)
     'sure'
@@ -41,7 +41,7 @@ class Thresholds:
     unlike: float | None
 
     def verdict(self, probability: float, distance: float) -> Verdict:
-        """Of the likeliest class. distance: nan where it is not known."""
+        """Of the most probable class. distance: nan if unknown."""
         if self.unlike is not None and distance > self.unlike:
             return "unlike"
         return "sure" if probability >= self.sure else "unsure"
@@ -60,9 +60,9 @@ def choose_thresholds(
 ) -> Thresholds:
     """From the validation split. truth: (n,), probabilities: (n, classes), distance: (n,), target: 0..1.
 
-    sure is the least probability above which the calibrated probabilities promise the target on the average, and the
-    share of right answers does not contradict it (the upper end of its 95 % Wilson interval reaches the target). To
-    ask that the share itself reaches it would take hundreds of images, and pick what is best by chance.
+    sure is the least probability above which the mean calibrated probability reaches the target, and the accuracy does
+    not contradict it (the upper end of its 95 % Wilson interval reaches the target). Requiring that of the accuracy
+    itself would take hundreds of images, and select by chance.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     unlike = None if distance is None else _unlike(distance.astype(np.float64))
@@ -82,8 +82,8 @@ def choose_thresholds(
 
 
 def _unlike(distance: Floats) -> float:
-    """The distance that a new image of the same kind exceeds with a chance of MOST_UNLIKE: a rank, as in conformal
-    prediction. So few images that none has that rank: as far beyond the farthest as that is from the middle."""
+    """The distance that a new image of the same kind exceeds with probability MOST_UNLIKE: a rank, as in conformal
+    prediction. With too few images for that rank: as far beyond the farthest as that is from the median."""
     rank = math.ceil((len(distance) + 1) * (1 - MOST_UNLIKE))
     ordered = np.sort(distance)
     if rank <= len(ordered):
@@ -92,8 +92,8 @@ def _unlike(distance: Floats) -> float:
 
 
 def coverage(truth: Ints, probabilities: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
-    """What is reached if only the surest are answered: share answered, accuracy among them, least probability; each
-    (n,), from the surest image alone to all. truth: (n,), probabilities: (n, classes).
+    """If only the most confident images are predicted: coverage, accuracy among them, least probability; each (n,),
+    from the most confident image alone to all. truth: (n,), probabilities: (n, classes).
 
     >>> share, accuracy, _ = coverage(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
     >>> share.tolist(), accuracy.tolist()

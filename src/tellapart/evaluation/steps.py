@@ -24,14 +24,14 @@ def next_step(found: Evidence) -> Step:
 
 
 def resume(found: Evidence) -> Step | None:
-    """Nothing is known of a training before it has ended."""
+    """An unfinished training cannot be assessed."""
     if not found.interrupted:
         return None
     return Step("resume", "Go on with the training: tellapart train --resume RUN.", 1.0, "It was stopped early.")
 
 
 def copies(found: Evidence) -> Step | None:
-    """Without them the figure is known; before that nothing is."""
+    """Without them the accuracy is known; before, it is not."""
     if found.flattered <= 0:
         return None
     reason = f"Copies inflate the accuracy by {points(found.flattered)}."
@@ -42,7 +42,7 @@ def copies(found: Evidence) -> Step | None:
 
 
 def regroup(found: Evidence) -> Step | None:
-    """The test images are of other people, places or days than the validation images, which chose the thresholds."""
+    """The test images show other people, places or days than the validation images, which selected the thresholds."""
     if found.shift is None or found.shift.high >= 0:
         return None
     text = (
@@ -54,7 +54,7 @@ def regroup(found: Evidence) -> Step | None:
 
 
 def settle(found: Evidence) -> Step | None:
-    """A label against which the network is surer than of all else together; weighed by how much surer."""
+    """Labels that the network contradicts with more than half of the probability, weighted by the margin."""
     if not found.suspects:
         return None
     gain = sum(max(0.0, 2 * wanted - 1) for wanted in found.suspects) / found.evaluation.n
@@ -125,4 +125,4 @@ CANDIDATES: tuple[Callable[[Evidence], Step | None], ...] = (
     resume, copies, regroup, settle, begin_pretrained, train_longer, fine_tune, larger, more_images, more_test_images,
     ship,
 )  # fmt: skip
-"""The cheap ones first."""
+"""The cheap steps first."""

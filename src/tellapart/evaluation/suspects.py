@@ -25,7 +25,7 @@ class Suspect:
 
 
 def find_suspects(found: Predictions) -> list[Suspect]:
-    """Of images that took no part in training: the likeliest wrong labels first."""
+    """Of images that were not used in training: the most likely label errors first."""
     n, classes = found.probabilities.shape
     threshold = np.full(classes, np.inf)
     for label in np.unique(found.truth):

@@ -23,7 +23,7 @@ FEWEST_UNEVEN = 6  # images on which only one is right: with fewer the exact tes
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs by name. adjusted_p: Holm-corrected for all pairs that are told; of one alone, it is the p itself."""
+    """Two runs by name. adjusted_p: Holm-corrected for all reported pairs; for a single pair, the p-value itself."""
 
     first: str
     second: str
@@ -32,12 +32,12 @@ class Pair:
 
     @property
     def shown(self) -> bool:
-        """Whether the difference is more than chance, by the exact test."""
+        """Whether the difference is significant, by the exact test."""
         return self.adjusted_p <= 1 - self.comparison.level
 
     @property
     def better(self) -> str:
-        """The name with the higher accuracy; the first where they are equal."""
+        """The name with the higher accuracy; the first if they are equal."""
         return self.second if self.comparison.difference.value > 0 else self.first
 
     @property
@@ -51,12 +51,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class RunsComparison:
-    """Runs on the images that all were judged on.
+    """Runs on the images that all were evaluated on.
 
     runs: folders as given; names: to show them by. accuracies: on these images, in order of the runs. best: position
-    of the highest, the first of equal ones. pairs: of two runs the pair as given; of more, every other run as `first`
-    against the best as `second`. differing: the images that not all name alike; those that tell runs apart come
-    first, the surest wrong answer before. notes: what limits the comparison.
+    of the highest, the first of equal ones. pairs: for two runs, the pair as given; for more, every other run as
+    `first` against the best as `second`. differing: the images with different predictions; those on which only some
+    runs are right come first, the most confident mistake first. notes: limits of the comparison.
     """
 
     runs: tuple[RunFolder, ...]
@@ -74,11 +74,11 @@ class RunsComparison:
 
     @property
     def verdict(self) -> str:
-        """Who is better, or that no difference is shown, in a sentence or two."""
+        """Which run is better, or that no difference is shown, in a sentence or two."""
         return _verdict_of_two(self.pairs[0]) if len(self.pairs) == 1 else _verdict_of_many(self)
 
     def to_dict(self, images: int | None = None) -> dict[str, Any]:
-        """Plain JSON values; at most so many of the images on which they differ."""
+        """Plain JSON values, with a limited number of the images on which the runs differ."""
         return {
             "verdict": self.verdict,
             "n": self.n,
@@ -106,7 +106,7 @@ class RunsComparison:
 def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
     """Compare two or more runs on the same images.
 
-    Raises RunError for fewer, one given twice, or runs that share nothing to be compared on.
+    Raises RunError for fewer, one given twice, or runs without common test images.
     """
     places = [run.path.resolve() for run in runs]
     if len(runs) < 2 or len(set(places)) < len(places):
@@ -145,7 +145,7 @@ def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
 
 
 def share(value: float, n: int) -> str:
-    """A share of n images in percent, with as many decimals as n can tell.
+    """A share of n images in percent, with as many decimals as n supports.
 
     >>> share(0.9625, 400), share(0.96254, 10_000)
     ('96.2 %', '96.25 %')
@@ -239,7 +239,7 @@ def _verdict_of_two(pair: Pair) -> str:
 
 
 def _reach(found: Comparison) -> str:
-    """What these images could have shown, and how many could show what was seen."""
+    """The smallest difference these images could have shown, and how many would show the observed one."""
     together = found.only_first + found.only_second
     if found.smallest_difference is None:
         text = f"With fewer than {FEWEST_UNEVEN} images on which only one is right, none can be shown."

@@ -1,8 +1,8 @@
-"""Catalog + rungs + a budget of time -> LADDER/: a run folder for each rung, and ladder.json, which says how far it is.
+"""Catalog + rungs + a time budget -> LADDER/: a run folder for each rung, and ladder.json with the progress.
 
-One catalog, one split and one seed for all. The rungs are climbed as their turn comes, not in the order in which they
-stand: what is surest and cheapest first. Each has a share of the time that is left; what it does not use is the next
-ones'. A rung whose time is up keeps its best epoch. A ladder that was killed goes on where it was.
+All rungs share one catalog, one split and one seed. They are trained in the order of their turn, not of the table: the
+most reliable and cheapest first. Each gets a share of the remaining time; what it does not use goes to the next rungs.
+A rung that runs out of time keeps its best epoch. A killed ladder continues where it was.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ TIMED, WARMED = 20, 3
 
 @dataclass
 class State:
-    """How far one rung is; ladder.json holds it by name.
+    """The state of one rung; ladder.json stores it by name.
 
     status: waiting, training, done, time up (its best epoch is kept), not reached (no epoch ended in time), failed.
-    wall_seconds, processor_seconds: of all its sessions, user and system, children too. finishing_seconds: of the wall
-    ones, those after training. milliseconds: from one image's file to its answer, median. file_bytes: of model.onnx.
-    validation: the class named for each of the validation images that `validated` gives.
+    wall_seconds, processor_seconds: of all its sessions, user and system, including child processes. finishing_seconds:
+    the wall time after training. milliseconds: from one image file to its prediction, median. file_bytes: of
+    model.onnx. validation: the predicted class of each of the validation images that `validated` returns.
     """
 
     status: str = "waiting"
@@ -51,13 +51,13 @@ class State:
 
     @property
     def judged(self) -> bool:
-        """Whether there is a network, with all its figures."""
+        """Whether there is a network with all its metrics."""
         return self.validation is not None
 
 
 @dataclass
 class LadderFolder(Study):
-    """LADDER/ on disk. record: all of ladder.json but the rungs."""
+    """LADDER/ on disk. record: ladder.json without the rungs."""
 
     noun, by = "ladder", "ladder"
     rungs: tuple[Rung, ...]
@@ -77,7 +77,7 @@ class LadderFolder(Study):
 
     @property
     def config(self) -> Config:
-        """Seed, data and what else holds for every rung."""
+        """Seed, data and all other settings shared by the rungs."""
         return Config.from_dict(self.record["config"])
 
     def rung_config(self, rung: Rung) -> Config:
@@ -85,7 +85,7 @@ class LadderFolder(Study):
 
 
 def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFolder:
-    """A new ladder. Raises RunError where something is in the place already."""
+    """A new ladder. Raises RunError if the path exists already."""
     states = {rung.name: State() for rung in rungs}
     return LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), states).create()
 
@@ -98,10 +98,11 @@ def climb(
     progress: Progress,
     watch: Callable[[LadderFolder], None],
 ) -> None:
-    """Every rung that is not finished, in turn, while there is time; and what is left after that, to those whose time
-    was up. watch: called whenever a state changes.
+    """Train every unfinished rung in turn while there is time; the time left then goes to those that ran out of it.
+    watch: called whenever a state changes.
 
-    A rung that fails says why and stops no other. Raises KeyboardInterrupt for Ctrl-C, with everything kept.
+    A rung that fails records the reason and does not stop the others.
+    Raises KeyboardInterrupt for Ctrl-C, with everything kept.
     """
     with Session(ladder, progress, lambda: watch(ladder)) as session:
         for finished in (("done",), ("done", "failed")):
@@ -118,7 +119,7 @@ def climb(
 
 
 def _finishing(ladder: LadderFolder) -> float:
-    """Seconds to be left for what follows on training: what the slowest rung so far took."""
+    """Seconds to reserve for finishing a run after training: what the slowest rung so far took."""
     known = [state.finishing_seconds for state in ladder.states.values() if state.finishing_seconds]
     return max(known, default=FINISHING_SECONDS)
 
@@ -147,14 +148,14 @@ def _climb_one(
 
 
 def validated(catalog: Catalog) -> Catalog:
-    """The validation images that rungs are chosen by: all, or MOST_VALIDATED evenly over the split."""
+    """The validation images that rungs are compared on: all, or MOST_VALIDATED spread evenly over the split."""
     held = catalog.split("validation")
     step = -(-len(held) // MOST_VALIDATED)
     return Catalog(held.root, held.task, held.images[::step])
 
 
 def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
-    """What the finished network says of the validation images, how large it is and how long an image takes."""
+    """The predictions of the finished network on the validation images, its size, and its time per image."""
     held, predictor = validated(catalog), Predictor(run.onnx_file)
     _, predictions = measure(predictor, held, "validation", bounds=run.config.data)
     state.validation = [found.label for found in predictions]

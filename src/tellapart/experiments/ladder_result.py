@@ -1,10 +1,10 @@
-"""LadderFolder -> LadderResult: what each rung reached and costs, which steps made a difference, which rung to take.
+"""LadderFolder -> LadderResult: accuracy and cost of each rung, which steps made a difference, which rung to take.
 
-The test split chooses nothing. Which rung to take is decided on the validation images: out is a rung whose paired
-difference from the best has an interval that leaves out 0. That is neither corrected for many comparisons nor as strict
-as the exact test, as to take a worse rung for as good as the best would be the costlier mistake here. What each step
-made is told on the test images, by exact tests that are corrected (Holm) for the number of steps, which was fixed
-before any image was seen. Reads: run folders, ladder.json.
+No choice uses the test split. The recommendation is made on the validation images: a rung is excluded if the interval
+of its paired difference from the best excludes 0. This is neither corrected for multiple comparisons nor as strict as
+the exact test, as taking a worse rung for as good as the best would be the costlier mistake. The effect of each step is
+measured on the test images, by exact tests corrected (Holm) for the number of steps, which was fixed before any image
+was seen. Reads: run folders, ladder.json.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ AS_FAST = 1.25
 
 @dataclass(frozen=True)
 class Standing:
-    """One rung. accuracy: on the judged images; validation: on those that choose. Both None without a network."""
+    """One rung. accuracy: on the evaluated images; validation: on the validation images. None without a network."""
 
     rung: Rung
     state: State
@@ -78,14 +78,14 @@ class Standing:
 @dataclass(frozen=True)
 class Choice:
     """best: the rung with the highest accuracy on the validation images. against: each other rung compared with it
-    there, `first` is the rung. recommended: the cheapest that is not shown to be worse."""
+    there, `first` is the rung. recommended: the cheapest that is not significantly worse."""
 
     best: str
     recommended: str
     against: dict[str, Comparison]
 
     def worse(self, name: str) -> bool:
-        """Whether the rung is shown to be worse than the best."""
+        """Whether the rung is significantly worse than the best."""
         found = self.against.get(name)
         return found is not None and found.difference.low > 0
 
@@ -190,7 +190,7 @@ class LadderResult(StudyResult):
 
 
 def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
-    """Judge the rungs that have a network. Raises RunError where none has."""
+    """Evaluate the rungs that have a network. Raises RunError if none has."""
     reached = [rung for rung in ladder.rungs if ladder.states[rung.name].judged]
     if not reached:
         errors = [state.error for state in ladder.states.values() if state.error]
@@ -216,8 +216,8 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
 
 
 def cheapest(states: dict[str, State]) -> str:
-    """The name of the state that takes the least time an image; among those that are as fast, the one that took the
-    fewest processor seconds to train."""
+    """The name of the state with the least time per image; among those about as fast, the one that took the least CPU
+    time to train."""
     quickest = min(state.milliseconds or 0.0 for state in states.values())
     fast = {name: s for name, s in states.items() if (s.milliseconds or 0.0) <= AS_FAST * quickest}
     return min(fast, key=lambda name: fast[name].processor_seconds)

@@ -19,9 +19,10 @@ BACKBONE = "efficientnet-lite0"
 
 @dataclass(frozen=True)
 class Rung:
-    """name: also of its run folder. adds: what it has that the rung before lacks. model, train: configuration values.
+    """name: also of its run folder. adds: what it adds to the previous rung. model, train: configuration values.
 
-    turn: when it is its turn, the surest and cheapest first. share: of the time, beside the shares of the others.
+    turn: its position in training order, the most reliable and cheapest first. share: of the time, relative to the
+    shares of the others.
     """
 
     name: str
@@ -37,8 +38,8 @@ class Rung:
         return ARCHITECTURES[self.model["name"]].pretrained is None
 
     def config(self, common: Config, image: dict[str, Any], settings: Sequence[str]) -> Config:
-        """common: seed and data for all. image: what a network from nothing sees; a backbone sees images of its own
-        size. settings: `section.key=value`, which win over the row."""
+        """common: seed and data for all. image: input of a network trained from scratch; a backbone has its own image
+        size. settings: `section.key=value`, which override the row."""
         values = common.to_dict() | {"model": self.model, "augment": self.augment}
         values["train"] = {**values["train"], **self.train}
         if self.from_nothing:
@@ -79,7 +80,7 @@ RUNGS: tuple[Rung, ...] = (
 
 
 def chosen(names: Iterable[str]) -> tuple[Rung, ...]:
-    """The rungs of these names, all where none is given, in the order of the ladder. Raises ConfigError for others."""
+    """The rungs with these names, by default all, in the order of the ladder. Raises ConfigError for other names."""
     known = {rung.name: rung for rung in RUNGS}
     wanted = set(names) or set(known)
     for name in sorted(wanted - set(known)):

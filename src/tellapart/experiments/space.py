@@ -16,15 +16,15 @@ from tellapart.models.registry import resolve
 from tellapart.models.scratch import CnnOptions
 
 Value = str | float
-"""Of a setting, as the search knows it: a number, or a choice in the words that `--set` takes."""
+"""A value of a setting in the search: a number, or a choice as text, in the form that `--set` takes."""
 
 IMAGE_SIZE = "image size"
 AS_GIVEN = "as given"
-"""The choice of an augmentation that no preset has: the start's own."""
+"""The choice that keeps the start's own augmentation if no preset equals it."""
 
 SIDES = (64, 96, 128, 160)
 EPOCHS, PATIENCE = 60, 8
-"""A trial from nothing, but the first, may have so many epochs where the start has fewer, and then stops early."""
+"""Maximum epochs of a trial from scratch, except the first, if the start has fewer; it then uses early stopping."""
 
 FILTERS: dict[str, tuple[tuple[int, ...], ...]] = {
     "cnn": ((32, 64), (32, 32, 64, 64), (32, 64, 128), (16, 32, 64, 128), (32, 64, 128, 128)),
@@ -35,7 +35,7 @@ DROPOUT = (0, 0.2, 0.4, 0.6)
 
 
 class Suggests(Protocol):
-    """What proposes values: an Optuna trial."""
+    """The source of proposed values: an Optuna trial."""
 
     def suggest_categorical(self, name: str, choices: tuple[str, ...]) -> Any: ...
 
@@ -43,7 +43,7 @@ class Suggests(Protocol):
 
 
 def figure(value: Value) -> str:
-    """A setting's value, as short as it can be told.
+    """A setting's value in short form.
 
     >>> figure(0.00125), figure("light")
     ('0.00125', 'light')
@@ -53,7 +53,7 @@ def figure(value: Value) -> str:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting, or several that are changed as one, and the start's value. Either choices, or a range low..high,
+    """One setting, or several that change together, and the start's value. Either choices, or a range low..high,
     continuous on a logarithmic scale."""
 
     name: str
@@ -69,12 +69,12 @@ class Dimension:
         return trial.suggest_float(self.name, self.low, self.high, log=True)
 
     def assignments(self, value: Value) -> list[str]:
-        """The value as `section.key=value`; none where everything stays as given."""
+        """The value as `section.key=value`; empty if everything stays as given."""
         return [] if value == AS_GIVEN else [f"{setting}={value}" for setting in self.settings or (self.name,)]
 
     @property
     def short(self) -> str:
-        """The name without its section, for the head of a column."""
+        """The name without its section, for a column header."""
         return self.name.partition(".")[2] or self.name
 
     @property
@@ -84,7 +84,7 @@ class Dimension:
 
 
 def dimensions(start: Config) -> tuple[Dimension, ...]:
-    """What a search from this configuration changes. start: decided, as a run stores it."""
+    """The settings that a search from this configuration changes. start: fully decided, as a run stores it."""
     row, options = resolve(start.model)
     train = start.train
     shared = (_augment(start), _choice("train.batch_size", train.batch_size, (16, 32, 64)))
@@ -118,14 +118,14 @@ def dimensions(start: Config) -> tuple[Dimension, ...]:
 
 
 def first_config(start: Config) -> Config:
-    """The start itself, as it is but for validation_steps: every trial is judged on all validation images."""
+    """The start itself, unchanged except for validation_steps: every trial is scored on all validation images."""
     return start.model_copy(update={"train": start.train.model_copy(update={"validation_steps": None})})
 
 
 def trial_config(start: Config, values: Mapping[str, Value]) -> Config:
     """The configuration of a trial after the first. values: by name of a dimension.
 
-    An epoch stays as many images as it was, whatever the batch size, so that trials can be compared by epoch.
+    An epoch keeps its number of images at any batch size, so that trials can be compared by epoch.
     """
     by_name = {each.name: each for each in dimensions(start)}
     changed = start.with_values(line for name, value in values.items() for line in by_name[name].assignments(value))
@@ -145,7 +145,7 @@ def start_values(start: Config) -> dict[str, Value]:
 
 
 def _fits(stages: int, side: int, options: Any) -> bool:
-    """Whether so many convolutions and poolings leave anything of an image; only those of a cnn shrink it so."""
+    """Whether so many convolutions and poolings leave a map of at least a pixel; only cnn shrinks it this way."""
     if not isinstance(options, CnnOptions):
         return True
     for _ in range(stages):
@@ -174,7 +174,7 @@ def _augment(start: Config) -> Dimension:
 
 
 def _image_size(start: Config) -> list[Dimension]:
-    """Few sides, as each has to be decoded once. Small images, and such that are not square, keep their size."""
+    """Few sizes, as each needs one decoding of all images. Small images and non-square ones keep their size."""
     side = start.image.height
     if side is None or side != start.image.width or side < SIDES[0]:
         return []

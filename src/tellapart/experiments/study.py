@@ -35,9 +35,9 @@ from tellapart.training.epochs import Watch
 
 FORMAT = 1
 FINISHING_SECONDS = 12.0
-"""What saving, exporting, evaluating and the report take after training, before any run has told it better."""
+"""Estimate for saving, exporting, evaluating and the report after training, until a run has been measured."""
 FEWEST_SECONDS = 1.0
-"""With less than that left, nothing is begun."""
+"""With less time left, nothing is started."""
 _KEPT_SECONDS = 2.0
 
 
@@ -48,9 +48,9 @@ class _Folder(Inside):
 
 @dataclass
 class Study(_Folder, ABC):
-    """On disk. record: what COMMAND.json holds; all have data, budget_seconds, spent_seconds and command.
+    """A study on disk. record: the content of COMMAND.json; all have data, budget_seconds, spent_seconds and command.
 
-    noun: what such a folder is called. by: the command of tellapart that writes it, which names its files.
+    noun: the name of such a folder in messages. by: the tellapart command that writes it, which names its files.
     """
 
     record: dict[str, Any]
@@ -60,7 +60,7 @@ class Study(_Folder, ABC):
     @classmethod
     @abstractmethod
     def of(cls, path: Path, record: dict[str, Any]) -> Self:
-        """That of a record as `to_dict` made it. What is wrong with it is a KeyError, TypeError or ValueError."""
+        """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError for an invalid record."""
 
     def to_dict(self) -> dict[str, Any]:
         """The whole record."""
@@ -69,16 +69,16 @@ class Study(_Folder, ABC):
     @property
     @abstractmethod
     def trial_names(self) -> Sequence[str]:
-        """The trials of which any has the catalog of all, by the names of their runs."""
+        """The run names of the trials; each of these runs has the shared catalog."""
 
     @classmethod
     def require_free(cls, folder: str | os.PathLike[str] | None) -> None:
-        """Raises RunError where something is in the place already: to be asked before any image is read."""
+        """Raises RunError if the path exists already; to be called before any image is read."""
         if folder:
             require_free(Path(folder), cls.noun, cls.by)
 
     def create(self) -> Self:
-        """Write the first record. Raises RunError where something is in the place already."""
+        """Write the first record. Raises RunError if the path exists already."""
         self.require_free(self.path)
         with writing_into(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class Study(_Folder, ABC):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """One that is there. Raises RunError for a missing, foreign or damaged folder."""
+        """Open an existing study. Raises RunError for a missing, foreign or damaged folder."""
         file = path / f"{cls.by}.json"
         try:
             folder = _Folder(path)
@@ -108,7 +108,7 @@ class Study(_Folder, ABC):
     @classmethod
     @contextmanager
     def resumed(cls, path: str | os.PathLike[str], **changes: Any) -> Iterator[Self]:
-        """To go on with, and nobody else meanwhile. changes: of its record; None: as it was."""
+        """Open a study to resume it, locked against other processes. changes: to its record; None: unchanged."""
         with one_writer(cls.open(Path(path))):
             found = cls.open(Path(path))  # as it is once nobody else writes it
             found.record |= {name: value for name, value in changes.items() if value is not None}
@@ -126,7 +126,7 @@ class Study(_Folder, ABC):
 
     @property
     def catalog(self) -> Catalog | None:
-        """That of all trials; None before one was begun."""
+        """The catalog of all trials; None before one was started."""
         return next((self.run(name).catalog for name in self.trial_names if self.begun(name)), None)
 
     @property
@@ -187,8 +187,8 @@ class Learn(Protocol):
 
 
 class Costs(Protocol):
-    """What a Session counts for one trial, in seconds of all its sessions: by the clock, and of all cores, user and
-    system, children too."""
+    """The time of one trial over all its sessions, in seconds: by the clock, and CPU time of all cores, user and
+    system, including child processes."""
 
     wall_seconds: float
     processor_seconds: float
@@ -196,8 +196,8 @@ class Costs(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial. reason: why training stopped, other than by Ctrl-C; without one it failed, or, without an
-    error as well, no epoch ended in time. answer: what training returned."""
+    """The result of a trial. reason: why training stopped, other than by Ctrl-C; None if it failed or, if error is
+    empty too, no epoch ended in time. answer: what training returned."""
 
     reason: StopReason | None = None
     error: TellapartError | None = None
@@ -205,8 +205,8 @@ class Outcome:
 
 
 class Session(Progress):
-    """The work of one process on a study. Progress passes through, and so has the record written every few seconds;
-    watch is called whenever it was. Ctrl-C ends it with everything kept, and a line that says how to go on."""
+    """The work of one process on a study. It passes progress through, and on that occasion writes the record every few
+    seconds and then calls watch. Ctrl-C ends it with everything kept, and a line that tells how to resume."""
 
     def __init__(self, study: Study, progress: Progress, watch: Callable[[], None]) -> None:
         self._study, self._progress, self._watch = study, progress, watch
@@ -214,7 +214,7 @@ class Session(Progress):
         self._spent_before = float(study.record["spent_seconds"])
         self._count: Callable[[], None] = lambda: None
         self.learned = self._opened
-        """When a network learned last: what follows finishes its run."""
+        """When a network was last trained: the time after that finishes its run."""
 
     def __enter__(self) -> Self:
         return self
@@ -233,7 +233,7 @@ class Session(Progress):
 
     @contextmanager
     def counting(self, costs: Costs) -> Iterator[None]:
-        """What is done within it counts for this trial as well."""
+        """Time within this context also counts for this trial."""
         wall, processor = costs.wall_seconds - time.monotonic(), costs.processor_seconds - _processor_seconds()
 
         def count() -> None:
@@ -248,7 +248,7 @@ class Session(Progress):
             self._count = lambda: None
 
     def attempt(self, name: str, train: Callable[[], Any]) -> Outcome:
-        """Train the run of a trial, or go on with it. Raises KeyboardInterrupt for Ctrl-C."""
+        """Train the run of a trial, or resume it. Raises KeyboardInterrupt for Ctrl-C."""
         run = self._study.run(name)
         try:
             answer = train()
@@ -261,7 +261,7 @@ class Session(Progress):
         return Outcome(reason, answer=answer)
 
     def keep(self) -> None:
-        """Count and write."""
+        """Update the counters and write the record."""
         self._kept = time.monotonic()
         self._study.record["spent_seconds"] = round(self._spent(), 2)
         self._count()

@@ -1,9 +1,9 @@
-"""Catalog + a configuration to begin from + a budget of time -> TUNE/: trials, kept in tune.json and study.db.
+"""Catalog + a starting configuration + a time budget -> TUNE/: trials, recorded in tune.json and study.db.
 
-One catalog, one split and one seed for all trials. The first is the start itself; what follows is proposed by Optuna's
-tree-structured Parzen estimator from the trials before, and ended early by its median rule. A trial is judged on the
-validation images; no test image is looked at. A trial that was killed, or whose time was up, goes on where it was.
-Only the runs of the start and of the best trial are kept. Needs the extra `tune`.
+All trials share one catalog, one split and one seed. The first is the starting configuration; Optuna's tree-structured
+Parzen estimator proposes each later one from the trials before, and its median rule ends poor ones early. A trial is
+scored on the validation images; no test image is used. A trial that was killed or ran out of time continues where it
+was. Only the runs of the start and of the best trial are kept. Needs the extra `tune`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 
 PRUNED = "pruned: behind the median of the other trials"
 WARM_TRIALS, WARM_EPOCHS = 4, 6
-"""Before so many trials have ended, and in the first epochs of each, none is pruned."""
+"""No trial is pruned before so many have ended, nor in its first epochs."""
 RANDOM_TRIALS = 8
-"""Drawn at random before the estimator proposes; the start is one of them."""
+"""Trials drawn at random before the estimator proposes; the start is one of them."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the search. number: from 1, the start. status: done, pruned, failed, or unfinished.
+    """One trial of the search. number: from 1, the start. status: done, pruned, failed, or unfinished.
 
-    value: the monitored one of its best epoch; accuracy: on the validation images in that epoch. None before one.
+    value: the monitored metric in its best epoch; accuracy: on the validation images in that epoch. None before the
+    first epoch.
     """
 
     number: int
@@ -74,14 +75,14 @@ class TuneFolder(Study):
 
     @property
     def start(self) -> Config:
-        """The configuration that the search begins from, with everything decided."""
+        """The starting configuration, with everything decided."""
         return Config.from_dict(self.record["start"])
 
     def trial(self, number: int) -> RunFolder:
         return self.run(f"trial-{number}")
 
     def study(self) -> optuna.Study:
-        """What was tried, in Optuna's SQLite storage; made where it is not there yet."""
+        """The trials, in Optuna's SQLite storage; created if missing."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -98,12 +99,12 @@ class TuneFolder(Study):
 
 
 def create_tune(path: Path, start: Config, **record: Any) -> TuneFolder:
-    """A new search. Raises RunError where something is in the place already."""
+    """A new search. Raises RunError if the path exists already."""
     return TuneFolder(path, {"spent_seconds": 0.0, **record, "start": start.to_dict()}).create()
 
 
 def trials_of(study: optuna.Study) -> list[Trial]:
-    """Every trial that counts, by number: what a killed session left behind stands for itself once it goes on."""
+    """Every trial that counts, by number: one that a killed session left counts once, after it is resumed."""
     from optuna.trial import TrialState
 
     words = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -119,7 +120,7 @@ def trials_of(study: optuna.Study) -> list[Trial]:
 
 
 def ranked(trials: Sequence[Trial], monitor: str) -> tuple[Trial, ...]:
-    """The finished trials, the best monitored value first, the earlier of equals."""
+    """The finished trials, the best monitored value first; of equal ones the earlier."""
     sign = 1 if monitor.endswith("loss") else -1
     done = (each for each in trials if each.status == "done")
     return tuple(sorted(done, key=lambda each: (sign * (each.value or 0.0), each.number)))
@@ -133,9 +134,9 @@ def search(
     progress: Progress,
     watch: Callable[[TuneFolder, list[Trial]], None],
 ) -> None:
-    """Trial after trial while there is time, less what finishing two runs will take. watch: called as trials change.
+    """Run trials while there is time, minus the time to finish two runs. watch: called as trials change.
 
-    Raises what training raises where the start itself fails, and KeyboardInterrupt for Ctrl-C, with everything kept.
+    Raises what training raises if the start itself fails, and KeyboardInterrupt for Ctrl-C, with everything kept.
     """
     study = tune.study()
     with Session(tune, progress, lambda: watch(tune, trials_of(study))) as session:
@@ -162,7 +163,7 @@ class _Search:
             self._sweep()
 
     def _take_up(self) -> None:
-        """The start is the first trial; one that was not finished comes next, with the number and the run it had."""
+        """The start is the first trial; an unfinished one comes next, with its number and its run."""
         from optuna.trial import TrialState
 
         if not self.study.get_trials(deepcopy=False):
@@ -174,7 +175,7 @@ class _Search:
                 self.study.enqueue_trial(stale.params, {"number": stale.user_attrs["number"]})
 
     def _try(self, number: int, seconds: float) -> None:
-        """One trial to its end, or to the end of the time, after which it stays unfinished."""
+        """Run one trial to its end, or to the end of the time, after which it stays unfinished."""
         import optuna
 
         # A sampler of its own for each trial: what it proposes follows from the trials before, in whatever session.
@@ -210,7 +211,7 @@ class _Search:
         return self.learn(self.catalog, config, run.path, seconds, self.session, told)
 
     def _end(self, trial: optuna.Trial, history: list[HistoryRow], best: HistoryRow, reason: StopReason) -> None:
-        """What the trial reached; where its time was up it stays unfinished."""
+        """Record the score of the trial; if its time was up, it stays unfinished."""
         import optuna
 
         value = best.figure(self.start.train.monitor)
@@ -224,7 +225,7 @@ class _Search:
             self.study.tell(trial, value)
 
     def _sweep(self) -> None:
-        """Networks take room: of the trials that ended only the start's and the best one's stay."""
+        """Networks take disk space: of the ended trials, only the runs of the start and of the best are kept."""
         trials = trials_of(self.study)
         kept = {1, *(each.number for each in ranked(trials, self.start.train.monitor)[:1])}
         for each in trials:
@@ -233,8 +234,8 @@ class _Search:
 
 
 class _Told:
-    """A Watch that reports a trial's epochs to Optuna and stops it where the median rule says so. behind: whether it
-    says so of the epochs that earlier sessions left."""
+    """A Watch that reports a trial's epochs to Optuna and stops it by the median rule. behind: whether the rule applies
+    already to the epochs of earlier sessions."""
 
     def __init__(self, trial: optuna.Trial, run: RunFolder, train: TrainConfig) -> None:
         self._trial, self._run, self._monitor = trial, run, train.monitor
@@ -252,7 +253,7 @@ class _Told:
         return PRUNED if self._trial.should_prune() else ""
 
     def _rows(self) -> list[HistoryRow]:
-        """Those of the phase that decides; fits of a linear head are no epochs."""
+        """The epochs of the phase that decides; fits of a linear head are not epochs."""
         rows = self._run.history
         return [row for row in rows if row.phase in ("", self._phase) and row.regularization is None]
 

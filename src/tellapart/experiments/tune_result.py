@@ -1,8 +1,8 @@
-"""TuneFolder -> TuneResult: what each trial reached, which settings mattered, and the best beside the start.
+"""TuneFolder -> TuneResult: the score of each trial, the importance of settings, and the best compared with the start.
 
-The best trial was chosen on the validation images, as the highest of many, so it seems better there than it is: how
-much is told by the gap between validation and test, of the best and, to compare with, of the start. The test images
-were looked at once, after the choice. Reads: study.db, run folders.
+The best trial was selected as the highest of many on the validation images, so its validation score is optimistic. How
+optimistic is shown by the gap between validation and test, of the best trial and, for comparison, of the start. The
+test images are used once, after the selection. Reads: study.db, run folders.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import optuna
 
 FEWEST_FOR_IMPORTANCE = 10
-"""Trials that reached something: of fewer, what mattered cannot be told from what chance did."""
+"""Fewest finished trials for importances: with fewer, they cannot be told from chance."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One run: its accuracy on the validation images, in the epoch that was kept, and on the test images.
+    """One run: its accuracy on the validation images, in the epoch kept, and on the test images.
 
-    change: test minus validation, with the interval of two shares of different images.
+    change: test minus validation, with the interval for two proportions of different images.
     """
 
     name: str
@@ -134,7 +134,7 @@ class TuneResult(StudyResult):
 
 
 def chosen_of(tune: TuneFolder) -> Trial:
-    """The best finished trial. Raises RunError where none was finished in time."""
+    """The best finished trial. Raises RunError if none was finished in time."""
     finished = ranked(trials_of(tune.study()), tune.start.train.monitor)
     if not finished:
         raise RunError(
@@ -145,7 +145,7 @@ def chosen_of(tune: TuneFolder) -> Trial:
 
 
 def judge(tune: TuneFolder) -> TuneResult:
-    """What a search came to, once the runs of its start and of its best trial are finished; writes best.toml."""
+    """The result of a search, once the runs of its start and of its best trial are finished; writes best.toml."""
     study, best = tune.study(), chosen_of(tune)
     trials = trials_of(study)
     tune.write_text(tune.best_file, tune.trial(best.number).config.to_toml())
@@ -180,8 +180,8 @@ def _gap(tune: TuneFolder, trial: Trial) -> Gap | None:
 
 
 def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
-    """By fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014. Trials that were ended early count with what they had
-    reached: they say as well which settings are no good, and of the others alone chance says most."""
+    """By fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014. Pruned trials count with their score so far: they also show
+    which settings are poor, and among the others alone chance dominates."""
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 

@@ -40,23 +40,23 @@ from tellapart.words import percent
 from tellapart.words import probability as shown
 
 TOP = 3
-"""Classes whose heat is shown."""
+"""Number of classes whose heat maps are shown."""
 LEAST_SHOWN = 0.01
-"""Probability of a third class that is shown beside the two likeliest."""
+"""Least probability of a third class to be shown in addition to the two most probable."""
 COVERED = 0.1
-"""Share of the image that is covered to see what its hottest places are worth."""
+"""Share of the image that is covered to test its hottest regions."""
 GRID = 16
-"""The most rows and columns on which two kinds of heat are compared."""
+"""Most rows and columns for comparing two heat maps."""
 AGREE, AGREE_IN_PART = 0.5, 0.2
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an image is named as it is. label: the class that is explained; probability: what the network gives it.
+    """Why an image is predicted as it is. label: the explained class; probability: its probability.
 
-    agreement: rank correlation of the network's own heat with occlusion over the image, -1..1; None where the network
-    tells no places, or one of the two is the same everywhere. covered: the probability that is left where the hottest
-    tenth of the image is covered. words: the same as sentences. files: what was written.
+    agreement: rank correlation of class activation and occlusion over the image, -1..1; None if the network has no
+    class activation map, or one of the two is constant. covered: the probability with the hottest tenth of the image
+    covered. words: the same as sentences. files: the written files.
 
     >>> explanation = ta.open_run("runs/pets").explain("photos/Bengal/Bengal_1.jpg")
     >>> explanation.words[0].startswith("Predicted Bengal"), explanation.files[0].suffix
@@ -97,11 +97,11 @@ def explain(
     out: str | os.PathLike[str] | None = None,
     progress: Progress = SILENT,
 ) -> Explanation:
-    """Write the figures of one image into a folder, and say in words what they show.
+    """Write the figures of one image into a folder, and describe them in sentences.
 
-    label: the class to explain (default: the one the network names). out: the folder (default: explain/IMAGE-NAME
-    inside the run). Raises RunError for an unfinished run, SourceError for what is no image, ConfigError for a class
-    that the run does not know, ExportError where the network gives no number.
+    label: the class to explain (default: the predicted one). out: the folder (default: explain/IMAGE-NAME
+    inside the run). Raises RunError for an unfinished run, SourceError for a file that is not an image, ConfigError for
+    an unknown class, ExportError if the network's output is not a number.
     """
     predictor = Predictor(run.require(run.onnx_file, "exported network"), bounds=run.config.data)
     name = os.fspath(image)
@@ -142,7 +142,7 @@ def explain(
 
 
 def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:
-    """Spearman's, over the places of a grid that both are averaged to, -1..1; None where one is the same everywhere."""
+    """Spearman's rank correlation over a grid that both are averaged to, -1..1; None if one is constant."""
     from scipy.stats import spearmanr
 
     rows, columns = (min(GRID, *sides) for sides in zip(one.shape, other.shape, strict=True))
@@ -170,7 +170,7 @@ def _read(path: Path, predictor: Predictor) -> NDArray[np.uint8]:
 
 
 def _cover(seen: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The image without its hottest tenth, which takes the mean colour."""
+    """The image with its hottest tenth replaced by the mean colour."""
     count = max(1, round(COVERED * heat.size))
     hottest = np.unravel_index(np.argsort(-heat, axis=None, kind="stable")[:count], heat.shape)
     out = seen.copy()
@@ -237,7 +237,7 @@ def _heat_figure(
 
 
 def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress) -> dict[str, Drawing]:
-    """Feature maps, over several figures where there are many layers, and the first layer's filters."""
+    """Feature maps, in several figures if there are many layers, and the first layer's filters."""
     from tellapart.explain.feature_maps import feature_maps, first_filters
     from tellapart.models.backend import start_keras
     from tellapart.models.classifier import Classifier

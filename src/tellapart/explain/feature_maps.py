@@ -28,8 +28,8 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """What one layer gives of an image. values: float32 (rows, columns, shown), the channels that differ most over
-    the image, most first; channels: how many the layer has."""
+    """The output of one layer for an image. values: float32 (rows, columns, shown), the channels with the largest
+    variation over the image, largest first; channels: number of channels of the layer."""
 
     layer: str
     values: NDArray[np.float32]
@@ -43,7 +43,7 @@ class FeatureMap:
 
 
 def feature_maps(classifier: Classifier, image: NDArray[np.uint8], shown: int) -> list[FeatureMap]:
-    """Of every convolution and pooling layer that keeps places, in order. image: uint8 (height, width, channels)."""
+    """Of every convolution and pooling layer with spatial output, in order. image: uint8 (height, width, channels)."""
     layers = [layer for layer in classifier.backbone.layers if type(layer).__name__ in _KINDS]
     if not layers:
         return []
@@ -59,15 +59,15 @@ def feature_maps(classifier: Classifier, image: NDArray[np.uint8], shown: int) -
 
 @dataclass(frozen=True)
 class Filters:
-    """The weights of the first layer that learns, as small images: float32 (n, rows, columns, 1 or 3)."""
+    """The weights of the first layer with weights, as small images: float32 (n, rows, columns, 1 or 3)."""
 
     layer: str
     values: NDArray[np.float32]
 
 
 def first_filters(classifier: Classifier) -> Filters | None:
-    """Of the first convolution, its filters; of a network that begins with a dense layer, the weights of each unit.
-    None for a network of somebody's own that begins otherwise, as a vision transformer does."""
+    """The filters of the first convolution, or, if a network starts with a dense layer, the weights of each unit.
+    None for a custom network that starts otherwise, such as a vision transformer."""
     first = next(layer for layer in classifier.network.layers if _kernel(layer) is not None)
     kernel = _kernel(first)
     assert kernel is not None

@@ -14,9 +14,9 @@ from tellapart.explain.feature_maps import FeatureMap, Filters
 from tellapart.svg import INK, MUTED, Drawing, data_url, drawing, text, text_width
 
 SHOWN = 8
-"""Channels of a feature map in a row."""
+"""Channels of a feature map per row."""
 ROWS = 16
-"""Layers in one figure."""
+"""Layers per figure."""
 MOST_FILTERS = 64
 _TILE, _GAP, _PANEL = 96, 6, 280  # pixels
 _TITLE, _LINE = 24, 20  # heights
@@ -25,7 +25,7 @@ _STYLE = f"text{{font-size:12.5px;fill:{INK}}}.muted{{fill:{MUTED}}}.squares{{im
 
 
 def heat_figure(panels: Sequence[tuple[str, NDArray[np.uint8]]], words: Sequence[str]) -> Drawing:
-    """Images beside each other, each (title, uint8 (h, w, 1 or 3)) with its title above; sentences below."""
+    """Images side by side, each (title, uint8 (h, w, 1 or 3)) with its title above; sentences below."""
     high = round(_PANEL * panels[0][1].shape[0] / panels[0][1].shape[1])
     width = (_PANEL + _GAP) * len(panels) - _GAP
     parts = []
@@ -39,7 +39,7 @@ def heat_figure(panels: Sequence[tuple[str, NDArray[np.uint8]]], words: Sequence
 
 
 def maps_figure(maps: Sequence[FeatureMap]) -> Drawing:
-    """A row of channels for each layer, at most ROWS of them; bright is a large value, on a scale for each channel."""
+    """A row of channels for each layer, at most ROWS layers; bright is a large value, scaled per channel."""
     parts, top = [], 0
     for one in maps:
         low, high = np.percentile(one.values, (0.5, 99.5), axis=(0, 1))
@@ -55,7 +55,7 @@ def maps_figure(maps: Sequence[FeatureMap]) -> Drawing:
 
 
 def filters_figure(filters: Filters) -> Drawing:
-    """Each filter as a small image, on a scale of its own: middle grey is a weight of 0."""
+    """Each filter as a small image, scaled separately: middle grey is a weight of 0."""
     values = filters.values[:MOST_FILTERS]
     largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
     scaled = np.round(255 * (0.5 + 0.5 * values / np.maximum(largest, 1e-12))).astype(np.uint8)
@@ -70,8 +70,8 @@ def filters_figure(filters: Filters) -> Drawing:
 
 
 def _mosaic(tiles: NDArray[np.uint8], columns: int, height: int = _TILE) -> NDArray[np.uint8]:
-    """uint8 (n, rows, columns, 1 or 3) -> RGBA of them all, each so high, small ones enlarged without smoothing;
-    nothing between them."""
+    """uint8 (n, rows, columns, 1 or 3) -> RGBA of all, each of the given height, small ones enlarged without
+    smoothing; the gaps are transparent."""
     n, rows, wide, _ = tiles.shape
     width = max(1, round(height * wide / rows))
     lines = math.ceil(n / columns)

@@ -16,23 +16,23 @@ from tellapart.runs.run import RunFolder
 
 BATCH = 4
 QUICK_STEPS = 2
-"""Of occlusion, where it stands in for what the network cannot tell."""
+"""Steps of occlusion, if it replaces class activation."""
 STRONGEST = 0.7
-"""How much of the image heat of 1 covers."""
+"""Opacity of the heat map where it is 1."""
 
 
 def class_heat(run: RunFolder, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Heat of what speaks for the given class of each image, (n, height, width), 0..1, the hottest place 1; all 0
-    where nothing does.
+    """Heat maps of the evidence for the given class of each image, (n, height, width), 0..1, the maximum 1; all 0
+    without evidence.
 
     images: uint8 (n, height, width, channels) as the run's network takes them; classes: (n,) positions in its task.
-    Raises RunError for an unfinished run. Many calls go faster through one HeatMaker.
+    Raises RunError for an unfinished run. For many calls, one HeatMaker is faster.
     """
     return HeatMaker(Predictor(run.require(run.onnx_file, "exported network"))).heat(images, classes)
 
 
 class HeatMaker:
-    """class_heat of one network, again and again, from several threads."""
+    """class_heat for repeated calls on one network, from several threads."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -49,10 +49,10 @@ class HeatMaker:
         return np.stack([normalised(one, images.shape[1:3]) for one in found])
 
     def shares(self, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """Each place's share of the class's lead over the others, float32 (n, rows, columns) of the feature map, below
-        0 where the place speaks against it; None where the network does not tell.
+        """The contribution of each position to the class's lead over the others, float32 (n, rows, columns) of the
+        feature map, negative for evidence against it; None if the network has no class activation map.
 
-        For more than two classes the others count as much as each is likely, as in the gradient of the log odds; on
+        With more than two classes, the others are weighted by their probability, as in the gradient of the log odds; on
         three breeds this agreed better with occlusion than the score of the class alone (0.45 against 0.40).
         """
         if not self.predictor.tells_places:
@@ -72,9 +72,9 @@ class HeatMaker:
 
 
 def normalised(shares: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """What speaks for the class, and more than the middle one of all places: float32 of size (height, width), 0..1.
+    """The evidence for the class above the median of all positions: float32 (height, width), 0..1.
 
-    Without the second an image whose background has a share of what the biases say is hot all over.
+    Without the median, an image whose background contributes a part of the biases would be hot everywhere.
     """
     hot = np.maximum(shares - max(0.0, float(np.median(shares))), 0)
     large = cv2.resize(hot, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
@@ -85,8 +85,8 @@ def normalised(shares: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np
 def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Heat (h, w), 0..1, over an image, uint8 (h, w, 1 or 3) -> uint8 (h, w, 3).
 
-    The colours are inferno's, which rise in lightness evenly and are told apart by eyes of every kind; cold places keep
-    the image, turned grey so that no colour of it looks hot.
+    The colours are inferno's, which increase evenly in lightness and suit colour-blind readers; cold regions keep the
+    image, in grey so that none of its colours looks hot.
     """
     grey = pixels[..., 0] if pixels.shape[-1] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     strength = np.clip(np.asarray(heat, np.float32), 0, 1)

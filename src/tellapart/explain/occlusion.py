@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tellapart.inference.predictor import Predictor, require_numbers
 
 SHARE = 0.25
-"""Side of the patch as a share of the image's."""
+"""Side of the patch as a fraction of the image's."""
 STEPS = 3
-"""Places of the patch in the length of its side: each pixel is covered this often in each direction."""
+"""Patch positions per patch side: each pixel is covered this often in each direction."""
 BATCH = 8
 _LEAST_REST = 2.0**-25  # of two classes the first has what the output, a float32, leaves of 1
 
@@ -32,11 +32,11 @@ def occlusion(
     steps: int = STEPS,
     done: Done = lambda *_: None,
 ) -> NDArray[np.float32]:
-    """By how much the log odds of its class fall where a pixel of an image is covered, (n, height, width): the mean
-    over all patches with the pixel, smoothed over a step; below 0 where the class gains.
+    """The decrease of the class's log odds when a pixel of an image is covered, (n, height, width): the mean over all
+    patches with the pixel, smoothed over a step; negative if the class gains.
 
     images: uint8 (n, height, width, channels); classes: (n,) positions. The patch has the mean colour of the image.
-    steps: see STEPS; the time grows with its square. done: told how many predictions of how many are made.
+    steps: see STEPS; the time grows with its square. done: called with the number of predictions made and their total.
     """
     n, height, width, _ = images.shape
     boxes = _boxes(height, width, steps)
@@ -66,7 +66,7 @@ def occlusion(
 
 
 def log_odds(probabilities: NDArray[np.float64], label: int) -> NDArray[np.float64]:
-    """Of one class, from probabilities (n, classes): its logarithm less that of all others together."""
+    """Log odds of one class, from probabilities (n, classes): its logarithm minus that of the others' sum."""
     least = np.full(probabilities.shape[1], np.finfo(np.float32).tiny)
     if len(least) == 2:
         least[0] = _LEAST_REST
@@ -76,7 +76,7 @@ def log_odds(probabilities: NDArray[np.float64], label: int) -> NDArray[np.float
 
 
 def _boxes(height: int, width: int, steps: int) -> list[tuple[int, int, int, int]]:
-    """(top, bottom, left, right) of every patch; those at the edges are cut, so that each pixel is covered as often."""
+    """(top, bottom, left, right) of every patch; those at the edges are cut, so that all pixels are covered equally."""
     return [(top, bottom, left, right) for top, bottom in _spans(height, steps) for left, right in _spans(width, steps)]
 
 

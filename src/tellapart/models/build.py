@@ -1,5 +1,6 @@
-"""A row of the table of architectures + its options -> Backbone; what it needs of the image and of Keras; its layers in
-words. models.classifier puts the parts together.
+"""A row of the table of architectures + its options -> Backbone; its requirements; its layers as text.
+
+models.classifier combines the parts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Head: from the features to the probabilities, as the Task wants them."""
+"""Head: from the features to the probabilities that the Task requires."""
 
 from __future__ import annotations
 

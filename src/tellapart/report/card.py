@@ -1,7 +1,7 @@
-"""A run, an evaluation or a catalog -> the HTML by which a notebook shows it: one element, bounded, without a script.
+"""A run, an evaluation or a catalog -> its HTML for a notebook: one element of limited size, without a script.
 
-Every name in it comes from strangers and is escaped; charts stand in it as images, so that no style of theirs reaches
-the notebook. The element is card.html.jinja.
+All names in it are untrusted and escaped; charts are embedded as images, so that their styles do not affect the
+notebook. The element is card.html.jinja.
 """
 
 from __future__ import annotations

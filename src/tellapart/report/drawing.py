@@ -1,6 +1,6 @@
-"""Charts that Python by hand gets: an SVG that a notebook shows and that can be saved.
+"""Charts of the public API: SVG that a notebook shows and that can be saved.
 
-Drawn by what draws the report's: the confusion matrix, the training curves; and the images of a catalog.
+They use the report's chart code: the confusion matrix, the training curves; and the images of a catalog.
 """
 
 from __future__ import annotations

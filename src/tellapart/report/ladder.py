@@ -1,4 +1,4 @@
-"""LadderResult -> LADDER/ladder.html: one page, what each rung reached and costs, which to take."""
+"""LadderResult -> LADDER/ladder.html: one page with the accuracy and cost of each rung, and a recommendation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """History -> its two charts: accuracy and loss, training and validation.
 
-A row is an epoch; or a fit of a linear head, with less regularisation from row to row, and then the strength of that
-regularisation is what is along the chart.
+A row is an epoch, or a fit of a linear head. The fits have decreasing regularisation, and the strength of the
+regularisation is then the horizontal axis.
 """
 
 from __future__ import annotations

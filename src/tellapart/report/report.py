@@ -1,7 +1,7 @@
-"""A finished run's values -> one HTML file that holds everything: no script, no outside address, for screen and paper.
+"""A finished run's values -> one self-contained HTML file: no script, no network request, for screen and paper.
 
-Reads: plain values that the caller takes from a run. The page is report.html.jinja with report.css;
-what its parts say stands in verdict, learning, confusion, certainty, suspects and origin, and is brought together here.
+Reads: plain values that the caller takes from a run. The page is report.html.jinja with report.css; its sections come
+from verdict, learning, confusion, certainty, suspects and origin, and are put together here.
 """
 
 from __future__ import annotations

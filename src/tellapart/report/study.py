@@ -1,4 +1,4 @@
-"""What the pages of a ladder and of a search share: their frame, study.html.jinja, and how it is filled."""
+"""The template shared by the pages of a ladder and of a search, study.html.jinja, and how it is filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TuneResult -> TUNE/tune.html: one page: whether it was worth it, what mattered, each trial."""
+"""TuneResult -> TUNE/tune.html: one page: whether the search helped, which settings mattered, each trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HistoryRow: a line of history.jsonl: what one epoch reached, or one fit of a linear head."""
+"""HistoryRow: a line of history.jsonl: the metrics of one epoch, or of one fit of a linear head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RunRecord: what run.json holds: how far the run is, what it was made of and with, and what came of it."""
+"""RunRecord: the content of run.json: the status of a run, its inputs and versions, and its results."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _BATCH = 32
 class Trust:
     """means: (classes, width), of length 1, the direction of each class's features; None where it is not known.
 
-    before, after: how far the probabilities of the validation split were from what they say.
+    before, after: the calibration error on the validation split.
     """
 
     temperature: float
@@ -73,7 +73,7 @@ def calibrate(
 ) -> Trust:
     """Divides the last layer of the network by the temperature; the accuracy cannot change.
 
-    images, labels: of `train` and `validation`. target: share of sure answers that should be right.
+    images, labels: of `train` and `validation`. target: required accuracy of sure predictions.
     """
     look = inferring(classifier.probe())
     taught = _some(labels["train"])
@@ -88,7 +88,7 @@ def calibrate(
 
 
 def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
-    """The same for a network on a frozen backbone, of its features alone."""
+    """The same for a network on a frozen backbone, from its features alone."""
     look = classifier.head_network(last=False)
     own = validation.features.astype(np.float32)
     read = np.concatenate([np.asarray(look(part)) for part in np.array_split(own, -(-len(own) // 1024))])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoint:
-    """That of a phase of training, one of runs.run.PHASES."""
+    """The checkpoint of a phase of training, one of runs.run.PHASES."""
 
     def __init__(self, run: RunFolder, phase: str = "") -> None:
         self.run, self.phase = run, phase
@@ -28,7 +28,7 @@ class Checkpoint:
     @property
     def state(self) -> dict[str, int]:
         """{"epoch": newest, "best": best}, counted from 1; both 0 before the first epoch ended. Raises RunError for a
-        file that says something else."""
+        file with any other content."""
         path = self._file("state.json")
         if not path.exists():
             return {"epoch": 0, "best": 0}
@@ -48,7 +48,7 @@ class Checkpoint:
         self.run.clear_checkpoint(self.phase, keep=(*needed, "state.json"))
 
     def restore(self, model: keras.Model) -> int:
-        """Put the newest epoch into a compiled model, optimizer included; returns the epoch, 0 if there is none."""
+        """Load the newest epoch into a compiled model, with its optimizer; returns the epoch, 0 if there is none."""
         epoch = self.state["epoch"]
         if epoch:
             _read(self._file(f"weights-{epoch}.safetensors"), model.variables)
@@ -56,7 +56,7 @@ class Checkpoint:
         return epoch
 
     def restore_best(self, model: keras.Model) -> int:
-        """Put the best epoch's weights into the model; returns the epoch."""
+        """Load the best epoch's weights into the model; returns the epoch."""
         best = self.state["best"]
         _read(self._file(f"weights-{best}.safetensors"), model.variables)
         return best

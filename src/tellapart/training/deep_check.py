@@ -50,10 +50,10 @@ def look_into(
     corrected: Sequence[Correction],
     progress: Progress,
 ) -> Checked:
-    """The catalog with the findings of deep checks beside its own. cache: of its pixels, by `inspection_spec`.
+    """The catalog with the findings of deep checks in addition to its own. cache: of its pixels, by `inspection_spec`.
 
-    drawn: the splits that were drawn (splits.drawn_splits). corrected: the corrections that the catalog has already.
-    Raises ImageError for an image that changed or went away.
+    drawn: the splits that were drawn (splits.drawn_splits). corrected: corrections already applied to the catalog.
+    Raises ImageError for an image that was changed or removed.
     """
     rows = tuple(image for image in catalog.images if not image.error)
     images = Images(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)

@@ -42,7 +42,7 @@ class _Way:
 
     @property
     def moves(self) -> bool:
-        """Augmentation leaves places of an image to be filled."""
+        """Augmentation leaves regions of an image to be filled."""
         augment = self.config.augment
         names = ("rotation", "width_shift", "height_shift", "shear", "zoom")
         return augment is not None and any(getattr(augment, name) for name in names)
@@ -50,7 +50,7 @@ class _Way:
 
 @dataclass(frozen=True)
 class _Rule:
-    """settings: by their dotted names, or the start of them. unused: whether they have no effect. why: in words."""
+    """settings: their dotted names, or prefixes. unused: whether they have no effect. why: the reason as text."""
 
     settings: tuple[str, ...]
     unused: Callable[[_Way], bool]
@@ -58,7 +58,7 @@ class _Rule:
 
 
 _NAMED = 3
-"""Settings of one section that are named; more are named by their section."""
+"""Most settings of one section that are listed by name; more are listed as their section."""
 _LINEAR = "the linear head is fitted to convergence, without epochs; they apply with --fine-tune or model.dense"
 _EPOCHS = tuple(
     f"train.{name}" for name in ("optimizer", "learning_rate", "schedule", "weight_decay", "batch_size", "epochs")
@@ -104,7 +104,7 @@ _RULES = (
 def without_effect(given: Config, decided: Config, source: Source | None) -> list[str]:
     """A sentence for each reason why settings that differ from their defaults change nothing.
 
-    given, decided: before and after `decide`. source: None where a Catalog was split before.
+    given, decided: before and after `decide`. source: None if a Catalog was already split.
 
     >>> asked = ta.make_config(model="efficientnet-lite0", epochs=5)
     >>> without_effect(asked, asked, None)[0].partition(":")[0]

@@ -1,7 +1,6 @@
-"""A compiled network + batches -> epochs: each ends with a row of history and a checkpoint on the disk.
+"""A compiled network + batches -> epochs: each ends with a row of history and a checkpoint on disk.
 
-What the next epoch does follows from these and the seed alone, so training that was killed goes on as if it had never
-stopped.
+The next epoch depends only on these and the seed, so a killed training resumes as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
     import keras
 
 BEHIND = 2
-"""Steps that are asked for before the figures of an earlier one are read, so that no step waits for the host."""
+"""Steps started before the metrics of an earlier one are read, so that no step waits for the host."""
 
 Watch = Callable[[HistoryRow], str]
-"""Told of each new row of history once it is on the disk; says why training should stop here, or nothing."""
+"""Called with each new row of history once it is on disk; returns why training should stop here, or None."""
 
 
 def go_on(_: HistoryRow) -> str:
@@ -63,7 +62,7 @@ class Epochs:
     before: tuple[HistoryRow, ...] = ()
 
     def go(self) -> Stop:
-        """All epochs that are still to do; afterwards the network has its best weights. Returns why it ended.
+        """Train all remaining epochs; afterwards the network has its best weights. Returns why it ended.
 
         Raises KeyboardInterrupt for Ctrl-C or the end of the time, and TrainingError for a loss that is not a number,
         before the first epoch of all ended; later these end it with the best epoch so far.
@@ -78,7 +77,7 @@ class Epochs:
         return stopped
 
     def _rest(self, history: list[HistoryRow]) -> Stop:
-        """The epochs that follow on `history`, which grows."""
+        """The epochs that follow `history`, which is extended."""
         train, offset = self.train, len(self.before)
         for epoch in range(len(history) + 1, train.epochs + 1):
             if waited := enough(history, train.monitor, train.patience):
@@ -144,8 +143,8 @@ class Epochs:
     def _steps(
         self, batches: Batches, epoch: int, *, learn: bool
     ) -> Generator[tuple[int, int, dict[str, float]], None, None]:
-        """Each step of a pass over the batches once it is over, a few behind the one that was asked for last: its
-        number, the images so far, and loss and accuracy over them."""
+        """Each finished step of a pass over the batches, a few behind the last one started: its number, the images so
+        far, and loss and accuracy over them."""
 
         def ready(batch: tuple[NDArray[Any], NDArray[np.float32]]) -> tuple[int, Batch]:
             inputs, labels = batch
@@ -166,7 +165,7 @@ class Epochs:
 
 
 def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int) -> None:
-    """Loss and metrics from the Task, optimizer and schedule from the configuration; steps: of one epoch."""
+    """Loss and metrics from the Task, optimizer and schedule from the configuration; steps: per epoch."""
     keras = start_keras()
     rate: Any = train.learning_rate
     if train.schedule == "cosine":
@@ -192,7 +191,7 @@ def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int
 
 
 def words(row: HistoryRow, epochs: int, best: int) -> str:
-    """A row of history as a line, with how long the rest of the epochs may take: patience often ends them earlier."""
+    """A row of history as a line, with the maximum remaining time: patience often ends training earlier."""
     figures = "  ".join(_figure(name, row.figure(name)) for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
     mark = "  best" if row.epoch == best else ""
     pace = f"{row.images_per_second:.0f} images/s  {row.seconds:.1f} s"
@@ -206,7 +205,7 @@ def _figure(name: str, value: float) -> str:
 
 
 def enough(history: list[HistoryRow], monitor: str, patience: int) -> str:
-    """Why training stops here, or nothing. It follows from the history alone, so a resumed run keeps its patience."""
+    """Why training stops here, or None. It depends only on the history, so a resumed run keeps its patience."""
     if not patience or not history:
         return ""
     waited = history[-1].epoch - best_row(history, monitor).epoch
@@ -214,7 +213,7 @@ def enough(history: list[HistoryRow], monitor: str, patience: int) -> str:
 
 
 def _require_finite(model: keras.Model, epoch: int) -> None:
-    """Raise FloatingPointError where a weight is no number: a clipped loss may hide it."""
+    """Raise FloatingPointError if a weight is not a number: a clipped loss may hide it."""
     for weight in model.weights:
         if not np.isfinite(np.sum(weight.numpy(), dtype=np.float64)):
             raise FloatingPointError(f"The weights became not-a-number in epoch {epoch}.")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 BOUND = 1e-3
-"""Largest difference of a feature from Keras that an engine may have, relative to the largest feature."""
+"""Largest difference of a feature from Keras allowed for an engine, relative to the largest feature."""
 
 BATCH = 2  # More images at once leave the cache of a core: EfficientNet-Lite0 was a seventh slower at 4.
 GPU_BATCH = 64
@@ -53,10 +53,10 @@ Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class FeatureEngine:
-    """What computes the features. compute: uint8 (n, height, width, 3) -> (n, width). widths: of what each pool gives,
-    which stand beside each other.
+    """The engine that computes features. compute: uint8 (n, height, width, 3) -> (n, width). widths: of the output of
+    each pool; the outputs are concatenated.
 
-    many: several threads may compute at once, each on a core of its own. batch: images at a time.
+    many: several threads may compute at the same time, each on its own core. batch: images per call.
     """
 
     name: str
@@ -80,10 +80,10 @@ def backbone_key(name: str, weights_digest: str, spec: ImageSpec, taken: Feature
 def choose_engine(
     backbone: Backbone, taken: FeatureSet, key: str, images: Callable[[], NDArray[np.uint8]], progress: Progress
 ) -> FeatureEngine:
-    """The fastest engine that gives the features that Keras gives: ONNX Runtime on processors, Keras on a GPU.
+    """The fastest engine whose features equal those of Keras: ONNX Runtime on CPUs, Keras on a GPU.
 
-    backbone: in float32. images: gives some real ones to compare on, where the backbone is converted
-    for the first time; one whose features differ by BOUND or more runs in Keras.
+    backbone: in float32. images: returns some real images for comparison, when the backbone is converted
+    for the first time; if the features differ by BOUND or more, it runs in Keras.
     """
     network = start_keras().Model(backbone.image, taken.parts(backbone))
     names = [pool.key for pool in taken.pools]
@@ -115,12 +115,12 @@ def choose_engine(
 
 
 def bundled_engine(name: str, taken: FeatureSet) -> FeatureEngine:
-    """A backbone that ships, by its graph, which gives what each of its candidates takes and needs no Keras."""
+    """A bundled backbone, by its graph, which outputs what each of its candidates takes and needs no Keras."""
     return _in_onnxruntime(open_session(bundled_graph(name), threads=1, ours=True), [pool.key for pool in taken.pools])
 
 
 def _in_keras(network: keras.Model) -> FeatureEngine:
-    """Several threads at once, so that a GPU computes while what it gave before is fetched."""
+    """Several threads, so that a GPU computes while its previous results are transferred."""
     infer, batch = inferring(network), GPU_BATCH if has_gpu() else BATCH
     widths = tuple(int(tensor.shape[-1]) for tensor in network.outputs)
 
@@ -131,7 +131,7 @@ def _in_keras(network: keras.Model) -> FeatureEngine:
 
 
 def _kept_engine(file: Path, names: list[str]) -> FeatureEngine | None:
-    """The backbone as it was converted before, or None."""
+    """The previously converted backbone, or None."""
     if not file.exists():
         return None
     try:
@@ -146,7 +146,7 @@ def _kept_file(key: str) -> Path:
 
 
 def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
-    """The features that one backbone gives of images of one ImageSpec."""
+    """The features of one backbone for images of one ImageSpec."""
     return ArrayCache(
         key, (width,), np.float16, root=cache_root() / "features", what="features", limit_bytes=limit_bytes
     )
@@ -154,22 +154,22 @@ def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
 
 @dataclass(frozen=True)
 class Views:
-    """How often each image is shown to the backbone: plain, then count - 1 times as augmentation changes it."""
+    """How often each image passes through the backbone: plain, then count - 1 times augmented."""
 
     count: int = 1
     augment: AugmentConfig = AUGMENTATIONS["none"]
     seed: int = 0
 
     def key(self, digest: str, view: int) -> str:
-        """Of an image's features in the cache."""
+        """The key of an image's features in the cache."""
         if not view:
             return digest
         words = to_json([digest, view, self.seed, self.augment.model_dump()], ascii=True, sort_keys=True)
         return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
 
     def show(self, pixels: NDArray[np.uint8], digests: Sequence[str], view: NDArray[np.int64]) -> None:
-        """Change the images (n, h, w, c) in place as their views show them. What an image's view is follows from
-        its digest, not from its place in a catalog, so that runs on other splits share it."""
+        """Augment the images (n, h, w, c) in place for their views. An image's view depends on its digest, not on its
+        position in a catalog, so that runs on other splits share it."""
         chosen = np.flatnonzero(view)
         if len(chosen):
             numbers = np.array([int(digests[int(place)][:15], 16) for place in chosen])
@@ -238,7 +238,7 @@ def extract(
 
 
 def _read(store: Store, out: NDArray[np.float16], width: int) -> NDArray[np.intp]:
-    """Fill out with the first numbers of each row of the store, which has `width`; the places that are not there."""
+    """Fill `out` with the first features of each row of the store, of width `width`; returns the missing positions."""
     if out.shape[1] == width:
         return store.take(np.arange(len(out)), out)
     absent = []
@@ -251,7 +251,7 @@ def _read(store: Store, out: NDArray[np.float16], width: int) -> NDArray[np.intp
 
 
 class CachedFeatures:
-    """Features as Batches takes them: (n, width) float16, given out as float32."""
+    """Features in the form that Batches takes: stored as (n, width) float16, returned as float32."""
 
     def __init__(self, features: NDArray[np.float16]) -> None:
         self._features = features

@@ -1,4 +1,4 @@
-"""A fitted network -> what a run ends with: calibrated, saved, exported and verified, then the test split, once.
+"""A fitted network -> a finished run: calibrated, saved, exported and verified, then evaluated once on the test split.
 
 In: Fitting and Fitted. Needs the extra `train`.
 """
@@ -90,8 +90,8 @@ def finish(state: Fitting, fitted: Fitted) -> None:
 
 
 def require_exportable(classifier: Classifier, state: Fitting) -> None:
-    """Raises ExportError for a network that cannot be written as a file that predicts what it does: with random
-    weights, before hours are spent on them."""
+    """Raises ExportError for a network that cannot be exported with the same predictions: tried with random weights,
+    before hours of training."""
     held = state.images["validation"]
     images = held.take(np.arange(min(TRIED_IMAGES, len(held))))
     trial = Phase.EXPORTING.named("trying the export")
@@ -103,7 +103,7 @@ def require_exportable(classifier: Classifier, state: Fitting) -> None:
 
 
 def _judged(catalog: Catalog) -> Split:
-    """The split that the run is evaluated on: without a test split the validation split, and the report says so."""
+    """The split that the run is evaluated on: without a test split, the validation split, which the report states."""
     return "test" if len(catalog.split("test")) else "validation"
 
 

@@ -39,7 +39,7 @@ from tellapart.training.memory import memory_told
 from tellapart.training.plan import plan_of
 
 TOLD_WEIGHTS = 5
-"""Of the smallest and of the largest weights of classes; more of them cannot be read."""
+"""How many of the smallest and of the largest class weights are shown; more would be unreadable."""
 
 
 def fit(
@@ -52,9 +52,9 @@ def fit(
 ) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
 
-    Ctrl-C ends it cleanly after the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
-    TrainingError where it cannot start, the loss is not a number, or memory, or the time in the first epoch, runs out;
-    ModelError for weights that cannot be had, ImageError for an image that changed or went away.
+    Ctrl-C ends it cleanly with the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
+    TrainingError if it cannot start, the loss is not a number, memory runs out, or time runs out in the first epoch;
+    ModelError for weights that are not available, ImageError for an image that was changed or removed.
     """
     with memory_told(run), _timed(run):
         finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
@@ -68,9 +68,9 @@ def learn(
     progress: Progress = SILENT,
     watch: Watch = go_on,
 ) -> HistoryRow:
-    """As `fit`, but for its end: nothing is calibrated, exported or evaluated, and no test image is looked at.
+    """Like `fit`, without its end: nothing is calibrated, exported or evaluated; no test image is used.
 
-    Returns the best row of history. The run is interrupted then, with why it ended in `stopped`; `fit` goes on with it.
+    Returns the best row of history. The run is then interrupted, with the reason in `stopped`; `fit` resumes it.
     """
     with memory_told(run), _timed(run):
         _, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
@@ -80,7 +80,7 @@ def learn(
 
 @contextmanager
 def _timed(run: RunFolder) -> Iterator[None]:
-    """Count the seconds of what comes to an end, with those of earlier calls, into run.json."""
+    """Add the elapsed seconds to those of earlier calls in run.json."""
     started, earlier = time.monotonic(), run.record.seconds
     yield
     run.update(seconds=round(earlier + time.monotonic() - started, 1))
@@ -94,7 +94,7 @@ def _fitted(
     progress: Progress,
     watch: Watch,
 ) -> tuple[Fitting, Fitted]:
-    """Everything but the end, with the images of these splits."""
+    """Everything except the end, with the images of these splits."""
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
     try:
@@ -125,7 +125,7 @@ def _prepare(
     ctrl_c: CtrlC,
     watch: Watch,
 ) -> Fitting:
-    """Everything that the phases share; what was decided on the way goes into run.json."""
+    """Everything that the phases share; decisions on the way are recorded in run.json."""
     require_keras()
     plan, catalog = plan_of(run), run.catalog
     config, spec, precision = plan.config, plan.spec, plan.config.train.precision
@@ -160,7 +160,7 @@ def require_trainable(catalog: Catalog) -> None:
 
 
 def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] | None, str]:
-    """A weight for each class, mean 1 over the images, or None; and in words what was done."""
+    """A weight for each class, mean 1 over the images, or None; and a description."""
     counts = np.bincount(train.class_indices(), minlength=len(train.task.classes))
     ratio = counts.max() / max(1, counts.min())
     if config.train.class_weights == "none" or (config.train.class_weights == "auto" and ratio <= IMBALANCE):
@@ -175,7 +175,7 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
 
 
 def _from_nothing(state: Fitting) -> Fitted:
-    """Epochs over the whole network."""
+    """Train the whole network in epochs."""
     state.start()
     classifier = state.build(state.config.train.precision)
     if is_own(state.config.model.name):

@@ -1,4 +1,4 @@
-"""Fitting: what the phases of a fit share; Fitted: what came out of them; and the epochs that each of them runs.
+"""Fitting: what the phases of training share; Fitted: their result; and the epochs that each of them runs.
 
 Needs the extra `train`.
 """
@@ -48,7 +48,7 @@ class Fitting:
     watch: Watch
 
     def start(self) -> None:
-        """Keras, if it is not there yet, and its random numbers."""
+        """Start Keras if needed, and seed its random numbers."""
         stage = Phase.STARTING.named(f"starting Keras with {backend_name()}")
         self.progress.update(stage, 0, 1)
         seed(self.config.seed)
@@ -63,7 +63,7 @@ class Fitting:
         self.progress.update(stage, done, total, detail)
 
     def note(self, text: str) -> None:
-        """For the report; a run that was resumed says it once."""
+        """Add a note for the report; a resumed run adds it only once."""
         self.run.update(decided=tuple(dict.fromkeys([*self.run.record.decided, text])))
 
 

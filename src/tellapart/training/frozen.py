@@ -53,13 +53,13 @@ from tellapart.words import measured
 FEATURES_AT_ONCE = 1024
 COMPARED_IMAGES = 8
 FEW = 200
-"""Test images: with fewer of them their interval is wide, and folds over the others tell more."""
+"""Test images: with fewer, their interval is wide, and cross-validation over the others is more precise."""
 MOST_FOLDED = 500
-"""Training and validation images: with more of them, twenty heads take more time than they tell."""
+"""Training and validation images: with more, fitting twenty heads is not worth the time."""
 
 
 def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
-    """The weights of the backbone, its features, the head, and the top of the backbone where that is wished."""
+    """The weights of the backbone, its features, the head, and optionally the top of the backbone."""
     config = state.config
     sets, taken = _sets(state, pretrained)
     engine = _bundled(state, pretrained, taken)
@@ -82,14 +82,14 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
 
 
 def _is_linear(state: Fitting) -> bool:
-    """Whether the head is one linear layer, fitted to convergence; others learn in epochs."""
+    """Whether the head is one linear layer, fitted to convergence; other heads are trained in epochs."""
     _, options = resolve(state.config.model)
     return hidden(cast(HeadOptions, options)) == Hidden() and not state.config.train.label_smoothing
 
 
 def _sets(state: Fitting, pretrained: PretrainedBackbone) -> tuple[dict[str, FeatureSet], FeatureSet]:
-    """What the head may read, by name: what is asked for, or what there is to choose from. And all that is computed,
-    which is the same for all, so that another head on the same images asks nothing of the backbone."""
+    """The feature sets that the head may use, by name: the requested one, or all candidates. And the union that is
+    computed, the same for all, so that another head on the same images needs no pass through the backbone."""
     options = cast(HeadOptions, resolve(state.config.model)[1])
     wanted: dict[str, FeatureSet] = {options.features: features(options, pretrained=pretrained)}
     sets: dict[str, FeatureSet] = offered(pretrained, state.cache.spec)
@@ -99,8 +99,8 @@ def _sets(state: Fitting, pretrained: PretrainedBackbone) -> tuple[dict[str, Fea
 
 @dataclass(frozen=True)
 class _Extracted:
-    """examples: the features of each split; of the training images in every view. places: the columns of what each
-    pool gives, by its key."""
+    """examples: the features of each split; of the training images in every view. places: the columns of each pool's
+    output, by its key."""
 
     examples: dict[Split, Examples]
     places: dict[str, slice]
@@ -109,7 +109,7 @@ class _Extracted:
         return [self.places[pool.key] for pool in chosen.pools]
 
     def read(self, chosen: FeatureSet) -> dict[Split, Examples]:
-        """The features of a set alone."""
+        """The features of one set."""
         columns = self.columns(chosen)
         return {
             split: Examples(np.concatenate([part.features[:, place] for place in columns], axis=1), part.labels)
@@ -118,7 +118,7 @@ class _Extracted:
 
 
 def _bundled(state: Fitting, pretrained: PretrainedBackbone, taken: FeatureSet) -> FeatureEngine | None:
-    """What computes the features without Keras, where the backbone ships as a graph."""
+    """The engine without Keras, if the backbone is bundled as a graph."""
     ours = state.config.model.weights in ("auto", "imagenet")
     there = ours and bundled_graph(pretrained.name).exists() and not has_gpu()
     return bundled_engine(pretrained.name, taken) if there else None
@@ -127,7 +127,7 @@ def _bundled(state: Fitting, pretrained: PretrainedBackbone, taken: FeatureSet) 
 def _beside_keras(
     state: Fitting, pretrained: PretrainedBackbone, taken: FeatureSet, engine: FeatureEngine
 ) -> _Extracted:
-    """The features, while Keras starts, which takes one core as long as they take two."""
+    """The features, computed while Keras starts, which takes one core as long as they take two."""
     key = backbone_key(pretrained.name, BUNDLED_DIGESTS[pretrained.name], state.cache.spec, taken)
     with ThreadPoolExecutor(1) as beside:
         started = beside.submit(start_keras)
@@ -137,7 +137,7 @@ def _beside_keras(
 
 
 def _with_keras(state: Fitting, classifier: Classifier, taken: FeatureSet, engine: FeatureEngine | None) -> _Extracted:
-    """The features; without an engine, by the fastest that gives what Keras gives."""
+    """The features; without a given engine, by the fastest whose features equal those of Keras."""
     backbone, some = classifier.backbone, state.images["train"]
     compared = np.arange(min(COMPARED_IMAGES, len(some)))
     key = backbone_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)
@@ -160,7 +160,7 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
 
 
 def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureSet], extracted: _Extracted) -> Fitted:
-    """A linear head to convergence, over the set of features that the validation split chooses."""
+    """A linear head, fitted to convergence, on the feature set selected on the validation split."""
     run, examples, tried = state.run, extracted.examples, len(sets) * len(STRENGTHS)
     fits: dict[str, HeadFit] = {}
     for number, (name, chosen) in enumerate(sets.items()):
@@ -193,7 +193,7 @@ def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureS
 
 
 def _decided(state: Fitting, classifier: Classifier, name: str, fits: dict[str, HeadFit]) -> Classifier:
-    """Into the run's configuration, by which it is opened and gone on with, and into words."""
+    """Record the selection in the run's configuration, by which it is opened and resumed, and in a note."""
     state.config = state.config.model_copy(update={"model": classifier.config})
     state.run.write_config(state.config)
     losses = ", ".join(f"{one} {fit.losses.mean():.3g}" for one, fit in fits.items())
@@ -221,7 +221,7 @@ def _fit_in_epochs(state: Fitting, classifier: Classifier, examples: dict[Split,
 
 
 def _report_folds(state: Fitting, examples: dict[Split, Examples], columns: Sequence[slice], best: HistoryRow) -> None:
-    """Where few images are left to test, what repeated folds over the others say; into run.json."""
+    """With few test images, repeated cross-validation over the others, recorded in run.json."""
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
     rows = [image for split in splits for image in catalog.split(split).images]
@@ -248,7 +248,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], columns: Sequ
 
 
 def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
-    """The top of the backbone learns too; kept only where the validation split is no worse for it."""
+    """Fine-tune the top of the backbone; kept only if it is not worse on the validation split."""
     run, train = state.run, state.config.train
     if frozen.stop.reason.goes_on:
         return frozen

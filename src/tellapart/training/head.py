@@ -38,7 +38,7 @@ _ITERATIONS = 300
 
 @dataclass(frozen=True)
 class Examples:
-    """features: (n, width), float16 as they are kept; labels: (n,) class positions."""
+    """features: (n, width), float16 as they are cached; labels: (n,) class positions."""
 
     features: NDArray[np.float16]
     labels: NDArray[np.int64]
@@ -46,8 +46,8 @@ class Examples:
 
 @dataclass(frozen=True)
 class HeadFit:
-    """head: of the strength that was chosen; best: its row of history, which has a row for each strength. losses: (n,)
-    log loss of each validation image."""
+    """head: with the selected strength; best: its row of history, which has a row for each strength. losses: (n,) log
+    loss of each validation image."""
 
     head: LinearHead
     best: HistoryRow
@@ -63,10 +63,10 @@ def fit_linear(
     train: TrainConfig,
     progress: Callable[[int, str], None],
 ) -> HeadFit:
-    """The head over those columns of the features that was chosen.
+    """The selected head over those columns of the features.
 
-    Both sets hold every class. columns: what stands in each is scaled by itself. class_weights: a weight for each
-    class, or None. progress: told of each strength, from 1, and what it reached.
+    Both sets contain every class. columns: each part is scaled separately. class_weights: a weight for each class, or
+    None. progress: called with each strength, from 1, and its metrics.
     """
     with one_thread():
         span = Span(training.features, columns)
@@ -105,10 +105,10 @@ def fit_linear(
 
 
 def simplest(losses: Sequence[NDArray[np.float64]]) -> int:
-    """The place of the first whose mean loss is within one standard error of the least.
+    """The position of the first whose mean loss is within one standard error of the lowest.
 
-    losses: of the same images, (n,) each, by what was fitted, the simplest first. The error is that of the difference
-    between the two, image by image, which is much smaller than that of either.
+    losses: of the same images, (n,) each, for each candidate, the simplest first. The standard error is that of the
+    paired difference, which is much smaller than that of either mean.
 
     >>> simplest([np.array([1.0, 9.0]), np.array([0.5, 8.5]), np.array([0.0, 8.6])])
     1
@@ -119,7 +119,7 @@ def simplest(losses: Sequence[NDArray[np.float64]]) -> int:
 
 
 def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
-    """FOLDS, or as many as the scarcest class has groups. Raises ValueError where that is fewer than two.
+    """FOLDS, or the number of groups of the rarest class. Raises ValueError if that is fewer than two.
 
     >>> import numpy as np
     >>> fold_count(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 4, 4]))
@@ -139,11 +139,11 @@ def repeated_folds(
     class_weights: NDArray[np.float32] | None,
     seed: int,
 ) -> Estimate:
-    """Accuracy on images that each head had not seen: stratified folds, REPEATS times, groups kept together.
+    """Accuracy on held-out images: stratified folds, REPEATS times, groups kept together.
 
-    groups: (n,), equal for images that belong together. The interval is that of as many images as there are, not
-    of n * REPEATS: to predict an image again tells little new. The strength is given, not chosen in each fold.
-    Raises ValueError where a class has fewer than two groups.
+    groups: (n,), equal for images that belong together. The interval is that for n images, not for n * REPEATS:
+    predicting an image again adds little information. The strength is given, not selected in each fold.
+    Raises ValueError if a class has fewer than two groups.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -170,8 +170,8 @@ def _regression(strength: float) -> LogisticRegression:
 
 
 def one_thread() -> AbstractContextManager[object]:
-    """Of products: as small as these they gain nothing from more threads, and on cores that others use too the threads
-    wait for each other, spinning: 10 s for the head of 400 images where one thread takes 0.3."""
+    """Threads of matrix products: products this small gain nothing from more, and on busy cores the threads wait for
+    each other, spinning: 10 s for the head of 400 images where one thread takes 0.3."""
     from threadpoolctl import threadpool_limits
 
     limits: AbstractContextManager[object] = threadpool_limits(1, "blas")
@@ -195,6 +195,6 @@ def _fit(
 
 
 def _judged(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Log loss and whether it is right, of each image, from probabilities (n, classes)."""
+    """Log loss and correctness of each image, from probabilities (n, classes)."""
     right = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
     return {"loss": -np.log(right), "accuracy": (probabilities.argmax(axis=1) == labels).astype(np.float64)}

@@ -9,19 +9,19 @@ from types import FrameType, TracebackType
 
 
 class TimeUp(KeyboardInterrupt):
-    """The time of a training is up, which ends it as Ctrl-C does."""
+    """The time of a training is up; it ends as by Ctrl-C."""
 
     def __init__(self) -> None:
         super().__init__("its time was up")
 
 
 class CtrlC:
-    """Within it, Ctrl-C is remembered and `check` raises it; a second one raises at once.
+    """Within this context, Ctrl-C is deferred until `check` raises it; a second one raises at once.
 
     deadline: on the clock of time.monotonic; from then on `check` raises TimeUp. None: never.
 
-    An interrupt raised anywhere may come inside a library's clean-up, which swallows it, or between two writes that
-    belong together. Signals reach the main thread alone; in another thread nothing is changed.
+    An interrupt raised anywhere may hit a library's cleanup, which swallows it, or come between two writes that belong
+    together. Signals reach only the main thread; in another thread nothing changes.
     """
 
     def __init__(self, deadline: float | None = None) -> None:

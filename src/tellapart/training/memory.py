@@ -13,7 +13,7 @@ from tellapart.runs.run import RunFolder
 
 @contextmanager
 def memory_told(run: RunFolder) -> Iterator[None]:
-    """Raises TrainingError where what happens inside takes more memory than there is; the run has failed then."""
+    """Raises TrainingError if the code inside runs out of memory; the run has then failed."""
     try:
         yield
     except Exception as error:

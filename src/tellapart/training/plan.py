@@ -24,8 +24,8 @@ AUGMENTED_VIEWS = 4
 def decide(config: Config, source: Source) -> Plan:
     """The model, the image that it sees, augmentation and views, and the precision that suits this machine.
 
-    Raises ModelError for an unknown model or option, for one that only a pretrained backbone has, or for an image that
-    the backbone cannot take.
+    Raises ModelError for an unknown model or option, for an option that only a pretrained backbone has, or for an image
+    size that the backbone cannot take.
     """
     seen = cache(lambda: sample(source, config.data))
     model, reasons = config.model.model_dump(), []
@@ -68,9 +68,9 @@ def plan_of(run: RunFolder) -> Plan:
 
 
 def _augmentation(config: Config, pretrained: PretrainedBackbone | None) -> tuple[str, int | None]:
-    """The preset where none is configured, and how often a frozen backbone is shown each image.
+    """The augmentation preset if none is configured, and how often each image passes through a frozen backbone.
 
-    To show it an image once costs the least, and then plain; who asks for augmentation means it to be seen.
+    Once is cheapest, and then without augmentation; if augmentation is requested, views are needed to use it.
     """
     wanted, train = config.augment, config.train
     if pretrained is None:

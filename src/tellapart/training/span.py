@@ -1,6 +1,8 @@
-"""Features -> coordinates in the span of the training images: as many numbers as there are images, not as there are
-features, with the same distances. A linear head with a quadratic penalty lies in that span (the representer theorem:
-Schölkopf, Herbrich, Smola, COLT 2001), so it is fitted there and written for the features themselves.
+"""Features -> coordinates in the span of the training images, with the same distances.
+
+There are as many coordinates as images, instead of as many as features. A linear head with a quadratic penalty lies in
+that span (the representer theorem: Schölkopf, Herbrich, Smola, COLT 2001), so it is fitted there and converted back to
+weights of the features.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST = 3000
-"""Images that the span is of, spread evenly where there are more: what more of them add costs its cube in time."""
+"""Most images that span the space, spread evenly if there are more: the time grows with their cube."""
 
 _TINY = 1e-6  # of the largest eigenvalue: below it, float32 holds noise
 _LEAST = 1e-12
@@ -28,11 +30,11 @@ class LinearHead:
 
 
 class Span:
-    """Of features (n, width) as they are kept, the parts of which stand in `columns`.
+    """The span of cached features (n, width), with their parts in `columns`.
 
-    Each part is centred and divided by one number, so that its mean square is 1: parts of unlike sizes weigh alike. Not
-    each feature by its own deviation: of few images that is mostly noise. With 12 of cats and dogs it gave 88 % where
-    this gives 97 %; from 100 on both give the same.
+    Each part is centred and divided by one number, so that its mean square is 1 and parts of different scale have the
+    same weight. Features are not divided by their own deviation, which is mostly noise for few images: with 12 of cats
+    and dogs that gave 88 %, and this gives 97 %; from 100 on both give the same.
     """
 
     def __init__(self, features: NDArray[np.float16], columns: Sequence[slice]) -> None:
@@ -51,21 +53,21 @@ class Span:
             self._axes = np.asarray(vectors[:, kept] / np.sqrt(np.maximum(values[kept], _LEAST)), np.float32)
 
     def coordinates(self, features: NDArray[np.float16]) -> NDArray[np.float32]:
-        """Of features (n, width), (n, dimensions of the span)."""
+        """Coordinates (n, dimensions of the span) of features (n, width)."""
         if self._landmarks is None:
             return np.concatenate(list(self._scaled(features)))
         # One product with the narrower side first.
         return np.concatenate([part @ self._landmarks.T @ self._axes for part in self._scaled(features)])
 
     def head(self, kernel: NDArray[np.float64], bias: NDArray[np.float64]) -> LinearHead:
-        """A head over the coordinates, (dimensions, units) and (units,), as one over the features in `columns`."""
+        """A head over the coordinates, (dimensions, units) and (units,), converted to the features in `columns`."""
         if self._landmarks is not None:
             kernel = self._landmarks.T @ (self._axes @ kernel)
         kernel = kernel / self._spread[:, None]
         return LinearHead(kernel.astype(np.float32), (bias - self._centre @ kernel).astype(np.float32))
 
     def _scale(self, features: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The mean of each feature, and what divides it."""
+        """The mean and the divisor of each feature."""
         centres, spreads = [], []
         for place in self._columns:
             part = features[:, place]

@@ -29,7 +29,7 @@ _LONGEST = 6000  # characters of a parameter that MLflow takes
 
 
 class Tracker(Protocol):
-    """Where a run is told of. errors: what its library raises where it cannot be."""
+    """A destination for the metrics of a run. errors: exceptions of its library when it fails."""
 
     name: str
 
@@ -40,14 +40,14 @@ class Tracker(Protocol):
         """Settings, and every row of history so far."""
 
     def row(self, row: HistoryRow) -> None:
-        """A row of history; one that was told before is not told again."""
+        """Log a row of history; a row is logged only once."""
 
     def end(self, run: RunFolder, status: str) -> None:
-        """Final figures and files. status: FINISHED, KILLED or FAILED."""
+        """Log final metrics and files. status: FINISHED, KILLED or FAILED."""
 
 
 class TensorBoard:
-    """Event files in RUN/tensorboard, written anew from the history by a run that is resumed."""
+    """Event files in RUN/tensorboard, rewritten from the history when a run is resumed."""
 
     name = "TensorBoard"
     errors = (OSError,)
@@ -86,7 +86,7 @@ class TensorBoard:
 
 
 class Mlflow:
-    """A run on the server that MLFLOW_TRACKING_URI names; its id stays in run.json, where a resumed run finds it."""
+    """A run on the server in MLFLOW_TRACKING_URI; its id is stored in run.json for a resumed run."""
 
     name = "MLflow"
 
@@ -158,13 +158,13 @@ def _require_address() -> None:
 
 
 def _nothing() -> None:
-    """What a tracker requires that has all it needs."""
+    """The `require` of a tracker without requirements."""
 
 
 @dataclass(frozen=True)
 class TrackerKind:
-    """A row of training.trackers. make: gives a tracker for one run. needs: the module and the extra of tellapart that
-    brings it, if it has one. require: raises ConfigError for what is not set up."""
+    """A row of training.trackers. make: returns a tracker for one run. needs: the module and the extra of tellapart
+    that installs it, if any. require: raises ConfigError if it is not configured."""
 
     name: str
     make: Callable[[], Tracker]
@@ -190,8 +190,8 @@ def require_trackers(config: Config) -> None:
 
 @contextmanager
 def tracked(run: RunFolder, progress: Progress) -> Iterator[Watch]:
-    """Tell the trackers of the run's configuration of it: at the start, of each row that the Watch is given, and at the
-    end, when the run has its report."""
+    """Log the run to the trackers in its configuration: at the start, each row that the Watch gets, and at the end,
+    when the run has its report."""
     telling = [_Telling(TRACKERS.find(name).make(), run, progress) for name in run.config.train.track]
 
     def watch(row: HistoryRow) -> str:
@@ -212,7 +212,7 @@ def tracked(run: RunFolder, progress: Progress) -> Iterator[Watch]:
 
 
 class _Telling:
-    """One tracker, which is left alone after its first error."""
+    """One tracker, which is disabled after its first error."""
 
     def __init__(self, tracker: Tracker, run: RunFolder, progress: Progress) -> None:
         self._tracker, self._run, self._progress = tracker, run, progress
@@ -246,12 +246,12 @@ class _Telling:
 
 
 def figures_of(row: HistoryRow) -> dict[str, float]:
-    """The figures of a row of history, by its own words."""
+    """The metrics of a row of history, by name."""
     return {name: value for name, value in row.to_dict().items() if isinstance(value, float)}
 
 
 def final_figures(run: RunFolder) -> dict[str, float]:
-    """What the run reached, with the ends of each interval: `test/accuracy`, `test/accuracy_low` ..."""
+    """The final metrics, with the limits of each interval: `test/accuracy`, `test/accuracy_low` ..."""
     found = {}
     for split, metrics in run.metrics.items():
         for name, figure in metrics.items():

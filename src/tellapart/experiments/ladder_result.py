@@ -125,7 +125,7 @@ class LadderResult(StudyResult):
         taken, best = self.standing(choice.recommended), self.standing(choice.best)
         right = taken.accuracy.value if taken.accuracy else 0.0
         reached = f"{share(right, self.n)} of {self.n:,} {self.split} images"
-        text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms an image."
+        text = f"Take {taken.name}: {reached} classified correctly, {taken.state.milliseconds:.3g} ms per image."
         worse = [name for name in choice.against if choice.worse(name)]
         some_missing = len(choice.against) + 1 < len(self.standings)
         # Rungs without a network are in no comparison.
@@ -134,18 +134,18 @@ class LadderResult(StudyResult):
             text += (
                 f" {best.name} is the best on the {self.validation_n:,} validation images, by "
                 f"{points_of(difference.value)} (95 % interval {100 * difference.low:+.1f} to "
-                f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
+                f"{100 * difference.high:+.1f}), which is not significant."
             )
         elif not choice.against:
             text += " No other rung has a network, so nothing is compared."
         elif len(worse) == len(choice.against):
             others = "every other rung that was tried" if some_missing else "every other rung"
-            text += f" On the {self.validation_n:,} validation images {others} is shown to be worse."
+            text += f" On the {self.validation_n:,} validation images {others} is significantly worse."
         else:
             equal = [name for name in choice.against if name not in worse]
             text += (
-                f" It is the best on the {self.validation_n:,} validation images; what is not shown to be worse there "
-                f"({listed(equal, len(equal))}) costs more."
+                f" It is the best on the {self.validation_n:,} validation images; the rungs that are not "
+                f"significantly worse there ({listed(equal, len(equal))}) cost more."
             )
         return text
 
@@ -163,18 +163,18 @@ class LadderResult(StudyResult):
             elif each.state.status == "failed":
                 notes.append(f"{each.name} failed: {each.state.error}")
         if any(each.state.status in ("time up", "not reached") for each in self.standings):
-            notes.append(f"With more time they go on: {self.ladder.resume_command} --budget 30m")
+            notes.append(f"They continue with more time: {self.ladder.resume_command} --budget 30m")
         if self.split != "test":
             notes.append(
-                "There is no test split: accuracies are of the images that chose, and seem better than they are."
+                "There is no test split: accuracies are of the validation images, which also chose, and are optimistic."
             )
         if self.left_out:
-            notes.append(f"{self.left_out:,} {self.split} images do not count: copies, or copies of training images.")
+            notes.append(f"{self.left_out:,} {self.split} images are left out: copies, or copies of training images.")
         worse = {step.first for step in self.steps if step.shown and step.second == self.choice.best}
         if self.choice.recommended in worse:
             notes.append(
-                f"The test images show {self.choice.recommended} to be worse than {self.choice.best}. They choose "
-                "nothing here; more validation images would have told."
+                f"The test images show {self.choice.recommended} to be significantly worse than {self.choice.best}. "
+                "The test images choose nothing; more validation images would have shown it."
             )
         return tuple(notes)
 

@@ -86,11 +86,14 @@ class TuneResult(StudyResult):
     def advice(self) -> str:
         """Whether the search was worth it, in two or three sentences."""
         if len(self.trials) == 1:
-            return f"Only what you began with was tried: {self.monitor} {self.start.value:.4f}. Nothing is compared."
+            return (
+                f"Only the starting configuration was tried: {self.monitor} {self.start.value:.4f}. "
+                "There is no comparison."
+            )
         if self.comparison is None:
             return (
-                f"Keep what you began with: of {len(self.trials):,} trials none reached a better {self.monitor} than "
-                f"the start, {self.start.value:.4f}."
+                f"Keep the starting configuration: none of {len(self.trials):,} trials reached a better "
+                f"{self.monitor} than the start, {self.start.value:.4f}."
             )
         return (
             f"{self.best.name} is the best of {len(self.trials):,} trials, by {self.monitor} {self.best.value:.4f} "
@@ -109,7 +112,7 @@ class TuneResult(StudyResult):
             notes.append(f"Failed: {counted(statuses['failed'], 'trial')}; the first, {first.name}: {first.error}")
         if statuses["unfinished"]:
             notes.append(
-                f"Out of time: {counted(statuses['unfinished'], 'trial')}; with more it goes on: "
+                f"Out of time: {counted(statuses['unfinished'], 'trial')}; with more they continue: "
                 f"{self.tune.resume_command} --budget ..."
             )
         if len(self.trials) < 2:

@@ -152,7 +152,7 @@ def test_without_a_network_the_file_its_place_and_the_way_out_are_named(keras_ho
 @pytest.mark.parametrize("checksum", ["0" * 32, "0" * 64], ids=["md5", "sha256"])
 def test_another_file_than_the_official_one_is_not_kept(serve, keras_home: Path, checksum: str) -> None:
     serve(b"<html>Please log in</html>")
-    with pytest.raises(ModelError, match=rf"another file than expected .*, not {checksum}\. Nothing was kept"):
+    with pytest.raises(ModelError, match=rf"another file than expected: .*, not {checksum}\. Nothing was kept"):
         load_pretrained(network(MOBILENET), replace(MOBILENET, checksum=checksum), "imagenet")
     assert not (keras_home / "models").exists()
 

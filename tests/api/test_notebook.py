@@ -72,7 +72,7 @@ def test_an_evaluation_shows_its_verdict_its_intervals_and_its_confusion(evaluat
     assert evaluation.verdict is not None
     assert evaluation.verdict.conclusion in shown
     assert "95 % interval" in shown
-    assert "rows are the truth" in shown
+    assert "rows are true classes" in shown
 
 
 def test_a_catalog_shows_its_counts_its_findings_and_a_few_images(run: ta.Run, shapes: Path, tmp_path: Path) -> None:

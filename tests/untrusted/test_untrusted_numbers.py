@@ -158,8 +158,8 @@ def test_a_report_says_of_how_many_mistakes_the_network_tells_no_places(broken_r
     broken_run.write_metrics(metrics)
     ta.write_report(broken_run)
     page = broken_run.report_file.read_text()
-    assert "For 1 of them the network gives no number, so nothing is laid over them." in page
-    assert page.count("The places that spoke for stripes") == 1
+    assert "For 1 of them the network&#39;s output is not a number, so there is no heat map." in page
+    assert page.count("The heat map of stripes") == 1
     with pytest.raises(ExportError, match=NO_NUMBER):
         broken_run.explain(catalog.root / dark)
 
@@ -212,7 +212,7 @@ def test_a_table_of_predictions_with_nan_is_not_compared_and_not_shown(plain_run
     rows[1][rows[0].index("disc")] = "nan"
     runs[0].predictions_file.write_text("\n".join(map(",".join, rows)))
     ta.write_report(runs[0])
-    assert "suspect labels, the images behind each cell and coverage are left out" in runs[0].report_file.read_text()
+    assert "likely label errors, the images behind each cell and coverage are left out" in runs[0].report_file.read_text()
 
 
 def test_who_needs_every_number_is_told_of_one_that_is_none() -> None:

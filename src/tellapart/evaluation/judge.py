@@ -149,7 +149,7 @@ def _weakest(found: Evidence) -> str:
 
 def _interrupted(found: Evidence) -> Iterator[Point]:
     if found.interrupted:
-        go_on = f"{found.interrupted.capitalize()}. Go on with: tellapart train --resume RUN"
+        go_on = f"{found.interrupted.capitalize()}. Resume with: tellapart train --resume RUN"
         yield Point("stop", "Training was interrupted", go_on, "training", blocks=True)
 
 
@@ -167,12 +167,14 @@ def _shift(found: Evidence) -> Iterator[Point]:
         f"{percent(found.evaluation.accuracy.value)}: {away}{100 * far:.1f}), which chance does not explain."
     )
     if found.shift.value > 0:
-        sentence = f"{figures} What is met in use may be harder."
+        sentence = f"{figures} Images in use may be harder."
         yield Point("care", f"{these} are easier than the validation images", sentence, "figures")
         return
     # Where sure predictions are right even so, they may be used.
     mark: Mark = "stop" if found.shift.high <= -_WORSE and not _holds(found) else "care"
-    sentence = f"{figures} Thresholds and probabilities were chosen on the validation images, and hold for such alone."
+    sentence = (
+        f"{figures} Thresholds and probabilities were chosen on the validation images, and hold only for such images."
+    )
     yield Point(mark, f"{these} differ from those it was trained on", sentence, "figures")
 
 
@@ -278,7 +280,7 @@ def _precision(found: Evidence) -> Iterator[Point]:
 def _untested(found: Evidence) -> Iterator[Point]:
     absent = [row.label for row in found.evaluation.per_class if not row.support]
     if absent and found.own:
-        sentence = f"The {found.split} split has no image of {some(absent, 5)}: nothing is known of them."
+        sentence = f"The {found.split} split has no image of {some(absent, 5)}: their accuracy is unknown."
         yield Point("care", "Classes that were not tested", sentence, "classes")
 
 

@@ -27,7 +27,7 @@ def resume(found: Evidence) -> Step | None:
     """An unfinished training cannot be assessed."""
     if not found.interrupted:
         return None
-    return Step("resume", "Go on with the training: tellapart train --resume RUN.", 1.0, "It was stopped early.")
+    return Step("resume", "Resume the training: tellapart train --resume RUN.", 1.0, "It was stopped early.")
 
 
 def copies(found: Evidence) -> Step | None:
@@ -46,8 +46,8 @@ def regroup(found: Evidence) -> Step | None:
     if found.shift is None or found.shift.high >= 0:
         return None
     text = (
-        f"Train and validate on images like those of the {found.split} split; where they are of other people, places "
-        "or sessions, keep these together (--group-by, or a column `group` of a table)."
+        f"Train and validate on images like those of the {found.split} split; if they show other people, places "
+        "or sessions, keep each of these in one split (--group-by, or a column `group` of a table)."
     )
     lost = -found.shift.value
     return Step("regroup", text, lost, f"From validation to {found.split} it loses {points(lost)}.")

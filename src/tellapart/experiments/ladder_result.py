@@ -145,7 +145,7 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
             + (
                 errors[0]
                 if errors
-                else f"no epoch ended in time. Go on with more: {ladder.resume_command} --budget 10m"
+                else f"no epoch ended in time. Resume with more: {ladder.resume_command} --budget 10m"
             )
         )
     runs, names = [ladder.run(rung.name) for rung in reached], [rung.name for rung in reached]
@@ -213,7 +213,9 @@ def _advice(found: LadderResult) -> str:
     taken, best = found.standing(choice.recommended), found.standing(choice.best)
     right = taken.accuracy.value if taken.accuracy else 0.0
     reached = f"{share(right, found.n)} of {found.n:,} {found.split} images"
-    text = f"Take {taken.name}: it names {reached} right and takes {taken.state.milliseconds:.3g} ms an image."
+    text = (
+        f"Take {taken.name}: it classifies {reached} correctly and takes {taken.state.milliseconds:.3g} ms per image."
+    )
     worse = [name for name in choice.against if choice.worse(name)]
     some_missing = len(choice.against) + 1 < len(found.standings)
     # Rungs without a network are in no comparison.
@@ -222,17 +224,17 @@ def _advice(found: LadderResult) -> str:
         text += (
             f" {best.name} is the best on the {found.validation_n:,} validation images, by "
             f"{points_of(difference.value)} (95 % interval {100 * difference.low:+.1f} to "
-            f"{100 * difference.high:+.1f}): not shown to be more than chance, which is not to say that it is none."
+            f"{100 * difference.high:+.1f}): not significant, though it may be real."
         )
     elif not choice.against:
         text += " No other rung has a network, so nothing is compared."
     elif len(worse) == len(choice.against):
         others = "every other rung that was tried" if some_missing else "every other rung"
-        text += f" On the {found.validation_n:,} validation images {others} is shown to be worse."
+        text += f" On the {found.validation_n:,} validation images {others} is significantly worse."
     else:
         equal = [name for name in choice.against if name not in worse]
         text += (
-            f" It is the best on the {found.validation_n:,} validation images; what is not shown to be worse there "
+            f" It is the best on the {found.validation_n:,} validation images; what is not significantly worse there "
             f"({listed(equal, len(equal))}) costs more."
         )
     return text
@@ -246,19 +248,19 @@ def _notes(found: LadderResult) -> tuple[str, ...]:
             sentence = kept(run.history, run.record.best_epoch, run.record.stop)
             notes.append(f"{each.name}: {sentence[0].lower()}{sentence[1:]}")
         elif each.state.status == "not reached":
-            notes.append(f"{each.name}: not reached, no epoch of it ended in time.")
+            notes.append(f"{each.name}: not reached, as none of its epochs ended in time.")
         elif each.state.status == "failed":
             notes.append(f"{each.name} failed: {each.state.error}")
     if any(each.state.status in ("time up", "not reached") for each in found.standings):
-        notes.append(f"With more time they go on: {found.ladder.resume_command} --budget 30m")
+        notes.append(f"With more time they can continue: {found.ladder.resume_command} --budget 30m")
     if found.split != "test":
-        notes.append("There is no test split: accuracies are of the images that chose, and seem better than they are.")
+        notes.append("There is no test split: accuracies are on the images used for the choice, and are optimistic.")
     if found.left_out:
-        notes.append(f"{found.left_out:,} {found.split} images do not count: copies, or copies of training images.")
+        notes.append(f"{found.left_out:,} {found.split} images are not counted: copies, or copies of training images.")
     worse = {step.first for step in found.steps if step.shown and step.second == found.choice.best}
     if found.choice.recommended in worse:
         notes.append(
-            f"The test images show {found.choice.recommended} to be worse than {found.choice.best}. They choose "
-            "nothing here; more validation images would have told."
+            f"The test images show {found.choice.recommended} to be worse than {found.choice.best}. They are not "
+            "used for the choice; more validation images would have shown it."
         )
     return tuple(notes)

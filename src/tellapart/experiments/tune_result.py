@@ -114,7 +114,7 @@ def chosen_of(tune: TuneFolder) -> Trial:
     finished = ranked(trials_of(tune.study()), tune.start.train.monitor)
     if not finished:
         raise RunError(
-            f"The time was up before the first trial of {tune.path} was finished. Go on, with more time: "
+            f"The time was up before the first trial of {tune.path} was finished. Resume with more time: "
             f"{tune.resume_command} --budget ..."
         )
     return finished[0]
@@ -177,11 +177,13 @@ def _importance(study: optuna.Study, trials: list[Trial]) -> dict[str, float]:
 
 def _advice(found: TuneResult) -> str:
     if len(found.trials) == 1:
-        return f"Only what you began with was tried: {found.monitor} {found.start.value:.4f}. Nothing is compared."
+        return (
+            f"Only the starting configuration was tried: {found.monitor} {found.start.value:.4f}. Nothing is compared."
+        )
     if found.comparison is None:
         return (
-            f"Keep what you began with: of {len(found.trials):,} trials none reached a better {found.monitor} than "
-            f"the start, {found.start.value:.4f}."
+            f"Keep the starting configuration: none of {len(found.trials):,} trials reached a better "
+            f"{found.monitor} than the start, {found.start.value:.4f}."
         )
     return (
         f"{found.best.name} is the best of {len(found.trials):,} trials, by {found.monitor} {found.best.value:.4f} "
@@ -199,11 +201,11 @@ def _notes(found: TuneResult) -> tuple[str, ...]:
         notes.append(f"Failed: {counted(statuses['failed'], 'trial')}; the first, {first.name}: {first.error}")
     if statuses["unfinished"]:
         notes.append(
-            f"Out of time: {counted(statuses['unfinished'], 'trial')}; with more it goes on: "
+            f"Out of time: {counted(statuses['unfinished'], 'trial')}; to resume with more: "
             f"{found.tune.resume_command} --budget ..."
         )
     if len(found.trials) < 2:
-        notes.append("The start took all the time: a larger --budget has room for other trials.")
+        notes.append("The start took all the time: a larger --budget leaves room for other trials.")
     if found.comparison is not None:
         notes.extend(found.comparison.notes)
     return tuple(notes)

@@ -28,7 +28,7 @@ MOST_ANSWERS = 4  # of more runs, only wrong answers are listed beside an image
 
 
 def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress = SILENT) -> list[Path]:
-    """Write the page and the figure, each whole or not at all; returns their paths."""
+    """Write the page and the figure atomically; returns their paths."""
     stage = Phase.REPORTING.named("writing the comparison")
     progress.update(stage, 0, 2)
     curves = curves_svg(
@@ -83,7 +83,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
 
 
 def _runs(found: RunsComparison) -> list[dict[str, Any]]:
-    """Of two runs in their order, the second against the first; of more, by falling accuracy, against the best."""
+    """For two runs in their order, the second against the first; for more, by descending accuracy, against the best."""
     two = len(found.pairs) == 1
     of: dict[str, Pair] = {(pair.second if two else pair.first): pair for pair in found.pairs}
     order = range(len(found.names))
@@ -109,7 +109,7 @@ def _runs(found: RunsComparison) -> list[dict[str, Any]]:
 
 
 def _reach(differences: list[Estimate]) -> float:
-    """How far a line of differences goes to both sides: the widest interval fits."""
+    """Half the range of the lines of differences: the widest interval fits."""
     return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
 
 
@@ -141,7 +141,7 @@ def _images(found: RunsComparison, shown: tuple[CommonImage, ...]) -> list[dict[
 
 
 def _thumbnail(root: Path, image: ImageRecord) -> dict[str, str]:
-    """An address that holds the image as JPEG, in its own proportions; or why it cannot be shown."""
+    """A data URL with the image as JPEG, in its own proportions; or why it cannot be shown."""
     scale = THUMBNAIL_SIDE / max(image.width, image.height, 1)
     height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
     try:

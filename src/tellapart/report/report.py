@@ -62,7 +62,7 @@ _MEANINGS = {
 
 
 def render(report: ReportInput) -> str:
-    """The report as the text of one HTML file, mostly 0.3 to 2 MB and under 5 MB, for as many images as there are."""
+    """The report as the text of one HTML file, typically 0.3 to 2 MB and under 5 MB, for any number of images."""
     album = Album(report.read_thumbnail)
     # In this order they share the album: what matters most comes first.
     parts = {
@@ -131,7 +131,7 @@ def _images(report: ReportInput) -> dict[str, Any]:
     broken = len(catalog.broken)
     layout = f"Read as {catalog.layout}." if catalog.layout else ""
     if broken:
-        layout += f" {broken:,} of {len(catalog):,} could not be read and stand in no split."
+        layout += f" {broken:,} of {len(catalog):,} could not be read and are in no split."
     return {
         "layout": layout.strip(),
         "classes": catalog.task.classes,
@@ -172,7 +172,7 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
 
 
 def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """As the network sees it, and only so large as the page shows it."""
+    """The image as the network sees it, at the size shown on the page."""
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -205,7 +205,7 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
 
 
 def _taken_for(found: Evaluation, place: int) -> str:
-    """The class that images of this one were most often mistaken for, with how often."""
+    """The class that this class was most often mistaken for, and how often."""
     counts = found.confusion[place].copy()
     counts[place] = 0
     other = int(counts.argmax())
@@ -213,7 +213,7 @@ def _taken_for(found: Evaluation, place: int) -> str:
 
 
 def _scale_start(found: Evaluation) -> float:
-    """The tenth below every interval of every class, so that the lines use their room."""
+    """The tenth below all intervals of all classes, so that the lines use the available width."""
     estimates = [e for row in found.per_class for e in (row.recall, row.precision, row.f1) if e is not None]
     return min(0.9, math.floor(10 * min(estimate.low for estimate in estimates)) / 10)
 

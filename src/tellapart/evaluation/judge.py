@@ -2,17 +2,17 @@
 
 In: Evidence, plain values. Out: Verdict, the same words for terminal, report, page and JSON. The rules, in short:
 
-- **May it answer alone?** Where its sure predictions reach the target accuracy (train.sure_accuracy): the 95 % interval
-  of their accuracy reaches it, and there are enough of them to say so. Otherwise a person reviews every prediction.
-- **Not yet** at all where the figure means nothing: guessing, a training that was stopped or broke off, so few test
-  images that anything may be true, copies of training images that make the test easy.
-- **Validation against test is told first**, where the difference is beyond chance (Fisher's exact test): the test
-  images are of another kind than those that the network and its thresholds were chosen on.
-- **A finding weighs as much as it can change**: of the test answers those whose images it names, and no others. What
-  can change less than the interval says anyway is told, and asks for nothing.
-- Points are sorted by their mark, the worst first; within a mark they stand in the order of POINTS.
+- **May it predict alone?** If its sure predictions reach the target accuracy (train.sure_accuracy): the 95 % interval
+  of their accuracy reaches it, and there are enough of them to tell. Otherwise a person reviews every prediction.
+- **Not yet** if the accuracy is meaningless: no better than guessing, interrupted or diverged training, too few test
+  images, or copies of training images that make the test easy.
+- **Validation compared with test comes first** if the difference is significant (Fisher's exact test): the test images
+  differ from those that selected the network and its thresholds.
+- **A finding counts by what it can change**: the test predictions of the images it names. One that can change less than
+  the interval is reported and requires nothing.
+- Points are sorted by their mark, the worst first; within a mark they are in the order of POINTS.
 
-Rules, not taste: docs/trust.md says the same to those who read a report.
+docs/trust.md explains the same rules to readers of a report.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The rungs of the ladder, one row each: from dense layers to a fine-tuned backbone.
 
-The rungs that are trained from nothing see images of one size, which are
-decoded once, and stop by one rule; what one rung has that the one before lacks stands in `adds`.
+The rungs trained from scratch use images of one size, which are decoded once, and one stopping rule; `adds` tells what
+a rung adds to the previous one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Catalog + Config -> Run: prepare, build, fit, keep the best, save, verify, evaluate. The story in order.
 
-A network is trained from nothing in epochs. On a pretrained backbone first its head is fitted, over features that are
-computed once; then, where it is wished, the top of the backbone learns too. Needs the extra `train`.
+A network without pretrained weights is trained in epochs. On a pretrained backbone, first the head is fitted on
+features that are computed once; then, on request, the top of the backbone is fine-tuned. Needs the extra `train`.
 """
 
 from __future__ import annotations

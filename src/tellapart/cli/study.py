@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def show_study(
     found: LadderResult | TuneResult, study: Study, tables: Iterable[Table], then: str, format: options.OutputFormat
 ) -> None:
-    """Its tables, advice and notes, where its page is, and the command to go on with."""
+    """Its tables, advice and notes, the path of its page, and the next command."""
     if format is options.OutputFormat.json:
         show_json(found.to_dict() | {"page": str(study.page_file)})
         return

@@ -304,5 +304,5 @@ def test_an_interrupted_run_is_the_first_thing_told() -> None:
     verdict = of(evaluation((180,) * 3), interrupted="interrupted in epoch 3")
     assert verdict.points[0].mark == "stop"
     assert verdict.conclusion == "Do not use it yet: training was interrupted."
-    assert verdict.points[0].sentence == "Interrupted in epoch 3. Go on with: tellapart train --resume RUN"
+    assert verdict.points[0].sentence == "Interrupted in epoch 3. Resume with: tellapart train --resume RUN"
     assert verdict.next.name == "resume"

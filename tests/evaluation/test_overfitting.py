@@ -103,5 +103,5 @@ def test_no_epoch_and_not_a_number_are_told() -> None:
 def test_a_head_is_told_as_all_there_is_only_where_fine_tuning_was_stopped(reason: StopReason) -> None:
     head = [history_row(1, phase="head", regularization=9.0)]
     told = kept(head, 1, Stop(reason, "in other words"))
-    assert ("as no epoch of fine-tuning was over" in told) == reason.goes_on
+    assert ("as no epoch of fine-tuning was completed" in told) == reason.goes_on
     assert told.endswith("; in other words.")

@@ -157,7 +157,7 @@ def test_a_run_without_a_test_split_is_said_to_be_judged_on_validation(make_run:
     b = make_run("b", images(20, "validation"), judged="validation", status="interrupted")
     found = compare_runs([a, b])
     assert found.n == 20
-    assert "b has no test split: it is judged on its validation split" in found.notes[0]
+    assert "b has no test split: it is evaluated on its validation split" in found.notes[0]
     assert "its status is 'interrupted'" in found.notes[1]
 
 

@@ -248,7 +248,7 @@ def test_each_step_is_tested_against_the_rung_before_corrected_for_the_steps(
     assert [step.adjusted_p for step in found.steps] == pytest.approx([0.0625, 0.0625])
     assert not any(step.shown for step in found.steps)
     assert found.standing("deeper").accuracy is None
-    assert "deeper: not reached, no epoch of it ended in time." in found.notes
+    assert "deeper: not reached, as none of its epochs ended in time." in found.notes
     text = write_ladder(found).read_text().replace("\N{NARROW NO-BREAK SPACE}", " ")
     for words in (
         "dense → conv",
@@ -273,7 +273,7 @@ def test_equal_times_are_told_apart_by_what_training_cost() -> None:
 
 def test_no_rung_with_a_network_is_an_error_that_says_what_to_do(catalog: Catalog, tmp_path: Path) -> None:
     ladder = make_ladder(tmp_path / "ladder", ("dense", "conv"))
-    with pytest.raises(RunError, match="Go on with more: tellapart ladder --resume"):
+    with pytest.raises(RunError, match="Resume with more: tellapart ladder --resume"):
         stand(ladder, catalog)
 
 
@@ -348,7 +348,7 @@ def test_a_ladder_that_was_killed_goes_on_and_ends_with_its_page(shapes: Path, t
     resumed = start("--resume", place, "--format", "json")
     out, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
-    assert "going on after epoch" in errors
+    assert "resuming after epoch" in errors
     assert "rung dense" not in errors
     assert (place / "dense" / "model.keras").stat().st_mtime_ns == trained
     found = json.loads(out)

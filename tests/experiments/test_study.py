@@ -82,7 +82,7 @@ def test_ctrl_c_in_training_ends_the_study_which_says_how_to_go_on(steps: Steps)
     told = Told()
     with pytest.raises(KeyboardInterrupt):
         steps.walk(lambda name: trained(steps, name, StopReason.INTERRUPTED), told)
-    assert told.lines == [f"go on with: tellapart steps --resume '{steps.path}'"]
+    assert told.lines == [f"resume with: tellapart steps --resume '{steps.path}'"]
     assert not steps.begun("second")
 
 
@@ -123,7 +123,7 @@ def test_a_study_is_killed_at_any_time_and_its_record_is_seconds_old(
 def test_a_record_of_a_version_that_is_not_known_is_refused(steps: Steps) -> None:
     file = steps.path / "steps.json"
     file.write_text(file.read_text("utf-8").replace('"tellapart_steps": 1', '"tellapart_steps": 2'), "utf-8")
-    with pytest.raises(RunError, match=r"another version of tellapart\. Begin a new journey"):
+    with pytest.raises(RunError, match=r"another version of tellapart\. Start a new journey"):
         Steps.open(steps.path)
 
 

@@ -67,7 +67,12 @@ def test_no_test_image_is_looked_at_before_the_end_and_best_toml_trains_the_best
         assert gap.change.value == pytest.approx(gap.test.value - gap.validation.value)
         assert gap.change.low <= gap.change.value <= gap.change.high
     page = found.tune.page_file.read_text()
-    for words in ("default-src 'none'", 'href="trial-1/report.html"', "what you began with", "cannot be told from"):
+    for words in (
+        "default-src 'none'",
+        'href="trial-1/report.html"',
+        "the starting configuration",
+        "cannot be told from",
+    ):
         assert words in page
     # With more trials it goes on, and what was finished stays.
     more = ta.resume_tune(tmp_path / "tune", trials=4)
@@ -109,7 +114,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_its_page(two_shapes: Pat
     out, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
     assert "trial 1:" not in errors
-    assert "going on after epoch" in errors.partition("trial 3:")[0]
+    assert "resuming after epoch" in errors.partition("trial 3:")[0]
     found = json.loads(out)
     assert [each["number"] for each in found["trials"]] == [1, 2, 3, 4]
     assert Path(found["config"]).exists()

@@ -114,9 +114,9 @@ def test_a_file_that_lacks_an_answer_or_gives_no_number_is_refused() -> None:
     from tellapart.inference.export import differences
 
     theirs = {"probabilities": np.ones((2, 1), np.float32), "similarity": np.zeros((2, 3), np.float32)}
-    with pytest.raises(ExportError, match="does not give similarity"):
+    with pytest.raises(ExportError, match="has no output similarity"):
         differences({"probabilities": theirs["probabilities"]}, theirs)
-    with pytest.raises(ExportError, match="does not give probabilities"):
+    with pytest.raises(ExportError, match="has no output probabilities"):
         differences({**theirs, "probabilities": np.ones((1, 1), np.float32)}, theirs)
     assert not differences({**theirs, "similarity": np.full((2, 3), np.nan, np.float32)}, theirs) < 1e9
 

@@ -377,7 +377,7 @@ def test_an_interrupted_run_says_first_how_to_go_on(report_of: ReportOf) -> None
     stopped = judge(Evidence(report.evaluation, interrupted="interrupted in epoch 3"))
     text = Page(render(report_of(verdict=stopped))).text
     assert "Do not use it yet: training was interrupted." in text
-    assert text.index("Interrupted in epoch 3. Go on with: tellapart train") < text.index("Better than guessing")
+    assert text.index("Interrupted in epoch 3. Resume with: tellapart train") < text.index("Better than guessing")
 
 
 def test_the_first_screen_says_what_it_answers_alone_where_it_is_weak_and_what_next(report_of: ReportOf) -> None:

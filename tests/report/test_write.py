@@ -71,9 +71,9 @@ def test_a_run_gives_one_page_and_its_charts_as_files(run: RunFolder) -> None:
 
 
 def test_without_a_network_the_page_says_why_there_is_no_heat(run: RunFolder) -> None:
-    assert "There is no model.onnx, so no heat is laid over the mistakes." in report_of(run)
+    assert "There is no model.onnx, so the mistakes have no heat maps." in report_of(run)
     run.onnx_file.write_bytes(b"no network")
-    assert "No heat is laid over the mistakes: " in report_of(run)
+    assert "The mistakes have no heat maps: " in report_of(run)
 
 
 def test_without_a_test_split_the_page_says_that_validation_chose(run: RunFolder) -> None:
@@ -85,7 +85,7 @@ def test_without_a_test_split_the_page_says_that_validation_chose(run: RunFolder
 
 def test_an_interrupted_run_says_how_to_go_on(run: RunFolder) -> None:
     run.update(status="interrupted", stopped="interrupted in epoch 5", stop_reason="interrupted")
-    assert "Interrupted in epoch 5. Go on with: tellapart train --resume RUN" in report_of(run)
+    assert "Interrupted in epoch 5. Resume with: tellapart train --resume RUN" in report_of(run)
 
 
 def test_the_accuracy_without_leaks_is_read(run: RunFolder) -> None:

@@ -89,7 +89,7 @@ def test_a_run_on_jax_that_was_killed_ends_as_one_never_stopped(
     kill_when(process, lambda: history.exists() and len(history.read_text().splitlines()) >= 2)
     resumed = command("jax", "train", "--resume", str(killed))
     assert resumed.returncode in (0, 1), resumed.stderr
-    assert "going on after epoch" in resumed.stderr
+    assert "resuming after epoch" in resumed.stderr
     one, two = ta.open_run(trained), ta.open_run(killed)
     assert_same_run(one, two)
     assert one.metrics == two.metrics

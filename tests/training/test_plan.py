@@ -61,7 +61,7 @@ def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_backbon
 
 @pytest.mark.parametrize("setting", ["train.fine_tune=2", "train.fine_tune=all", "train.views=2"])
 def test_what_only_a_backbone_has_is_refused_for_a_network_trained_from_nothing(shapes: Path, setting: str) -> None:
-    with pytest.raises(ModelError, match=r"cnn is trained from nothing.*--model"):
+    with pytest.raises(ModelError, match=r"cnn is trained from scratch.*--model"):
         decide(make_config(settings=["model.name=cnn", setting]), read_source(shapes, DataConfig()))
 
 

@@ -212,7 +212,8 @@ def test_a_table_of_predictions_with_nan_is_not_compared_and_not_shown(plain_run
     rows[1][rows[0].index("disc")] = "nan"
     runs[0].predictions_file.write_text("\n".join(map(",".join, rows)))
     ta.write_report(runs[0])
-    assert "suspect labels, the images behind each cell and coverage are left out" in runs[0].report_file.read_text()
+    page = runs[0].report_file.read_text()
+    assert "likely label errors, the images behind each cell and coverage are left out" in page
 
 
 def test_who_needs_every_number_is_told_of_one_that_is_none() -> None:

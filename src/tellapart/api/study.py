@@ -55,12 +55,12 @@ def ladder(
     progress: Progress = BY_HAND,
     watch: LadderWatch = lambda _: None,
 ) -> LadderResult:
-    """Train network after network, from dense layers to a fine-tuned backbone, in `budget` seconds; say which to take.
+    """Train a series of networks, from dense layers to a fine-tuned backbone, in `budget` seconds, and recommend one.
 
     data: as in `read`. out: the ladder's folder (default: runs/ladder-N), with a run for each rung and ladder.html.
-    rungs: names of experiments.rungs; none: all. config: its seed, data, image and train sections hold for all;
-    settings: `section.key=value` for every rung, which win over its row. watch: called with the ladder whenever a
-    rung's state changes. Raises ConfigError for an unknown rung, RunError where no rung ends an epoch in time.
+    rungs: names of experiments.rungs; default: all. config: its seed, data, image and train sections apply to all;
+    settings: `section.key=value` for every rung, which override its row. watch: called with the ladder whenever a
+    rung's state changes. Raises ConfigError for an unknown rung, RunError if no rung completes an epoch in time.
 
     >>> found = ta.ladder("photos/", rungs=["dense", "conv"], settings=["train.epochs=1"], out="runs/ladder")
     >>> found.choice.recommended in ("dense", "conv"), found.n
@@ -98,8 +98,8 @@ def resume_ladder(
     progress: Progress = BY_HAND,
     watch: LadderWatch = lambda _: None,
 ) -> LadderResult:
-    """Go on with a ladder; rungs that are done stay as they are. budget: seconds, with those that were spent before;
-    None: as it was. Raises RunError for a folder that is no ladder, or images that changed.
+    """Resume a ladder; finished rungs are kept. budget: seconds, including those already spent; None: unchanged.
+    Raises RunError for a folder that is not a ladder, or images that changed.
 
     >>> ta.resume_ladder("runs/ladder", budget=1200).advice  # doctest: +SKIP
     """
@@ -126,12 +126,12 @@ def tune(
     watch: TuneWatch = lambda *_: None,
     **options: Any,
 ) -> TuneResult:
-    """Search for a better configuration in `budget` seconds, on the validation images; then look at the test ones.
+    """Search for a better configuration in `budget` seconds on the validation images, then evaluate on the test images.
 
-    data: as in `read`. trials: at most so many. out: the search's folder (default: runs/tune-N). config: the one to
-    begin from, the first trial; options: those of `make_config` instead. What is searched follows from its model:
+    data: as in `read`. trials: maximum number. out: the search's folder (default: runs/tune-N). config: the starting
+    configuration, the first trial; options: those of `make_config` instead. The searched settings depend on its model:
     docs/tune.md. watch: called with the folder and its trials as they change. Raises MissingExtraError without the
-    extra `tune`, RunError where not even the first trial is finished in time.
+    extra `tune`, RunError if not even the first trial is finished in time.
 
     >>> found = ta.tune("photos/", model="dense", epochs=1, trials=2, out="runs/tune")
     >>> found.start.name, found.best.name in ("trial-1", "trial-2"), found.tune.best_file.name
@@ -169,8 +169,8 @@ def resume_tune(
     progress: Progress = BY_HAND,
     watch: TuneWatch = lambda *_: None,
 ) -> TuneResult:
-    """Go on with a search; what was tried counts. budget, trials: in all, with those of before; None: as it was.
-    Raises RunError for a folder that is no search, or images that changed.
+    """Resume a search; finished trials are kept. budget, trials: totals, with those already done; None: unchanged.
+    Raises RunError for a folder that is not a search, or images that changed.
 
     >>> ta.resume_tune("runs/tune", budget=2400).advice  # doctest: +SKIP
     """
@@ -187,7 +187,7 @@ def resume_tune(
 def _ladder_images(
     data: Any, config: Config, settings: Sequence[str], cache_limit: int, progress: Progress
 ) -> tuple[Catalog, dict[str, Any]]:
-    """The images of all rungs, and their size for networks from nothing, for which they are decoded on the way."""
+    """The images of all rungs, decoded for networks trained from scratch, and the image size of these."""
     from tellapart.training.plan import decide
 
     common = config.with_values(settings)
@@ -196,7 +196,7 @@ def _ladder_images(
 
 
 def _tune_images(data: Any, config: Config, cache_limit: int, progress: Progress) -> tuple[Config, Catalog]:
-    """The configuration with everything decided, and the images of all trials, decoded for the first on the way."""
+    """The fully decided configuration, and the images of all trials, decoded for the first one."""
     from tellapart.training.effects import without_effect
     from tellapart.training.plan import decide
 

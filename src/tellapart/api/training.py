@@ -145,7 +145,7 @@ def resume(
 
     >>> ta.resume("runs/pets")
     Traceback (most recent call last):
-    tellapart.errors.RunError: runs/pets is done: there is nothing to go on with. Train again with another --out.
+    tellapart.errors.RunError: runs/pets is done: there is nothing to resume. Train again with another --out.
     """
     from tellapart.report.write import write_report
     from tellapart.training.fit import fit

@@ -106,7 +106,7 @@ def resume_alone(what: str, *begun: object, besides: str = "no other option") ->
 def begin_or_resume(
     command: str, data: str | None, resume: str | None, *begun: object, noun: str, besides: str
 ) -> None:
-    """Raise ConfigError where neither images are given nor what to go on with, or more beside that than `besides`."""
+    """Raise ConfigError if neither images nor --resume is given, or --resume with more options than `besides`."""
     if resume is not None:
         resume_alone(noun, data, *begun, besides=besides)
     elif data is None:

@@ -241,8 +241,8 @@ def _per_verdict(
 
 def _absent_note(split: str, absent: list[str]) -> str:
     return (
-        f"The {split} split has no image of {some(absent, 5)}: no recall there, and the means over classes "
-        "(balanced accuracy, macro F1) leave out what has no image."
+        f"The {split} split has no image of {some(absent, 5)}: they have no recall there, and the means "
+        "over classes (balanced accuracy, macro F1) exclude them."
     )
 
 

@@ -173,7 +173,7 @@ def evidence_of(
         )
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RunError(
-            f"{run.path} does not hold what a verdict is made of ({error!r}): it is damaged, or from another version "
+            f"{run.path} lacks the data for a verdict ({error!r}): it is damaged, or from another version "
             "of tellapart. Train the run again."
         ) from None
 

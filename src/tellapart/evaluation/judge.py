@@ -2,17 +2,17 @@
 
 In: Evidence, plain values. Out: Verdict, the same words for terminal, report, page and JSON. The rules, in short:
 
-- **May it answer alone?** Where its sure predictions reach the target accuracy (train.sure_accuracy): the 95 % interval
-  of their accuracy reaches it, and there are enough of them to say so. Otherwise a person reviews every prediction.
-- **Not yet** at all where the figure means nothing: guessing, a training that was stopped or broke off, so few test
-  images that anything may be true, copies of training images that make the test easy.
-- **Validation against test is told first**, where the difference is beyond chance (Fisher's exact test): the test
-  images are of another kind than those that the network and its thresholds were chosen on.
-- **A finding weighs as much as it can change**: of the test answers those whose images it names, and no others. What
-  can change less than the interval says anyway is told, and asks for nothing.
-- Points are sorted by their mark, the worst first; within a mark they stand in the order of POINTS.
+- **May it predict alone?** If its sure predictions reach the target accuracy (train.sure_accuracy): the 95 % interval
+  of their accuracy reaches it, and there are enough of them to tell. Otherwise a person reviews every prediction.
+- **Not yet** if the accuracy is meaningless: no better than guessing, interrupted or diverged training, too few test
+  images, or copies of training images that make the test easy.
+- **Validation compared with test comes first** if the difference is significant (Fisher's exact test): the test images
+  differ from those that selected the network and its thresholds.
+- **A finding counts by what it can change**: the test predictions of the images it names. One that can change less than
+  the interval is reported and requires nothing.
+- Points are sorted by their mark, the worst first; within a mark they are in the order of POINTS.
 
-Rules, not taste: docs/trust.md says the same to those who read a report.
+docs/trust.md explains the same rules to readers of a report.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _weakest(found: Evidence) -> str:
 
 def _interrupted(found: Evidence) -> Iterator[Point]:
     if found.interrupted:
-        go_on = f"{found.interrupted.capitalize()}. Go on with: tellapart train --resume RUN"
+        go_on = f"{found.interrupted.capitalize()}. Resume with: tellapart train --resume RUN"
         yield Point("stop", "Training was interrupted", go_on, "training", blocks=True)
 
 
@@ -167,12 +167,14 @@ def _shift(found: Evidence) -> Iterator[Point]:
         f"{percent(found.evaluation.accuracy.value)}: {away}{100 * far:.1f}), which chance does not explain."
     )
     if found.shift.value > 0:
-        sentence = f"{figures} What is met in use may be harder."
+        sentence = f"{figures} Images in use may be harder."
         yield Point("care", f"{these} are easier than the validation images", sentence, "figures")
         return
     # Where sure predictions are right even so, they may be used.
     mark: Mark = "stop" if found.shift.high <= -_WORSE and not _holds(found) else "care"
-    sentence = f"{figures} Thresholds and probabilities were chosen on the validation images, and hold for such alone."
+    sentence = (
+        f"{figures} Thresholds and probabilities were chosen on the validation images, and hold only for such images."
+    )
     yield Point(mark, f"{these} differ from those it was trained on", sentence, "figures")
 
 
@@ -278,7 +280,7 @@ def _precision(found: Evidence) -> Iterator[Point]:
 def _untested(found: Evidence) -> Iterator[Point]:
     absent = [row.label for row in found.evaluation.per_class if not row.support]
     if absent and found.own:
-        sentence = f"The {found.split} split has no image of {some(absent, 5)}: nothing is known of them."
+        sentence = f"The {found.split} split has no image of {some(absent, 5)}: their accuracy is unknown."
         yield Point("care", "Classes that were not tested", sentence, "classes")
 
 

@@ -95,14 +95,14 @@ def kept(history: Sequence[HistoryRow], best: int, stop: Stop) -> str:
     >>> kept(rows, 2, Stop(StopReason.EPOCHS_DONE, "all epochs done"))
     'Kept: epoch 2 of 2, fine-tuned, a gain on the validation split; all epochs done.'
     >>> kept(rows[:1], 1, Stop(StopReason.INTERRUPTED, "interrupted in epoch 2"))
-    'Kept: fit 1 of 1, on the frozen backbone, as no epoch of fine-tuning was over; interrupted in epoch 2.'
+    'Kept: fit 1 of 1, on the frozen backbone, as no epoch of fine-tuning was completed; interrupted in epoch 2.'
     """
     head = [row for row in history if row.phase != "fine-tune"]
     if len(head) == len(history):
         unit = unit_of(head)
         which = f"{unit} {best} of {len(head)}"
         if unit == "fit" and stop.reason.goes_on:
-            which += ", on the frozen backbone, as no epoch of fine-tuning was over"
+            which += ", on the frozen backbone, as no epoch of fine-tuning was completed"
     elif best > len(head):
         which = f"epoch {best} of {len(history)}, fine-tuned, a gain on the validation split"
     else:

@@ -1,11 +1,10 @@
 """Metrics of a run -> the next step that can help most; CANDIDATES is the table of all.
 
-The answers that are wrong are split by where they come from, as in A. Ng, Machine Learning Yearning (2018), chapters 20
-to 41: what the network does not even name right in training (it cannot tell them apart: bias), what it names right
-there and not on new images of the same kind (it has seen too few: variance), what it names right on those and not on
-the test images (these are of another kind: mismatch), and labels that are wrong. Each part is the most that mending it
-can bring, and has the step that mends it. An interval is weighed likewise, by what the true figure may be lower. A
-step without which the figure means nothing has the gain 1.
+Errors are attributed to causes as in A. Ng, Machine Learning Yearning (2018), chapters 20 to 41: errors on training
+images (bias), the additional errors on new images of the same kind (variance), the additional errors on the test images
+(data mismatch), and label errors. Each part is the most that fixing its cause can gain, and has a step. An interval is
+treated likewise, by how much lower the true accuracy may be. A step without which the accuracy is meaningless has a
+gain of 1.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def resume(found: Evidence) -> Step | None:
     """An unfinished training cannot be assessed."""
     if not found.interrupted:
         return None
-    return Step("resume", "Go on with the training: tellapart train --resume RUN.", 1.0, "It was stopped early.")
+    return Step("resume", "Resume the training: tellapart train --resume RUN.", 1.0, "It was stopped early.")
 
 
 def copies(found: Evidence) -> Step | None:
@@ -46,8 +45,8 @@ def regroup(found: Evidence) -> Step | None:
     if found.shift is None or found.shift.high >= 0:
         return None
     text = (
-        f"Train and validate on images like those of the {found.split} split; where they are of other people, places "
-        "or sessions, keep these together (--group-by, or a column `group` of a table)."
+        f"Train and validate on images like those of the {found.split} split; if they show other people, places "
+        "or sessions, keep each of these in one split (--group-by, or a column `group` of a table)."
     )
     lost = -found.shift.value
     return Step("regroup", text, lost, f"From validation to {found.split} it loses {points(lost)}.")

@@ -195,13 +195,13 @@ def _differing(common: Common) -> tuple[CommonImage, ...]:
 
 def _notes(runs: Sequence[RunFolder], names: Sequence[str], common: Common, pairs: Sequence[Pair]) -> tuple[str, ...]:
     notes = [
-        f"{name} has no test split: it is judged on its {split} split, which chose what was kept, and so seems better "
-        "than it is."
+        f"{name} has no test split: it is evaluated on its {split} split, which was also used for model selection, "
+        "so its accuracy is optimistic."
         for name, split in zip(names, common.splits, strict=True)
         if split != "test"
     ]
     notes += [
-        f"{name} was not trained to its end: its status is {run.status!r}."
+        f"{name} was not trained to the end: its status is {run.status!r}."
         for run, name in zip(runs, names, strict=True)
         if run.status != "done"
     ]
@@ -209,13 +209,13 @@ def _notes(runs: Sequence[RunFolder], names: Sequence[str], common: Common, pair
         difference = pair.comparison.difference
         if len(pairs) == 1 and not pair.shown and not difference.low <= 0 <= difference.high:
             notes.append(
-                "It is a close call: the interval leaves out 0, the exact test, which is the stricter of the two, does "
-                "not call it shown."
+                "It is a close call: the interval excludes 0, but the exact test, the stricter of the two, does not "
+                "show a difference."
             )
     if len(pairs) > 1:
         notes.append(
-            f"p is Holm-corrected for all {len(runs) * (len(runs) - 1) // 2} pairs, as the best was picked by these "
-            "same images; each interval is of its pair alone."
+            f"p is Holm-corrected for all {len(runs) * (len(runs) - 1) // 2} pairs, as the best was selected on these "
+            "same images; each interval is for its pair alone."
         )
     return tuple(notes)
 

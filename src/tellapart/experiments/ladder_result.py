@@ -194,7 +194,7 @@ def stand(ladder: LadderFolder, catalog: Catalog) -> LadderResult:
     reached = [rung for rung in ladder.rungs if ladder.states[rung.name].judged]
     if not reached:
         errors = [state.error for state in ladder.states.values() if state.error]
-        errors.append(f"no epoch ended in time. Go on with more: {ladder.resume_command} --budget 10m")
+        errors.append(f"no epoch ended in time. Resume with more: {ladder.resume_command} --budget 10m")
         raise RunError(f"No rung of {ladder.path} has a network: {errors[0]}")
     runs, names = [ladder.run(rung.name) for rung in reached], [rung.name for rung in reached]
     common = common_images(runs, names)

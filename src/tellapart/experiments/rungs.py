@@ -1,7 +1,7 @@
 """The rungs of the ladder, one row each: from dense layers to a fine-tuned backbone.
 
-The rungs that are trained from nothing see images of one size, which are
-decoded once, and stop by one rule; what one rung has that the one before lacks stands in `adds`.
+The rungs trained from scratch use images of one size, which are decoded once, and one stopping rule; `adds` tells what
+a rung adds to the previous one.
 """
 
 from __future__ import annotations
@@ -62,14 +62,12 @@ RUNGS: tuple[Rung, ...] = (
     Rung("dense", "one dense layer of 128 units", 2, 1, {"name": "dense"}, "none", _LONG),
     Rung("conv", "two convolutions of 32 filters before it", 3, 2, _cnn(32, 32), "none", _LONG),
     Rung("deeper", "two more convolutions, of 64 filters", 4, 3, _cnn(32, 32, 64, 64), "none", _LONG),
-    Rung("augmented", "training images changed at random", 5, 4, _cnn(32, 32, 64, 64), "medium", _LONG),
+    Rung("augmented", "random augmentation of the training images", 5, 4, _cnn(32, 32, 64, 64), "medium", _LONG),
     Rung("residual", "residual blocks with batch normalisation", 7, 5, {"name": "resnet-small"}, "medium", _LONG),
-    Rung(
-        "pretrained", "a backbone that knows photographs, frozen, with a linear head", 1, 5, {"name": BACKBONE}, "none"
-    ),
+    Rung("pretrained", "a pretrained backbone, frozen, with a linear head", 1, 5, {"name": BACKBONE}, "none"),
     Rung(
         "fine-tuned",
-        "the top two blocks of the backbone learn too, from changed images",
+        "fine-tuning of the top two blocks of the backbone, with augmentation",
         6,
         4,
         {"name": BACKBONE},

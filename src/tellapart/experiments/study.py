@@ -95,11 +95,11 @@ class Study(_Folder, ABC):
             folder = _Folder(path)
             record = from_json(folder.read_text(folder.place(file.name)))
             if record.pop(f"tellapart_{cls.by}") != FORMAT:
-                raise RunError(f"{path} was written by another version of tellapart. Begin a new {cls.noun}.")
+                raise RunError(f"{path} was written by another version of tellapart. Start a new {cls.noun}.")
             return cls.of(path, record)
         except FileNotFoundError:
             raise RunError(
-                f"{path} is no {cls.noun}: it has no {file.name}. "
+                f"{path} is not a {cls.noun}: it has no {file.name}. "
                 f"A {cls.noun} is a folder that `tellapart {cls.by}` wrote."
             ) from None
         except (NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -223,7 +223,7 @@ class Session(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            self._progress.line(f"go on with: {self._study.resume_command}")
+            self._progress.line(f"resume with: {self._study.resume_command}")
         self.keep()
 
     @property

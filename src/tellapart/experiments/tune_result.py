@@ -141,7 +141,7 @@ def chosen_of(tune: TuneFolder) -> Trial:
     finished = ranked(trials_of(tune.study()), tune.start.train.monitor)
     if not finished:
         raise RunError(
-            f"The time was up before the first trial of {tune.path} was finished. Go on, with more time: "
+            f"The time was up before the first trial of {tune.path} was finished. Resume with more time: "
             f"{tune.resume_command} --budget ..."
         )
     return finished[0]

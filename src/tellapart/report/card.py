@@ -37,7 +37,7 @@ _CAPTIONS = {"Confusion matrix": "Confusion matrix: rows are true classes, colum
 
 @dataclass(frozen=True)
 class CardTable:
-    """A header and rows of text; the first column is set to the left."""
+    """A header and rows of text; the first column is left-aligned."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -46,7 +46,7 @@ class CardTable:
 
 @dataclass
 class Card:
-    """title, subtitle; mark: how it stands, such as of a verdict; then what follows below in this order."""
+    """title, subtitle; mark: the status, such as of a verdict; then the parts below, in this order."""
 
     title: str
     subtitle: str = ""
@@ -58,14 +58,14 @@ class Card:
     images: list[tuple[str, str]] = field(default_factory=list)
 
     def html(self) -> str:
-        """One element; every text is escaped, and cut where it is immense."""
+        """One element; every text is escaped, and truncated if very long."""
         images = [(each.title, _CAPTIONS.get(each.title, ""), _address(each)) for each in self.drawings]
         text = render_page("card.html.jinja", card=self, images=images, most=_LONGEST_TEXT)
         return harmless(text)
 
 
 def run_card(run: RunFolder) -> str:
-    """A run however far it came: its verdict and figures, where it has them. TellapartError for a damaged one."""
+    """A run in any state: its verdict and metrics, if it has them. Raises TellapartError for a damaged one."""
     record, history = run.record, run.history
     model = run.config.model.name
     subtitle = f"{model}, {listed(record.task.classes)}; {record.status}, begun {record.created[:16]}"
@@ -74,7 +74,7 @@ def run_card(run: RunFolder) -> str:
         evaluation, _ = evaluations_of(run)
         _judge(card, evaluation)
     elif record.status != "done":
-        card.lines.append(f"Not finished. Go on with: tellapart train --resume {run.path}")
+        card.lines.append(f"Not finished. Resume with: tellapart train --resume {run.path}")
     if history:
         seconds = float(record.seconds or sum(row.seconds for row in history))
         which = f"{kept(history, record.best_epoch, record.stop)} " if record.status == "done" else ""
@@ -84,7 +84,7 @@ def run_card(run: RunFolder) -> str:
 
 
 def evaluation_card(found: Evaluation) -> str:
-    """Its verdict, figures with intervals, classes and confusion matrix."""
+    """An evaluation: verdict, metrics with intervals, classes and confusion matrix."""
     card = Card(f"{counted(found.n, 'image')} of the {found.split} split")
     _judge(card, found)
     return card.html()
@@ -117,7 +117,7 @@ def _class_row(row: ClassMetrics) -> tuple[str, ...]:
 
 
 def catalog_card(catalog: Catalog) -> str:
-    """Its counts, what was found, and a few images of each class."""
+    """A catalog: counts, findings, and a few images of each class."""
     counts, classes = catalog.counts(), catalog.task.classes
     broken = f", {len(catalog.broken):,} broken" if catalog.broken else ""
     title = f"{counted(len(catalog), 'image')} of {counted(len(classes), 'class', 'classes')}{broken}"
@@ -144,7 +144,7 @@ def catalog_card(catalog: Catalog) -> str:
 
 
 def _few(catalog: Catalog) -> list[ImageRecord]:
-    """Usable images of all classes in turn."""
+    """Usable images, one of each class in turn."""
     by_class: dict[str, list[ImageRecord]] = {name: [] for name in catalog.task.classes[:MOST_IMAGES]}
     for image in catalog.images:
         if not image.error and len(by_class.get(image.label, [None] * MOST_IMAGES)) < MOST_IMAGES:

@@ -23,7 +23,7 @@ from tellapart.words import between, counted, percent, probability
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _MOST_POINTS = 160
 _FEWEST = 10
-"""Images: of fewer answers no share is drawn, as one mistake would be a tenth or more of it."""
+"""Fewest predictions for which an accuracy is drawn: with fewer, one mistake would be a tenth or more of them."""
 _TOLD = 0.25
 _VERDICTS = {
     "sure": "confident enough for the target accuracy of sure predictions",
@@ -33,7 +33,7 @@ _VERDICTS = {
 
 
 def reliability_chart(found: Reliability) -> Chart:
-    """Accuracy against probability; a dot's size grows with its images, the line through the corner is the ideal."""
+    """Accuracy against probability; a dot's size grows with its images, the diagonal is perfect calibration."""
     share = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "confidence")
     chart = Chart("Reliability", share, Axis(0, 1, share.ticks, "accuracy"))
     chart.line([(0, 0), (1, 1)], "muted")
@@ -50,7 +50,7 @@ def reliability_chart(found: Reliability) -> Chart:
 
 
 def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | None) -> Chart:
-    """Accuracy among the answers kept against their share, with its interval; the threshold of sure answers marked."""
+    """Accuracy against coverage, with its interval; the threshold of sure predictions is marked."""
     shares, accuracies, confidences = coverage(found.truth, found.probabilities)
     n = len(shares)
     first = min(_FEWEST, n) - 1
@@ -74,7 +74,7 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
 
 @dataclass(frozen=True)
 class Certainty:
-    """What the section shows; empty strings and lists where there is nothing to say."""
+    """The content of the section; empty strings and lists if there is nothing to show."""
 
     sentence: str
     charts: tuple[Chart, ...]
@@ -86,7 +86,7 @@ class Certainty:
 def certainty(
     found: Evaluation, predictions: Predictions | None, calibration: Mapping[str, Any] | None, level: float
 ) -> Certainty:
-    """calibration: as run.json holds it, or None."""
+    """calibration: as in run.json, or None."""
     thresholds = Thresholds.from_dict(calibration["thresholds"]) if calibration else None
     charts = [reliability_chart(found.calibration)]
     if predictions is not None:
@@ -116,7 +116,7 @@ def _verdict_rows(found: Evaluation) -> list[dict[str, str]]:
 
 
 def _target_rows(found: Predictions, level: float) -> list[dict[str, str]]:
-    """For each accuracy above that of all answers: how many images can be answered."""
+    """For each accuracy above that of all predictions: the possible coverage."""
     shares, accuracies, confidences = coverage(found.truth, found.probabilities)
     rows: list[dict[str, str]] = []
     for target in TARGETS:

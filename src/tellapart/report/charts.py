@@ -19,7 +19,7 @@ from tellapart.words import Interval
 
 Point = tuple[float, float]
 Kind = str | int
-"""`training` and `validation` give the colour, `muted` is for what only helps to read; a number is a series of many."""
+"""`training` and `validation` set the colour, `muted` is for reading aids; a number is one of several series."""
 
 WIDTH, HEIGHT = 500, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 22, 50, 46
@@ -29,7 +29,7 @@ _ROW = 22  # of a legend below
 
 @dataclass(frozen=True)
 class Axis:
-    """low < high: what it shows, above 0 where it is logarithmic; ticks: (value, text); name: what is along it."""
+    """low < high: its range, above 0 if logarithmic; ticks: (value, text); name: its label."""
 
     low: float
     high: float
@@ -46,7 +46,7 @@ class Axis:
 
 @dataclass
 class Chart:
-    """A title, two axes and what is drawn between them, the first below."""
+    """A title, two axes and the series between them, drawn in order."""
 
     title: str
     x: Axis
@@ -57,7 +57,7 @@ class Chart:
     _legend: list[tuple[str, Kind, str]] = field(default_factory=list)
 
     def line(self, points: Iterable[Point], kind: Kind, name: str = "") -> None:
-        """Through finite points; one alone is drawn as a dot."""
+        """A line through finite points; a single one is drawn as a dot."""
         places = [self._at(*point) for point in points if all(map(math.isfinite, point))]
         if places and name and name not in [known for _, _, known in self._legend]:
             self._legend.append(("line", kind, name))
@@ -76,7 +76,7 @@ class Chart:
         self._parts.append(f'<path {_look("interval", kind)} d="M{across} {bottom}V{top}"/>')
 
     def dot(self, x: float, y: float, kind: Kind, tip: str, name: str = "", radius: float = 4.5) -> None:
-        """tip: what a pointer that rests on it is told."""
+        """tip: the tooltip."""
         if name:
             self._legend.append(("dot", kind, name))
         across, down = self._at(x, y)
@@ -86,7 +86,7 @@ class Chart:
         )
 
     def rule(self, x: float, words: str = "") -> None:
-        """A dotted upright line, with a word at its head."""
+        """A dotted vertical line with a label at its top."""
         across, _ = self._at(x, self.y.low)
         self._parts.append(f'<path class="guide" d="M{across} {_TOP}V{self.height - _BOTTOM}"/>')
         if words:
@@ -95,11 +95,11 @@ class Chart:
             self._parts.append(text(across + shift, _TOP + 11, words, "small", anchor))
 
     def svg(self, description: str) -> str:
-        """An <svg> element without an outside reference, to stand in a page that defines the colours."""
+        """An <svg> element without external references, for a page that defines the colours."""
         return element(self.width, self.height, self.body(), description)
 
     def body(self) -> str:
-        """What stands in that element."""
+        """The content of that element."""
         return f"{self._frame()}{''.join(self._parts)}{self._names()}"
 
     def _at(self, x: float, y: float) -> Point:
@@ -122,7 +122,7 @@ class Chart:
         return "".join(parts)
 
     def _names(self) -> str:
-        """The legend, at the right of the title."""
+        """The legend, to the right of the title."""
         parts, across = [], float(self.width - _RIGHT)
         for form, kind, name in reversed(self._legend):
             across -= round(text_width(name), 1) + (25 if form == "line" else 16)
@@ -132,7 +132,7 @@ class Chart:
 
 
 def grid(charts: Sequence[Chart], description: str, columns: int = 2, legend: Sequence[tuple[Kind, str]] = ()) -> str:
-    """Charts of one size beside and below each other, and one legend for all of them: an <svg> element as of one."""
+    """A grid of charts of the same size with one legend, as one <svg> element."""
     width, height = charts[0].width + _GAP, charts[0].height + 10
     parts = [
         f'<g transform="translate({place % columns * width} {place // columns * height})">{chart.body()}</g>'
@@ -151,7 +151,7 @@ def grid(charts: Sequence[Chart], description: str, columns: int = 2, legend: Se
 
 
 def chart_drawing(title: str, svg: str) -> Drawing:
-    """An <svg> element of this module or of confusion as a file of its own."""
+    """An <svg> element of this module or of confusion as a separate file."""
     return drawing(title, svg, (Path(__file__).parent / "charts.css").read_text(encoding="utf-8"))
 
 
@@ -168,7 +168,7 @@ def interval_mark(estimate: Interval, start: float, end: float, zero: bool = Fal
 
 
 def place(value: float, start: float, end: float) -> float:
-    """Where a value stands on a line from start to end, 0..100.
+    """The position of a value on a line from start to end, 0..100.
 
     >>> place(0.75, 0.5, 1)
     50.0
@@ -222,7 +222,7 @@ def _points(places: Iterable[Point]) -> str:
 
 
 def _look(form: str, kind: Kind) -> str:
-    """By the page's style for what has a name, by its own attributes for a series."""
+    """Styled by the page for named kinds, by attributes for a series."""
     if isinstance(kind, str):
         return f'class="{form} {kind}"'
     colour, dashes = series_colour(kind), DASHES[kind // len(SERIES) % len(DASHES)]
@@ -234,7 +234,7 @@ def _look(form: str, kind: Kind) -> str:
 
 
 def _entry(across: float, down: float, form: str, kind: Kind, name: str) -> str:
-    """Of a legend: how it is drawn, and its name."""
+    """An entry of a legend: how it is drawn, and its name."""
     middle = down - 4
     if form == "line":
         return f'<path {_look("line", kind)} d="M{across:g} {middle}h19"/>{text(across + 25, down, name, "legend")}'
@@ -243,6 +243,6 @@ def _entry(across: float, down: float, form: str, kind: Kind, name: str) -> str:
 
 
 def element(width: float, height: float, body: str, description: str) -> str:
-    """An <svg> element in the style of charts.css; body: what stands in it."""
+    """An <svg> element in the style of charts.css; body: its content."""
     size = f'viewBox="0 0 {width:g} {height:g}"'
     return f'<svg class="chart" {size} role="img" aria-label="{escape(description)}">{body}</svg>'

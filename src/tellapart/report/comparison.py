@@ -23,7 +23,7 @@ MOST_ANSWERS = 4  # of more runs, only wrong answers are listed beside an image
 
 
 def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress = SILENT) -> list[Path]:
-    """Write the page and the figure, each whole or not at all; returns their paths."""
+    """Write the page and the figure atomically; returns their paths."""
     stage = Phase.REPORTING.named("writing the comparison")
     progress.update(stage, 0, 2)
     curves = curves_svg(
@@ -78,7 +78,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
 
 
 def _runs(found: RunsComparison) -> list[dict[str, Any]]:
-    """Of two runs in their order, the second against the first; of more, by falling accuracy, against the best."""
+    """For two runs in their order, the second against the first; for more, by descending accuracy, against the best."""
     two = len(found.pairs) == 1
     of: dict[str, Pair] = {(pair.second if two else pair.first): pair for pair in found.pairs}
     order = range(len(found.names))
@@ -104,7 +104,7 @@ def _runs(found: RunsComparison) -> list[dict[str, Any]]:
 
 
 def _reach(differences: list[Estimate]) -> float:
-    """How far a line of differences goes to both sides: the widest interval fits."""
+    """Half the range of the lines of differences: the widest interval fits."""
     return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
 
 

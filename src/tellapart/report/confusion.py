@@ -30,7 +30,7 @@ _MOST_NAMES = 60
 
 @dataclass(frozen=True)
 class Cell:
-    """Images of class `truth` that were given the name `named`, both positions. images: some of them."""
+    """Images of class `truth` that were predicted as `named`, both positions. images: some of them."""
 
     truth: int
     named: int
@@ -50,7 +50,7 @@ class Cell:
 
 
 def cells_of(found: Evaluation) -> dict[tuple[int, int], Cell]:
-    """Every cell by its place, without images."""
+    """Every cell by its position, without images."""
     shares = row_shares(found.confusion)
     cells = {}
     for (i, j), count in np.ndenumerate(found.confusion):
@@ -63,22 +63,22 @@ def cells_of(found: Evaluation) -> dict[tuple[int, int], Cell]:
 
 
 def opened(found: Evaluation, cells: dict[tuple[int, int], Cell]) -> list[Cell]:
-    """The cells that open: all that are not empty in a table, those of the worst pairs beside an image."""
+    """The cells that open: in a table, all that are not empty; with an image, those of the worst pairs."""
     if len(found.confusion) <= MOST_TABLE_CLASSES:
         return [cell for cell in cells.values() if cell.count]
     return worst_pairs(cells)
 
 
 def worst_pairs(cells: dict[tuple[int, int], Cell]) -> list[Cell]:
-    """The mistakes that were made most often, the most frequent first."""
+    """The most frequent mistakes, the most frequent first."""
     wrong = [cell for cell in cells.values() if cell.count and cell.truth != cell.named]
     return sorted(wrong, key=lambda cell: -cell.count)[:MOST_PAIRS]
 
 
 def with_images(cells: Sequence[Cell], predictions: Predictions, album: Album) -> list[Cell]:
-    """The cells with as many images as the album allows, shared out: each cell's first, then each cell's second.
+    """The cells with as many images as the album allows, in turn: each cell's first, then each cell's second.
 
-    Of mistakes the surest come first, of hits the least sure: those are the ones to learn from.
+    Of mistakes the most confident come first, of hits the least confident: those are the most informative.
     """
     behind = {(cell.truth, cell.named): list(_behind(predictions, cell)) for cell in cells}
     turns = [
@@ -110,19 +110,19 @@ def _behind(predictions: Predictions, cell: Cell) -> Iterator[int]:
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each cell's share of its row, 0..1; 0 in the row of a class without images."""
+    """Each cell's fraction of its row, 0..1; 0 in the row of a class without images."""
     return np.asarray(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
 
 
 def shade(share: float, hit: bool) -> float:
-    """How strongly a cell is coloured, 0..1: a hit in proportion, a mistake by the root, so that rare ones are seen."""
+    """How strongly a cell is coloured, 0..1: hits in proportion, mistakes by the square root, to show rare ones."""
     return share if hit else math.sqrt(share)
 
 
 def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
     """The matrix as an image, for any number of classes: an <svg> for the page, with names along both sides.
 
-    Rows are the truth, columns the names given; beyond 60 classes names are thinned out.
+    Rows are true classes, columns predicted ones; with more than 60 classes, only some names are shown.
     """
     k = len(classes)
     side = 40 if k <= MOST_TABLE_CLASSES else max(8, round(900 / k))
@@ -153,7 +153,7 @@ def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
 
 
 def _shaded(confusion: NDArray[np.int64]) -> str:
-    """One pixel a cell, drawn large: transparent where there is nothing, so that it suits light and dark."""
+    """One pixel per cell, enlarged: transparent if empty, so that it suits light and dark pages."""
     shares = row_shares(confusion)
     diagonal = np.eye(len(shares), dtype=bool)
     strength = np.where(diagonal, shares, np.sqrt(shares))

@@ -23,7 +23,7 @@ class Curve:
 
 
 def curves_svg(curves: Sequence[Curve], description: str) -> str:
-    """An <svg> element; a dot marks the epoch that was kept."""
+    """An <svg> element; a dot marks the epoch kept."""
     legend = [(number, curve.name) for number, curve in enumerate(curves)]
     return grid([_chart(curves, "accuracy"), _chart(curves, "loss")], description, legend=legend)
 

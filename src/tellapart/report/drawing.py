@@ -26,13 +26,13 @@ def confusion_drawing(confusion: Any, classes: Sequence[str]) -> Drawing:
 
 
 def curves_drawing(history: Sequence[HistoryRow], best_epoch: int) -> Drawing:
-    """Accuracy and loss of a run with at least one row of history, training beside validation."""
+    """Accuracy and loss of a run with at least one row of history, for training and validation."""
     charts = [learning_chart(history, "accuracy", best_epoch), learning_chart(history, "loss", best_epoch)]
     return chart_drawing("Training", grid(charts, "Accuracy and loss"))
 
 
 def counts_drawing(counts: Mapping[str, Mapping[str, int]]) -> Drawing:
-    """Images by split, then class, as Catalog.counts gives them: a bar a class, a part of it a split."""
+    """Images by split, then class, as returned by Catalog.counts: a bar per class, a segment per split."""
     classes = list(next(iter(counts.values())))
     rows = [(shortened(name), [counts[split][name] for split in SPLITS]) for name in classes[:MOST_BARS]]
     if rest := classes[MOST_BARS:]:

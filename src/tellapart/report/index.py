@@ -32,11 +32,11 @@ COLUMNS = (
 
 
 SCRIPT = (Path(__file__).parent / "index.js").read_text(encoding="utf-8")
-"""Sorts the table. The page lets no other script run."""
+"""Sorts the table. The page allows no other script."""
 
 
 def policy_source(script: str) -> str:
-    """What a page's policy says of the one script that it may run.
+    """The source of the one allowed script in a page's content security policy.
 
     >>> policy_source("")
     'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
@@ -45,7 +45,7 @@ def policy_source(script: str) -> str:
 
 
 def write_index(folder: Path, rows: Sequence[RunSummary]) -> Path:
-    """Write the page, the newest run first; returns its path. A run without a report stands there without a link."""
+    """Write the page, the newest run first; returns its path. A run without a report has no link."""
     from markupsafe import Markup
 
     done = sum(row.status == "done" for row in rows)
@@ -53,7 +53,7 @@ def write_index(folder: Path, rows: Sequence[RunSummary]) -> Path:
     text = render_page(
         "index.html.jinja",
         title=folder.resolve().name,
-        lead=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'}{unfinished}." if rows else "No run here yet.",
+        lead=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'}{unfinished}." if rows else "No runs yet.",
         columns=COLUMNS,
         rows=[_row(folder, row) for row in sorted(rows, key=lambda row: row.created, reverse=True)],
         start=floor_tenth([row.accuracy["low"] for row in rows if row.accuracy]),

@@ -22,14 +22,13 @@ from tellapart.runs.predictions import Predictions
 class ReportInput:
     """Plain values that the caller takes from a run.
 
-    best_epoch: the one whose weights were kept. read_thumbnail: path of an image, as
-    the evaluation names it, and the longest side to uint8 (height, width, 1 or 3); it may raise TellapartError or
-    OSError, and the report then says so in the image's place. environment, onnx_check: facts by name, shown as they
-    are. network: the summary of the layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n
-    labels. predictions: of the images of `evaluation`. clean: the evaluation without the test images that training
-    has seen. calibration: as run.json holds it. heat: paths and the name of a class for each to images with what
-    speaks for that class laid over, None for one that cannot be read, or for which the network gives
-    no number. verdict: of the run. kept: which weights it ended with.
+    best_epoch: the one whose weights were kept. read_thumbnail: path of an image, as in the evaluation, and the
+    longest side -> uint8 (height, width, 1 or 3); it may raise TellapartError or OSError, and the report then shows the
+    error in place of the image. environment, onnx_check: facts by name, shown unchanged. network: the summary of the
+    layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n labels. predictions: of the images
+    of `evaluation`. clean: the evaluation without test images with copies in training. calibration: as in run.json.
+    heat: paths and a class name for each -> images with the heat map of that class, None for one that cannot be read or
+    whose output is not a number. verdict: of the run. kept: which weights were kept.
     """
 
     title: str

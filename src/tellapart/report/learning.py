@@ -19,7 +19,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def learning_chart(history: Sequence[HistoryRow], quantity: Quantity, best: int) -> Chart:
-    """history: at least one row. best: the epoch that was kept, marked on the validation line."""
+    """history: at least one row. best: the epoch kept, marked on the validation line."""
     linear = unit_of(history) == "fit"
     figures = [row.figure(key) for row in history for key in (quantity, f"val_{quantity}")]
     values = [value for value in figures if math.isfinite(value)] or [0.0, 1.0]
@@ -49,7 +49,7 @@ def _across(row: HistoryRow, linear: bool) -> float:
 
 
 def _phases(history: Sequence[HistoryRow]) -> list[list[HistoryRow]]:
-    """The head on the frozen backbone, and the fine-tuning after it: two lines, as the second starts anew."""
+    """The head on the frozen backbone, then fine-tuning: two lines, as they are separate trainings."""
     parts: dict[str, list[HistoryRow]] = {}
     for row in history:
         parts.setdefault(row.phase, []).append(row)

@@ -12,7 +12,7 @@ _MOST_LETTERS = 60_000
 
 
 def origin(report: ReportInput) -> dict[str, Any]:
-    """The values of the section: command, seed, digests, environment, and the long texts, cut if endless."""
+    """The values of the section: command, seed, digests, environment, and the long texts, truncated if very long."""
     config, catalog = report.config, report.catalog
     texts = [("Configuration", config.to_toml()), ("Network", report.network), ("Epochs", _epochs(report.history))]
     return {

@@ -17,7 +17,7 @@ _SPACED_PERCENT = re.compile(r"(\d) %")
 
 
 def render_page(template: str, **values: Any) -> str:
-    """One HTML file without any outside reference; every value is escaped."""
+    """One HTML file without external references; every value is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from tellapart import __version__
@@ -41,14 +41,14 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def _breakable(path: str) -> Any:
-    """A path that a narrow place breaks after its slashes."""
+    """A path that may wrap after its slashes."""
     from markupsafe import Markup
 
     return Markup("/<wbr>").join(path.split("/"))
 
 
 def floor_tenth(values: list[float]) -> float:
-    """The tenth at or below the lowest, where a line of shares starts: at least a tenth below 1.
+    """The start of an axis of shares: the tenth at or below the lowest, at most 0.9.
 
     >>> floor_tenth([0.93, 0.78])
     0.7

@@ -62,7 +62,7 @@ _MEANINGS = {
 
 
 def render(report: ReportInput) -> str:
-    """The report as the text of one HTML file, mostly 0.3 to 2 MB and under 5 MB, for as many images as there are."""
+    """The report as the text of one HTML file, typically 0.3 to 2 MB and under 5 MB, for any number of images."""
     album = Album(report.read_thumbnail)
     # In this order they share the album: what matters most comes first.
     parts = {
@@ -131,7 +131,7 @@ def _images(report: ReportInput) -> dict[str, Any]:
     broken = len(catalog.broken)
     layout = f"Read as {catalog.layout}." if catalog.layout else ""
     if broken:
-        layout += f" {broken:,} of {len(catalog):,} could not be read and stand in no split."
+        layout += f" {broken:,} of {len(catalog):,} could not be read and are in no split."
     return {
         "layout": layout.strip(),
         "classes": catalog.task.classes,
@@ -172,7 +172,7 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
 
 
 def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """As the network sees it, and only so large as the page shows it."""
+    """The image as the network sees it, at the size shown on the page."""
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -207,7 +207,7 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
 
 
 def _taken_for(found: Evaluation, place: int) -> str:
-    """The class that images of this one were most often mistaken for, with how often."""
+    """The class that this class was most often mistaken for, and how often."""
     counts = found.confusion[place].copy()
     counts[place] = 0
     other = int(counts.argmax())

@@ -39,11 +39,11 @@ def write_study(found: StudyResult, seed: int, **values: Any) -> Path:
 
 
 def reach(differences: Iterable[Estimate]) -> float:
-    """How far a line of differences goes to both sides: the widest interval fits."""
+    """Half the range of the lines of differences: the widest interval fits."""
     return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
 
 
 def _link(study: Study, run: RunFolder) -> str:
-    """To the report of a run, from the page of its study; "" where it has none."""
+    """Link from the page of a study to the report of a run; "" if it has none."""
     report = run.report_file
     return quote(os.fsencode(report.relative_to(study.path).as_posix())) if report.exists() else ""

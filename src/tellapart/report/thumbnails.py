@@ -21,15 +21,15 @@ from tellapart.svg import data_url
 from tellapart.task import ImageSpec
 
 BUDGET = 3_400_000
-"""Bytes of all images of a page as they stand in it: with its tables it stays under 5 MB."""
+"""Limit in bytes for all images embedded in a page: with its tables it stays under 5 MB."""
 _LOSSLESS_SIDE = 64  # smaller ones are all edges, and a JPEG's tables alone outweigh them
 _QUALITY = 78
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """source: an address that holds the image itself, or "" where `missing` says why there is none. small: so few
-    pixels that they are shown as squares."""
+    """source: a data URL with the image, or "" if `missing` tells why there is none. small: so few pixels that they are
+    shown as squares."""
 
     path: str
     source: str = ""
@@ -46,7 +46,7 @@ class Album:
         self._kept: dict[tuple[str, int], Thumbnail] = {}
 
     def take(self, paths: Sequence[str], side: int) -> list[Thumbnail]:
-        """Those of the images that the budget allows, in order, at most `side` pixels a side, upright."""
+        """As many of the images as the size limit allows, in order, at most `side` pixels per side, upright."""
         taken: list[Thumbnail] = []
         for thumbnail in in_order(lambda path: self._kept.get((path, side)) or self._made(path, side), paths):
             if (thumbnail.path, side) not in self._kept and not self._afford(thumbnail.source):
@@ -56,7 +56,7 @@ class Album:
         return taken
 
     def add(self, path: str, pixels: NDArray[np.uint8]) -> Thumbnail | None:
-        """An image that is at hand, or None where the budget is spent."""
+        """An image already in memory, or None if the size limit is reached."""
         made = _thumbnail(path, pixels)
         return made if self._afford(made.source) else None
 
@@ -81,7 +81,7 @@ def _thumbnail(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
 
 
 class Thumbnails:
-    """A path and the longest side -> the whole image in its own proportions, never enlarged."""
+    """A path and the longest side -> the full image in its own proportions, never enlarged."""
 
     def __init__(self, catalog: Catalog, channels: int = 3) -> None:
         self._root, self._channels = catalog.root, channels
@@ -91,7 +91,7 @@ class Thumbnails:
         """Raises TellapartError, OSError."""
         image = self._images.get(path)
         if image is None:
-            raise TellapartError(f"{path} does not stand in the catalog")
+            raise TellapartError(f"{path} is not in the catalog")
         scale = min(1.0, side / max(image.width, image.height, 1))
         height, width = (max(1, round(length * scale)) for length in (image.height, image.width))
         content = catalogued(self._root, image, open_row)

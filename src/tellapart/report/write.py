@@ -36,7 +36,7 @@ BATCH_IMAGES = 16
 
 
 def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
-    """Write report.html and the figures, each whole or not at all. Raises RunError for a run without an evaluation."""
+    """Write report.html and the figures atomically. Raises RunError for a run without an evaluation."""
     stage, steps = Phase.REPORTING, 3
     progress.update(stage, 0, steps)
     try:
@@ -45,7 +45,7 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
         figures, page = _figures(report), render(report)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RunError(
-            f"{run.path} does not hold what a report is made of ({error!r}): it is damaged, or from another version of "
+            f"{run.path} lacks the data for a report ({error!r}): it is damaged, or from another version of "
             "tellapart. Train the run again."
         ) from error
     progress.update(stage, 2, steps)
@@ -58,7 +58,7 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
 
 
 def _input(run: RunFolder) -> ReportInput:
-    """What the report is made of, from the files of the run."""
+    """The input of the report, from the files of the run."""
     evaluation, clean = evaluations_of(run)
     record, config, catalog = run.record, run.config, run.catalog
     batch = _training_batch(run, catalog)
@@ -103,13 +103,13 @@ def _notes(decided: Sequence[str], has_batch: bool) -> list[str]:
 
 
 def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
-    """What lays heat over images; or None and a note why, where it would take long or cannot be had."""
+    """A function that overlays heat maps on images; or None and a note, if it would be slow or is not available."""
     if not run.onnx_file.exists():
-        return None, ["There is no model.onnx, so no heat is laid over the mistakes."]
+        return None, ["There is no model.onnx, so the mistakes have no heat maps."]
     try:
         predictor = Predictor(run.onnx_file)
     except ExportError as error:
-        return None, [f"No heat is laid over the mistakes: {error}"]
+        return None, [f"The mistakes have no heat maps: {error}"]
     if not predictor.tells_places:
         return None, [
             "This network has no class activation map. Occlusion gives a heat map of one "
@@ -119,7 +119,7 @@ def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
 
 
 def _predictions(run: RunFolder, evaluation: Evaluation) -> tuple[Predictions | None, list[str]]:
-    """What was said of each image; or None and a note that it cannot be had."""
+    """The predictions of each image; or None and a note, if they are not available."""
     found = predictions_of(run, evaluation)
     if found is not None:
         return found, []
@@ -130,7 +130,7 @@ def _predictions(run: RunFolder, evaluation: Evaluation) -> tuple[Predictions | 
 
 
 def _figures(report: ReportInput) -> dict[str, str]:
-    """The page's charts as files of their own, by name."""
+    """The page's charts as separate files, by name."""
     found, drawn = report.evaluation, {}
     if report.history:
         for quantity in ("accuracy", "loss"):
@@ -144,7 +144,7 @@ def _figures(report: ReportInput) -> dict[str, str]:
 
 
 def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8], list[str]] | None:
-    """The first images of the first epoch as the network saw them, or None where they cannot be read any more."""
+    """The first images of the first epoch as the network saw them, or None if they can no longer be read."""
     train, config = catalog.split("train"), run.config
     batches = Batches(
         Images(train.root, train.images, run.spec, open_row=open_row, bounds=config.data),
@@ -162,7 +162,7 @@ def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8]
 
 
 class _Heat:
-    """Paths and a class name for each -> what the network saw with the places that spoke for that class laid over."""
+    """Paths and a class name for each -> the network's input images with the heat map of that class overlaid."""
 
     def __init__(self, predictor: Predictor, catalog: Catalog) -> None:
         self._predictor, self._root = predictor, catalog.root
@@ -185,7 +185,7 @@ class _Heat:
         ]
 
     def _heats(self, images: NDArray[np.uint8], classes: NDArray[np.int64]) -> list[NDArray[np.float32] | None]:
-        """None for an image for which the network gives no number, or no answer at all."""
+        """None for an image whose output is not a number, or that has no prediction."""
         try:
             return list(HeatMaker(self._predictor).heat(images, classes))
         except ExportError:

@@ -68,7 +68,7 @@ _RULES = (
     _Rule(
         ("train.learning_rate",),
         lambda way: way.linear and way.tuned,
-        "the linear head has none, and the blocks of the backbone learn at train.fine_tune_learning_rate",
+        "the linear head has none, and the blocks of the backbone are trained at train.fine_tune_learning_rate",
     ),
     _Rule(
         ("train.steps_per_epoch", "train.validation_steps", "train.precision"),
@@ -83,15 +83,15 @@ _RULES = (
     _Rule(
         ("augment",),
         lambda way: way.plain,
-        "the frozen backbone sees each training image once, as it is; train.views=4 shows it changed ones",
+        "the frozen backbone sees each training image once, unchanged; train.views=4 adds augmented views",
     ),
-    _Rule(("augment.fill",), lambda way: not way.moves, "no image is moved, so nothing is to be filled"),
+    _Rule(("augment.fill",), lambda way: not way.moves, "no augmentation moves an image, so nothing is filled"),
     _Rule(
         ("augment.fill_value",),
         lambda way: way.config.augment is not None and way.config.augment.fill != "constant",
         "it applies with augment.fill=constant",
     ),
-    _Rule(("model.weights",), lambda way: not way.frozen, "the network is trained from nothing"),
+    _Rule(("model.weights",), lambda way: not way.frozen, "the network is trained from scratch"),
     _Rule(("data.test_fraction",), lambda way: "test" in way.splits, "the images come with a test split"),
     _Rule(
         ("data.validation_fraction",),

@@ -70,7 +70,7 @@ class Epochs:
         done = self.checkpoint.restore(self.model)
         history = self.run.history[len(self.before) : len(self.before) + done]
         if done:
-            self.progress.line(f"going on after epoch {done} of {self.train.epochs}")
+            self.progress.line(f"resuming after epoch {done} of {self.train.epochs}")
         stopped = self._rest(history)
         if history:
             self.checkpoint.restore_best(self.model)

@@ -1,7 +1,7 @@
 """Catalog + Config -> Run: prepare, build, fit, keep the best, save, verify, evaluate. The story in order.
 
-A network is trained from nothing in epochs. On a pretrained backbone first its head is fitted, over features that are
-computed once; then, where it is wished, the top of the backbone learns too. Needs the extra `train`.
+A network without pretrained weights is trained in epochs. On a pretrained backbone, first the head is fitted on
+features that are computed once; then, on request, the top of the backbone is fine-tuned. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _fitted(
 ) -> tuple[Fitting, Fitted]:
     """Everything except the end, with the images of these splits."""
     if run.status == "done":
-        raise RunError(f"{run.path} is done: there is nothing to go on with. Train again with another --out.")
+        raise RunError(f"{run.path} is done: there is nothing to resume. Train again with another --out.")
     try:
         state = _prepare(run, cache, splits, progress, CtrlC(deadline), watch)
         pretrained = resolve(state.config.model)[0].pretrained
@@ -109,10 +109,10 @@ def _fitted(
         run.update(status="interrupted", error=f"stopped before the first epoch ended: {str(stop) or 'Ctrl-C'}")
         if isinstance(stop, TimeUp):
             raise TrainingError(
-                f"The time was up before the first epoch of {run.path} ended. Go on, with more time: "
+                f"The time was up before the first epoch of {run.path} ended. Resume with more time: "
                 f"tellapart train --resume {shlex.quote(str(run.path))}"
             ) from None
-        progress.line(f"Stopped. Go on with: tellapart train --resume {shlex.quote(str(run.path))}")
+        progress.line(f"Stopped. Resume with: tellapart train --resume {shlex.quote(str(run.path))}")
         raise
     return state, fitted
 
@@ -151,7 +151,7 @@ def require_trainable(catalog: Catalog) -> None:
         broken = Counter(image.label for image in catalog.images if image.error)
         lost = [f"{label} ({broken[label]:,} cannot be read)" if broken[label] else label for label in lacking]
         look = " `tellapart check` says why images cannot be read." if any(map(broken.get, lacking)) else ""
-        raise TrainingError(f"No training image for {', '.join(lost)}. Add images, or take the class out.{look}")
+        raise TrainingError(f"No training image for {', '.join(lost)}. Add images, or remove the class.{look}")
     if not any(counts["validation"].values()):
         raise TrainingError(
             "The validation split has no image. Each class needs at least 3 usable images: one each to train, "
@@ -181,7 +181,7 @@ def _from_nothing(state: Fitting) -> Fitted:
     if is_own(state.config.model.name):
         state.run.update(own_layers=own_classes(classifier.network))
         require_exportable(classifier, state)
-    state.progress.line(f"{classifier.network.count_params():,} parameters, all of them to learn")
+    state.progress.line(f"{classifier.network.count_params():,} parameters, all trainable")
     epochs = epochs_on_images(state, classifier.network, Checkpoint(state.run))
     stop = epochs.go()
     return Fitted(classifier, best_row(state.run.history, state.config.train.monitor), stop)

@@ -256,7 +256,7 @@ def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
     classifier = state.build(train.precision)
     classifier.network.set_weights(frozen.classifier.network.get_weights())
     free = classifier.backbone.unfreeze(train.fine_tune)
-    state.progress.line(f"fine-tuning {train.fine_tune} blocks: {free} layers learn, batch normalisation does not")
+    state.progress.line(f"fine-tuning {train.fine_tune} blocks: {free} trainable layers, batch normalisation frozen")
     epochs = epochs_on_images(
         state,
         classifier.network,

@@ -127,7 +127,7 @@ def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
     """
     scarcest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if scarcest < 2:
-        raise ValueError("A class has fewer than two images: it cannot be both learned and tried.")
+        raise ValueError("A class has fewer than two images: it cannot be both trained and validated.")
     return min(FOLDS, scarcest)
 
 

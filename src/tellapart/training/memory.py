@@ -21,9 +21,9 @@ def memory_told(run: RunFolder) -> Iterator[None]:
             raise
         config, spec = run.config, run.spec
         message = (
-            f"The memory ran out while {config.model.name} was trained. Lower train.batch_size (now "
+            f"Memory ran out while {config.model.name} was trained. Lower train.batch_size (now "
             f"{config.train.batch_size}) or the size of the images, image.height and image.width (now {spec.height}x"
-            f"{spec.width}), choose a smaller model, or end what else takes memory. As it was: "
+            f"{spec.width}), choose a smaller model, or stop other programs that use memory. To resume unchanged: "
             f"tellapart train --resume {shlex.quote(str(run.path))}"
         )
         run.update(status="failed", error=message)

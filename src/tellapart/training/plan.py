@@ -41,7 +41,7 @@ def decide(config: Config, source: Source) -> Plan:
         raise ModelError(f"{error} It was chosen from the images; name the model you mean with --model.") from None
     if row.pretrained is None and (config.train.fine_tune or config.train.views is not None):
         raise ModelError(
-            f"{row.name} is trained from nothing: train.fine_tune and train.views are for a pretrained backbone. "
+            f"{row.name} is trained from scratch: train.fine_tune and train.views are for a pretrained backbone. "
             "Leave them out, or name a backbone with --model, such as efficientnet-lite0."
         )
     fit: Fit = row.pretrained.fit if row.pretrained else "squash"

@@ -240,8 +240,8 @@ class _Telling:
             self._lost = True
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self._progress.line(
-                f"{self._tracker.name} cannot be told of {self._run.path.name}: {reason[:300]} "
-                "Training goes on; the run folder has everything."
+                f"{self._tracker.name} cannot log {self._run.path.name}: {reason[:300]} "
+                "Training continues; the run folder has everything."
             )
 
 

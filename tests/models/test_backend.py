@@ -33,7 +33,7 @@ while starting.is_alive() and "tensorflow" not in sys.modules:
     pass
 import pandas
 starting.join()
-print(*(name for name in ("keras", "pandas", "sklearn", "matplotlib.pyplot") if name in sys.modules))
+print(*(name for name in ("keras", "pandas", "sklearn", "matplotlib") if name in sys.modules))
 import sklearn, matplotlib.pyplot
 print("found")
 """

@@ -34,7 +34,7 @@ _starting = threading.RLock()
 process_is_ours = False
 """Set by the command line: nobody but us uses Keras here, so it may start without what it has for others."""
 
-_FOR_OTHERS = frozenset({"sklearn", "pandas", "matplotlib.pyplot"})
+_FOR_OTHERS = frozenset({"sklearn", "pandas", "matplotlib"})
 """What Keras imports, where it finds it, for wrappers, plots and data frames: a third of its start."""
 
 _COMPILED_BYTES = 500_000_000

@@ -383,5 +383,5 @@ def test_the_page_of_the_api_shows_every_call(visit: Callable[..., Page], client
     for path in client.get("/openapi.json").json()["paths"]:
         assert page.locator("h2", has_text=path).count() == 1
     text = page.inner_text("main")
-    for words in ('"images"', "<base64>", "multipart/form-data", "Retry-After", "calibrated", "curl"):
+    for words in ('"images"', "<base64>", "multipart/form-data", "Retry-After", "Calibrated probability", "curl"):
         assert words in text

@@ -62,7 +62,7 @@ def read(
     >>> catalog.task.classes, len(catalog.split("test"))
     (('Abyssinian', 'Bengal', 'american_bulldog'), 18)
     >>> print(catalog.findings[0].meaning)
-    1 pair looks the same on one side of the split.
+    1 pair looks the same in one split.
     """
     config = make_config(config=config, data=options)
     return catalog_of(source_of(data, config), config, cache, progress)

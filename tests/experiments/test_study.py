@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import pytest
 
-from tellapart.config import Config
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import RunError, TrainingError
 from tellapart.experiments import study
@@ -18,7 +17,8 @@ from tellapart.experiments.study import Outcome, Session, Study
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.record import Stop, StopReason
 from tellapart.runs.run import create_run
-from tellapart.task import ImageSpec, Task
+from tellapart.task import Task
+from tests.values import plan
 
 
 class Steps(Study):
@@ -53,9 +53,7 @@ def trained(steps: Steps, name: str, reason: StopReason | None = None, status: s
     """Leaves what training leaves."""
     rows = [ImageRecord(f"{label}.jpg", label, "train", "", label * 8, 8, 8, "RGB") for label in ("cat", "dog")]
     catalog = Catalog(steps.path, Task(("cat", "dog")), tuple(rows))
-    run = create_run(
-        steps.run(name).path, config=Config(), catalog=catalog, spec=ImageSpec(8, 8), command="", decided=[]
-    )
+    run = create_run(steps.run(name).path, plan(), catalog)
     run.update(status=status, **(Stop(reason, "in words").to_dict() if reason else {}))
     return f"answer of {name}"
 

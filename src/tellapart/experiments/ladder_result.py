@@ -159,7 +159,7 @@ class LadderResult(StudyResult):
                 sentence = kept(run.history, run.record.best_epoch, run.record.stop)
                 notes.append(f"{each.name}: {sentence[0].lower()}{sentence[1:]}")
             elif each.state.status == "not reached":
-                notes.append(f"{each.name}: not reached, no epoch of it ended in time.")
+                notes.append(f"{each.name}: not reached, as none of its epochs ended in time.")
             elif each.state.status == "failed":
                 notes.append(f"{each.name} failed: {each.state.error}")
         if any(each.state.status in ("time up", "not reached") for each in self.standings):

@@ -20,8 +20,8 @@ pytest.importorskip("keras")
 SETTINGS = ("image.height=32", "image.width=32", "train.epochs=2", "train.patience=0", "augment=light")
 NETWORKS = {"plain": "class activation", "resnet": "class activation", "vit": "occlusion"}
 """By name, with what tells the places: a vision transformer's tokens lie on no map."""
-ALL = {"heat.png", "feature-maps.png", "filters.png"}
-FIGURES = {"plain": ALL, "resnet": ALL, "vit": {"heat.png"}}
+ALL = {"heat.svg", "feature-maps.svg", "filters.svg"}
+FIGURES = {"plain": ALL, "resnet": ALL, "vit": {"heat.svg"}}
 BOUND = 1e-4
 
 

@@ -40,8 +40,8 @@ SMALL = [
 ]  # fmt: skip
 ADDRESS = re.compile(r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
 RESOLVER = re.compile(r'sun_path="[^"]*resolve[^"]*"')
-OURS = re.compile(r"\.cache/tellapart(/|$)|\.keras(/|$)|\.(cache|config)$")
-"""What may come to lie in a home folder: the cache of tellapart, Keras' settings."""
+OURS = re.compile(r"\.cache/(tellapart|matplotlib)(/|$)|\.config/matplotlib(/|$)|\.keras(/|$)|\.(cache|config)$")
+"""What may come to lie in a home folder: the cache of tellapart, Keras' settings, and what MLflow's matplotlib keeps."""
 COMMAND_LINES: dict[str, list[str]] = {
     "demo": ["demo", "--fast", "--no-open"],
     "check": ["check", "shapes", "--deep"],

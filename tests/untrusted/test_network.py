@@ -41,7 +41,7 @@ SMALL = [
 ADDRESS = re.compile(r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
 RESOLVER = re.compile(r'sun_path="[^"]*resolve[^"]*"')
 OURS = re.compile(r"\.cache/(tellapart|matplotlib)(/|$)|\.config/matplotlib(/|$)|\.keras(/|$)|\.(cache|config)$")
-"""What may come to lie in a home folder: the cache of tellapart, Keras' settings, and what MLflow's matplotlib keeps."""
+"""What may come to lie in a home folder: tellapart's cache, Keras' settings, and what MLflow's matplotlib keeps."""
 COMMAND_LINES: dict[str, list[str]] = {
     "demo": ["demo", "--fast", "--no-open"],
     "check": ["check", "shapes", "--deep"],

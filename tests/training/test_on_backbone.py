@@ -17,6 +17,7 @@ from tellapart.evaluation.calibration import sharpened
 from tellapart.evaluation.metrics import log_losses
 from tellapart.evaluation.overfitting import kept
 from tellapart.progress import Progress
+from tellapart.training.interruption import CtrlC, TimeUp
 from tests.conftest import make_shapes
 
 pytest.importorskip("keras")
@@ -147,6 +148,23 @@ def test_the_features_are_chosen_on_the_validation_split_and_the_run_is_opened_a
     assert other.config.model == run.config.model
     for mine, theirs in zip(run.model().weights, other.model().weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_time_that_is_up_while_the_heads_are_fitted_leaves_a_run_that_is_done(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting: list[str] = []
+
+    def check(ctrl_c: CtrlC) -> None:  # noqa: ARG001 - a method
+        if fitting:
+            raise TimeUp
+
+    monkeypatch.setattr(CtrlC, "check", check)
+    progress = Stages(lambda stage, _: stage == "fitting the head" and fitting.append(stage) is not None)
+    run = train(shapes, tmp_path / "run", "image.height=64", "image.width=64", progress=progress)
+    assert fitting, "the case is void"
+    assert run.status == "done"
+    assert run.onnx_file.exists()
 
 
 def test_features_that_a_backbone_does_not_have_are_told_with_those_that_it_has(shapes: Path, tmp_path: Path) -> None:

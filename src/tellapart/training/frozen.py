@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from tellapart.config import AUGMENTATIONS, AUTO
+from tellapart.config import AUGMENTATIONS, AUTO, ModelConfig
 from tellapart.data.batches import Batches, labels_of
 from tellapart.data.catalog import Split
 from tellapart.data.duplicates import groups_of
@@ -176,12 +176,12 @@ def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureS
             state.config.train,
             told,
         )
-        state.ctrl_c.check()
     state.progress.update(Phase.HEAD, tried, tried)
     name = list(sets)[simplest([fit.losses for fit in fits.values()])]
     fit = fits[name]
     if len(sets) > 1:
-        classifier = _decided(state, classifier.with_features(name), name, fits)
+        classifier = classifier.with_features(name)
+        _decided(state, classifier.config, name, fits)
     classifier.head.set_linear(fit.head.kernel, fit.head.bias)
     # What a fine-tuning before Ctrl-C added stays: it goes on from there.
     run.write_history([*fit.history, *run.history[len(fit.history) :]])
@@ -192,13 +192,12 @@ def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureS
     return Fitted(classifier, fit.best, Stop(StopReason.CONVERGED, words), extracted.read(sets[name]))
 
 
-def _decided(state: Fitting, classifier: Classifier, name: str, fits: dict[str, HeadFit]) -> Classifier:
+def _decided(state: Fitting, model: ModelConfig, name: str, fits: dict[str, HeadFit]) -> None:
     """Record the selection in the run's configuration, by which it is opened and resumed, and in a note."""
-    state.config = state.config.model_copy(update={"model": classifier.config})
+    state.config = state.config.model_copy(update={"model": model})
     state.run.write_config(state.config)
     losses = ", ".join(f"{one} {fit.losses.mean():.3g}" for one, fit in fits.items())
     state.note(f"features: {name}, the simplest within one standard error of the best by validation loss ({losses})")
-    return classifier
 
 
 def _fit_in_epochs(state: Fitting, classifier: Classifier, examples: dict[Split, Examples]) -> Fitted:

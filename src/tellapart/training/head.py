@@ -70,11 +70,11 @@ def fit_linear(
     """
     with one_thread():
         span = Span(training.features, columns)
-        seen = {"": span.coordinates(training.features), "val_": span.coordinates(validation.features)}
+        seen = {"": span.own, "val_": span.coordinates(validation.features)}
     weights = None if class_weights is None else class_weights[training.labels]
     model = _regression(float(STRENGTHS[0]))
     history: list[HistoryRow] = []
-    heads: list[LinearHead] = []
+    fitted: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     judgements: list[dict[str, NDArray[np.float64]]] = []
     for epoch, strength in enumerate(STRENGTHS, start=1):
         started = time.perf_counter()
@@ -94,14 +94,16 @@ def fit_linear(
             seconds=round(seconds, 2),
         )
         history.append(row)
-        heads.append(span.head(model.coef_.T, model.intercept_))
+        fitted.append((model.coef_.T.copy(), model.intercept_.copy()))
         judgements.append(judged)
         progress(epoch, f"val_accuracy {percent(row.val_accuracy)}")
         if enough(history, train.monitor, train.patience):
             break
     wanted = train.monitor.removeprefix("val_")
     kept = simplest([judged[wanted] if wanted == "loss" else -judged[wanted] for judged in judgements])
-    return HeadFit(heads[kept], history[kept], history, judgements[kept]["loss"])
+    with one_thread():
+        head = span.head(*fitted[kept])
+    return HeadFit(head, history[kept], history, judgements[kept]["loss"])
 
 
 def simplest(losses: Sequence[NDArray[np.float64]]) -> int:
@@ -151,7 +153,7 @@ def repeated_folds(
     count = fold_count(labels, groups)
     # Equal distances, so equal heads, in fewer numbers.
     with one_thread():
-        features = Span(examples.features, columns).coordinates(examples.features)
+        features = Span(examples.features, columns).own
     hits = 0
     for repeat in range(REPEATS):
         folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import Pair, RunsComparison, p_text, points, share
 from tellapart.files import write_text
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.charts import chart_drawing
 from tellapart.report.curves import Curve, curves_svg
-from tellapart.report.page import floor_tenth, render_page
+from tellapart.report.page import floor_tenth, reach, render_page
 from tellapart.report.thumbnails import Album, Thumbnails
 from tellapart.runs.shared_images import CommonImage
 from tellapart.svg import series_colour
@@ -55,7 +54,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
         "notes": found.notes,
         "runs": _runs(found),
         "start": floor_tenth([accuracy.low for accuracy in found.accuracies]),
-        "reach": _reach(differences),
+        "reach": reach(differences),
         "curves": Markup(svg),  # charts escape what they draw
         "classes": [
             {
@@ -68,7 +67,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
             }
             for row in classes
         ],
-        "class_reach": _reach([row.difference for row in classes]),
+        "class_reach": reach(row.difference for row in classes),
         "images": _images(found, shown),
         "images_sentence": f"{len(found.differing):,} of {found.n:,}{more}, the most confident mistakes first."
         if shown
@@ -101,11 +100,6 @@ def _runs(found: RunsComparison) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _reach(differences: list[Estimate]) -> float:
-    """Half the range of the lines of differences: the widest interval fits."""
-    return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
 
 
 def _images(found: RunsComparison, shown: tuple[CommonImage, ...]) -> list[dict[str, Any]]:

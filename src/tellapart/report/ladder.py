@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tellapart.experiments.ladder_result import AS_FAST, LadderResult
-from tellapart.report.page import floor_tenth
-from tellapart.report.study import reach, write_study
+from tellapart.report.page import floor_tenth, reach
+from tellapart.report.study import write_study
 from tellapart.words import size
 
 STATUSES = {"done": "", "time up": "time was up"}

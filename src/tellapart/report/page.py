@@ -6,9 +6,11 @@ The two small pages extend page.html.jinja, styled by page.css.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tellapart.evaluation.intervals import Estimate
 from tellapart.report.charts import interval_mark
 from tellapart.words import between, counted, percent, probability
 
@@ -45,6 +47,11 @@ def _breakable(path: str) -> Any:
     from markupsafe import Markup
 
     return Markup("/<wbr>").join(path.split("/"))
+
+
+def reach(differences: Iterable[Estimate]) -> float:
+    """Half the range of the lines of differences: the widest interval fits."""
+    return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
 
 
 def floor_tenth(values: list[float]) -> float:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.comparison import p_text, points, share
 from tellapart.experiments.study import Study, StudyResult
 from tellapart.report.page import render_page
@@ -36,11 +34,6 @@ def write_study(found: StudyResult, seed: int, **values: Any) -> Path:
     )
     study.write_text(study.page_file, text)
     return study.page_file
-
-
-def reach(differences: Iterable[Estimate]) -> float:
-    """Half the range of the lines of differences: the widest interval fits."""
-    return max((max(abs(each.low), abs(each.high)) for each in differences), default=1.0) or 1.0
 
 
 def _link(study: Study, run: RunFolder) -> str:

@@ -8,8 +8,8 @@ from tellapart.experiments.space import figure
 from tellapart.experiments.tune_result import TuneResult
 from tellapart.files import read_text
 from tellapart.report.charts import Chart, nice_axis
-from tellapart.report.page import floor_tenth
-from tellapart.report.study import reach, write_study
+from tellapart.report.page import floor_tenth, reach
+from tellapart.report.study import write_study
 
 WORDS = {"done": "", "pruned": "ended early", "failed": "failed", "unfinished": "time was up"}
 

@@ -99,7 +99,7 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
     path.write_bytes(b"what stood here before")
     model = Classifier.from_name(THREE, SPEC, "cnn", filters=[4])
     other = Classifier.from_name(THREE, SPEC, "cnn", filters=[4]).graph()
-    monkeypatch.setattr(Classifier, "graph", lambda *_: other)
+    monkeypatch.setattr(export, "graph_of", lambda *_: other)
     with pytest.raises(ExportError, match="differs from the trained network"):
         export.export_onnx(model, Metadata(THREE, SPEC), path, images)
     assert path.read_bytes() == b"what stood here before"
@@ -112,7 +112,7 @@ def test_a_file_that_gives_no_number_is_refused(
     model, other = (Classifier.from_name(THREE, SPEC, "cnn", filters=[4]) for _ in range(2))
     other.head.last.set_weights([np.full_like(value, np.nan) for value in other.head.last.get_weights()])
     broken = other.graph()
-    monkeypatch.setattr(Classifier, "graph", lambda *_: broken)
+    monkeypatch.setattr(export, "graph_of", lambda *_: broken)
     with pytest.raises(ExportError, match="differs from the trained network by nan"):
         export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
     assert not list(tmp_path.iterdir())

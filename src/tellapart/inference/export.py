@@ -18,6 +18,7 @@ from tellapart.inference.class_activation import MAP, addition, places_of
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata
 from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
 from tellapart.models.compute import outputs
+from tellapart.models.onnx_by_keras import graph_of
 from tellapart.models.runtime import open_session
 
 BOUND = 1e-3
@@ -43,7 +44,7 @@ def export_onnx(
     expected = outputs(whole, images)
     places = None if CLASS_ACTIVATION in names else places_of(classifier)
     inside = {} if places is None else {f"{MAP}_{number}": part.map for number, part in enumerate(places.parts)}
-    graph = classifier.graph(inside)
+    graph = graph_of(whole, names, inside)
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
     if places is not None:
         entries[ADDITION_KEY] = addition(places, graph)

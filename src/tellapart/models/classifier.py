@@ -201,14 +201,6 @@ class Classifier:
         return start_keras().Model(self.backbone.image, list(given.values())), list(given)
 
     def graph(self, inside: Mapping[str, Any] | None = None) -> onnx.ModelProto:
-        """The assembled ONNX graph: all outputs under their names, of uint8 images. inside: tensors of the network that
-        it names as well, and does not give out. Nothing is compared here. Raises ExportError for a layer that cannot be
-        written."""
-        whole, names = self.outputs()
-        inside = inside or {}
-        more = start_keras().Model(whole.input, [*whole.outputs, *inside.values()]) if inside else whole
-        made = graph_of(more, [*names, *inside])
-        given = [output for output in made.graph.output if output.name not in inside]
-        del made.graph.output[:]
-        made.graph.output.extend(given)
-        return made
+        """The assembled ONNX graph: all outputs under their names, of uint8 images. inside: as graph_of has it. Nothing
+        is compared here. Raises ExportError for a layer that cannot be written."""
+        return graph_of(*self.outputs(), inside)

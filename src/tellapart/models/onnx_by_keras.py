@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,17 @@ if TYPE_CHECKING:
 CONVERTER = "tf2onnx"
 
 
-def graph_of(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
-    """As write_graph has it, or where that does not know a layer, as Keras has it.
+def graph_of(model: keras.Model, outputs: Sequence[str], inside: Mapping[str, Any] | None = None) -> onnx.ModelProto:
+    """As write_graph has it, or where that does not know a layer, as Keras has it. inside: tensors of the network that
+    the graph names as well, and does not give out.
 
     Raises UnknownLayerError where Keras' converter is not installed, ExportError where that fails as well.
     """
+    if inside:
+        more = start_keras().Model(model.input, [*model.outputs, *inside.values()])
+        made = graph_of(more, [*outputs, *inside])
+        del made.graph.output[len(outputs) :]
+        return made
     try:
         return write_graph(model, outputs)
     except UnknownLayerError as error:

@@ -22,7 +22,7 @@ from tellapart.models.backbone import Backbone
 from tellapart.models.backend import start_keras
 from tellapart.models.build import build_backbone
 from tellapart.models.features import FeatureSet, union
-from tellapart.models.onnx_graph import write_graph
+from tellapart.models.onnx_graph import Nodes, write_graph
 from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone, candidates
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph
 from tellapart.models.registry import ARCHITECTURES
@@ -69,32 +69,26 @@ def _backbone(pretrained: PretrainedBackbone) -> Backbone:
 def _add_quarters(graph: onnx.GraphProto, name: str, output: str) -> None:
     """In place of an output (n, height, width, channels) the averages of its quarters, whatever the image's size. The
     first half of an odd number of rows is the larger, as it is where Keras pools it."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
-    def node(operator: str, inputs: list[str], result: str, **attributes: Any) -> str:
-        graph.node.append(helper.make_node(operator, inputs, [f"{name}/{result}"], **attributes))
-        return f"{name}/{result}"
-
-    def constant(values: list[int]) -> str:
-        label = "quarters/" + "_".join(map(str, values))
-        if all(label != known.name for known in graph.initializer):
-            graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), label))
-        return label
-
+    nodes = Nodes(f"{name}/")
     place = next(number for number, value in enumerate(graph.output) if value.name == name)
     channels = graph.output[place].type.tensor_type.shape.dim[3].dim_value
     del graph.output[place]
-    size = node("Slice", [node("Shape", [name], "shape"), constant([1]), constant([3])], "size")
-    half = node("Div", [node("Add", [size, constant([1])], "more"), constant([2])], "half")
-    nothing, all_of_it = constant([0]), constant([np.iinfo(np.int64).max])
+    zero, one, two, three, end = (nodes.constant([number], np.int64) for number in (0, 1, 2, 3, np.iinfo(np.int64).max))
+    size = nodes.add("Slice", [nodes.add("Shape", [name]), one, three])
+    half = nodes.add("Div", [nodes.add("Add", [size, one]), two])
+    middle, centre = (nodes.add("Slice", [half, start, stop]) for start, stop in ((zero, one), (one, two)))
     cells = []
-    middle = [node("Slice", [half, constant([axis]), constant([axis + 1])], f"half_{axis}") for axis in (0, 1)]
-    for row, (top, bottom) in enumerate(((nothing, middle[0]), (middle[0], all_of_it))):
-        rows = node("Slice", [name, top, bottom, constant([1])], f"rows_{row}")
-        for column, (left, right) in enumerate(((nothing, middle[1]), (middle[1], all_of_it))):
-            cell = node("Slice", [rows, left, right, constant([2])], f"cell_{row}{column}")
-            cells.append(node("ReduceMean", [cell], f"mean_{row}{column}", axes=[1, 2], keepdims=0))
-    graph.node.append(helper.make_node("Concat", cells, [output], axis=1))
+    for top, bottom in ((zero, middle), (middle, end)):
+        rows = nodes.add("Slice", [name, top, bottom, one])
+        for left, right in ((zero, centre), (centre, end)):
+            cells.append(
+                nodes.add("ReduceMean", [nodes.add("Slice", [rows, left, right, two])], axes=[1, 2], keepdims=0)
+            )
+    nodes.add("Concat", cells, output=output, axis=1)
+    graph.node.extend(nodes.nodes)
+    graph.initializer.extend(nodes.constants)
     graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", 4 * channels]))
 
 

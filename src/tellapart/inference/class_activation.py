@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tellapart.models.backend import start_keras
 from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
 from tellapart.models.features import How
-from tellapart.models.onnx_graph import kernel_name
+from tellapart.models.onnx_graph import Nodes, kernel_name
 
 if TYPE_CHECKING:
     import onnx
@@ -85,29 +85,17 @@ def addition(places: Places, graph: onnx.ModelProto) -> str:
     return base64.b64encode(added.SerializeToString()).decode("ascii")
 
 
-class _Nodes:
-    """Nodes and constants of the addition. weights: names of those that the graph has already."""
+class _Nodes(Nodes):
+    """Those of the addition. weights: names of those that the graph has already."""
 
     def __init__(self, weights: list[str]) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        super().__init__(f"{CLASS_ACTIVATION}/")
         self._weights = weights
 
-    def add(self, operator: str, *inputs: Any, output: str = "", **attributes: Any) -> str:
-        """A node; an input that is no name is a constant. Returns the name of its output."""
-        from onnx import helper
-
-        names = [given if isinstance(given, str) else self.constant(given) for given in inputs]
-        output = output or f"{CLASS_ACTIVATION}/{operator}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, names, [output], **attributes))
-        return output
-
-    def constant(self, values: Any) -> str:
-        from onnx import numpy_helper
-
-        name = f"{CLASS_ACTIVATION}/constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
+    def put(self, operator: str, *inputs: Any, output: str = "", **attributes: Any) -> str:
+        """As add, but an input that is no name is a constant, of its own type."""
+        names = [given if isinstance(given, str) else self.constant(given, given.dtype) for given in inputs]
+        return self.add(operator, names, output=output, **attributes)
 
     def kernel(self, layer: Any) -> str:
         """The weights (inputs, units) of a dense layer: those of the graph where they bear its name, else a copy."""
@@ -128,20 +116,20 @@ def _write(nodes: _Nodes, places: Places) -> None:
     units = places.dense[-1].units
     pooled = [_pooled(nodes, part, f"{MAP}_{number}") for number, part in enumerate(places.parts)]
     read = [behind.output if behind else before for before, behind in pooled]
-    gradient, rest = _backward(nodes, places.dense, read[0] if len(read) == 1 else nodes.add("Concat", *read, axis=1))
+    gradient, rest = _backward(nodes, places.dense, read[0] if len(read) == 1 else nodes.put("Concat", *read, axis=1))
     largest = max((part.map.shape[1:3] for part in places.parts), key=lambda sides: sides[0] * sides[1])
     shares, start = [], 0
     for number, (part, (_, behind)) in enumerate(zip(places.parts, pooled, strict=True)):
         end = start + _width(part)
-        own = gradient if len(read) == 1 else nodes.add("Slice", gradient, _axes(start), _axes(end), _axes(-2))
+        own = gradient if len(read) == 1 else nodes.put("Slice", gradient, _axes(start), _axes(end), _axes(-2))
         start = end
         if behind:
-            rest = nodes.add("Add", rest, nodes.add("MatMul", behind.offset, own))
+            rest = nodes.put("Add", rest, nodes.put("MatMul", behind.offset, own))
             own = _before(nodes, behind, own)
         found = _shares(nodes, part, f"{MAP}_{number}", own, units)
         shares.append(_resized(nodes, found, part.map.shape[1:3], largest))
-    summed = shares[0] if len(shares) == 1 else nodes.add("Sum", *shares)
-    nodes.add("Add", summed, nodes.add("Reshape", rest, _axes(-1, 1, 1, units)), output=CLASS_ACTIVATION)
+    summed = shares[0] if len(shares) == 1 else nodes.put("Sum", *shares)
+    nodes.put("Add", summed, nodes.put("Reshape", rest, _axes(-1, 1, 1, units)), output=CLASS_ACTIVATION)
 
 
 @dataclass(frozen=True)
@@ -171,80 +159,80 @@ def _pooled(nodes: _Nodes, part: Part, name: str) -> tuple[str, _Normalised | No
     """What is left of a map, (n, width), and that normalised."""
     height, width = part.map.shape[1:3]
     if part.how == "flatten":
-        pooled = nodes.add("Flatten", name)
+        pooled = nodes.put("Flatten", name)
     elif part.how == "max":
-        pooled = nodes.add("ReduceMax", name, axes=[1, 2], keepdims=0)
+        pooled = nodes.put("ReduceMax", name, axes=[1, 2], keepdims=0)
     elif part.grid == 1:
-        pooled = nodes.add("ReduceMean", name, axes=[1, 2], keepdims=0)
+        pooled = nodes.put("ReduceMean", name, axes=[1, 2], keepdims=0)
     else:
         cells = [
             _cell(nodes, name, row, column) for row in _cells(height, part.grid) for column in _cells(width, part.grid)
         ]
-        pooled = nodes.add(
-            "Concat", *(nodes.add("ReduceMean", cell, axes=[1, 2], keepdims=0) for cell in cells), axis=1
+        pooled = nodes.put(
+            "Concat", *(nodes.put("ReduceMean", cell, axes=[1, 2], keepdims=0) for cell in cells), axis=1
         )
     normal = part.normalization
     if normal is None:
         return pooled, None
-    centred = nodes.add("Sub", pooled, nodes.add("ReduceMean", pooled, axes=[1], keepdims=1))
-    square = nodes.add("ReduceMean", nodes.add("Mul", centred, centred), axes=[1], keepdims=1)
-    deviation = nodes.add("Sqrt", nodes.add("Add", square, np.float32(normal.epsilon)))
-    scaled = nodes.add("Mul", nodes.add("Div", centred, deviation), _values(normal.gamma))
-    output = nodes.add("Add", scaled, _values(normal.beta))
+    centred = nodes.put("Sub", pooled, nodes.put("ReduceMean", pooled, axes=[1], keepdims=1))
+    square = nodes.put("ReduceMean", nodes.put("Mul", centred, centred), axes=[1], keepdims=1)
+    deviation = nodes.put("Sqrt", nodes.put("Add", square, np.float32(normal.epsilon)))
+    scaled = nodes.put("Mul", nodes.put("Div", centred, deviation), _values(normal.gamma))
+    output = nodes.put("Add", scaled, _values(normal.beta))
     return pooled, _Normalised(output, deviation, _values(normal.gamma)[:, None], _values(normal.beta)[None])
 
 
 def _cell(nodes: _Nodes, name: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
     (top, bottom), (left, right) = rows, columns
-    return nodes.add("Slice", name, _axes(top, left), _axes(bottom, right), _axes(1, 2))
+    return nodes.put("Slice", name, _axes(top, left), _axes(bottom, right), _axes(1, 2))
 
 
 def _before(nodes: _Nodes, normal: _Normalised, gradient: str) -> str:
     """The gradient by what was normalised. The scale is taken as given, so that gradient and offset make the score."""
-    scaled = nodes.add("Mul", gradient, normal.scale)
-    scaled = nodes.add("Div", scaled, nodes.add("Unsqueeze", normal.deviation, _axes(2)))
-    return nodes.add("Sub", scaled, nodes.add("ReduceMean", scaled, axes=[1], keepdims=1))
+    scaled = nodes.put("Mul", gradient, normal.scale)
+    scaled = nodes.put("Div", scaled, nodes.put("Unsqueeze", normal.deviation, _axes(2)))
+    return nodes.put("Sub", scaled, nodes.put("ReduceMean", scaled, axes=[1], keepdims=1))
 
 
 def _shares(nodes: _Nodes, part: Part, name: str, gradient: str, units: int) -> str:
     """Of each place (n, height, width, units): their mean is the map's part of the scores."""
     height, width, channels = part.map.shape[1:]
     if part.how == "flatten":
-        by_place = nodes.add("Reshape", gradient, _axes(-1, height, width, channels, units))
-        product = nodes.add("Mul", nodes.add("Unsqueeze", name, _axes(4)), by_place)
-        return nodes.add("Mul", nodes.add("ReduceSum", product, _axes(3), keepdims=0), np.float32(height * width))
+        by_place = nodes.put("Reshape", gradient, _axes(-1, height, width, channels, units))
+        product = nodes.put("Mul", nodes.put("Unsqueeze", name, _axes(4)), by_place)
+        return nodes.put("Mul", nodes.put("ReduceSum", product, _axes(3), keepdims=0), np.float32(height * width))
     if part.how == "max":
         # Only the largest values count, each as often as there are places for it: the mean is the largest value.
-        most = nodes.add("ReduceMax", name, axes=[1, 2], keepdims=1)
-        largest = nodes.add("Cast", nodes.add("Equal", name, most), to=1)
-        count = nodes.add("ReduceMean", largest, axes=[1, 2], keepdims=1)
-        name = nodes.add("Div", nodes.add("Mul", name, largest), count)
+        most = nodes.put("ReduceMax", name, axes=[1, 2], keepdims=1)
+        largest = nodes.put("Cast", nodes.put("Equal", name, most), to=1)
+        count = nodes.put("ReduceMean", largest, axes=[1, 2], keepdims=1)
+        name = nodes.put("Div", nodes.put("Mul", name, largest), count)
     if part.grid == 1:
-        return nodes.add("MatMul", name, nodes.add("Reshape", gradient, _axes(-1, 1, channels, units)))
+        return nodes.put("MatMul", name, nodes.put("Reshape", gradient, _axes(-1, 1, channels, units)))
     lines, cell = [], 0
     for top, bottom in _cells(height, part.grid):
         line = []
         for left, right in _cells(width, part.grid):
-            own = nodes.add("Slice", gradient, _axes(cell * channels), _axes((cell + 1) * channels), _axes(-2))
-            weights = nodes.add("Reshape", own, _axes(-1, 1, channels, units))
-            found = nodes.add("MatMul", _cell(nodes, name, (top, bottom), (left, right)), weights)
-            line.append(nodes.add("Mul", found, np.float32(height * width / ((bottom - top) * (right - left)))))
+            own = nodes.put("Slice", gradient, _axes(cell * channels), _axes((cell + 1) * channels), _axes(-2))
+            weights = nodes.put("Reshape", own, _axes(-1, 1, channels, units))
+            found = nodes.put("MatMul", _cell(nodes, name, (top, bottom), (left, right)), weights)
+            line.append(nodes.put("Mul", found, np.float32(height * width / ((bottom - top) * (right - left)))))
             cell += 1
-        lines.append(nodes.add("Concat", *line, axis=2))
-    return nodes.add("Concat", *lines, axis=1)
+        lines.append(nodes.put("Concat", *line, axis=2))
+    return nodes.put("Concat", *lines, axis=1)
 
 
 def _resized(nodes: _Nodes, shares: str, sides: tuple[int, int], wanted: tuple[int, int]) -> str:
     """The shares (n, height, width, units) of a small map over the places of a larger one, with the same mean."""
     if tuple(sides) == tuple(wanted):
         return shares
-    channels_first = nodes.add("Transpose", shares, perm=[0, 3, 1, 2])
-    outer = nodes.add("Slice", nodes.add("Shape", channels_first), _axes(0), _axes(2), _axes(0))
-    sizes = nodes.add("Concat", outer, _axes(*wanted), axis=0)
-    wide = nodes.add("Resize", channels_first, "", "", sizes, mode="linear")
-    wide = nodes.add("Transpose", wide, perm=[0, 2, 3, 1])
-    before, after = (nodes.add("ReduceMean", each, axes=[1, 2], keepdims=1) for each in (shares, wide))
-    return nodes.add("Add", wide, nodes.add("Sub", before, after))
+    channels_first = nodes.put("Transpose", shares, perm=[0, 3, 1, 2])
+    outer = nodes.put("Slice", nodes.put("Shape", channels_first), _axes(0), _axes(2), _axes(0))
+    sizes = nodes.put("Concat", outer, _axes(*wanted), axis=0)
+    wide = nodes.put("Resize", channels_first, "", "", sizes, mode="linear")
+    wide = nodes.put("Transpose", wide, perm=[0, 2, 3, 1])
+    before, after = (nodes.put("ReduceMean", each, axes=[1, 2], keepdims=1) for each in (shares, wide))
+    return nodes.put("Add", wide, nodes.put("Sub", before, after))
 
 
 def _backward(nodes: _Nodes, dense: tuple[Any, ...], read: str) -> tuple[str, str]:
@@ -252,12 +240,12 @@ def _backward(nodes: _Nodes, dense: tuple[Any, ...], read: str) -> tuple[str, st
     what the biases add, (n or 1, 1, units)."""
     hidden = []
     for layer in dense[:-1]:
-        read = nodes.add("Relu", nodes.add("Gemm", read, nodes.kernel(layer), _values(layer.bias)))
+        read = nodes.put("Relu", nodes.put("Gemm", read, nodes.kernel(layer), _values(layer.bias)))
         hidden.append(read)
     gradient, rest = nodes.kernel(dense[-1]), nodes.constant(_values(dense[-1].bias)[None, None])
     for layer, output in reversed(list(zip(dense[:-1], hidden, strict=True))):
-        active = nodes.add("Cast", nodes.add("Greater", output, np.float32(0)), to=1)
-        gradient = nodes.add("Mul", gradient, nodes.add("Unsqueeze", active, _axes(2)))
-        rest = nodes.add("Add", rest, nodes.add("MatMul", _values(layer.bias)[None], gradient))
-        gradient = nodes.add("MatMul", nodes.kernel(layer), gradient)
+        active = nodes.put("Cast", nodes.put("Greater", output, np.float32(0)), to=1)
+        gradient = nodes.put("Mul", gradient, nodes.put("Unsqueeze", active, _axes(2)))
+        rest = nodes.put("Add", rest, nodes.put("MatMul", _values(layer.bias)[None], gradient))
+        gradient = nodes.put("MatMul", nodes.kernel(layer), gradient)
     return gradient, rest

@@ -96,27 +96,33 @@ def _shape(tensor: Any) -> list[int | str]:
     return ["n", *(side or f"side_{axis}" for axis, side in enumerate(tensor.shape[1:]))]
 
 
-class _Graph:
-    """Nodes and constants, in the order they were written."""
+class Nodes:
+    """Nodes and constants, in the order they were written. prefix: of the names of those that are given none."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self._prefix = prefix
 
     def add(self, operator: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
         """A node; returns the name of its output."""
         from onnx import helper
 
-        output = output or f"{operator}_{len(self.nodes)}"
+        output = output or f"{self._prefix}{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
     def constant(self, values: Any, dtype: Any = np.float32, name: str = "") -> str:
+        """A constant; returns its name."""
         from onnx import numpy_helper
 
-        name = name or f"constant_{len(self.constants)}"
+        name = name or f"{self._prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
         return name
+
+
+class _Graph(Nodes):
+    """Those of a Keras network, whose images lie as (n, channels, height, width) inside."""
 
     def enter(self, name: str, rank: int, dtype: str) -> str:
         if dtype == "uint8":

@@ -110,7 +110,6 @@ def test_a_head_is_the_same_in_the_span_of_the_images_as_over_the_features_thems
     span = Span(wide.features, ALL)
     there = span.coordinates(wide.features)
     assert there.shape[1] < 40
-    np.testing.assert_allclose(span.own, there, atol=1e-3 * np.abs(there).max())
     scaled = (wide.features.astype(np.float32) - wide.features.astype(np.float32).mean(axis=0)) / span._spread
     np.testing.assert_allclose(there @ there.T, scaled @ scaled.T, atol=0.5, rtol=1e-3)
 

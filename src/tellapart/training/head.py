@@ -70,7 +70,7 @@ def fit_linear(
     """
     with one_thread():
         span = Span(training.features, columns)
-        seen = {"": span.own, "val_": span.coordinates(validation.features)}
+        seen = {"": span.coordinates(training.features), "val_": span.coordinates(validation.features)}
     weights = None if class_weights is None else class_weights[training.labels]
     model = _regression(float(STRENGTHS[0]))
     history: list[HistoryRow] = []
@@ -153,7 +153,7 @@ def repeated_folds(
     count = fold_count(labels, groups)
     # Equal distances, so equal heads, in fewer numbers.
     with one_thread():
-        features = Span(examples.features, columns).own
+        features = Span(examples.features, columns).coordinates(examples.features)
     hits = 0
     for repeat in range(REPEATS):
         folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)

@@ -30,7 +30,7 @@ class LinearHead:
 
 
 class Span:
-    """The span of cached features (n, width), with their parts in `columns`. own: the coordinates of those features.
+    """The span of cached features (n, width), with their parts in `columns`.
 
     Each part is centred and divided by one number, so that its mean square is 1 and parts of different scale have the
     same weight. Features are not divided by their own deviation, which is mostly noise for few images: with 12 of cats
@@ -42,27 +42,22 @@ class Span:
         self._centre, self._spread = self._scale(features)
         rows = np.unique(np.linspace(0, len(features) - 1, min(len(features), MOST)).round().astype(np.intp))
         self._landmarks: NDArray[np.float32] | None = None
-        if len(rows) >= len(self._centre):
-            self.own = self.coordinates(features)
-            return
-        from scipy.linalg import eigh
+        if len(rows) < len(self._centre):
+            from scipy.linalg import eigh
 
-        self._landmarks = np.concatenate(list(self._scaled(features[rows])))
-        gram = self._landmarks @ self._landmarks.T
-        values, vectors = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
-        kept = values > _TINY * values[-1]
-        kept[-1] = True  # of images that are all alike too
-        lengths = np.sqrt(np.maximum(values[kept], _LEAST))
-        self._axes = np.asarray(vectors[:, kept] / lengths, np.float32)
-        # Those of the landmarks are known already: their products were the costly part.
-        whole = len(rows) == len(features)
-        self.own = np.asarray(vectors[:, kept] * lengths, np.float32) if whole else self.coordinates(features)
+            self._landmarks = np.concatenate(list(self._scaled(features[rows])))
+            gram = self._landmarks @ self._landmarks.T
+            values, vectors = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
+            kept = values > _TINY * values[-1]
+            kept[-1] = True  # of images that are all alike too
+            self._axes = np.asarray(vectors[:, kept] / np.sqrt(np.maximum(values[kept], _LEAST)), np.float32)
 
     def coordinates(self, features: NDArray[np.float16]) -> NDArray[np.float32]:
         """Coordinates (n, dimensions of the span) of features (n, width)."""
         if self._landmarks is None:
             return np.concatenate(list(self._scaled(features)))
-        # One product with the narrower side first.
+        # The landmarks too, though the eigenvectors tell theirs: along short axes each way gives other values in
+        # float32, and a head is fitted to those that it will meet.
         return np.concatenate([part @ self._landmarks.T @ self._axes for part in self._scaled(features)])
 
     def head(self, kernel: NDArray[np.float64], bias: NDArray[np.float64]) -> LinearHead:

@@ -67,10 +67,22 @@ def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Used by a module (pytest.mark.usefixtures) whose tests and fixtures share what was computed, as a user's do."""
+    folder = tmp_path_factory.mktemp("shared cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELLAPART_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test finds what another left."""
-    folder = tmp_path_factory.mktemp("cache")
+def own_cache(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """No test finds what another left, but in a module that says so."""
+    shares = "shared_cache" in request.fixturenames
+    folder: Path = request.getfixturevalue("shared_cache") if shares else tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TELLAPART_CACHE", str(folder))
     return folder
 

@@ -20,7 +20,7 @@ from tests.faults import Faults, Found, count_found, make_faults
 
 pytest.importorskip("keras")
 pytest.importorskip("cleanlab")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cache")]
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,10 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared cache")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests of this module share what the backbone gave, as a check and a training of a user do."""
-    monkeypatch.setenv("TELLAPART_CACHE", str(shared_cache))
-    return shared_cache
-
-
-@pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Case:
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("faulty")
     faults = make_faults("builtin:pets", folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TELLAPART_CACHE", str(shared_cache))
-        checked = ta.check(folder, deep=True)
+    checked = ta.check(folder, deep=True)
     return Case(folder, faults, checked, {row.what: row for row in count_found(faults, checked)})
 
 

@@ -16,20 +16,13 @@ from tellapart.evaluation.judge import verdict_of
 from tests.command import COMMAND
 
 pytest.importorskip("keras")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cache")]
 
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "1000"}
     command = [*COMMAND, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TELLAPART_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def pets(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tellapart.training.interruption import CtrlC, TimeUp
 from tests.conftest import make_shapes
 
 pytest.importorskip("keras")
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 # The 39 training images fill their batches: for a last one of another size TensorFlow traces the network again.
 SMALL = (
@@ -28,18 +29,6 @@ SMALL = (
     "train.patience=0",
 )  # fmt: skip
 STOPPED = ("model.dense=[8]", "train.fine_tune=1", "augment=light", "train.views=2")
-
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared cache")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests of this module share what the backbone gave, as the runs of a user do."""
-    monkeypatch.setenv("TELLAPART_CACHE", str(shared_cache))
-    return shared_cache
 
 
 class Stages(Progress):
@@ -61,21 +50,13 @@ def train(data: Path, out: Path, *settings: str, progress: Progress | None = Non
 
 
 @pytest.fixture(scope="module")
-def cached(shared_cache: Path) -> Iterator[None]:
-    """For what is trained once for all tests, before any test has set its cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TELLAPART_CACHE", str(shared_cache))
-        yield
-
-
-@pytest.fixture(scope="module")
-def frozen(shapes: Path, tmp_path_factory: pytest.TempPathFactory, cached: None) -> ta.Run:  # noqa: ARG001
+def frozen(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
     """A linear head on the frozen backbone; to be left as it is."""
     return train(shapes, tmp_path_factory.mktemp("frozen") / "run")
 
 
 @pytest.fixture(scope="module")
-def never_stopped(shapes: Path, tmp_path_factory: pytest.TempPathFactory, cached: None) -> ta.Run:  # noqa: ARG001
+def never_stopped(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
     """Head and fine-tuning; to be left as it is."""
     return train(shapes, tmp_path_factory.mktemp("whole") / "run", *STOPPED)
 

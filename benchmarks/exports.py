@@ -18,9 +18,9 @@ from tellapart.data import pixels
 from tellapart.data.sources import open_row, read_source
 from tellapart.errors import TellapartError
 from tellapart.evaluation.selective_prediction import Thresholds
+from tellapart.inference.export_run import Held, ship
 from tellapart.inference.exports import EXPORTS
 from tellapart.inference.predictor import Metadata
-from tellapart.inference.ship import Held, ship
 from tellapart.models.backend import start_keras
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.pretrained_weights import bundled_file, load_pretrained

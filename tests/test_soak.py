@@ -66,7 +66,7 @@ def make_onnx() -> Callable[[Path], Path]:
     pytest.importorskip("keras")
     import numpy as np
 
-    from tellapart.inference.export import export_onnx
+    from tellapart.inference.onnx_export import export_onnx
     from tellapart.inference.predictor import Metadata
     from tellapart.models.classifier import Classifier
 

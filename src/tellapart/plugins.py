@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from tellapart.data.sources.listing import Listing
     from tellapart.data.sources.reader import Reader
     from tellapart.data.sources.source import LabelledPath, Source
-    from tellapart.inference.formats import ExportFormat, Shipment
+    from tellapart.inference.export_formats import ExportFormat, Shipment
     from tellapart.models.registry import Architecture
     from tellapart.models.scratch import Options
-    from tellapart.training.track import Tracker, TrackerKind
+    from tellapart.training.tracker_backends import Tracker, TrackerKind
 
 _HOMES = {
     "Architecture": "tellapart.models.registry",
@@ -33,16 +33,16 @@ _HOMES = {
     "Command": "tellapart.cli.commands",
     "DataConfig": "tellapart.config",
     "Finding": "tellapart.data.findings",
-    "ExportFormat": "tellapart.inference.formats",
+    "ExportFormat": "tellapart.inference.export_formats",
     "Listing": "tellapart.data.sources.listing",
     "Options": "tellapart.models.scratch",
     "ImageRecord": "tellapart.data.catalog",
     "Reader": "tellapart.data.sources.reader",
     "LabelledPath": "tellapart.data.sources.source",
-    "Shipment": "tellapart.inference.formats",
+    "Shipment": "tellapart.inference.export_formats",
     "Source": "tellapart.data.sources.source",
-    "Tracker": "tellapart.training.track",
-    "TrackerKind": "tellapart.training.track",
+    "Tracker": "tellapart.training.tracker_backends",
+    "TrackerKind": "tellapart.training.tracker_backends",
 }
 
 __all__ = [
@@ -177,8 +177,8 @@ def export(
     images; the file is compared with Keras by it, and is not kept where they differ. needs: the module of the runtime,
     and the extra of tellapart that brings it.
     """
+    from tellapart.inference.export_formats import ExportFormat
     from tellapart.inference.exports import EXPORTS
-    from tellapart.inference.formats import ExportFormat
 
     def add(write: Callable[[Shipment, Path], None]) -> ExportFormat:
         return EXPORTS.add(ExportFormat(name, suffix, runtime, write, run, needs=needs), write.__module__)
@@ -188,7 +188,7 @@ def export(
 
 def tracker(name: str) -> Callable[[Callable[[], Tracker]], TrackerKind]:
     """What `train --track NAME` tells of a run: a class with the methods of Tracker, made anew for each run."""
-    from tellapart.training.track import TrackerKind
+    from tellapart.training.tracker_backends import TrackerKind
     from tellapart.training.trackers import TRACKERS
 
     def add(make: Callable[[], Tracker]) -> TrackerKind:

@@ -21,7 +21,7 @@ from tellapart.task import ImageSpec, Task
 keras = pytest.importorskip("keras")
 
 from tellapart.inference.class_activation import places_of  # noqa: E402
-from tellapart.inference.export import export_onnx  # noqa: E402
+from tellapart.inference.onnx_export import export_onnx  # noqa: E402
 from tellapart.models.classifier import Calibration, Classifier  # noqa: E402
 from tellapart.models.features import FeatureSet, Pool  # noqa: E402
 

@@ -18,15 +18,15 @@ from tellapart.errors import RunError
 from tellapart.files import clear_drafts, drafting, machine, replacing, write_text
 from tellapart.progress import Progress
 from tellapart.runs import lock
-from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK, one_writer
+from tellapart.runs.safe_folder import Inside
 from tests.command import COMMAND
 
 SETTINGS = ("model.name=cnn", "model.filters=[4]", "model.dense=[4]", "image.height=24", "image.width=24",
             "train.patience=0")  # fmt: skip
 HOLD = """
 import sys, pathlib
-from tellapart.runs.inside import Inside
+from tellapart.runs.safe_folder import Inside
 from tellapart.runs.lock import one_writer
 folder = Inside(); folder.path = pathlib.Path(sys.argv[1])
 with one_writer(folder, beside_others=len(sys.argv) > 2):

@@ -10,7 +10,7 @@ from tellapart.config import Config, Plan
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
-from tellapart.runs.place import new_place
+from tellapart.runs.new_folder import new_place
 from tellapart.runs.run import RunFolder, create_run, list_runs, open_run
 from tellapart.task import ImageSpec, Task
 from tests.values import history_row, plan

@@ -233,7 +233,7 @@ def test_an_exact_gelu_and_constants_that_a_layer_made_are_exported_near_zero_an
     scaling: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("tf2onnx")
-    from tellapart.inference.export import export_onnx
+    from tellapart.inference.onnx_export import export_onnx
     from tellapart.inference.predictor import Metadata
     from tellapart.models.classifier import Classifier
 

@@ -15,8 +15,8 @@ import tellapart as ta
 from tellapart.errors import RunError, TellapartError
 from tellapart.files import _FORGOTTEN, machine
 from tellapart.progress import Progress
-from tellapart.runs.inside import Inside
 from tellapart.runs.run import FIGURES
+from tellapart.runs.safe_folder import Inside
 from tests.untrusted.conftest import SETTINGS
 
 pytest.importorskip("keras")
@@ -241,7 +241,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(name: str, 
 def test_what_is_written_read_and_removed_below_a_folder_stays_below_it(
     handles: bool, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tellapart.runs.inside.HANDLES", handles and os.open in os.supports_dir_fd)
+    monkeypatch.setattr("tellapart.runs.safe_folder.HANDLES", handles and os.open in os.supports_dir_fd)
     folder = Inside()
     folder.path = tmp_path / "new"
     path = folder.place("a", "b", "x.txt")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from tellapart.experiments.comparison import RunsComparison
     from tellapart.explain.explanation import Explanation
-    from tellapart.inference.ship import Export
+    from tellapart.inference.export_run import Export
     from tellapart.svg import Drawing
 
 
@@ -375,7 +375,7 @@ def export(
     >>> made.path.name, made.difference < made.bound
     ('model.onnx', True)
     """
-    from tellapart.inference.ship import ship_run
+    from tellapart.inference.export_run import ship_run
 
     folder = open_folder(run)
     let_run(folder, trust_code=trust_code)

@@ -24,7 +24,7 @@ from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
-from tellapart.runs.place import new_place
+from tellapart.runs.new_folder import new_place
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.task import ImageSpec
 
@@ -138,7 +138,7 @@ def tune(
     ('trial-1', True, 'best.toml')
     """
     from tellapart.experiments.tune import TuneFolder, create_tune
-    from tellapart.training.track import require_trackers
+    from tellapart.training.tracker_backends import require_trackers
 
     started = time.monotonic()
     require_extra("Searching for a better configuration", "tune", "optuna")

@@ -22,7 +22,7 @@ from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
-from tellapart.runs.place import new_place, require_free
+from tellapart.runs.new_folder import new_place, require_free
 from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import create_run
@@ -63,7 +63,7 @@ def train(
     from tellapart.training.effects import without_effect
     from tellapart.training.fit import fit, require_trainable
     from tellapart.training.plan import decide
-    from tellapart.training.track import require_trackers, tracked
+    from tellapart.training.tracker_backends import require_trackers, tracked
 
     deadline = _deadline(budget)
     config = config or make_config(**known_options(options))
@@ -149,7 +149,7 @@ def resume(
     """
     from tellapart.report.write import write_report
     from tellapart.training.fit import fit
-    from tellapart.training.track import require_trackers, tracked
+    from tellapart.training.tracker_backends import require_trackers, tracked
 
     deadline = _deadline(budget)
     folder = open_folder(run)

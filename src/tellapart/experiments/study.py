@@ -26,11 +26,11 @@ from tellapart.evaluation.compare import LEVEL
 from tellapart.files import from_json, to_json
 from tellapart.progress import Phase, Progress
 from tellapart.runs.history import HistoryRow
-from tellapart.runs.inside import Inside
 from tellapart.runs.lock import one_writer
-from tellapart.runs.place import require_free, writing_into
+from tellapart.runs.new_folder import require_free, writing_into
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
+from tellapart.runs.safe_folder import Inside
 from tellapart.training.epochs import Watch
 
 FORMAT = 1

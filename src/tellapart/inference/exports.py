@@ -8,7 +8,7 @@ from tellapart.errors import ExportError
 from tellapart.tables import Table
 
 if TYPE_CHECKING:
-    from tellapart.inference.formats import ExportFormat
+    from tellapart.inference.export_formats import ExportFormat
 
 _ROWS = {
     "onnx": "ONNX",
@@ -27,8 +27,8 @@ _OTHER_NAMES = {
 EXPORTS: Table[ExportFormat] = Table(
     "exports",
     "format",
-    "tellapart.inference.formats:ExportFormat",
+    "tellapart.inference.export_formats:ExportFormat",
     ExportError,
-    {name: f"tellapart.inference.formats:{row}" for name, row in _ROWS.items()},
+    {name: f"tellapart.inference.export_formats:{row}" for name, row in _ROWS.items()},
     aliases=_OTHER_NAMES,
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 from tellapart.errors import RunError
 from tellapart.files import from_json, machine, to_json
-from tellapart.runs.inside import Inside
+from tellapart.runs.safe_folder import Inside
 from tellapart.runs.versions import command_line
 
 try:

@@ -26,11 +26,11 @@ from tellapart.errors import ConfigError, RunError, some
 from tellapart.files import clear_drafts, drafting, from_json, to_json
 from tellapart.runs import migrate
 from tellapart.runs.history import HistoryRow
-from tellapart.runs.inside import Inside
 from tellapart.runs.lock import LOCK
-from tellapart.runs.place import require_free, writing_into
+from tellapart.runs.new_folder import require_free, writing_into
 from tellapart.runs.record import RunRecord, Status, now, record_from_json
 from tellapart.runs.required_plugins import plugins_of
+from tellapart.runs.safe_folder import Inside
 from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 

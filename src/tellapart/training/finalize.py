@@ -17,7 +17,7 @@ from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
 from tellapart.evaluation.overfitting import kept
 from tellapart.inference.evaluate_split import measure, measure_rows, said_of, without_leaks, write_predictions
-from tellapart.inference.export import export_onnx
+from tellapart.inference.onnx_export import export_onnx
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.build import summary
 from tellapart.models.classifier import Classifier

@@ -8,14 +8,17 @@ from tellapart.errors import ConfigError
 from tellapart.tables import Table
 
 if TYPE_CHECKING:
-    from tellapart.training.track import TrackerKind
+    from tellapart.training.tracker_backends import TrackerKind
 
 TRACKERS: Table[TrackerKind] = Table(
     "trackers",
     "tracker",
-    "tellapart.training.track:TrackerKind",
+    "tellapart.training.tracker_backends:TrackerKind",
     ConfigError,
-    {"tensorboard": "tellapart.training.track:TENSORBOARD", "mlflow": "tellapart.training.track:MLFLOW"},
+    {
+        "tensorboard": "tellapart.training.tracker_backends:TENSORBOARD",
+        "mlflow": "tellapart.training.tracker_backends:MLFLOW",
+    },
 )
 
 

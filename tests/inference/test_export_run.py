@@ -21,8 +21,8 @@ from tellapart.task import ImageSpec, Task
 pytest.importorskip("keras")
 
 from tellapart.inference import formats, ship
+from tellapart.inference.export_run import Held
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.ship import Held
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.pretrained import PRETRAINED
 
@@ -111,7 +111,7 @@ def test_a_file_that_differs_is_not_written_and_what_stood_there_stays(name: str
 
 
 def test_a_file_that_lacks_an_answer_or_gives_no_number_is_refused() -> None:
-    from tellapart.inference.export import differences
+    from tellapart.inference.onnx_export import differences
 
     theirs = {"probabilities": np.ones((2, 1), np.float32), "similarity": np.zeros((2, 3), np.float32)}
     with pytest.raises(ExportError, match="has no output similarity"):
@@ -122,7 +122,7 @@ def test_a_file_that_lacks_an_answer_or_gives_no_number_is_refused() -> None:
 
 
 def test_the_worst_of_all_answers_is_what_counts() -> None:
-    from tellapart.inference.export import differences
+    from tellapart.inference.onnx_export import differences
 
     theirs = {name: np.full((3, 2), 0.5, np.float32) for name in ("probabilities", "similarity", "class_activation")}
     assert differences(theirs, theirs) == 0

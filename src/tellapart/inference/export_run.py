@@ -23,9 +23,9 @@ from tellapart.errors import ExportError, TellapartError, some, unknown
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds
 from tellapart.files import drafting, to_json, write_text
-from tellapart.inference.export import BOUND, differences
+from tellapart.inference.export_formats import Answers, ExportFormat, Run, Shipment, require_quantizable
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.formats import Answers, ExportFormat, Run, Shipment, require_quantizable
+from tellapart.inference.onnx_export import BOUND, differences
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.backend import start_keras
 from tellapart.models.classifier import PROBABILITIES, SIMILARITY, Classifier

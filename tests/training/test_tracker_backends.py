@@ -22,7 +22,7 @@ import pytest
 import tellapart as ta
 from tellapart.errors import ConfigError, MissingExtraError
 from tellapart.progress import Progress
-from tellapart.training.track import final_figures, settings_of
+from tellapart.training.tracker_backends import final_figures, settings_of
 
 pytest.importorskip("keras")
 

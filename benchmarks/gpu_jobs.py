@@ -60,8 +60,8 @@ def features(order: Order) -> None:
     """By Keras, as on a GPU, whatever the machine: one batch again and again, then files."""
     from tellapart.models.backend import choose_precision
     from tellapart.models.classifier import Classifier
+    from tellapart.models.feature_engine import _in_keras
     from tellapart.task import ImageSpec, Task
-    from tellapart.training.features import _in_keras
 
     precision, why = choose_precision("auto")
     tell(order, "chooses for training", None, "", f"{precision}: {why}")

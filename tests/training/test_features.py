@@ -19,19 +19,12 @@ keras = pytest.importorskip("keras")
 
 from tellapart.models.classifier import Classifier  # noqa: E402
 from tellapart.models.compute import outputs  # noqa: E402
+from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine  # noqa: E402
 from tellapart.models.features import FeatureSet, Pool, union  # noqa: E402
 from tellapart.models.pretrained import PRETRAINED, candidates  # noqa: E402
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph, load_pretrained, weights_digest  # noqa: E402
-from tellapart.training import features  # noqa: E402
-from tellapart.training.features import (  # noqa: E402
-    FeatureEngine,
-    Views,
-    backbone_key,
-    bundled_engine,
-    choose_engine,
-    extract,
-    feature_cache,
-)
+from tellapart.models import feature_engine  # noqa: E402
+from tellapart.training.features import Views, backbone_key, extract, feature_cache  # noqa: E402
 from tools.bundled_graph import write as write_bundled  # noqa: E402
 
 SPEC = ImageSpec(32, 32, fit="crop")
@@ -245,9 +238,9 @@ def test_a_conversion_that_differs_is_not_used(
     model, other = (sensitive(Classifier.from_config(Task(("a", "b")), SPEC, settings), pixels) for _ in range(2))
     load_pretrained(model.backbone, BACKBONE, "auto")
     monkeypatch.setattr(
-        features,
+        feature_engine,
         "write_graph",
-        lambda _, names, real=features.write_graph: real(
+        lambda _, names, real=feature_engine.write_graph: real(
             keras.Model(other.backbone.image, AVERAGES.parts(other.backbone)), names
         ),
     )

@@ -22,12 +22,13 @@ from tellapart.data.deep_checks import Checked, DeepEvidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
+from tellapart.models.feature_engine import bundled_engine
 from tellapart.models.features import union
 from tellapart.models.pretrained import PRETRAINED, offered
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
-from tellapart.training.features import backbone_key, bundled_engine, extract, feature_cache
+from tellapart.training.features import backbone_key, extract, feature_cache
 from tellapart.training.plan import decide
 
 BACKBONE = "efficientnet-lite0"

@@ -19,6 +19,7 @@ from tellapart.data.catalog import Split
 from tellapart.data.duplicates import groups_of
 from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
+from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine
 from tellapart.models.features import FeatureSet, Hidden, union
 from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, features, hidden, offered
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
@@ -27,16 +28,7 @@ from tellapart.progress import Phase
 from tellapart.runs.history import HistoryRow, best_row, is_better
 from tellapart.runs.record import Stop, StopReason
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.features import (
-    CachedFeatures,
-    FeatureEngine,
-    Views,
-    backbone_key,
-    bundled_engine,
-    choose_engine,
-    extract,
-    feature_cache,
-)
+from tellapart.training.features import CachedFeatures, Views, backbone_key, extract, feature_cache
 from tellapart.training.fitting import Fitted, Fitting, epochs_of, epochs_on_images
 from tellapart.training.head import (
     REPEATS,

@@ -1,5 +1,5 @@
 # One command for all checks: make check
-.PHONY: check lint types test coverage fuzz wheel try-wheel try-lowest constraints audit release bench docs
+.PHONY: check lint types test soak coverage fuzz wheel try-wheel try-lowest constraints audit release bench docs
 
 check: lint types test
 
@@ -12,6 +12,10 @@ types:
 
 test:
 	pytest -n auto
+
+# The tests that take minutes each.
+soak:
+	pytest -n auto -m soak
 
 # Each door through which a stranger's bytes come in, for FUZZ_SECONDS (3600 for a night's search).
 fuzz:

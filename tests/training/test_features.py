@@ -17,13 +17,13 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
+from tellapart.models import feature_engine  # noqa: E402
 from tellapart.models.classifier import Classifier  # noqa: E402
 from tellapart.models.compute import outputs  # noqa: E402
 from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine  # noqa: E402
 from tellapart.models.features import FeatureSet, Pool, union  # noqa: E402
 from tellapart.models.pretrained import PRETRAINED, candidates  # noqa: E402
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph, load_pretrained, weights_digest  # noqa: E402
-from tellapart.models import feature_engine  # noqa: E402
 from tellapart.training.features import Views, backbone_key, extract, feature_cache  # noqa: E402
 from tools.bundled_graph import write as write_bundled  # noqa: E402
 

@@ -29,7 +29,7 @@ _HOMES = {
     "TellapartError": "tellapart.errors",
     "check": "tellapart.api.datasets",
     "compare": "tellapart.api.runs",
-    "evaluate": "tellapart.api.runs",
+    "evaluate": "tellapart.api.evaluation",
     "export": "tellapart.api.runs",
     "fetch": "tellapart.api.datasets",
     "ladder": "tellapart.api.study",
@@ -91,11 +91,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tellapart.api.datasets import check, fetch, read
+    from tellapart.api.evaluation import evaluate
     from tellapart.api.options import make_config
     from tellapart.api.runs import (
         Run,
         compare,
-        evaluate,
         export,
         list_runs,
         open_run,

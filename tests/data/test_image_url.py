@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tellapart.data import image_url
-from tellapart.data.image_url import Address
+from tellapart.data.address import Address
 from tellapart.errors import ImageError
 from tests.server import Files, serving
 

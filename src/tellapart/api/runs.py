@@ -1,45 +1,34 @@
-"""A run and its operations: evaluate, predict, explain, export, compare, report."""
+"""A run and its operations: predict, explain, export, compare, report; evaluate is in its own module.
+
+What only some of them need is imported by them: `predict` of one image is over in a third of a second.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.api.options import make_config
-from tellapart.api.values import Catalog, Evaluation, RunList, catalog_of_plain, evaluation_of_plain, shown
-from tellapart.config import DataConfig
-from tellapart.data.catalog import Catalog as PlainCatalog
 from tellapart.data.catalog import Split
-from tellapart.data.duplicates import seen_before
-from tellapart.data.scan import scan
-from tellapart.data.sources import read_source, refuse_unused
-from tellapart.dataframes import frame
-from tellapart.errors import ConfigError, ImageError, RunError, SourceError, TellapartError
-from tellapart.evaluation.intervals import Estimate
+from tellapart.errors import RunError, TellapartError
 from tellapart.inference.prediction import PredictionList
 from tellapart.inference.predictor import Predictor
-from tellapart.inference.python_inputs import images_of
 from tellapart.models.runtime import Device
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
-from tellapart.runs.predictions import read_predictions
-from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
-from tellapart.runs.summary import select, summaries, summarize
-from tellapart.task import Task
-from tellapart.words import measured
 
 if TYPE_CHECKING:
     import keras
     import pandas
 
+    from tellapart.api.values import Catalog, Evaluation, RunList
     from tellapart.experiments.comparison import RunsComparison
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.export_run import Export
@@ -57,6 +46,10 @@ class Run(RunFolder):
 
     def __repr__(self) -> str:
         """In short: how far it is and what it reaches."""
+        from tellapart.evaluation.intervals import Estimate
+        from tellapart.runs.summary import summarize
+        from tellapart.words import measured
+
         try:
             row = summarize(self)
         except TellapartError as error:
@@ -68,12 +61,17 @@ class Run(RunFolder):
     @property
     def catalog(self) -> Catalog:
         """Every image with its label and split, as the run learned and was judged by them."""
+        from tellapart.api.values import catalog_of_plain
+
         return catalog_of_plain(super().catalog)
 
     def to_frame(self) -> pandas.DataFrame:
         """What was said of every image that it was judged on, a row each: path, truth, label, probability, verdict,
         distance, and the probability of each class. Raises RunError where there is none, MissingExtraError without
         pandas."""
+        from tellapart.dataframes import frame
+        from tellapart.runs.predictions import read_predictions
+
         classes = self.task.classes
         found = read_predictions(self.require(self.predictions_file, "predictions"), classes)
         if found is None:
@@ -96,6 +94,7 @@ class Run(RunFolder):
         return curves_drawing(history, self.record.best_epoch)
 
     def _repr_html_(self) -> str:
+        from tellapart.api.values import shown
         from tellapart.report.card import run_card
 
         return shown(lambda: run_card(self), self.path.name)
@@ -123,12 +122,16 @@ class Run(RunFolder):
         self, data: Any = None, *, split: Split | None = None, progress: Progress = BY_HAND, **options: Any
     ) -> Evaluation:
         """The same as `tellapart.evaluate`."""
+        from tellapart.api.evaluation import evaluate
+
         return evaluate(self.path, data, split=split, progress=progress, **options)
 
     def predict(
         self, images: Any, *, path_column: str | None = None, root: str | os.PathLike[str] | None = None
     ) -> PredictionList:
         """The same as `tellapart.predict`."""
+        from tellapart.inference.python_inputs import images_of
+
         predictor = self.predictor()
         named = images_of(images, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
         return PredictionList(predictor.predict_named(named), predictor.task.classes)
@@ -174,6 +177,8 @@ def open_run(
     """
     folder = open_folder(path)
     if data is not None:
+        from tellapart.runs.relocate import relocate
+
         with one_writer(folder):
             relocate(folder, data, progress=progress)
     return Run(folder.path)
@@ -197,84 +202,10 @@ def summarize_runs(
     >>> [row.name for row in ta.summarize_runs("runs", where=["status=done", "accuracy>0.9"])][:1]
     ['pets']
     """
+    from tellapart.api.values import RunList
+    from tellapart.runs.summary import select, summaries
+
     return RunList(select(summaries(Path(folder)), where, sort))
-
-
-def evaluate(
-    run: str | os.PathLike[str],
-    data: Any = None,
-    *,
-    split: Split | None = None,
-    progress: Progress = BY_HAND,
-    **options: Any,
-) -> Evaluation:
-    """Evaluate a run on a split of its own images (default: test), or on other data, by class name.
-
-    data: as in `read`, or a Catalog; images of one class are enough. Every usable image counts, unless `split`
-    names one of its splits or the source itself has a test split; `notes` then says how many of all. options: fields of
-    config.data that say how the labels of `data` are found, such as label_column; without any, the
-    run's own. Raises SourceError for a class that the run does not know or a split without an image.
-
-    >>> evaluation = ta.evaluate("runs/pets")
-    >>> evaluation.n, evaluation.confusion.shape, evaluation.accuracy.low <= evaluation.accuracy.value
-    (18, (3, 3), True)
-    >>> ta.evaluate("runs/pets", ta.read("photos")).n
-    90
-    """
-    from tellapart.inference.evaluate_split import measure, with_verdict
-
-    folder = open_run(run)
-    bounds = folder.config.data
-    catalog: PlainCatalog
-    if data is None:
-        if options:
-            raise ConfigError(f"{', '.join(options)} applies to the labels of other images. Name those images too.")
-        split, catalog = split or "test", folder.catalog
-    else:
-        catalog, split, bounds = _chosen(folder, data, split, options, progress)
-    try:
-        evaluation, predictions = measure(folder.predictor(), catalog, split, bounds=bounds, progress=progress)
-    except ImageError as error:
-        moved = "" if data is not None else " If the images were moved, give their new location with --data PLACE."
-        raise SourceError(f"{error}.{moved}") from None
-    usable = sum(not image.error for image in catalog.images)
-    if data is not None and evaluation.n < usable:
-        note = f"{evaluation.n:,} of the {usable:,} images: those of the {split} split."
-        evaluation = replace(evaluation, notes=(note, *evaluation.notes))
-    seen = seen_before(folder.catalog.images, split if data is None else "test")
-    return evaluation_of_plain(
-        with_verdict(folder, evaluation, catalog.split(split), predictions, seen, own=data is None)
-    )
-
-
-def _chosen(
-    folder: Run, data: Any, split: Split | None, options: dict[str, Any], progress: Progress
-) -> tuple[PlainCatalog, Split, DataConfig]:
-    """Other images to evaluate on, the split of them that counts (where none is meant, all are), and their bounds."""
-    if isinstance(data, PlainCatalog):
-        if options:
-            raise ConfigError(f"A Catalog has its labels: give {', '.join(options)} to read() instead.")
-        root, images, given, bounds = data.root, data.images, split, folder.config.data
-    else:
-        own = folder.config
-        found_by = {"label_pattern": None, "path_column": None, "label_column": None} if options else {}
-        config = make_config(
-            config=own.model_copy(update={"data": own.data.model_copy(update={"root": None, **found_by})}), data=options
-        )
-        source = read_source(data, config.data, known=folder.task.classes)
-        if options:
-            refuse_unused(source, config.data, data)
-        bounds = config.data
-        root, images = source.root, scan(source, bounds, progress=progress)
-        splits = {image.split for image in images} - {""}
-        if split and not splits:
-            raise ConfigError(f"{data} has no splits. Omit the {split} split to use all its images.")
-        given = split or ("test" if "test" in splits else None)
-    if given is None:
-        images = tuple(replace(image, split="test") for image in images)
-    # The images may be of one class alone; a class that the network lacks is told by who measures.
-    unknown = sorted({image.label for image in images} - set(folder.task.classes))
-    return PlainCatalog(root, Task((*folder.task.classes, *unknown)), images), given or "test", bounds
 
 
 def predict(

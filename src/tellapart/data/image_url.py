@@ -1,18 +1,16 @@
 """The URL of an image -> its bytes, with limits on size, redirects and time. Nothing is kept.
 
-Only http and https, whatever the server redirects to: no other protocol and no file of this machine is opened. Read by:
-inference, for addresses that the person named. A file to keep comes through `download`.
+Only http and https, whatever the server redirects to: no other protocol is used and no local file is opened. Files that
+are kept come through `download`.
 """
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
@@ -21,56 +19,30 @@ from urllib.parse import quote, urlsplit
 
 from tellapart.errors import ImageError
 
-MAX_BYTES = 100_000_000
-"""Of the answer: less than of a file, as somebody else decides how much comes."""
-SECONDS = 30.0
-"""For all of it: to connect, to follow redirects and to receive."""
 REDIRECTS = 5
 PATIENCE = 10.0
 """Seconds without a byte."""
 _CHUNK = 1 << 16
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where an image is, of the form https://HOST/PATH or http://HOST/PATH; asked when it is read."""
-
-    url: str
-
-    def read(self, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
-        """What the server gives. Raises ImageError: `too many bytes`, `too slow`, `truncated`, `empty`, or
-        `unreadable` with what the server or the network said."""
-        most = min(max_bytes, MAX_BYTES)
-        with _watched(seconds) as (opener, over):
-            try:
-                request = urllib.request.Request(_quoted(self.url), headers={"User-Agent": "tellapart"})
-                with opener.open(request, timeout=PATIENCE) as answer:
-                    content = _received(answer, most)
-            except (ImageError, OSError, HTTPException, ValueError) as error:
-                reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
-                if not over.is_set():
-                    raise _refusal(reason) from None
-            # What is shut down may look like an answer that ended, too.
-            if over.is_set():
-                raise ImageError("too slow", f"it did not come within {seconds:g} s")
-        if not content:
-            raise ImageError("empty", "the server sent no data")
-        return content
-
-
-def is_address(name: str) -> bool:
-    """Whether a name is an address of a web server.
-
-    >>> is_address("https://example.org/a.jpg"), is_address("file:///etc/passwd"), is_address("a.jpg")
-    (True, False, False)
-    """
-    return name.lower().startswith(("http://", "https://"))
-
-
-def has_scheme(name: str) -> bool:
-    """Whether a name begins like an address of any kind, such as s3://."""
-    return _SCHEME.match(name) is not None
+def fetch(url: str, max_bytes: int, seconds: float) -> bytes:
+    """The bytes at a URL. Raises ImageError: `too many bytes`, `too slow`, `truncated`, `empty`, or `unreadable` with
+    the error of the server or the network."""
+    with _watched(seconds) as (opener, over):
+        try:
+            request = urllib.request.Request(_quoted(url), headers={"User-Agent": "tellapart"})
+            with opener.open(request, timeout=PATIENCE) as answer:
+                content = _received(answer, max_bytes)
+        except (ImageError, OSError, HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+            if not over.is_set():
+                raise _refusal(reason) from None
+        # A connection that was shut down may look like the end of an answer, too.
+        if over.is_set():
+            raise ImageError("too slow", f"it did not come within {seconds:g} s")
+    if not content:
+        raise ImageError("empty", "the server sent no data")
+    return content
 
 
 def _refusal(reason: Any) -> ImageError:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from tellapart.data.address import Address, has_scheme, is_address
 from tellapart.data.findings import Finding
 from tellapart.data.image_formats import PREFIX, format_of
-from tellapart.data.image_url import Address, has_scheme, is_address
 from tellapart.data.pixels import Source
 from tellapart.data.sources import UNREAD
 from tellapart.data.sources.archive import unpacked

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.data.image_url import Address
+from tellapart.data.address import Address
 from tellapart.data.pixels import Decoded
 from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError
 from tellapart.evaluation.selective_prediction import Thresholds, Verdict

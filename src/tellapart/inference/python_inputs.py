@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from tellapart.data.address import has_scheme
 from tellapart.data.image_file import MAX_BYTES
 from tellapart.data.image_formats import PREFIX, format_of
-from tellapart.data.image_url import has_scheme
 from tellapart.data.sources.table_file import is_frame
 from tellapart.errors import ImageError, SourceError
 from tellapart.files import expanded

@@ -266,7 +266,7 @@ def _learner(study: Study, cache_limit: int) -> Learn:
         if not run.run_file.exists():
             run = create_run(out, plan, catalog, command=study.record["command"])
         with one_writer(run), PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
-            return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
+            return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch).best
 
     return learn
 

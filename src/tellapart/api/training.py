@@ -25,7 +25,7 @@ from tellapart.runs.lock import one_writer
 from tellapart.runs.new_folder import new_place, require_free
 from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
-from tellapart.runs.run import create_run
+from tellapart.runs.run import TIME_FILE, create_run
 from tellapart.runs.run import open_run as open_folder
 
 SHOWN_CLASSES = 10
@@ -41,6 +41,7 @@ def train(
     command: str = "",
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
+    time: float | None = None,
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Run:
@@ -49,10 +50,11 @@ def train(
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead, such as model, epochs,
     image_size, augment and seed. out: the run's folder (default: runs/IMAGES-MODEL-N). cache_limit: bytes of decoded
     images kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept,
-    and `resume` goes on. progress: who is told how far it is: without it a bar on a terminal and in a notebook, and
-    nothing where output is piped; `tellapart.Lines()` writes plain lines, for a log; `tellapart.SILENT` nothing; a
-    `tellapart.Progress` of your own what you like. Raises SourceError, ConfigError, and RunError where `out` holds
-    something.
+    and `resume` goes on. time: seconds from now, spent on better classifiers than the default, from cheap to dear; the
+    one that the validation images prefer becomes the run. progress: who is told how far it is: without it a bar on a
+    terminal and in a notebook, and nothing where output is piped; `tellapart.Lines()` writes plain lines, for a log;
+    `tellapart.SILENT` nothing; a `tellapart.Progress` of your own what you like. Raises SourceError, ConfigError, and
+    RunError where `out` holds something.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
@@ -65,7 +67,7 @@ def train(
     from tellapart.training.plan import decide
     from tellapart.training.tracker_backends import require_trackers, tracked
 
-    deadline = _deadline(budget)
+    deadline, started = _deadline(budget), _since(0)
     config = config or make_config(**known_options(options))
     require_trackers(config)
     require_keras()
@@ -95,6 +97,11 @@ def train(
         called = name_of(data)
         name = name or options.get("recipe") or f"{called}-{config.model.name.rpartition(':')[2]}"
         with new_place(out, name) as place:
+            if time is not None:
+                from tellapart.api.timed import train_timed
+
+                record = {"budget_seconds": time, "spent_seconds": _since(started), "data": called, "command": command}
+                return train_timed(place, plan, catalog, cache, progress, **record)
             run = create_run(place, plan, catalog, command=command, source=called)
         with one_writer(run), tracked(run, progress) as watch:
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
@@ -125,6 +132,10 @@ def _what_is_learnt(catalog: Catalog) -> str:
     return f"{len(catalog):,} images of {len(classes)} classes: {some(classes, SHOWN_CLASSES)}{look}"
 
 
+def _since(moment: float) -> float:
+    return time.monotonic() - moment
+
+
 def _deadline(budget: float | None) -> float | None:
     return None if budget is None else time.monotonic() + budget
 
@@ -135,13 +146,16 @@ def resume(
     data: str | os.PathLike[str] | None = None,
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
+    time: float | None = None,
     model: Any = None,
     trust_code: bool = False,
     progress: Progress = BY_HAND,
 ) -> Run:
-    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`. data:
-    where its images are now, if they were moved. model, trust_code: of a run with a network of your own, the network,
-    or that the code that the run names may be run. Raises RunError where the images changed, UntrustedCodeError.
+    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`.
+
+    time: of a run that was begun with it, the seconds in all. data: where its images are now, if they were moved.
+    model, trust_code: of a run with a network of your own, the network, or that the code that the run names may be run.
+    Raises RunError where the images changed, UntrustedCodeError.
 
     >>> ta.resume("runs/pets")
     Traceback (most recent call last):
@@ -151,6 +165,18 @@ def resume(
     from tellapart.training.fit import fit
     from tellapart.training.tracker_backends import require_trackers, tracked
 
+    if (Path(run) / TIME_FILE).exists():
+        from tellapart.api.timed import resume_timed
+
+        if data is not None:
+            raise ConfigError("The images of a run with a time budget cannot be moved before it is done.")
+        through = resume_timed(
+            run, seconds=time, cache_limit=cache_limit, model=model, trust_code=trust_code, progress=progress
+        )
+        if through is not None:
+            return through
+    elif time is not None:
+        raise ConfigError(f"{run} was not begun with a time budget. Train again with it.")
     deadline = _deadline(budget)
     folder = open_folder(run)
     let_run(folder, model=model, trust_code=trust_code)

@@ -113,7 +113,7 @@ def begin_or_resume(
         raise ConfigError(f"Give the images, such as: tellapart {command} photos/   (or --resume {command.upper()})")
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--budget") -> float:
     """A time in seconds.
 
     >>> parse_duration("10m"), parse_duration("90s"), parse_duration("1.5h")
@@ -122,7 +122,7 @@ def parse_duration(text: str) -> float:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text, re.IGNORECASE)
     if found is None or not float(found[1]):
         raise typer.BadParameter(
-            f"{text!r} is not a duration; expected a value such as 30s, 10m or 1h.", param_hint="--budget"
+            f"{text!r} is not a duration; expected a value such as 30s, 10m or 1h.", param_hint=option
         )
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2].lower()]
 

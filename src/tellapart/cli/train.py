@@ -36,6 +36,10 @@ def command(
     image_size: Annotated[int | None, typer.Option(help="Input size of the network, in pixels.")] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation: none, light, medium or strong.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Find the best classifier in this time, such as 90s, 10m or 1h; with --resume, in all."),
+    ] = None,
     seed: options.Seed = None,
     track: Annotated[
         list[str] | None,
@@ -68,12 +72,15 @@ def command(
     from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
+    seconds = None if time is None else options.parse_duration(time, "--time")
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
         options.resume_alone("run", *begun, settings, *found_by)
         with display() as progress:
-            run = ta.resume(resume, data=moved, cache_limit=limit, trust_code=trust_code, progress=progress)
+            run = ta.resume(
+                resume, data=moved, cache_limit=limit, time=seconds, trust_code=trust_code, progress=progress
+            )
     elif moved is not None:
         raise ConfigError(
             "--data gives the new location of the images of --resume RUN. Name new images without --data."
@@ -97,7 +104,14 @@ def command(
         )
         with display() as progress:
             run = ta.train(
-                data, config=made, out=out, name=recipe, command=command_line(), cache_limit=limit, progress=progress
+                data,
+                config=made,
+                out=out,
+                name=recipe,
+                command=command_line(),
+                cache_limit=limit,
+                time=seconds,
+                progress=progress,
             )
     show_run(run, format)
     end_with(run, strict)

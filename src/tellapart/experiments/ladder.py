@@ -59,7 +59,7 @@ class State:
 class LadderFolder(Study):
     """LADDER/ on disk. record: ladder.json without the rungs."""
 
-    noun, by = "ladder", "ladder"
+    noun, by, file = "ladder", "ladder", "ladder.json"
     rungs: tuple[Rung, ...]
     states: dict[str, State]
 

@@ -50,12 +50,13 @@ class _Folder(Inside):
 class Study(_Folder, ABC):
     """A study on disk. record: the content of COMMAND.json; all have data, budget_seconds, spent_seconds and command.
 
-    noun: the name of such a folder in messages. by: the tellapart command that writes it, which names its files.
+    noun: the name of such a folder in messages. by: the tellapart command that writes it. file: the name of its record.
     """
 
     record: dict[str, Any]
     noun: ClassVar[str]
     by: ClassVar[str]
+    file: ClassVar[str]
 
     @classmethod
     @abstractmethod
@@ -90,7 +91,7 @@ class Study(_Folder, ABC):
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open an existing study. Raises RunError for a missing, foreign or damaged folder."""
-        file = path / f"{cls.by}.json"
+        file = path / cls.file
         try:
             folder = _Folder(path)
             record = from_json(folder.read_text(folder.place(file.name)))
@@ -116,7 +117,7 @@ class Study(_Folder, ABC):
 
     def write(self) -> None:
         text = to_json({f"tellapart_{self.by}": FORMAT, **self.to_dict()}, indent=1)
-        self.write_text(self.place(f"{self.by}.json"), text + "\n")
+        self.write_text(self.place(self.file), text + "\n")
 
     def run(self, name: str) -> RunFolder:
         return RunFolder(self.place(name))

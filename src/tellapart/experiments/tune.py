@@ -60,7 +60,7 @@ class Trial:
 class TuneFolder(Study):
     """TUNE/ on disk. record: start and trials (at most; None: no bound) as well."""
 
-    noun, by = "search", "tune"
+    noun, by, file = "search", "tune", "tune.json"
     trial_names = ("trial-1",)
 
     @classmethod

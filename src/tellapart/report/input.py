@@ -14,6 +14,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.findings import Finding
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.judgement import Verdict
+from tellapart.experiments.timed import Step
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.predictions import Predictions
 
@@ -28,7 +29,8 @@ class ReportInput:
     layers. batch: pixels uint8 (n, height, width, 1 or 3) of a training batch, and n labels. predictions: of the images
     of `evaluation`. clean: the evaluation without test images with copies in training. calibration: as in run.json.
     heat: paths and a class name for each -> images with the heat map of that class, None for one that cannot be read or
-    whose output is not a number. verdict: of the run. kept: which weights were kept.
+    whose output is not a number. verdict: of the run. kept: which weights were kept. steps: those
+    that a time budget was spent on, by name.
     """
 
     title: str
@@ -50,4 +52,5 @@ class ReportInput:
     predictions: Predictions | None = None
     clean: Evaluation | None = None
     calibration: Mapping[str, Any] | None = None
+    steps: Mapping[str, Step] | None = None
     heat: Callable[[Sequence[str], Sequence[str]], Sequence[NDArray[np.uint8] | None]] | None = None

@@ -31,6 +31,7 @@ from tellapart.report.learning import learning_chart
 from tellapart.report.origin import origin
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.report.thumbnails import Album, Thumbnail
+from tellapart.report.time import time_section
 from tellapart.runs.history import unit_of
 from tellapart.words import between, counted, duration, percent, probability
 
@@ -71,6 +72,7 @@ def render(report: ReportInput) -> str:
         **_suspects(report, album),
         **_images(report),
         **_training(report, album),
+        **_time(report),
         **_confusion(report, album),
         **_certainty(report),
         **origin(report),
@@ -97,6 +99,7 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
             ("figures", "Figures"),
             ("images", "Images"),
             ("training", "Training"),
+            *([("time", "Time")] if report.steps else []),
             ("confusion", "Confusion"),
             ("classes", "Classes"),
             ("mistakes", "Mistakes"),
@@ -169,6 +172,15 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
         "curves": curves,
         "batch": batch,
     }
+
+
+def _time(report: ReportInput) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    if not report.steps:
+        return {"time_steps": []}
+    found = time_section(report.steps)
+    return {**found, "time_charts": [*map(Markup, found["time_charts"])]}  # charts escape what they draw
 
 
 def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from tellapart.evaluation.evidence import evaluations_of, predictions_of
 from tellapart.evaluation.judge import verdict_of
 from tellapart.evaluation.overfitting import kept
 from tellapart.evaluation.selective_prediction import Thresholds
+from tellapart.experiments.timed import TimedFolder
 from tellapart.explain.heat import HeatMaker, overlay
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Phase, Progress
@@ -29,7 +30,7 @@ from tellapart.report.learning import learning_chart
 from tellapart.report.report import render
 from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
-from tellapart.runs.run import RunFolder
+from tellapart.runs.run import TIME_FILE, RunFolder
 from tellapart.words import listed
 
 BATCH_IMAGES = 16
@@ -88,6 +89,7 @@ def _input(run: RunFolder) -> ReportInput:
         heat=heat,
         verdict=verdict_of(run),
         kept=kept(run.history, record.best_epoch, record.stop),
+        steps=TimedFolder.open(run.path).steps if run.place(TIME_FILE).exists() else None,
     )
 
 

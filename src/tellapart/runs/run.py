@@ -39,11 +39,14 @@ CLEAN_PART = "_without_leaks"
 PHASES = ("", "head", "fine-tune")
 """Of training, each with a checkpoint of its own: of a network from nothing, or on a backbone of its head and its
 top."""
+TIME_FILE = "time.json"
+"""Of a run with a time budget: which steps were tried in it. See experiments.timed."""
 FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
 _FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
-    "class_means.npy", "metrics.json", "predictions.csv", "report.html",
+    "class_means.npy", "metrics.json", "predictions.csv", "report.html", TIME_FILE,
 )  # fmt: skip
+_TRAINED = ("config.toml", "catalog.csv", "corrections.csv", "history.jsonl")
 _FOLDERS = ("checkpoint", "figures", "exports", "explain", "tensorboard")
 _CHECKPOINT = re.compile(r"(weights|optimizer)-[0-9]+\.safetensors|state\.json")
 
@@ -264,6 +267,19 @@ class RunFolder(Inside):
         """Of all phases, once the run is finished."""
         for phase in reversed(PHASES):
             self.clear_checkpoint(phase)
+
+    def take_over(self, other: RunFolder) -> None:
+        """Become a copy of another run as far as it was trained; run.json, which makes a run of the folder, comes last.
+        A copy that was broken off is made again."""
+        self.remove([self.run_file])
+        self.clear_checkpoints()
+        files = [other.place(name) for name in _TRAINED]
+        for phase in PHASES:
+            folder = other.checkpoint_of(phase)
+            files += sorted(folder.iterdir()) if folder.is_dir() else []
+        for file in [*filter(Path.is_file, files), other.run_file]:
+            with self.replacing(self.place(*file.relative_to(other.path).parts)) as neighbour:
+                shutil.copyfile(file, neighbour)
 
     def discard(self) -> None:
         """Remove the run, but for what tellapart did not write into it, or wrote on demand: exports, explanations."""

@@ -89,11 +89,32 @@ def calibrate(
 
 def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
     """The same for a network on a frozen backbone, from its features alone."""
-    look = classifier.head_network(last=False)
     own = validation.features.astype(np.float32)
-    read = np.concatenate([np.asarray(look(part)) for part in np.array_split(own, -(-len(own) // 1024))])
     means = _class_means(training.features.astype(np.float32), training.labels)
-    return _trust(classifier, means, own, read, validation.labels, target)
+    return _trust(classifier, means, own, _read(classifier, validation), validation.labels, target)
+
+
+def calibrated_losses(
+    classifier: Classifier, held: Images | Examples, labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(n,) log loss of each validation image after the temperature that these images give. The network stays as it is.
+
+    held: the images, or their features where the backbone was frozen.
+    """
+    if isinstance(held, Examples):
+        read = _read(classifier, held)
+    else:
+        read = np.concatenate([part for _, part in _seen(inferring(classifier.probe()), held, np.arange(len(labels)))])
+    kernel, bias = classifier.head.last.get_weights()
+    logits = read @ kernel + bias
+    given = softmax(logits / fit_temperature(logits, labels))[np.arange(len(labels)), labels]
+    return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
+
+
+def _read(classifier: Classifier, held: Examples) -> NDArray[np.float32]:
+    """What the last layer reads of features."""
+    look, features = classifier.head_network(last=False), held.features.astype(np.float32)
+    return np.concatenate([np.asarray(look(part)) for part in np.array_split(features, -(-len(features) // 1024))])
 
 
 def _distances(features: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,14 @@ from tellapart.data.checks import IMBALANCE
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.models.backend import require_keras
+from tellapart.models.compute import inferring
 from tellapart.models.keras_file import own_classes
 from tellapart.models.own import is_own
 from tellapart.models.registry import resolve
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.run import RunFolder
+from tellapart.training.calibrate import calibrated_losses
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Watch, go_on
 from tellapart.training.finalize import finish, require_exportable
@@ -38,6 +41,7 @@ from tellapart.training.interruption import CtrlC, TimeUp
 from tellapart.training.memory import memory_told
 from tellapart.training.plan import plan_of
 
+TIMED_IMAGES = 32
 TOLD_WEIGHTS = 5
 """How many of the smallest and of the largest class weights are shown; more would be unreadable."""
 
@@ -67,15 +71,44 @@ def learn(
     deadline: float | None = None,
     progress: Progress = SILENT,
     watch: Watch = go_on,
-) -> HistoryRow:
+) -> Learned:
     """Like `fit`, without its end: nothing is calibrated, exported or evaluated; no test image is used.
 
-    Returns the best row of history. The run is then interrupted, with the reason in `stopped`; `fit` resumes it.
+    The run is then interrupted, with the reason in `stopped`; `fit` resumes it.
     """
     with memory_told(run), _timed(run):
-        _, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
+        state, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
     run.update(status="interrupted", **fitted.stop.to_dict())
-    return fitted.best
+    return Learned(state, fitted)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A network that was trained and is not finished yet."""
+
+    state: Fitting
+    fitted: Fitted
+
+    @property
+    def best(self) -> HistoryRow:
+        """The row of history of its weights."""
+        return self.fitted.best
+
+    def validation_losses(self) -> NDArray[np.float64]:
+        """(n,) log loss of each validation image, with calibrated probabilities."""
+        state, fitted = self.state, self.fitted
+        held = state.images["validation"] if fitted.examples is None else fitted.examples["validation"]
+        return calibrated_losses(fitted.classifier, held, state.labels["validation"])
+
+    def seconds_per_image(self) -> float:
+        """Measured: the time of one image on its way up through the network, in the precision of training."""
+        network = self.state.build(self.state.config.train.precision).network
+        infer, held = inferring(network), self.state.images["validation"]
+        images = held.take(np.arange(min(TIMED_IMAGES, len(held))))
+        infer(images)  # traced
+        started = time.perf_counter()
+        infer(images)
+        return (time.perf_counter() - started) / len(images)
 
 
 @contextmanager

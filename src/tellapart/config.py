@@ -142,7 +142,10 @@ class TrainConfig(_Section):
 
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     learning_rate: float = Field(0.001, gt=0)
-    schedule: Literal["constant", "cosine"] = Field("constant", description="cosine decays to zero over all epochs")
+    schedule: Literal["constant", "cosine", "warmup-cosine"] = Field(
+        "constant",
+        description="cosine decays to zero over all epochs; warmup-cosine rises from zero in their first tenth before",
+    )
     weight_decay: float = Field(0, ge=0, description="decoupled weight decay")
     batch_size: int = Field(32, gt=0)
     epochs: int = Field(30, gt=0)
@@ -165,6 +168,19 @@ class TrainConfig(_Section):
         0, description="top blocks of the backbone to fine-tune after the head is trained; all: the whole backbone"
     )
     fine_tune_learning_rate: float = Field(0.0001, gt=0)
+    fine_tune_layer_decay: float = Field(
+        1,
+        gt=0,
+        le=1,
+        description="factor on the learning rate from each block of the backbone to the one below it; 1: one rate for "
+        "all",
+    )
+    fine_tune_on: Literal["images", "activations"] = Field(
+        "images",
+        description="images: the whole network computes in each epoch, on images augmented anew; activations: what "
+        "enters the lowest block that learns is computed once for each of train.views, so that an epoch costs the "
+        "blocks that learn alone",
+    )
     track: tuple[str, ...] = Field(
         (),
         description="trackers to log the run to: tensorboard (files in RUN/tensorboard), mlflow (MLFLOW_TRACKING_URI)",

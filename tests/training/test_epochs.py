@@ -71,10 +71,10 @@ class Kept:
     def __init__(self, epoch: int = 0) -> None:
         self.state = {"epoch": epoch, "best": epoch}
 
-    def restore(self, _: object) -> int:
+    def restore(self, *_: object) -> int:
         return self.state["epoch"]
 
-    def save(self, _: object, epoch: int, best: int) -> None:
+    def save(self, _: object, __: object, epoch: int, best: int) -> None:
         self.state = {"epoch": epoch, "best": best}
 
     def restore_best(self, _: object) -> int:

@@ -31,6 +31,7 @@ SPEC = ImageSpec(32, 32, fit="crop")
 BACKBONE = PRETRAINED["efficientnet-lite0"]
 WIDTH = 4
 AVERAGES = FeatureSet((Pool("top"),))
+NAMES = [pool.key for pool in AVERAGES.pools]
 ALL = union(candidates(BACKBONE).values())
 
 
@@ -144,6 +145,10 @@ def test_a_cache_that_cannot_be_kept_costs_time_and_changes_nothing(
     np.testing.assert_array_equal(found, counting.compute(images.take(np.arange(len(digests)))).astype(np.float16))
 
 
+def averages_of(model: Classifier) -> Any:
+    return keras.Model(model.backbone.image, AVERAGES.parts(model.backbone))
+
+
 class Lines(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -163,7 +168,7 @@ def test_the_engine_gives_what_keras_gives_is_kept_and_a_damaged_one_is_made_aga
     told = Lines()
 
     def compare(asked: list[int]) -> FeatureEngine:
-        engine = choose_engine(model.backbone, AVERAGES, key, lambda: asked.append(1) or pixels, told)
+        engine = choose_engine(averages_of(model), NAMES, key, lambda: asked.append(1) or pixels, told)
         np.testing.assert_allclose(engine.compute(pixels), expected, atol=1e-3)
         assert engine.width == 1280
         return engine
@@ -240,12 +245,10 @@ def test_a_conversion_that_differs_is_not_used(
     monkeypatch.setattr(
         feature_engine,
         "write_graph",
-        lambda _, names, real=feature_engine.write_graph: real(
-            keras.Model(other.backbone.image, AVERAGES.parts(other.backbone)), names
-        ),
+        lambda _, names, real=feature_engine.write_graph: real(averages_of(other), names),
     )
     told = Lines()
-    engine = choose_engine(model.backbone, AVERAGES, "key", lambda: pixels, told)
+    engine = choose_engine(averages_of(model), NAMES, "key", lambda: pixels, told)
     assert engine.name == "keras"
     assert "its features differ from Keras'" in told.lines[0]
     np.testing.assert_allclose(engine.compute(pixels), model.features_network().predict_on_batch(pixels), atol=1e-5)

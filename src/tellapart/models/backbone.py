@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tellapart.errors import ModelError
 from tellapart.models.backend import start_keras
@@ -55,24 +55,32 @@ class Backbone:
         for layer in self.layers:
             layer.trainable = False
 
-    def unfreeze(self, blocks: int | Literal["all"]) -> int:
+    def unfreeze(self, blocks: int | str) -> int:
         """The top `blocks` learn, the others are frozen; returns how many layers with weights are free.
 
         Batch normalisation stays frozen everywhere: statistics of a few images would spoil what the backbone has
         learned. Compile afterwards. Raises ModelError for more blocks than there are.
         """
+        free = self.learning(blocks)
+        self.freeze()
+        for layer in free:
+            layer.trainable = True
+        return len(free)
+
+    def learning(self, blocks: int | str) -> list[keras.Layer]:
+        """The layers that learn where the top `blocks` do, or `all`. Raises ModelError for more than there are."""
+        return [layer for group in self.top(blocks) for layer in group if learns(layer)]
+
+    def top(self, blocks: int | str) -> list[list[keras.Layer]]:
+        """The top `blocks`, or `all`, from the image to the top. Raises ModelError for more than there are."""
         groups = self.blocks
-        count = len(groups) if blocks == "all" else blocks
+        count = len(groups) if blocks == "all" else int(blocks)
         if not 0 <= count <= len(groups):
             raise ModelError(
                 f"Cannot unfreeze {count} blocks of {self.name}: it has {len(groups)}. "
                 f"Give a number from 0 to {len(groups)}, or all."
             )
-        self.freeze()
-        free = [layer for group in groups[len(groups) - count :] for layer in group if _learns(layer)]
-        for layer in free:
-            layer.trainable = True
-        return len(free)
+        return groups[len(groups) - count :]
 
     @cached_property
     def blocks(self) -> list[list[keras.Layer]]:
@@ -98,7 +106,7 @@ class Backbone:
             seen |= new
             block = [operation for operation in operations if id(operation) in new]
             layers = [operation for operation in block if isinstance(operation, start_keras().layers.Layer)]
-            if any(_learns(layer) and not _normalises(layer) for layer in layers) or not blocks:
+            if any(learns(layer) and not _normalises(layer) for layer in layers) or not blocks:
                 blocks.append(layers)
             else:
                 # A last activation or normalisation is no block of its own.
@@ -152,8 +160,9 @@ def levels_of(network: keras.Model, joined: int = 0) -> dict[str, Any]:
     return {**below, TOP: network.outputs[0]}
 
 
-def _learns(layer: keras.Layer) -> bool:
-    return bool(layer.weights) and not isinstance(layer, start_keras().layers.BatchNormalization)
+def learns(layer: Any) -> bool:
+    """Whether a layer of a backbone has weights that are fine-tuned."""
+    return bool(getattr(layer, "weights", ())) and not isinstance(layer, start_keras().layers.BatchNormalization)
 
 
 def _normalises(layer: keras.Layer) -> bool:

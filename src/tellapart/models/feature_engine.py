@@ -1,4 +1,4 @@
-"""Backbone -> the fastest engine that computes its features, rejected unless they equal those of Keras.
+"""Backbone, whole or up to a cut -> the fastest engine for what it gives, rejected unless that equals Keras.
 
 A bundled backbone has its graph inside the package and needs no Keras.
 """
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
 from tellapart.files import cache_root, replacing
-from tellapart.models.backbone import Backbone
-from tellapart.models.backend import has_gpu, start_keras
+from tellapart.models.backend import has_gpu
 from tellapart.models.compute import inferring, outputs
 from tellapart.models.features import FeatureSet
 from tellapart.models.onnx_graph import write_graph
@@ -57,15 +56,14 @@ class FeatureEngine:
 
 
 def choose_engine(
-    backbone: Backbone, taken: FeatureSet, key: str, images: Callable[[], NDArray[np.uint8]], progress: Progress
+    network: keras.Model, names: list[str], key: str, images: Callable[[], NDArray[np.uint8]], progress: Progress
 ) -> FeatureEngine:
     """The fastest engine whose features equal those of Keras: ONNX Runtime on CPUs, Keras on a GPU.
 
-    backbone: in float32. images: returns some real images for comparison, when the backbone is converted
-    for the first time; if the features differ by BOUND or more, it runs in Keras.
+    network: in float32, image in, (n, width) out, one output or several. names: of the outputs. key: equal where the
+    network is. images: returns some real images for comparison, when it is converted for the first time; if the
+    features differ by BOUND or more, it runs in Keras.
     """
-    network = start_keras().Model(backbone.image, taken.parts(backbone))
-    names = [pool.key for pool in taken.pools]
     if has_gpu():
         return _in_keras(network)
     file = _kept_file(key)

@@ -40,19 +40,19 @@ class Checkpoint:
             raise RunError(f"The checkpoint {path} cannot be read ({error}). Start the run again.") from None
         return dict(found)
 
-    def save(self, model: keras.Model, epoch: int, best: int) -> None:
+    def save(self, model: keras.Model, optimizer: keras.Optimizer, epoch: int, best: int) -> None:
         self._write(f"weights-{epoch}.safetensors", model.variables)
-        self._write(f"optimizer-{epoch}.safetensors", model.optimizer.variables)
+        self._write(f"optimizer-{epoch}.safetensors", optimizer.variables)
         self.run.write_text(self._file("state.json"), to_json({"epoch": epoch, "best": best}))
         needed = (f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors")
         self.run.clear_checkpoint(self.phase, keep=(*needed, "state.json"))
 
-    def restore(self, model: keras.Model) -> int:
-        """Load the newest epoch into a compiled model, with its optimizer; returns the epoch, 0 if there is none."""
+    def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> int:
+        """Load the newest epoch into a model, and into its optimizer; returns the epoch, 0 if there is none."""
         epoch = self.state["epoch"]
         if epoch:
             _read(self._file(f"weights-{epoch}.safetensors"), model.variables)
-            _read(self._file(f"optimizer-{epoch}.safetensors"), model.optimizer.variables)
+            _read(self._file(f"optimizer-{epoch}.safetensors"), optimizer.variables)
         return epoch
 
     def restore_best(self, model: keras.Model) -> int:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,9 @@ from tellapart.words import percent
 if TYPE_CHECKING:
     import keras
 
+WARMUP = 0.1
+"""Share of all steps in which the rate rises from zero, where the schedule says so."""
+
 BEHIND = 2
 """Steps started before the metrics of an earlier one are read, so that no step waits for the host."""
 
@@ -47,7 +51,8 @@ def go_on(_: HistoryRow) -> str:
 @dataclass
 class Epochs:
     """Epochs of one network, up to train.epochs of them. before: the rows of history of what was trained earlier, from
-    which these count on. checkpoint: of the phase that the history names."""
+    which these count on. checkpoint: of the phase that the history names. whole: the network that the checkpoints are
+    of, where `model` is its upper part, with the same variables."""
 
     run: RunFolder
     train: TrainConfig
@@ -60,6 +65,7 @@ class Epochs:
     ctrl_c: CtrlC
     watch: Watch = go_on
     before: tuple[HistoryRow, ...] = ()
+    whole: keras.Model | None = None
 
     def go(self) -> Stop:
         """Train all remaining epochs; afterwards the network has its best weights. Returns why it ended.
@@ -67,13 +73,14 @@ class Epochs:
         Raises KeyboardInterrupt for Ctrl-C or the end of the time, and TrainingError for a loss that is not a number,
         before the first epoch of all ended; later these end it with the best epoch so far.
         """
-        done = self.checkpoint.restore(self.model)
+        network = self.whole or self.model
+        done = self.checkpoint.restore(network, self.model.optimizer)
         history = self.run.history[len(self.before) : len(self.before) + done]
         if done:
             self.progress.line(f"resuming after epoch {done} of {self.train.epochs}")
         stopped = self._rest(history)
         if history:
-            self.checkpoint.restore_best(self.model)
+            self.checkpoint.restore_best(network)
         return stopped
 
     def _rest(self, history: list[HistoryRow]) -> Stop:
@@ -87,7 +94,7 @@ class Epochs:
                 _require_finite(self.model, epoch)
                 best = best_row([*history, row], train.monitor).epoch - offset
                 self.run.write_history([*self.before, *history, row])
-                self.checkpoint.save(self.model, epoch, best)
+                self.checkpoint.save(self.whole or self.model, self.model.optimizer, epoch, best)
             except KeyboardInterrupt as stop:
                 if not history and not self.before:
                     raise
@@ -126,6 +133,7 @@ class Epochs:
                 self.progress.update(stage, step, total, f"{figures}  {pace:.0f} images/s")
         with closing(self._steps(self.validation, 0, learn=False)) as steps:
             for step, _, judged in steps:
+                self.ctrl_c.check()
                 validation = judged
                 self.progress.update(Phase.EPOCH.named(f"{words}, validation"), step, len(self.validation))
         if not np.isfinite(validation["loss"]):
@@ -164,30 +172,54 @@ class Epochs:
             yield from map(_read, asked)
 
 
-def compile_model(model: keras.Model, task: Task, train: TrainConfig, steps: int) -> None:
-    """Loss and metrics from the Task, optimizer and schedule from the configuration; steps: per epoch."""
+def compile_model(
+    model: keras.Model, task: Task, train: TrainConfig, steps: int, pace: Callable[[Any], float] | None = None
+) -> None:
+    """Loss and metrics from the Task, optimizer and schedule from the configuration; steps: per epoch. pace: factor of
+    each variable on the learning rate; None: the same rate for all."""
     keras = start_keras()
+    optimizers = keras.optimizers
     rate: Any = train.learning_rate
+    total = steps * train.epochs
     if train.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(train.learning_rate, steps * train.epochs)
-    made = {
-        "adam": lambda: keras.optimizers.Adam(rate, weight_decay=train.weight_decay or None),
-        "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=train.weight_decay),
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=train.weight_decay or None),
-        "rmsprop": lambda: keras.optimizers.RMSprop(rate, weight_decay=train.weight_decay or None),
+        rate = optimizers.schedules.CosineDecay(train.learning_rate, total)
+    elif train.schedule == "warmup-cosine":
+        warmup = ceil(WARMUP * total)
+        rate = optimizers.schedules.CosineDecay(
+            0.0, max(1, total - warmup), warmup_target=train.learning_rate, warmup_steps=warmup
+        )
+    made: dict[str, tuple[Any, dict[str, Any]]] = {
+        "adam": (optimizers.Adam, {"weight_decay": train.weight_decay or None}),
+        "adamw": (optimizers.AdamW, {"weight_decay": train.weight_decay}),
+        "sgd": (optimizers.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": train.weight_decay or None}),
+        "rmsprop": (optimizers.RMSprop, {"weight_decay": train.weight_decay or None}),
     }
+    kind, options = made[train.optimizer]
+    if pace is not None:
+        kind = _paced(kind, [pace(variable) for variable in model.trainable_variables])
     if task.kind == "binary":
         loss: Any = keras.losses.BinaryCrossentropy(label_smoothing=train.label_smoothing)
         accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy")
     else:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-    model.compile(made[train.optimizer](), loss, metrics=[accuracy])
+    model.compile(kind(rate, **options), loss, metrics=[accuracy])
     # Variables that appear as a step is traced would have it traced twice.
     model.optimizer.build(model.trainable_variables)
     nothing = np.zeros((1, model.output.shape[-1]), np.float32)
     model.compute_metrics(None, nothing, nothing)
     model.reset_metrics()
+
+
+def _paced(kind: Any, factors: list[float]) -> Any:
+    """An optimizer whose variables, in the order in which it is built, learn at their own share of the rate."""
+
+    class Paced(kind):  # type: ignore[misc]
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            factor = factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
+
+    return Paced
 
 
 def words(row: HistoryRow, epochs: int, best: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tellapart.config import AUGMENTATIONS, AugmentConfig
 from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
-from tellapart.data.batches import Images
+from tellapart.data.batches import Batches, Images
 from tellapart.data.cache import ArrayCache, Store
 from tellapart.files import cache_root, to_json
 from tellapart.models.feature_engine import FeatureEngine
@@ -90,7 +90,7 @@ def extract(
     nothing is lost. first: give only so many of the first numbers of each image, though all are kept. Raises ImageError
     for an image that changed or went away.
     """
-    count, digests = len(images), images.digests
+    digests = images.digests
     keys = [views.key(digest, view) for view in range(views.count) for digest in digests]
     width = engine.width if first is None else first
     out = np.empty((len(keys), width), np.float16)
@@ -99,10 +99,48 @@ def extract(
     earliest = {keys[place]: int(place) for place in absent[::-1]}
     places = np.array(sorted(earliest.values()), np.int64)
 
+    for chunk, found in _computed(engine, images, cache, views, places, tell):
+        out[chunk] = found[:, :width]
+    cache.flush()
+    for place in absent:
+        out[place] = out[earliest[keys[place]]]
+    return out
+
+
+def keep(
+    engine: FeatureEngine,
+    images: Images,
+    cache: ArrayCache,
+    views: Views = Views(),
+    tell: Callable[[int, int, str], None] = lambda *_: None,
+) -> bool:
+    """Compute what the cache lacks of the features of every view. Whether the cache had room for all; where not, this
+    ends early. tell, and what it raises: as `extract` has it."""
+    keys = [views.key(digest, view) for view in range(views.count) for digest in images.digests]
+    places = {key: place for place, key in reversed(list(enumerate(keys)))}
+    absent = np.array(sorted(places[key] for key in cache.missing(keys)), np.int64)
+    for _ in _computed(engine, images, cache, views, absent, tell):
+        if cache.problem:
+            return False
+    cache.flush()
+    return not cache.problem
+
+
+def _computed(
+    engine: FeatureEngine,
+    images: Images,
+    cache: ArrayCache,
+    views: Views,
+    places: NDArray[np.int64],
+    tell: Callable[[int, int, str], None],
+) -> Generator[tuple[NDArray[np.int64], NDArray[np.float16]], None, None]:
+    """The features of these places among all views, in pieces, each of which the cache was given."""
+    digests = images.digests
+
     def decode(chunk: NDArray[np.int64]) -> NDArray[np.uint8]:
-        rows = chunk % count
+        rows = chunk % len(images)
         pixels = images.take(rows)
-        views.show(pixels, [digests[row] for row in rows], chunk // count)
+        views.show(pixels, [digests[row] for row in rows], chunk // len(images))
         return pixels
 
     def compute(chunk: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -119,19 +157,15 @@ def extract(
     )
     for chunk, computed in zip(chunks, coming, strict=True):
         found = computed.astype(np.float16)
-        out[chunk] = found[:, :width]
         for place, row in zip(chunk, found, strict=True):
-            cache.put(keys[place], row)
+            cache.put(views.key(digests[place % len(images)], int(place // len(images))), row)
+        yield chunk, found
         done += len(chunk)
         now = time.perf_counter()
         if now - kept > _KEPT_SECONDS:
             cache.flush()
             kept = now
         tell(done, len(places), f"{done / (now - started):.0f} images/s")
-    cache.flush()
-    for place in absent:
-        out[place] = out[earliest[keys[place]]]
-    return out
 
 
 def _read(store: Store, out: NDArray[np.float16], width: int) -> NDArray[np.intp]:
@@ -158,3 +192,38 @@ class CachedFeatures:
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         return self._features[rows].astype(np.float32)
+
+
+class CachedViews:
+    """What `keep` computed, as rows that Batches takes: row view * images + image, float16 (n, width). What the cache
+    has lost meanwhile is computed anew."""
+
+    def __init__(self, engine: FeatureEngine, images: Images, cache: ArrayCache, views: Views) -> None:
+        self._engine, self._images, self._views = engine, images, views
+        self._store = cache.store([views.key(digest, view) for view in range(views.count) for digest in images.digests])
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[np.float16]:
+        out = np.empty((len(rows), self._engine.width), np.float16)
+        absent = self._store.take(rows, out)
+        if len(absent):
+            view, which = np.divmod(rows[absent], len(self._images))
+            pixels = self._images.take(which)
+            self._views.show(pixels, [self._images.digests[row] for row in which], view)
+            out[absent] = self._engine.compute(pixels)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class ViewBatches(Batches):
+    """Batches of rows that hold several views of each image, one behind the other: each pass shows every image once, in
+    the view that is its turn, so that plain and augmented ones are mixed in every batch."""
+
+    views: int = 1
+
+    def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Rows (n, width) and their labels (n, 1) or (n, k). Raises IndexError, ImageError."""
+        rows, passes = self.rows(index, epoch)
+        return self.images.take((passes + rows) % self.views * len(self.images) + rows), self.labels[rows]

@@ -35,7 +35,7 @@ from tellapart.training.calibrate import calibrated_losses
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Watch, go_on
 from tellapart.training.finalize import finish, require_exportable
-from tellapart.training.fitting import Fitted, Fitting, epochs_on_images
+from tellapart.training.fitting import Fitted, Fitting, batches_of_images, epochs_of
 from tellapart.training.frozen import fit_on_backbone
 from tellapart.training.interruption import CtrlC, TimeUp
 from tellapart.training.memory import memory_told
@@ -215,6 +215,8 @@ def _from_nothing(state: Fitting) -> Fitted:
         state.run.update(own_layers=own_classes(classifier.network))
         require_exportable(classifier, state)
     state.progress.line(f"{classifier.network.count_params():,} parameters, all trainable")
-    epochs = epochs_on_images(state, classifier.network, Checkpoint(state.run))
+    train = state.config.train
+    batches = batches_of_images(state, train)
+    epochs = epochs_of(state, train, classifier.network, batches, Checkpoint(state.run))
     stop = epochs.go()
-    return Fitted(classifier, best_row(state.run.history, state.config.train.monitor), stop)
+    return Fitted(classifier, best_row(state.run.history, train.monitor), stop)

@@ -78,17 +78,9 @@ class Fitted:
     examples: dict[Split, Examples] | None = None
 
 
-def epochs_on_images(
-    state: Fitting,
-    model: keras.Model,
-    checkpoint: Checkpoint,
-    *,
-    before: tuple[HistoryRow, ...] = (),
-    learning_rate: float | None = None,
-) -> Epochs:
-    """The whole network compiled, over training images, shuffled and augmented, and plain validation images."""
+def batches_of_images(state: Fitting, train: TrainConfig) -> tuple[Batches, Batches]:
+    """Training images, shuffled and augmented, and plain validation images."""
     config, task = state.config, state.catalog.task
-    train = config.train.model_copy(update={"learning_rate": learning_rate or config.train.learning_rate})
     training = Batches(
         state.images["train"],
         labels_of(task, state.labels["train"]),
@@ -104,8 +96,7 @@ def epochs_on_images(
         if steps is not None:
             state.note(f"train.validation_steps has no effect: {steps} batches hold all validation images")
         size, steps = EVALUATION_BATCH, None
-    validation = Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
-    return epochs_of(state, train, model, (training, validation), checkpoint, before)
+    return training, Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
 
 
 def epochs_of(
@@ -114,10 +105,9 @@ def epochs_of(
     model: keras.Model,
     batches: tuple[Batches, Batches],
     checkpoint: Checkpoint,
-    before: tuple[HistoryRow, ...] = (),
 ) -> Epochs:
     """A network, compiled, with its training and validation batches."""
     training, validation = batches
     compile_model(model, state.catalog.task, train, len(training))
     shared = (state.class_weights, checkpoint, state.progress, state.ctrl_c, state.watch)
-    return Epochs(state.run, train, model, training, validation, *shared, before)
+    return Epochs(state.run, train, model, training, validation, *shared)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import cast
 
@@ -25,11 +25,12 @@ from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, feature
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
 from tellapart.models.registry import resolve
 from tellapart.progress import Phase
-from tellapart.runs.history import HistoryRow, best_row, is_better
+from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.features import CachedFeatures, Views, backbone_key, extract, feature_cache
-from tellapart.training.fitting import Fitted, Fitting, epochs_of, epochs_on_images
+from tellapart.training.fine_tune import fine_tune
+from tellapart.training.fitting import Fitted, Fitting, epochs_of
 from tellapart.training.head import (
     REPEATS,
     STRENGTHS,
@@ -70,7 +71,7 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
         fitted = _fit_linear(state, classifier, sets, extracted)
     else:
         fitted = _fit_in_epochs(state, classifier, extracted.read(classifier.features.declared))
-    return _fine_tune(state, fitted) if config.train.fine_tune else fitted
+    return fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
 def _is_linear(state: Fitting) -> bool:
@@ -133,7 +134,10 @@ def _with_keras(state: Fitting, classifier: Classifier, taken: FeatureSet, engin
     backbone, some = classifier.backbone, state.images["train"]
     compared = np.arange(min(COMPARED_IMAGES, len(some)))
     key = backbone_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)
-    engine = engine or choose_engine(backbone, taken, key, lambda: some.take(compared), state.progress)
+    if engine is None:
+        network = start_keras().Model(backbone.image, taken.parts(backbone))
+        names = [pool.key for pool in taken.pools]
+        engine = choose_engine(network, names, key, lambda: some.take(compared), state.progress)
     return _extracted(state, key, engine, taken)
 
 
@@ -236,29 +240,3 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], columns: Sequ
     )
     run.update(folds=asdict(found) | {"n": len(rows)})
     state.note(note)
-
-
-def _fine_tune(state: Fitting, frozen: Fitted) -> Fitted:
-    """Fine-tune the top of the backbone; kept only if it is not worse on the validation split."""
-    run, train = state.run, state.config.train
-    if frozen.stop.reason.goes_on:
-        return frozen
-    before = tuple(row for row in run.history if row.phase == "head")
-    classifier = state.build(train.precision)
-    classifier.network.set_weights(frozen.classifier.network.get_weights())
-    free = classifier.backbone.unfreeze(train.fine_tune)
-    state.progress.line(f"fine-tuning {train.fine_tune} blocks: {free} trainable layers, batch normalisation frozen")
-    epochs = epochs_on_images(
-        state,
-        classifier.network,
-        Checkpoint(run, "fine-tune"),
-        before=before,
-        learning_rate=train.fine_tune_learning_rate,
-    )
-    stop = epochs.go()
-    rows = run.history[len(before) :]
-    best = best_row(rows, train.monitor) if rows else frozen.best
-    gained = is_better(best.figure(train.monitor), frozen.best.figure(train.monitor), train.monitor)
-    if gained and best.val_accuracy >= frozen.best.val_accuracy:
-        return Fitted(classifier, best, stop)
-    return replace(frozen, stop=stop)

@@ -27,6 +27,7 @@ from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import TIME_FILE, RunFolder
+from tellapart.words import counted
 
 LARGER = 4 / 3
 """The side of a larger input, relative to the usual one."""
@@ -36,6 +37,8 @@ BACKWARD = 3.0
 TOP_BACKWARD = 1.0
 """The same where only the top blocks are trained."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
+MORE_EPOCHS = 1.5
+"""So many times as many epochs as before, or a longer training is not begun."""
 MARGIN = 0.85
 """Of the time that is left, what a schedule of epochs may count on."""
 SMALL_SHARE = 0.25
@@ -156,8 +159,8 @@ class Situation:
 
     start: the configuration of the first step; best: of the best one. side: of the images, the median, in pixels.
     image_seconds: of one image on its way through the network, at the input size of `best`. left: seconds, less those
-    for finishing. epoch_seconds: measured in the last training of `best`; None where it had no epochs. mirrored:
-    whether mirrored images do no harm; None: not known.
+    for finishing. epochs: of the last training of `best`, each over all training images, and epoch_seconds of one; 0
+    and None where it had none. mirrored: whether mirrored images do no harm; None: not known.
     """
 
     start: Config
@@ -167,6 +170,7 @@ class Situation:
     side: int
     image_seconds: float
     left: float
+    epochs: float
     epoch_seconds: float | None
     mirrored: bool | None
 
@@ -272,13 +276,15 @@ def _whole(now: Situation) -> Change:
 
 def _longer(now: Situation) -> Change:
     """The last training again, with as many epochs as the time measured for one allows."""
-    before = now.best.train
-    if not before.fine_tune or now.epoch_seconds is None:
-        return "fine-tuning was not kept"
+    if now.epoch_seconds is None:
+        return "no training in epochs was kept"
     epochs = now.epochs_for(now.epoch_seconds)
-    if epochs < 1.5 * before.epochs:
-        return f"there is time for {max(epochs, 0)} epochs, and there were {before.epochs}"
-    return _values(now.best, train={"epochs": epochs})
+    if epochs < MORE_EPOCHS * now.epochs:
+        return f"there is time for {counted(max(epochs, 0), 'epoch')}, and there were {now.epochs:.0f}"
+    changed: dict[str, Any] = {"epochs": epochs, "patience": max(epochs, now.best.train.patience)}
+    if not now.best.train.fine_tune:
+        changed |= {"schedule": "cosine", "steps_per_epoch": None, "validation_steps": None}
+    return _values(now.best, train=changed)
 
 
 def _fine_tuned(now: Situation, blocks: int | str, epochs: int) -> Config:
@@ -287,18 +293,6 @@ def _fine_tuned(now: Situation, blocks: int | str, epochs: int) -> Config:
         train={"fine_tune": blocks, "epochs": epochs, "patience": max(epochs, now.best.train.patience)},
         augment=_augmentation(now),
     )
-
-
-_WHOLE_EPOCHS: dict[str, Any] = {"steps_per_epoch": None, "validation_steps": None}
-
-
-def _scratch_longer(now: Situation) -> Change:
-    if now.epoch_seconds is None:
-        return "no epoch has been measured"
-    epochs = now.epochs_for(now.epoch_seconds)
-    if epochs < 1.5 * now.best.train.epochs:
-        return f"there is time for {max(epochs, 0)} epochs, and there were {now.best.train.epochs}"
-    return _values(now.best, train={"epochs": epochs, "schedule": "cosine", "patience": epochs, **_WHOLE_EPOCHS})
 
 
 FIRST = StepKind("default", "what train does without --time", lambda now: now.best)
@@ -314,7 +308,7 @@ ON_BACKBONE = (
 )
 FROM_SCRATCH = (
     FIRST,
-    StepKind("longer", "as many epochs as there is time for, with a decaying learning rate", _scratch_longer),
+    StepKind("longer", "as many epochs as there is time for, with a decaying learning rate", _longer),
 )
 
 
@@ -405,7 +399,7 @@ class _Spending:
             self._side,
             self._image_seconds(run.config),
             left,
-            self._epoch_seconds(run),
+            *self._epochs(run),
             harmless,
         )
         return kind.change(now)
@@ -418,13 +412,14 @@ class _Spending:
             return start
         return _values(start, train={"steps_per_epoch": FIRST_STEPS, "validation_steps": FIRST_STEPS})
 
-    def _epoch_seconds(self, run: RunFolder) -> float | None:
-        """Of an epoch over all training images, as measured in the last one of this run; None if it has none."""
-        rows, train = run.history, run.config.train
-        if not rows or rows[-1].regularization is not None:
-            return None
-        seen = min(self._taught, train.batch_size * (train.steps_per_epoch or self._taught))
-        return rows[-1].seconds * self._taught / seen
+    def _epochs(self, run: RunFolder) -> tuple[float, float | None]:
+        """Of the last training of a run, counted over all training images, and the seconds of each as measured."""
+        train = run.config.train
+        rows = [row for row in run.history if row.regularization is None and row.phase in ("", "fine-tune")]
+        if not rows:
+            return 0.0, None
+        share = min(self._taught, train.batch_size * (train.steps_per_epoch or self._taught)) / self._taught
+        return len(rows) * share, rows[-1].seconds / share
 
     def _image_seconds(self, config: Config) -> float:
         """As measured on the first step, for the input size of this configuration."""

@@ -142,6 +142,9 @@ class RunFolder(Inside):
         try:
             return record_from_json(self.read_text(self.run_file), self.path)
         except FileNotFoundError:
+            if self.place(TIME_FILE).exists():
+                command = f"tellapart train --resume {shlex.quote(str(self.path))}"
+                raise RunError(f"{self.path} was stopped while its time was spent. Go on with it: {command}") from None
             inside = sorted(str(file.parent) for file in self.path.glob("*/run.json"))
             raise RunError(
                 f"{self.path} is not a run: it has no run.json. A run is a folder that `tellapart train` wrote"

@@ -1,7 +1,7 @@
-"""The URL of an image -> its bytes, with limits on size, redirects and time. Nothing is kept.
+"""The URL of an image -> its bytes, with limits on size, redirects and time. Nothing is stored.
 
-Only http and https, whatever the server redirects to: no other protocol and no file of this machine is opened. Read by:
-inference, for addresses that the person named. A file to keep comes through `download`.
+Only http and https, whatever the server redirects to: no other protocol, and no local file, is opened. Used by
+inference for URLs that the user gave. Files to be kept are downloaded by `download`.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from urllib.parse import quote, urlsplit
 from tellapart.errors import ImageError
 
 MAX_BYTES = 100_000_000
-"""Of the answer: less than of a file, as somebody else decides how much comes."""
+"""Largest response: smaller than for a file, as its size is decided by someone else."""
 SECONDS = 30.0
-"""For all of it: to connect, to follow redirects and to receive."""
+"""For everything: connecting, following redirects and receiving."""
 REDIRECTS = 5
 PATIENCE = 10.0
-"""Seconds without a byte."""
+"""Longest time without data, in seconds."""
 _CHUNK = 1 << 16
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where an image is, of the form https://HOST/PATH or http://HOST/PATH; asked when it is read."""
+    """The URL of an image, https://HOST/PATH or http://HOST/PATH; requested when it is read."""
 
     url: str
 
     def read(self, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
-        """What the server gives. Raises ImageError: `too many bytes`, `too slow`, `truncated`, `empty`, or
-        `unreadable` with what the server or the network said."""
+        """The response body. Raises ImageError: `too many bytes`, `too slow`, `truncated`, `empty`, or `unreadable`
+        with the message of the server or the network."""
         most = min(max_bytes, MAX_BYTES)
         with _watched(seconds) as (opener, over):
             try:
@@ -51,7 +51,7 @@ class Address:
                 reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
                 if not over.is_set():
                     raise _refusal(reason) from None
-            # What is shut down may look like an answer that ended, too.
+            # A connection that was shut down may also look like a complete response.
             if over.is_set():
                 raise ImageError("too slow", f"it did not come within {seconds:g} s")
         if not content:
@@ -60,7 +60,7 @@ class Address:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is an address of a web server.
+    """Whether a name is a web URL.
 
     >>> is_address("https://example.org/a.jpg"), is_address("file:///etc/passwd"), is_address("a.jpg")
     (True, False, False)
@@ -69,7 +69,7 @@ def is_address(name: str) -> bool:
 
 
 def has_scheme(name: str) -> bool:
-    """Whether a name begins like an address of any kind, such as s3://."""
+    """Whether a name begins with any URL scheme, such as s3://."""
     return _SCHEME.match(name) is not None
 
 
@@ -86,7 +86,7 @@ def _refusal(reason: Any) -> ImageError:
 
 
 def _quoted(url: str) -> str:
-    """With blanks and letters beyond ASCII as they are sent; what is quoted already stays."""
+    """With spaces and non-ASCII characters percent-encoded; existing escapes are kept."""
     parts = urlsplit(url)
     path, query = (quote(part, safe="%/:=&?~#+!$,;'@()*[]") for part in (parts.path, parts.query))
     return parts._replace(path=path, query=query).geturl()
@@ -97,7 +97,7 @@ def _received(answer: Any, most: int) -> bytes:
     if announced > most:
         raise ImageError("too many bytes", f"{announced:,}; at most {most:,} are downloaded")
     content = bytearray()
-    # What has come, not as much as was asked for: a server that drips is seen to be slow.
+    # Whatever has arrived, not the full amount: so a server that sends byte by byte is recognised as slow.
     while chunk := answer.read1(_CHUNK):
         content += chunk
         if len(content) > most:
@@ -109,7 +109,7 @@ def _received(answer: Any, most: int) -> bytes:
 
 @contextmanager
 def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, threading.Event]]:
-    """What opens addresses, whose connections are shut down after so many seconds; the event then is set."""
+    """An opener of URLs whose connections are shut down after so many seconds; the event is then set."""
     connections: list[socket.socket] = []
     over = threading.Event()
 
@@ -121,12 +121,12 @@ def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, th
 
     def connect(*arguments: Any, **options: Any) -> socket.socket:
         made = socket.create_connection(*arguments, **options)
-        connections.append(made.dup())  # TLS takes the socket itself over
+        connections.append(made.dup())  # TLS takes over the socket itself
         if over.is_set():
             end()
         return made
 
-    # Only these: the opener of the library also opens files and ftp.
+    # Only these handlers: the default opener also opens files and ftp.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -149,7 +149,7 @@ def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, th
 
 
 class _Web(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Both schemes, by connections that `connect` makes."""
+    """Both schemes, with connections made by `connect`."""
 
     def __init__(self, connect: Any) -> None:
         super().__init__()

@@ -138,8 +138,8 @@ def with_verdict(
     clean = without_leaks(run.task, chosen, split, predictions, leaking)
     if leaking:
         others = "" if clean is None else f"; the accuracy on the other {clean.n:,} is {measured(clean.accuracy)}"
-        others += "" if clean is None or own else ", and the verdict is of these"
-        whose = "have a copy among those that the run learned or was chosen by"
+        others += "" if clean is None or own else ", and the verdict is based on these"
+        whose = "have a copy among those that trained or selected the network"
         note = f"{len(leaking)} of the {evaluation.n} images {whose}{others}."
         evaluation = replace(evaluation, notes=(*evaluation.notes, note))
     learned = split == "train" if own else bool(leaking) and clean is None

@@ -65,7 +65,7 @@ def backend_name() -> str:
         else:
             name, given = os.environ.get("KERAS_BACKEND") or _installed(), "KERAS_BACKEND is"
     if name not in BACKENDS:
-        raise ConfigError(f"{given} {name!r}, which tellapart does not train with; expected {' or '.join(BACKENDS)}.")
+        raise ConfigError(f"{given} {name!r}, which tellapart does not support; expected {' or '.join(BACKENDS)}.")
     return name
 
 

@@ -102,8 +102,8 @@ def own_classes(network: keras.Model) -> list[str]:
         described = json.loads(network.to_json())
     except Exception as error:  # of a custom get_config
         raise ModelError(
-            f"The network cannot be saved, as one of its layers does not say how it is made: {error} "
-            "Give your layers get_config, or make them with simple arguments alone."
+            f"The network cannot be saved, as one of its layers cannot be serialised: {error} "
+            "Define get_config in your layers, or give their constructors only simple arguments."
         ) from error
     return sorted({f"{held[0]}.{held[1]}" for held in _classes(described) if not _known(*held)})
 

@@ -205,7 +205,7 @@ class HeadOptions(Options):
     """The layers between the pooled features of a backbone and the last layer of the head."""
 
     features: Literal["auto", "top", "levels", "filters", "all-filters"] = Field(
-        "auto", description="what the head reads of the backbone; auto: chosen on the validation split"
+        "auto", description="feature maps that the head uses; auto: chosen on the validation split"
     )
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
     dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer, or before the head")

@@ -106,7 +106,7 @@ class RunRecord(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> RunRecord:
         if self.status == "done" and not (self.best_epoch and self.stop_reason):
-            raise ValueError("it is done, and does not say at which epoch or why")
+            raise ValueError("its status is done, but the best epoch or the reason why training stopped is missing")
         return self
 
     @property

@@ -167,7 +167,7 @@ class _Unpacking:
             raise SourceError(_why_not(archive, name, str(error).partition("\n")[0].rstrip(":."))) from None
         except NotImplementedError as error:
             raise SourceError(
-                f"{name} uses a packing that cannot be read: {error}. Pack it as an ordinary zip or tar."
+                f"{name} uses an unsupported compression: {error}. Pack it as an ordinary zip or tar."
             ) from None
         except OSError as error:
             if error.errno is not None:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -251,15 +252,6 @@ def _members_of(archive: Path, name: str) -> Iterator[_Member]:
 
 def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as bundle:
-
-        def opener(info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-            def opened() -> IO[bytes]:
-                if info.flag_bits & 1:
-                    raise SourceError(f"{name} is password-protected. Unpack it yourself and name the folder.")
-                return _bzip2(bundle, info) if info.compress_type == zipfile.ZIP_BZIP2 else bundle.open(info)
-
-            return opened
-
         for info in bundle.infolist():
             mode = stat.S_IFMT(info.external_attr >> 16)
             # Not info.is_dir(), which fails for a member without a name.
@@ -267,7 +259,15 @@ def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
             if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "other"
             at_once = info.compress_type == zipfile.ZIP_LZMA
-            yield _Member(_zip_name(info), kind, opener(info), _CHUNK_AT_ONCE if at_once else _CHUNK)
+            yield _Member(
+                _zip_name(info), kind, partial(_open_zipped, bundle, info, name), _CHUNK_AT_ONCE if at_once else _CHUNK
+            )
+
+
+def _open_zipped(bundle: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> IO[bytes]:
+    if info.flag_bits & 1:
+        raise SourceError(f"{name} is password-protected. Unpack it yourself and name the folder.")
+    return _bzip2(bundle, info) if info.compress_type == zipfile.ZIP_BZIP2 else bundle.open(info)
 
 
 def _bzip2(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -307,19 +307,9 @@ class _BoundedHeader(tarfile.TarInfo):
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
     with tarfile.open(archive, tarinfo=_BoundedHeader) as bundle:
-
-        def opener(info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-            def opened() -> IO[bytes]:
-                content = bundle.extractfile(info)
-                if content is None:
-                    raise tarfile.ReadError(f"member {info.name!r} has no content")
-                return content
-
-            return opened
-
         for info in bundle:
             kind: Literal["file", "folder", "other"] = "file" if info.isreg() else "folder" if info.isdir() else "other"
-            yield _Member(info.name, kind, opener(info))
+            yield _Member(info.name, kind, partial(_open_in_tar, bundle, info))
         # tarfile treats a damaged header as the end, and does not verify the checksum of a compressed stream.
         rest = b""
         if bundle.fileobj is not None:
@@ -327,3 +317,10 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
             rest = bundle.fileobj.read(_TAR_PADDING)
         if rest.strip(b"\0"):
             raise tarfile.ReadError(f"the data after byte {bundle.offset} are not a member")
+
+
+def _open_in_tar(bundle: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = bundle.extractfile(info)
+    if content is None:
+        raise tarfile.ReadError(f"member {info.name!r} has no content")
+    return content

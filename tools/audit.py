@@ -1,8 +1,8 @@
-"""The constraints -> which of their versions have holes that are known: pip-audit, where its services can be reached.
+"""The constraints -> known vulnerabilities of their versions, by pip-audit, if its services can be reached.
 
     python -m tools.audit
 
-Exit code 0: none is known, or nobody could be asked (which is said); 1: some are, each in a line.
+Exit code 0: none is known, or no service could be reached (with a message); 1: some are, one per line.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import sys
 from tools.constraints import FILES, ROOT
 
 SERVICES = ("pypi", "osv")
-"""Asked in this order; the next where one does not answer, or knows none of the packages, as mirrors of PyPI do."""
+"""Asked in this order; the next one if a service does not answer, or knows none of the packages, as mirrors of PyPI
+do."""
 
 
 def asked(path: str, service: str) -> list[dict[str, object]]:
-    """What the service says of each pinned package; empty where it cannot be reached or knows none."""
+    """What the service reports for each pinned package; empty if it cannot be reached or knows none."""
     command = ["--requirement", path, "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
     said = subprocess.run(
         [sys.executable, "-m", "pip_audit", *command, "--vulnerability-service", service, "--timeout", "15"],

@@ -1,10 +1,10 @@
-"""A backbone inside the package -> its graph as ONNX, image in and features out, beside its weights.
+"""A backbone in the package -> its graph as ONNX, image in and features out, next to its weights.
 
     python tools/bundled_graph.py [NAME ...]
 
-The graph holds no large weights: it takes them from the safetensors file beside it, at the offsets where they stand
-there, and turns float16 into float32 and Keras' axes into ONNX'. So features need neither Keras nor a second copy of
-the weights. It is for images of any size. A test writes it anew and compares.
+The graph has no large weights: it reads them from the safetensors file next to it, at their offsets there, and converts
+float16 to float32 and Keras' axes to ONNX'. So features need neither Keras nor a second copy of the weights. It takes
+images of any size. A test writes it again and compares.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def write(pretrained: PretrainedBackbone) -> bytes:
-    """The ONNX file of a backbone whose weights ship: what each pool of its candidates gives is an output."""
+    """The ONNX file of a bundled backbone: the output of each pool of its candidates is an output."""
     taken = union(candidates(pretrained).values())
     whole = FeatureSet(tuple(pool for pool in taken.pools if pool.grid == 1))
     quarters = [pool for pool in taken.pools if pool.grid == 2]
@@ -67,8 +67,8 @@ def _backbone(pretrained: PretrainedBackbone) -> Backbone:
 
 
 def _add_quarters(graph: onnx.GraphProto, name: str, output: str) -> None:
-    """In place of an output (n, height, width, channels) the averages of its quarters, whatever the image's size. The
-    first half of an odd number of rows is the larger, as it is where Keras pools it."""
+    """Replace an output (n, height, width, channels) by the averages of its quarters, for any size of the image. The
+    first half of an odd number of rows is the larger, as in Keras' pooling."""
     from onnx import TensorProto, helper
 
     nodes = Nodes(f"{name}/")
@@ -93,7 +93,7 @@ def _add_quarters(graph: onnx.GraphProto, name: str, output: str) -> None:
 
 
 def _take_from(weights: Path, graph: onnx.GraphProto) -> None:
-    """Every large constant becomes a tensor of the file, as it stands there, and the nodes that make the constant."""
+    """Replace every large constant by a tensor of the file, and the nodes that compute the constant from it."""
     from onnx import TensorProto, helper, numpy_helper
 
     stored = _tensors(weights)
@@ -121,7 +121,7 @@ def _take_from(weights: Path, graph: onnx.GraphProto) -> None:
 
 
 def _found(value: NDArray[np.float32], stored: dict[str, tuple[NDArray[Any], int]]) -> tuple[str, tuple[int, ...]]:
-    """The tensor that has these values, and the order of its axes that gives them."""
+    """The tensor with these values, and the order of its axes that gives them."""
     for name, (kept, _) in stored.items():
         if sorted(kept.shape) == sorted(value.shape):
             for axes in permutations(range(kept.ndim)):
@@ -132,7 +132,7 @@ def _found(value: NDArray[np.float32], stored: dict[str, tuple[NDArray[Any], int
 
 
 def _tensors(path: Path) -> dict[str, tuple[NDArray[Any], int]]:
-    """Each tensor of a safetensors file and where its bytes begin."""
+    """Each tensor of a safetensors file and the offset of its bytes."""
     content = path.read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")
     kinds = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}

@@ -2,10 +2,10 @@
 
     python -m tools.constraints
 
-from the root of a checkout, about ten seconds. lowest.txt has the oldest versions that pyproject.toml lets in, for what
-CI tries with them; newest.txt the newest of today, of all that the tests use. Both hold for every Python and system
-(markers tell), and neither names a registry or a path of the machine that made it. Run it after any change of a bound,
-and now and then for newest.txt: CI then tests what has come out since.
+from the root of a checkout, about ten seconds. lowest.txt has the oldest versions that pyproject.toml allows, for the
+checks that CI does with them; newest.txt today's newest versions of everything the tests use. Both are valid for every
+Python and system (by markers), and neither names a registry or a local path. Run it after changing a bound, and
+regularly for newest.txt, so that CI tests new releases.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = "3.11"
 BESIDE = ("backports.strenum<1.3",)
-"""What uv is told beside pyproject.toml: of the Pythons that a version is for it reads the lowest alone, and pip both.
-From 1.3 on this package is for Pythons below 3.11."""
+"""Constraints for uv in addition to pyproject.toml: of the Pythons that a version supports, uv reads only the lowest,
+and pip both. From 1.3 on this package is for Pythons below 3.11."""
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """resolution: a word of uv. extras: of pyproject.toml. said: the first line."""
+    """resolution: uv's name for it. extras: of pyproject.toml. said: the first line."""
 
     name: str
     resolution: str

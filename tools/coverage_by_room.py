@@ -1,4 +1,4 @@
-"""What coverage.py counted -> a table of the rooms of src/tellapart: lines, and how many of them the tests reach.
+"""The result of coverage.py -> a table of the rooms of src/tellapart: lines, and how many of them the tests reach.
 
     python -m tools.coverage_by_room .coverage.json [--markdown]
 

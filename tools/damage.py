@@ -1,8 +1,8 @@
-"""How many damaged JPEGs are told: a run of bytes inside each is overwritten with noise, once a file and length.
+"""How many damaged JPEGs are detected: a run of bytes in each is overwritten with noise, once per file and length.
 
     python -m tools.damage [FOLDER]
 
-Without a folder: the photographs that the package brings. The table stands in docs/security-model.md.
+Without a folder: the photographs in the package. The table is in docs/security-model.md.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
 
 LENGTHS = (1, 4, 16, 64, 256, 1024)
-"""Bytes that are overwritten."""
+"""Number of overwritten bytes."""
 SPEC = ImageSpec(224, 224, fit="crop")
 SEEN = 1.0
-"""Grey levels by which pixels differ in the mean where a damage counts as seen."""
+"""Mean difference of the pixels in grey levels from which damage counts as visible."""
 PHOTOGRAPHS = Path(pixels.__file__).parent / "builtin" / "pets"
 
 
 def told(contents: Sequence[bytes], length: int) -> tuple[int, int, int]:
-    """Of so many JPEGs with a run of noise in their last scan: how many there were, how many were told as damaged or
-    refused, and in how many of the others the damage is seen."""
+    """For JPEGs with a run of noise in their last scan: how many there were, how many were reported as damaged or
+    refused, and in how many of the others the damage is visible."""
     generator = random.Random(length)
     count = noticed = seen = 0
     for content in contents:
@@ -52,7 +52,7 @@ def told(contents: Sequence[bytes], length: int) -> tuple[int, int, int]:
 
 
 def table(contents: Sequence[bytes]) -> str:
-    """In Markdown, a row a length."""
+    """In Markdown, a row per length."""
     rows = ["| bytes of noise | reported | not reported, visible | not reported, hardly visible |", "|---|---|---|---|"]
     for length in LENGTHS:
         count, noticed, seen = told(contents, length)

@@ -1,4 +1,4 @@
-"""Docstrings as plain text -> Markdown: examples become blocks of code. An extension of Griffe. Read by: mkdocs.yml."""
+"""Docstrings as plain text -> Markdown: examples become code blocks. An extension of Griffe, used by mkdocs.yml."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Every recipe, trained -> docs/recipes.md with curves, and what `tellapart recipes` says that each reached.
+"""Trained recipes -> docs/recipes.md with curves, and the results that `tellapart recipes` shows.
 
     python tools/recipes_page.py --cats-dogs FOLDER --breeds FOLDER --fashion-mnist FOLDER \
         --horses-or-humans FOLDER --rock-paper-scissors FOLDER --inception-weights inception_v3_notop.weights.h5
 
-About an hour on two cores. Runs that are there already (--out) are taken as they are, stopped ones go on, so the page
-can be written again in seconds. A recipe whose images are not given says "not run". Every figure is read from the
-runs; nothing is written by hand but the words in this file.
+About an hour on two cores. Existing runs (--out) are used, interrupted ones are resumed, so the page can be written
+again in seconds. A recipe whose images are not given is listed as "not run". Every figure is read from the runs; only
+the words are in this file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ IMAGES = {
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe as it is run here: on which images, with which settings beside its own, what a reader must know."""
+    """A recipe as it is run here: images, additional settings, and a note for readers."""
 
     recipe: str
     images: str = "cats_dogs"
@@ -50,7 +50,7 @@ class Row:
     note: str = ""
     run: str = ""
     own: bool = False
-    """Of the set that the recipe is named for, in a table of its own."""
+    """Run on the data set that the recipe is named after, in a separate table."""
 
     @property
     def folder(self) -> str:
@@ -81,8 +81,12 @@ ROWS = (
         weights="inception_weights",
         note="its head is trained on the frozen backbone for ten epochs, then the top two blocks are fine-tuned",
     ),
-    Row("horses-humans", note="on cats and dogs, which are more; on a part of its own set: below"),
-    Row("rock-paper-scissors", "breeds", note="on three breeds of pets, which are more; on a set of its name: below"),
+    Row("horses-humans", note="on cats and dogs, which are more images; on a part of its own data set: below"),
+    Row(
+        "rock-paper-scissors",
+        "breeds",
+        note="on three breeds of pets, which are more images; on a data set of its own kind: below",
+    ),
     Row(
         "horses-humans",
         "horses_or_humans",
@@ -121,17 +125,17 @@ sigmoid unit, more classes have softmax, and the loss follows.
 
 
 def main() -> None:
-    """Train what is not there, then write the page, the figure and the table of the command line."""
+    """Train missing runs, then write the page, the figure and the table of the command line."""
     parser = argparse.ArgumentParser(description="Train every recipe and write docs/recipes.md.")
     for key, name in IMAGES.items():
         parser.add_argument(f"--{key.replace('_', '-')}", type=Path, metavar="FOLDER", help=f"images: {name}")
     parser.add_argument("--inception-weights", type=Path, metavar="FILE", help="InceptionV3 without its top")
     parser.add_argument("--out", type=Path, default=Path("recipe-runs"), help="folder of the runs")
-    parser.add_argument("--own-alone", action="store_true", help="only the table of the recipes' own sets")
+    parser.add_argument("--own-alone", action="store_true", help="only the table of the recipes' own data sets")
     given = vars(parser.parse_args())
     missing = set(recipe_names()) - {row.recipe for row in ROWS}
     if missing:
-        raise SystemExit(f"ROWS says nothing of {', '.join(sorted(missing))}: add a row for each.")
+        raise SystemExit(f"ROWS lacks {', '.join(sorted(missing))}: add a row for each.")
     if given["own_alone"]:
         own = {row.folder: _trained(row, given) for row in ROWS if row.own}
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(OWN_BEGINS)
@@ -148,7 +152,7 @@ def main() -> None:
 
 
 def _trained(row: Row, given: dict[str, Any]) -> ta.Run | None:
-    """The run of a row: as it lies there, taken up again, or trained now; None where its images are not given."""
+    """The run of a row: existing, resumed, or trained now; None if its images are not given."""
     path = given["out"] / row.folder
     weights = given.get(row.weights, row.weights) if row.weights else None
     if path.is_dir():
@@ -163,7 +167,7 @@ def _trained(row: Row, given: dict[str, Any]) -> ta.Run | None:
 
 
 def train(*arguments: str | Path) -> None:
-    """`tellapart train`, as the page shows it. Raises SystemExit where it ends without a run."""
+    """`tellapart train`, as the page shows it. Raises SystemExit if it fails."""
     command = ["tellapart", "train", *map(str, arguments)]
     done = subprocess.run([sys.executable, "-m", *command], check=False)
     if done.returncode:
@@ -180,7 +184,7 @@ def _page(runs: dict[str, ta.Run | None]) -> Iterator[str]:
     yield f"![Accuracy of training and validation of every recipe, by epoch]({FIGURE.name})"
     yield from _precision([run for row in ROWS if row.recipe == "fashion-conv" and (run := runs[row.folder])])
     yield "\n## The commands\n"
-    yield "The speed is of two cores beside other work, and only says what to expect.\n"
+    yield "The speed is of two cores shared with other work, and only a rough guide.\n"
     yield from (_command(row, run) for row in ROWS if not row.own and (run := runs[row.folder]))
 
 
@@ -204,9 +208,9 @@ def _table(rows: Sequence[Row], runs: dict[str, ta.Run | None]) -> Iterator[str]
 
 
 def _own(runs: dict[str, ta.Run | None]) -> Iterator[str]:
-    """The section of the recipes that are run on the sets of their names, between its two marks."""
+    """The section of the recipes on their own data sets, between its two marks."""
     rows = [row for row in ROWS if row.own]
-    yield f"{OWN_BEGINS}\n\n## On the sets of their names\n"
+    yield f"{OWN_BEGINS}\n\n## On their own data sets\n"
     yield "Two or three dozen test images tell little: read the intervals. The validation images chose the epoch.\n"
     yield from _table(rows, runs)
     yield ""
@@ -259,7 +263,7 @@ def _reached(row: Row, run: ta.Run) -> dict[str, Any]:
 
 
 def _figure(shown: list[tuple[Row, ta.Run]]) -> Drawing:
-    """Small multiples: one chart a recipe, all with the same scale."""
+    """Small multiples: one chart per recipe, all with the same scale."""
     charts = []
     y = Axis(0.25, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(1, 5)])
     for row, run in shown:

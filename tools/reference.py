@@ -1,6 +1,6 @@
-"""The command line and the settings -> pages of the reference; a hook of mkdocs, so no page can fall behind the code.
+"""The command line and the settings -> pages of the reference; a hook of mkdocs, so the pages always match the code.
 
-In: tellapart.cli.main.app, tellapart.config.Config, tellapart.__all__. Out: Markdown. Read by: mkdocs.yml, tests.
+In: tellapart.cli.main.app, tellapart.config.Config, tellapart.__all__. Out: Markdown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tellapart.config import Config
 
 
 def commands_page() -> str:
-    """Every command with its arguments and options, as `--help` says them."""
+    """Every command with its arguments and options, as in `--help`."""
     group: Any = typer.main.get_command(app)
     parts = ["# Commands", "Answers go to standard output, progress to standard error."]
     for name, command in group.commands.items():
@@ -95,7 +95,7 @@ def _names(parameter: Any) -> str:
 
 
 def _said(parameter: Any) -> tuple[str, str]:
-    """(help, default); where the default depends, it is told in words."""
+    """(help, default); a default that depends on something is described in words."""
     text, told, value = parameter.help or "", getattr(parameter, "show_default", None), parameter.default
     if isinstance(told, str):
         return text, told

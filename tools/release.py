@@ -3,8 +3,7 @@
     python -m tools.release v0.2.0
 
 `make release TAG=v0.2.0` runs it, for people before they tag and for the workflow after. It refuses a tag that is not
-the version of src/tellapart/__init__.py (the only place where that stands), and a version of which CHANGELOG.md says
-nothing.
+the version of src/tellapart/__init__.py (its only location), and a version without a section in CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tools.constraints import ROOT
 
 
 def notes(changelog: str, version: str) -> str:
-    """The section of one version. Raises ValueError where there is none, or an empty one.
+    """The section of one version. Raises ValueError if it is missing or empty.
 
     >>> notes("## [0.2.0] - 2027-01-31\\n\\n- More.\\n\\n## [0.1.0] - 2026-01-01\\n", "0.2.0")
     '- More.\\n'

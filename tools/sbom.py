@@ -1,10 +1,10 @@
-"""The packages of this environment -> dist/tellapart-VERSION.cdx.json: what the wheel needs, as CycloneDX.
+"""The packages of this environment -> dist/tellapart-VERSION.cdx.json: the wheel's dependencies, as CycloneDX.
 
     python -m tools.sbom [--out FILE]
 
-`make wheel` runs it. cyclonedx-bom looks at the environment, with licences and who needs whom; what the wheel does not
-need (tests, the site) is left out. Scope `required` is what every installation has, `optional` what its extras bring.
-The file is checked against the schema, and names neither a path nor the machine that made it.
+`make wheel` runs it. cyclonedx-bom inspects the environment, with licences and dependencies; packages that the wheel
+does not need (tests, the site) are left out. Scope `required` is for every installation, `optional` for extras. The
+file is validated against the schema, and contains no local path and no machine name.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_OF_USERS = {"dev", "docs"}
-"""Extras for who works on the project."""
+"""Extras for developers of the project."""
 
 
 def made() -> dict[str, Any]:
-    """The bill. Raises SystemExit where a package that every installation needs is not here."""
+    """The bill of materials. Raises SystemExit if a required package is not installed."""
     command = ["environment", "--pyproject", "pyproject.toml", "--output-reproducible", "--spec-version", "1.6"]
     command += ["--output-format", "JSON", "--output-file", "-", sys.executable]
     said = subprocess.run(
@@ -66,9 +66,9 @@ def made() -> dict[str, Any]:
 
 
 def needed(begin: Iterable[Requirement]) -> dict[str, set[str]]:
-    """Every package that these need, on this system and with the extras that are asked for -> what it needs itself.
+    """Every package that these require, on this system and with the requested extras -> its own requirements.
 
-    cyclonedx-bom's own graph takes every extra of every package for needed.
+    cyclonedx-bom's own graph treats every extra of every package as required.
     """
     found: dict[str, set[str]] = {}
     seen = set()
@@ -88,7 +88,7 @@ def needed(begin: Iterable[Requirement]) -> dict[str, set[str]]:
 
 
 def _of(name: str, extra: str) -> list[Requirement]:
-    """What an installed package needs with an extra; nothing of one that is not here."""
+    """The requirements of an installed package with an extra; none if it is not installed."""
     try:
         lines = metadata.requires(name) or []
     except metadata.PackageNotFoundError:
@@ -96,12 +96,12 @@ def _of(name: str, extra: str) -> list[Requirement]:
     needs = map(Requirement, lines)
     kept = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
     for need in kept:
-        need.marker = None  # it holds, and names an extra that is known here alone
+        need.marker = None  # it applies, and names an extra that is only known here
     return kept
 
 
 def problems(text: str) -> str:
-    """What the schema says against a bill; empty where it is right."""
+    """The errors of a bill according to the schema; empty if it is valid."""
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 

@@ -1,11 +1,11 @@
-"""The soak: what must not hurt a run is done to it again and again, and the outcome goes into docs/soak.md.
+"""The soak test: runs survive kill -9, full and read-only disks and the like, many times; results in docs/soak.md.
 
     python -m tools.soak --kills 50 --seed 0 --write
 
-from the root of a checkout, about an hour on two cores. Every scenario is real: kill -9 at random moments, a file
-system that is full or read-only, two processes, a clock that is set back; and what comes out is compared, bit for bit,
-with what comes of a process that nobody disturbed. Full and read-only file systems are small ones in memory, which only
-root can mount: without that the scenario is skipped, and the page says so.
+from the root of a checkout, about an hour on two cores. Every scenario is real: kill -9 at random moments, a full or
+read-only file system, two processes, a clock that is set back; the result is compared, bit for bit, with that of an
+undisturbed process. Full and read-only file systems are small ones in memory, which only root can mount: otherwise the
+scenario is skipped, and the page says so.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def kill_export(bench: Bench) -> str:
 
 
 def full_disk(bench: Bench) -> str:
-    """The run's folder on a disk that is full after a share of what the run needs; then there is room again."""
+    """The run's folder on a disk with too little space for the run; then the space is increased."""
     told = through = 0
     needed = 2 * size_of(bench.run) + 64
     for share in range(1, 11):
@@ -136,7 +136,7 @@ def full_disk(bench: Bench) -> str:
             said = finish(start(train(bench), run, cache=cache), 0, 2)
             if not (run / "run.json").exists() or ta.open_run(run).status != "done":
                 if "No space left" not in said and "disk is full" not in said:
-                    raise Hurt(f"no word of the full disk: {said}")
+                    raise Hurt(f"no message about the full disk: {said}")
                 told += 1
             else:
                 through += 1
@@ -149,13 +149,13 @@ def full_disk(bench: Bench) -> str:
                 finish(start(["train", "--resume", run], cache=cache))
             same_runs(bench.run, run)
     return (
-        f"10 sizes: {told} times told in words and gone on with when there was room, {through} times there was room "
-        "enough; equal each time"
+        f"10 sizes: {told} times a clear message, and resumed once there was space; {through} times there was enough "
+        "space; equal each time"
     )
 
 
 def full_cache(bench: Bench) -> str:
-    """The cache on a full disk: slower, and no other outcome."""
+    """The cache on a full disk: slower, with the same result."""
     for kilobytes in (4, 40, 100, 200):
         with mounted(bench.fresh() / "disk", kilobytes) as disk:
             run = bench.fresh() / "run"
@@ -165,7 +165,7 @@ def full_cache(bench: Bench) -> str:
 
 
 def full_answers(bench: Bench) -> str:
-    """predict and export into a full disk: what stood there stays, and nothing half-written is left."""
+    """predict and export to a full disk: existing files stay, and no partial file is left."""
     with mounted(bench.fresh() / "disk", 64) as disk:
         (disk / "rows.csv").write_text("before")
         (disk / "model.onnx").write_text("before")
@@ -176,15 +176,15 @@ def full_answers(bench: Bench) -> str:
         ):
             said = finish(start(arguments, cache=bench.fresh()), 2)
             if "No space left" not in said:
-                raise Hurt(f"no word of the full disk: {said}")
+                raise Hurt(f"no message about the full disk: {said}")
         kept = sorted(path.name for path in disk.iterdir())
         if kept != ["filling", "model.onnx", "rows.csv"] or (disk / "rows.csv").read_text() != "before":
             raise Hurt(f"the full disk holds {kept}")
-    return "predict and export told it in words; what stood there stayed, nothing half-written was left"
+    return "predict and export gave a clear message; existing files stayed, no partial file was left"
 
 
 def read_only(bench: Bench) -> str:
-    """A finished run and the cache on a disk that is only to be read."""
+    """A finished run and the cache on a read-only disk."""
     with mounted(bench.fresh() / "disk", 100_000) as disk:
         run = Path(shutil.copytree(bench.run, disk / "run"))
         (disk / "cache").mkdir()
@@ -206,12 +206,15 @@ def read_only(bench: Bench) -> str:
         ):
             said = finish(start(arguments, cache=cache), 2)
             if "ead-only" not in said and "cannot be written" not in said and "annot write" not in said:
-                raise Hurt(f"no word of the read-only disk: {said}")
-    return "predict, evaluate, explain, runs and training beside it work; what would write there says so in words"
+                raise Hurt(f"no message about the read-only disk: {said}")
+    return (
+        "predict, evaluate, explain, runs and training elsewhere work; commands that would write there give a clear "
+        "message"
+    )
 
 
 def two_processes(bench: Bench) -> str:
-    """Two processes begin at once with one empty cache."""
+    """Two processes start at the same time with one empty cache."""
     for values in (SMALL, ON_BASE):
         alone = bench.fresh() / "run"
         finish(start(train(bench, values), alone, cache=bench.fresh()))
@@ -222,11 +225,11 @@ def two_processes(bench: Bench) -> str:
                 finish(process)
             for name in ("a", "b"):
                 same_runs(alone, place / name)
-    return "6 pairs, from nothing and on a backbone: both equal to a process alone, each time"
+    return "6 pairs, from scratch and on a backbone: both equal to a single process, each time"
 
 
 def clock_set_back(bench: Bench) -> str:
-    """The clock goes back by a day while it trains, and is back when it resumes; then an image changes."""
+    """The clock is set back by a day during training, and before resuming; then images change."""
     images = Path(shutil.copytree(bench.images, bench.fresh() / "images"))
     arguments = ["train", images, *settings(SMALL), "--out"]
     place, cache = bench.fresh(), bench.fresh()
@@ -260,21 +263,21 @@ def clock_set_back(bench: Bench) -> str:
         )
         seen += changed or "truncated" in said
     if seen != 5:
-        raise Hurt(f"of 5 images that changed with an older time, {seen} were noticed")
+        raise Hurt(f"of 5 images that changed with an older time, {seen} were detected")
     return (
-        "set back by a day while it trained, and between a kill and --resume: equal; 5 of 5 images that changed with "
-        "an older time were noticed"
+        "set back by a day during training, and between a kill and --resume: equal; 5 of 5 images that changed with "
+        "an older time were detected"
     )
 
 
 SCENARIOS = (
-    Scenario("kill -9 while training from nothing", kill_training),
-    Scenario("kill -9 while features of a backbone are made", kill_features),
+    Scenario("kill -9 while training from scratch", kill_training),
+    Scenario("kill -9 while computing features of a backbone", kill_features),
     Scenario("kill -9 while predicting a stream", kill_predict),
     Scenario("kill -9 while exporting", kill_export),
     Scenario("the run's disk is full", full_disk, needs_mount=True),
     Scenario("the cache's disk is full", full_cache, needs_mount=True),
-    Scenario("the answer's disk is full", full_answers, needs_mount=True),
+    Scenario("the output's disk is full", full_answers, needs_mount=True),
     Scenario("a read-only folder", read_only, needs_mount=True),
     Scenario("two processes on one cache", two_processes),
     Scenario("the clock is set back", clock_set_back),
@@ -282,7 +285,7 @@ SCENARIOS = (
 
 
 def soaked(bench: Bench, wanted: list[str]) -> list[tuple[str, str, str]]:
-    """(scenario, outcome, seconds) of each, told as it goes."""
+    """(scenario, outcome, seconds) of each, also printed."""
     rows, mountable = [], can_mount()
     for scenario in SCENARIOS:
         if wanted and not any(word in scenario.name for word in wanted):
@@ -305,21 +308,21 @@ def page(rows: list[tuple[str, str, str]], kills: int, seed: int) -> str:
     made = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"""# Soak
 
-What must not hurt a run was done to it: `python -m tools.soak --kills {kills} --seed {seed} --write`, from the root of
-a checkout, on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores of {platform.machine()}, with {made}.
-This page is what it wrote.
+Runs survive what is listed here: `python -m tools.soak --kills {kills} --seed {seed} --write`, from the root of a
+checkout, on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores of {platform.machine()}, with {made}.
+This page is its output.
 
-"Equal" is bit for bit: history, weights, metrics and predictions of a run, the rows of a table, the bytes of an export,
-against a process that nobody disturbed. Kills come at random moments, uniform over the time that such a process takes.
+"Equal" means bit for bit the same as an undisturbed process: history, weights, metrics and predictions of a run, the
+rows of a table, the bytes of an export. Kills are at random moments, uniform over the time of an undisturbed process.
 
-| what was done | outcome | seconds |
+| scenario | outcome | seconds |
 |---|---|---|
 {table}
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Do to runs what must not hurt them, and tell the outcome.")
+    parser = argparse.ArgumentParser(description="Test that runs survive kills, full disks and the like.")
     parser.add_argument("--kills", type=int, default=50, help="of each of the first four scenarios")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="scenarios whose name holds one of these")

@@ -1,7 +1,4 @@
-"""What the soak works with: processes that are killed, small file systems, and whether two runs are the same.
-
-Read by: tools.soak, which says what is done with it.
-"""
+"""The parts of the soak test: processes to kill, small file systems, and whether two runs are the same."""
 
 from __future__ import annotations
 
@@ -34,12 +31,12 @@ ON_BASE = (
 
 
 class Hurt(AssertionError):
-    """Something that was promised did not hold."""
+    """A guarantee did not hold."""
 
 
 @dataclass
 class Bench:
-    """Where the soak works. images: class folders of made images; run: a finished, undisturbed run of them."""
+    """The working folder. images: class folders of generated images; run: a finished, undisturbed run on them."""
 
     folder: Path
     kills: int
@@ -122,8 +119,8 @@ def killed(
     same: Callable[[Path, Path], None],
     stdin: Path | None = None,
 ) -> str:
-    """Kill at random moments, uniform over the time that an undisturbed process takes, and go on with what is left;
-    when a process is through, compare and begin anew, until there were as many kills as asked for."""
+    """Kill at random moments, uniform over the time of an undisturbed process, and resume; when a process finishes,
+    compare and start again, until the requested number of kills."""
     whole, started = bench.fresh(), time.monotonic()
     finish(start(begin(whole), cache=whole / "cache", stdin=stdin))
     seconds = time.monotonic() - started
@@ -149,9 +146,10 @@ def killed(
             break
         same(whole, place)
         chains += 1
-    went_on = f", after {resumed} of them with what was there" if resumed else ""
+    went_on = f", {resumed} of them by continuing" if resumed else ""
     times = "once" if chains == 1 else f"{chains} times"
-    return f"{kills} kills until work of {seconds:.1f} s was through {times}, gone on{went_on}; equal each time"
+    done = f"work of {seconds:.1f} s was finished {times}"
+    return f"{kills} kills until {done}, restarted after each{went_on}; equal each time"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """tellapart: from a folder of labelled images to a classifier you can trust and ship.
 
-What stands in __all__ is public; it is loaded when first used, so that `import tellapart` costs nothing.
+The names in __all__ are public; each is loaded when first used, so that `import tellapart` is fast.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ from tellapart.files import to_json
 from tellapart.task import Fit, ImageSpec, Interpolation
 
 AUTO = "auto"
-"""The model name that chooses a model from the images."""
+"""The model name that selects a model based on the images."""
 
 _LONGEST = 200
-"""Characters of a wrong value that a message repeats."""
+"""Most characters of a wrong value that a message repeats."""
 
 FillMode = Literal["nearest", "reflect", "constant"]
 
@@ -224,7 +224,7 @@ class Config(_Section):
 
     @classmethod
     def from_toml(cls, text: str, name: str = "configuration") -> Config:
-        """Raises ConfigError for text that is not TOML or fields that are wrong."""
+        """Raises ConfigError for text that is not TOML or has wrong fields."""
         try:
             return cls.from_dict(tomllib.loads(text))
         except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
@@ -244,7 +244,7 @@ class Config(_Section):
         return self.model_dump(exclude_none=True)
 
     def to_toml(self) -> str:
-        """Text for from_toml; what is None is left out."""
+        """Text for from_toml; None values are left out."""
         return tomli_w.dumps(self.to_dict())
 
     def with_values(self, assignments: Iterable[str]) -> Config:
@@ -276,8 +276,8 @@ class Config(_Section):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is made by, and goes on by: a configuration in which nothing is left open; reasons: in words, what was
-    chosen from the images and why. Raises ConfigError for a configuration that leaves something to be decided."""
+    """The configuration that a run is trained and resumed with, in which nothing is open; reasons: what was chosen from
+    the images and why, in words. Raises ConfigError for a configuration with an open setting."""
 
     config: Config
     reasons: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> pandas.DataFrame:
-    """A row each, in their order. Raises MissingExtraError where pandas is not installed.
+    """A row each, in their order. Raises MissingExtraError if pandas is not installed.
 
     >>> frame([("cats", 3), ("dogs", 2)], ["class", "images"]).shape
     (2, 2)

@@ -1,7 +1,7 @@
 """Downloads of one file from a web server: resumed after an interruption, verified, complete or not there.
 
-In: an address and, where known, the size and checksum of the file. Out: the file. What has come so far lies in the
-cache, named for the address, so a later call, or another process, goes on with it.
+In: a URL and, if known, the size and checksum of the file. Out: the file. A partial download is kept in the cache,
+named by its URL, so that a later call, or another process, resumes it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TIMEOUT = 30.0
-ATTEMPTS = 4  # in a row that bring not a byte
-PAUSE = 0.25  # seconds before the second attempt; doubled before each further one
+ATTEMPTS = 4  # consecutive ones without a single byte
+PAUSE = 0.25  # seconds before the second attempt; doubled for each further one
 CHUNK = 1 << 18
-_PASSING = (408, 425, 429)  # refusals that may be over a moment later, as those of 500 and more
+_PASSING = (408, 425, 429)  # status codes that may be temporary, like those from 500 on
 
 
 def download(url: str, path: Path, *, checksum: str = "", size: int = 0, progress: Progress = SILENT) -> None:
-    """Fetch `url` into the file `path`. A broken connection is taken up again; so is a call that was killed.
+    """Download `url` to the file `path`. A broken connection is resumed; so is a call that was killed.
 
-    checksum: 64 hexadecimal digits of a SHA-256, or 32 of an MD5; size: bytes; what is not given is not compared.
-    Raises FetchError, with `path` as it was, where the server cannot be reached, refuses, breaks off for good, or gives
+    checksum: 64 hexadecimal digits of a SHA-256, or 32 of an MD5; size: in bytes; only given values are verified.
+    Raises FetchError, with `path` unchanged, if the server cannot be reached, refuses, fails permanently, or returns
     another file than expected.
     """
     if urlsplit(url).scheme not in ("http", "https"):
@@ -69,7 +69,7 @@ def file_checksum(path: Path, algorithm: str = "sha256") -> str:
 
 
 class _Part:
-    """What has come of a file so far, and what the server said of it: the file's version and size."""
+    """The downloaded part of a file, and what the server told about it: the file's version and size."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
@@ -100,7 +100,7 @@ class _Part:
 
 @contextmanager
 def _opened(path: Path, url: str) -> Iterator[_Part]:
-    """The part, for this process alone; gone from the disk once it holds nothing, or has been put in its place."""
+    """The part, locked by this process; removed once it is empty or was moved to its final place."""
     empty = False
     try:
         with path.open("ab") as file:
@@ -122,7 +122,7 @@ def _lock(file: IO[bytes], path: Path, url: str) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between opening and locking, another process may have put this very file in its place.
+        # Between opening and locking, another process may have moved this very file to its final place.
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             return
     except BlockingIOError:
@@ -131,7 +131,7 @@ def _lock(file: IO[bytes], path: Path, url: str) -> None:
 
 
 def _fill(url: str, part: _Part, path: Path, checksum: str, size: int, progress: Progress) -> None:
-    """Ask until the part is complete."""
+    """Send requests until the part is complete."""
     failures, came = 0, False
     while not (part.total and part.length == part.total):
         before = part.length
@@ -140,7 +140,7 @@ def _fill(url: str, part: _Part, path: Path, checksum: str, size: int, progress:
             return
         except HTTPError as error:
             error.close()
-            if error.code == 416:  # the server has no such rest: begin anew
+            if error.code == 416:  # the server has no such range: start again
                 part.clear()
             elif error.code < 500 and error.code not in _PASSING:
                 raise
@@ -158,9 +158,9 @@ def _fill(url: str, part: _Part, path: Path, checksum: str, size: int, progress:
 
 
 def _receive(url: str, part: _Part, path: Path, checked: bool, size: int, progress: Progress) -> None:
-    """One request: the whole file, or the rest of it where the server still has the same version."""
+    """One request: the whole file, or the rest of it if the server still has the same version."""
     headers = {"User-Agent": "tellapart"}
-    # Without a version the rest may be of another file; then only a checksum can tell.
+    # Without a version, the rest may be of another file; then only a checksum can tell.
     if part.length and (part.version or checked):
         headers["Range"] = f"bytes={part.length}-"
         if part.version:
@@ -181,7 +181,7 @@ def _receive(url: str, part: _Part, path: Path, checked: bool, size: int, progre
             length += len(chunk)
             _tell(progress, path.name, length, total or size)
         part.file.flush()
-    # A connection that breaks off looks like the end of the file.
+    # A broken connection looks like the end of the file.
     if total and length != total:
         short = f"the connection closed after {length:,} of {total:,} bytes"
         if length > total:
@@ -192,7 +192,7 @@ def _receive(url: str, part: _Part, path: Path, checked: bool, size: int, progre
 
 
 def _extent(answer: HTTPResponse) -> tuple[int, int]:
-    """(first byte of the answer, size of the whole file or 0 where the server does not say)."""
+    """(first byte of the response, size of the whole file or 0 if the server does not tell)."""
     if answer.status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if found is None:
@@ -202,7 +202,7 @@ def _extent(answer: HTTPResponse) -> tuple[int, int]:
 
 
 def _refuse_other(url: str, answer: HTTPResponse, path: Path, total: int, size: int) -> None:
-    """Stop before the bytes come, where it is plain that they are of another file."""
+    """Stop before downloading if the response is obviously another file."""
     if answer.headers.get("Content-Type", "").startswith("text/html") and path.suffix.lower() not in (".html", ".htm"):
         raise FetchError(
             f"{url} returned a web page, not a file: it is the address of a page, or needs a login. Nothing was kept. "
@@ -213,7 +213,7 @@ def _refuse_other(url: str, answer: HTTPResponse, path: Path, total: int, size: 
 
 
 def _tell(progress: Progress, name: str, length: int, total: int, ended: bool = False) -> None:
-    """In megabytes; a stage ends when the file does."""
+    """In megabytes; the stage ends with the file."""
     whole = max(1, round(total / 1e6)) if total else length // 1_000_000 + 2
     done = whole if ended else min(length // 1_000_000, whole - 1)
     progress.update(Phase.FETCHING.named(f"fetching {name}, MB"), done, whole)
@@ -244,7 +244,7 @@ def _put(part: _Part, path: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV and getattr(error, "winerror", None) is None:
             raise
-        # Another disk; or Windows, which renames no open file.
+        # Another disk; or Windows, which cannot rename an open file.
         with replacing(path) as neighbour:
             shutil.copyfile(part.path, neighbour)
         part.clear()

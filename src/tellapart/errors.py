@@ -1,16 +1,16 @@
-"""All exceptions. A message says what was given, what was expected and what to do.
+"""All exceptions. A message tells what was given, what was expected and what to do.
 
-TellapartError            everything a user can mend; the command line prints it and exits with 2
+TellapartError            everything a user can fix; the command line prints it and exits with 2
 ├── SourceError           what was named as data cannot be read as labelled images
-├── FetchError            a file or collection cannot be downloaded, or is another than the known one
-├── ImageError          one image cannot be decoded; `.reason` is one of REASONS
+├── FetchError            a file or collection cannot be downloaded, or is not the expected one
+├── ImageError            one image cannot be decoded; `.reason` is one of REASONS
 ├── ConfigError           a configuration, recipe or option is wrong
 ├── ModelError            an architecture is unknown, or cannot be built for this task and image
-│   └── UntrustedCodeError  to build a network, code that nobody said he trusts would be run
+│   └── UntrustedCodeError  building a network would run code that the user has not trusted
 ├── RunError              a run folder is missing, foreign, unfinished or damaged
-├── TrainingError         training cannot start or cannot go on (not-a-number, one class ...)
+├── TrainingError         training cannot start or cannot continue (not-a-number, one class ...)
 ├── ExportError           an exported file does not predict what the trained network predicts
-├── PluginError           a plug-in is broken, or takes a name that it cannot have
+├── PluginError           a plug-in is broken, or has a name that is taken or invalid
 └── MissingExtraError     an optional dependency is not installed; names the extra and the command
 """
 
@@ -23,7 +23,7 @@ from types import MappingProxyType
 
 
 class TellapartError(Exception):
-    """Something a user can mend; its text says how.
+    """Something a user can fix; the message tells how.
 
     >>> try:
     ...     ta.read("no-such-folder/")
@@ -38,7 +38,7 @@ class SourceError(TellapartError):
 
 
 class FetchError(TellapartError):
-    """A file or collection cannot be downloaded, or is another than the known one."""
+    """A file or collection cannot be downloaded, or is not the expected one."""
 
 
 class ImageError(TellapartError):
@@ -58,7 +58,7 @@ class ImageError(TellapartError):
     )
 
     PASSING = frozenset(reason for reason in REASONS if reason.startswith("too ") or reason == "unreadable")
-    """Those that follow from a bound or from the machine, and may be gone the next time."""
+    """Reasons that depend on a limit or on the machine, and may not apply the next time."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
@@ -67,7 +67,7 @@ class ImageError(TellapartError):
 
     @staticmethod
     def reason_of(text: str) -> str:
-        """The reason in an error that was kept as text.
+        """The reason of an error that was stored as text.
 
         >>> ImageError.reason_of(str(ImageError("too slow", "20 s")))
         'too slow'
@@ -84,7 +84,7 @@ class ModelError(TellapartError):
 
 
 class UntrustedCodeError(ModelError):
-    """To build a network, code that nobody said he trusts would be run."""
+    """Building a network would run code that the user has not trusted."""
 
 
 class RunError(TellapartError):
@@ -92,11 +92,11 @@ class RunError(TellapartError):
 
 
 class MissingPluginError(RunError):
-    """A run goes on with a plug-in that is not here."""
+    """A run needs a plug-in that is not installed."""
 
 
 class TrainingError(TellapartError):
-    """Training cannot start, or cannot go on."""
+    """Training cannot start, or cannot continue."""
 
 
 class ExportError(TellapartError):
@@ -104,11 +104,11 @@ class ExportError(TellapartError):
 
 
 class NoNumberError(ExportError):
-    """A network gives no number for an image: its training failed, or its file is damaged."""
+    """A network's output for an image is not a number: its training failed, or its file is damaged."""
 
 
 class PluginError(TellapartError):
-    """A plug-in is broken, or takes a name that it cannot have."""
+    """A plug-in is broken, or has a name that is taken or invalid."""
 
 
 class MissingExtraError(TellapartError):
@@ -119,13 +119,13 @@ class MissingExtraError(TellapartError):
 
 
 def require_extra(what: str, extra: str, *modules: str) -> None:
-    """Raises MissingExtraError where one of the modules is not installed; none is imported."""
+    """Raises MissingExtraError if one of the modules is not installed; none is imported."""
     if any(importlib.util.find_spec(module) is None for module in modules):
         raise MissingExtraError(what, extra)
 
 
 def some(names: Sequence[str], most: int) -> str:
-    """The names, or the first of many.
+    """The names, or only the first ones.
 
     >>> some(["a", "b", "c"], 3), some(["a", "b", "c"], 1)
     ('a, b, c', 'a and 2 more')
@@ -134,7 +134,7 @@ def some(names: Sequence[str], most: int) -> str:
 
 
 def unknown(kind: str, given: str, known: Iterable[str], aliases: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The message for a name that is in no table, with the nearest names. aliases: what others call a known name.
+    """The message for an unknown name, with the most similar ones. aliases: other names for known ones.
 
     >>> unknown("model", "cnm", ["cnn", "dense"])
     "There is no model 'cnm'. Did you mean 'cnn'? Known: cnn, dense."

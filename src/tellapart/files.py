@@ -19,25 +19,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# What a spreadsheet takes for a formula, which a file's or a class's name can be. A number is none.
+# What a spreadsheet would take for a formula, such as in the name of a file or class. Numbers are excepted.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
-# Controls but for line breaks and tabs: a terminal obeys them. And the marks that turn the direction of what follows.
+# Control characters except line breaks and tabs, which a terminal would obey, and marks that change the text direction.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# What `_draft_name` makes: the machine and the process that it belongs to, then what tells it from others of theirs.
+# Names made by `_draft_name`: the machine and process that a draft belongs to, then a unique part.
 _DRAFT = re.compile(r"\.tellapart-([0-9a-f]{8})-([0-9]{1,9})-[0-9a-f]{8}(-.*)?", re.DOTALL)
-_LONGEST = 40  # characters of a name that a draft's name repeats
-_FORGOTTEN = 24 * 3600  # seconds after which a draft of a process that cannot be looked for belongs to nobody
+_LONGEST = 40  # characters of the final name in the name of a draft
+_FORGOTTEN = 24 * 3600  # seconds after which a draft of an unknown process is considered abandoned
 _NOT_THROUGH_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
 def replacing(path: Path, handle: int | None = None) -> Iterator[Path]:
-    """Give a neighbour to write; put it in the place of `path` once it is whole and on the disk.
+    """Give a temporary neighbour to write; move it to `path` once it is complete and on disk.
 
-    On an error the neighbour is removed and `path` keeps what it had; a link there is replaced, and not followed.
-    Neighbours that a killed process left in the folder are removed first. handle: of the folder, where it was opened
-    already; what the folder's path has come to mean since then does not matter.
+    On an error the neighbour is removed and `path` keeps its content; a link at `path` is replaced, not followed.
+    Neighbours that a killed process left in the folder are removed first. handle: of the folder, if already open; it is
+    then used even if the folder's path was replaced since.
     """
     if handle is None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def replacing(path: Path, handle: int | None = None) -> Iterator[Path]:
     name = _draft_name(path.name)
     neighbour = path.parent / name
     ours, place = (neighbour, path) if handle is None else (name, path.name)
-    # Made by this call, so that nothing laid there before, a link above all, is written through.
+    # Created exclusively, so that nothing placed there before, such as a link, is written through.
     os.close(os.open(ours, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOT_THROUGH_LINKS, 0o666, dir_fd=handle))
     try:
         yield neighbour
@@ -62,8 +62,8 @@ def replacing(path: Path, handle: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def drafting(folder: Path, name: str) -> Iterator[Path]:
-    """A new folder inside `folder`, to put together there what `name` shall be; what is left in it at the end is
-    removed, and so is what killed processes left beside it. Raises OSError."""
+    """A new folder inside `folder`, to prepare the content of `name`; its remaining content is removed at the end, and
+    so are leftovers of killed processes. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     clear_drafts(folder)
     draft = folder / _draft_name(name)
@@ -75,7 +75,7 @@ def drafting(folder: Path, name: str) -> Iterator[Path]:
 
 
 def clear_drafts(folder: Path, handle: int | None = None) -> None:
-    """Remove what `replacing` and `drafting` of processes that live no more left in a folder, and nothing else."""
+    """Remove what `replacing` and `drafting` of processes that no longer run left in a folder, and nothing else."""
     with suppress(OSError), os.scandir(folder if handle is None else handle) as entries:
         for entry in entries:
             with suppress(OSError):
@@ -84,7 +84,7 @@ def clear_drafts(folder: Path, handle: int | None = None) -> None:
 
 
 def is_draft(name: str) -> bool:
-    """Whether tellapart gave this name to what is not finished yet."""
+    """Whether this is a name that tellapart gives to unfinished files."""
     return _DRAFT.fullmatch(name) is not None
 
 
@@ -94,7 +94,7 @@ def _draft_name(name: str) -> str:
 
 
 def _abandoned(entry: os.DirEntry[str]) -> bool:
-    """Whether its process ended: asked of the system where it is this one's, else told by its age."""
+    """Whether its process ended: asked from the system if it is on this machine, else by its age."""
     found = _DRAFT.fullmatch(entry.name)
     assert found is not None
     if os.name == "posix" and found[1] == machine():
@@ -118,17 +118,17 @@ def _remove(entry: os.DirEntry[str], handle: int | None) -> None:
 
 @cache
 def machine() -> str:
-    """8 hexadecimal digits for the system that numbers our processes, since it was started; a container has its own."""
+    """8 hexadecimal digits that identify this system since its start; different in each container."""
     import socket
 
     parts = [socket.gethostname()]
-    with suppress(OSError):  # where there is no Linux
+    with suppress(OSError):  # not Linux
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
     return f"{zlib.crc32(' '.join(parts).encode()):08x}"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all. A file name with bytes that are no UTF-8 keeps them."""
+    """Write UTF-8 text atomically. A file name with bytes that are not UTF-8 keeps them."""
     with replacing(path) as neighbour:
         neighbour.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
@@ -139,7 +139,7 @@ def read_text(path: Path) -> str:
 
 
 def to_json(value: Any, *, indent: int | None = None, ascii: bool = False, sort_keys: bool = False) -> str:
-    """JSON as RFC 8259 has it. Raises ValueError for nan and infinity, which Python alone would write and read.
+    """JSON as in RFC 8259. Raises ValueError for nan and infinity, which Python would accept.
 
     >>> to_json({"é": 0.5}), to_json("é", ascii=True)
     ('{"é": 0.5}', '"\\\\u00e9"')
@@ -159,7 +159,7 @@ def _finite(text: str) -> float:
 
 
 def as_cell(text: str) -> str:
-    """A cell of a csv that a spreadsheet does not compute: what begins like a formula gets an apostrophe before it.
+    """A csv cell that no spreadsheet evaluates: text that begins like a formula gets a leading apostrophe.
 
     >>> as_cell("=1+1"), as_cell("cat"), as_cell("-1")
     ("'=1+1", 'cat', '-1')
@@ -168,13 +168,13 @@ def as_cell(text: str) -> str:
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Each value `as_cell`. path: such as `replacing` gives."""
+    """Write rows with each value `as_cell`. path: such as `replacing` gives."""
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         csv.writer(file).writerows([as_cell(str(value)) for value in row] for row in rows)
 
 
 def from_cell(cell: str) -> str:
-    """The text that `as_cell` made a cell of.
+    """The inverse of `as_cell`.
 
     >>> from_cell("'=1+1"), from_cell("'tis")
     ('=1+1', "'tis")
@@ -183,8 +183,8 @@ def from_cell(cell: str) -> str:
 
 
 def cache_root() -> Path:
-    """Folder of all caches: $TELLAPART_CACHE, else the user's cache folder, else one in the temporary folder, which is
-    told. Safe to delete at any time."""
+    """Folder of all caches: $TELLAPART_CACHE, else the user's cache folder, else one in the temporary folder, with a
+    message. Safe to delete at any time."""
     given = os.environ.get("TELLAPART_CACHE")
     if given:
         return expanded(given)
@@ -193,13 +193,13 @@ def cache_root() -> Path:
         return Path(base) / "tellapart"
     root = expanded("~/.cache/tellapart")
     there = next((folder for folder in (root, *root.parents) if folder.exists()), root)
-    # Containers run as users that have no home, or / for one.
+    # Containers may run as a user without a home folder, or with / as home.
     return root if root.is_absolute() and os.access(there, os.W_OK | os.X_OK) else _temporary_root()
 
 
 @cache
 def _temporary_root() -> Path:
-    """A folder of this user's alone, the same for each process; a new one where somebody else was there before."""
+    """A folder owned by this user, the same for each process; a new one if another user created it before."""
     root = Path(tempfile.gettempdir()) / f"tellapart-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
     try:
         root.mkdir(mode=0o700, exist_ok=True)
@@ -218,12 +218,13 @@ def _temporary_root() -> Path:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path with a home in the place of ~; as it is where nobody has that home, where Path.expanduser raises."""
+    """The path with ~ expanded; unchanged if there is no home folder, for which Path.expanduser raises."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def harmless(text: str) -> str:
-    """`printable` text for people, in which names of files and classes cannot steer the terminal: controls are escaped.
+    """`printable` text for people, in which names of files and classes cannot control the terminal: control characters
+    are escaped.
 
     >>> harmless("a\\x1b[2Jb")
     'a\\\\x1b[2Jb'
@@ -232,5 +233,5 @@ def harmless(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A path whose bytes are no UTF-8 is shown with them escaped, as no output encoding can hold it."""
+    """A path with bytes that are not UTF-8 escaped, as no output encoding can represent them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,6 +1,6 @@
 """Parallel map: many inputs -> results in order, computed in threads, with a limited number in flight.
 
-Threads, not processes: decoding, resizing, warping and the engines let go of the interpreter.
+Threads, not processes: decoding, resizing, warping and the engines release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Output = TypeVar("Output")
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(
     work: Callable[[Input], Output], inputs: Iterable[Input], *, workers: int | None = None, ahead: int = 64
 ) -> Generator[Output, None, None]:
-    """work(input) for each input, in order; `inputs` is read at most `ahead` further than what was taken.
+    """work(input) for each input, in order; `inputs` is read at most `ahead` items before they are needed.
 
-    An error of `work` is raised where its result would stand. Leaving the iterator early stops the threads.
+    An error of `work` is raised in place of its result. Closing the iterator early stops the threads.
 
     >>> list(in_order(abs, [-1, 2, -3]))
     [1, 2, 3]

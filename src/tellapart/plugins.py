@@ -1,8 +1,8 @@
 """What a plug-in imports: the row classes, and a decorator for each table.
 
-A decorator makes a row of a function and adds it to its table, for the program that runs it; PluginError where the name
-is taken or wrong. The row then stands under the function's name, so that an entry point of the group `tellapart.KIND`
-can name it (docs/how-to/plugins.md). What is not used is not imported.
+A decorator makes a row from a function and adds it to its table, for the running program; it raises PluginError if the
+name is taken or invalid. The function's name then refers to the row, so that an entry point of the group
+`tellapart.KIND` can name it (docs/how-to/plugins.md). Modules are only imported when used.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ def __getattr__(name: str) -> Any:
 def backbone(
     name: str, *, summary: str, side: int, options: type[Options] | None = None
 ) -> Callable[[Callable[[Any, Any], Any]], Architecture]:
-    """A network that is trained from nothing: images and options -> features, before the head.
+    """A network trained from scratch: images and options -> features, before the head.
 
     The function takes the Keras tensor of images, (batch, height, width, channels), scaled to 0..1, and an instance of
     `options`, whose fields are settings (`--set model.FIELD=VALUE`). It returns features, (batch, n), or a map, (batch,
-    height, width, n), whose averages are the features. side: of the
-    images in pixels, where no size is given. Its layers are of those that ONNX is written of: models.keras_file.LAYERS.
+    height, width, n), whose averages are the features. side: of the images in pixels, unless a size is given. Its
+    layers must be in models.keras_file.LAYERS, which can be exported to ONNX.
 
     >>> @backbone("cnn", summary="all pixels, as they are", side=32)
     ... def flat(images, options):
@@ -112,9 +112,9 @@ def backbone(
 def source(
     name: str, *, example: str, suffixes: tuple[str, ...]
 ) -> Callable[[Callable[[Path, DataConfig], Source | str]], Reader]:
-    """A kind of file that names labelled images: its path -> a Source, or in words why it is none.
+    """A file format for labelled images: a path -> a Source, or why it is none, in words.
 
-    suffixes: of such files, in lower case with the dot; a file of another name is read as `NAME:FILE`.
+    suffixes: of such files, in lower case with the dot; a file with another suffix is read as `NAME:FILE`.
     """
 
     from tellapart.data.sources import SOURCES
@@ -127,8 +127,8 @@ def source(
 
 
 def folder_source(name: str, *, example: str) -> Callable[[Callable[[Listing, DataConfig], Source | str]], Reader]:
-    """A layout of a folder: what lies below it -> a Source, or in words why it has another layout. It is asked after
-    the built-in ones, or alone with `NAME:FOLDER`."""
+    """A layout of a folder: its listing -> a Source, or why it has another layout, in words. It is tried after the
+    built-in ones, or alone with `NAME:FOLDER`."""
 
     from tellapart.data.sources import SOURCES
     from tellapart.data.sources.reader import Reader
@@ -140,8 +140,8 @@ def folder_source(name: str, *, example: str) -> Callable[[Callable[[Listing, Da
 
 
 def check(name: str) -> Callable[[Callable[[Sequence[ImageRecord]], Iterable[Finding]]], Check]:
-    """A check of images: those of a catalog, with label, split, size and error -> findings. It is made whenever images
-    are read, after the built-in ones."""
+    """A check of images: those of a catalog, with label, split, size and error -> findings. It runs whenever images are
+    read, after the built-in ones."""
 
     from tellapart.data.checks import CHECKS, Check
 
@@ -152,8 +152,8 @@ def check(name: str) -> Callable[[Callable[[Sequence[ImageRecord]], Iterable[Fin
 
 
 def command(name: str, *, codes: Mapping[int, str] = MappingProxyType({})) -> Callable[[Callable[..., Any]], Command]:
-    """A command, `tellapart NAME`: its parameters as Typer reads them, its docstring the help. codes: what its exit
-    codes mean that mean something of its own."""
+    """A command, `tellapart NAME`: its parameters as Typer reads them, its docstring the help. codes: exit codes
+    specific to the command, in words."""
 
     from tellapart.cli.commands import COMMANDS, Command
 
@@ -171,11 +171,11 @@ def export(
     run: Callable[[Path], Callable[[Any], dict[str, Any]]],
     needs: tuple[str, str] | None = None,
 ) -> Callable[[Callable[[Shipment, Path], None]], ExportFormat]:
-    """A format of `tellapart export`: the function writes the network of a Shipment into a path that does not exist.
+    """A format of `tellapart export`: the function writes the network of a Shipment to a path that does not exist yet.
 
-    suffix: of the file, empty for a folder. run: opens what was written in its own `runtime`, as a function of uint8
-    images; the file is compared with Keras by it, and is not kept where they differ. needs: the module of the runtime,
-    and the extra of tellapart that brings it.
+    suffix: of the file, empty for a folder. run: opens the written file in its own `runtime`, as a function of uint8
+    images; the result is compared with Keras, and the file is deleted if they differ. needs: the module of the runtime,
+    and the extra of tellapart that installs it.
     """
     from tellapart.inference.export_formats import ExportFormat
     from tellapart.inference.exports import EXPORTS
@@ -187,7 +187,7 @@ def export(
 
 
 def tracker(name: str) -> Callable[[Callable[[], Tracker]], TrackerKind]:
-    """What `train --track NAME` tells of a run: a class with the methods of Tracker, made anew for each run."""
+    """A destination of `train --track NAME`: a class with the methods of Tracker, instantiated for each run."""
     from tellapart.training.tracker_backends import TrackerKind
     from tellapart.training.trackers import TRACKERS
 

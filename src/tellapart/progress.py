@@ -13,7 +13,7 @@ from tellapart.files import harmless
 
 
 class Phase(StrEnum):
-    """The kind of work that a stage is. It is a stage itself; `named` makes one that says more, such as which epoch.
+    """The kind of work of a stage. It is itself a stage; `named` makes one with more details, such as which epoch.
 
     >>> stage = Phase.EPOCH.named("epoch 3/10")
     >>> stage, Phase.of(stage), Phase.of("anything else")
@@ -41,22 +41,21 @@ class Phase(StrEnum):
 
     @classmethod
     def of(cls, stage: str) -> Phase:
-        """The kind of what a Progress is given as stage."""
+        """The kind of the stage that a Progress was given."""
         return stage.phase if isinstance(stage, _Stage) else stage if isinstance(stage, Phase) else cls.OTHER
 
     def named(self, words: str) -> str:
-        """A stage of this kind, in words of its own."""
+        """A stage of this kind with its own text."""
         return _Stage(self, words)
 
     @property
     def learns(self) -> bool:
-        """Whether it is one of those that follow on each other while a network learns; after the last of them a run is
-        only finished."""
+        """Whether it is one of the consecutive stages of training; after the last of them the run is only finished."""
         return self in (Phase.FEATURES, Phase.HEAD, Phase.EPOCH)
 
 
 class _Stage(str):
-    """Words that know of what kind of work they are."""
+    """Text that knows its kind of work."""
 
     phase: Phase
 
@@ -67,8 +66,8 @@ class _Stage(str):
 
 
 class Progress:
-    """Takes reports of how far work is, and drops them. A display of your own overrides the two methods, and is given
-    as `progress=`; without it a bar is shown in a notebook and on a terminal, and nothing elsewhere.
+    """Receives reports of progress, and ignores them. Your own display overrides the two methods and is passed as
+    `progress=`; by default a bar is shown in a notebook and on a terminal, and nothing elsewhere.
 
     >>> class Told(Progress):
     ...     def line(self, text: str) -> None:
@@ -78,16 +77,15 @@ class Progress:
     """
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """`done` of `total` units of a stage are finished; done == total ends the stage. total 0: nobody knows yet.
-        stage: its words; Phase.of tells its kind."""
+        """`done` of `total` units of a stage are finished; done == total ends the stage. total 0: unknown. stage: its
+        text; Phase.of gives its kind."""
 
     def line(self, text: str) -> None:
-        """One finished thing worth a line of its own, such as an epoch."""
+        """A result worth a line of its own, such as an epoch."""
 
 
 class Lines(Progress):
-    """A line when a stage ends, once, and every ten seconds of a long one, for a log. stream: standard error if none is
-    given.
+    """A line when a stage ends, and every ten seconds of a long one, for a log. stream: default standard error.
 
     >>> Lines(sys.stdout).update("reading images", 6, 6)
     reading images: 6 of 6
@@ -99,7 +97,7 @@ class Lines(Progress):
         self._ended = ("", 0)
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """A line where the stage ended, or the last line was written ten seconds ago."""
+        """A line if the stage ended, or the last line was written ten seconds ago."""
         now = time.monotonic()
         ended = 0 < total <= done and Phase.of(stage) is not Phase.EPOCH
         if (ended and self._ended != (stage, done)) or now - self._last > 10:
@@ -107,14 +105,14 @@ class Lines(Progress):
             self.line(_in_words(stage, done, total, detail))
 
     def line(self, text: str) -> None:
-        """The text, at once."""
+        """The text, immediately."""
         print(harmless(text), file=self._stream or sys.stderr, flush=True)
 
 
 class Rewritten(Progress):
-    """One line of a terminal, written again as work goes on; what ended stays. stream: standard error if none is given.
+    """One line of a terminal, rewritten as work proceeds; finished stages stay. stream: default standard error.
 
-    No thread and nothing to close, unlike a live display, as whoever is told of progress is not told of its end.
+    No thread and nothing to close, unlike a live display, as a Progress is not told when the work ends.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -172,7 +170,7 @@ def _in_words(stage: str, done: int, total: int, detail: str) -> str:
 
 
 class _ByHand(Progress):
-    """Shown where a person looks: in a notebook, on a terminal, in an interactive session; else nothing."""
+    """Shown if a person is watching: in a notebook, on a terminal, in an interactive session; otherwise nothing."""
 
     def __init__(self) -> None:
         self._showing: tuple[str, Progress] = ("", SILENT)
@@ -184,7 +182,7 @@ class _ByHand(Progress):
         self._chosen().line(text)
 
     def _chosen(self) -> Progress:
-        """Asked each time: a program may turn its output elsewhere, and each cell of a notebook has its own bar."""
+        """Chosen each time: a program may redirect its output, and each cell of a notebook has its own bar."""
         where, kind = "", Progress
         if shell := _notebook():
             where, kind = f"cell {shell.execution_count}", Notebook
@@ -201,7 +199,7 @@ class _ByHand(Progress):
 
 
 def _notebook() -> Any:
-    """IPython's shell where it is a notebook's, else None; IPython is not imported to know it."""
+    """IPython's shell if it is a notebook's, else None; IPython is not imported for this."""
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None else None
     return shell if shell is not None and hasattr(shell, "kernel") else None
@@ -209,4 +207,4 @@ def _notebook() -> Any:
 
 SILENT = Progress()
 BY_HAND = _ByHand()
-"""What the functions of the package take where none is given: a bar where a person looks, nothing in a program."""
+"""The default of the package's functions: a bar if a person is watching, nothing in a program."""

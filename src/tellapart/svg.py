@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 
 from tellapart.files import harmless, write_text
 
-# Told apart by eyes of every kind, and in grey print (Okabe and Ito's blue and vermilion, darkened for white).
+# Distinguishable with colour blindness, and in grey print (Okabe and Ito's blue and vermilion, darkened for white).
 INK = "#1c2127"
 MUTED = "#646d78"
 RULE = "#e1e4e8"
 PAPER = "#ffffff"
 TRAINING = "#c4560f"
 VALIDATION = "#1f63a8"
-# Each keeps a contrast of at least 3 to white and to the dark page; beyond eight the dashes tell them apart.
+# Each has a contrast of at least 3 to white and to the dark page; beyond eight, dashes tell them apart.
 SERIES = ("#2f78c4", "#d0611c", "#2a9470", "#a85fb0", "#9a7b0a", "#d1495b", "#1c8ea3", "#7b7f87")
 DASHES = ("", "6 3", "1 4", "9 3 1 4")
 
 LONGEST_NAME = 22
 MARGIN = 10
-"""Around what is drawn, in a file of its own, pixels."""
-_LETTER = 0.56  # mean width of a letter in font sizes
+"""Margin of a drawing in a file of its own, in pixels."""
+_LETTER = 0.56  # mean width of a character in font sizes
 _STYLE = f"""
 svg{{--ink:{INK};--muted:{MUTED};--rule:{RULE};--training:{TRAINING};--validation:{VALIDATION};--card:{PAPER};
 background:{PAPER};font-family:system-ui,sans-serif}}
@@ -39,8 +39,8 @@ background:{PAPER};font-family:system-ui,sans-serif}}
 
 
 def shortened(name: str, most: int = LONGEST_NAME) -> str:
-    """A name of at most so many letters, cut in the middle: long names often differ at the end. A letter that is twice
-    as wide as others, as those of Chinese are, counts twice.
+    """A name of at most so many characters, cut in the middle: long names often differ at the end. A character of
+    double width, such as Chinese ones, counts twice.
 
     >>> shortened("American Staffordshire terrier"), shortened("Bengal")
     ('American S…ire terrier', 'Bengal')
@@ -55,19 +55,19 @@ def shortened(name: str, most: int = LONGEST_NAME) -> str:
 
 
 def series_colour(number: int) -> str:
-    """Of the run, or whatever a series is, at this position, from 0."""
+    """The colour of a run or series by its position, from 0."""
     return SERIES[number % len(SERIES)]
 
 
 def text_width(text: str, size: float = 12.5) -> float:
-    """About how wide a text is drawn, in pixels; size: of its letters."""
+    """Approximate width of a text in pixels; size: of the font."""
     from rich.cells import cell_len
 
     return _LETTER * size * (cell_len(text) + 0.3 * sum(letter.isupper() for letter in text))
 
 
 def data_url(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
-    """uint8 (h, w, 1, 3 or 4) -> an address that holds the image itself: PNG, or JPEG of a quality, 1..95."""
+    """uint8 (h, w, 1, 3 or 4) -> a data URL with the image: PNG, or JPEG of a quality, 1..95."""
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -99,13 +99,13 @@ class Drawing:
         return self.svg
 
     def save(self, path: str | Path) -> None:
-        """Write the SVG file, whole or not at all."""
+        """Write the SVG file atomically."""
         write_text(Path(path), self.svg)
 
 
 def drawing(title: str, svg: str, style: str) -> Drawing:
-    """An <svg> element with a viewBox as a file of its own, in light colours; style: the rules for its classes. Of
-    names that hold what XML cannot, the controls are escaped."""
+    """An <svg> element with a viewBox as a separate file, in light colours; style: the rules for its classes.
+    Characters that are not allowed in XML are escaped."""
     box = re.search(r'viewBox="0 0 (\S+) (\S+)"', svg)
     assert box is not None
     width, height = (float(side) + 2 * MARGIN for side in box.groups())

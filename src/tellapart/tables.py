@@ -1,8 +1,8 @@
 """Table: rows found by name. Rows are added by a decorator, or by entry points of installed packages.
 
-In: built-in rows, or where they stand ("module:attribute"); entry points of the groups `tellapart.KIND`. Nothing is
-imported before its name is asked for, or a list of all. Names are read from the metadata of what is installed without
-importlib.metadata, whose import takes longer than the rest of a look at it.
+In: built-in rows, or where they are defined ("module:attribute"); entry points of the groups `tellapart.KIND`. Nothing
+is imported before its name is requested, or a list of all. Names are read from the metadata of installed packages
+without importlib.metadata, whose import takes longer than reading them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from tellapart.errors import PluginError, TellapartError, unknown
 
 GROUP = "tellapart."
-"""Begins the name of every group of entry points; the kind of table ends it."""
+"""Prefix of every group of entry points; the kind of table follows."""
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
-"""Letters of a name."""
+"""Most characters of a name."""
 
 
 class Named(Protocol):
-    """A row: a value that knows its name."""
+    """A row: a value with a name."""
 
     @property
     def name(self) -> str: ...
@@ -41,8 +41,8 @@ Row = TypeVar("Row", bound=Named)
 
 @dataclass(frozen=True, order=True)
 class Plugin:
-    """A row of the table `kind` that an installed package brings. place: where it stands, "module:attribute", not
-    imported. package is empty for a row that a program added by itself; place is then its module."""
+    """A row of the table `kind` from an installed package. place: where it is defined, "module:attribute", not
+    imported. package is empty for a row that a program added itself; place is then its module."""
 
     kind: str
     name: str
@@ -55,7 +55,7 @@ class Plugin:
 
 
 def installed(kind: str = "") -> tuple[Plugin, ...]:
-    """The plug-ins of a kind, or of all, by the metadata of the packages on Python's path; none is imported."""
+    """The plug-ins of a kind, or of all, from the metadata of the packages on Python's path; none is imported."""
     found = _installed(tuple(sys.path), str(Path.cwd()))
     return tuple(plugin for plugin in found if kind in ("", plugin.kind))
 
@@ -65,7 +65,7 @@ def _installed(path: tuple[str, ...], here: str) -> tuple[Plugin, ...]:
     seen: set[str] = set()
     found: list[Plugin] = []
     for folder in path:
-        # The current folder may be a stranger's; nobody installs there.
+        # The current folder may be a stranger's; nothing is installed there.
         if folder in ("", here):
             continue
         with suppress(OSError), os.scandir(folder) as entries:
@@ -83,14 +83,14 @@ def _by_name(entry: os.DirEntry[str]) -> str:
 
 def _entry_points(folder: str, package: str, version: str) -> Iterator[Plugin]:
     try:
-        # As strings: a Path for each of some hundred packages costs more than the look.
+        # As strings: creating a Path for each of some hundred packages takes longer than reading them.
         with open(f"{folder}/entry_points.txt", encoding="utf-8") as file:  # noqa: PTH123
             text = file.read()
     except (OSError, ValueError):
         return
     if f"[{GROUP}" not in text:
         return
-    import configparser  # where a plug-in is: what starts every command should not wait for it
+    import configparser  # imported late: every command without plug-ins starts faster
 
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
@@ -103,11 +103,11 @@ def _entry_points(folder: str, package: str, version: str) -> Iterator[Plugin]:
 
 
 _added: dict[tuple[str, str], str] = {}
-"""(kind, name) of each row that is not built in -> the module that brought it."""
+"""(kind, name) of each row that is not built in -> the module that added it."""
 
 
 def origin(kind: str, name: str) -> Plugin | None:
-    """What brought a row that is in use; None for a built-in one."""
+    """The origin of a row that is in use; None for a built-in one."""
     module = _added.get((kind, name))
     if module is None:
         return None
@@ -117,7 +117,7 @@ def origin(kind: str, name: str) -> Plugin | None:
 
 
 def passed_through(error: BaseException) -> Plugin | None:
-    """The plug-in in whose code an error arose, or through which it passed; None where there is none."""
+    """The plug-in in whose code an error occurred, or through which it passed; None if there is none."""
     tops = {module.partition(".")[0]: row for row, module in _added.items()}
     for frame, _ in walk_tb(error.__traceback__):
         top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -127,12 +127,11 @@ def passed_through(error: BaseException) -> Plugin | None:
 
 
 class Table(Mapping[str, Row], Generic[Row]):
-    """kind: ends the name of the group of entry points. noun: what a row is called in messages. row: the class of the
-    rows, or where it stands. error: raised for a name that is in no row. rows: the built-in ones, as they are
-    or by name with where they stand. aliases: what others call a name.
+    """kind: suffix of the name of the group of entry points. noun: what a row is called in messages. row: the class of
+    the rows, or where it is defined. error: raised for an unknown name. rows: the built-in ones, or by name where they
+    are defined. aliases: other names for known rows.
 
-    As a mapping it holds the built-in rows and those that were added or loaded; `find` looks among what is
-    installed as well.
+    As a mapping it has the built-in rows and those that were added or loaded; `find` also searches installed plug-ins.
 
     >>> from tellapart.errors import ModelError
     >>> shapes = Table("shapes", "shape", Plugin, ModelError, [Plugin("shapes", "disc", "", "", "")])
@@ -170,13 +169,13 @@ class Table(Mapping[str, Row], Generic[Row]):
         return len(self._rows)
 
     def names(self) -> tuple[str, ...]:
-        """Of all rows, also of plug-ins that are not loaded, but for those that cannot be."""
+        """The names of all rows, including plug-ins that are not loaded, except unusable ones."""
         others = (plugin.name for plugin in installed(self.kind) if not self._refused(plugin))
         return tuple(dict.fromkeys((*self._rows, *others)))
 
     def add(self, row: Row, module: str) -> Row:
-        """The same row, in the table now. module: what brings it. A row of `__main__` may be added anew: a cell of a
-        notebook is run twice.
+        """Add the row to the table and return it. module: where it comes from. A row of `__main__` may be added again,
+        as a cell of a notebook may run twice.
 
         Raises PluginError for a name that is taken, or is not lower-case words joined by hyphens.
         """
@@ -190,9 +189,9 @@ class Table(Mapping[str, Row], Generic[Row]):
         return row
 
     def find(self, name: str) -> Row:
-        """The row of this name, loaded where a plug-in brings it.
+        """The row of this name; a plug-in is loaded for it.
 
-        Raises the table's error, with the nearest names, where there is none; PluginError for a plug-in that is broken.
+        Raises the table's error, with the most similar names, if there is none; PluginError for a broken plug-in.
         """
         if name in self._rows:
             return self[name]
@@ -202,11 +201,11 @@ class Table(Mapping[str, Row], Generic[Row]):
         raise self.error(self.unknown(name))
 
     def unknown(self, name: str) -> str:
-        """The message for a name that is in no row, with the nearest names."""
+        """The message for an unknown name, with the most similar names."""
         return unknown(self.noun, name, self.names(), self.aliases)
 
     def load(self, plugin: Plugin) -> Row:
-        """The row of a plug-in. Raises PluginError, with what to do, for one that is broken; it is left out then."""
+        """The row of a plug-in. Raises PluginError, with advice, if it is broken; it is ignored from then on."""
         reason = self._refused(plugin)
         if not reason:
             try:
@@ -224,7 +223,7 @@ class Table(Mapping[str, Row], Generic[Row]):
         return row
 
     def load_all(self) -> tuple[tuple[Row, ...], dict[str, str]]:
-        """Every row, those of all plug-ins loaded; and of the broken ones, by name, why they are left out."""
+        """Every row, after loading all plug-ins; and the broken ones, by name, with the reason."""
         broken: dict[str, str] = {}
         for plugin in installed(self.kind):
             try:
@@ -255,7 +254,7 @@ class Table(Mapping[str, Row], Generic[Row]):
         return self._wrong(plugin.name) if plugin.name in self._built_in else _invalid(plugin.name)
 
     def _wrong(self, name: str, row: Row | None = None) -> str:
-        """What is wrong with a name for this row; the same row again is nothing new."""
+        """What is wrong with a name for this row; adding the same row again is allowed."""
         there = self._rows.get(name)
         return "the name is taken" if there is not None and there is not row else _invalid(name)
 
@@ -267,7 +266,7 @@ def _invalid(name: str) -> str:
 
 
 def _imported(place: str) -> Any:
-    """What stands at "module:attribute"."""
+    """The object at "module:attribute"."""
     module, colon, attribute = place.partition(":")
     if not colon:
         raise ValueError(f"{place!r} is not an attribute of a module")

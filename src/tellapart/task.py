@@ -1,7 +1,7 @@
 """Task and ImageSpec: the two small values that data and model agree on.
 
-Both are stored in the run and in every exported file. Head, loss and metrics are derived from the Task; the one road
-from bytes to pixels (data.pixels) follows the ImageSpec.
+Both are stored in the run and in every exported file. Head, loss and metrics are derived from the Task; the one
+pipeline from bytes to pixels (data.pixels) follows the ImageSpec.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 MAX_SIDE = 8192
-"""Pixels of a side that a network may ask for: far more than any does, and one image still fits into memory."""
+"""Most pixels per side of a network's input: far more than usual, and one image still fits into memory."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be told apart: the class names in order. Binary: the second class is the positive one.
+    """What to classify: the class names in order. Binary: the second class is the positive one.
 
     >>> Task(("cats", "dogs")).kind
     'binary'
@@ -42,7 +42,7 @@ class Task:
         return "binary" if len(self.classes) == 2 else "multiclass"
 
     def index(self, label: str) -> int:
-        """Position of a class, bound by name and never by folder order. Raises ConfigError for an unknown label."""
+        """Position of a class, by name and never by folder order. Raises ConfigError for an unknown label."""
         try:
             return self.classes.index(label)
         except ValueError:
@@ -65,7 +65,7 @@ class Task:
 class ImageSpec:
     """The image a network takes: uint8, 0..255, shape (height, width, channels), channels 1 (grey) or 3 (RGB).
 
-    fit: `squash` stretches to the size (the tutorials' way), `crop` covers it and cuts the middle, `pad` fits
+    fit: `squash` stretches to the size (as in most tutorials), `crop` covers it and cuts off the edges, `pad` fits
     inside it and fills with black.
 
     >>> ImageSpec(128, 128).shape

@@ -1,6 +1,6 @@
 """Numbers -> text for people, the same in terminals, reports, pages and files.
 
-Every proportion is shown by `percent`; JSON alone has the number itself, in 0..1.
+Every proportion is shown by `percent`; only JSON has the number itself, in 0..1.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Interval(Protocol):
 
 
 def percent(share: float, digits: int | None = 1, unit: bool = True) -> str:
-    """A proportion, 0..1, as percent: 100 or 0 only where it is all or none of them, never by rounding.
+    """A proportion, 0..1, as percent: 100 or 0 only if it is exactly all or none, never by rounding.
 
-    digits: after the point; None: as many as a person gave who asked for it.
+    digits: decimals; None: as many as the person gave who requested it.
 
     >>> percent(0.9912), percent(1.0), percent(0.99997), percent(0.0002), percent(0.0)
     ('99.1 %', '100 %', '> 99.9 %', '< 0.1 %', '0 %')
@@ -42,7 +42,7 @@ def percent(share: float, digits: int | None = 1, unit: bool = True) -> str:
 
 
 def probability(value: float) -> str:
-    """What a network says of one image, as percent: nothing is certain or impossible, though float32 rounds to it.
+    """A network's probability for one image, as percent: never 0 or 100 %, though float32 rounds to it.
 
     >>> probability(0.8312), probability(1.0), probability(0.0)
     ('83.1 %', '> 99.9 %', '< 0.1 %')

@@ -122,7 +122,7 @@ def test_the_verdict_on_other_images_is_not_of_those_that_were_learned(begun: Pa
     unseen = 8 + own_test
     assert found.n == 40
     assert f"{40 - unseen} of the 40 images have a copy among those" in found.notes[-1]
-    assert found.notes[-1].endswith("and the verdict is of these.")
+    assert found.notes[-1].endswith("and the verdict is based on these.")
     assert found.verdict is not None
     assert f"Of {unseen} images" in found.verdict.headline
 

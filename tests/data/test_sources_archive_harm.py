@@ -175,7 +175,7 @@ def test_a_pack_method_that_python_lacks_is_explained(tmp_path: Path) -> None:
     content = bytearray(zipped(IMAGES))
     for mark, offset in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
         content[content.find(mark) + offset] = 9
-    with pytest.raises(SourceError, match="uses a packing that cannot be read"):
+    with pytest.raises(SourceError, match="uses an unsupported compression"):
         read(put(tmp_path / "a.zip", bytes(content)))
 
 

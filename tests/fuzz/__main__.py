@@ -149,19 +149,19 @@ def section(outcomes: Sequence[Outcome], seconds: float, jobs: int) -> str:
     made = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"""{HEADING}
 
-What a stranger sends was mutated and tried: `python -m tests.fuzz --seconds {seconds:g} --jobs {jobs} --write`, on
+Untrusted inputs were mutated and tried: `python -m tests.fuzz --seconds {seconds:g} --jobs {jobs} --write`, on
 {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores of {platform.machine()}, with {made}. {inputs:,} inputs in
-{hours:.2f} hours of search; the tool wrote this part.
+{hours:.2f} hours of search; this section is its output.
 
 The search begins with small files that the project makes itself, and keeps what reaches a new branch. A fault is any
 exception but tellapart's own, a crash, an input that takes too long or too much memory, a file written elsewhere, a
 process that is started, and a name that is looked up.
 
-| door | inputs | seconds | found |
+| entry point | inputs | seconds | found |
 |---|---|---|---|
 {rows}
 
-Searches before this one found {", ".join(FOUND)}: mended since, and tried by the tests.
+Searches before this one found {", ".join(FOUND)}: fixed since, and covered by tests.
 """
 
 

@@ -18,7 +18,7 @@ from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
 
-from tellapart.inference import export
+from tellapart.inference import onnx_export
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.registry import ARCHITECTURES
 
@@ -42,7 +42,7 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> P
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     model = with_means(Classifier.from_name(THREE, SPEC, "cnn", filters=[4]))
     thresholds = Thresholds(0.9, sure=0.34, unlike=0.9)
-    export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, images)
+    onnx_export.export_onnx(model, Metadata(THREE, SPEC, thresholds, 1.5), path, images)
     return path
 
 
@@ -54,7 +54,7 @@ def test_every_architecture_exports_and_predicts_what_keras_predicts(
     task = Task(classes)
     model = with_means(Classifier.from_name(task, SPEC, name, **({"filters": [4]} if name == "cnn" else {})))
     means = model.calibration.means
-    difference = export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", images)
+    difference = onnx_export.export_onnx(model, Metadata(task, SPEC), tmp_path / "model.onnx", images)
     assert difference < 1e-5
     found, distance = Predictor(tmp_path / "model.onnx").answer(images)
     features, _ = model.probe().predict(images, verbose=0)
@@ -86,7 +86,7 @@ def test_a_file_without_thresholds_or_similarity_gives_no_verdict(
     tmp_path: Path, images: np.ndarray, shapes: Path
 ) -> None:
     model = Classifier.from_name(THREE, SPEC, "cnn", filters=[4])
-    export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
+    onnx_export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
     (found,) = Predictor(tmp_path / "model.onnx").predict([shapes / "disc" / "disc 0.png"])
     assert found.verdict == ""
     assert np.isnan(found.distance)
@@ -99,9 +99,9 @@ def test_a_file_that_differs_from_the_network_is_refused_and_the_old_one_stays(
     path.write_bytes(b"what stood here before")
     model = Classifier.from_name(THREE, SPEC, "cnn", filters=[4])
     other = Classifier.from_name(THREE, SPEC, "cnn", filters=[4]).graph()
-    monkeypatch.setattr(export, "graph_of", lambda *_: other)
+    monkeypatch.setattr(onnx_export, "graph_of", lambda *_: other)
     with pytest.raises(ExportError, match="differs from the trained network"):
-        export.export_onnx(model, Metadata(THREE, SPEC), path, images)
+        onnx_export.export_onnx(model, Metadata(THREE, SPEC), path, images)
     assert path.read_bytes() == b"what stood here before"
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -112,9 +112,9 @@ def test_a_file_that_gives_no_number_is_refused(
     model, other = (Classifier.from_name(THREE, SPEC, "cnn", filters=[4]) for _ in range(2))
     other.head.last.set_weights([np.full_like(value, np.nan) for value in other.head.last.get_weights()])
     broken = other.graph()
-    monkeypatch.setattr(export, "graph_of", lambda *_: broken)
+    monkeypatch.setattr(onnx_export, "graph_of", lambda *_: broken)
     with pytest.raises(ExportError, match="differs from the trained network by nan"):
-        export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
+        onnx_export.export_onnx(model, Metadata(THREE, SPEC), tmp_path / "model.onnx", images)
     assert not list(tmp_path.iterdir())
 
 

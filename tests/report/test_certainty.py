@@ -45,7 +45,7 @@ def test_dots_of_the_reliability_diagram_stand_at_confidence_and_accuracy() -> N
         assert float(str(dot.get("cy"))) == pytest.approx(274 - part.accuracy.value * 224, abs=0.1)
     sizes = [float(str(dot.get("r"))) for dot in dots]
     assert sizes.index(max(sizes)) == max(range(len(sizes)), key=lambda i: found.bins[i].n)
-    assert f"{found.bins[0].n} answers given with" in str(dots[0][0].text)
+    assert f"{found.bins[0].n} predictions with a mean probability of" in str(dots[0][0].text)
 
 
 def test_coverage_falls_to_the_accuracy_of_all_and_marks_the_sure_answers() -> None:
@@ -60,7 +60,7 @@ def test_coverage_falls_to_the_accuracy_of_all_and_marks_the_sure_answers() -> N
     assert points[-1][1] == pytest.approx(274 - place * 224, abs=0.5)
     dot = next(node for node in root.iter("circle") if len(node))
     answered = int((np.linspace(0.99, 0.51, 1000) >= 0.7).sum())
-    assert str(dot[0].text).startswith(f"from 70.0 % on: {answered / 10:.1f} % answered, 100")
+    assert str(dot[0].text).startswith(f"from 70.0 %: {answered / 10:.1f} % predicted, 100")
 
 
 def test_the_table_says_how_many_can_be_answered_for_an_accuracy() -> None:

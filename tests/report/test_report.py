@@ -226,7 +226,7 @@ def test_heat_for_the_wrong_name_stands_beside_each_mistake(report_of: ReportOf)
     shown = [image["alt"] for image in page.all("img")]
     named = "An image of cats predicted as dogs"
     assert shown == [named, "The heat map of dogs", named]
-    assert "bright places supported the wrong class" in page.text
+    assert "bright regions supported the wrong class" in page.text
 
 
 def test_a_cell_holds_its_images_and_counts_the_rest(report_of: ReportOf) -> None:

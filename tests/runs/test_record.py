@@ -58,7 +58,7 @@ def test_a_format_of_another_version_is_refused_with_the_version_to_use(run: Run
         ({"task": {"classes": ["one"]}}, "two classes"),
         ({"image": {"height": 8}}, "width"),
         ({"stop_reason": "weather"}, "stop_reason"),
-        ({"status": "done"}, "at which epoch"),
+        ({"status": "done"}, "the best epoch"),
     ],
 )
 def test_a_damaged_record_is_told_with_the_field(run: RunFolder, values: dict[str, object], place: str) -> None:

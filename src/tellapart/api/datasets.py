@@ -35,10 +35,10 @@ def fetch(
     out: str | os.PathLike[str] | None = None,
     progress: Progress = BY_HAND,
 ) -> Path:
-    """Labelled images from the network, once: a collection, an address or kaggle:NAME -> a path for `read`.
+    """Download labelled images once: a collection, a URL or kaggle:NAME -> a path for `read`.
 
-    `tellapart fetch` lists the collections. sha256: what the file at an address must have. Raises FetchError, which
-    says what to do without a network.
+    `tellapart fetch` lists the collections. sha256: the expected checksum of the file at a URL. Raises FetchError,
+    which tells what to do without a network.
 
     >>> run = ta.train(ta.fetch("fashion-mnist"), recipe="fashion-conv")  # doctest: +SKIP
     """
@@ -56,7 +56,7 @@ def read(
     """Labelled images -> Catalog: every image decoded once, split and checked. Files are only read.
 
     data: a folder, archive, table, idx folder, DataFrame or `builtin:pets`. options: fields of config.data, such as
-    label_column. Raises SourceError where no layout fits, ConfigError for a wrong option.
+    label_column. Raises SourceError if no layout fits, ConfigError for a wrong option.
 
     >>> catalog = ta.read("photos/")
     >>> catalog.task.classes, len(catalog.split("test"))
@@ -77,12 +77,11 @@ def check(
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Checked:
-    """What is there and what is wrong with it, as `read` finds it; with `deep` also what takes a look into the
-    images: wrong labels, near-duplicates, outliers, dark, blurred and blank images, classes that overlap.
+    """The catalog and its problems, as `read` finds them; with `deep`, also an analysis of image content: label errors,
+    near-duplicates, outliers, dark, blurred and blank images, overlapping classes.
 
-    Deep checks take the features that `train` keeps for the backbone inside the package, and keep them for it. They
-    need the extras `check` and, once, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of
-    features.
+    Deep checks use the features of the bundled backbone, which `train` caches too. They need the extras `check` and,
+    the first time, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
 
     >>> ta.check("photos/").catalog.broken
     ()
@@ -104,7 +103,7 @@ def check(
 def source_of(data: Any, config: Config) -> Source:
     """The labelled images, with the corrections of the configuration."""
     if config.data.group_by is not None:
-        method_of(config.data.group_by)  # what is wrong here is told before any image is read
+        method_of(config.data.group_by)  # errors are reported before any image is read
     source = read_source(data, config.data)
     refuse_unused(source, config.data, data)
     if config.data.corrections is None:
@@ -137,7 +136,7 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
 
 
 def task_of(images: Iterable[ImageRecord]) -> Task:
-    """The classes in the order that people sort names."""
+    """The classes in natural order, as people sort names."""
     return Task(tuple(sorted({image.label for image in images}, key=natural_key)))
 
 

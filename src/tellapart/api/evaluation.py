@@ -28,12 +28,12 @@ def evaluate(
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Evaluation:
-    """Evaluate a run on a split of its own images (default: test), or on other data, by class name.
+    """Evaluate a run on a split of its own images (default: test), or on other data; classes are matched by name.
 
-    data: as in `read`, or a Catalog; images of one class are enough. Every usable image counts, unless `split`
-    names one of its splits or the source itself has a test split; `notes` then says how many of all. options: fields of
-    config.data that say how the labels of `data` are found, such as label_column; without any, the
-    run's own. Raises SourceError for a class that the run does not know or a split without an image.
+    data: as in `read`, or a Catalog; images of one class are enough. Every usable image counts, unless `split` names
+    one of its splits or the source itself has a test split; `notes` then tells how many. options: fields of config.data
+    that tell how the labels of `data` are found, such as label_column; by default, the run's own. Raises SourceError
+    for a class that the run does not know or a split without images.
 
     >>> evaluation = ta.evaluate("runs/pets")
     >>> evaluation.n, evaluation.confusion.shape, evaluation.accuracy.low <= evaluation.accuracy.value
@@ -68,7 +68,7 @@ def evaluate(
 def _chosen(
     folder: Run, data: Any, split: Split | None, options: dict[str, Any], progress: Progress
 ) -> tuple[Catalog, Split, DataConfig]:
-    """Other images to evaluate on, the split of them that counts (where none is meant, all are), and their bounds."""
+    """Other images to evaluate on, the split that counts (all if none is requested), and their limits."""
     if isinstance(data, Catalog):
         if options:
             raise ConfigError(f"A Catalog has its labels: give {', '.join(options)} to read() instead.")
@@ -90,6 +90,6 @@ def _chosen(
         given = split or ("test" if "test" in splits else None)
     if given is None:
         images = tuple(replace(image, split="test") for image in images)
-    # The images may be of one class alone; a class that the network lacks is told by who measures.
+    # The images may be of one class; a class that the network does not know is reported when measuring.
     unknown = sorted({image.label for image in images} - set(folder.task.classes))
     return Catalog(root, Task((*folder.task.classes, *unknown)), images), given or "test", bounds

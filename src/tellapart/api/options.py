@@ -16,7 +16,7 @@ from tellapart.training.trackers import require_known
 
 
 def known_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The same. Raises ConfigError for a name that `make_config` does not take, with the nearest that it does."""
+    """The same. Raises ConfigError for a name that `make_config` does not take, with the most similar one."""
     known = list(inspect.signature(make_config).parameters)
     for name in options:
         if name not in known:
@@ -39,11 +39,11 @@ def make_config(
     data: dict[str, Any] | None = None,
     settings: Sequence[str] = (),
 ) -> Config:
-    """One configuration from a recipe or file, the usual options, then `section.key=value` settings, the last winning.
+    """One configuration from a recipe or file, the usual options, then `section.key=value` settings; the last one wins.
 
-    model: a name, or a network of your own: a function (ImageSpec) -> keras.Model, its name `package.module:function`,
-    or a keras.Model; to name it here is to let it run. Raises ConfigError for an unknown name or a wrong value, and
-    where both recipe and config are given; ModelError for a network that is not there.
+    model: a name, or a custom network: a function (ImageSpec) -> keras.Model, its name `package.module:function`, or a
+    keras.Model; naming it here allows its code to run. Raises ConfigError for an unknown name or a wrong value, and if
+    both recipe and config are given; ModelError if the network does not exist.
 
     >>> ta.make_config(recipe="cats-dogs-64", epochs=1, settings=["train.batch_size=8"]).train.batch_size
     8
@@ -61,7 +61,7 @@ def make_config(
     if model is not None and model != start.model.name:
         values["model"] = {"name": model}
     if weights is not None:
-        # A file is found again from wherever the run is resumed.
+        # An absolute path, so that the file is found wherever the run is resumed.
         known = weights in ("auto", "imagenet", "none")
         values["model"]["weights"] = weights if known else str(expanded(weights).absolute())
     if fine_tune is not None:
@@ -85,7 +85,7 @@ def make_config(
 
 
 def _named(model: Any) -> str:
-    """The name of a model, once a network of the user's own is at hand."""
+    """The name of a model, after registering a custom network."""
     from tellapart.models import own
 
     if not isinstance(model, str):

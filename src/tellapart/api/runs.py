@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run(RunFolder):
-    """A run folder with what one does with it.
+    """A run folder and its operations.
 
     >>> run = ta.open_run("runs/pets")
     >>> run.task.classes, run.spec.shape, run.status
@@ -45,7 +45,7 @@ class Run(RunFolder):
     """
 
     def __repr__(self) -> str:
-        """In short: how far it is and what it reaches."""
+        """Status and accuracy in short."""
         from tellapart.evaluation.intervals import Estimate
         from tellapart.runs.summary import summarize
         from tellapart.words import measured
@@ -60,15 +60,14 @@ class Run(RunFolder):
 
     @property
     def catalog(self) -> Catalog:
-        """Every image with its label and split, as the run learned and was judged by them."""
+        """Every image with its label and split, as used by the run."""
         from tellapart.api.values import catalog_of_plain
 
         return catalog_of_plain(super().catalog)
 
     def to_frame(self) -> pandas.DataFrame:
-        """What was said of every image that it was judged on, a row each: path, truth, label, probability, verdict,
-        distance, and the probability of each class. Raises RunError where there is none, MissingExtraError without
-        pandas."""
+        """The prediction for every evaluated image, a row each: path, truth, label, probability, verdict, distance, and
+        the probability of each class. Raises RunError if there are none, MissingExtraError without pandas."""
         from tellapart.dataframes import frame
         from tellapart.runs.predictions import read_predictions
 
@@ -86,7 +85,7 @@ class Run(RunFolder):
         return frame(rows, ["path", "truth", "label", "probability", "verdict", "distance", *classes])
 
     def plot(self) -> Drawing:
-        """Accuracy and loss while it was trained, training beside validation. RunError before the first epoch."""
+        """Accuracy and loss by epoch, training and validation. Raises RunError before the first epoch."""
         from tellapart.report.drawing import curves_drawing
 
         if not (history := self.history):
@@ -100,8 +99,8 @@ class Run(RunFolder):
         return shown(lambda: run_card(self), self.path.name)
 
     def model(self) -> keras.Model:
-        """The trained network as Keras saved it, not compiled: uint8 images in, probabilities out. Needs the extra
-        `train`. Raises RunError for a file that holds anything but what tellapart writes."""
+        """The trained network as saved by Keras, not compiled: uint8 images in, probabilities out. Needs the extra
+        `train`. Raises RunError for a file with anything but what tellapart writes."""
         from tellapart.models.classifier import Classifier
         from tellapart.models.keras_file import open_keras
         from tellapart.models.own import is_own
@@ -113,8 +112,8 @@ class Run(RunFolder):
         return open_keras(file)
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
-        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. The run's own bounds on
-        an image's pixels and bytes hold."""
+        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. The run's limits on
+        pixels and bytes of an image apply."""
         file = self.require(self.onnx_file, "exported network")
         return Predictor(file, threads=threads, device=device, bounds=self.config.data)
 
@@ -145,8 +144,8 @@ class Run(RunFolder):
         trust_code: bool = False,
         progress: Progress = BY_HAND,
     ) -> Explanation:
-        """Why an image is named as it is, with figures in a folder: see explain.explanation.explain. trust_code: as in
-        `export`; without it, of a network of somebody's own, feature maps and filters are left out."""
+        """Why an image is predicted as it is, with figures in a folder: see explain.explanation.explain. trust_code: as
+        in `export`; without it, feature maps and filters of a custom network are omitted."""
         from tellapart.explain.explanation import explain
 
         let_run(self, trust_code=trust_code)
@@ -154,7 +153,7 @@ class Run(RunFolder):
 
 
 def let_run(run: RunFolder, *, model: Any = None, trust_code: bool = False) -> None:
-    """Of a run with a network of somebody's own: take the network, or import the code that the run names."""
+    """For a run with a custom network: register the given network, or import the code that the run names."""
     from tellapart.models import own
 
     name = run.config.model.name
@@ -167,10 +166,10 @@ def let_run(run: RunFolder, *, model: Any = None, trust_code: bool = False) -> N
 def open_run(
     path: str | os.PathLike[str], *, data: str | os.PathLike[str] | None = None, progress: Progress = BY_HAND
 ) -> Run:
-    """A run that is there. Raises RunError for a missing, foreign or damaged folder.
+    """An existing run. Raises RunError for a missing, foreign or damaged folder.
 
-    data: where its images are now, if they were moved: a folder or an archive. They are checked by their digests, and
-    the run keeps the place; RunError where they are others.
+    data: the new location of its images, if they were moved: a folder or an archive. They are verified by digest, and
+    the run stores the location; RunError if they are different images.
 
     >>> ta.open_run("runs/pets", data="photos").evaluate().n
     18
@@ -185,7 +184,7 @@ def open_run(
 
 
 def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
-    """The readable runs directly inside a folder, oldest first. Raises RunError where there is no such folder.
+    """The readable runs directly inside a folder, oldest first. Raises RunError if the folder does not exist.
 
     >>> ta.list_runs("runs")[0].path.name
     'pets'
@@ -196,8 +195,8 @@ def list_runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
 def summarize_runs(
     folder: str | os.PathLike[str] = "runs", *, where: Sequence[str] = (), sort: str = "created"
 ) -> RunList:
-    """One row a run of a folder, with what it reached; where and sort as in `tellapart runs`. A damaged run is a
-    row with an `error`. `to_frame()` of the list is a DataFrame.
+    """One row per run of a folder, with its results; where and sort as in `tellapart runs`. A damaged run is a row with
+    an `error`. `to_frame()` of the list is a DataFrame.
 
     >>> [row.name for row in ta.summarize_runs("runs", where=["status=done", "accuracy>0.9"])][:1]
     ['pets']
@@ -215,14 +214,14 @@ def predict(
     path_column: str | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> PredictionList:
-    """A Prediction for each image, in the order given; `to_frame()` of the list is a DataFrame.
+    """A Prediction for each image, in the given order; `to_frame()` of the list is a DataFrame.
 
-    images: a path, folder, archive, pattern, or table that names images (csv, tsv, parquet; path_column: its
-    column, root: the folder that its paths are relative to); an address (https://, http://), which is fetched; the
-    bytes of a file, or a file open in mode `rb`; an image of Pillow in any mode; uint8 arrays (h, w), (h, w, 1),
-    (h, w, 3), (h, w, 4) or (n, h, w, c), RGB and 0..255; a Series or DataFrame of paths; or a list of any of these.
-    Whatever way an image comes, the answer is the same. An image that cannot be read is a Prediction with an `error`;
-    SourceError is raised for what is no image, and says what is.
+    images: a path, folder, archive, pattern, or table of image paths (csv, tsv, parquet; path_column: its column, root:
+    the folder that its paths are relative to); a URL (https://, http://), which is downloaded; the bytes of a file, or
+    a file open in mode `rb`; a Pillow image in any mode; uint8 arrays (h, w), (h, w, 1), (h, w, 3), (h, w, 4) or (n, h,
+    w, c), RGB and 0..255; a Series or DataFrame of paths; or a list of any of these. The result does not depend on how
+    an image is given. An image that cannot be read is a Prediction with an `error`; SourceError is raised for an object
+    that is not an image, and lists what is accepted.
 
     >>> ta.predict("runs/pets", "photos/Bengal")[0].label
     'Bengal'
@@ -233,7 +232,7 @@ def predict(
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
-    """Compare two or more runs, paired on the test images that they share. Raises RunError where they share none.
+    """Compare two or more runs, paired, on their shared test images. Raises RunError if they share none.
 
     >>> other = ta.train("photos/", model="dense", epochs=1, out="runs/compared")
     >>> ta.compare("runs/pets", other.path).n
@@ -245,7 +244,7 @@ def compare(*runs: str | os.PathLike[str]) -> RunsComparison:
 
 
 def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> list[Path]:
-    """Write compare.html and curves.svg, of what `compare` gave, into a folder; returns their paths.
+    """Write compare.html and curves.svg for the result of `compare` into a folder; returns their paths.
 
     >>> ta.write_comparison(ta.compare("runs/pets", "runs/other"), "comparison")  # doctest: +SKIP
     """
@@ -255,7 +254,7 @@ def write_comparison(found: RunsComparison, out: str | os.PathLike[str], *, prog
 
 
 def write_report(run: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> Path:
-    """Write a finished run's report and figures, again if need be; returns the report's path.
+    """Write, or rewrite, a finished run's report and figures; returns the report's path.
 
     >>> ta.write_report("runs/pets").name
     'report.html'
@@ -269,9 +268,9 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = BY_HAND) -
 
 
 def write_index(folder: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> Path:
-    """Write index.html, which lists the runs of a folder and links their reports; returns its path.
+    """Write index.html, which lists the runs of a folder and links to their reports; returns its path.
 
-    A finished run without a report gets one. Raises RunError for a folder without any run: no page is left there.
+    A finished run without a report gets one. Raises RunError, and writes nothing, for a folder without runs.
 
     >>> ta.write_index("runs").name
     'index.html'
@@ -298,9 +297,9 @@ def export(
 ) -> Export:
     """Write a finished run's network for another runtime, compared there with Keras on real images.
 
-    format: a name of inference.formats. quantize: `int8` or None. out: default RUN/exports/NAME. trust_code: of a run
-    with a network of somebody's own, the code that the run names may be run. Raises ExportError for a format that is
-    unknown, or a file that answers otherwise than the network; UntrustedCodeError.
+    format: a name of inference.exports. quantize: `int8` or None. out: default RUN/exports/NAME. trust_code: allow a
+    run with a custom network to import the code that it names. Raises ExportError for an unknown format, or a file
+    whose outputs differ from the network's; UntrustedCodeError.
 
     >>> made = ta.export("runs/pets", "onnx")
     >>> made.path.name, made.difference < made.bound

@@ -196,7 +196,7 @@ def _ladder_images(
 
 
 def _tune_images(data: Any, config: Config, cache_limit: int, progress: Progress) -> tuple[Config, Catalog]:
-    """The fully decided configuration, and the images of all trials, decoded for the first one."""
+    """The complete configuration, and the images of all trials, decoded for the first one."""
     from tellapart.training.effects import without_effect
     from tellapart.training.plan import decide
 
@@ -254,14 +254,14 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
 
 
 def _learner(study: Study, cache_limit: int) -> Learn:
-    """What trains the trials that only the validation images judge."""
+    """Trains the trials, which are scored on the validation images alone."""
     from tellapart.models.backend import start_keras
     from tellapart.training import fit
 
     def learn(
         catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
     ) -> HistoryRow:
-        start_keras().utils.clear_session()  # networks of earlier trials are in their files
+        start_keras().utils.clear_session()  # networks of earlier trials are saved in their files
         deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config)
         if not run.run_file.exists():
             run = create_run(out, plan, catalog, command=study.record["command"])
@@ -272,7 +272,7 @@ def _learner(study: Study, cache_limit: int) -> Learn:
 
 
 def _finish(runs: Iterable[RunFolder], cache_limit: int, progress: Progress) -> None:
-    """Of the trials that were chosen, what follows on training."""
+    """For the selected trials: what follows training."""
     for run in runs:
         if run.status != "done":
             progress.line(f"finishing {run.path.name}: the test images, once")
@@ -281,6 +281,6 @@ def _finish(runs: Iterable[RunFolder], cache_limit: int, progress: Progress) -> 
 
 
 def _report(run: RunFolder, progress: Progress) -> None:
-    """Write the report where a kill came between it and its run."""
+    """Write the report if the process was killed between a run and its report."""
     if run.metrics and not run.report_file.exists():
         write_report(run.path, progress=progress)

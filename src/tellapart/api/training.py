@@ -29,7 +29,7 @@ from tellapart.runs.run import TIME_FILE, create_run
 from tellapart.runs.run import open_run as open_folder
 
 SHOWN_CLASSES = 10
-"""Named before training begins."""
+"""Number of findings shown before training begins."""
 
 
 def train(
@@ -45,16 +45,16 @@ def train(
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Run:
-    """Train a classifier and leave a finished run: network, verified ONNX file, figures, report.
+    """Train a classifier and create a finished run: network, verified ONNX file, figures, report.
 
     data: as in `read`, or a Catalog. config: a Config; options: those of `make_config` instead, such as model, epochs,
     image_size, augment and seed. out: the run's folder (default: runs/IMAGES-MODEL-N). cache_limit: bytes of decoded
-    images kept on the disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept,
-    and `resume` goes on. time: seconds from now, spent on better classifiers than the default, from cheap to dear; the
-    one that the validation images prefer becomes the run. progress: who is told how far it is: without it a bar on a
-    terminal and in a notebook, and nothing where output is piped; `tellapart.Lines()` writes plain lines, for a log;
-    `tellapart.SILENT` nothing; a `tellapart.Progress` of your own what you like. Raises SourceError, ConfigError, and
-    RunError where `out` holds something.
+    images cached on disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept, and
+    `resume` continues. time: seconds from now, spent on better classifiers than the default, from cheap to expensive;
+    the one that the validation images prefer becomes the run. progress: how progress is shown: by default a bar on a
+    terminal and in a notebook, and nothing if output is piped; `tellapart.Lines()` writes plain lines, for a log;
+    `tellapart.SILENT` nothing; or your own `tellapart.Progress`. Raises SourceError, ConfigError, and RunError if `out`
+    is not empty.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
@@ -72,7 +72,7 @@ def train(
     require_trackers(config)
     require_keras()
     if config.model.name != AUTO:
-        resolve(config.model)  # what is wrong here is told before any image is read
+        resolve(config.model)  # errors are reported before any image is read
     require_weights(config.model.weights)
     if out:
         require_free(Path(out))
@@ -110,7 +110,7 @@ def train(
 
 
 def name_of(data: Any) -> str:
-    """What a run of these images is called by: their folder, archive or table, in letters that any shell takes.
+    """The default name of a run of these images: their folder, archive or table, in characters that any shell accepts.
 
     >>> name_of("my photos/2024 Blätter.tar.gz"), name_of("builtin:pets"), name_of(".")[:0]
     ('2024-Blätter', 'pets', '')
@@ -125,7 +125,7 @@ def name_of(data: Any) -> str:
 
 
 def _what_is_learnt(catalog: Catalog) -> str:
-    """The classes, and what needs a person, before time is spent on them."""
+    """Show the classes, and findings that need a person, before training."""
     classes = catalog.task.classes
     kinds = dict.fromkeys(finding.kind for finding in catalog.findings if finding.needs_person)
     look = f"; look at: {', '.join(kinds)}" if kinds else ""
@@ -151,11 +151,11 @@ def resume(
     trust_code: bool = False,
     progress: Progress = BY_HAND,
 ) -> Run:
-    """Go on with a run that was interrupted, as if it had never stopped; cache_limit and budget as in `train`.
+    """Resume an interrupted run exactly; cache_limit and budget as in `train`.
 
-    time: of a run that was begun with it, the seconds in all. data: where its images are now, if they were moved.
-    model, trust_code: of a run with a network of your own, the network, or that the code that the run names may be run.
-    Raises RunError where the images changed, UntrustedCodeError.
+    time: for a run that was started with it, the seconds in total. data: the new location of its images, if they were
+    moved. model, trust_code: for a run with a custom network, the network itself, or whether the code that the run
+    names may be run. Raises RunError if the images changed, UntrustedCodeError.
 
     >>> ta.resume("runs/pets")
     Traceback (most recent call last):

@@ -1,6 +1,6 @@
 """The public classes of catalogs, evaluations and rows of runs: with a DataFrame, a chart and a notebook display.
 
-The rooms before this one make and read plain values; what is shown of them is drawn in report, only when it is asked.
+Earlier rooms work with plain values; charts are drawn by report, and only on request.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Catalog(PlainCatalog):
-    """Every image with its label and split, broken ones included (they carry an error and stand in no split).
+    """Every image with its label and split, including broken ones (they have an error and belong to no split).
 
-    `layout` says in words how the source was understood. A notebook shows its counts, its findings and a few images.
+    `layout` describes how the source was understood. A notebook shows the counts, the findings and a few images.
 
     >>> catalog = ta.read("photos/")
     >>> catalog.counts()["test"]
@@ -36,12 +36,12 @@ class Catalog(PlainCatalog):
     """
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row an image: the columns of a run's catalog.csv. Raises MissingExtraError without
+        """A DataFrame with a row per image: the columns of a run's catalog.csv. Raises MissingExtraError without
         pandas."""
         return frame(([getattr(image, name) for name in COLUMNS] for image in self.images), COLUMNS)
 
     def plot(self) -> Drawing:
-        """A bar a class, of how many usable images are in each split."""
+        """A bar per class: the number of usable images in each split."""
         from tellapart.report.drawing import counts_drawing
 
         return counts_drawing(self.counts())
@@ -53,13 +53,13 @@ class Catalog(PlainCatalog):
 
 
 class Evaluation(PlainEvaluation):
-    """What a network reaches on one split. Compare two by `to_dict()`.
+    """The result of a network on one split. Compare two by `to_dict()`.
 
-    n: images. level: chance that an interval holds the true value. metrics: by name, those that are defined here.
-    per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
-    calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given. notes:
-    what is not defined here and why. verdict: whether to use the run, and what next; None where it is not judged.
-    A notebook shows the verdict, the figures and the confusion matrix.
+    n: images. level: confidence level of the intervals. metrics: by name, those that are defined here. per_class: in
+    class order. confusion: shape (k, k), rows are the truth. mistakes: the most confident first. calibration: whether
+    the probabilities are reliable. verdicts: by name, empty if there are none. notes: what is not defined here and why.
+    verdict: whether to use the run, and what next; None if it is not judged. A notebook shows the verdict, the metrics
+    and the confusion matrix.
 
     >>> evaluation = ta.evaluate("runs/pets", split="validation")
     >>> evaluation.n, [one.label for one in evaluation.per_class]
@@ -69,8 +69,8 @@ class Evaluation(PlainEvaluation):
     """
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row a class: label, support, and precision, recall and f1 with their intervals; nan where
-        one is not defined. Raises MissingExtraError without pandas."""
+        """A DataFrame with a row per class: label, support, and precision, recall and f1 with their intervals; nan if
+        undefined. Raises MissingExtraError without pandas."""
         names = ("precision", "recall", "f1")
         columns = ["label", "support", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]
         rows = ([row.label, row.support, *_figures(getattr(row, name) for name in names)] for row in self.per_class)
@@ -89,10 +89,10 @@ class Evaluation(PlainEvaluation):
 
 
 class RunList(list[RunSummary]):
-    """A list of rows, one a run."""
+    """A list of rows, one per run."""
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row a run: the fields of a row, and of the accuracy its value, low and high. Raises
+        """A DataFrame with a row per run: the fields of a row, with the accuracy as value, low and high. Raises
         MissingExtraError without pandas."""
         names = [field.name for field in fields(RunSummary) if field.name != "accuracy"]
         ends = ("value", "low", "high")
@@ -111,7 +111,7 @@ def evaluation_of_plain(found: PlainEvaluation) -> Evaluation:
 
 
 def shown(draw: Callable[[], str], title: str) -> str:
-    """The page that is drawn; what is damaged is told in its place, as a notebook would show a traceback."""
+    """The HTML; or the error in its place, as a notebook would show a traceback."""
     from tellapart.report.card import problem_card
 
     try:

@@ -1,7 +1,7 @@
 """Augmentation: one random affine warp, flips and brightness per training image, as in Keras' ImageDataGenerator.
 
-In: AugmentConfig, and which images in which pass. Out: uint8 images, warped in place.
-An image's draw depends on (seed, epoch, index) alone, whoever draws it and in whatever company.
+In: AugmentConfig, the images and the epoch. Out: uint8 images, warped in place.
+The random parameters of an image depend only on (seed, epoch, index), not on thread or batch.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from tellapart.config import AugmentConfig
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _PURPOSE = int.from_bytes(b"augment")
-# A parameter keeps its column for ever, so that a new one leaves the draws of the others as they are.
+# A parameter keeps its column forever, so that a new one does not change the draws of the others.
 _COLUMNS = 9
 _ROTATION, _WIDTH, _HEIGHT, _SHEAR, _ZOOM_X, _ZOOM_Y, _FLIP_X, _FLIP_Y, _BRIGHTNESS = range(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What was drawn for n images. matrices: float64 (n, 2, 3), from a pixel (x, y, 1) of the result to the place
-    (x, y) in the image that it shows. brightness: float64 (n,), the factor of each."""
+    """The random parameters of n images. matrices: float64 (n, 2, 3), from a pixel (x, y, 1) of the result to its
+    position (x, y) in the image. brightness: float64 (n,), the factor of each."""
 
     matrices: NDArray[np.float64]
     brightness: NDArray[np.float64]
@@ -33,9 +33,10 @@ class Draw:
 def draw(
     config: AugmentConfig, shape: tuple[int, int, int], seed: int, epoch: ArrayLike, indices: NDArray[np.integer]
 ) -> Draw:
-    """Draw for the images of these indices (n,), each of this shape (height, width, channels), all at once.
+    """Draw the parameters of the images with these indices (n,), each of this shape (height, width, channels), all at
+    once.
 
-    epoch: one number, or one for each image. Rotation, shear and zoom are about the centre of the image.
+    epoch: one number, or one per image. Rotation, shear and zoom are about the centre of the image.
 
     >>> drawn = draw(AugmentConfig(rotation=10), (8, 8, 3), 0, 0, np.array([5, 6]))
     >>> drawn.matrices.shape, drawn.brightness.tolist()
@@ -48,7 +49,7 @@ def draw(
     shear = np.deg2rad(config.shear) * spread[:, _SHEAR]
     shift_x = config.width_shift * width * spread[:, _WIDTH]
     shift_y = config.height_shift * height * spread[:, _HEIGHT]
-    # A flip comes after the warp, so in the way back from result to image it is the first factor of each column.
+    # A flip is applied after the warp, so in the inverse mapping it is the first factor of each column.
     factor_x = (1 + config.zoom * spread[:, _ZOOM_X]) * _flip(config.horizontal_flip, uniform[:, _FLIP_X])
     factor_y = (1 + config.zoom * spread[:, _ZOOM_Y]) * _flip(config.vertical_flip, uniform[:, _FLIP_Y])
     cosine, sine = np.cos(angle), np.sin(angle)
@@ -66,10 +67,10 @@ def draw(
 
 
 def apply(images: NDArray[np.uint8], drawn: Draw, config: AugmentConfig) -> None:
-    """Change the images (n, h, w, c), contiguous uint8, in place: one bilinear warp each, then the brightness.
+    """Augment the images (n, h, w, c), contiguous uint8, in place: one bilinear warp each, then the brightness.
 
-    OpenCV's number of threads is left as it is, being the whole process's: it splits one warp only from about 256x256
-    on, where that is a gain, and lets go of the interpreter meanwhile.
+    OpenCV's number of threads is not changed, as it belongs to the whole process: one warp is split only from about
+    256x256 on, where that is faster, and the interpreter lock is released meanwhile.
     """
     import cv2
 
@@ -89,9 +90,9 @@ def _flip(wanted: bool, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _uniform(seed: int, epoch: ArrayLike, indices: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Numbers in 0..1, (n, columns): SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), begun at a hash of the key.
+    """Numbers in 0..1, (n, columns): SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), seeded with a hash of the key.
 
-    A generator of NumPy for each image costs more than a tenth of its warp; this costs about 2 microseconds.
+    A NumPy generator per image costs more than a tenth of its warp; this costs about 2 microseconds.
     """
     key = np.array([(seed ^ _PURPOSE) & _MASK], np.uint64)
     key = _mix(_mix(key) + np.asarray(epoch, np.uint64) * np.uint64(_GOLDEN))

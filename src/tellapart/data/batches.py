@@ -1,8 +1,8 @@
 """Catalog + ImageSpec -> batches of uint8 images and labels, from the cache or decoded in worker threads.
 
-Images gives the pixels of any rows; Batches orders, augments and labels them. Which images a batch holds and how
-each is changed follows from (seed, epoch, place) alone, so any number of workers gives the same batches, and a run that
-is resumed goes on with what it would have seen. Never imports Keras.
+Images gives the pixels of any rows; Batches orders, augments and labels them. Which images a batch contains and how
+each is augmented depends only on (seed, epoch, position), so any number of workers gives the same batches, and a
+resumed run continues with the same ones. Never imports Keras.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _ORDER = int.from_bytes(b"order")
 def catalogued(
     root: Path, image: ImageRecord, open_row: OpenRow, max_bytes: int = MAX_BYTES
 ) -> bytes | NDArray[np.uint8]:
-    """What data.pixels.read takes for an image of a catalog, if it is the one that was catalogued.
+    """What data.pixels.read takes for an image of a catalog, verified to be the catalogued image.
 
-    Whoever shows or computes with images that a run names goes this way: the catalog may be a stranger's, and name
-    any file of this machine. Raises ImageError for another content than the digest says and for what cannot be
-    opened or is no file, SourceError for a damaged idx file.
+    All code that opens images named by a run uses this: the catalog may be a stranger's, and name any file of this
+    machine. Raises ImageError if the content does not match the digest, or cannot be opened or is not a file,
+    SourceError for a damaged idx file.
     """
     opened = open_row(root, image.path)
     content = read_file(opened, max_bytes)[0] if isinstance(opened, Path) else opened
@@ -49,10 +49,10 @@ def catalogued(
 
 
 class Images:
-    """The pixels of a catalog's images, by row. From the cache where they are there, else decoded on the way.
+    """The pixels of a catalog's images, by row: from the cache if present, otherwise decoded.
 
-    An image whose digest is known is checked against it when it is decoded, so that a changed file is never taken
-    for the one that was catalogued. bounds: on its bytes and pixels; None: those that stand in DataConfig.
+    An image whose digest is known is verified when it is decoded, so a changed file is never taken for the catalogued
+    one. bounds: limits on its bytes and pixels; None: the defaults of DataConfig.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Images:
 
     @property
     def digests(self) -> list[str]:
-        """Of the files, in the order of the rows."""
+        """Digests of the files, in the order of the rows."""
         return [image.digest for image in self._images]
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Pixels of these rows, (n, height, width, channels). Raises ImageError that names a path."""
+        """Pixels of these rows, (n, height, width, channels). Raises ImageError with the path."""
         out = np.empty((len(rows), *self.spec.shape), np.uint8)
         absent = np.arange(len(rows)) if self._store is None else self._store.take(rows, out)
         kept = False
@@ -113,7 +113,7 @@ class Images:
 
 
 class Rows(Protocol):
-    """What Batches takes rows of: Images, or features that were made from them."""
+    """What Batches takes rows from: Images, or features computed from them."""
 
     def __len__(self) -> int: ...
 
@@ -124,10 +124,10 @@ class Rows(Protocol):
 class Batches:
     """The batches of every epoch, numbered from 0.
 
-    images: uint8 (n, h, w, c) by row, or, without augmentation, any other rows. labels: float32 (n, 1) or (n, k), as
-    `labels_of` gives them. steps: batches of an epoch; None: each image once, with a short batch last. With
-    steps the epochs are pieces of one endless row of passes over the images, so no image comes again before all
-    others have come, and no warp comes twice.
+    images: uint8 (n, h, w, c) by row, or, without augmentation, any other rows. labels: float32 (n, 1) or (n, k), from
+    `labels_of`. steps: batches per epoch; None: each image once, with a short last batch. With steps, epochs are
+    segments of an endless sequence of passes over the images, so no image repeats before all others were used, and no
+    augmentation repeats.
     """
 
     images: Rows
@@ -145,7 +145,7 @@ class Batches:
             raise ConfigError(f"batch_size and steps are at least 1; given {self.batch_size} and {self.steps}.")
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches per epoch."""
         return self.steps or -(-len(self.images) // self.batch_size)
 
     def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -160,14 +160,15 @@ class Batches:
     def epoch(
         self, epoch: int = 0, *, workers: int = 1, ahead: int = 4, then: Callable[..., Any] = lambda batch: batch
     ) -> Generator[Any, None, None]:
-        """The batches of an epoch in order, made in threads up to `ahead` of their use. Leaving early ends them.
+        """The batches of an epoch in order, made in threads up to `ahead` before their use. Closing it early stops the
+        threads.
 
-        then: what the threads do with each batch before it is given out.
+        then: a function that the threads apply to each batch.
         """
         return in_order(lambda index: then(self.batch(index, epoch)), range(len(self)), workers=workers, ahead=ahead)
 
     def rows(self, index: int, epoch: int = 0) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        """Which images a batch holds, (n,), and in which pass over all images each comes, (n,)."""
+        """The images of a batch, (n,), and the pass over all images that each belongs to, (n,)."""
         if not 0 <= index < len(self):
             raise IndexError(f"Given batch {index}; an epoch has {len(self)}.")
         n = len(self.images)
@@ -185,7 +186,7 @@ class Batches:
 
 
 def labels_of(task: Task, class_indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Class positions (n,) as the loss takes them: binary (n, 1) of 0 and 1; multiclass one-hot (n, classes).
+    """Class positions (n,) as the loss requires them: binary (n, 1) of 0 and 1; multiclass one-hot (n, classes).
 
     >>> labels_of(Task(("a", "b", "c")), np.array([2, 0])).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]

@@ -7,10 +7,10 @@ the speed of copying memory.
                   index.sqlite       digest -> slot, checksum; its user_version names the data file
                   data-<version>.bin records of one array each
 
-Arrays are written before the index names them, so a kill at any moment leaves at most records that nothing names. Every
-record is checked by its sum, which its digest goes into, where it was read to. Nothing here raises for a disk that is
-full, read-only or damaged, or a file that another process cuts: `problem` says what is the matter, and what is lacking
-is made anew.
+Arrays are written before they are indexed, so a kill at any moment leaves at most records without an index entry. Every
+record is verified on reading by its checksum, which is seeded with its digest. Nothing here raises for a disk that is
+full, read-only or damaged, or a file that another process truncates: `problem` describes it, and missing arrays are
+computed again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tellapart.files import cache_root
 from tellapart.task import ImageSpec
 
 DEFAULT_LIMIT = 20 * 2**30
-"""Bytes that all decoded images of this user may take; and all features."""
+"""Disk limit in bytes for all decoded images of this user; and for all features."""
 
 _COMMIT_BYTES = 16 * 2**20
 _READ_AT_ONCE = 32
@@ -39,7 +39,7 @@ _HELD_BYTES = 64 * 2**20
 
 
 def content_digest(content: bytes | NDArray[np.uint8]) -> str:
-    """The key of an image: of a file's bytes, or of an array's.
+    """The key of an image: the digest of a file's bytes, or of an array.
 
     >>> content_digest(b"")
     'cae66941d9efbd404e4d88758ea67670'
@@ -49,11 +49,11 @@ def content_digest(content: bytes | NDArray[np.uint8]) -> str:
 
 
 class ArrayCache:
-    """Arrays of one shape and type, made in one way. Close it, or use it in a `with`. Any thread may call its methods.
+    """Arrays of one shape and type, computed in one way. Close it, or use it in a `with`. All methods are thread-safe.
 
-    name: of the folder under root; equal for what was made in the same way. what: of the arrays, for messages.
-    limit_bytes bounds all folders under the root together: where it is reached, folders that no process has open give
-    way, least recently used first; then arrays that this process never asked for; then put() declines.
+    name: of the folder under root; equal for arrays computed in the same way. what: the kind of arrays, for messages.
+    limit_bytes applies to all folders under the root together: when it is reached, folders that no process has open are
+    evicted, least recently used first; then arrays that this process never requested; then put() declines.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ArrayCache:
         self.close()
 
     def close(self) -> None:
-        """Write what waits and let the folder go. Closing twice is fine."""
+        """Write pending arrays and release the folder. Closing twice is fine."""
         with self._lock:
             self.flush()
             if self._shelf is not None:
@@ -101,16 +101,16 @@ class ArrayCache:
                 self._shelf = None
 
     def missing(self, digests: Iterable[str]) -> set[str]:
-        """Those of the digests whose arrays are not here."""
+        """Those of the digests whose arrays are not cached."""
         wanted = set(digests)
         with self._lock:
             self._wanted |= wanted
             return wanted - self._find(list(wanted - self._pending.keys())).keys() - self._pending.keys()
 
     def put(self, digest: str, values: NDArray[np.generic]) -> bool:
-        """Keep an array (not to be changed afterwards). False where it cannot be kept.
+        """Cache an array (not to be changed afterwards). Returns False if it cannot be cached.
 
-        Written in groups: what waits is lost in a kill, and is written by flush() and close(). Raises ValueError for
+        Written in groups: pending arrays are lost in a kill, and written by flush() and close(). Raises ValueError for
         an array of another shape or type.
         """
         if values.shape != self.shape or values.dtype != self.dtype:
@@ -127,7 +127,7 @@ class ArrayCache:
         return True
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write pending arrays."""
         with self._lock:
             if self._shelf is None or not self._pending:
                 return
@@ -149,13 +149,13 @@ class ArrayCache:
                 )
 
     def store(self, digests: Sequence[str]) -> Store:
-        """Rows of arrays in the order of the digests. It works as long as the cache is open."""
+        """Rows of arrays in the order of the digests. Valid while the cache is open."""
         with self._lock:
             self._wanted.update(digests)
         return Store(self, digests)
 
     def _find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """digest -> slot, checksum of those on the disk."""
+        """digest -> slot, checksum of those on disk."""
         if self._shelf is None:
             return {}
         try:
@@ -168,12 +168,12 @@ class ArrayCache:
         return found
 
     def _make_room(self, shelf: Shelf, needed: int) -> int:
-        """Bytes that may be written now, at most `needed`."""
+        """Number of bytes that may be written now, at most `needed`."""
         left = bytes_left(self._root, self.limit_bytes)
         if left < needed:
             evict_least_used(self._root, self.limit_bytes, needed, spared=shelf.folder)
             left = bytes_left(self._root, self.limit_bytes)
-        # A folder in long use may hold mostly images of the past: it begins anew, once, if nobody else reads it.
+        # A folder in long use may hold mostly old images: it is emptied once, if no other process reads it.
         if left < needed and not self._emptied and len(self._wanted) * 2 < shelf.count():
             self._emptied = shelf.empty()
             left = bytes_left(self._root, self.limit_bytes)
@@ -205,7 +205,7 @@ class PixelCache(ArrayCache):
 
 
 class Store:
-    """Rows of arrays in the order of the digests that were asked for. Made by ArrayCache.store; safe in threads."""
+    """Rows of arrays in the order of the requested digests. Made by ArrayCache.store; thread-safe."""
 
     def __init__(self, cache: ArrayCache, digests: Sequence[str]) -> None:
         self._cache = cache
@@ -214,18 +214,18 @@ class Store:
         self._sums = np.zeros(len(self._digests), np.int64)
         self._seeds = np.array([seed(digest) for digest in self._digests], np.uint64)
         self._version = -1
-        # A few small records are read once: a call of the system for each would take longer than their bytes. Pages of
-        # an array that nothing was written to take no memory.
+        # Several small records are read at once: one system call each would take longer than reading their bytes. Pages
+        # of an array that nothing was written to take no memory.
         few = len(self._digests) * cache._record_bytes <= _HELD_BYTES
         self._held = np.empty((len(self._digests) if few else 0, cache._record_bytes), np.uint8)
         self._is_held = np.zeros(len(self._digests), bool)
 
     def take(self, rows: NDArray[np.intp], out: NDArray[np.generic]) -> NDArray[np.intp]:
-        """Copy rows (n,) into out (n, *shape), contiguous. Returns the positions in `rows` that are not here; what out
-        holds there has no meaning."""
+        """Copy rows (n,) into out (n, *shape), contiguous. Returns the positions in `rows` that are not cached; their
+        part of out is undefined."""
         flat = out.reshape(len(rows), int(np.prod(out.shape[1:]))).view(np.uint8)
         if self._is_held[rows].all():
-            # clip: any other mode takes a detour over a buffer.
+            # clip: any other mode copies through a buffer.
             np.take(self._held, rows, axis=0, out=flat, mode="clip")
             return np.empty(0, np.intp)
         absent = self._read(rows, flat.reshape(-1).data)
@@ -236,7 +236,7 @@ class Store:
         return absent
 
     def _read(self, rows: NDArray[np.intp], flat: memoryview) -> NDArray[np.intp]:
-        """Fill flat with the records of the rows, one behind the other; the positions of those that are not here."""
+        """Fill flat with the records of the rows, consecutively; returns the positions of those that are missing."""
         size = self._cache._record_bytes
         with self._cache._lock:
             shelf = self._locate(rows)
@@ -244,7 +244,7 @@ class Store:
         absent = slots < 0
         if shelf is None:
             return np.flatnonzero(absent)
-        places = slots.tolist()  # numbers of Python, which take a tenth of the time of an array's
+        places = slots.tolist()  # Python numbers: iterating an array takes ten times as long
         for first, last in _runs(places):
             part = flat[first * size : last * size]
             whole = self._read_some(shelf, places[first], part) // size
@@ -266,13 +266,13 @@ class Store:
             return 0
 
     def _forget(self, rows: NDArray[np.intp]) -> None:
-        """These were damaged where they lie."""
+        """Remember that these are damaged on disk."""
         with self._cache._lock:
             self._slots[rows] = -1
             self._cache._damaged.update(self._digests[row] for row in rows)
 
     def _locate(self, rows: NDArray[np.intp]) -> Shelf | None:
-        """Find those of the rows that were not found before, in what their slots count from."""
+        """Look up the rows that were not found before; returns the folder that their slots refer to."""
         shelf = self._cache._shelf
         if shelf is None:
             self._slots[:] = -1
@@ -292,8 +292,8 @@ class Store:
 
 
 def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and last + 1 of the places whose records follow each other in the file, of few enough to be checked while
-    the processor has them at hand; none of those without a slot.
+    """First and last + 1 position of each run of consecutive records in the file, short enough to be verified while
+    still in the processor's cache; rows without a slot are skipped.
 
     >>> list(_runs([7, 8, -1, 0, 3]))
     [(0, 2), (3, 4), (4, 5)]

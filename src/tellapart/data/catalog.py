@@ -24,15 +24,15 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 COLUMNS = ("path", "label", "split", "group", "digest", "width", "height", "mode", "error", "fingerprint", "warning")
 OLDER_COLUMNS = (COLUMNS[:-1], COLUMNS[:-2])
-"""Of runs that knew no warnings, and before 0.2 no fingerprints."""
+"""Columns of runs before warnings, and, before 0.2, before fingerprints."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes;
-    error is empty for an image that decodes; fingerprint: its looks (data.perceptual_hash), empty for one that
-    looks like nothing; warning says what is damaged in an image that decodes all the same; shot is when and with which
-    camera it was taken (data.exif), which only a scan knows: a catalog says it as the group, if it is asked to."""
+    """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes; error is
+    empty for an image that decodes; fingerprint: a perceptual hash (data.perceptual_hash), empty for a flat image;
+    warning tells what is damaged in an image that still decodes; shot is its time and camera (data.exif), which only a
+    scan knows: a catalog stores it as the group, if requested."""
 
     path: str
     label: str
@@ -50,9 +50,9 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every image with its label and split, broken ones included (they carry an error and stand in no split).
+    """Every image with its label and split, including broken ones (they have an error and belong to no split).
 
-    `layout` says in words how the source was understood.
+    `layout` describes how the source was understood.
     """
 
     root: Path
@@ -65,7 +65,7 @@ class Catalog:
         return len(self.images)
 
     def __repr__(self) -> str:
-        """In short: of thousands of images nobody wants to see all."""
+        """Short: it may hold thousands of images."""
         counts = [f"{sum(classes.values())} {split}" for split, classes in self.counts().items()]
         broken = f", {len(self.broken)} broken" if self.broken else ""
         return (
@@ -79,7 +79,7 @@ class Catalog:
 
     @property
     def broken(self) -> tuple[ImageRecord, ...]:
-        """Images that do not decode, each with its error."""
+        """Images that do not decode, with their errors."""
         return tuple(p for p in self.images if p.error)
 
     def class_indices(self) -> NDArray[np.int64]:
@@ -88,7 +88,7 @@ class Catalog:
         return np.array([position[p.label] for p in self.images], dtype=np.int64)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Usable images by split, then class: every class appears, with 0 where it has none."""
+        """Number of usable images by split, then class: every class appears, with 0 if it has none."""
         table: dict[str, dict[str, int]] = {split: dict.fromkeys(self.task.classes, 0) for split in SPLITS}
         for image in self.images:
             if not image.error and image.split:
@@ -97,23 +97,23 @@ class Catalog:
 
     @property
     def digest(self) -> str:
-        """Changes when any content, label or split changes; not when the folder moves."""
+        """Changes if any content, label or split changes; not if the folder moves."""
         state = hashlib.blake2b(digest_size=16)
         for p in sorted(self.images, key=lambda p: p.path):
             state.update("\0".join((p.path, p.label, p.split, p.digest)).encode("utf-8", "surrogateescape") + b"\n")
         return state.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the table as csv, whole or not at all."""
+        """Write the table as csv, atomically."""
         with replacing(path) as neighbour:
             write_csv(neighbour, [COLUMNS, *map(attrgetter(*COLUMNS), self.images)])
 
 
 def read_images(path: Path) -> tuple[ImageRecord, ...]:
-    """The rows of a catalog.csv. Raises RunError for a file that is none.
+    """The rows of a catalog.csv. Raises RunError for a file that is not a catalog.
 
-    A row in a split has the digest of its image, by which whoever opens the file knows that it is that image: a
-    catalog from a stranger may name any file of this machine.
+    A row in a split has the digest of its image, by which the file is verified when opened: a catalog from a stranger
+    may name any file of this machine.
     """
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -1,7 +1,7 @@
 """Checks of images -> findings: broken, duplicate, contradicting, leaking, imbalanced, too few, odd. Changes no file.
 
-Each check takes the images with their splits and yields findings; CHECKS is the table of all, and those of plug-ins
-are asked after them.
+Each check takes the images with their splits and yields findings; CHECKS is the table of all; those of plug-ins run
+after them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ELONGATED = 4
 
 
 def find_all(images: Sequence[ImageRecord], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
-    """All findings, those that the source gave among them, the gravest first."""
+    """All findings, including those of the source, the most severe first."""
     checks, left_out = CHECKS.load_all()
     found = [finding for check in checks for finding in _findings(check, images)]
     return in_order_of_gravity([*known, *found, *map(_left_out, left_out.values())])
@@ -37,7 +37,7 @@ def _left_out(reason: str) -> Finding:
 
 
 def _findings(check: Check, images: Sequence[ImageRecord]) -> list[Finding]:
-    """What a check finds; one of a plug-in that fails costs nothing but itself."""
+    """The findings of one check; if a check of a plug-in fails, only that check is lost."""
     by = origin(CHECKS.kind, check.name)
     if by is None:
         return list(check.find(images))
@@ -97,7 +97,7 @@ def balance(images: Sequence[ImageRecord]) -> Iterator[Finding]:
 
 
 def few(images: Sequence[ImageRecord]) -> Iterator[Finding]:
-    """Classes too small to split, or to believe."""
+    """Classes with too few images to split, or for a reliable accuracy."""
     counts = Counter(p.label for p in images if not p.error)
     hopeless = [label for label in sorted({p.label for p in images}) if counts[label] < MINIMUM]
     scarce = [label for label, count in sorted(counts.items()) if MINIMUM <= count < FEW]
@@ -136,11 +136,11 @@ def few(images: Sequence[ImageRecord]) -> Iterator[Finding]:
 
 
 def alike(images: Sequence[ImageRecord]) -> Iterator[Finding]:
-    """Classes whose names differ in capitals, blanks, dashes and the like alone: most often one class, typed twice."""
+    """Classes whose names differ only in case, spaces, dashes and the like: usually one class, spelled in two ways."""
     named: dict[str, list[str]] = defaultdict(list)
     for label in sorted({p.label for p in images}):
         plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label).casefold())
-        named[plain if len(plain) > 1 else label].append(label)  # A and a are letters, which one may wish to tell apart
+        named[plain if len(plain) > 1 else label].append(label)  # A and a are letters, which may be different classes
     groups = [labels for labels in named.values() if len(labels) > 1]
     if groups:
         yield Finding(
@@ -156,7 +156,7 @@ def alike(images: Sequence[ImageRecord]) -> Iterator[Finding]:
 def odd(images: Sequence[ImageRecord]) -> Iterator[Finding]:
     usable = [p for p in images if not p.error]
     small = [p for p in usable if min(p.width, p.height) < TINY]
-    # A collection of small images is one; a few small ones among large ones are odd.
+    # A collection of small images is normal; a few small ones among large ones are odd.
     if small and len(small) < len(usable) / 2:
         yield Finding(
             "tiny",

@@ -30,7 +30,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One row. label: the class of a relabel; group: of a regroup; reason: in words, for the person who decides."""
+    """One row. label: the new class, for relabel; group: for regroup; reason: in words, for the person who decides."""
 
     path: str
     action: Action
@@ -40,13 +40,13 @@ class Correction:
 
 
 def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
-    """Write the csv, whole or not at all."""
+    """Write the csv atomically."""
     with replacing(path) as neighbour:
         write_csv(neighbour, [COLUMNS, *map(attrgetter(*COLUMNS), corrections)])
 
 
 def read_corrections(path: Path) -> tuple[Correction, ...]:
-    """The rows of a corrections.csv, as a person or a spreadsheet saved it: columns in any order, comma or semicolon.
+    """The rows of a corrections.csv, as saved by a person or a spreadsheet: columns in any order, comma or semicolon.
 
     Raises ConfigError that names each wrong line.
     """
@@ -54,7 +54,7 @@ def read_corrections(path: Path) -> tuple[Correction, ...]:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"The corrections {path} cannot be read: {error.strerror}.") from None
-    # Lines end as csv has it: a file name may hold what Unicode calls the end of a line.
+    # Lines end as csv defines it: a file name may contain what Unicode considers a line break.
     lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
     first = lines.readline()
     lines.seek(0)
@@ -83,7 +83,7 @@ def read_corrections(path: Path) -> tuple[Correction, ...]:
 
 
 def _problem(cells: dict[str, str]) -> str:
-    """What is wrong with a row, in words; empty where nothing is."""
+    """What is wrong with a row, in words; empty if nothing."""
     action = cells["action"].strip()
     if not cells["path"]:
         return "it has no path"
@@ -96,7 +96,7 @@ def _problem(cells: dict[str, str]) -> str:
 
 
 def _contradictions(corrections: Sequence[Correction]) -> list[str]:
-    """Two different answers to one question about an image."""
+    """Contradictory rows for the same image."""
     answers: dict[tuple[str, str], set[str]] = {}
     for row in corrections:
         answers.setdefault((row.path, row.action), set()).add(row.label if row.action == "relabel" else row.group)
@@ -108,7 +108,7 @@ def _contradictions(corrections: Sequence[Correction]) -> list[str]:
 
 
 def corrected(source: Source, corrections: Sequence[Correction], name: str) -> Source:
-    """The source with its rows corrected, and a finding that counts what was done; name: of the file, for messages.
+    """The source with corrected rows, and a finding that counts the changes; name: of the file, for messages.
 
     Raises ConfigError for paths that the source does not have and labels that no image of it has.
     """

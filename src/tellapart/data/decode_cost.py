@@ -1,6 +1,6 @@
 """An image's bytes -> the most that decoding it can cost, from the header alone.
 
-So that a server knows which images it may decode beside others, and which belong into a process that can be ended.
+So a server knows which images it may decode in its own process, and which need a process that can be killed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _HEAD = 64
 
 
 def cost(content: bytes) -> int | None:
-    """Pixels that the decoder goes over, and bytes: what its time and memory grow with.
+    """Pixels that the decoder processes, plus bytes: an upper bound that its time and memory are proportional to.
 
-    None where the header does not tell (TIFF, WebP, GIF, JPEG 2000, AVIF, HEIC, ICO, TGA, JPEG of rare kinds, images
-    of more than 8 bits, damaged headers): such an image may be decoded at once, or take minutes.
+    None if the header does not tell (TIFF, WebP, GIF, JPEG 2000, AVIF, HEIC, ICO, TGA, JPEG of rare kinds, images of
+    more than 8 bits, damaged headers): such an image may take no time, or minutes.
 
     >>> cost(b"P5 30 20 255 " + bytes(600)), cost(b"GIF89a" + bytes(100))
     (1213, None)
@@ -46,7 +46,7 @@ def _png(content: bytes) -> int | None:
 
 
 def _bmp(content: bytes) -> int | None:
-    """Uncompressed, with the header that nearly all have."""
+    """Uncompressed, with the most common header."""
     header, compression = content[14:18], content[30:34]
     if len(content) < 54 or int.from_bytes(header, "little") < 40 or compression not in (bytes(4), b"\3\0\0\0"):
         return None
@@ -56,7 +56,7 @@ def _bmp(content: bytes) -> int | None:
 
 
 def _ppm(content: bytes) -> int | None:
-    """Raw grey, colour or black and white; comments in the header are left to Pillow."""
+    """Raw grey, colour or black and white; headers with comments are left to Pillow."""
     found = _PPM.match(content[:_HEAD])
     if found is None or (found[1] != b"4" and not (found[4] and int(found[4]) <= 255)):
         return None

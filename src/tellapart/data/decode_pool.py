@@ -1,9 +1,9 @@
-"""Untrusted bytes -> pixels, as pixels.decode, in worker processes that can be killed: time and memory are limited.
+"""Untrusted bytes -> pixels, like pixels.decode, in worker processes that can be killed: time and memory are limited.
 
-A process is a fresh interpreter that imports what decoding needs and then confines itself (decode_worker). It gets an
-image, or a few in one message; where that fails, each is decoded once more alone, so that whatever an image does falls
-back on that image. Bytes and pixels go through pipes: measured on 200 photographs of 8 kB to 224x224, one by one, an
-image takes 0.1 ms longer than in this process.
+A process is a fresh interpreter that imports what decoding needs and then sandboxes itself (decode_worker). It gets an
+image, or a few in one message; if that fails, each is decoded again alone, so that the failure affects only the image
+that caused it. Bytes and pixels go through pipes: measured on 200 photographs of 8 kB to 224x224, one by one, an image
+takes 0.1 ms longer than in this process.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from tellapart.task import ImageSpec
 
 try:
     import fcntl
-except ImportError:  # no pipes that can be waited for either: images are decoded in this process
+except ImportError:  # no pipes with a timeout either: images are decoded in this process
     fcntl = None  # type: ignore[assignment]
 
 FRAME = struct.Struct("<II")
-"""Before each message: bytes of its JSON, bytes of what follows."""
+"""Before each message: length of its JSON, and of the bytes that follow."""
 SECONDS = 20.0
 MEMORY = 2_000_000_000
 SECONDS_EACH, BYTES_EACH = 50e-9, 16
-"""What a unit of data.decode_cost takes at most."""
+"""Upper bounds of time and memory per unit of data.decode_cost."""
 _START_SECONDS = 60.0
 _LAST_WORDS = 1.0  # seconds for a process that closed its pipes to end
 _THUMBNAIL = (32, 32)
 _PIPE_BYTES = 1 << 20  # most messages fit in, so that neither side waits in the middle
-_LONGEST = 1_000_000  # bytes of what a process says of images
+_LONGEST = 1_000_000  # most bytes of a reply's JSON
 _ENDED, _MEMORY, _SLOW = "ended", "too much memory", "too slow"
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONWARNINGS", "TMPDIR")
-"""What a process is told of ours; a token or password may stand in the rest."""
+"""The only environment variables that a process gets; the others may contain a token or password."""
 
 _Reply = tuple[dict[str, Any], list[NDArray[np.uint8]]]
-"""What a process says of an image, and the arrays that were asked for."""
+"""The JSON reply about an image, and the requested arrays."""
 
 
 class IsolatedDecoder:
-    """Processes that decode for any number of threads. seconds: for one image. memory: bytes for one image, beside what
-    the process itself takes. ready: processes that run at least, from the start on; more start as they are needed, and
-    one that ended is replaced.
+    """Processes that decode for any number of threads. seconds: limit per image. memory: bytes per image, in addition
+    to what the process itself takes. ready: minimum number of running processes; more are started as needed, and one
+    that ended is replaced.
 
     >>> with IsolatedDecoder(seconds=5) as decoder:
     ...     decoder.decode(b"P5 2 1 255 " + bytes(2), None)
@@ -83,7 +83,7 @@ class IsolatedDecoder:
         self.close()
 
     def wait_until_ready(self) -> None:
-        """Until the processes that wait have started, which takes some tenths of a second."""
+        """Wait until the minimum number of processes has started, which takes some tenths of a second."""
         for process in list(self._idle):
             process.wait_until_ready()
 
@@ -96,7 +96,8 @@ class IsolatedDecoder:
         thumbnail: bool = False,
         seconds: float | None = None,
     ) -> Decoded:
-        """As pixels.decode; its ImageError may also be `too slow` or `too much memory`. seconds: for this image."""
+        """Like pixels.decode; its ImageError may also be `too slow` or `too much memory`. seconds: limit for this
+        image."""
         (found,) = self.decode_all([content], spec, max_pixels, thumbnail=thumbnail, seconds=seconds)
         if isinstance(found, Exception):
             raise found
@@ -110,13 +111,13 @@ class IsolatedDecoder:
         *,
         thumbnail: bool = False,
     ) -> Decoded:
-        """The same, in the caller's thread where the header shows that the bounds will hold, as most images' do."""
+        """The same, but in the caller's thread if the header guarantees the limits, as for most images."""
         if isinstance(content, bytes) and not self.surely_holds(content):
             return self.decode(content, spec, max_pixels, thumbnail=thumbnail)
         return pixels.decode(content, spec, max_pixels, thumbnail=thumbnail)
 
     def surely_holds(self, content: bytes) -> bool:
-        """Whether the header shows that decoding stays within the bounds."""
+        """Whether the header shows that decoding stays within the limits."""
         known = cost(content)
         return known is not None and known <= min(self._seconds / SECONDS_EACH, self._memory / BYTES_EACH)
 
@@ -129,16 +130,16 @@ class IsolatedDecoder:
         thumbnail: bool = False,
         seconds: float | None = None,
     ) -> list[Decoded | Exception]:
-        """The same of several images, in one message to one process; for each, what decode returns or raises.
+        """The same for several images, in one message to one process; for each, what decode returns or raises.
 
-        seconds: for all of them. Where these are over, or the process ends, each is decoded once more, alone.
+        seconds: for all of them. If the time is over, or the process ends, each is decoded again alone.
         """
         if fcntl is None:
             return [_tried(pixels.decode, content, spec, max_pixels, thumbnail=thumbnail) for content in contents]
         order = {"spec": spec and spec.to_dict(), "max_pixels": max_pixels, "thumbnail": thumbnail}
         shapes = [*([spec.shape] if spec else []), *([_THUMBNAIL] if thumbnail else [])]
         allowed = seconds or self._seconds
-        # What a process took for images before, or who killed it, is not this image's fault: a new one judges.
+        # Memory used by earlier images, or a kill from outside, is not this image's fault: a new process decides.
         again = {_ENDED, _MEMORY, *([_SLOW] if len(contents) > 1 else [])}
         found: list[Decoded | Exception] = []
         for content, reply in zip(contents, self._ask(order, contents, shapes, allowed), strict=True):
@@ -149,7 +150,7 @@ class IsolatedDecoder:
         return found
 
     def close(self) -> None:
-        """End the processes. An image that is being decoded is given up, with an ImageError."""
+        """End the processes. An image that is being decoded fails with an ImageError."""
         with self._lock:
             self._closed = True
             for process in self._idle:
@@ -202,7 +203,7 @@ class IsolatedDecoder:
             return process
 
     def _put(self, process: _Process, *, whole: bool) -> None:
-        """Back among the idle; ended and replaced where it cannot be used again."""
+        """Return a process to the idle ones; if it cannot be used again, end and replace it."""
         if not whole:
             process.end()
         with self._lock:
@@ -212,7 +213,7 @@ class IsolatedDecoder:
             elif whole:
                 process.end()
             else:
-                with contextlib.suppress(OSError):  # no more processes: the next image says so
+                with contextlib.suppress(OSError):  # no more processes can be started: the next image reports it
                     self._keep_ready()
 
     def _keep_ready(self) -> None:
@@ -229,7 +230,7 @@ class _Process:
         lifeline, self._lifeline = os.pipe()
         command = [sys.executable, "-P", "-m", "tellapart.data.decode_worker", str(lifeline), str(memory)]
         try:
-            # A session of its own: Ctrl-C is for the parent, which finishes what is begun.
+            # A session of its own: Ctrl-C is handled by the parent, which finishes what it started.
             self._process = subprocess.Popen(
                 command,
                 stdin=orders,
@@ -243,14 +244,14 @@ class _Process:
                 os.close(theirs)
         for ours in (self._orders, self._replies):
             os.set_blocking(ours, False)
-            with contextlib.suppress(OSError, AttributeError):  # Linux alone; where a user has few left, less will do
+            with contextlib.suppress(OSError, AttributeError):  # Linux only; may be over the limit
                 fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._writable, self._readable = select.poll(), select.poll()
         self._writable.register(self._orders, select.POLLOUT)
         self._readable.register(self._replies, select.POLLIN)
         self._ours: tuple[int, ...] = (self._orders, self._replies, self._lifeline)
         self.confined: bool | None = None
-        """Whether it can make no system call beside those that decoding needs; None: it has not started yet."""
+        """Whether it is restricted to the system calls that decoding needs; None: it has not started yet."""
         self.used = False
         self._unread = bytearray()
 
@@ -263,7 +264,7 @@ class _Process:
         return self._process.poll() is not None
 
     def wait_until_ready(self) -> None:
-        """Raises RuntimeError where it cannot start; standard error then says why. EOFError: it was killed."""
+        """Raises RuntimeError if it cannot start; standard error then tells why. EOFError: it was killed."""
         if self.confined is not None:
             return
         try:
@@ -277,7 +278,8 @@ class _Process:
             raise RuntimeError(f"The decoder process did not start in {_START_SECONDS:g} s.") from None
 
     def ask(self, order: dict[str, Any], contents: Sequence[bytes], shapes: list[tuple[int, ...]]) -> list[_Reply]:
-        """Raises TimeoutError where its seconds are over; EOFError, OSError or another where it ended or lies."""
+        """Raises TimeoutError if its time is over; EOFError, OSError or another error if it ended or its reply is
+        invalid."""
         deadline = time.monotonic() + order["seconds"]
         text = to_json({**order, "sizes": [len(content) for content in contents]}).encode()
         self._give(b"".join((FRAME.pack(len(text), 0), text, *contents)), deadline)
@@ -295,7 +297,7 @@ class _Process:
                 self._wait(self._writable, deadline)
 
     def _receive(self, shapes: list[tuple[int, ...]], deadline: float) -> list[_Reply]:
-        # What the process says is a stranger's: taken apart by lengths that we know, and never unpickled.
+        # The reply is untrusted: parsed by lengths known here, and never unpickled.
         length, extra = FRAME.unpack(self._read(FRAME.size, deadline))
         if length > _LONGEST:
             raise ValueError("its reply is too long")
@@ -332,7 +334,7 @@ class _Process:
         self._process.kill()
 
     def end(self, patience: float = 0.0) -> str:
-        """Kill it, where it does not end by itself in so many seconds; how it ended, in words."""
+        """Kill it if it does not end by itself within `patience` seconds; returns how it ended, in words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
         self._process.kill()
@@ -362,7 +364,7 @@ def _result(
 
 
 def _checked(said: Any) -> dict[str, Any]:
-    """What a process said, if it is what one says that was not taken over."""
+    """A reply, if it is one that an intact process sends."""
     if not isinstance(said, dict):
         raise TypeError("its reply is not an object")
     kinds = {
@@ -384,7 +386,7 @@ def _checked(said: Any) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """Enough to import what this process imported, from the same places."""
+    """Enough to import the same modules as this process, from the same places."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     places = os.pathsep.join(place for place in sys.path if place)
     return {**kept, "PYTHONPATH": places, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

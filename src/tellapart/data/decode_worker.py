@@ -1,8 +1,8 @@
 """The sandboxed worker process that decodes untrusted images until its parent ends.
 
-Started by decode_pool as `python -m tellapart.data.decode_worker LIFELINE MEMORY`. Orders come through standard input,
-replies go through standard output; both are a length each for JSON and bytes, then these. It imports only what decoding
-needs.
+Started by decode_pool as `python -m tellapart.data.decode_worker LIFELINE MEMORY`. Requests are read from standard
+input, replies written to standard output; each is the lengths of its JSON and bytes, followed by these. It imports only
+what decoding needs.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from tellapart.parallel import cores
 from tellapart.task import ImageSpec
 
 _WARM = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "TGA", "ICO", "AVIF", "HEIF")
-# What Python, its C library and the decoders call once all is loaded. Anything else is answered "not implemented",
-# which makes a C library take another way where it has one: to open, to connect, to start, to signal others.
+# System calls of Python, its C library and the decoders once everything is loaded. All others return "not implemented",
+# so that a C library falls back to another way if it has one: opening files, connecting, starting processes, signalling
+# others.
 _CALLS = (
     "brk", "clock_getres", "clock_gettime", "clock_nanosleep", "close", "exit", "exit_group", "fstat", "futex",
     "getcpu", "getpid", "getppid", "getrandom", "getrlimit", "getrusage", "gettid", "gettimeofday", "lseek",
@@ -45,7 +46,7 @@ _CLONE_THREAD, _PROT_EXEC = 0x10000, 4
 
 
 def main(lifeline: int, memory: int) -> None:
-    """Answer orders until the parent closes the pipe."""
+    """Answer requests until the parent closes the pipe."""
     orders, replies = _take_over_standard_streams()
     _end_with_parent(lifeline)
     _load_every_decoder()
@@ -58,7 +59,7 @@ def main(lifeline: int, memory: int) -> None:
 
 
 def _answer(order: dict[str, Any], content: bytes, memory: int) -> tuple[Any, ...]:
-    """What is to be said of an image, and its arrays."""
+    """The reply about an image, and its arrays."""
     spec = order["spec"] and ImageSpec.from_dict(order["spec"])
     try:
         found = pixels.decode(content, spec, order["max_pixels"], thumbnail=order["thumbnail"])
@@ -84,7 +85,7 @@ def _send(replies: int, said: list[dict[str, Any]], *parts: bytes) -> None:
 
 
 def _take_over_standard_streams() -> tuple[BinaryIO, int]:
-    """Pipes of our own, so that nothing that a library prints is taken for a reply."""
+    """Use private pipes, so that nothing that a library prints is taken for a reply."""
     orders, replies = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -94,18 +95,18 @@ def _take_over_standard_streams() -> tuple[BinaryIO, int]:
 
 def _end_with_parent(lifeline: int) -> None:
     """The kernel ends this process, whatever it does, when the last end of a pipe that only the parent holds is closed.
-    Other signals that a whole group gets are for the parent to obey, which finishes what is begun."""
+    Other signals to the process group are handled by the parent, which finishes what it started."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     with suppress(BlockingIOError):
-        if not os.read(lifeline, 1):  # it ended before
+        if not os.read(lifeline, 1):  # the parent ended before
             os._exit(0)
 
 
 def _load_every_decoder() -> None:
-    """One small image of each format there is, and of LAB, for which Pillow imports more, as nothing can be opened
+    """Decode one small image of each format, and of LAB, for which Pillow imports more: nothing can be opened
     afterwards."""
     for nothing in (b"no image", b"\0\0\0\x18ftypheic"):
         with suppress(ImageError):
@@ -119,12 +120,13 @@ def _load_every_decoder() -> None:
 
 
 def _confine(memory: int) -> bool:
-    """So many bytes beside what is taken already, no file, no core, few system calls; whether the last could be had."""
-    os.dup2(0, 2)  # what a client can make a decoder say is no log; why a start failed was
+    """Limit memory to so many bytes beyond what is in use, allow no files, no core dumps and few system calls; returns
+    whether the last worked."""
+    os.dup2(0, 2)  # a client must not fill the log through a decoder; start-up errors were already logged
     taken = _taken()
     confined = _forbid_system_calls()
     for what, own in zip((resource.RLIMIT_AS, resource.RLIMIT_DATA), taken, strict=False):
-        with suppress(ValueError, OSError):  # a system that knows no such limit says so
+        with suppress(ValueError, OSError):  # a system without this limit
             resource.setrlimit(what, (own + memory, own + memory))
     for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NOFILE):
         resource.setrlimit(what, (0, 0))
@@ -132,7 +134,7 @@ def _confine(memory: int) -> bool:
 
 
 def _taken() -> tuple[int, ...]:
-    """Bytes of address space, and of those that are data; nothing where the system does not tell."""
+    """Bytes of address space and of data in use; empty if the system does not tell."""
     try:
         figures = Path("/proc/self/statm").read_text(encoding="ascii").split()
     except OSError:
@@ -141,7 +143,7 @@ def _taken() -> tuple[int, ...]:
 
 
 def _limit_processor(seconds: float) -> None:
-    """A second line behind the parent's clock; decoders with threads of their own may use every core."""
+    """A second limit behind the parent's timeout; decoders with threads may use every core."""
     most = int(time.process_time() + seconds * cores()) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
@@ -151,7 +153,8 @@ class _Comparison(ctypes.Structure):
 
 
 def _forbid_system_calls() -> bool:
-    """Allow _CALLS alone, by libseccomp, which knows their numbers on each processor. False: the system has none."""
+    """Allow only _CALLS, through libseccomp, which knows their numbers on each processor. False: the system has
+    none."""
     try:
         library = ctypes.CDLL("libseccomp.so.2")
     except OSError:
@@ -169,7 +172,7 @@ def _forbid_system_calls() -> bool:
     }
     for name in (*_CALLS, *conditions):
         number = library.seccomp_syscall_resolve_name(name.encode())
-        if number >= 0:  # below: this processor's Linux has none of the name
+        if number >= 0:  # negative: Linux on this processor has no such call
             condition = conditions.get(name)
             given = ctypes.byref(condition) if condition else None
             library.seccomp_rule_add_array(rules, ctypes.c_uint32(_ALLOW), number, condition is not None, given)

@@ -1,7 +1,7 @@
 """Images + features of a frozen backbone + quality -> the findings and corrections of `check --deep`.
 
-In: arrays, fed by api. Out: findings of wrong labels, near-duplicates, outliers, dark, blurred and blank images and
-classes that overlap; and the corrections that are worth proposing. Never imports Keras.
+In: arrays, provided by api. Out: findings of label errors, near-duplicates, outliers, dark, blurred and blank images
+and overlapping classes; and the corrections worth proposing. Never imports Keras.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tellapart.data.quality import FAULTS, Fault, faults
 from tellapart.words import counted, percent
 
 SAME = 0.55
-"""Similarity of features less the share of fingerprint bits that differ, from which two images are copies."""
+"""Similarity of features minus the fraction of differing fingerprint bits, from which two images count as copies."""
 
 OVERLAP = 0.05
-"""Share of the images of two classes that held-out heads take for the other, from which they are said to overlap."""
+"""Share of the images of two classes that held-out heads confuse, from which the classes count as overlapping."""
 
 _AT_ONCE = 1 << 16
 _FAULT_WORDS: dict[Fault, str] = {
@@ -43,8 +43,8 @@ _FAULT_WORDS: dict[Fault, str] = {
 
 @dataclass(frozen=True, eq=False)
 class DeepEvidence:
-    """Of n usable images: features (n, width) of a frozen backbone, quality (n, 3) by `measure_quality`. drawn: the
-    splits that were drawn here (splits.drawn_splits). decided: paths whose label a person has settled."""
+    """n usable images: features (n, width) of a frozen backbone, quality (n, 3) by `measure_quality`. drawn: the splits
+    that were drawn here (splits.drawn_splits). decided: paths whose label a person has confirmed."""
 
     images: tuple[ImageRecord, ...]
     features: NDArray[np.floating]
@@ -55,8 +55,8 @@ class DeepEvidence:
 
 @dataclass(frozen=True, eq=False)
 class Deep:
-    """What was found of n images. pairs: (m, 2), positions of near-duplicates, byte for byte ones too; farness: (n,),
-    nan for blank images; probabilities: (n, classes), held out, rows of nan where nothing can be said."""
+    """The results for n images. pairs: (m, 2), positions of near-duplicates, including byte-identical ones; farness:
+    (n,), nan for blank images; probabilities: (n, classes), held out, rows of nan where undefined."""
 
     images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...]
@@ -68,8 +68,8 @@ class Deep:
 
 @dataclass(frozen=True)
 class Checked:
-    """A catalog with its findings; deep: what a look into the images gave, None without one; corrected: the
-    corrections that the catalog was read with."""
+    """A catalog with its findings; deep: the results of the deep checks, None without them; corrected: the corrections
+    that were applied when reading the catalog."""
 
     catalog: Catalog
     deep: Deep | None = None
@@ -77,26 +77,27 @@ class Checked:
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
-        """What is proposed: relabel, drop, regroup."""
+        """The proposed corrections: relabel, drop, regroup."""
         return () if self.deep is None else self.deep.corrections
 
     def write_corrections(self, path: str | os.PathLike[str]) -> None:
-        """For a person to edit and for `train` to apply: those that the catalog was read with, and what is proposed
-        beside them, which has the later word."""
+        """Write a file for a person to edit and for `train` to apply: the corrections already applied, and the
+        proposals, which override them."""
         rows = {(row.path, row.action): row for row in (*self.corrected, *self.corrections)}
         write_corrections(Path(path), rows.values())
 
 
 def look_deeper(evidence: DeepEvidence, classes: Sequence[str], seed: int = 0) -> Deep:
-    """Everything that features tell. Raises MissingExtraError without the extra `check`."""
+    """All results that features give. Raises MissingExtraError without the extra `check`."""
     images = evidence.images
     faulty = faults(evidence.quality)
-    # What shows nothing is like nothing: it would only stand in the way of the others.
+    # Blank images are left out: they are similar to nothing and would only disturb the others.
     seen = np.setdiff1d(np.arange(len(images)), faulty["blank"])
     values = reduced(evidence.features[seen], seed)
     near = neighbours(values, seed=seed)
     by_features = seen[near_duplicates([images[i] for i in seen], evidence.features[seen], near)]
-    # What fingerprints are sure of is a copy whatever features say: a training, which asks none, names it too.
+    # Pairs that fingerprints are sure of count as copies whatever the features say: training, which uses no features,
+    # reports them too.
     sure = np.array(sure_pairs(images), np.int64).reshape(-1, 2)
     pairs = np.unique(np.concatenate([by_features, sure]), axis=0)
     groups = _joined(groups_of(images, range(len(images))), pairs)
@@ -135,10 +136,11 @@ def near_duplicates(
 ) -> NDArray[np.int64]:
     """Pairs (m, 2) of positions that are copies of each other, in two stages.
 
-    Candidates have close fingerprints, or are among each other's nearest neighbours by features. Of each the two are
-    weighed together: the similarity of the features about their mean, 1 for equal ones, less the share of fingerprint
-    bits that differ, must reach SAME. Either alone would take two images of one scene, or of one composition, for
-    copies. An image without a fingerprint, or so small that features see little of it, is in no pair.
+    Candidates have close fingerprints, or are among each other's nearest neighbours by features. A candidate is
+    accepted if both together agree: the similarity of the centred features, 1 for equal ones, minus the fraction of
+    differing fingerprint bits must reach SAME. Either alone would mistake two images of one scene, or of one
+    composition, for copies. An image without a fingerprint, or too small for its features to be meaningful, is in no
+    pair.
     """
     prints = tuple(image.fingerprint for image in images)
     by_looks = np.array([pair[:2] for pair in close_pairs(prints)], np.int64).reshape(-1, 2)
@@ -162,7 +164,7 @@ def near_duplicates(
 
 
 def _joined(groups: Sequence[int], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The groups, with those of each pair made one; numbered by their first image."""
+    """The groups, merging those of each pair; numbered by their first image."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -175,7 +177,7 @@ def _joined(groups: Sequence[int], pairs: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def _judged(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Positions whose class has two groups or more, so that it can be both learned and tried."""
+    """Positions whose class has at least two groups, so that it can be both learned and held out."""
     enough = {label for label in np.unique(labels) if len(np.unique(groups[labels == label])) > 1}
     return np.flatnonzero([label in enough for label in labels])
 
@@ -211,7 +213,7 @@ def _label_findings(
 
 
 def _outlier_findings(images: Sequence[ImageRecord], far: NDArray[np.float64]) -> Iterator[Finding]:
-    # nan is no outlier.
+    # nan is not an outlier
     order = [int(i) for i in np.argsort(-far) if far[i] >= FAR]
     if order:
         yield Finding(
@@ -274,8 +276,8 @@ def _unjudged_findings(
 
 
 def _drops(evidence: DeepEvidence, same: Sequence[Pair], blank: NDArray[np.intp]) -> Iterator[Correction]:
-    """Blank images; and, of copies across splits that came with the images, those that are not in the latest split,
-    so that what is judged stays as it is. What remains has no copies across splits for training to name."""
+    """Blank images; and, of copies across splits given by the source, those that are not in the latest split, so that
+    the test images stay the same. No copies across splits remain for training to report."""
     dropped = set()
     for i in blank:
         dropped.add(evidence.images[i].path)
@@ -288,7 +290,7 @@ def _drops(evidence: DeepEvidence, same: Sequence[Pair], blank: NDArray[np.intp]
             if not kept and not dropped & {one.path, other.path}:
                 dropped.add(one.path)
                 yield Correction(one.path, "drop", reason=f"the same image as {other.path} in {other.split}")
-        # Of fewer images fingerprints may call others copies.
+        # For smaller images, fingerprints may mistake others for copies.
         rest = [image for image in evidence.images if image.path not in dropped]
         pairs = parted(rest) if len(dropped) > before else []
 
@@ -296,8 +298,8 @@ def _drops(evidence: DeepEvidence, same: Sequence[Pair], blank: NDArray[np.intp]
 def _relabels(
     evidence: DeepEvidence, classes: Sequence[str], suspects: Sequence[LabelIssue], pairs: NDArray[np.int64]
 ) -> Iterator[Correction]:
-    """Each suspect as what it looks like; copies alike, as the likeliest suspect among them says: of two that bear the
-    same wrong label one may pass, and two that are told apart would contradict each other afterwards."""
+    """Each suspect with the class it looks like; copies get the same label as the most suspicious of them: of two with
+    the same wrong label one may not be suspected, and different labels would then contradict each other."""
     images = evidence.images
     _, digests = np.unique([image.digest for image in images], return_inverse=True)
     _, first = np.unique(digests, return_index=True)
@@ -320,7 +322,7 @@ def _relabels(
 
 
 def _regroups(images: Sequence[ImageRecord], groups: NDArray[np.int64]) -> Iterator[Correction]:
-    """What only features know to be copies; images that are kept together without it need no row."""
+    """Copies that only features detect; images that are kept together anyway need no row."""
     before = groups_of(images, range(len(images)))
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups.tolist()):

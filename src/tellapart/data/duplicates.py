@@ -14,10 +14,10 @@ Pair = tuple[ImageRecord, ImageRecord]
 
 
 def groups_of(rows: Sequence[ImageRecord], usable: Iterable[int]) -> list[int]:
-    """A group number for each image: those with the same content, the same given group or nearly the same looks
-    share one. An image that is not usable is alone.
+    """A group number for each image: those with the same content, the same given group or nearly the same looks share
+    one. An image that is not usable is alone.
 
-    Looks are taken generously: a wrong pair only keeps two images on one side of a split.
+    Similarity is judged generously: a wrong pair only keeps two images in the same split.
     """
     parent = list(range(len(rows)))
 
@@ -39,22 +39,23 @@ def groups_of(rows: Sequence[ImageRecord], usable: Iterable[int]) -> list[int]:
 
 
 def near_copies(images: Sequence[ImageRecord]) -> list[Pair]:
-    """Pairs that look the same and are not the same bytes, as sure as fingerprints alone can be."""
+    """Pairs that look the same and are not byte-identical, as certain as fingerprints alone can be."""
     usable = [image for image in images if not image.error]
     pairs = ((usable[one], usable[other]) for one, other in sure_pairs(usable))
     return [pair for pair in pairs if pair[0].digest != pair[1].digest]
 
 
 def sure_pairs(usable: Sequence[ImageRecord]) -> list[tuple[int, int]]:
-    """Positions of images that look the same, as sure as fingerprints alone can be; byte for byte ones too."""
+    """Positions of images that look the same, as certain as fingerprints alone can be; including byte-identical
+    ones."""
     found = close_pairs(tuple(image.fingerprint for image in usable))
     return [(one, other) for one, other, bits in found if bits <= SURELY[len(usable[one].fingerprint)]]
 
 
 def parted(images: Sequence[ImageRecord]) -> list[Pair]:
-    """Copies, of the same bytes or to the eye, that stand in two splits: pairs, the one of the earlier split first.
+    """Copies, byte-identical or visually the same, in two splits: pairs, the one of the earlier split first.
 
-    Of many with the same bytes each is paired with one of the latest split that has them.
+    Of many identical files, each is paired with one in the latest split that has one.
     """
     usable = [image for image in images if not image.error]
     latest: dict[str, ImageRecord] = {}
@@ -91,6 +92,6 @@ def leaks(judged: Sequence[ImageRecord], seen: Sequence[ImageRecord]) -> dict[st
 
 
 def seen_before(images: Sequence[ImageRecord], split: Split) -> list[ImageRecord]:
-    """What a run learned or chose from before it is judged on a split: training and, for the test, validation."""
+    """The images that a run used before it is evaluated on a split: training and, for the test split, validation."""
     splits = {"test": ("train", "validation"), "validation": ("train",), "train": ()}[split]
     return [image for image in images if image.split in splits and not image.error]

@@ -1,7 +1,7 @@
 """An image's bytes -> camera and capture time, from its EXIF data.
 
-Five tags are wanted of blocks that hold hundreds, of every image of a scan: Pillow reads all of them, and warns the
-whole process of damage. What is read is bounded, and damage says nothing.
+Only five tags out of hundreds are needed, for every image of a scan: Pillow would read all of them, and issue warnings
+for damage. Reading is bounded here, and a damaged block counts as empty.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import re
 import struct
 
 HEAD = 1 << 14
-"""Bytes from the beginning in which cameras write the block (JPEG, HEIC)."""
+"""Number of bytes at the beginning in which cameras write the block (JPEG, HEIC)."""
 
 LONGEST = 1 << 16
-"""Bytes of a block; a JPEG has no room for more."""
+"""Most bytes of a block; a JPEG has no room for more."""
 
-# HEIC names the block with the same letters before it comes.
+# HEIC names the block with the same letters before the block itself.
 _BLOCK = re.compile(rb"Exif\0\0(?=II\*\0|MM\0\*)")
 _MOST_TAGS = 256
 _MAKE, _MODEL, _EXIF_IFD, _TAKEN, _SERIAL = 0x010F, 0x0110, 0x8769, 0x9003, 0xA431
@@ -24,7 +24,7 @@ _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
 
 
 def shot_of(content: bytes) -> str:
-    """The time and the camera, `2026-03-01T14:05:09 Canon EOS 5D`, of a photograph that says both; else empty.
+    """Time and camera, `2026-03-01T14:05:09 Canon EOS 5D`, of a photograph that has both; else empty.
 
     >>> shot_of(b"no photograph")
     ''
@@ -50,7 +50,7 @@ def shot_of(content: bytes) -> str:
 
 
 def _tags(block: bytes, order: str, at: int) -> dict[int, str | int]:
-    """The wanted tags of the directory at this place. Raises struct.error where the block ends before."""
+    """The required tags of the directory at this offset. Raises struct.error if the block is too short."""
     found: dict[int, str | int] = {}
     (count,) = struct.unpack_from(f"{order}H", block, at)
     for entry in range(at + 2, at + 2 + 12 * min(count, _MOST_TAGS), 12):

@@ -1,7 +1,6 @@
 """The name of a public data set, a URL, or kaggle:NAME -> a local folder or file that `tellapart train` reads.
 
-Fetched things lie in the cache, or where `out` says, each whole or not there; what is there already is not fetched
-again.
+Downloads are stored in the cache, or at `out`, complete or not at all; what already exists is not downloaded again.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _LOGIN = "Kaggle needs a login: set KAGGLE_API_TOKEN, or put the kaggle.json fro
 
 
 def fetch(name: str, *, sha256: str | None = None, out: Path | None = None, progress: Progress = SILENT) -> Path:
-    """Fetch a collection, an address or a Kaggle data set once; the path is what `read` and `train` take.
+    """Download a collection, a URL or a Kaggle data set once; the returned path is what `read` and `train` take.
 
-    sha256: of the file at an address. out: the file or folder to write; the cache without it. Raises FetchError, and
-    says what to do without a network.
+    sha256: of the file at a URL. out: the file or folder to write; default: the cache. Raises FetchError, which tells
+    what to do without a network.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise FetchError(f"{sha256!r} is not a SHA-256; expected 64 hexadecimal digits.")
@@ -56,7 +55,7 @@ def _address(url: str, sha256: str, out: Path | None, progress: Progress) -> Pat
         raise FetchError(f"{url} does not give a file name. Set one with --out, such as --out photos.zip.")
     if out is not None and out.is_dir():
         out = out / (file or "fetched")
-    # Two addresses may end in the same name.
+    # Two URLs may end in the same name.
     path = out or _fetched() / hashlib.blake2b(url.encode(), digest_size=8).hexdigest() / file
     if path.exists():
         if sha256 and file_checksum(path) == sha256.lower():
@@ -74,7 +73,7 @@ def _address(url: str, sha256: str, out: Path | None, progress: Progress) -> Pat
 
 
 def _collection(row: Collection, out: Path | None, progress: Progress) -> Path:
-    """All files of a row, in a folder; a lone archive stays as it is, as it is read as it is."""
+    """All files of a row, in a folder; a single archive stays as it is, as archives can be read directly."""
     target = out or _fetched() / row.name
     alone = row.parts[0].file if len(row.parts) == 1 else ""
     if target.exists():
@@ -85,7 +84,7 @@ def _collection(row: Collection, out: Path | None, progress: Progress) -> Path:
     for part in row.parts:
         path = staging / part.file
         if (staging / part.split).exists() if part.split else path.exists():
-            continue  # of a call that was stopped after it
+            continue  # already downloaded by an interrupted call
         try:
             download(part.url, path, checksum=part.sha256, size=part.size, progress=progress)
         except FetchError as error:
@@ -108,7 +107,7 @@ def _elsewhere(row: Collection, target: Path, reason: str) -> str:
 
 
 def _kaggle(name: str, out: Path | None) -> Path:
-    """A competition, or OWNER/DATASET, by kagglehub, which has the login, resumes, and keeps it in its own cache."""
+    """A competition, or OWNER/DATASET, by kagglehub, which handles login and resuming, and uses its own cache."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise FetchError(f"kaggle:{name} is incomplete; expected kaggle:OWNER/DATASET or kaggle:COMPETITION.")
     if out is not None:
@@ -121,7 +120,7 @@ def _kaggle(name: str, out: Path | None) -> Path:
         raise MissingExtraError("Fetching from Kaggle", "fetch") from None
     get = kagglehub.dataset_download if "/" in name else kagglehub.competition_download
     try:
-        # Standard output is for the answer.
+        # Standard output is reserved for results.
         with contextlib.redirect_stdout(sys.stderr):
             return training_part(Path(get(name)))
     except Exception as error:  # noqa: BLE001 - it raises what its many parts raise
@@ -134,7 +133,7 @@ def _kaggle(name: str, out: Path | None) -> Path:
 
 
 def training_part(folder: Path) -> Path:
-    """The archive of training images, where a folder holds archives alone, as Kaggle's competitions do."""
+    """The archive of training images, if a folder holds only archives, as in Kaggle's competitions."""
     files = [path for path in folder.iterdir() if not path.name.startswith(".")]
     if any(path.is_dir() or kind_of(path.name) == "image" for path in files):
         return folder

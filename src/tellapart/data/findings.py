@@ -10,7 +10,7 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """kind is a stable kebab-case word; `error` and `warning` need a person, `note` only tells.
+    """kind is a stable kebab-case word; `error` and `warning` need a person's attention, `note` is only information.
 
     >>> Finding("empty-class", "warning", ("birds",), "1 class folder is empty.", "Left out.").needs_person
     True
@@ -24,7 +24,7 @@ class Finding:
 
     @property
     def needs_person(self) -> bool:
-        """Whether someone should look: errors and warnings."""
+        """Whether a person should look: errors and warnings."""
         return self.severity != "note"
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Images -> groups that must share a split (one person, session or object), as requested or as detected.
 
-Where a group stands in two splits, accuracy is partly that of knowing its person or place again. Groups are kept
-together where splits are drawn (splits); those that seem to be there and that nobody asked for are a finding.
+If a group is in two splits, accuracy partly measures recognising its person or place again. Groups are kept together
+when splits are drawn (splits); groups that were detected but not requested are a finding.
 In: images after the scan.
 """
 
@@ -25,38 +25,38 @@ from tellapart.data.sources.listing import natural_key
 from tellapart.errors import ConfigError, unknown
 
 SESSION = timedelta(minutes=5)
-"""A session ends where its camera rests for longer."""
+"""Longest pause of a camera within a session."""
 
 FEWEST = 5
-"""Groups that must be there before they are believed without being asked for."""
+"""Smallest number of groups that count as detected."""
 
 COVERED = 0.2
-"""Share of the images that they then hold at least."""
+"""Smallest share of the images that they must cover."""
 
 LIKER = 0.5
-"""Spreads by which two images of one class differ less, on average, where they are of one group."""
+"""How much less two images of one class must differ on average if they are in one group, in spreads."""
 
 SURE = 4.0
-"""Standard errors by which they do."""
+"""By how many standard errors this must be significant."""
 
 RUN = 3.0
-"""Spreads below what two images of one class differ by: nearer ones next to each other are a run."""
+"""Consecutive images form a run if they differ by this many spreads less than two images of one class usually do."""
 
 SEEMING = "groups-by-"
-"""Begins the kind of a finding of groups that nobody asked for; the method follows."""
+"""Prefix of the kind of a finding of groups that were not requested; the method follows."""
 
 _PAIRS = 20_000
 _SHOWN = 3
 _COUNTED = re.compile(r"(?P<stem>.*[^\W_])[\s._(-]+\d+\)?")
 
 Keys = list[str]
-"""Of each image the name of its group; empty for one that is alone."""
+"""The name of each image's group; empty if it is in none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to tell groups. find: of n images their n keys. tells: what the images have that it reads, in words.
-    sure: whether what it reads says of itself that images belong together."""
+    """A method of detecting groups. find: n images -> n keys. tells: what it is based on, in words. sure: whether that
+    alone proves that images belong together."""
 
     find: Callable[[Sequence[ImageRecord]], Keys]
     tells: str
@@ -64,9 +64,9 @@ class Method:
 
 
 def grouped(images: Sequence[ImageRecord], group_by: str | None) -> tuple[tuple[ImageRecord, ...], tuple[Finding, ...]]:
-    """The images with their groups, joined to those that they have already, and a finding that counts them.
+    """The images with their groups, merged with those that they already have, and a finding that counts them.
 
-    group_by: as `method_of` takes it, or None. Raises ConfigError as it does, and where no two images belong together.
+    group_by: as in `method_of`, or None. Raises ConfigError as it does, and if no two images belong together.
     """
     if group_by is None:
         return tuple(images), ()
@@ -87,8 +87,8 @@ def grouped(images: Sequence[ImageRecord], group_by: str | None) -> tuple[tuple[
 
 
 def group_findings(images: Sequence[ImageRecord], *, drawn: Collection[Split], asked: bool) -> Iterator[Finding]:
-    """Known groups that given splits part; and, where nobody asked for groups, those that seem to be there and are
-    parted, by the first method that shows some. drawn: the splits that were drawn here."""
+    """Known groups that the given splits separate; and, if no groups were requested, detected groups that are
+    separated, by the first method that finds any. drawn: the splits that were drawn here."""
     usable = [image for image in images if not image.error]
     yield from leak_findings("leaking-groups", _parted(usable, [p.group for p in usable]), " ~ ", GROUP)
     if asked:
@@ -102,9 +102,9 @@ def group_findings(images: Sequence[ImageRecord], *, drawn: Collection[Split], a
 
 
 def seeming(images: Sequence[ImageRecord], method: Method) -> Keys:
-    """The groups by this method, if they are believed: several, of a good part of the images, and, where the method is
-    not sure, more alike within than their class is, so that a year in the names is not taken for a person. Groups that
-    are known are left out."""
+    """The groups found by this method, if credible: several, covering a good part of the images, and, if the method is
+    not sure, more similar within than their class is, so that a year in the names is not taken for a person. Images
+    with a known group are ignored."""
     found = method.find(images)
     keys = _several(["" if image.group else key for image, key in zip(images, found, strict=True)])
     several = len(set(keys) - {""}) >= FEWEST and sum(map(bool, keys)) >= COVERED * len(images)
@@ -130,13 +130,13 @@ def _seeming(name: str, method: Method, keys: Keys, apart: Sequence[Pair], drawn
 
 
 def _several(keys: Keys) -> Keys:
-    """Without those that one image alone has."""
+    """Without the keys of a single image."""
     sizes = Counter(keys)
     return [key if sizes[key] > 1 else "" for key in keys]
 
 
 def _parted(images: Sequence[ImageRecord], keys: Keys) -> list[Pair]:
-    """Each image that has one of its group in an earlier split, behind that one."""
+    """Each image that has another one of its group in an earlier split, paired with it."""
     first: dict[tuple[str, str], ImageRecord] = {}
     for image, key in zip(images, keys, strict=True):
         first.setdefault((key, image.split), image)
@@ -149,7 +149,7 @@ def _parted(images: Sequence[ImageRecord], keys: Keys) -> list[Pair]:
 
 
 def _joined(images: Sequence[ImageRecord], keys: Keys) -> tuple[ImageRecord, ...]:
-    """The images with these groups; groups that share an image with one that is there already become one."""
+    """The images with these groups; groups that share an image with an existing group are merged with it."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
     def find(name: tuple[str, str]) -> tuple[str, str]:
@@ -169,7 +169,7 @@ def _joined(images: Sequence[ImageRecord], keys: Keys) -> tuple[ImageRecord, ...
 
 
 def _more_alike(images: Sequence[ImageRecord], keys: Keys) -> bool:
-    """Whether the fingerprints of two images of one class differ less where both are of one group."""
+    """Whether the fingerprints of two images of one class differ less if both are in one group."""
     shown = [place for place, image in enumerate(images) if image.fingerprint]
     packed = unpacked([images[place].fingerprint for place in shown])
     groups = np.array([keys[place] for place in shown])
@@ -185,7 +185,7 @@ def _more_alike(images: Sequence[ImageRecord], keys: Keys) -> bool:
 
 
 def _pairs(kinds: Sequence[tuple[str, str] | None], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Two positions (m, 2) of one kind, drawn at random, about _PAIRS at most; None is no kind."""
+    """Random pairs of positions (m, 2) of one kind, about _PAIRS at most; None belongs to no kind."""
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, kind in enumerate(kinds):
         if kind is not None:
@@ -201,8 +201,8 @@ def _pairs(kinds: Sequence[tuple[str, str] | None], generator: np.random.Generat
 
 
 def _by_name(images: Sequence[ImageRecord]) -> Keys:
-    """What stands before the last counter of a file name (human07 of human07-03.png), or of a name that is a counter
-    alone the folder. What over half of a class has is the name of the class, or of the camera."""
+    """The part of a file name before the last counter (human07 of human07-03.png); if the name is only a counter, the
+    folder. A key shared by over half of a class is ignored, as it is the name of the class, or of the camera."""
     keys = []
     for image in images:
         folder, _, name = image.path.rpartition("/")
@@ -216,13 +216,13 @@ def _by_name(images: Sequence[ImageRecord]) -> Keys:
 
 
 def _by_exif(images: Sequence[ImageRecord]) -> Keys:
-    """Sessions: photographs of one camera with no rest between them, named by their first."""
+    """Sessions: photographs of one camera without a longer pause between them, named by the first."""
     shots = []
     for place, image in enumerate(images):
         time, _, camera = image.shot.partition(" ")
         try:
             shots.append((camera, datetime.fromisoformat(time), place))
-        except ValueError:  # no shot, or a clock that was never set
+        except ValueError:  # no capture time, or a clock that was never set
             continue
     keys = [""] * len(images)
     last: tuple[str, datetime] | None = None
@@ -236,9 +236,10 @@ def _by_exif(images: Sequence[ImageRecord]) -> Keys:
 
 
 def _by_looks(images: Sequence[ImageRecord]) -> Keys:
-    """Runs: images in the order of their names, each nearly like the one before, as the frames of a video are.
+    """Runs: images in the order of their names, each very similar to the one before, as the frames of a video are.
 
-    Nearly: nearer than two of the collection by RUN spreads. Files whose content tells nothing break a run.
+    Very similar: closer than two images of the collection usually are, by RUN spreads. Images without a fingerprint are
+    skipped.
     """
     keys = [""] * len(images)
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -270,8 +271,8 @@ METHODS = {
 
 
 def method_of(text: str) -> Method:
-    """The method of this name, or by this regular expression over paths, which has a group named `group`. Raises
-    ConfigError for anything else."""
+    """The method of this name, or a regular expression over paths that has a group named `group`. Raises ConfigError
+    for anything else."""
     if text in METHODS:
         return METHODS[text]
     try:

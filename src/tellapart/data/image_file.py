@@ -1,6 +1,6 @@
 """A path -> the bytes of an image file. All image files of a user are opened here.
 
-Only regular files are read: a pipe would be waited for, and a device has no end.
+Only regular files are read: reading a pipe would block, and a device has no end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tellapart.errors import ImageError
 MAX_BYTES = 2**30
 """A larger file is refused. 100 million pixels of three times 16 bits take 600 MB."""
 LARGE = 16 * 2**20
-"""Of a larger file the first bytes are looked at before the others are read."""
+"""Of a larger file, the first bytes are checked before the rest is read."""
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
@@ -23,11 +23,11 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> tuple[bytes, os.stat_result]:
     """The whole file, and its state when it was opened.
 
-    Raises ImageError: `unreadable` for what cannot be opened or is no file, `empty`, `too many bytes`, and `not an
-    image` for a large file that begins like none.
+    Raises ImageError: `unreadable` if it cannot be opened or is not a regular file, `empty`, `too many bytes`, and `not
+    an image` for a large file that does not begin like one.
     """
     try:
-        # Without waiting for a pipe's other end.
+        # does not wait for the other end of a pipe
         with open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, _FLAGS)) as file:
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):

@@ -1,8 +1,8 @@
 """The table of supported image formats; no other format is ever tried.
 
-Each row says how a file begins, which suffixes folders are searched for, and which one class of Pillow opens it. So no
-other reader of Pillow runs: its Image.open would offer a file to all of them, among them one that starts Ghostscript
-(EPS) and one that hands its content to Image.open again (IPTC).
+Each row tells how a file begins, which suffixes are searched for in folders, and which single Pillow class opens it. So
+no other Pillow reader runs: its Image.open would try all of them, among them one that starts Ghostscript (EPS) and one
+that passes its content to Image.open again (IPTC).
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
 PREFIX = 64
-"""Bytes of a file's beginning that tell its format."""
+"""Number of bytes at the beginning of a file that identify its format."""
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """name: as Pillow calls it. begins: whether a file's first PREFIX bytes are of this format. opener: `module:class`
-    that opens it. suffixes: in lower case. extra: the part of tellapart that brings the opener, where Pillow does not.
-    """
+    """name: as in Pillow. begins: whether a file's first PREFIX bytes are of this format. opener: `module:class` that
+    opens it. suffixes: in lower case. extra: the extra of tellapart that provides the opener, if Pillow does not."""
 
     name: str
     begins: Callable[[bytes], bool]
@@ -32,8 +31,8 @@ class ImageFormat:
     extra: str = ""
 
     def open(self, file: BinaryIO) -> ImageFile.ImageFile:
-        """The image with its header read, its pixels not decoded. Raises what the opener raises on damaged files, and
-        ModuleNotFoundError where the extra is not installed."""
+        """The image with its header read, its pixels not decoded. Raises what the opener raises for damaged files, and
+        ModuleNotFoundError if the extra is not installed."""
         module, _, name = self.opener.partition(":")
         opener = getattr(importlib.import_module(module), name)
         file.seek(0)
@@ -49,7 +48,7 @@ def _is_webp(prefix: bytes) -> bool:
 
 
 def _is_avif(prefix: bytes) -> bool:
-    """By its brand; a file of a general brand also says what it is compatible with."""
+    """By its brand; a file with a generic brand also lists the brands it is compatible with."""
     brand = prefix[4:12]
     return brand in (b"ftypavif", b"ftypavis") or (brand in (b"ftypmif1", b"ftypmsf1") and b"avif" in prefix[16:])
 
@@ -60,7 +59,7 @@ def _is_heic(prefix: bytes) -> bool:
 
 
 def _is_tga(prefix: bytes) -> bool:
-    """It has no mark: what its header says must be possible."""
+    """It has no signature: its header must have plausible values."""
     if len(prefix) < 18:
         return False
     colours, kind, depth = prefix[1], prefix[2], prefix[16]
@@ -71,12 +70,12 @@ def _is_tga(prefix: bytes) -> bool:
     )
 
 
-# MPO is JPEG with more images behind the first, which counts.
+# MPO is a JPEG followed by more images; only the first one counts.
 JPEG = ImageFormat(
     "JPEG", _with(b"\xff\xd8\xff"), "PIL.JpegImagePlugin:JpegImageFile", ("jpg", "jpeg", "jpe", "jfif", "mpo")
 )
 
-# The first row that a file begins like is its format.
+# The first matching row is the format of a file.
 FORMATS = (
     JPEG,
     ImageFormat("PNG", _with(b"\x89PNG\r\n\x1a\n"), "PIL.PngImagePlugin:PngImageFile", ("png", "apng")),
@@ -110,7 +109,7 @@ SUFFIXES = frozenset(suffix for row in FORMATS for suffix in row.suffixes)
 
 
 def format_of(prefix: bytes) -> ImageFormat | None:
-    """The format that a file begins like, from its first PREFIX bytes.
+    """The format of a file, from its first PREFIX bytes.
 
     >>> format_of(bytes.fromhex("ffd8ffe0")).name, format_of(b"%!PS-Adobe-3.0 EPSF-3.0")
     ('JPEG', None)
@@ -118,7 +117,7 @@ def format_of(prefix: bytes) -> ImageFormat | None:
     return next((row for row in FORMATS if row.begins(prefix)), None)
 
 
-# What lies among images under their suffixes, by (where, first bytes).
+# Other files found among images with an image suffix, by (offset, first bytes).
 _FOREIGN = (
     (0, b"<", "it is a web page or other text"),
     (0, b"%PDF", "it is a PDF"),
@@ -131,6 +130,6 @@ _FOREIGN = (
 
 
 def foreign(prefix: bytes) -> str:
-    """In words what a file is that begins like none of the formats."""
+    """In words, what a file of none of the formats is."""
     found = (words for at, mark, words in _FOREIGN if prefix[at:].startswith(mark))
     return next(found, "it does not begin like any supported image format")

@@ -1,7 +1,7 @@
-"""The URL of an image -> its bytes, with limits on size, redirects and time. Nothing is kept.
+"""The URL of an image -> its bytes, with limits on size, redirects and time. Nothing is stored.
 
-Only http and https, whatever the server redirects to: no other protocol is used and no local file is opened. Files that
-are kept come through `download`.
+Only http and https, whatever the server redirects to: no other protocol, and no local file, is opened. Files to be kept
+are downloaded by `download`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tellapart.errors import ImageError
 
 REDIRECTS = 5
 PATIENCE = 10.0
-"""Seconds without a byte."""
+"""Longest time without data, in seconds."""
 _CHUNK = 1 << 16
 
 
@@ -58,7 +58,7 @@ def _refusal(reason: Any) -> ImageError:
 
 
 def _quoted(url: str) -> str:
-    """With blanks and letters beyond ASCII as they are sent; what is quoted already stays."""
+    """With spaces and non-ASCII characters percent-encoded; existing escapes are kept."""
     parts = urlsplit(url)
     path, query = (quote(part, safe="%/:=&?~#+!$,;'@()*[]") for part in (parts.path, parts.query))
     return parts._replace(path=path, query=query).geturl()
@@ -69,7 +69,7 @@ def _received(answer: Any, most: int) -> bytes:
     if announced > most:
         raise ImageError("too many bytes", f"{announced:,}; at most {most:,} are downloaded")
     content = bytearray()
-    # What has come, not as much as was asked for: a server that drips is seen to be slow.
+    # Whatever has arrived, not the full amount: so a server that sends byte by byte is recognised as slow.
     while chunk := answer.read1(_CHUNK):
         content += chunk
         if len(content) > most:
@@ -81,7 +81,7 @@ def _received(answer: Any, most: int) -> bytes:
 
 @contextmanager
 def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, threading.Event]]:
-    """What opens addresses, whose connections are shut down after so many seconds; the event then is set."""
+    """An opener of URLs whose connections are shut down after so many seconds; the event is then set."""
     connections: list[socket.socket] = []
     over = threading.Event()
 
@@ -93,12 +93,12 @@ def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, th
 
     def connect(*arguments: Any, **options: Any) -> socket.socket:
         made = socket.create_connection(*arguments, **options)
-        connections.append(made.dup())  # TLS takes the socket itself over
+        connections.append(made.dup())  # TLS takes over the socket itself
         if over.is_set():
             end()
         return made
 
-    # Only these: the opener of the library also opens files and ftp.
+    # Only these handlers: the default opener also opens files and ftp.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -121,7 +121,7 @@ def _watched(seconds: float) -> Iterator[tuple[urllib.request.OpenerDirector, th
 
 
 class _Web(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Both schemes, by connections that `connect` makes."""
+    """Both schemes, with connections made by `connect`."""
 
     def __init__(self, connect: Any) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """A JPEG's bytes -> its header, and its pixels with the damage that the decoder found.
 
-libjpeg-turbo through simplejpeg decodes straight from the bytes, at 1/2, 1/4 or 1/8 where asked, with the pixels that
-Pillow gives (measured equal on 779 photographs at every scale, in colour and grey), and tells of damage that Pillow
-passes over.
+libjpeg-turbo through simplejpeg decodes straight from the bytes, at 1/2, 1/4 or 1/8 on request, gives the same pixels
+as Pillow (measured equal on 779 photographs at every scale, in colour and grey), and reports damage that Pillow
+ignores.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from tellapart.errors import ImageError
 
 MOST_SEGMENTS = 4096
-"""Before the pixels. A colour profile takes up to 255; each costs a step of Python."""
+"""Before the pixels. A colour profile takes up to 255 segments; each is one step in Python."""
 MOST_SCANS = 200
-"""Passes over the whole image. Encoders write about ten; each costs its time whatever it holds, and takes 16 bytes."""
+"""Passes over the whole image. Encoders write about ten; each takes its time whatever it contains, and takes 16
+bytes."""
 
 Colours = Literal["GRAY", "RGB", "CMYK"]
 
-# Between segments libjpeg skips what is no marker, and so does this.
+# Between segments libjpeg skips bytes that are not markers, and so does this.
 _MARKER = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
 _START_OF_SCAN = b"\xff\xda"
 _END_OF_IMAGE = b"\xff\xd9"
@@ -35,15 +36,14 @@ _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _EXIF = b"Exif\0\0"
 _LONGEST_EXIF = 2**20
-"""Bytes after which no more blocks of it are put together: one is what cameras write, and each is a copy of all."""
+"""Bytes after which no more EXIF blocks are joined: cameras write one, and joining copies all of them."""
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What stands before the pixels. precision: bits of a sample. scans: passes over the image, at most (an upper bound
-    counted from the bytes). exif, xmp: their blocks without their marks, of EXIF the first megabyte, empty where there
-    are none."""
+    """The part before the pixels. precision: bits per sample. scans: upper bound of the number of passes over the
+    image. exif, xmp: their blocks without markers, of EXIF the first megabyte, empty if there are none."""
 
     width: int
     height: int
@@ -58,9 +58,9 @@ class JpegHeader:
 
 
 def read_header(content: bytes) -> JpegHeader:
-    """Walk the segments up to the first scan; nothing is decoded.
+    """Walk the segments up to the first scan, without decoding.
 
-    Raises ImageError: `truncated` where the file ends before, `too many segments`, or `unreadable`.
+    Raises ImageError: `truncated` if the file ends before, `too many segments`, or `unreadable`.
     """
     at, frame, exif, xmp = 2, None, b"", b""
     for _ in range(MOST_SEGMENTS):
@@ -93,13 +93,13 @@ def read_header(content: bytes) -> JpegHeader:
 def _header(
     content: bytes, start: int, frame: tuple[int, bytes], in_scan: bytes, exif: bytes, xmp: bytes
 ) -> JpegHeader:
-    """start: where the first scan begins. in_scan: how many components it holds, in a byte."""
+    """start: offset of the first scan. in_scan: the number of its components, as a byte."""
     marker, segment = frame
     if len(segment) < 6:
         raise ImageError("unreadable", "begins like JPEG, but its header is damaged")
     height, width = int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5])
     components, progressive = segment[5], marker in _PROGRESSIVE
-    # A sequential first scan of all components is the only one: behind it libjpeg takes no other.
+    # If the first sequential scan has all components, it is the only one: libjpeg accepts no other after it.
     alone = not progressive and in_scan[0:1] == segment[5:6]
     return JpegHeader(
         width,
@@ -118,8 +118,8 @@ def _header(
 def decode(content: bytes, header: JpegHeader, colours: Colours, scale: int = 1) -> tuple[NDArray[np.uint8], str]:
     """Pixels, shape (ceil(height / scale), ceil(width / scale), 1, 3 or 4), and what is damaged, in libjpeg's words.
 
-    scale: 1, 2, 4 or 8. CMYK is as it is stored, inverted as Adobe does. Of a damaged part the decoder makes grey or
-    noise. Raises ImageError: `too many scans`, `truncated` where the end is missing, or `unreadable`.
+    scale: 1, 2, 4 or 8. CMYK is returned as stored, inverted as by Adobe. A damaged part becomes grey or noise. Raises
+    ImageError: `too many scans`, `truncated` if the end is missing, or `unreadable`.
     """
     if header.scans > MOST_SCANS:
         raise ImageError("too many scans", f"a JPEG of {header.scans:,}; at most {MOST_SCANS} are decoded")

@@ -1,6 +1,6 @@
 """Features or held-out probabilities + given labels -> likely label errors, and classes that overlap.
 
-In: arrays. Out: suspects, the likeliest first. Never imports Keras; needs the extra `check`.
+In: arrays. Out: suspects, the most likely first. Never imports Keras; needs the extra `check`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from tellapart.errors import require_extra
 
 FOLDS = 5
 STRENGTH = 0.001
-"""C of logistic regression: strong regularisation, as a head that follows every label calls none of them wrong."""
+"""C of logistic regression: strong regularisation, as a head that fits every label finds no label errors."""
 
 TOLD_APART = 2 / 3
-"""Share of the images of a class that held-out heads name as labelled, from which its labels are judged."""
+"""Share of a class's images that held-out heads must classify as labelled for its labels to be judged."""
 
 _ITERATIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class LabelIssue:
-    """A label that looks wrong. index: of the image. score: 0..1, how well its label fits, least first.
-    suggested: position of the class that the image looks like; probability: of that class."""
+    """A label that looks wrong. index: of the image. score: 0..1, how well the label fits, the worst first. suggested:
+    position of the class that the image looks like; probability: of that class."""
 
     index: int
     score: float
@@ -35,18 +35,18 @@ class LabelIssue:
 
 
 def require_cleanlab() -> None:
-    """Raise MissingExtraError where the library that judges labels is not installed."""
+    """Raise MissingExtraError if cleanlab is not installed."""
     require_extra("Finding wrong labels", "check", "cleanlab")
 
 
 def held_out_probabilities(
     values: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray[np.int64], classes: int, seed: int = 0
 ) -> NDArray[np.float64]:
-    """What linear heads say of images that they were not fitted on: (n, classes), rows sum to 1.
+    """Held-out predictions of linear heads: (n, classes), rows sum to 1.
 
     values: (n, width), features. labels: (n,), positions of classes. groups: (n,), equal for images that belong
-    together: they are held out together, as a copy's label would vouch for its twin's. Five folds, each class spread
-    over them. A class that only one fold has is given 0 there. At least two classes have two groups.
+    together: they are held out together, as a copy in training would reveal the label. Five folds, stratified by class.
+    A class that is only in one fold has probability 0 there. At least two classes need two groups.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -68,7 +68,7 @@ def held_out_probabilities(
 
 
 def _folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """A fold of each image: groups whole, dealt out class by class in random order."""
+    """A fold for each image: whole groups, assigned class by class in random order."""
     _, first, own = np.unique(groups, return_index=True, return_inverse=True)
     shuffled = np.random.default_rng(seed).permutation(len(first))
     order = shuffled[np.argsort(labels[first[shuffled]], kind="stable")]
@@ -78,10 +78,11 @@ def _folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> N
 
 
 def label_scores(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How well each label fits what a network says that did not learn it: (n,), 0..1, 0 fits least.
+    """How well each label fits the prediction of a network that was not trained on it: (n,), 0..1, 0 fits least.
 
-    Half of one plus the probability of the given label less that of the likeliest other: cleanlab's normalised margin
-    (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 70 (2021) 1373). Raises MissingExtraError.
+    Half of one plus the probability of the given label minus that of the most probable other one: cleanlab's normalised
+    margin (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 70 (2021) 1373). Raises
+    MissingExtraError.
     """
     require_cleanlab()
     from cleanlab.rank import get_label_quality_scores
@@ -90,10 +91,10 @@ def label_scores(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -
 
 
 def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[LabelIssue, ...]:
-    """The images whose label looks wrong, the likeliest first, by cleanlab's confident learning.
+    """The images whose label looks wrong, the most likely first, by cleanlab's confident learning.
 
-    truth: (n,), positions of the given classes. probabilities: (n, classes), rows sum to 1, of a network that did not
-    learn these labels: of a test split, or held out in folds. A label is suspect where about as many of its class are
+    truth: (n,), positions of the given classes. probabilities: (n, classes), rows sum to 1, of a network that was not
+    trained on these labels: of a test split, or held out in folds. As many labels of each class are suspected as are
     estimated to be wrong. Raises MissingExtraError without the extra `check`.
 
     >>> truth = np.array([0] * 20 + [1] * 20)
@@ -103,7 +104,7 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     (LabelIssue(index=3, score=0.05..., suggested=1, probability=0.95),)
     """
     scores = label_scores(truth, probabilities)
-    # cleanlab wants images of every class.
+    # cleanlab requires images of every class.
     present, own = np.unique(truth, return_inverse=True)
     if len(present) < 2:
         return ()
@@ -115,14 +116,15 @@ def suspect_labels(truth: NDArray[np.int64], probabilities: NDArray[np.float64])
     others = probabilities.copy()
     others[np.arange(len(truth)), truth] = -1
     suggested = others.argmax(axis=1)
-    # A label that the network finds likelier than any other is no suspect, however many its class is said to have.
+    # A label that the network finds most probable is never suspected, however many errors its class is estimated to
+    # have.
     ranked = sorted((i for i in flagged.tolist() if scores[i] < 0.5), key=lambda i: (scores[i], i))
     return tuple(LabelIssue(i, float(scores[i]), int(suggested[i]), float(others[i, suggested[i]])) for i in ranked)
 
 
 def told_apart(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the labels of a class can be judged, (classes,): of its images held-out heads name TOLD_APART or more
-    as they are labelled. Below that the heads do not know the class, or too many of its labels are wrong.
+    """Whether the labels of each class can be judged, (classes,): held-out heads must classify at least TOLD_APART of
+    its images as labelled. Below that, the heads have not learned the class, or too many of its labels are wrong.
 
     >>> told_apart(np.array([0, 0, 0, 1, 1, 1]), np.eye(2)[[0, 0, 0, 1, 0, 0]])
     array([ True, False])
@@ -133,8 +135,8 @@ def told_apart(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> 
 
 
 def overlaps(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[tuple[int, int, int, int]]:
-    """Of each two classes how many images of one are taken for the other: (class, class, mistaken, images of both),
-    the largest share first; pairs without a mistake are left out."""
+    """For each pair of classes, how many images of one are taken for the other: (class, class, mistaken, images of
+    both), the largest share first; pairs without a mistake are left out."""
     classes = probabilities.shape[1]
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (truth, probabilities.argmax(axis=1)), 1)

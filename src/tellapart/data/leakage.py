@@ -13,7 +13,7 @@ from tellapart.data.findings import Finding, Severity, images_that
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """What ties images together: its words for one image and for several, and what to do where splits part them."""
+    """A relation between images: its words for one image and for several, and what to do if splits separate them."""
 
     one: str
     many: str
@@ -29,7 +29,7 @@ GROUP = Tie(
 
 
 def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
-    """The same bytes under several names: in one class, under two labels, in two splits."""
+    """Identical files under several names: in one class, with two labels, in two splits."""
     same: dict[str, list[ImageRecord]] = defaultdict(list)
     for p in images:
         if not p.error:
@@ -58,17 +58,17 @@ def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
 
 
 def near_duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
-    """Copies that were recompressed, resized, brightened or mirrored, as far as looks alone tell."""
+    """Copies that were recompressed, resized, brightened or mirrored, as far as fingerprints alone can tell."""
     yield from near_findings(near_copies(images))
 
 
 def near_findings(
     pairs: Iterable[Pair], by_features: Collection[Pair] = (), drawn: Collection[str] = ()
 ) -> Iterator[Finding]:
-    """What is to be said of images that look the same: under two labels, in two splits, or neither.
+    """Findings about images that look the same: with two labels, in two splits, or neither.
 
-    by_features: those of the pairs that fingerprints do not show. drawn: the splits that were drawn here, among which
-    fingerprints are never parted, and the others only until they are regrouped.
+    by_features: those of the pairs that fingerprints do not detect. drawn: the splits that were drawn here, which never
+    separate pairs found by fingerprints, and pairs found by features only until they are regrouped.
     """
     contradicting: list[str] = []
     plain: list[str] = []
@@ -116,10 +116,10 @@ def near_findings(
 def leak_findings(
     kind: str, parted: Sequence[Sequence[ImageRecord]], sign: str, tie: Tie, how: str = ""
 ) -> Iterator[Finding]:
-    """Of images that are tied together and stand in two splits: what leaks into test makes test accuracy optimistic,
-    what leaks into validation only the choice of the model.
+    """Findings about related images in two splits: leakage into test makes test accuracy optimistic, leakage into
+    validation only the choice of the model.
 
-    Splits that are drawn here part none, so these were given. sign: between their paths. how: they are tied.
+    Splits drawn here separate none, so these were given. sign: joins their paths. how: what the relation is based on.
     """
     into: dict[bool, list[Sequence[ImageRecord]]] = defaultdict(list)
     for rows in parted:
@@ -137,7 +137,7 @@ def leak_findings(
 
 
 def tied(parted: Iterable[Sequence[ImageRecord]], split: Split, tie: Tie) -> str:
-    """How many images of a split have such others, and in which splits."""
+    """How many images of a split have related ones, and in which splits."""
     where: dict[str, str] = {}
     for rows in parted:
         place = "training" if any(p.split == "train" for p in rows) else "validation"

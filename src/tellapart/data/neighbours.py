@@ -1,6 +1,6 @@
 """Features of images -> reduced features, the nearest neighbours of each image, and outliers.
 
-In: what a frozen backbone gives of n images, (n, width). Out: arrays. Never imports Keras.
+In: features of a frozen backbone for n images, (n, width). Out: arrays. Never imports Keras.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH = 256
-"""Directions kept of the features. Of 1,280 they tell wrong labels as well, and the head is fitted in a tenth."""
+"""Dimensions kept. With 256 of 1,280, label errors are found as well, and the head is fitted in a tenth of the time."""
 
 COUNT = 20
-"""Neighbours of each image: more than one odd image usually brings along of its kind."""
+"""Neighbours of each image: more than the usual number of similar outliers."""
 
 FAR = 3.0
-"""Spreads below the middle of all images' nearness: from here on an image is unlike the others."""
+"""Distance from the median nearness of all images, in spreads, from which an image is an outlier."""
 
 _FITTED = 20_000
 _ALL_PAIRS = 20_000
@@ -29,10 +29,10 @@ Floats = NDArray[np.float32]
 
 
 def reduced(features: NDArray[np.floating], seed: int = 0) -> Floats:
-    """The features (n, width) in the at most WIDTH directions that hold most of their squares, (n, at most WIDTH).
+    """The features (n, width) projected to the WIDTH directions with the largest sum of squares, (n, at most WIDTH).
 
-    About zero, not about their mean: an image of another kind lies off the direction that all others share, which the
-    mean would take away. Found on up to 20,000 rows.
+    Not centred: an unrelated image lies off the direction that all others share, which centring would remove. Fitted on
+    up to 20,000 rows.
     """
     from scipy.linalg import eigh
 
@@ -49,20 +49,19 @@ def reduced(features: NDArray[np.floating], seed: int = 0) -> Floats:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of each image its nearest others, nearest first. places: (n, k) positions, -1 where there are not so many;
-    similarity: (n, k), the cosine of the angle between their features, -1..1."""
+    """The nearest other images of each image, nearest first. places: (n, k) positions, -1 if there are fewer;
+    similarity: (n, k), cosine similarity of their features, -1..1."""
 
     places: NDArray[np.int64]
     similarity: Floats
 
 
 def neighbours(values: Floats, seed: int = 0) -> Neighbours:
-    """The nearest of each row (n, width) by angle.
+    """The nearest neighbours of each row (n, width) by cosine similarity.
 
-    Up to 20,000 rows each is compared with each. More are divided into about as many cells as a cell has rows, by
-    k-means, and a row is compared with those of the eight cells nearest to its own, so that the work grows with
-    n ** 1.5: copies find each other (997 of 1,000 among 100,000), of neighbours that are hardly nearer than others
-    many are missed.
+    Up to 20,000 rows, all pairs are compared. Beyond that, k-means divides the rows into about as many cells as a cell
+    has rows, and a row is compared with those of the eight nearest cells, so that the time grows with n ** 1.5: copies
+    are found (997 of 1,000 among 100,000), but many neighbours that are hardly closer than others are missed.
     """
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     directions = values / np.maximum(norms, 1e-9)
@@ -99,7 +98,7 @@ def _parts(directions: Floats, seed: int) -> Iterator[tuple[NDArray[np.int64], N
 def _nearest(
     directions: Floats, rows: NDArray[np.int64], columns: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], Floats]:
-    """(rows, count) of the nearest columns of each row, itself left out."""
+    """(rows, count) of the nearest columns of each row, excluding itself."""
     similarity = directions[rows] @ directions[columns].T
     similarity[rows[:, None] == columns[None, :]] = -np.inf
     taken = min(count, len(columns))
@@ -115,11 +114,11 @@ def _nearest(
 
 
 def farness(found: Neighbours) -> NDArray[np.float64]:
-    """How unlike the others each image is, (n,), in spreads from the middle of all; FAR and more is an outlier.
+    """How unlike the others each image is, (n,), in spreads from the median; FAR or more is an outlier.
 
-    By the similarity of its 20th neighbour (of fewer than 400 images an earlier one): a handful of odd images of
-    one kind do not make each other ordinary. A distance to the k-th neighbour: Ramaswamy and others, SIGMOD 2000; the
-    middle and spread by median and quartile, which outliers do not move.
+    By the similarity to its 20th neighbour (an earlier one for fewer than 400 images), so that a handful of similar
+    outliers do not hide each other. Distance to the k-th neighbour: Ramaswamy and others, SIGMOD 2000; the median and
+    quartile are robust to outliers.
     """
     last = max(min(COUNT, len(found.places) // 20, found.places.shape[1]), min(5, found.places.shape[1]))
     near = found.similarity[:, last - 1].astype(np.float64)

@@ -1,15 +1,16 @@
 """A 128-bit perceptual hash of an image: similar for recompressed, resized, brightened or mirrored copies.
 
-In: the small grey image that the scan's decoding leaves. Out: 32 hexadecimal digits for the catalog, and pairs of
-images whose fingerprints are close.
+In: the small grey image from the scan's decoding. Out: 32 hexadecimal digits for the catalog, and pairs of images whose
+fingerprints are close.
 
-A perceptual hash as Zauner describes it ("Implementation and Benchmarking of Perceptual Image Hash Functions", 2010):
-signs of the lowest frequencies of a cosine transform, without the mean. Against zero, not their median, so that a
-mirrored image has the same bits but for those of odd horizontal frequencies, all turned: one fingerprint serves both
-ways. (imagehash would resize each image once more, which takes longer than all of this.)
+A perceptual hash as described by Zauner ("Implementation and Benchmarking of Perceptual Image Hash Functions", 2010):
+signs of the lowest frequencies of a cosine transform, without the mean. Compared with zero, not with their median, so
+that mirroring flips exactly the bits of odd horizontal frequencies: one fingerprint serves both orientations.
+(imagehash would resize each image again, which takes longer than all of this.)
 
-Small images of one kind are alike in 128 bits: they have 256, whose first half is the same, and fewer may differ.
-Of the smallest, noise is as large as what they show: theirs are a digest of the pixels, near to its equal alone.
+128 bits do not separate small images of one kind: these have 256, whose first half is the same, and fewer may differ.
+In the smallest images noise is as large as the content: their hash is a digest of the pixels, close only to an
+identical one.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 2
-"""Raised when a file would get another fingerprint than before; what is remembered of another version is forgotten."""
+"""Raised if the hash of any file would change; stored hashes of other versions are discarded."""
 
 BITS = 128
 FLAT = 3.0
-"""Grey levels: where the small image deviates less from its mean, its frequencies are noise."""
+"""Grey levels: if the small image deviates less from its mean, its frequencies are noise."""
 
 ALIKE = 26
-"""Bits: most copies differ by fewer, two different photographs nearly never (docs/trust.md)."""
+"""Bits: most copies differ by fewer, two different photographs almost never (docs/trust.md)."""
 
 SURELY = {32: 18, 64: 12}
-"""Bits by digits: images whose fingerprints differ by at most so many are called copies without a look at their
-features. Of 70,000 images of clothes of 28 x 28 (Fashion-MNIST) 54 pairs differ by 12 of 256 bits or fewer."""
+"""Bits by number of digits: images whose fingerprints differ by at most this count as copies without comparing
+features. Of 70,000 images of clothes of 28 x 28 (Fashion-MNIST), 54 pairs differ by 12 of 256 bits or fewer."""
 
 SMALL = 32
 """Pixels of the shorter side: below, a fingerprint has 256 bits."""
@@ -56,8 +57,8 @@ _POPULATION = np.array([value.bit_count() for value in range(1 << 16)], np.uint8
 
 
 def fingerprint(thumbnail: NDArray[np.uint8], side: int = SMALL) -> str:
-    """32 hexadecimal digits of a grey image (32, 32); 64 where the shorter side of the image itself has fewer than
-    SMALL pixels; none for a flat one, which looks like every other.
+    """32 hexadecimal digits of a grey image (32, 32); 64 if the shorter side of the image itself has fewer than SMALL
+    pixels; empty for a flat image, which resembles every other.
 
     >>> fingerprint(np.zeros((32, 32), np.uint8))
     ''
@@ -72,7 +73,7 @@ def fingerprint(thumbnail: NDArray[np.uint8], side: int = SMALL) -> str:
 
 
 def distances(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Bits (n,) in which fingerprints (n, 16 or 32) differ, the lesser of as they are and mirrored.
+    """Number of differing bits (n,) between fingerprints (n, 16 or 32), the smaller of unmirrored and mirrored.
 
     >>> distances(unpacked(["00" * 16]), unpacked(["ff" + "00" * 15])).tolist()
     [8]
@@ -92,12 +93,12 @@ def unpacked(fingerprints: Sequence[str], digits: int = BITS // 4) -> NDArray[np
 
 @lru_cache(maxsize=4)
 def close_pairs(fingerprints: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
-    """Every (position, position, bits that differ) of fingerprints that differ in at most ALIKE bits.
+    """Every (position, position, differing bits) of fingerprints that differ in at most ALIKE bits.
 
-    That is lowered where the whole collection looks alike (X-rays, scanned forms): there it takes more to be a
-    copy. Up to 8,192 images all pairs are compared; of more, those that share one of 32 choices of bits, so that a
-    million images is not a trillion pairs. Empty fingerprints are in no pair, and those of small images only in
-    pairs among themselves.
+    The limit is lower if all images of a collection look alike (X-rays, scanned forms). Up to 8,192 images, all pairs
+    are compared; beyond that, only those that agree in one of 32 random choices of bits, so that a million images do
+    not need a trillion comparisons. Empty fingerprints are in no pair, and those of small images only in pairs with
+    each other.
     """
     rows: list[tuple[int, int, int]] = []
     for digits in SURELY:
@@ -113,7 +114,8 @@ def close_pairs(fingerprints: tuple[str, ...]) -> tuple[tuple[int, int, int], ..
 
 
 def _bound_of(packed: NDArray[np.uint8]) -> int:
-    """What two different images of this collection differ by, less 6.4 times its spread; 128 for a handful."""
+    """The typical distance of two different images of this collection, minus 6.4 times its spread; 128 if there are
+    only a handful."""
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, len(packed), (2, _SAMPLE))
     found = distances(packed[first], packed[second])[first != second]
@@ -138,11 +140,11 @@ def _all_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64]
 
 
 def _banded_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs that agree in one of many random choices of low, even bits, which mirroring and cropping turn least: of so
-    many bits (16 for a million images) that few others agree in them.
+    """Pairs that agree in one of many random choices of low, even bits, which mirroring and cropping change least: in
+    so many bits (16 for a million images) that few others agree in them.
 
-    Of those that agree, the ones next to each other in the order of all their bits are compared, up to a distance: what
-    many share tells nothing.
+    Among those that agree, neighbours in the order of all their bits are compared, up to a distance: a value shared by
+    many is not informative.
     """
     wanted = min(16, round(np.log2(len(packed))) - 4)
     generator = np.random.default_rng(0)
@@ -166,6 +168,6 @@ def _banded_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int
 
 
 def _population(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Bits that are set in each row of bytes."""
+    """Number of bits set in each row of bytes."""
     words = np.ascontiguousarray(packed).view(np.uint16)
     return np.asarray(_POPULATION[words].sum(axis=1, dtype=np.int64))

@@ -17,7 +17,7 @@ from PIL import Image
 from tellapart.data.image_formats import ImageFormat
 from tellapart.errors import ImageError
 
-# What Pillow's decoders raise on damaged files: their parsers index, unpack and convert without checking.
+# Exceptions of Pillow's decoders for damaged files: their parsers index, unpack and convert without checking.
 DAMAGE = (
     OSError,
     SyntaxError,
@@ -36,7 +36,7 @@ DAMAGE = (
 
 
 def load(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
-    """The image, wholly decoded, in the mode that the file holds.
+    """The image, fully decoded, in the mode of the file.
 
     Raises ImageError with the reason `too many pixels`, `truncated` or `unreadable`.
     """
@@ -45,7 +45,7 @@ def load(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
             try:
                 return _loaded(content, form, max_pixels)
             except Image.DecompressionBombError:
-                # TIFF and WebP obey a limit that the whole process shares: once more, briefly under our own.
+                # TIFF and WebP obey a process-wide limit: retried, briefly, under our own.
                 with _limit_lock:
                     theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
                     try:
@@ -58,7 +58,7 @@ def load(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
 
 @contextmanager
 def damage_told() -> Iterator[None]:
-    """What Pillow raises inside for a damaged image becomes an ImageError, `truncated` or `unreadable`."""
+    """Turn Pillow's exceptions for a damaged image into an ImageError, `truncated` or `unreadable`."""
     try:
         yield
     except DAMAGE as error:
@@ -87,7 +87,7 @@ def _loaded(content: bytes, form: ImageFormat, max_pixels: int) -> Image.Image:
 
 
 def _refuse_large_icon(file: BinaryIO, max_pixels: int) -> None:
-    """Its directory may say less than the image inside, which Pillow decodes as it opens the file."""
+    """Its directory may claim a smaller size than the image inside, which Pillow decodes when opening the file."""
     from PIL.IcoImagePlugin import IcoFile
 
     icons: Any = IcoFile(cast("io.BytesIO", file))
@@ -96,7 +96,7 @@ def _refuse_large_icon(file: BinaryIO, max_pixels: int) -> None:
 
 
 def refuse_bomb(size: tuple[int, ...], max_pixels: int) -> None:
-    """Raises ImageError for an image (width, height) of more pixels, or of none."""
+    """Raises ImageError for an image (width, height) with too many pixels, or none."""
     if not size[0] or not size[1]:
         raise ImageError("unreadable", f"its header says {size[0]}x{size[1]}, which has no pixels")
     if size[0] * size[1] > max_pixels:
@@ -104,7 +104,7 @@ def refuse_bomb(size: tuple[int, ...], max_pixels: int) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """truncated where the decoder ran out of bytes, else unreadable."""
+    """truncated if the decoder ran out of bytes, else unreadable."""
     ran_out = isinstance(error, (EOFError, IndexError, struct.error))
     return "truncated" if ran_out or re.search("(?i)truncat|end of file|eof", str(error)) else "unreadable"
 
@@ -118,10 +118,10 @@ _quiet_depth = 0
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Pillow's own warnings (sizes, corrupt EXIF, palettes) from the caller while any thread decodes.
+    """Suppress Pillow's own warnings (sizes, corrupt EXIF, palettes) while any thread decodes.
 
-    warnings.catch_warnings restores a whole list, which loses what other threads set meanwhile; this adds one filter
-    when the first thread comes and takes that one away when the last leaves.
+    warnings.catch_warnings restores a whole list, losing what other threads set meanwhile; this adds one filter when
+    the first thread enters and removes it when the last one leaves.
     """
     global _quiet_depth
     with _quiet_lock:

@@ -1,12 +1,10 @@
 """Bytes -> pixels, the one image pipeline: decode, orient, convert to 8-bit grey or colour, fit and resize.
 
-In: a file, bytes, an open binary file, an array or an image of Pillow, and an ImageSpec. Out: uint8 (height, width,
-channels), 0..255.
-Nothing else decodes an image, so training and prediction
-see the same pixels.
+In: a file, bytes, an open binary file, an array or a Pillow image, and an ImageSpec. Out: uint8 (height, width,
+channels), 0..255. Nothing else decodes an image, so training and prediction see the same pixels.
 
-The same everywhere: EXIF orientation is applied; transparency lies over white; CMYK (Adobe's inverted kind too) becomes
-RGB; ICC profiles are ignored; of an animation the first frame counts; shrinking is antialiased.
+For every input: EXIF orientation is applied; transparency is composited over white; CMYK (including Adobe's inverted
+kind) becomes RGB; ICC profiles are ignored; the first frame of an animation is used; downscaling is antialiased.
 """
 
 from __future__ import annotations
@@ -37,14 +35,14 @@ from tellapart.task import ImageSpec
 __all__ = ["MAX_PIXELS", "ROAD", "Decoded", "Source", "cost", "decode", "look", "read"]
 
 ROAD = f"3-{cv2.__version__}-{PIL.__version__}-{simplejpeg.__version__}"
-"""Part of every cache key. The number is raised when the same bytes would give other pixels than before; so may another
+"""Part of every cache key. The number is raised if the same bytes would give other pixels than before, as may another
 version of a decoder (OpenCV 5 warps one value in a hundred to the next grey level of OpenCV 4)."""
 
-# Every image has a thread of its own; OpenCV's would wait in loops beside it, for as much processor time again.
+# Images are processed in parallel threads; OpenCV's own threads would busy-wait and double the processor time.
 cv2.setNumThreads(1)
 
 MAX_PIXELS = 100_000_000
-"""An image with more is refused before it is decoded, as a possible bomb."""
+"""A larger image is refused before it is decoded, as a possible decompression bomb."""
 
 Source = str | Path | bytes | BinaryIO | NDArray[np.uint8] | Image.Image
 
@@ -59,17 +57,17 @@ _TURNS: dict[int, _Turn] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-# What an image is looked at as, whatever is asked for: what the default backbone sees, so that its pixels cost no
-# second decoding. What follows from it (fingerprints) has fingerprint.VERSION.
+# The spec used for thumbnails, whatever is requested: that of the default backbone, so that its pixels need no second
+# decoding. Hashes computed from it are versioned by perceptual_hash.VERSION.
 _LOOKS = ImageSpec(224, 224, channels=3, fit="crop")
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """pixels: uint8 (h, w, c), None where no spec was given. width, height: the image's own, after its EXIF
-    orientation. mode: Pillow's name of what the file holds (RGB, L, P, CMYK, I;16 ...). thumbnail: the whole image in
-    grey, uint8 (32, 32), where it was asked for; it follows from the file alone. warning: what the decoder found
-    damaged, though it went on; empty for an image that is whole."""
+    """pixels: uint8 (h, w, c), None without a spec. width, height: of the image itself, after its EXIF orientation.
+    mode: Pillow's name of the file's mode (RGB, L, P, CMYK, I;16 ...). thumbnail: the whole image in grey, uint8 (32,
+    32), if requested; it depends on the file alone. warning: damage that the decoder found but could recover from;
+    empty for an intact image."""
 
     pixels: NDArray[np.uint8] | None
     width: int
@@ -85,7 +83,7 @@ def read(
     """The image as the network takes it: uint8, shape spec.shape, 0..255, RGB or grey.
 
     source: a path, a file's bytes, a binary file (read to its end, left open), a uint8 array of shape (h, w), (h, w, 1)
-    or (h, w, 3), or an image of Pillow in any mode. Raises ImageError as `decode` does. Many threads may call it.
+    or (h, w, 3), or a Pillow image in any mode. Raises ImageError as `decode` does. Thread-safe.
 
     >>> read(np.full((20, 10), 7, np.uint8), ImageSpec(2, 2, channels=1)).tolist()
     [[[7], [7]], [[7], [7]]]
@@ -101,18 +99,18 @@ def decode(
     thumbnail: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> Decoded:
-    """Decode the whole image; without a spec only to prove that it is whole, at the smallest scale there is.
+    """Decode the whole image; without a spec only to verify that it is complete, at the smallest scale.
 
-    Values of more than 8 bits are scaled by their range: 16-bit by 65535; 32-bit integers by 65535 where all lie in
-    0..65535, else by their own minimum..maximum; floats by 0..1 where all lie there, else by minimum..maximum.
+    Values of more than 8 bits are scaled by their range: 16-bit by 65535; 32-bit integers by 65535 if all are in
+    0..65535, else by their own minimum..maximum; floats by 0..1 if all are in it, else by minimum..maximum.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 where that is still at least as large as wanted. Measured on 300 photographs at
-    128x128 against full decoding: 0.2 grey levels of mean difference, 1.5 times the speed. A thumbnail is of the scale
-    that suits 224x224; beside pixels of another scale it takes a decoding of its own.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 if that is still at least as large as needed. Measured on 300 photographs at
+    128x128 against full decoding: 0.2 grey levels of mean difference, 1.5 times the speed. A thumbnail uses the scale
+    for 224x224; together with pixels of another scale it needs a second decoding.
 
     Raises ImageError with the reason `empty`, `not an image` (of no format in data.image_formats), `truncated`, `too
-    many pixels` (more than max_pixels, seen in the header), `too many bytes` (over max_bytes), `too many scans`
-    or `too many segments` (see data.jpeg and data.png) or `unreadable` (not to be opened, or damaged).
+    many pixels` (more than max_pixels, by the header), `too many bytes` (over max_bytes), `too many scans` or `too many
+    segments` (see data.jpeg and data.png) or `unreadable` (cannot be opened, or damaged).
 
     >>> decode(np.zeros((20, 10, 3), np.uint8), None)
     Decoded(pixels=None, width=10, height=20, mode='RGB', warning='')
@@ -136,7 +134,7 @@ def decode(
 
 
 def look(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Size and mode as `decode` tells them; of a JPEG from its header alone, so that damage behind it is not seen."""
+    """Size and mode as in `decode`; for a JPEG from its header alone, so that later damage is not noticed."""
     content = source if isinstance(source, np.ndarray | Image.Image) else _content(source)
     if not isinstance(content, bytes) or format_of(content[:PREFIX]) is not JPEG:
         return decode(content, None, max_pixels)
@@ -148,9 +146,9 @@ def look(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A decoded image, not yet turned. mode, size: what the file holds. extent: where in the raster that lies: size,
-    or a fraction of it (not whole pixels) where the JPEG decoder shrank. turn: the EXIF orientation, 1..8.
-    as_looked_at: whether _LOOKS gives the same raster."""
+    """A decoded image, not yet rotated. mode, size: of the file. extent: of the image within the raster: size, or a
+    fraction of it (not whole pixels) if the JPEG decoder downscaled. turn: the EXIF orientation, 1..8. as_looked_at:
+    whether _LOOKS gives the same raster."""
 
     raster: Raster
     mode: str
@@ -176,7 +174,7 @@ def _content(source: str | Path | bytes | BinaryIO, max_bytes: int = MAX_BYTES) 
 
 
 def _held(image: Image.Image, max_pixels: int) -> _Loaded:
-    """An image that a program holds, as if it had come from a file."""
+    """An image in memory, as if it had been read from a file."""
     refuse_bomb(image.size, max_pixels)
     if 0 in image.size:
         raise ImageError("empty", f"an image of {image.width}x{image.height} pixels")
@@ -186,7 +184,7 @@ def _held(image: Image.Image, max_pixels: int) -> _Loaded:
 
 
 def _load(content: bytes, spec: ImageSpec | None, max_pixels: int) -> _Loaded:
-    """The image, wholly decoded."""
+    """The image, fully decoded."""
     prefix = content[:PREFIX]
     form = format_of(prefix)
     if form is None:
@@ -226,7 +224,7 @@ def _load_jpeg(content: bytes, form: ImageFormat, spec: ImageSpec | None, max_pi
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; a damaged EXIF block says nothing, so 1."""
+    """EXIF orientation 1..8; 1 if the EXIF block is damaged."""
     try:
         with quiet():
             turn = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -238,16 +236,16 @@ def _orientation(image: Image.Image) -> int:
 def _jpeg_orientation(header: jpeg.JpegHeader) -> int:
     if not header.exif and not header.xmp:
         return 1
-    bearer = Image.Image()  # Pillow reads EXIF and XMP from what an image carries
+    bearer = Image.Image()  # Pillow reads EXIF and XMP from an image object
     bearer.info = {"exif": header.exif, "xmp": header.xmp}
     return _orientation(bearer)
 
 
 def _scale(size: tuple[int, int], spec: ImageSpec | None, turn: int) -> Literal[1, 2, 4, 8]:
-    """By how much the JPEG decoder may shrink: the image stays as large as wanted."""
+    """The factor by which the JPEG decoder may downscale: the image stays at least as large as needed."""
     if spec is None:
         return 8
-    if spec.interpolation == "nearest" or max(size) <= 8:  # which wants pixels of the file itself
+    if spec.interpolation == "nearest" or max(size) <= 8:  # nearest needs the pixels of the file itself
         return 1
     box, inner = geometry(size, spec, turn)
     needed = (ceil(size[0] * inner[0] / (box[2] - box[0])), ceil(size[1] * inner[1] / (box[3] - box[1])))
@@ -269,7 +267,7 @@ def _checked(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _fit(loaded: _Loaded, spec: ImageSpec) -> NDArray[np.uint8]:
-    """Resize, turn, pad and give the channels."""
+    """Resize, rotate, pad and convert to the channels of the spec."""
     box, inner = geometry(loaded.size, spec, loaded.turn)
     across, down = loaded.extent[0] / loaded.size[0], loaded.extent[1] / loaded.size[1]
     box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
@@ -293,7 +291,8 @@ def _fit(loaded: _Loaded, spec: ImageSpec) -> NDArray[np.uint8]:
 
 
 def _thumbnail(loaded: _Loaded) -> NDArray[np.uint8]:
-    """From every n-th pixel, which costs a third of a mean over all and moves a fingerprint by 3 bits of 128."""
+    """From every n-th pixel, which takes a third of the time of a mean over all and changes a fingerprint by 3 bits of
+    128."""
     width, height = loaded.raster.size
     few = loaded.raster.nearest((min(width, 96), min(height, 96)), (0, 0, width, height))
     pixels = cv2.resize(few, (32, 32), interpolation=cv2.INTER_AREA)

@@ -7,14 +7,14 @@ import zlib
 from tellapart.errors import ImageError
 
 MOST_SMALL_CHUNKS = 4096
-"""Beside one for each SMALL bytes: a chunk costs a step of Python, here and in Pillow."""
+"""In addition to one per SMALL bytes: each chunk is one step of Python, here and in Pillow."""
 SMALL = 256
 
 
 def damage(content: bytes) -> str:
-    """What is damaged, empty for nothing: the check sums of the chunks that hold pixels. Pillow reads the other ones.
+    """What is damaged, or empty: verifies the checksums of the chunks that hold pixels. Pillow verifies the others.
 
-    Raises ImageError, `too many segments`, for a file of nearly nothing but chunks.
+    Raises ImageError, `too many segments`, for a file that consists mostly of chunk headers.
     """
     view, at, wrong, chunks = memoryview(content), 8, 0, 0
     most = MOST_SMALL_CHUNKS + len(content) // SMALL

@@ -1,7 +1,6 @@
 """The table of public data sets that can be downloaded by name: where they are, their size and licence.
 
-Plain values; read by: data.fetch, the command line. Sizes and checksums are what others publish of the same files,
-TensorFlow Datasets before all.
+Plain values. Sizes and checksums are those published by others for the same files, mostly TensorFlow Datasets.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a collection. split: an archive that is unpacked into the folder of this name; inside: the folder in
-    the archive that holds the classes."""
+    """One file of a collection. split: the archive is unpacked into the folder of this name; inside: the folder in the
+    archive that contains the classes."""
 
     url: str
     size: int
@@ -27,9 +26,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """One row. parts: files on plain servers; kaggle: else the name of a competition or OWNER/DATASET there.
+    """One row. parts: files on plain servers; kaggle: otherwise the name of a competition or OWNER/DATASET there.
 
-    size: bytes to fetch, 0 where nobody says; recipe: one that was made for these images.
+    size: bytes to download, 0 if unknown; recipe: one that was made for these images.
     """
 
     name: str

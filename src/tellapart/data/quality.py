@@ -15,17 +15,18 @@ Fault = Literal["blank", "dark", "blurred"]
 FAULTS: tuple[Fault, ...] = ("blank", "dark", "blurred")
 
 BLANK = 3.0
-"""Grey levels of standard deviation: below, nothing can be seen."""
+"""Standard deviation in grey levels below which an image is blank."""
 
 DARK = 50.0
-"""Grey level, 0..255, that 19 of 20 pixels stay below in a dark image."""
+"""Grey level, 0..255, that 19 of 20 pixels of a dark image are below."""
 
 BLURRED = 0.07
-"""The steepest edges (99 of 100 Laplacians are less) as a share of the contrast; photographs in focus have 0.1 to 2."""
+"""The steepest edges (99th percentile of the Laplacian) relative to the contrast; photographs in focus have 0.1 to
+2."""
 
 
 def measure_quality(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of each image (n, height, width, channels): its standard deviation and 95th percentile in grey levels, and its
+    """For each image (n, height, width, channels): standard deviation and 95th percentile in grey levels, and
     sharpness: (n, 3)."""
     return np.array([_measure(image) for image in pixels], np.float32).reshape(-1, 3)
 
@@ -41,9 +42,9 @@ def _measure(image: NDArray[np.uint8]) -> tuple[float, float, float]:
 
 
 def faults(quality: NDArray[np.float32]) -> dict[Fault, NDArray[np.intp]]:
-    """Positions of the faulty images by kind, from `measure_quality`; each image has one kind at most.
+    """Positions of the faulty images by kind, from `measure_quality`; each image has at most one kind.
 
-    Where half of all images are so, that is the nature of the collection (X-rays, the sky at night), and no fault.
+    If half of all images have the same fault, it is the nature of the collection (X-rays, the night sky), not a fault.
     """
     spread, high, sharpness = quality.T
     blank = spread < BLANK

@@ -1,6 +1,6 @@
 """A decoded image of any mode -> 8-bit grey or colour, reduced, subsampled or whole, strip by strip.
 
-So an immense image of wide values or with transparency never lies in memory in several copies.
+So a huge image with more than 8 bits or with transparency is never in memory in several copies.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from PIL import Image
 from tellapart.data.pillow import damage_told
 
 STRIP = 2**20
-"""Pixels that are converted at a time."""
+"""Number of pixels converted at a time."""
 
 Box = tuple[int, int, int, int]
 
 
 class Raster:
-    """image: of Pillow, in any mode; or uint8 (h, w), (h, w, 3) or, CMYK as Adobe stores it, (h, w, 4).
+    """image: a Pillow image, in any mode; or uint8 (h, w), (h, w, 3) or, for CMYK as stored by Adobe, (h, w, 4).
 
-    Transparency lies over white. Values of more than 8 bits are scaled as data.pixels.decode says.
+    Transparency is composited over white. Values of more than 8 bits are scaled as described in data.pixels.decode.
     """
 
     def __init__(self, image: Image.Image | NDArray[np.uint8]) -> None:
@@ -57,7 +57,7 @@ class Raster:
         return out
 
     def nearest(self, size: tuple[int, int], box: tuple[float, float, float, float]) -> NDArray[np.uint8]:
-        """`size` (width, height) of the pixels in the box themselves, those nearest to the middles of equal cells."""
+        """The box at `size` (width, height) by nearest-neighbour sampling at the centres of equal cells."""
         image = self._image
         if isinstance(image, Image.Image):
             with damage_told():
@@ -69,8 +69,8 @@ class Raster:
     def resized(
         self, size: tuple[int, int], kind: Image.Resampling, box: tuple[float, float, float, float]
     ) -> NDArray[np.uint8]:
-        """The box at this size by a filter of Pillow. Where it shrinks by 6 or more, first reduced by whole numbers:
-        which cannot be told from one step (Pillow's words), and is quicker."""
+        """The box at this size with a Pillow filter. When downscaling by 6 or more, first reduced by whole numbers,
+        which is indistinguishable from one step (Pillow's words), and faster."""
         across, down = (max(1, int((box[at + 2] - box[at]) / size[at] / 3)) for at in (0, 1))
         image = Image.fromarray(self.reduced((across, down), (0, 0, *self.size)))
         return np.asarray(image.resize(size, kind, (box[0] / across, box[1] / down, box[2] / across, box[3] / down)))
@@ -88,13 +88,13 @@ class Raster:
                 yield _colours(part) if _is_cmyk(part) else part
 
     def _plain(self, part: Image.Image) -> NDArray[np.uint8]:
-        """A part of the image, whatever its mode."""
+        """A part of the image as 8-bit pixels, whatever its mode."""
         if part.mode.startswith("I;16"):
             return np.asarray((np.asarray(part).astype(np.uint32) + 128) // 257, np.uint8)
         if part.mode in ("I", "F"):
             return _narrow(np.asarray(part), *self._range)
         if _transparent(part):
-            # Premultiplied grey converts to nothing but grey with transparency.
+            # Premultiplied grey can only be converted to grey with transparency.
             coloured = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
             part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), coloured).convert("RGB")
         elif part.mode not in ("L", "RGB"):
@@ -103,7 +103,7 @@ class Raster:
 
     @cached_property
     def _range(self) -> tuple[float, float]:
-        """The values that become 0 and 255, of 32-bit integers or floats."""
+        """The values of 32-bit integers or floats that become 0 and 255."""
         assert isinstance(self._image, Image.Image)
         low, high = np.inf, -np.inf
         width, height = self.size
@@ -138,7 +138,8 @@ def _colours(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _middles(start: float, stop: float, count: int, most: int) -> NDArray[np.intp]:
-    """The pixels at the middles of equal cells; in Pillow's precision and summed up as it does: ties fall alike."""
+    """The positions at the centres of equal cells; in Pillow's precision and order of summation, so that ties are
+    rounded alike."""
     first, last = np.float32(start), np.float32(stop)
     step = float(last - first) / count
     places = np.cumsum([float(first) + step * 0.5, *[step] * (count - 1)])

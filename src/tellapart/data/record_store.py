@@ -1,6 +1,6 @@
 """A folder of records on disk: its lock, index and data file, and what is evicted when space runs out.
 
-The lower half of data.cache, which says how the folder is laid out. Raises OSError and sqlite3.Error (FAILURES).
+The lower half of data.cache, which describes the layout of the folder. Raises OSError and sqlite3.Error (FAILURES).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 try:
     import fcntl
-except ImportError:  # Windows refuses to remove what is open, which serves the same end
+except ImportError:  # Windows refuses to remove open files, which serves the same purpose
     fcntl = None  # type: ignore[assignment]
 
 FAILURES = (OSError, sqlite3.Error)
 
-# sqlite's application_id; another one with every change of the layout or the sum, so that an older index is begun anew.
+# sqlite's application_id; changed with every change of the layout or the checksum, so that an older index is discarded.
 _OURS = 0x7E11A9A8
 _READS_AT_A_PLACE = hasattr(os, "preadv")  # not on Windows
 _KEPT_FREE = 2 * 2**30
@@ -37,7 +37,7 @@ _QUERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """data: contiguous bytes; checksum: as `checksum` gives it."""
+    """data: contiguous bytes; checksum: computed by `checksum`."""
 
     digest: str
     data: NDArray[np.uint8]
@@ -45,13 +45,13 @@ class Record:
 
 
 def seed(digest: str) -> int:
-    """What a record's digest gives to its `checksum`."""
+    """The seed of a record's `checksum`, from its digest."""
     return xxhash.xxh3_64_intdigest(digest.encode())
 
 
 def checksum(data: memoryview, seed: int) -> int:
-    """XXH3 of a record (bytes,), seeded with its digest's, as wide as a positive integer of sqlite: a flipped bit,
-    exchanged words and another image's record are all noticed, at the speed of reading memory.
+    """XXH3 of a record (bytes,), seeded from its digest, limited to a positive integer of sqlite: detects a flipped
+    bit, swapped words and the record of another image, at the speed of reading memory.
 
     >>> record = memoryview(b"0123456789abcdef")
     >>> len({checksum(record, seed("a")), checksum(record, seed("b")), checksum(record[:8], seed("a"))})
@@ -61,7 +61,7 @@ def checksum(data: memoryview, seed: int) -> int:
 
 
 class Shelf:
-    """An open folder. version differs for every index that was begun. Its owner locks; `read` alone is thread-safe."""
+    """An open folder. version is different for every new index. Its owner locks; only `read` is thread-safe."""
 
     def __init__(self, folder: Path, record_bytes: int) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Shelf:
         try:
             self._index, self.version = _open_index(self.folder / "index.sqlite")
         except sqlite3.OperationalError:
-            raise  # the disk, not what is on it
+            raise  # a problem of the disk, not of the content
         except sqlite3.DatabaseError:
             _clear(self.folder)
             self._index, self.version = _open_index(self.folder / "index.sqlite")
@@ -96,16 +96,16 @@ class Shelf:
 
     def close(self) -> None:
         self._index.close()
-        with suppress(OSError):  # a full disk is told by write()
+        with suppress(OSError):  # a full disk is reported by write()
             self._data.close()
         self._lock.close()
 
     def count(self) -> int:
-        """Records in the index."""
+        """Number of records in the index."""
         return int(self._index.execute("SELECT count(*) FROM images").fetchone()[0])
 
     def find(self, digests: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """digest -> slot, checksum of those whose record lies within the data file."""
+        """digest -> slot, checksum of those whose record is within the data file."""
         length = self._length()
         found = {}
         for start in range(0, len(digests), _QUERY):
@@ -116,9 +116,9 @@ class Shelf:
         return found
 
     def write(self, records: Sequence[Record], *, replacing: Set[str]) -> None:
-        """Add the records that are not here, and put those of `replacing` over their damaged selves. All or none.
+        """Add the records that are missing, and overwrite the damaged ones of `replacing`. All or none.
 
-        The write lock of the index keeps other processes from giving the same slots.
+        The write lock of the index keeps other processes from using the same slots.
         """
         self._index.execute("BEGIN IMMEDIATE")
         try:
@@ -144,9 +144,10 @@ class Shelf:
             raise
 
     def read(self, slot: int, out: memoryview) -> int:
-        """Fill out, of bytes, with the records from the slot on; how many bytes the file had. Any thread.
+        """Fill out, a buffer of bytes, with the records from the slot on; returns how many bytes the file had.
+        Thread-safe.
 
-        It is read, not mapped: a map of a file that another process cuts kills whoever looks at it (SIGBUS).
+        Read, not memory-mapped: if another process truncates a mapped file, reading it kills the process (SIGBUS).
         """
         place = slot * self._record_bytes
         done = self._read_some(out, place)
@@ -162,7 +163,7 @@ class Shelf:
             return self._data.readinto(out) or 0
 
     def empty(self) -> bool:
-        """Begin anew without an image. False, and nothing done, where another process has the folder open."""
+        """Remove all records. Returns False, and does nothing, if another process has the folder open."""
         if fcntl is None:
             return False
         try:
@@ -184,12 +185,12 @@ class Shelf:
                 data = data[self._data.write(data) :]
 
     def _length(self) -> int:
-        """Whole records in the data file."""
+        """Number of whole records in the data file."""
         return os.fstat(self._data.fileno()).st_size // self._record_bytes
 
 
 def bytes_left(root: Path, limit: int) -> int:
-    """Bytes that may still be written under the root: up to the limit, and never the last of the disk."""
+    """Bytes that may still be written under the root: up to the limit, leaving some of the disk free."""
     taken = 0
     for path in root.glob("*/data-*.bin"):
         with suppress(FileNotFoundError):
@@ -199,7 +200,7 @@ def bytes_left(root: Path, limit: int) -> int:
 
 
 def evict_least_used(root: Path, limit: int, needed: int, *, spared: Path) -> None:
-    """Remove folders that no process has open, the longest unused first, until `needed` bytes are left."""
+    """Remove folders that no process has open, least recently used first, until `needed` bytes are free."""
     locks = []
     for lock in root.glob("*/lock"):
         with suppress(FileNotFoundError):
@@ -222,13 +223,13 @@ def _remove(lock: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the data first: where an open file cannot be removed, the index stays as well."""
+    """Remove the data first: if an open file cannot be removed, the index stays as well."""
     for path in (*folder.glob("data-*.bin"), *folder.glob("index.sqlite*")):
         path.unlink(missing_ok=True)
 
 
 def _hold(folder: Path) -> BinaryIO:
-    """The folder's lock, held shared; its time says when the folder was last used."""
+    """The folder's lock, held shared; its modification time is the time of last use."""
     path = folder / "lock"
     for _ in range(100):
         folder.mkdir(parents=True, exist_ok=True)
@@ -253,7 +254,7 @@ def _hold(folder: Path) -> BinaryIO:
 
 
 def _open_index(path: Path) -> tuple[sqlite3.Connection, int]:
-    """The index and its version. Raises sqlite3.DatabaseError (not its OperationalError) for one that is no use."""
+    """The index and its version. Raises sqlite3.DatabaseError (not its OperationalError) if it is unusable."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
     try:
         _keep_whole(connection)
@@ -276,15 +277,16 @@ def _open_index(path: Path) -> tuple[sqlite3.Connection, int]:
 
 
 def _keep_whole(connection: sqlite3.Connection) -> None:
-    """What https://sqlite.org/pragma.html#pragma_synchronous advises, so that a power cut does not damage the index:
-    a write-ahead log needs no more than NORMAL; where the file system allows none, FULL."""
+    """As https://sqlite.org/pragma.html#pragma_synchronous advises, so that a power failure does not corrupt the index:
+    NORMAL is enough for a write-ahead log; if the file system does not support one, FULL."""
     end = time.monotonic() + 60
     while True:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             break
         except sqlite3.OperationalError as error:
-            # The change waits for nobody, whatever the timeout: another process begins the same index.
+            # Switching does not wait for other processes, whatever the timeout, and another one may be creating the
+            # same index.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
             time.sleep(0.01)

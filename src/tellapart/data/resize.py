@@ -18,7 +18,8 @@ _EDGE = cv2.BORDER_REPLICATE
 def geometry(
     size: tuple[int, int], spec: ImageSpec, turn: int
 ) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
-    """Which box of a stored image of this size (width, height) is taken, and to which size, before it is turned."""
+    """The box of a stored image of this size (width, height) that is used, and the size it is resized to, before
+    rotation."""
     width, height = size
     target = (spec.height, spec.width) if turn >= 5 else (spec.width, spec.height)
     ratios = (target[0] / width, target[1] / height)
@@ -34,8 +35,8 @@ def geometry(
 
 
 def bilinear(raster: Raster, box: tuple[float, float, float, float], inner: tuple[int, int]) -> NDArray[np.uint8]:
-    """The box of the image at the inner size: what Pillow's bilinear filter, antialiased, gives but for about one
-    grey level, in half the time. Shrink by whole numbers while more than halved, blur by what is left, sample once."""
+    """The box resized to the inner size: equal to Pillow's antialiased bilinear filter within about one grey level, in
+    half the time. Reduced by whole numbers while more than halved, blurred for the rest, sampled once."""
     if box == (0, 0, *raster.size) and inner == raster.size:
         return raster.reduced((1, 1), (0, 0, *raster.size))
     steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
@@ -45,7 +46,7 @@ def bilinear(raster: Raster, box: tuple[float, float, float, float], inner: tupl
     across, down = steps[0] / factors[0], steps[1] / factors[1]
     if across > 1 or down > 1:
         pixels = cast(NDArray[np.uint8], cv2.sepFilter2D(pixels, -1, _blur(across), _blur(down), borderType=_EDGE))
-    # Pixels are areas: the middle of the first one lies half a pixel inside.
+    # Pixels are areas: the centre of the first one is at 0.5.
     left, top = (box[0] - outer[0]) / factors[0], (box[1] - outer[1]) / factors[1]
     places = np.array([[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -53,6 +54,7 @@ def bilinear(raster: Raster, box: tuple[float, float, float, float], inner: tupl
 
 
 def _blur(step: float) -> NDArray[np.float32]:
-    """Three weights that widen a bilinear sample to a triangle of `step` pixels a side, by their variance: s²/6."""
+    """Three weights that widen a bilinear sample to a triangle of `step` pixels a side, by matching its variance:
+    s²/6."""
     side = max(0.0, step * step - 1) / 12
     return np.array([side, 1 - 2 * side, side], np.float32)

@@ -1,7 +1,7 @@
 """Source -> images: every file read and decoded once, in parallel, with its digest, size, mode, hash or error.
 
-Where a cache is given, the same decoding fills it, so that training does not decode again. What was found is
-remembered by (path, size, times): a second scan of unchanged files costs a stat each.
+If a cache is given, the same decoding fills it, so that training does not decode again. Results are stored by (path,
+size, times): a second scan of unchanged files takes one stat call each.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def scan(
     cache: PixelCache | None = None,
     progress: Progress = SILENT,
 ) -> tuple[ImageRecord, ...]:
-    """One Image a row, in the source's order; one that cannot be decoded carries its error, as does a damaged one
-    where the configuration leaves those out.
+    """One ImageRecord per row, in the source's order; one that cannot be decoded has an error, as has a damaged one if
+    the configuration excludes those.
 
-    Files are only read. A file whose size and times are as remembered is not opened, unless the cache lacks its pixels.
+    Files are only read. An unchanged file (by size and times) is not opened, unless the cache lacks its pixels.
     """
     with _Memory() as memory, _decoder(config) as decoder:
         stamps = _stamps(source)
@@ -82,7 +82,7 @@ def scan(
 
 
 def _lasts(error: str) -> bool:
-    """Whether it is worth remembering: none, or one that the file itself has."""
+    """Whether the result may be stored: no error, or one caused by the file itself."""
     return ImageError.reason_of(error) not in ImageError.PASSING
 
 
@@ -93,12 +93,13 @@ def _judged(image: ImageRecord, config: DataConfig) -> ImageRecord:
 
 
 Stamp = tuple[bytes, int, int, int]
-"""A file's absolute path, size, and times of change of its content and its inode: while they last, so does it."""
+"""A file's absolute path, size, and the times of change of its content and its inode: equal if the file is
+unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a row's file gave. stamp: None where there is no file of its own, or none that opens."""
+    """The result for a row's file. stamp: None if the row has no file of its own, or it cannot be opened."""
 
     index: int
     image: ImageRecord
@@ -107,7 +108,7 @@ class _Found:
 
 
 def _stamps(source: Source) -> list[Stamp | None]:
-    """Of each row's file; None where the row is none."""
+    """The stamp of each row's file; None if it has none."""
     root = os.fspath(source.root.absolute())
     stamps: list[Stamp | None] = []
     for row in source.rows:
@@ -124,8 +125,8 @@ def _stamp(name: str, state: os.stat_result) -> Stamp:
 
 
 def _groups(indices: list[int], stamps: list[Stamp | None]) -> list[list[int]]:
-    """The indices in pieces for one task each: a task an image costs as much as a tenth of its decoding. Pieces of
-    large files are short, so that leaving early does not wait for long."""
+    """The indices in groups, one task each: a task per image would add a tenth to its decoding time. Groups of large
+    files are small, so that stopping early does not take long."""
     groups: list[list[int]] = []
     held = GROUP_BYTES
     for index in indices:
@@ -145,8 +146,8 @@ def _decoded(
     decode: Callable[..., pixels.Decoded],
     known: Sequence[ImageRecord | None],
 ) -> Iterator[list[_Found]]:
-    """Decode in threads (the decoders let go of the interpreter), in order, with few results waiting. known: what is
-    remembered of each row, of which pixels alone are wanted."""
+    """Decode in threads (the decoders release the interpreter lock), in order, with few results waiting. known: the
+    stored result of each row, for which only the pixels are needed."""
     root = os.fspath(source.root.absolute())
 
     def work(group: list[int]) -> list[_Found]:
@@ -185,7 +186,7 @@ def _decoded(
 
 
 class _Memory:
-    """What earlier scans found, by absolute path. A machine on which nothing can be written simply has none."""
+    """Results of earlier scans, by absolute path. Empty on a machine without a writable cache."""
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -197,7 +198,7 @@ class _Memory:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _open_memory(path)
         except sqlite3.DatabaseError:
-            # A damaged memory is only a memory: it is begun anew.
+            # A damaged file of stored results is discarded.
             with suppress(OSError, sqlite3.Error):
                 path.unlink(missing_ok=True)
                 self._connection = _open_memory(path)
@@ -212,7 +213,7 @@ class _Memory:
             self._connection.close()
 
     def recall(self, source: Source, stamps: list[Stamp | None], config: DataConfig) -> list[ImageRecord | None]:
-        """Of each row what is remembered of its file, held against today's bound; None where it is to be read."""
+        """The stored result of each row's file, checked against the current limit; None if it must be read."""
         known = self._known([stamp[0] for stamp in stamps if stamp is not None])
         images: list[ImageRecord | None] = []
         for row, stamp in zip(source.rows, stamps, strict=True):
@@ -222,7 +223,7 @@ class _Memory:
                 continue
             digest, width, height, mode, error, looks, warning, shot = entry[3:]
             if not error and stamp[1] > config.max_bytes:
-                images.append(None)  # it is refused as it is opened
+                images.append(None)  # it is refused when opened
                 continue
             if not error and width * height > config.max_pixels:
                 error = str(ImageError("too many pixels", f"{width}x{height}, the limit is {config.max_pixels}"))
@@ -245,7 +246,7 @@ class _Memory:
         return known
 
     def keep(self, group: list[_Found]) -> None:
-        # The bound on pixels may change from call to call, and an unreadable file may be readable next time.
+        # The limit on pixels may change between calls, and an unreadable file may become readable.
         rows = [
             (
                 *found.stamp,
@@ -284,7 +285,7 @@ def _open_memory(path: Path) -> sqlite3.Connection:
 
 
 def sample(source: Source, config: DataConfig) -> list[pixels.Decoded]:
-    """Size and mode of up to SAMPLE images, evenly spread; those that cannot be read are left out."""
+    """Size and mode of up to SAMPLE images, evenly spaced; unreadable ones are skipped."""
 
     def look(row: LabelledPath) -> pixels.Decoded | None:
         with suppress(ImageError, OSError):
@@ -301,18 +302,18 @@ def sample(source: Source, config: DataConfig) -> list[pixels.Decoded]:
 
 
 def _decoder(config: DataConfig) -> IsolatedDecoder:
-    """Of images whose header does not promise to stay within the bounds; its processes start with the first of them."""
+    """For images whose header does not guarantee the limits; its processes start with the first of them."""
     return IsolatedDecoder(seconds=config.max_seconds, memory=config.max_memory)
 
 
 def decide_spec(
     config: ImageConfig, seen: Callable[[], list[pixels.Decoded]], *, side: int, fit: Fit, channels: int | None
 ) -> tuple[ImageSpec, list[str]]:
-    """The image the network will see, and in words what was chosen from a sample of the images.
+    """The input image of the network, and in words what was chosen from a sample of the images.
 
-    seen: gives the sample, and is called only where something is to be decided from it. side, fit: the model's own.
-    channels: what the model needs, or None where it takes any: small images that are all alike then keep their size,
-    and where all are grey one channel is enough.
+    seen: returns the sample, and is only called if something is open. side, fit: the model's defaults. channels: what
+    the model requires, or None if it takes any: then small images of equal size keep it, and one channel is used if all
+    are grey.
     """
     height, width, decided = config.height, config.width, []
     if channels is not None:

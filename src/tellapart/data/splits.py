@@ -16,12 +16,12 @@ from tellapart.data.catalog import SPLITS, ImageRecord, Split
 from tellapart.data.duplicates import groups_of
 
 MINIMUM = 3
-"""Images of the smallest class that can stand in all three splits."""
+"""Images of the smallest class that can be in all three splits."""
 
 
 def drawn_splits(given: Iterable[str]) -> frozenset[Split]:
-    """The splits between which images move when they are regrouped: those that no image comes with, and train, out of
-    which they are drawn. given: the split of each image as its source names it, empty where it names none.
+    """The splits between which images may move when they are regrouped: those that the source does not give, and train,
+    from which they are drawn. given: the split of each image in its source, empty if none.
 
     >>> sorted(drawn_splits(["train", "test"])), sorted(drawn_splits(["train", "test", "validation"]))
     (['train', 'validation'], [])
@@ -35,8 +35,8 @@ def assign_splits(
 ) -> tuple[ImageRecord, ...]:
     """Every usable image with its split; a broken one has none.
 
-    test_fraction: of all images; validation_fraction: of the training images then left; both in 0..1. A class with
-    at least three groups has one or more in each split; with fewer it stands in train alone.
+    test_fraction: of all images; validation_fraction: of the remaining training images; both in 0..1. A class with at
+    least three groups has one or more in each split; with fewer it is only in train.
     """
     rows = list(images)
     usable = [index for index, image in enumerate(rows) if not image.error]
@@ -50,7 +50,7 @@ def assign_splits(
         if name in given or fraction == 0:
             continue
         pool = [index for index in free if split[index] == "train"]
-        # Each class keeps a group for training, and one for validation where that is still to be drawn.
+        # Each class keeps a group for training, and one for validation if that is still to be drawn.
         behind = 2 if name == "test" and "validation" not in given else 1
         for index in _draw(rows, groups, pool, f"{seed}/{name}", fraction, behind):
             split[index] = name
@@ -60,7 +60,8 @@ def assign_splits(
 def _draw(
     rows: list[ImageRecord], groups: list[int], pool: list[int], purpose: str, fraction: float, behind: int
 ) -> list[int]:
-    """The share of each class that leaves the pool, whole groups only; a group counts for the class it has most of.
+    """The fraction of each class that is drawn from the pool, whole groups only; a group counts for its most frequent
+    class.
 
     `behind` groups of each class stay, and a class with no more than these gives none.
     """
@@ -79,7 +80,7 @@ def _draw(
         for indices in candidates[: max(0, len(candidates) - behind)]:
             if taken >= wanted:
                 break
-            # A large group that would overshoot by more than it helps is passed over.
+            # A large group that would overshoot by more than it helps is skipped.
             if taken and taken + len(indices) - wanted > wanted - taken:
                 continue
             drawn.extend(indices)

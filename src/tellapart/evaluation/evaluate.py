@@ -78,7 +78,7 @@ class VerdictMetrics:
 class Evaluation:
     """What a network reaches on one split. Compare two by `to_dict()`.
 
-    n: images. level: chance that an interval holds the true value. metrics: by name, those of METRICS that are
+    n: images. level: confidence level of the intervals. metrics: by name, those of METRICS that are
     defined here. per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
     calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given.
     notes: what is not defined here and why. verdict: whether to use the run, and what

@@ -245,5 +245,5 @@ def _percentile(value: float, draws: Floats, level: float) -> Estimate:
 
 def _quantile(level: float) -> float:
     if not 0 < level < 1:
-        raise ValueError(f"level is the chance that the interval holds the true value, such as 0.95; given {level}.")
+        raise ValueError(f"level is the confidence level of the interval, such as 0.95; given {level}.")
     return NormalDist().inv_cdf((1 + level) / 2)

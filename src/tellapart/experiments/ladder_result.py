@@ -99,8 +99,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class LadderResult(StudyResult):
-    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: images judged
-    on, of `split`; validation_n: those that choose; left_out: of `split`, copies."""
+    """standings: in the order of the ladder. steps: from one rung to the next that has a network. n: evaluated images,
+    of `split`; validation_n: images used for selection; left_out: copies in `split`."""
 
     ladder: LadderFolder
     standings: tuple[Standing, ...]
@@ -166,7 +166,8 @@ class LadderResult(StudyResult):
             notes.append(f"They continue with more time: {self.ladder.resume_command} --budget 30m")
         if self.split != "test":
             notes.append(
-                "There is no test split: accuracies are of the validation images, which also chose, and are optimistic."
+                "There is no test split: accuracies are of the validation images, which also selected the rung, so "
+                "they are optimistic."
             )
         if self.left_out:
             notes.append(f"{self.left_out:,} {self.split} images are left out: copies, or copies of training images.")
@@ -174,7 +175,7 @@ class LadderResult(StudyResult):
         if self.choice.recommended in worse:
             notes.append(
                 f"The test images show {self.choice.recommended} to be significantly worse than {self.choice.best}. "
-                "The test images choose nothing; more validation images would have shown it."
+                "Test images are not used to select; more validation images would have shown it."
             )
         return tuple(notes)
 

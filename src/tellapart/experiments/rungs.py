@@ -52,7 +52,7 @@ class Rung:
 
 
 def _cnn(*filters: int) -> dict[str, Any]:
-    # Padded, so that images of 28 pixels bear four poolings too.
+    # Padded, so that images of 28 pixels also allow four poolings.
     return {"name": "cnn", "filters": filters, "dense": (128,), "padding": "same", "pool_padding": "same"}
 
 

@@ -1,7 +1,7 @@
 """The starting configuration of a search -> the settings to search, and their ranges.
 
-In: a decided Config. Out: Dimension, one a setting, and the Config of a trial. A
-range is widened to what the start has, so the start is always one of the points that are searched.
+In: a decided Config. Out: Dimension, one per setting, and the Config of a trial. A range is widened to include the
+start's value, so the start is always a point of the search space.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Study(_Folder, ABC):
         with writing_into(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             with one_writer(self):
-                self.require_free(self.path)  # of two that begin at once one comes first
+                self.require_free(self.path)  # of two that start at the same time, one comes first
                 self.write()
         return self
 
@@ -111,7 +111,7 @@ class Study(_Folder, ABC):
     def resumed(cls, path: str | os.PathLike[str], **changes: Any) -> Iterator[Self]:
         """Open a study to resume it, locked against other processes. changes: to its record; None: unchanged."""
         with one_writer(cls.open(Path(path))):
-            found = cls.open(Path(path))  # as it is once nobody else writes it
+            found = cls.open(Path(path))  # read again, now that no other process writes it
             found.record |= {name: value for name, value in changes.items() if value is not None}
             yield found
 
@@ -141,12 +141,12 @@ class Study(_Folder, ABC):
 
     @property
     def resume_command(self) -> str:
-        """What goes on with it, as one types it; --budget may follow."""
+        """The command that resumes it, as typed; --budget may follow."""
         return f"tellapart {self.by} --resume {shlex.quote(str(self.path))}"
 
 
 class StudyResult(ABC):
-    """What a study came to. advice: what to do, in two or three sentences. notes: what limits that."""
+    """The result of a study. advice: what to do, in two or three sentences. notes: its limits."""
 
     @property
     @abstractmethod
@@ -173,13 +173,13 @@ class StudyResult(ABC):
 
 
 class Train(Protocol):
-    """Begins the run `out`, or goes on with it, for at most `budget` seconds. Raises as training does."""
+    """Starts the run `out`, or resumes it, for at most `budget` seconds. Raises as training does."""
 
     def __call__(self, catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> object: ...
 
 
 class Learn(Protocol):
-    """As Train, but only up to where training ends, so no test image is looked at; watch may end it sooner. Returns the
+    """Like Train, but only up to the end of training, so no test image is used; watch may stop it earlier. Returns the
     best row of its history."""
 
     def __call__(
@@ -206,8 +206,8 @@ class Outcome:
 
 
 class Session(Progress):
-    """The work of one process on a study. It passes progress through, and on that occasion writes the record every few
-    seconds and then calls watch. Ctrl-C ends it with everything kept, and a line that tells how to resume."""
+    """The work of one process on a study. It passes progress through, and meanwhile writes the record every few seconds
+    and then calls watch. Ctrl-C ends it with everything kept, and a line that tells how to resume."""
 
     def __init__(self, study: Study, progress: Progress, watch: Callable[[], None]) -> None:
         self._study, self._progress, self._watch = study, progress, watch

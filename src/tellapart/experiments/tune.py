@@ -58,7 +58,7 @@ class Trial:
 
 @dataclass
 class TuneFolder(Study):
-    """TUNE/ on disk. record: start and trials (at most; None: no bound) as well."""
+    """TUNE/ on disk. record: also has the start and trials (the maximum; None: unlimited)."""
 
     noun, by, file = "search", "tune", "tune.json"
     trial_names = ("trial-1",)
@@ -86,7 +86,7 @@ class TuneFolder(Study):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # As a URI, for Optuna and SQLite read braces, question marks and percent signs of a plain path.
+        # As a URI: Optuna and SQLite interpret braces, question marks and percent signs in a plain path.
         files = [self.place(f"study.db{what}") for what in ("", "-journal", "-wal", "-shm")]  # SQLite follows links
         place = quote(os.fsencode(files[0].absolute()))
         return optuna.create_study(
@@ -178,7 +178,7 @@ class _Search:
         """Run one trial to its end, or to the end of the time, after which it stays unfinished."""
         import optuna
 
-        # A sampler of its own for each trial: what it proposes follows from the trials before, in whatever session.
+        # A new sampler for each trial: its proposals depend only on earlier trials, also after resuming.
         self.study.sampler = optuna.samplers.TPESampler(
             seed=self.start.seed + number, n_startup_trials=RANDOM_TRIALS, constant_liar=False
         )
@@ -205,7 +205,7 @@ class _Search:
         first = trial.user_attrs["number"] == 1
         config = first_config(self.start) if first else trial_config(self.start, values)
         told = _Told(trial, run, config.train)
-        if told.behind:  # a kill came between the epoch that decided it and its end
+        if told.behind:  # killed after the epoch that decided it
             run.update(status="interrupted", **Stop(StopReason.WATCH, PRUNED).to_dict())
             return best_row(run.history, config.train.monitor)
         return self.learn(self.catalog, config, run.path, seconds, self.session, told)

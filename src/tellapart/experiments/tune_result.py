@@ -47,9 +47,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class TuneResult(StudyResult):
-    """trials: by number, the first is the start. best: the trial that was chosen. gaps: of the start and the best; none
-    without a test split. comparison: best against start; None where the start is the best. importance: share of each
-    setting in how far trials differ, 0..1, falling; empty where they are too few."""
+    """trials: by number, the first is the start. best: the selected trial. gaps: of the start and the best; none
+    without a test split. comparison: best against start; None if the start is the best. importance: the share of each
+    setting in the variation between trials, 0..1, descending; empty with too few trials."""
 
     tune: TuneFolder
     trials: tuple[Trial, ...]

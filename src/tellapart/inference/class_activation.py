@@ -1,14 +1,14 @@
 """Classifier -> the ONNX nodes for class activation maps: which region of an image supports which class.
 
-For networks whose file does not give that as one of its outputs (models.classifier) since it would take time at each
-prediction, or is no plain layer: those that flatten a feature map, take its largest values, or have dense layers behind
-it. The addition stands in the metadata of model.onnx; whoever wants it opens the file's bytes with the addition behind
-them, which by the rules of protocol buffers is one graph. So heat needs neither Keras nor gradients at run time.
+For networks whose model.onnx does not output the map itself (models.classifier), because it would slow down every
+prediction or is not a plain layer: those that flatten a feature map, take its maximum, or have dense layers after it.
+The extra nodes are stored in the metadata of model.onnx. To use them, the bytes of the file are opened with the nodes
+appended, which protocol buffers read as one graph. So heat maps need neither Keras nor gradients at run time.
 
-A place's share of a class's score is its features times their gradient, summed, plus an even part of what the biases
-add: the mean of the shares over all places is the score before sigmoid or softmax. Where a network averages its feature
-map this is the class activation map (Zhou et al., CVPR 2016) and Grad-CAM (Selvaraju et al., ICCV 2017) without its
-scale; where it flattens it, the gradient of each place is kept as it is (Draelos and Carin, HiResCAM, 2020): Grad-CAM
+The contribution of a position to a class score is its features times their gradient, summed, plus an equal share of
+what the biases add: the mean over all positions is the score before sigmoid or softmax. If a network averages its
+feature map, this is the class activation map (Zhou et al., CVPR 2016) and Grad-CAM (Selvaraju et al., ICCV 2017) up to
+scale. If it flattens the map, the gradient of each position is kept (HiResCAM: Draelos and Carin, 2020): Grad-CAM
 averages it, and then hardly agreed with occlusion (rank correlation 0.1 against 0.3 over three networks on cats, dogs
 and pets). For a network without convolutions it is gradient times input.
 """
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     import onnx
 
 MAP = "feature_map"
-"""The tensors that hold the feature maps, (n, height, width, channels), in a graph that gets an addition, are named so,
-with their numbers from 0."""
+"""Prefix of the names of the tensors with the feature maps, (n, height, width, channels), in a graph that gets added
+nodes; numbered from 0."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One map that is a part of the features. map: the Keras tensor, (n, height, width, channels); how it is left, and
-    in how many rows and columns at most; normalization: a layer normalisation behind that, if any."""
+    """One map that is part of the features. map: the Keras tensor, (n, height, width, channels); how: how it is pooled;
+    grid: to at most how many rows and columns; normalization: the layer normalisation after pooling, if any."""
 
     map: Any
     how: How
@@ -49,16 +49,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a network last knows places. parts: beside each other; dense: the layers from there to the probabilities,
-    with ReLU but for the last."""
+    """The last place in a network with spatial positions. parts: its maps, concatenated after pooling; dense: the
+    layers from there to the probabilities, with ReLU except the last."""
 
     parts: tuple[Part, ...]
     dense: tuple[Any, ...]
 
 
 def places_of(classifier: Classifier) -> Places | None:
-    """None for a network with features of no place, of the largest values in a grid, or normalised in a way that is not
-    written here."""
+    """None if the features have no positions, are maxima over a grid, or are normalised in a way that is not supported
+    here."""
     made, backbone = classifier.features, classifier.backbone
     normalization = backbone.normalization if made.normalised else None
     if not (normalization is None or isinstance(normalization, start_keras().layers.LayerNormalization)):
@@ -73,7 +73,7 @@ def places_of(classifier: Classifier) -> Places | None:
 
 
 def addition(places: Places, graph: onnx.ModelProto) -> str:
-    """Base64 of the nodes that give CLASS_ACTIVATION. graph: of the whole network, with MAP in it."""
+    """Base64 of the nodes that output CLASS_ACTIVATION. graph: of the whole network, containing the tensors MAP."""
     import onnx
 
     nodes = _Nodes([value.name for value in graph.graph.initializer])
@@ -86,19 +86,19 @@ def addition(places: Places, graph: onnx.ModelProto) -> str:
 
 
 class _Nodes(Nodes):
-    """Those of the addition. weights: names of those that the graph has already."""
+    """The added nodes. weights: names of the weights that the graph already has."""
 
     def __init__(self, weights: list[str]) -> None:
         super().__init__(f"{CLASS_ACTIVATION}/")
         self._weights = weights
 
     def put(self, operator: str, *inputs: Any, output: str = "", **attributes: Any) -> str:
-        """As add, but an input that is no name is a constant, of its own type."""
+        """Like add, but an input that is not a name becomes a constant of its own type."""
         names = [given if isinstance(given, str) else self.constant(given, given.dtype) for given in inputs]
         return self.add(operator, names, output=output, **attributes)
 
     def kernel(self, layer: Any) -> str:
-        """The weights (inputs, units) of a dense layer: those of the graph where they bear its name, else a copy."""
+        """The weights (inputs, units) of a dense layer: those in the graph if they have its name, else a copy."""
         name = kernel_name(layer)
         there = (given for given in self._weights if given == name or given.endswith(f"/{name}"))
         return next(there, "") or self.constant(_values(layer.kernel))
@@ -134,7 +134,7 @@ def _write(nodes: _Nodes, places: Places) -> None:
 
 @dataclass(frozen=True)
 class _Normalised:
-    """What a layer normalisation gives, and what its gradient needs."""
+    """The output of a layer normalisation, and what its gradient needs."""
 
     output: str
     deviation: str
@@ -150,13 +150,13 @@ def _width(part: Part) -> int:
 
 
 def _cells(side: int, grid: int) -> list[tuple[int, int]]:
-    """From where to where each cell of a grid reaches, as Keras pools it: the last may be smaller."""
+    """Start and end of each cell of a grid, as Keras pools it: the last may be smaller."""
     size = ceil(side / grid)
     return [(start, min(start + size, side)) for start in range(0, side, size)]
 
 
 def _pooled(nodes: _Nodes, part: Part, name: str) -> tuple[str, _Normalised | None]:
-    """What is left of a map, (n, width), and that normalised."""
+    """A map after pooling, (n, width), and its normalisation, if any."""
     height, width = part.map.shape[1:3]
     if part.how == "flatten":
         pooled = nodes.put("Flatten", name)
@@ -188,21 +188,23 @@ def _cell(nodes: _Nodes, name: str, rows: tuple[int, int], columns: tuple[int, i
 
 
 def _before(nodes: _Nodes, normal: _Normalised, gradient: str) -> str:
-    """The gradient by what was normalised. The scale is taken as given, so that gradient and offset make the score."""
+    """The gradient with respect to the input of the normalisation. The scale is treated as constant, so that gradient
+    times input plus offset is the score."""
     scaled = nodes.put("Mul", gradient, normal.scale)
     scaled = nodes.put("Div", scaled, nodes.put("Unsqueeze", normal.deviation, _axes(2)))
     return nodes.put("Sub", scaled, nodes.put("ReduceMean", scaled, axes=[1], keepdims=1))
 
 
 def _shares(nodes: _Nodes, part: Part, name: str, gradient: str, units: int) -> str:
-    """Of each place (n, height, width, units): their mean is the map's part of the scores."""
+    """The contribution of each position (n, height, width, units); their mean is what the map contributes to the
+    scores."""
     height, width, channels = part.map.shape[1:]
     if part.how == "flatten":
         by_place = nodes.put("Reshape", gradient, _axes(-1, height, width, channels, units))
         product = nodes.put("Mul", nodes.put("Unsqueeze", name, _axes(4)), by_place)
         return nodes.put("Mul", nodes.put("ReduceSum", product, _axes(3), keepdims=0), np.float32(height * width))
     if part.how == "max":
-        # Only the largest values count, each as often as there are places for it: the mean is the largest value.
+        # Only the maxima count, each weighted by how often it occurs, so that the mean is the maximum.
         most = nodes.put("ReduceMax", name, axes=[1, 2], keepdims=1)
         largest = nodes.put("Cast", nodes.put("Equal", name, most), to=1)
         count = nodes.put("ReduceMean", largest, axes=[1, 2], keepdims=1)
@@ -223,7 +225,7 @@ def _shares(nodes: _Nodes, part: Part, name: str, gradient: str, units: int) -> 
 
 
 def _resized(nodes: _Nodes, shares: str, sides: tuple[int, int], wanted: tuple[int, int]) -> str:
-    """The shares (n, height, width, units) of a small map over the places of a larger one, with the same mean."""
+    """The contributions (n, height, width, units) of a small map, resized to a larger one with the same mean."""
     if tuple(sides) == tuple(wanted):
         return shares
     channels_first = nodes.put("Transpose", shares, perm=[0, 3, 1, 2])
@@ -236,8 +238,8 @@ def _resized(nodes: _Nodes, shares: str, sides: tuple[int, int], wanted: tuple[i
 
 
 def _backward(nodes: _Nodes, dense: tuple[Any, ...], read: str) -> tuple[str, str]:
-    """Of each score: its gradient by what the first dense layer reads, (n, inputs), as (n or none, inputs, units), and
-    what the biases add, (n or 1, 1, units)."""
+    """For each score: its gradient with respect to the input of the first dense layer, (n, inputs), as (n or none,
+    inputs, units), and what the biases add, (n or 1, 1, units)."""
     hidden = []
     for layer in dense[:-1]:
         read = nodes.put("Relu", nodes.put("Gemm", read, nodes.kernel(layer), _values(layer.bias)))

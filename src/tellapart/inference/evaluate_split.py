@@ -28,7 +28,7 @@ from tellapart.runs.run import RunFolder
 from tellapart.task import Task
 from tellapart.words import measured
 
-# Small: it runs beside a training library, whose memory is not free yet.
+# Small: it runs beside a training library whose memory is not yet freed.
 BATCH = 8
 
 
@@ -43,9 +43,9 @@ def measure(
 ) -> tuple[Evaluation, list[Prediction]]:
     """Predict every image of a split and compare with its label; classes are matched by name.
 
-    cache: of the predictor's spec; images that it holds are not decoded again. bounds: on an image's pixels and
-    bytes. Raises SourceError where the split is empty, or where an image cannot be read any more; ExportError where
-    the network gives no number for an image, as figures on the others alone would flatter it.
+    cache: of the predictor's spec; images that it holds are not decoded again. bounds: limits on an image's pixels and
+    bytes. Raises SourceError if the split is empty or an image can no longer be read; ExportError if the network's
+    output for an image is not a number, as metrics on the other images would be too optimistic.
     """
     chosen = _chosen(catalog, split)
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
@@ -69,7 +69,7 @@ def measure(
 def measure_rows(
     metadata: Metadata, catalog: Catalog, split: Split, rows: NDArray[np.float64], distances: NDArray[np.floating]
 ) -> tuple[Evaluation, list[Prediction]]:
-    """The same, of probabilities (n, classes) and distances (n,) that are there already, in the order of the split."""
+    """The same for given probabilities (n, classes) and distances (n,), in the order of the split."""
     chosen = _chosen(catalog, split)
     parts = zip(chosen.images, rows, distances, strict=True)
     predictions = [prediction(metadata, p.path, row, distance) for p, row, distance in parts]
@@ -86,7 +86,7 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
 
 
 def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predictions:
-    """What was predicted of these images, in order, as arrays."""
+    """The predictions for these images, in order, as arrays."""
     without = [p.path for p in predictions if p.error]
     if without:
         raise ExportError(
@@ -106,8 +106,8 @@ def _compared(task: Task, chosen: Catalog, split: str, predictions: list[Predict
 def without_leaks(
     task: Task, chosen: Catalog, split: str, predictions: list[Prediction], leaking: Collection[str]
 ) -> Evaluation | None:
-    """The same figures without the images of these paths, which have a copy among those that the network learned or
-    was chosen by; None where there are none such, or no others. predictions: of the split's images, in order."""
+    """The same metrics without the images at these paths, which have a copy among the images that trained or selected
+    the network; None if there are none, or if no others remain. predictions: for the images of the split, in order."""
     part, said = _part_without(leaking, chosen, predictions)
     return _compared(task, part, split, said) if leaking and said else None
 
@@ -115,7 +115,7 @@ def without_leaks(
 def _part_without(
     leaking: Collection[str], chosen: Catalog, predictions: list[Prediction]
 ) -> tuple[Catalog, list[Prediction]]:
-    """The images that are none of these, with what was said of them."""
+    """The images at other paths, with their predictions."""
     rows = [row for row, image in enumerate(chosen.images) if image.path not in leaking]
     part = replace(chosen, images=tuple(chosen.images[row] for row in rows))
     return part, [predictions[row] for row in rows]
@@ -130,16 +130,16 @@ def with_verdict(
     *,
     own: bool,
 ) -> Evaluation:
-    """The evaluation with a note on how many of its images have a copy among the seen ones, and on the others; and
-    with its verdict, where it is not of what was learned. own: whether these images are the run's; of other images the
-    verdict is of those without a copy alone, as they may be mostly what was learned."""
+    """The evaluation with a note on how many of its images have a copy among the seen ones, and with its verdict unless
+    it is of training images. own: whether the images are the run's own; for other images, the verdict is based on those
+    without a copy, as the rest may be mostly training images."""
     split = evaluation.split
     leaking = leaks(chosen.images, seen)
     clean = without_leaks(run.task, chosen, split, predictions, leaking)
     if leaking:
         others = "" if clean is None else f"; the accuracy on the other {clean.n:,} is {measured(clean.accuracy)}"
-        others += "" if clean is None or own else ", and the verdict is of these"
-        whose = "have a copy among those that the run learned or was chosen by"
+        others += "" if clean is None or own else ", and the verdict is based on these"
+        whose = "have a copy among those that trained or selected the network"
         note = f"{len(leaking)} of the {evaluation.n} images {whose}{others}."
         evaluation = replace(evaluation, notes=(*evaluation.notes, note))
     learned = split == "train" if own else bool(leaking) and clean is None
@@ -154,7 +154,7 @@ def with_verdict(
 
 def write_predictions(run: RunFolder, catalog: Catalog, predictions: list[Prediction]) -> None:
     """predictions.csv: path, true label, predicted label, its probability, verdict, distance from the nearest class,
-    then each class's probability; names as files.as_cell writes them."""
+    then the probability of each class; names as files.as_cell writes them."""
     truth = {p.path: p.label for p in catalog.images}
     rows: list[list[str]] = [["path", "truth", "label", "probability", "verdict", "distance", *catalog.task.classes]]
     for p in predictions:

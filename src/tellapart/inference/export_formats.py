@@ -1,7 +1,7 @@
 """The built-in export formats, rows of inference.exports: how each is written, and how its own runtime runs it.
 
-Every file gives the outputs of models.classifier under their names, of uint8 images. Needs the extra `train`, and the
-runtime of the format.
+Every file has the outputs of models.classifier under their names and takes uint8 images. Needs the extra `train`, and
+the runtime of the format.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Run = Callable[[Images], Answers]
 
 @dataclass(frozen=True)
 class Shipment:
-    """What is written. model: image -> the answers, as a dictionary by name. names: theirs, in order. examples:
-    training images, that quantized ranges are taken from."""
+    """What is exported. model: image -> outputs by name, as a dictionary. names: of the outputs, in order. examples:
+    training images for calibrating quantized ranges."""
 
     model: keras.Model
     names: tuple[str, ...]
@@ -51,11 +51,12 @@ class Shipment:
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """suffix: of the file, empty for a folder. write: into a path that does not exist. run: opens what was written.
+    """suffix: of the file, empty for a folder. write: writes to a path that does not exist yet. run: opens the written
+    file.
 
-    quantize: the same with int8 arithmetic, or None. embed: puts the metadata, as JSON, into what was written, where
-    the format has a place for it. needs: the module and the extra of the runtime, if it has one. by_tensorflow: no
-    other backend of Keras writes it.
+    quantize: writes it with int8 arithmetic, or None. embed: stores the metadata, as JSON, in the written file, if the
+    format has a place for it. needs: the module and the extra of the runtime, if it has one. by_tensorflow: whether
+    only the TensorFlow backend of Keras can write it.
     """
 
     name: str
@@ -69,8 +70,8 @@ class ExportFormat:
     by_tensorflow: bool = False
 
     def require(self) -> None:
-        """Raises MissingExtraError where its runtime is not installed, ExportError where Keras does not compute with
-        what writes it."""
+        """Raises MissingExtraError if the runtime is not installed, ExportError if Keras uses a backend that cannot
+        write it."""
         if self.needs is not None:
             require_extra(f"The format {self.name}", self.needs[1], self.needs[0])
         if self.by_tensorflow and backend_name() != "tensorflow":
@@ -82,7 +83,7 @@ class ExportFormat:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Converters report each step; a user of the run needs none of it."""
+    """Silence the converters, which report each step."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -114,7 +115,7 @@ def _quantize_onnx(shipment: Shipment, path: Path) -> None:
     quantization = onnx_runtime(".quantization")
 
     class Reader:
-        """Training images, one after the other, as the quantizer asks for them."""
+        """Training images, one by one, as the quantizer requests them."""
 
         def __init__(self, name: str, images: Iterable[Images]) -> None:
             self._left = ({name: image[None]} for image in images)
@@ -191,7 +192,7 @@ def _run_saved_model(path: Path) -> Run:
     def answer(images: Images) -> Answers:
         return _arrays(loaded.serve(images))
 
-    # What it reads lies in `loaded`, which must live as long.
+    # It refers to data in `loaded`, which must stay alive as long.
     return answer
 
 
@@ -205,7 +206,7 @@ def _run_keras(path: Path) -> Run:
 
 
 def _openvino() -> Any:
-    """OpenVINO, which tells its maker of each conversion unless the package that does so is missing."""
+    """The openvino module, without the telemetry package that reports each conversion to its maker."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("openvino")
 
@@ -223,7 +224,7 @@ def _embed_openvino(path: Path, metadata: str) -> None:
     model = openvino.Core().read_model(str(path))
     model.set_rt_info(metadata, METADATA_KEY)
     with tempfile.TemporaryDirectory() as folder:
-        # What is read stays open until it is written.
+        # The input stays open until it is written.
         openvino.save_model(model, str(Path(folder) / path.name), compress_to_fp16=False)
         del model
         for suffix in (".xml", ".bin"):
@@ -232,7 +233,7 @@ def _embed_openvino(path: Path, metadata: str) -> None:
 
 def _run_openvino(path: Path) -> Run:
     openvino = _openvino()
-    # Where the processor has bfloat16, it would compute in it without being asked.
+    # On processors with bfloat16 it would otherwise compute in bfloat16.
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: {port.any_name: np.asarray(given) for port, given in model(images).items()}
 
@@ -255,7 +256,7 @@ KERAS = ExportFormat("keras", ".keras", "Keras", _write_keras, _run_keras)
 
 
 def require_quantizable(row: ExportFormat) -> None:
-    """Raises ExportError for a format that has no int8 here."""
+    """Raises ExportError for a format without int8 support here."""
     if row.quantize is None:
         able = ", ".join(other.name for other in EXPORTS.values() if other.quantize)
         raise ExportError(f"The format {row.name} cannot be quantized. Formats with --quantize int8: {able}.")

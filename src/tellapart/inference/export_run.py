@@ -1,7 +1,6 @@
 """A trained network + real images -> a file in an export format with its record, rejected unless its outputs agree.
 
-Needs the extra `train`, and the runtime of the format, in which every file is opened before it gets its
-name.
+Needs the extra `train`, and the runtime of the format: every file is run in it before it gets its final name.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ if TYPE_CHECKING:
     import keras
 
 QUANTIZED_BOUND = 0.05
-"""Mean absolute difference in probability from Keras that an int8 file may have: single images near the border move
-more, and the accuracy before and after stands beside."""
+"""Largest mean absolute difference in probability from Keras allowed for an int8 file. Single images near a decision
+boundary differ more; the accuracy before and after quantization is reported beside it."""
 
 BATCH = 8
 COMPARED = 16
 JUDGED = 1000
-"""Validation images that tell the accuracy in int8."""
+"""Number of validation images for the accuracy in int8."""
 EXAMPLES = 200
-"""Training images that the ranges of int8 are taken from."""
+"""Number of training images for the int8 ranges."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Held:
 
 
 def images_of(run: RunFolder, split: Split, most: int) -> Held:
-    """Up to `most` images of a split, evenly spread. Raises ImageError or OSError where one is gone."""
+    """Up to `most` images of a split, evenly spaced. Raises ImageError or OSError if one is missing."""
     catalog = run.catalog.split(split)
     rows = np.unique(np.linspace(0, len(catalog) - 1, min(most, len(catalog))).astype(np.intp))
     images = Images(catalog.root, catalog.images, run.spec, open_row=open_row, bounds=run.config.data)
@@ -66,8 +65,8 @@ def images_of(run: RunFolder, split: Split, most: int) -> Held:
 
 
 def compared_images(run: RunFolder) -> Held:
-    """A few of the validation split to compare on; where they are gone, as on another machine, those that ship with
-    tellapart, whose labels mean nothing here."""
+    """A few validation images for the comparison; if they are missing, as on another machine, the built-in images,
+    whose labels are not used then."""
     try:
         return images_of(run, "validation", COMPARED)
     except (TellapartError, OSError):
@@ -79,8 +78,8 @@ def compared_images(run: RunFolder) -> Held:
 
 @dataclass(frozen=True)
 class Export:
-    """What was written. difference: from Keras, on `images` images; the bound it stays below. accuracy: on the
-    validation split, before and after, where it was quantized."""
+    """An exported file. difference: from Keras, on `images` images; bound: the limit that it is below. accuracy: on the
+    validation split, before and after quantization, if quantized."""
 
     path: Path
     format: str
@@ -98,7 +97,7 @@ class Export:
 def ship_run(
     run: RunFolder, format: str, out: Path | None = None, *, quantize: str | None = None, progress: Progress = SILENT
 ) -> Export:
-    """Ship the network of a finished run: see api.runs.export."""
+    """Export the network of a finished run: see api.runs.export."""
     row = EXPORTS.find(format)
     if quantize not in (None, "int8"):
         raise ExportError(unknown("quantization", quantize, ["int8"]))
@@ -127,7 +126,7 @@ def ship_run(
     own = run.record.own_layers
     classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, run.means, own)
     if out is None:
-        for name in (f"{place.name}.json", f"{place.stem}.bin"):  # which stand beside it
+        for name in (f"{place.name}.json", f"{place.stem}.bin"):  # files beside it
             run.place("exports", name)
         run.make_folder(run.exports)
     made = ship(classifier, metadata, row, place, held=held, examples=examples)
@@ -144,11 +143,11 @@ def ship(
     held: Held,
     examples: NDArray[np.uint8] | None = None,
 ) -> Export:
-    """Write `path`, and beside it, with .json at its end, what it is and how it was checked.
+    """Write `path`, and next to it, as .json, what it contains and how it was checked.
 
-    classifier: calibrated, in float32. held: to compare on. examples: training
-    images; with them the arithmetic is int8, and thresholds are chosen for it again. Raises ExportError, and leaves
-    whatever stood at `path`, where the answers differ by the bound or more; MissingExtraError without the runtime.
+    classifier: calibrated, in float32. held: images for the comparison. examples: training images; if given, the
+    arithmetic is int8 and the thresholds are chosen again. Raises ExportError, and keeps the previous content of
+    `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
     """
     row.require()
     if examples is not None:
@@ -185,7 +184,7 @@ def ship(
 def _quantized(
     metadata: Metadata, held: Held, theirs: Answers, ours: Answers
 ) -> tuple[float, tuple[Estimate, Estimate]]:
-    """How far apart the probabilities are on average, and the accuracy before and after."""
+    """The mean difference of the probabilities, and the accuracy before and after."""
     before, after = (every_class(metadata.task, answers[PROBABILITIES]) for answers in (theirs, ours))
     n = len(held.labels)
     first, second = (proportion(int((p.argmax(axis=1) == held.labels).sum()), n) for p in (before, after))
@@ -193,7 +192,7 @@ def _quantized(
 
 
 def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | None:
-    """What is sure and like is told from the file's own answers."""
+    """The thresholds for sure and unlike, from the outputs of the file itself."""
     if metadata.thresholds is None:
         return None
     distance = 1 - ours[SIMILARITY].max(axis=1) if SIMILARITY in ours else None
@@ -208,7 +207,7 @@ def _in_keras(model: keras.Model) -> Run:
 def _answered(row: ExportFormat, draft: Path, held: Held) -> Answers:
     try:
         return _answers(row.run(draft), held.images)
-    except Exception as error:  # each runtime has errors of its own
+    except Exception as error:  # each runtime has its own errors
         raise ExportError(f"The {row.name} file does not run in {row.runtime}: {error}. It was not written.") from error
 
 
@@ -218,7 +217,7 @@ def _answers(run: Run, images: NDArray[np.uint8]) -> Answers:
 
 
 def _parts(path: Path) -> list[Path]:
-    """A file or folder, and what OpenVINO keeps beside it."""
+    """A file or folder, and the weights that OpenVINO stores beside it."""
     return [part for part in (path, path.with_suffix(".bin")) if part.exists()]
 
 
@@ -228,8 +227,8 @@ def _size(path: Path) -> int:
 
 
 def _place(draft: Path, path: Path) -> None:
-    """The weights before what refers to them; a folder takes the place of one that was there, which goes with the
-    drafts. Raises ExportError where more would go than another export is there for."""
+    """Move the draft into place, weights before the file that refers to them; an existing folder is replaced, and
+    removed with the drafts. Raises ExportError if it contains files that no export created."""
     for part in reversed(_parts(draft)):
         target = path.with_name(part.name)
         if target.is_dir():
@@ -242,5 +241,5 @@ def _place(draft: Path, path: Path) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    """The files in a folder, by their names within it."""
+    """The relative names of the files in a folder."""
     return {found.relative_to(folder).as_posix() for found in folder.rglob("*") if not found.is_dir()}

@@ -23,7 +23,7 @@ from tellapart.errors import ConfigError, ImageError, SourceError, unknown
 from tellapart.files import expanded
 
 Held = Source | Address | ImageError
-"""An image, or where it is, or why there is none."""
+"""An image, its location, or why there is none."""
 
 
 def find_images(
@@ -34,16 +34,16 @@ def find_images(
     root: str | os.PathLike[str] | None = None,
     told: Callable[[Finding], object] = lambda _: None,
 ) -> Iterator[tuple[str, Held]]:
-    """(name to show, image) of each, in order, found as they are asked for.
+    """(name to show, image) for each image, in order, found lazily.
 
-    A folder or an archive gives all images inside, sorted; a table (csv, tsv, parquet) those that its column names; a
-    pattern such as `new/*.jpg` what it matches; an address of a web server the image there; `-` the paths on `stdin`,
-    a line each. A named file is taken as it is, whatever its suffix: one that is no image becomes a prediction with
-    an error. Addresses in a table or on `stdin` are not opened: whoever wrote them is not who runs this.
+    A folder or archive gives all images inside, sorted; a table (csv, tsv, parquet) those named in its path column; a
+    pattern such as `new/*.jpg` its matches; a web URL the image there; `-` the paths on `stdin`, one per line. A named
+    file is always taken, whatever its suffix: if it is not an image, its prediction has an error. URLs in a table or on
+    `stdin` are not opened, as their author may not be the person who runs this.
 
-    path_column, root: of a table: the column, where it has no usual name, and the folder that its paths are relative to
-    (its own). told: takes what is left out of a folder, and why. Raises SourceError for a folder or pattern that holds
-    none, or a table without such a column.
+    path_column, root: for a table: the column, if it has no usual name, and the folder that its paths are relative to
+    (default: the table's). told: receives a finding for files of a folder that are skipped. Raises SourceError for a
+    folder or pattern without images, or a table without such a column.
     """
     for given in names:
         name = os.fspath(given)
@@ -78,7 +78,7 @@ def find_images(
 
 
 def require_table(names: Iterable[Any], path_column: str | None, root: str | os.PathLike[str] | None) -> None:
-    """Raises ConfigError where what is said of a table is said of none."""
+    """Raises ConfigError if options for a table are given without a table."""
     named = (os.fspath(name) for name in names if isinstance(name, str | os.PathLike))
     if (path_column, root) != (None, None) and not any(kind_of(Path(name).name) == "table" for name in named):
         raise ConfigError(
@@ -98,7 +98,7 @@ def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Itera
 
 
 def _named(path: Path) -> Path | ImageError:
-    """A file as it is; one that is known by its suffix as something else, and holds no image, says what to do."""
+    """The path; or, if its suffix is that of another known file type and it is not an image, an error with advice."""
     words = UNREAD.get(path.suffix.lower())
     if words is None:
         return path
@@ -109,7 +109,7 @@ def _named(path: Path) -> Path | ImageError:
 
 
 def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | None) -> Iterator[tuple[str, Held]]:
-    """The images of its rows, in their order, by the names that stand there."""
+    """The images named in the rows of a table, in order."""
     table = load_table(path)
     folder = table.folder if root is None else expanded(root)
     if not folder.is_dir():
@@ -126,7 +126,7 @@ def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | Non
 
 
 def _listed(name: str, path: Path, where: str) -> Held:
-    """Of a list that somebody else may have written."""
+    """The path, or an error for a URL: the list may be written by someone else."""
     if not has_scheme(name) or path.exists():
         return path
     advice = "give it as an argument (xargs), or to tellapart.predict in Python"
@@ -134,9 +134,9 @@ def _listed(name: str, path: Path, where: str) -> Held:
 
 
 def column_of(names: list[str], asked: str | None, table: str) -> str:
-    """The column that names the images: the one that was asked for, else the first by a usual name.
+    """The column with image paths: the requested one, else the first with a usual name.
 
-    Raises SourceError where there is none.
+    Raises SourceError if there is none.
     """
     plain = {plain_name(name): name for name in reversed(names)}
     wanted = USUAL["path"] if asked is None else (plain_name(asked),)

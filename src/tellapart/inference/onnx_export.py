@@ -33,10 +33,10 @@ def export_onnx(
     *,
     replacing: Callable[[Path], AbstractContextManager[Path]] = replacing,
 ) -> float:
-    """Write the file and return its largest difference from Keras, of all that it answers, on `images`.
+    """Write the file and return the largest difference of any of its outputs from Keras, on `images`.
 
-    classifier: in float32. images: real ones, uint8 (n, height, width, channels), n > 0. replacing: files.replacing,
-    or a run's. Raises ExportError, and leaves whatever stood at `path`, where the difference is not below BOUND.
+    classifier: in float32. images: real images, uint8 (n, height, width, channels), n > 0. replacing: files.replacing,
+    or a run's. Raises ExportError, and keeps the previous content of `path`, if the difference is not below BOUND.
     """
     import onnx
 
@@ -52,7 +52,7 @@ def export_onnx(
         graph.metadata_props.add(key=key, value=value)
     with replacing(path) as neighbour:
         onnx.save(graph, str(neighbour))
-        del graph  # as large as the network, which the comparison has in memory twice
+        del graph  # as large as the network, which the comparison holds in memory twice
         difference = largest_difference(neighbour, images, dict(zip(names, expected, strict=True)))
         if not difference < BOUND:
             raise ExportError(
@@ -64,7 +64,7 @@ def export_onnx(
 
 
 def largest_difference(path: Path, images: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
-    """Between what an ONNX file answers and what Keras gave for the same images."""
+    """Largest difference between the outputs of an ONNX file and those of Keras for the same images."""
     session = open_session(path)
     name = session.get_inputs()[0].name
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
@@ -74,10 +74,10 @@ def largest_difference(path: Path, images: NDArray[np.uint8], expected: Mapping[
 
 
 def differences(ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, NDArray[np.float32]]) -> float:
-    """The largest absolute difference of all answers; nan where one is not a number.
+    """The largest absolute difference over all outputs; nan if one is not a number.
 
-    That of a class activation is relative to the largest there is, as it has no range. Raises ExportError where an
-    answer is missing or of another shape.
+    For class activation it is relative to the largest value, as it has no fixed range. Raises ExportError if an output
+    is missing or has another shape.
     """
     found = []
     for answer, expected in theirs.items():

@@ -22,12 +22,12 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image. probabilities: by class name, calibrated, in 0..1, summing to 1.
+    """The prediction for one image. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
-    path: as it was given; of what has none, such as an array, `image 0`, by its place among the answers.
-    verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
-    nan where the file cannot tell. Of an image that could not be read, or for which the network gave no number,
-    `error` says so and the rest is empty; `warning` says what is damaged in one that could be read all the same.
+    path: as given; for an image without one, such as an array, `image 0`, numbered by position. verdict: empty if the
+    file has no thresholds. distance: 0..2, of the features from the nearest class; nan if unknown. If an image cannot
+    be read, or the network's output is not a number, `error` tells why and the rest is empty; `warning` tells what is
+    damaged in an image that could still be read.
 
     >>> made = Prediction("a.jpg", "dog", 0.75, {"cat": 0.25, "dog": 0.75})
     >>> made.top(1)
@@ -46,12 +46,12 @@ class Prediction:
     warning: str = ""
 
     def top(self, k: int) -> list[tuple[str, float]]:
-        """The k likeliest classes with their probabilities, likeliest first."""
+        """The k most probable classes with their probabilities, in descending order."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, as `predict --format json` writes and `serve` sends them: figures to 6 digits, None where
-        there is none; of an image without an answer its path and the error alone."""
+        """Plain JSON values, as `predict --format json` writes and `serve` sends them: numbers to 6 digits, None if
+        undefined; for an image without a prediction, only its path and the error."""
         if self.error:
             return {"path": printable(self.path), "error": printable(self.error)}
         return {
@@ -70,7 +70,7 @@ def _figure(value: float) -> float | None:
 
 
 class PredictionList(list[Prediction]):
-    """A list of predictions, one an image, in the order that the images were given. classes: in their order.
+    """A list of predictions, one per image, in the given order. classes: in their order.
 
     >>> answers = ta.predict("runs/pets", "photos/Bengal")
     >>> answers[0].label, list(answers.to_frame().columns)[:3]
@@ -82,7 +82,7 @@ class PredictionList(list[Prediction]):
         self.classes = classes
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row an image: path, label, probability, verdict, distance, the probability of each class,
+        """A DataFrame with a row per image: path, label, probability, verdict, distance, the probability of each class,
         warning and error. Raises MissingExtraError without pandas."""
         columns = ["path", "label", "probability", "verdict", "distance", *self.classes, "warning", "error"]
         return frame(map(self._row, self), columns)

@@ -1,7 +1,7 @@
 """Python objects -> images: paths, URLs, bytes, open files, pixels, tables, lists.
 
-In: anything; out: (name, what Predictor.predict_named takes), one by one as they are asked for. Whatever way an image
-comes, it takes the one road of data.pixels.
+In: anything; out: (name, what Predictor.predict_named takes), lazily, one by one. Every image is decoded by
+data.pixels, however it is given.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def images_of(
     root: str | os.PathLike[str] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Iterator[tuple[str, Held]]:
-    """(name, image) of each image, in order, found as they are asked for. given: see TAKEN; it may be endless.
+    """(name, image) of each image, in order, found lazily. given: see TAKEN; it may be endless.
 
-    What has no name of its own is called `image 0`, by its place. path_column, root: of tables and frames, as in
-    find_images. max_bytes: of an open file. Raises SourceError for what is no image and names none, which says what
-    is taken.
+    An image without a name is called `image 0`, numbered by position. path_column, root: for tables and DataFrames, as
+    in find_images. max_bytes: of an open file. Raises SourceError for anything that is not an image and does not name
+    one; the message lists what is accepted.
 
     >>> [name for name, _ in images_of([np.zeros((8, 8, 3), np.uint8), "a.jpg", np.zeros((2, 8, 8), np.uint8)[0]])]
     ['image 0', 'a.jpg', 'image 2']
@@ -65,7 +65,7 @@ def images_of(
 
 
 def _several(given: Any, path_column: str | None, root: str | os.PathLike[str] | None) -> Iterable[Any]:
-    """What is given, or the parts of it."""
+    """The given object itself, or its elements."""
     pandas = sys.modules.get("pandas")
     if is_frame(given):
         names = list(map(str, given.columns))
@@ -81,7 +81,7 @@ def _several(given: Any, path_column: str | None, root: str | os.PathLike[str] |
 
 
 def _below(root: str | os.PathLike[str] | None, values: Iterable[Any]) -> list[Any]:
-    """The values of a column, its paths relative to a folder where one is named."""
+    """The values of a column, with paths relative to `root` if given."""
     if root is None:
         return list(values)
     folder = expanded(root)
@@ -89,7 +89,7 @@ def _below(root: str | os.PathLike[str] | None, values: Iterable[Any]) -> list[A
 
 
 def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
-    """Of what is no name, or an empty one: the image, or the images of a batch."""
+    """For an object that is not a name, or an empty name: the image, or the images of a batch."""
     if isinstance(one, bytes | bytearray | memoryview):
         return [("", bytes(one))]
     if isinstance(one, Image.Image):
@@ -107,11 +107,12 @@ def _held(one: Any, max_bytes: int) -> Iterable[tuple[str, Held]]:
 
 
 def _content(file: Any, max_bytes: int) -> bytes:
-    """What an open file holds from where it stands, and one byte beyond the bound, which then is told."""
+    """The content of an open file from its current position, up to one byte beyond the limit, so that exceeding it is
+    noticed."""
     content = None if isinstance(file, io.TextIOBase) else file.read(max_bytes + 1)
     if not isinstance(content, bytes):
         if isinstance(content, Coroutine):
-            content.close()  # nobody awaits it
+            content.close()  # it is never awaited
         raise SourceError(
             f"Given {file!r}, which does not return bytes. Open it in mode 'rb'; of an asynchronous upload, pass "
             "the result of its read()."
@@ -120,7 +121,7 @@ def _content(file: Any, max_bytes: int) -> bytes:
 
 
 def _of_pillow(image: Image.Image, max_bytes: int) -> Held:
-    """The file's own bytes where Pillow has only opened it, so that it is decoded as from its path; else the image."""
+    """The original bytes if Pillow has only opened the file, so that it is decoded as from its path; else the image."""
     if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp and not image.fp.closed and not image.tell():
         before = image.fp.tell()
         image.fp.seek(0)
@@ -164,7 +165,7 @@ def _as_uint8(kind: np.dtype[Any]) -> str:
 
 
 def _of_array(array: NDArray[np.uint8]) -> Held:
-    """Its pixels; of four channels Pillow's image, whose transparency lies over white as a file's does."""
+    """Its pixels; with four channels as a Pillow image, whose transparency is composited over white as for a file."""
     if array.ndim == 3 and array.shape[2] == 4 and array.size:
         return Image.fromarray(np.ascontiguousarray(array))
     return array

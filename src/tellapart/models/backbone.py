@@ -1,6 +1,7 @@
 """Backbone: an image in, named feature maps out, with its layers in blocks from the image to the top.
 
-Which of them learn is decided here: fine-tuning frees the topmost blocks, and normalisations keep their statistics.
+It also decides which layers are trained: fine-tuning unfreezes the top blocks, and normalisations keep their
+statistics.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Backbone:
     """image: the Keras tensor of uint8 images (n, height, width, channels). maps: tensors (n, rows, columns, channels)
     by name, from the image to the top, the last of them TOP.
 
-    normalization: the layer that the weights know behind the average of the top map, if any. row: that of
-    models.pretrained, with scaling, licence and the origin of weights; None for a network from nothing.
+    normalization: the layer of the pretrained weights after the average of the top map, if any. row: that of
+    models.pretrained, with scaling, licence and the origin of weights; None for a network trained from scratch.
     """
 
     name: str
@@ -42,23 +43,23 @@ class Backbone:
 
     @cached_property
     def layers(self) -> list[keras.Layer]:
-        """All, from the image to the top."""
+        """All layers, from the image to the top."""
         return [*self.network.layers, *([] if self.normalization is None else [self.normalization])]
 
     @property
     def weights(self) -> list[Any]:
-        """The variables of all layers, in their order, which is that of a file of weights."""
+        """The variables of all layers, in the order of a file of weights."""
         return [variable for layer in self.layers for variable in layer.weights]
 
     def freeze(self) -> None:
-        """No layer learns, and normalisations keep their statistics. Compile afterwards."""
+        """Make no layer trainable; normalisations keep their statistics. Compile afterwards."""
         for layer in self.layers:
             layer.trainable = False
 
     def unfreeze(self, blocks: int | str) -> int:
-        """The top `blocks` learn, the others are frozen; returns how many layers with weights are free.
+        """Make the top `blocks` trainable and freeze the others; returns how many layers with weights are trainable.
 
-        Batch normalisation stays frozen everywhere: statistics of a few images would spoil what the backbone has
+        Batch normalisation stays frozen everywhere: the statistics of a few images would spoil what the backbone has
         learned. Compile afterwards. Raises ModelError for more blocks than there are.
         """
         free = self.learning(blocks)
@@ -84,13 +85,13 @@ class Backbone:
 
     @cached_property
     def blocks(self) -> list[list[keras.Layer]]:
-        """The layers in blocks, from the image to the top; each has something to learn.
+        """The layers in blocks, from the image to the top; each has trainable weights.
 
-        A block ends where branches meet and all that follows depends on the image through that one place alone, such as
-        the sum of a residual block; what precedes it belongs to it. Where cells read more than the one before, the row
-        says how many branches meet at the end of one.
+        A block ends where branches meet and everything after depends on the image through that tensor alone, such as
+        the sum of a residual block; layers before it belong to it. If cells read more than the previous one, the row
+        tells how many branches meet at the end of one.
         """
-        operations = self.network.operations  # each after all that it reads
+        operations = self.network.operations  # in topological order
         parents = parents_of(operations)
         joined = self.row.joined if self.row else 0
         if joined:
@@ -109,7 +110,7 @@ class Backbone:
             if any(learns(layer) and not _normalises(layer) for layer in layers) or not blocks:
                 blocks.append(layers)
             else:
-                # A last activation or normalisation is no block of its own.
+                # A final activation or normalisation is not a block of its own.
                 blocks[-1] += layers
         if self.normalization is not None:
             blocks[-1].append(self.normalization)
@@ -117,19 +118,20 @@ class Backbone:
 
 
 def parents_of(operations: list[Any]) -> dict[int, list[Any]]:
-    """What each operation of a network reads, by id. Keras shows its graph, with what is no layer, nowhere else."""
+    """The inputs of each operation of a network, by id. Only here does Keras expose its graph with operations that are
+    not layers."""
     return {
         id(operation): [node.operation for node in operation._inbound_nodes[0].parent_nodes] for operation in operations
     }
 
 
 def narrow(order: list[Any], parents: dict[int, list[Any]]) -> list[Any]:
-    """The operations that every way from the image to the top passes through."""
+    """The operations that every path from the image to the top passes through."""
     last_reader = {id(parent): place for place, operation in enumerate(order) for parent in parents[id(operation)]}
     found = []
     reach = 0
     for place, operation in enumerate(order):
-        # Nothing before this place is read after it.
+        # Nothing before this operation is read after it.
         if reach <= place:
             found.append(operation)
         reach = max(reach, last_reader.get(id(operation), place))
@@ -137,8 +139,9 @@ def narrow(order: list[Any], parents: dict[int, list[Any]]) -> list[Any]:
 
 
 def levels_of(network: keras.Model, joined: int = 0) -> dict[str, Any]:
-    """The maps of a network at several depths, by name: of each size the last that all that follows depends on, from
-    level_1 with half the rows of the image on; the last of all is TOP. joined: also what so many branches meet in."""
+    """The maps of a network at several depths, by name: for each size the last one that everything after depends on,
+    from level_1 with half the rows of the image on; the last of all is TOP. joined: also outputs where so many branches
+    meet."""
     operations = network.operations
     parents = parents_of(operations)
     waists = {id(operation) for operation in narrow(operations, parents)}
@@ -150,7 +153,7 @@ def levels_of(network: keras.Model, joined: int = 0) -> dict[str, Any]:
             continue
         if len(tensor.shape) != 4 or tensor.shape[1] is None:
             continue
-        # A convolution without padding takes a few rows off, and makes no new level.
+        # A convolution without padding removes a few rows, and starts no new level.
         if tensor.shape[1] <= 0.7 * rows:
             rows = tensor.shape[1]
             levels.append(tensor)
@@ -170,7 +173,7 @@ def _normalises(layer: keras.Layer) -> bool:
 
 
 def _joins(operation: Any, parents: dict[int, list[Any]]) -> bool:
-    """Whether branches meet here. A product is a gate, which scales the branch that it stands in."""
+    """Whether branches meet here. A product is a gate, which scales its own branch."""
     return len(parents[id(operation)]) > 1 and type(operation).__name__ != "Multiply"
 
 

@@ -1,6 +1,6 @@
 """The only module that starts Keras: selects its backend, silences it, and detects what the machine supports.
 
-Everything else is written against Keras alone.
+Everything else only uses Keras.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from tellapart.errors import ConfigError, require_extra
 from tellapart.files import cache_root
 
 BACKENDS = {"tensorflow": "train", "jax": "jax"}
-"""What Keras may compute with here, with the extra that brings it. Unless KERAS_BACKEND names one, the first that is
-installed is taken."""
+"""The supported backends of Keras, with the extra that installs each. Unless KERAS_BACKEND names one, the first one
+installed is used."""
 
 _starting = threading.RLock()
 
 process_is_ours = False
-"""Set by the command line: nobody but us uses Keras here, so it may start without what it has for others."""
+"""Set by the command line: only tellapart uses Keras in this process, so its optional imports may be skipped."""
 
 _FOR_OTHERS = frozenset({"sklearn", "pandas", "matplotlib"})
-"""What Keras imports, where it finds it, for wrappers, plots and data frames: a third of its start."""
+"""Optional imports of Keras for wrappers, plots and data frames: a third of its start-up time."""
 
 _COMPILED_BYTES = 500_000_000
-"""Of what JAX compiled and keeps on the disk; a network is a few megabytes of it."""
+"""Disk limit for what JAX compiled; a network takes a few megabytes."""
 
 
 def start_keras() -> Any:
-    """The keras module, on the backend that backend_name says.
+    """The keras module, with the backend given by backend_name.
 
-    Raises MissingExtraError where it is not installed, ConfigError for a backend that is not one of BACKENDS; a broken
+    Raises MissingExtraError if it is not installed, ConfigError for a backend that is not in BACKENDS; a broken
     installation raises its own error.
     """
     with _starting:
@@ -52,20 +52,20 @@ def start_keras() -> Any:
 
 
 def require_keras() -> None:
-    """Raises MissingExtraError where Keras is not installed, and ConfigError for another backend, at once."""
+    """Raises MissingExtraError if Keras is not installed, and ConfigError for another backend, without starting it."""
     name = backend_name()
     require_extra("Training", BACKENDS[name], "keras", name)
 
 
 def backend_name() -> str:
-    """Which row of BACKENDS Keras computes with, or will. Raises ConfigError for one that is none."""
+    """The row of BACKENDS that Keras uses, or will use. Raises ConfigError for an unknown one."""
     with _starting:
         if "keras" in sys.modules:
             name, given = str(sys.modules["keras"].backend.backend()), "Keras was imported with the backend"
         else:
             name, given = os.environ.get("KERAS_BACKEND") or _installed(), "KERAS_BACKEND is"
     if name not in BACKENDS:
-        raise ConfigError(f"{given} {name!r}, which tellapart does not train with; expected {' or '.join(BACKENDS)}.")
+        raise ConfigError(f"{given} {name!r}, which tellapart does not support; expected {' or '.join(BACKENDS)}.")
     return name
 
 
@@ -75,13 +75,14 @@ def _installed() -> str:
 
 
 def library() -> ModuleType:
-    """The module that Keras computes with, started: tensorflow or jax."""
+    """The module of Keras' backend, started: tensorflow or jax."""
     start_keras()
     return importlib.import_module(backend_name())
 
 
 def seed(number: int) -> None:
-    """Repeats what Keras draws. Under JAX a process of ours does without TensorFlow, which Keras would import here."""
+    """Make Keras' random numbers reproducible. Under JAX, a process of ours avoids TensorFlow, which Keras would import
+    here."""
     keras = start_keras()
     without = {"tensorflow"} if backend_name() == "jax" else set()
     with _without(frozenset(without)), _quiet():
@@ -98,23 +99,23 @@ def _started() -> Any:
     if backend_name() == "jax":
         _keep_what_is_compiled()
     with warnings.catch_warnings(), _quiet(), without_collecting(), _without(_FOR_OTHERS):
-        # Old names inside the libraries are theirs to mend.
+        # Deprecated names inside the libraries are for their maintainers to fix.
         warnings.simplefilter("ignore")
         import keras
 
-        # The first look at the devices reports what is missing, which a machine without a GPU need not read.
+        # Listing the devices first reports what is missing, which users of a machine without a GPU need not see.
         keras.distribution.list_devices()
         if process_is_ours:
-            gc.freeze()  # these million objects stay: no collection need look through them
-    # Training many networks in one process traces many functions, of which TensorFlow warns.
+            gc.freeze()  # these million objects stay alive: the garbage collector need not visit them
+    # Training many networks in one process traces many functions, which TensorFlow warns about.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
 
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """What an import or a network is made of stays: to look through it again and again takes a quarter of TensorFlow's
-    start, and a third of the time in which a backbone is built or opened."""
+    """Disable garbage collection while importing or building a network, whose objects all stay alive: repeated
+    collections take a quarter of TensorFlow's start-up time, and a third of the time to build or open a backbone."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -125,18 +126,18 @@ def without_collecting() -> Iterator[None]:
 
 
 def _keep_what_is_compiled() -> None:
-    """JAX compiles each operation of a network as it is built, and each step, for every process anew: most of the time
-    of a short run. What it keeps is for one kind of processor, which its files do not say."""
+    """Let JAX keep what it compiled on disk: compiling each operation and step again in every process takes most of a
+    short run. The cache is separate for each kind of processor, which its files do not record."""
     flags = hashlib.blake2b(" ".join(sorted(_cpu_flags())).encode(), digest_size=8).hexdigest()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled" / flags))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    if importlib.util.find_spec("filelock") is not None:  # without which JAX bounds nothing
+    if importlib.util.find_spec("filelock") is not None:  # without it JAX does not limit the cache
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_COMPILED_BYTES))
 
 
 @contextmanager
 def _without(names: frozenset[str]) -> Iterator[None]:
-    """In a process of ours, these are not found by what this thread imports; other threads import as ever."""
+    """In a process of ours, imports of these by this thread fail; other threads import as usual."""
     if not process_is_ours or not names:
         yield
         return
@@ -160,7 +161,7 @@ class _NotFound(MetaPathFinder):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep C++ start-up reports, which no setting silences, off standard error; show them on an error."""
+    """Keep C++ start-up messages, which no setting silences, off standard error; show them if an error occurs."""
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
@@ -181,7 +182,7 @@ def _quiet() -> Iterator[None]:
 
 
 def choose_precision(wanted: str) -> tuple[str, str]:
-    """`float32` or `bfloat16` for the arithmetic, and why. wanted: `auto` or one of the two."""
+    """`float32` or `bfloat16` for computing, and why. wanted: `auto` or one of the two."""
     if wanted != "auto":
         return wanted, "as configured"
     if _gpu_capability() >= (8, 0):
@@ -192,12 +193,12 @@ def choose_precision(wanted: str) -> tuple[str, str]:
 
 
 def has_gpu() -> bool:
-    """Whether Keras computes on a GPU."""
+    """Whether Keras uses a GPU."""
     return _gpu_capability() != (0, 0)
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether it is Python's MemoryError or what TensorFlow and XLA, which need not be imported, have for it."""
+    """Whether it is Python's MemoryError or the equivalent of TensorFlow and XLA, which need not be imported."""
     named = type(error).__name__ == "ResourceExhaustedError" or str(error).startswith("RESOURCE_EXHAUSTED")
     return named or isinstance(error, MemoryError)
 
@@ -213,12 +214,12 @@ def _cpu_flags() -> set[str]:
 
 
 def _may_have_gpu() -> bool:
-    """Without a device file Linux has no GPU for CUDA; to know it TensorFlow need not be started. dxg: of WSL."""
+    """Without a device file, Linux has no GPU for CUDA, which is known without starting TensorFlow. dxg: of WSL."""
     return sys.platform != "linux" or any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()
 
 
 def _gpu_capability() -> tuple[int, int]:
-    """CUDA compute capability of the first GPU that Keras computes on; (0, 0) for none, (1, 0) for one without."""
+    """CUDA compute capability of the first GPU that Keras uses; (0, 0) for none, (1, 0) for one without."""
     if not _may_have_gpu():
         return (0, 0)
     found = _jax_capability() if backend_name() == "jax" else _tensorflow_capability()
@@ -243,7 +244,7 @@ def _tensorflow_capability() -> tuple[int, int] | None:
 
 @contextmanager
 def whole_float32() -> Iterator[None]:
-    """Products of float32 in float32: a GPU rounds their factors to 10 bits (TF32) unless it is told."""
+    """Multiply float32 in full precision: by default a GPU rounds the factors to 10 bits (TF32)."""
     if not has_gpu():
         yield
     elif backend_name() == "jax":

@@ -26,13 +26,13 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:
-    """On the Keras tensor of uint8 images (n, height, width, channels); random weights."""
+    """The backbone on the Keras tensor of uint8 images (n, height, width, channels); random weights."""
     scaled = pretrained.scaled(image, row.scaling(options))
     maps = row.maps(scaled, options)
     normalization = None
     if row.pretrained and row.pretrained.normalization:
         normalization = row.pretrained.normalization()
-        normalization.build((None, maps[TOP].shape[-1]))  # it has its weights even where other maps are read
+        normalization.build((None, maps[TOP].shape[-1]))  # its weights exist even if other maps are used
     return Backbone(row.name, image, maps, normalization, row.pretrained)
 
 
@@ -69,7 +69,7 @@ def layers(model: keras.Model) -> list[tuple[str, str, str, str]]:
 
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
-    """Within, layers are made that compute in `float32` or `bfloat16`; weights are float32."""
+    """Inside, new layers compute in `float32` or `bfloat16`; weights are float32."""
     keras = start_keras()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[precision])

@@ -1,7 +1,7 @@
 """A Keras network -> its training and prediction steps, a batch at a time, without the host waiting for the device.
 
-Keras' own train_on_batch brings every figure to the host and, under JAX, every variable back into the network, before
-it returns; its predict_on_batch takes one thread at a time.
+Keras' own train_on_batch transfers every metric to the host and, under JAX, every variable back into the network,
+before it returns; its predict_on_batch allows one thread at a time.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     import keras
 
 AT_ONCE = 8
-"""Images in a batch, where a few are computed to compare on."""
+"""Images per batch when only a few are computed for comparison."""
 
 Batch = tuple[Any, Any, Any]
-"""Inputs, labels, and weights of the examples or None: NumPy arrays, or what to_device made of them."""
+"""Inputs, labels, and sample weights or None: NumPy arrays, or the results of to_device."""
 
 Step = Callable[[Batch], dict[str, Any]]
-"""A batch learned from, or judged -> loss and accuracy over all batches so far: numbers that are still on the device,
-and whose reading waits for it."""
+"""A training or evaluation batch -> loss and accuracy over all batches so far, as values on the device; reading them
+waits for it."""
 
 
 Infer = Callable[[NDArray[Any]], list[NDArray[np.float32]]]
-"""A batch (n, ...) -> what a network gives of it, (n, ...) each, one array an output."""
+"""A batch (n, ...) -> the outputs of a network, (n, ...) each, one array per output."""
 
 
 @contextmanager
 def stepping(model: keras.Model, *, learn: bool) -> Iterator[Step]:
-    """The steps of a compiled network, the means of whose figures begin anew here.
+    """The steps of a compiled network; its metrics are reset here.
 
-    While it is open the variables of the network belong to the steps; when it is left they hold what was learned.
+    Inside, the variables of the network belong to the steps; afterwards they hold the trained values.
     """
     model.reset_metrics()
     if learn:
@@ -53,7 +53,7 @@ def stepping(model: keras.Model, *, learn: bool) -> Iterator[Step]:
     groups = [model.trainable_variables, model.non_trainable_variables, model.metrics_variables]
     if learn:
         groups.insert(2, model.optimizer.variables)
-    # What goes into a step is used up by it: the next takes what it gave.
+    # The inputs of a step are consumed by it: the next step takes its results.
     state: Any = tuple([variable.value for variable in group] for group in groups)
 
     def step(batch: Batch) -> dict[str, Any]:
@@ -70,14 +70,14 @@ def stepping(model: keras.Model, *, learn: bool) -> Iterator[Step]:
 
 
 def to_device(batch: Batch) -> Batch:
-    """The batch where the steps compute; in the threads that make batches, so that its way there costs no step time."""
+    """Transfer the batch to the device, in the threads that make batches, so that it takes no time of a step."""
     convert = start_keras().ops.convert_to_tensor
     inputs, labels, weights = (None if part is None else convert(part) for part in batch)
     return inputs, labels, weights
 
 
 def inferring(model: keras.Model) -> Infer:
-    """What the network gives of a batch with the weights that it has now; for any number of threads at once."""
+    """The outputs of the network for a batch with its current weights; thread-safe."""
     if backend_name() == "tensorflow":
         tensorflow = library()
         taken = tensorflow.TensorSpec((None, *model.input.shape[1:]), model.input.dtype)
@@ -88,7 +88,7 @@ def inferring(model: keras.Model) -> Infer:
     longest = 0
 
     def infer(batch: NDArray[Any]) -> list[NDArray[np.float32]]:
-        # Each length is compiled for itself: a last batch that is shorter is filled up.
+        # Each batch size is compiled separately: a shorter last batch is padded.
         nonlocal longest
         longest = max(longest, len(batch))
         filled = np.concatenate([batch, np.zeros((longest - len(batch), *batch.shape[1:]), batch.dtype)])
@@ -98,12 +98,12 @@ def inferring(model: keras.Model) -> Infer:
 
 
 def inferring_soon(model: keras.Model) -> Infer:
-    """The same for a few batches alone: TensorFlow is quicker called than traced, JAX is not."""
+    """The same for only a few batches: with TensorFlow, calling is faster than tracing; with JAX it is not."""
     return inferring(model) if backend_name() == "jax" else lambda batch: _arrays(model(batch, training=False))
 
 
 def outputs(model: keras.Model, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """What a network gives for a few images, each output whole, in full float32."""
+    """The outputs of a network for a few images, each as one array, in full float32."""
     with whole_float32():
         infer = inferring_soon(model)
         rows = [infer(images[start : start + AT_ONCE]) for start in range(0, len(images), AT_ONCE)]
@@ -111,7 +111,8 @@ def outputs(model: keras.Model, images: NDArray[np.uint8]) -> list[NDArray[np.fl
 
 
 def feeders() -> int:
-    """Threads that make batches: on a processor the network has its own, which leave one idle place at most."""
+    """Number of threads that make batches: on a CPU the network has threads of its own, which leave at most one core
+    idle."""
     return cores() if has_gpu() else 1
 
 

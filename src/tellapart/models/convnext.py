@@ -1,9 +1,8 @@
 """ConvNeXt-T: a scaled image -> a feature map per stage, the last with 768 channels, from plain Keras layers.
 
-The network of keras.applications.ConvNeXtTiny, whose weights it takes in the same order, after a change of shape. Keras
-filters each channel by a convolution in groups, which TensorFlow computes 20 to 100 times slower on a processor, and
-keeps its layer scale in a private module. (Liu et al., A ConvNet for the 2020s, CVPR 2022.)
-Importing this module imports no Keras.
+The network of keras.applications.ConvNeXtTiny, whose weights it loads in the same order, after reshaping. Keras uses a
+grouped convolution per channel, which TensorFlow computes 20 to 100 times slower on a CPU, and has its layer scale in a
+private module. (Liu et al., A ConvNet for the 2020s, CVPR 2022.) Importing this module imports no Keras.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from typing import Any
 from tellapart.models.features import TOP
 
 DEPTHS = (3, 3, 9, 3)
-"""Blocks of each stage."""
+"""Number of blocks per stage."""
 WIDTHS = (96, 192, 384, 768)
-"""Channels of each stage."""
+"""Number of channels per stage."""
 EPSILON = 1e-6
 FIRST_SCALE = 1e-6
 
 
 def convnext_tiny(x: Any) -> dict[str, Any]:
-    """Keras tensor of a scaled image (batch, height, width, 3) -> maps: stage_1 to stage_3, and TOP, (batch,
-    height / 32, width / 32, 768), of which `normalization` is what the weights know behind the average.
+    """Keras tensor of a scaled image (batch, height, width, 3) -> maps: stage_1 to stage_3, and TOP, (batch, height /
+    32, width / 32, 768), whose average is normalised by `normalization`.
 
-    Height and width: from 32 on. Layers are named stage_S_block_B_... from 1, after stem_...
+    Height and width: at least 32. Layers are named stage_S_block_B_... from 1, after stem_...
     """
     from keras import layers
 
@@ -43,14 +42,14 @@ def convnext_tiny(x: Any) -> dict[str, Any]:
 
 
 def normalization() -> Any:
-    """The feature map is averaged first and normalised then, as the weights were trained."""
+    """The feature map is averaged before it is normalised, as the weights were trained."""
     from keras import layers
 
     return layers.LayerNormalization(epsilon=EPSILON, name="pooling")
 
 
 def _block(x: Any, name: str) -> Any:
-    """Filter each channel, widen, narrow, scale each channel; add the input."""
+    """Filter each channel, expand, project, scale each channel; add the input."""
     from keras import initializers, layers
 
     width = x.shape[-1]
@@ -58,7 +57,7 @@ def _block(x: Any, name: str) -> Any:
     inner = _normalise(inner, f"{name}_normalization")
     inner = layers.Dense(4 * width, activation="gelu", name=f"{name}_expansion")(inner)
     inner = layers.Dense(width, name=f"{name}_projection")(inner)
-    # A depthwise kernel of one pixel is a factor for each channel, and predicts twice as fast as EinsumDense.
+    # A depthwise kernel of one pixel is a factor per channel, and predicts twice as fast as EinsumDense.
     inner = layers.DepthwiseConv2D(
         1, use_bias=False, depthwise_initializer=initializers.Constant(FIRST_SCALE), name=f"{name}_scale"
     )(inner)

@@ -1,8 +1,8 @@
 """EfficientNet-Lite 0, 1 and 2: a scaled image -> a feature map per stage, the last with 1,280 channels.
 
-The network of Google's EfficientNet-Lite: inverted residual blocks, ReLU6, no squeeze-and-excite; stem, first and last
-stage keep their depth and the stem and the end their width whatever the multipliers. (Tan and Le, EfficientNet, ICML
-2019; the Lite variants are described in tensorflow/tpu.) Importing this module imports no Keras.
+The network of Google's EfficientNet-Lite: inverted residual blocks, ReLU6, no squeeze-and-excite; the stem and the
+first and last stage keep their depth, and the stem and the end their width, whatever the multipliers. (Tan and Le,
+EfficientNet, ICML 2019; the Lite variants are described in tensorflow/tpu.) Importing this module imports no Keras.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILTERS = "_filters"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """width, depth: multipliers of the stages' channels and blocks. side: of the image it was trained on."""
+    """width, depth: multipliers of the stages' channels and blocks. side: of the images it was trained on."""
 
     width: float
     depth: float
@@ -39,7 +39,7 @@ VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """blocks of the same channels; the first block has the stride. expansion: of the channels inside a block."""
+    """Blocks with the same channels; the first block has the stride. expansion: of the channels inside a block."""
 
     blocks: int
     size: int
@@ -61,7 +61,7 @@ _STAGES = (
 
 
 def stages(variant: Variant) -> tuple[Stage, ...]:
-    """The stages of a variant, multiplied.
+    """The stages of a variant, with its multipliers applied.
 
     >>> [(stage.blocks, stage.channels) for stage in stages(VARIANTS["efficientnet-lite2"])]
     [(1, 16), (3, 24), (3, 48), (4, 88), (4, 120), (5, 208), (1, 352)]
@@ -80,19 +80,18 @@ def stages(variant: Variant) -> tuple[Stage, ...]:
 
 
 def _round(channels: float) -> int:
-    """The nearest multiple of eight, but never less than nine tenths of what was asked."""
+    """The nearest multiple of eight, but at least 90 % of the input."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def efficientnet_lite(x: Any, name: str) -> dict[str, Any]:
     """Keras tensor of an image (batch, height, width, 3), scaled by SCALE and OFFSET -> maps: stage_1 to stage_7, and
-    TOP, (batch, height / 32, width / 32, 1280), rounded up, 0..6; before each stage what the filters of its blocks
-    give, by `filter_maps`, 0..6.
+    TOP, (batch, height / 32, width / 32, 1280), rounded up, 0..6; before each stage the outputs of the depthwise
+    filters of its blocks, named by `filter_maps`, 0..6.
 
-    name: of VARIANTS. Any height and width from 32 on work; padding is TensorFlow's `same`, whose odd pixel stands
-    right and below, as the weights were trained. Layers are named stage_S_block_B_... from 1, between stem_... and
-    end_...
+    name: of VARIANTS. Height and width: at least 32; padding is TensorFlow's `same`, which puts the extra pixel right
+    and below, as the weights were trained. Layers are named stage_S_block_B_... from 1, between stem_... and end_...
     """
     maps = {}
     x = _normalise(_convolution(STEM, 3, 2, "stem_convolution")(x), "stem")
@@ -106,7 +105,7 @@ def efficientnet_lite(x: Any, name: str) -> dict[str, Any]:
 
 
 def filter_maps(name: str) -> dict[int, list[str]]:
-    """The names of what the filters of each block give, by the stage that the block is of.
+    """The names of the depthwise filter outputs, by the stage of their block.
 
     >>> filter_maps("efficientnet-lite0")[2]
     ['stage_2_block_1_filters', 'stage_2_block_2_filters']
@@ -118,8 +117,8 @@ def filter_maps(name: str) -> dict[int, list[str]]:
 
 
 def _block(x: Any, stage: Stage, stride: int, name: str) -> tuple[Any, Any]:
-    """Widen, filter each channel, narrow; add the input where the shape stays. What it gives, and what its filters
-    give."""
+    """Expand, filter each channel, project; add the input if the shape stays. Returns the output, and that of the
+    filters."""
     from keras import layers
 
     channels = x.shape[-1]
@@ -152,7 +151,7 @@ def _normalise(x: Any, name: str, activation: bool = True) -> Any:
 
 
 def _initializer() -> Any:
-    """By the outputs of a unit, as the network was first trained; right for depthwise kernels too."""
+    """Scaled by the number of outputs, as in the original training; also right for depthwise kernels."""
     from keras import initializers
 
     return initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")

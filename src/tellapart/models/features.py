@@ -23,10 +23,10 @@ TOP = "top"
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One map as a part of the vector. how: its average, its largest values, or all values as they are.
+    """One map as part of the vector. how: its average, its maximum, or all values.
 
-    grid: the most rows and columns that are left of it, 1 for a value of the whole map. name: of the layer, for whoever
-    reads the network.
+    grid: pooled to at most so many rows and columns, 1 for the whole map. name: of the layer, for people who read the
+    network.
     """
 
     map: str
@@ -36,17 +36,17 @@ class Pool:
 
     @property
     def key(self) -> str:
-        """Equal where two pools take the same of the same backbone."""
+        """Equal if two pools give the same values of the same backbone."""
         return f"{self.map}-{self.how}-{self.grid}"
 
     def normalised_in(self, backbone: Backbone) -> bool:
-        """Whether it is what the weights of the backbone's normalisation were trained behind."""
+        """Whether it is what the backbone's normalisation was trained on."""
         return backbone.normalization is not None and self.key == f"{TOP}-average-1"
 
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """dense: units of dense layers with ReLU; dropout: the share dropped after each, or where there is none, once."""
+    """dense: units of dense layers with ReLU; dropout: the rate after each, or once if there is none."""
 
     dense: tuple[int, ...] = ()
     dropout: float = 0
@@ -54,15 +54,15 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
-    """pools: beside each other, in this order. hidden: layers behind them that learn with the backbone, so that the
-    vector is what they give."""
+    """pools: concatenated in this order. hidden: layers after them that are trained with the backbone; their output is
+    then the vector."""
 
     pools: tuple[Pool, ...]
     hidden: Hidden = Hidden()
 
     @property
     def key(self) -> str:
-        """Equal where two sets take the same of the same backbone; empty for the average of its top map.
+        """Equal if two sets give the same values of the same backbone; empty for the average of its top map.
 
         >>> FeatureSet((Pool("stage_3"), Pool("top", grid=2))).key
         'stage_3-average-1+top-average-2'
@@ -71,8 +71,8 @@ class FeatureSet:
         return "" if named == f"{TOP}-average-1" else named
 
     def parts(self, backbone: Backbone) -> list[Any]:
-        """What each pool gives of the maps of a backbone, Keras tensors (n, values). Raises ModelError for a map that
-        it does not have."""
+        """The output of each pool on the maps of a backbone, Keras tensors (n, values). Raises ModelError for a map
+        that it does not have."""
         parts = []
         for pool in self.pools:
             if pool.map not in backbone.maps:
@@ -82,7 +82,7 @@ class FeatureSet:
         return parts
 
     def of(self, backbone: Backbone) -> Features:
-        """The layers of the set, on the maps of a backbone. Raises ModelError for a map that it does not have."""
+        """Build the layers of the set on the maps of a backbone. Raises ModelError for a map that it does not have."""
         from keras import layers
 
         parts = self.parts(backbone)
@@ -92,7 +92,7 @@ class FeatureSet:
 
 
 def union(sets: Iterable[FeatureSet]) -> FeatureSet:
-    """All that the sets take, once, in the order in which it is first taken.
+    """All pools of the sets, each once, in order of first use.
 
     >>> [pool.map for pool in union([FeatureSet((Pool("top"),)), FeatureSet((Pool("top"), Pool("stage_3")))]).pools]
     ['top', 'stage_3']
@@ -102,8 +102,8 @@ def union(sets: Iterable[FeatureSet]) -> FeatureSet:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A FeatureSet that was built. vector: the Keras tensor (n, width). dense: the hidden layers behind the pools.
-    normalised: whether the backbone's normalisation stands between the two."""
+    """A FeatureSet that was built. vector: the Keras tensor (n, width). dense: the hidden layers after the pools.
+    normalised: whether the backbone's normalisation is between the two."""
 
     declared: FeatureSet
     vector: Any
@@ -116,7 +116,7 @@ class Features:
 
 
 def _pooled(x: Any, pool: Pool) -> Any:
-    """A map (n, height, width, channels) -> (n, values); what has no places is left as it is."""
+    """A map (n, height, width, channels) -> (n, values); a tensor without positions is left as it is."""
     from keras import layers
 
     if len(x.shape) == 2:
@@ -132,7 +132,7 @@ def _pooled(x: Any, pool: Pool) -> Any:
 
 
 def stack(x: Any, hidden: Hidden) -> tuple[Any, list[Any]]:
-    """What the hidden layers make of a tensor (n, width), and those layers, in order."""
+    """The output of the hidden layers for a tensor (n, width), and these layers, in order."""
     from keras import layers
 
     made: list[Any] = []
@@ -149,5 +149,5 @@ def stack(x: Any, hidden: Hidden) -> tuple[Any, list[Any]]:
 
 
 def dense_of(made: list[Any]) -> tuple[Any, ...]:
-    """Those of the hidden layers that learn."""
+    """The hidden layers with trainable weights."""
     return tuple(layer for layer in made if layer.weights)

@@ -14,8 +14,8 @@ from tellapart.task import Task
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """layers: in order, the last with a unit a class; hidden: the dense ones before it, with ReLU; read: the tensor
-    that the last reads; output: the probabilities."""
+    """layers: in order, the last with one unit per class; hidden: the dense layers before it, with ReLU; read: the
+    input of the last layer; output: the probabilities."""
 
     layers: tuple[Any, ...]
     hidden: tuple[Any, ...]

@@ -1,9 +1,9 @@
 """An untrusted .keras file -> keras.Model, refused if it holds anything but what tellapart writes.
 
-The format is a zip of JSON that names classes, and an HDF5 file of arrays. Keras' safe mode keeps Lambda layers from
-running; older versions let other classes through, and a layer may load a vocabulary or a module from any path, an array
-lie in any file. Here only the classes of tellapart's own networks are built, from arrays that lie whole in the file.
-Needs the extra `train`.
+The format is a zip of JSON that names classes, and an HDF5 file of arrays. Keras' safe mode refuses Lambda layers;
+older versions let other classes through, and a layer may load a vocabulary or a module from any path, an array may be
+stored in any file. Here only the classes of tellapart's own networks are built, from arrays stored completely in the
+file. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ LAYERS = frozenset(
         "UnitNormalization", "ZeroPadding2D",
     )
 )  # fmt: skip
-"""What the networks of models.registry are made of; a test builds each and compares."""
+"""The layers that networks of models.registry consist of; a test builds each and compares."""
 _ARITHMETIC = {
     ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
     ("keras.src.ops.numpy", "Add"),  # of MobileNetV3, as is the next
     ("keras.src.ops.numpy", "Multiply"),
-    ("keras.src.ops.numpy", "Flip"),  # of colours, before ResNet-50
+    ("keras.src.ops.numpy", "Flip"),  # reverses the channels, before ResNet-50
 }
-"""What Keras' applications hold beside layers."""
+"""Operations in Keras' applications that are not layers."""
 _PLAIN = ("keras.initializers", "keras.regularizers", "keras.constraints")
 _MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
-_TENSOR = "__keras_tensor__"  # stands in the configuration for what a layer gives
+_TENSOR = "__keras_tensor__"  # marks the output of a layer in the configuration
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _DAMAGE = (OSError, zipfile.BadZipFile, ValueError, TypeError, LookupError, RecursionError, MemoryError)
 _own: ContextVar[frozenset[str]] = ContextVar("own", default=frozenset())
-_LONGEST = 1 << 26  # bytes of a configuration: the largest network's has a million
+_LONGEST = 1 << 26  # bytes of a configuration: that of the largest network has a million
 
 
 @without_collecting()
 def open_keras(path: str | os.PathLike[str]) -> keras.Model:
-    """The network of a .keras file, not compiled. Raises RunError for a file that tellapart did not write so."""
+    """The network of a .keras file, not compiled. Raises RunError for a file that tellapart did not write like this."""
     path = Path(path)
     keras = start_keras()
     try:
@@ -71,46 +71,47 @@ def open_keras(path: str | os.PathLike[str]) -> keras.Model:
 
 @without_collecting()
 def load_weights(network: keras.Model, path: str | os.PathLike[str], own: Collection[str] = ()) -> None:
-    """Give a network, built of a run's configuration, the weights of its .keras file; nothing that the file describes
-    is built. own: what it may describe beside our layers, as own_classes has it. Raises RunError for a file that
-    tellapart did not write so, or of another network."""
+    """Load the weights of a .keras file into a network that was built from a run's configuration; nothing described in
+    the file is built. own: classes that it may mention beside ours, from own_classes. Raises RunError for a file that
+    tellapart did not write like this, or of another network."""
     path = Path(path)
     try:
         held = _refuse_foreign(path, frozenset(own))
         wanted = Counter(tuple(variable.shape) for variable in network.weights)
-        if not wanted <= held:  # beside them it may hold an optimizer's
+        if not wanted <= held:  # it may also hold an optimizer's
             raise RunError(
                 f"{path} does not hold the weights of the network that its run's config.toml names: they are from "
                 "another network, or from another version of tellapart."
             )
         with warnings.catch_warnings():
-            # Of layers that are not in the file Keras says no more than this.
+            # Keras reports no more about layers that are missing in the file.
             warnings.filterwarnings("error", "Skipping nested container", UserWarning)
             network.load_weights(path)
     except (*_DAMAGE, UserWarning) as error:
-        # Keras leaves the file open, and HDF5 that is open as Python ends may end in a crash.
+        # Keras leaves the file open, and an HDF5 file that is open at exit may crash Python.
         traceback.clear_frames(error.__traceback__)
         raise RunError(f"{path} is damaged, or not a network that tellapart wrote: {error}") from None
 
 
 def own_classes(network: keras.Model) -> list[str]:
-    """`module.Class` of all that a network's description names beside what tellapart's own networks do, sorted.
+    """`module.Class` of everything in a network's configuration beyond what tellapart's own networks use, sorted.
 
-    Raises ModelError for a layer that Keras cannot describe, as the network could not be saved.
+    Raises ModelError for a layer that Keras cannot serialise, as the network could not be saved.
     """
     try:
         described = json.loads(network.to_json())
-    except Exception as error:  # of somebody's get_config
+    except Exception as error:  # of a custom get_config
         raise ModelError(
-            f"The network cannot be saved, as one of its layers does not say how it is made: {error} "
-            "Give your layers get_config, or make them with simple arguments alone."
+            f"The network cannot be saved, as one of its layers cannot be serialised: {error} "
+            "Define get_config in your layers, or give their constructors only simple arguments."
         ) from error
     return sorted({f"{held[0]}.{held[1]}" for held in _classes(described) if not _known(*held)})
 
 
 @contextmanager
 def layers_of(network: keras.Model) -> Iterator[None]:
-    """Within, open_keras builds the classes of this network's layers as well: of somebody's own, which is trusted."""
+    """Inside, open_keras also builds the classes of this network's layers: those of a custom network, which is
+    trusted."""
     token = _own.set(frozenset(own_classes(network)))
     try:
         with start_keras().saving.custom_object_scope({type(one).__name__: type(one) for one in network.operations}):
@@ -125,7 +126,7 @@ def _refuse_foreign(path: Path, own: Collection[str] = ()) -> Counter[tuple[int,
 
     with zipfile.ZipFile(path) as bundle:
         members = bundle.infolist()
-        # Keras does not compress: what is read is never more than the file holds.
+        # Keras does not compress: reading never gives more than the size of the file.
         packed = [member.filename for member in members if member.file_size > member.compress_size]
         foreign = sorted({member.filename for member in members} - _MEMBERS) or packed
         if foreign or len(members) != len(_MEMBERS):
@@ -149,7 +150,7 @@ def _refuse_foreign(path: Path, own: Collection[str] = ()) -> Counter[tuple[int,
 
 
 def _known(module: object, name: object, registered: object) -> bool:
-    # Keras looks a registered name up first.
+    # Keras looks up a registered name first.
     return registered in (None, name) and (
         (module == "keras.layers" and name in LAYERS)
         or (module, name) in _MODELS | _ARITHMETIC
@@ -159,8 +160,7 @@ def _known(module: object, name: object, registered: object) -> bool:
 
 
 def _classes(config: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """(module, name, registered name) of each class that a configuration asks for, but for compiling, which is
-    not done."""
+    """(module, name, registered name) of each class in a configuration, except for compiling, which is not done."""
     if isinstance(config, dict):
         config = {key: value for key, value in config.items() if key != "compile_config"}
     left = [config]

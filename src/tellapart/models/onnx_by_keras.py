@@ -1,7 +1,7 @@
 """A network with layers that models.onnx_graph does not support -> its ONNX graph, by Keras' own export.
 
-That goes by tf2onnx (extra `export`), takes its time, and has layers of its own that it cannot write. Whoever converts
-compares the outcome with Keras.
+Keras uses tf2onnx (extra `export`), which is slow and does not support every layer either. The caller compares the
+result with Keras.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ CONVERTER = "tf2onnx"
 
 
 def graph_of(model: keras.Model, outputs: Sequence[str], inside: Mapping[str, Any] | None = None) -> onnx.ModelProto:
-    """As write_graph has it, or where that does not know a layer, as Keras has it. inside: tensors of the network that
-    the graph names as well, and does not give out.
+    """From write_graph, or, if that does not know a layer, from Keras. inside: inner tensors of the network that also
+    get names in the graph, but are not outputs.
 
-    Raises UnknownLayerError where Keras' converter is not installed, ExportError where that fails as well.
+    Raises UnknownLayerError if Keras' converter is not installed, ExportError if it fails as well.
     """
     if inside:
         more = start_keras().Model(model.input, [*model.outputs, *inside.values()])
@@ -54,19 +54,19 @@ def _by_keras(model: keras.Model, outputs: Sequence[str], what: str) -> onnx.Mod
 
     (taken,) = model.inputs
     whole = start_keras().Model(taken, model.outputs)
-    whole(np.zeros((1, *taken.shape[1:]), taken.dtype))  # Keras exports what was called once
+    whole(np.zeros((1, *taken.shape[1:]), taken.dtype))  # Keras only exports networks that were called once
     logging.getLogger(CONVERTER).setLevel(logging.CRITICAL)
     if backend_name() == "tensorflow":
         _teach_erfc()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter's own are not the user's to mend
+        warnings.simplefilter("ignore")  # warnings of the converter are not for users
         path = Path(folder) / "model.onnx"
         try:
             whole.export(str(path), format="onnx", verbose=False, opset_version=OPSET)
             made = onnx.load(str(path))
-        except Exception as error:  # the converter has errors of many kinds
+        except Exception as error:  # the converter raises many kinds of errors
             raise ExportError(f"{what}, and Keras' own export cannot write the network either: {error}") from error
-    # A constant that a layer made as it was built is an input as well, which nothing reads.
+    # A constant created when a layer was built also becomes an input, which nothing reads.
     read = {name for node in made.graph.node for name in node.input}
     for unread in [given for given in made.graph.input if given.name not in read]:
         made.graph.input.remove(unread)
@@ -81,8 +81,8 @@ def _by_keras(model: keras.Model, outputs: Sequence[str], what: str) -> onnx.Mod
 
 
 def _teach_erfc() -> None:
-    """Let the converter write Erfc, which TensorFlow computes an exact GELU with and ONNX has not, as 1 - Erf. What it
-    knows of its own it keeps."""
+    """Let the converter write Erfc, which TensorFlow uses for an exact GELU and ONNX lacks, as 1 - Erf. An existing
+    handler is kept."""
     import tf2onnx.tfonnx  # noqa: F401 - with all that it knows
     from onnx import helper
     from tf2onnx.constants import ONNX_DOMAIN

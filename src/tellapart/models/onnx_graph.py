@@ -1,11 +1,11 @@
 """A Keras network of common layers -> its ONNX graph, written layer by layer.
 
-tf2onnx does the same for any network, by way of TensorFlow's graphs, and takes its time and memory for it: seconds for
-EfficientNet-Lite0, most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our
-architectures are written here, from whatever Keras computes on. Whoever converts compares the outcome with Keras.
-What is not known here goes by models.onnx_by_keras.
+tf2onnx converts any network, through TensorFlow's graphs, but takes time and memory: seconds for EfficientNet-Lite0,
+most of a minute for Inception-ResNet-v2, 14 GB for a network of 700 MB. So the layers of our architectures are written
+here, with any Keras backend. The caller compares the result with Keras. Layers unknown here are converted by
+models.onnx_by_keras.
 
-Inside, images lie as (n, channels, height, width); what goes in and out lies as in Keras.
+Inside the graph, images are (n, channels, height, width); inputs and outputs are as in Keras.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PADDINGS = {"same": "SAME_UPPER", "valid": "VALID"}
 
 
 class UnknownLayerError(ExportError):
-    """A layer, or an option of one, that is not written here."""
+    """A layer, or an option of one, that is not supported here."""
 
     def __init__(self, what: str, remedy: str = "See tellapart/models/onnx_graph.py.") -> None:
         super().__init__(f"{what}, which cannot be written as ONNX here. {remedy}")
@@ -47,7 +47,7 @@ class UnknownLayerError(ExportError):
 def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
     """The graph of a float32 functional network whose inputs and outputs are images, maps or vectors.
 
-    outputs: their names in the graph. Nothing is checked: the caller compares what the graph computes. Raises
+    outputs: their names in the graph. The result is not verified: the caller compares it with Keras. Raises
     UnknownLayerError.
     """
     from onnx import TensorProto, helper
@@ -60,13 +60,13 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
         kind = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[str(tensor.dtype)]
         taken.append(helper.make_tensor_value_info(tensor.name, kind, _shape(tensor)))
         names[id(tensor)] = graph.enter(tensor.name, len(tensor.shape), str(tensor.dtype))
-    # Keras shows which tensors a node reads, for a layer that stands in two networks, only here.
+    # For a layer that is used in two networks, only the nodes tell which tensors are read.
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
                 continue
             layer = node.operation
-            # An operator between layers bears the name of a layer, but may have a number beside its tensor.
+            # An operator between layers has a layer's name, but may have a number after its tensor.
             given = node.arguments.keras_tensors if isinstance(layer, keras.Layer) else node.arguments.args
             write = _LAYERS.get(type(layer).__name__)
             if write is None or not all(id(part) in names or isinstance(part, int | float) for part in given):
@@ -82,13 +82,13 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
     bare = helper.make_graph(graph.nodes, model.name, taken, answers)
     opset = helper.make_opsetid("", OPSET)
     made = helper.make_model(bare, opset_imports=[opset], ir_version=IR, producer_name="tellapart")
-    while graph.constants:  # one by one, as each is copied: the weights stand in memory once
+    while graph.constants:  # one by one, as each is copied: so the weights are in memory only once
         made.graph.initializer.append(graph.constants.pop(0))
     return made
 
 
 def kernel_name(layer: Any) -> str:
-    """Of the constant that holds the weights of a dense layer."""
+    """The name of the constant with the weights of a dense layer."""
     return f"{layer.name}/kernel"
 
 
@@ -97,7 +97,7 @@ def _shape(tensor: Any) -> list[int | str]:
 
 
 class Nodes:
-    """Nodes and constants, in the order they were written. prefix: of the names of those that are given none."""
+    """Nodes and constants, in the order they were added. prefix: of generated names."""
 
     def __init__(self, prefix: str = "") -> None:
         self.nodes: list[Any] = []
@@ -105,7 +105,7 @@ class Nodes:
         self._prefix = prefix
 
     def add(self, operator: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        """A node; returns the name of its output."""
+        """Add a node; returns the name of its output."""
         from onnx import helper
 
         output = output or f"{self._prefix}{operator}_{len(self.nodes)}"
@@ -113,7 +113,7 @@ class Nodes:
         return output
 
     def constant(self, values: Any, dtype: Any = np.float32, name: str = "") -> str:
-        """A constant; returns its name."""
+        """Add a constant; returns its name."""
         from onnx import numpy_helper
 
         name = name or f"{self._prefix}constant_{len(self.constants)}"
@@ -122,7 +122,7 @@ class Nodes:
 
 
 class _Graph(Nodes):
-    """Those of a Keras network, whose images lie as (n, channels, height, width) inside."""
+    """The nodes of a Keras network, whose images are (n, channels, height, width) inside."""
 
     def enter(self, name: str, rank: int, dtype: str) -> str:
         if dtype == "uint8":
@@ -142,7 +142,7 @@ class _Graph(Nodes):
         if kind == "silu":
             return self.add("Mul", [name, self.add("Sigmoid", [name])])
         if kind == "gelu":
-            # x (1 + erf(x / sqrt 2)) / 2, in the order that runtimes know and compute as one.
+            # x (1 + erf(x / sqrt 2)) / 2, in the order that runtimes recognise and fuse.
             erf = self.add("Erf", [self.add("Div", [name, self.constant(np.sqrt(2))])])
             twice = self.add("Mul", [name, self.add("Add", [erf, self.constant(1)])])
             return self.add("Mul", [twice, self.constant(0.5)])
@@ -221,7 +221,7 @@ def _relu(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 
 def _pooling(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    # Both leave what lies outside of the map out of an average.
+    # Both exclude the padding from an average.
     kind = "AveragePool" if "Average" in type(layer).__name__ else "MaxPool"
     size, strides = list(layer.pool_size), list(layer.strides)
     return graph.add(kind, inputs, kernel_shape=size, strides=strides, auto_pad=_PADDINGS[layer.padding])
@@ -240,7 +240,7 @@ def _padding(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _cropping(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     (top, bottom), (left, right) = layer.cropping
-    # An end counts from the other side, where there is one to count from.
+    # A negative end counts from the other side, if there is one.
     ends = [-beside or np.iinfo(np.int64).max for beside in (bottom, right)]
     return graph.add("Slice", [*inputs, *(graph.constant(part, np.int64) for part in ([top, left], ends, [2, 3]))])
 
@@ -252,7 +252,7 @@ def _reshape(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 
 def _flatten(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    # Keras flattens (height, width, channels), and the weights behind follow that order.
+    # Keras flattens (height, width, channels), and the weights after it have that order.
     last = graph.channels_last(inputs[0]) if len(layer.input.shape) == 4 else inputs[0]
     return graph.add("Flatten", [last])
 
@@ -281,7 +281,7 @@ def _layer_normalization(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 def _unit_length(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     _require(len(layer.output.shape) == 2, layer, "more than one axis")
-    # As Keras has it; of LpNormalization each runtime makes something else where the vector is tiny.
+    # Like Keras; runtimes differ in LpNormalization for tiny vectors.
     norm = graph.add("ReduceL2", inputs, axes=[1])
     return graph.add("Div", [*inputs, graph.add("Max", [norm, graph.constant(1e-12)])])
 

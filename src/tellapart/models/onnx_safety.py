@@ -1,9 +1,9 @@
 """An untrusted ONNX file -> refused if the runtime would read other files for it.
 
-A network in ONNX is arithmetic alone, but the format lets weights lie in files beside it, named by any path: a
-stranger's file could carry parts of this machine's files into its answers. tellapart writes every network into one
-file, so what names another is refused, whatever the runtime's version thinks of the path. Imports no onnx, which
-prediction does without.
+An ONNX network is only arithmetic, but the format allows weights in other files, named by any path: a stranger's file
+could leak parts of this machine's files into its outputs. tellapart writes every network into one file, so a file that
+names another is refused, whatever the runtime's version makes of the path. Imports no onnx, which prediction does not
+need.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tellapart.errors import ExportError
 
-# Which fields of a message hold which messages, from onnx.proto of the ONNX specification.
+# Which fields of a message contain which messages, from onnx.proto of the ONNX specification.
 _INSIDE: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -24,13 +24,13 @@ _INSIDE: dict[str, dict[int, str]] = {
     "tensor": {},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
-_OPERATOR, _CONTEXT = 4, b"EPContext"  # of a node: a compiled engine, which may lie in another file
+_OPERATOR, _CONTEXT = 4, b"EPContext"  # of a node: a compiled engine, which may be in another file
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _DEEPEST = 64
 
 
 def refuse_other_files(content: bytes | memoryview, name: str) -> None:
-    """Raise ExportError for an ONNX model whose tensors or engines lie in other files, or that is no ONNX model.
+    """Raise ExportError for an ONNX model whose tensors or engines are in other files, or that is not an ONNX model.
 
     name: of the file, for the message.
     """
@@ -45,7 +45,7 @@ def refuse_other_files(content: bytes | memoryview, name: str) -> None:
 
 
 def _outside(message: memoryview, kind: str, depth: int) -> Iterator[str]:
-    """What lies in another file, in words, of a message and all in it."""
+    """What is stored in another file, in words, for a message and all messages in it."""
     if not depth:
         raise ValueError("its graphs are nested too deeply")
     for number, wire, value in _fields(message):
@@ -62,7 +62,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     place = 0
     while place < len(message):
         key, place = _varint(message, place)
-        number, wire = (key & 0xFFFFFFFF) >> 3, key & 7  # readers take 32 bits of a key, whatever stands before them
+        number, wire = (key & 0xFFFFFFFF) >> 3, key & 7  # readers use 32 bits of a key and ignore the others
         value: int | memoryview = 0
         if wire == _VARINT:
             value, place = _varint(message, place)

@@ -1,7 +1,7 @@
 """A user's own network -> a row for the table of architectures: a function, a keras.Model or a KerasHub backbone.
 
-It is called by the name `package.module:function`. Code is run only where the user says so: by naming the network as it
-is trained, or by trusting a run that names it. Importing this module imports no Keras.
+It is referred to as `package.module:function`. Its code only runs if the user names the network for training, or trusts
+a run that names it. Importing this module imports no Keras.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from tellapart.task import ImageSpec
 Make = Callable[[ImageSpec], Any]
 
 SIDE = 128
-"""Of the images, unless the network says another."""
+"""Default side of the images, unless the network specifies one."""
 
 _FLOATS = ("float", "bfloat")
 _ALONE = 0.05
-"""Largest difference between the features of an image alone and in a batch, relative to the largest feature; bfloat16
-rounds."""
+"""Largest difference between the features of an image alone and in a batch, relative to the largest feature; allows for
+rounding in bfloat16."""
 
 _trusted: dict[str, Make] = {}
-"""What the user named or trusted in this process, by name."""
+"""The networks that the user named or trusted in this process, by name."""
 
 
 class OwnOptions(Options):
@@ -49,13 +49,13 @@ class OwnOptions(Options):
 
 
 def is_own(name: str) -> bool:
-    """Whether a model's name is that of a network of one's own."""
+    """Whether a model's name is that of a custom network."""
     return ":" in name
 
 
 def give(network: Any, name: str | None = None) -> str:
-    """Take a network that the user handed over, for this process; returns its name. name: the one that a run has for
-    it. Raises ModelError for what is no network and no function."""
+    """Register a network that the user passed, for this process; returns its name. name: the one in a run. Raises
+    ModelError if it is neither a network nor a function."""
     keras = start_keras()
     if isinstance(network, keras.Model):
         name = name or f"{type(network).__module__}:{network.name}"
@@ -71,8 +71,8 @@ def give(network: Any, name: str | None = None) -> str:
 
 
 def trust(name: str) -> None:
-    """Import the code that `package.module:function` names, and let it run in this process. The folder of work is
-    looked in as well. Raises ModelError where it is not there."""
+    """Import the code that `package.module:function` names, and allow it to run in this process. The working directory
+    is searched too. Raises ModelError if it does not exist."""
     if name in _trusted:
         return
     start_keras()
@@ -101,7 +101,8 @@ def _here() -> Iterator[None]:
 
 
 def trusted(name: str) -> Make:
-    """What makes the network of this name. Raises UntrustedCodeError unless the user named or trusted it."""
+    """The function that makes the network of this name. Raises UntrustedCodeError unless the user named or trusted
+    it."""
     if name not in _trusted:
         raise UntrustedCodeError(
             f"The network {name} is custom code, not part of tellapart. Building it runs that code with all your "
@@ -112,7 +113,7 @@ def trusted(name: str) -> Make:
 
 
 def _copies(network: Any) -> Make:
-    """The network itself is left as it is: each that is made is a copy, with its weights."""
+    """The network itself is not changed: each call makes a copy, with its weights."""
 
     def make(_: ImageSpec) -> Any:
         made = _described(network)
@@ -125,8 +126,8 @@ def _copies(network: Any) -> Make:
 
 
 def _described(network: Any) -> Any | None:
-    """Of somebody's own class, such as a backbone of KerasHub, which a plain copy would be no longer: made by its own
-    description, where it has one."""
+    """A copy of a network of a custom class, such as a KerasHub backbone, which a plain copy would turn into a plain
+    network: made from its own configuration, if it has one."""
     if type(network).__module__.split(".")[0] == "keras":
         return None
     try:
@@ -137,7 +138,7 @@ def _described(network: Any) -> Any | None:
 
 def maps(x: Any, options: OwnOptions, *, name: str) -> dict[str, Any]:  # noqa: ARG001 - a row of the table
     """A scaled image, as a Keras tensor (n, height, width, channels) -> the maps of the network, or its features alone
-    as TOP. Raises ModelError for a network that cannot be trained here, with what is wrong about it."""
+    as TOP. Raises ModelError for a network that cannot be trained here, and tells why."""
     keras = start_keras()
     height, width, channels = x.shape[1:]
     try:
@@ -193,7 +194,7 @@ def _outputs(made: Any, name: str) -> dict[str, Any]:
 
 
 def _flat(network: Any, x: Any) -> dict[str, Any]:
-    """The network's outputs for x, by copies of its layers with unique names inside our own network, so that every
+    """The network's outputs for x, using copies of its layers with unique names inside our own network, so that every
     exporter sees only layers."""
     keras = start_keras()
     copies: dict[int, Any] = {}
@@ -260,12 +261,12 @@ def hidden(options: OwnOptions) -> Hidden:
 
 
 def parts(name: str) -> tuple[Any, Any, Any]:
-    """What says the maps, the features and the hidden layers of the head, as a row of the table has them."""
+    """The functions for the maps, the features and the hidden layers of the head, as in a row of the table."""
     return partial(maps, name=name), features, hidden
 
 
 def keras_name(name: str) -> str:
-    """A name that Keras lets a network have.
+    """A name that Keras accepts for a network.
 
     >>> keras_name("my.networks:small-one")
     'my_networks_small_one'

@@ -1,7 +1,7 @@
 """The table of pretrained backbones: input size, scaling, weights and their licence.
 
 In: the Keras tensor of an RGB image, scaled. Out: feature maps by name, of one flat network. The rows are plain values,
-so that listing them imports no Keras.
+so listing them imports no Keras.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tellapart.task import Fit, ImageSpec
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """RGB value * scale + offset, a channel each where they are tuples; then the channels turned round if `bgr`."""
+    """RGB value * scale + offset, per channel if they are tuples; then the channels are reversed if `bgr`."""
 
     words: str
     scale: float | tuple[float, float, float]
@@ -47,7 +47,7 @@ STANDARDISED = Scaling(
     (-_MEAN[0] / _DEVIATION[0], -_MEAN[1] / _DEVIATION[1], -_MEAN[2] / _DEVIATION[2]),
 )
 OWN = {"unit": UNIT, "signed": SIGNED, "imagenet": STANDARDISED, "none": Scaling("0 to 255", 1.0, 0.0)}
-"""Of a network of one's own, by the names that its options have."""
+"""Of a custom network, by the names in its options."""
 CENTRED_BGR = Scaling(
     "0 to 255, minus ImageNet's mean of each channel, in the order blue, green, red",
     1.0,
@@ -58,15 +58,14 @@ CENTRED_BGR = Scaling(
 
 @dataclass(frozen=True, slots=True)
 class PretrainedBackbone:
-    """One row. side: of the images it was trained on; smallest: the least side that it can take.
+    """One row. side: of the images it was trained on; smallest: the smallest side that it can take.
 
     application: the name in keras.applications, empty for our own networks; preprocesses: whether that function would
-    put a scaling of its own inside. file, source, checksum: the official weights without the top, as Keras stores
-    them, where they lie on its server, and the MD5 or SHA-256 that Keras knows of them (empty: it knows none).
-    joined: a block ends where so many branches or more meet, where the graph does not tell. rebuild: scaled image ->
-    maps, our copy of a network that as Keras has it trains slowly or cannot be exported; each weight has the place and
-    the number of values that it has there, perhaps another shape. normalization: makes the layer that the weights know
-    behind the average of the top map.
+    include its own scaling. file, source, checksum: the official weights without the top, as Keras stores them, their
+    URL, and their MD5 or SHA-256 as listed by Keras (empty: not listed). joined: a block ends where at least so many
+    branches meet, if the graph does not tell. rebuild: scaled image -> maps, our copy of a network whose Keras version
+    trains slowly or cannot be exported; its weights have the same order and number of values, perhaps other shapes.
+    normalization: makes the layer of the weights after the average of the top map.
     """
 
     name: str
@@ -184,7 +183,7 @@ PRETRAINED: dict[str, PretrainedBackbone] = {
         _keras(
             "nasnet-mobile", "NASNet mobile: found by architecture search", "Apache-2.0", 224, SIGNED, "NASNetMobile",
             "nasnet_mobile_no_top.h5", "1ed92395b5b598bdda52abe5c0dbfd63",
-            # Every cell reads the two before it, so the graph never passes through one tensor between them.
+            # Every cell reads the two before it, so the graph never passes through a single tensor between them.
             folder="nasnet", remote="NASNet-mobile-no-top.h5", joined=4,
         ),
         _keras(
@@ -199,14 +198,14 @@ PRETRAINED: dict[str, PretrainedBackbone] = {
 
 
 TINY = 32
-"""Pixels a side: so many of the image are one place of the top map."""
+"""Pixels a side of the image per position of the top map."""
 
 
 class HeadOptions(Options):
-    """What stands between the pooled features of a backbone and the head."""
+    """The layers between the pooled features of a backbone and the last layer of the head."""
 
     features: Literal["auto", "top", "levels", "filters", "all-filters"] = Field(
-        "auto", description="what the head reads of the backbone; auto: chosen on the validation split"
+        "auto", description="feature maps that the head uses; auto: chosen on the validation split"
     )
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
     dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer, or before the head")
@@ -231,19 +230,19 @@ def maps(x: Any, options: HeadOptions, *, pretrained: PretrainedBackbone) -> dic
 
 
 def offered(pretrained: PretrainedBackbone, spec: ImageSpec) -> dict[str, FeatureSet]:
-    """Of the candidates those that have something to tell of such an image: of a tiny one the last maps are points."""
+    """The candidates that are useful for such an image: for a tiny one, the last maps have a single position."""
     sets = candidates(pretrained)
     return sets if min(spec.height, spec.width) > TINY else {"top": sets["top"]}
 
 
 def candidates(pretrained: PretrainedBackbone) -> dict[str, FeatureSet]:
-    """The sets of features that training chooses from, by name, the narrowest first; each holds the first.
+    """The feature sets that training chooses from, by name, the narrowest first; each includes the first one.
 
-    Several depths tell more where the images are unlike those that the backbone was trained on (Head2Toe: Evci,
-    Dumoulin, Larochelle, Mozer, ICML 2022). levels: two maps of lower levels in quarters; filters: what the filters of
-    one stage give, in quarters; all-filters: the averages of what all of them give.
+    Several depths help if the images differ from those that the backbone was trained on (Head2Toe: Evci, Dumoulin,
+    Larochelle, Mozer, ICML 2022). levels: two maps of lower levels on a 2x2 grid; filters: the filter outputs of one
+    stage, on a 2x2 grid; all-filters: the averages of all filter outputs.
     """
-    # What the average is normalised by bears the name that it has elsewhere.
+    # A normalisation after it takes the name `pooling` instead.
     top = Pool(TOP, name="average" if pretrained.normalization else "pooling")
     if pretrained.application:
         lower = ("stage_2", "stage_3") if pretrained.rebuild else ("level_3", "level_4")
@@ -262,7 +261,7 @@ def _quarters(names: Iterable[str]) -> list[Pool]:
 
 
 def features(options: HeadOptions, *, pretrained: PretrainedBackbone) -> FeatureSet:
-    """Of the candidates the one that the options name; `auto` that was not decided is the first."""
+    """The candidate selected by the options; the first for an undecided `auto`."""
     sets = candidates(pretrained)
     name = "top" if options.features == AUTO else options.features
     if name not in sets:
@@ -279,15 +278,15 @@ def own_scaling(options: OwnOptions) -> Scaling:
 
 
 def hidden(options: HeadOptions) -> Hidden:
-    """What stands between the features and the classes."""
+    """The layers between the features and the last layer."""
     return Hidden(options.dense, options.dropout)
 
 
 def application(pretrained: PretrainedBackbone, **choice: Any) -> Any:
-    """The network of Keras Applications behind a row: random weights, no top, no scaling. choice: its other options."""
+    """The network of Keras Applications for a row: random weights, no top, no scaling. choice: its other options."""
     import keras
 
-    # Keras would export its own Normalization layer wrongly, and preprocess beside our scaling.
+    # Keras would export its own Normalization layer wrongly, and preprocess in addition to our scaling.
     if pretrained.preprocesses:
         choice["include_preprocessing"] = False
     return getattr(keras.applications, pretrained.application)(include_top=False, weights=None, **choice)

@@ -1,6 +1,6 @@
 """The weights of a backbone, from their origin: the package, the official server, a user's file, or random.
 
-In: a Backbone, whose row of models.pretrained says where they are, and config.model.weights. Out: the same with its
+In: a Backbone, whose row of models.pretrained tells where they are, and config.model.weights. Out: the same with its
 weights.
 """
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 SERVER = "https://storage.googleapis.com/tensorflow/keras-applications/"
 BUNDLED_DIGESTS = {"efficientnet-lite0": "a6e1071e575c9ac04a454ebde29e8e07"}
-"""What `weights_digest` says of the weights inside the package, known without starting Keras; a test compares."""
+"""`weights_digest` of the weights in the package, known without starting Keras; a test compares."""
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def load_pretrained(backbone: Backbone, pretrained: PretrainedBackbone, weights: str) -> str:
-    """Give the backbone its weights and say in words which. backbone: its row.
+    """Load the weights of the backbone and return a description of them. pretrained: its row.
 
     weights: `auto`, `imagenet`, `none` or a path, as in config.model.weights. Raises ModelError, and changes nothing,
-    for a file that cannot be had or is of another network.
+    for a file that is not available or is of another network.
     """
     if weights == "none":
         return "random weights"
@@ -50,7 +50,7 @@ def load_pretrained(backbone: Backbone, pretrained: PretrainedBackbone, weights:
 
 
 def weights_digest(backbone: Backbone) -> str:
-    """32 hexadecimal digits of the values that it has now: equal for equal weights, wherever they came from."""
+    """32 hexadecimal digits of its current values: equal for equal weights, whatever their origin."""
     state = hashlib.blake2b(digest_size=16)
     for value in map(np.asarray, backbone.weights):
         state.update(f"{value.shape}{value.dtype}".encode())
@@ -59,18 +59,18 @@ def weights_digest(backbone: Backbone) -> str:
 
 
 def bundled_file(pretrained: PretrainedBackbone) -> Path:
-    """Where the package keeps the weights of a backbone that it ships; not every backbone has any."""
+    """Where the package stores the weights of a bundled backbone; most backbones are not bundled."""
     return BUNDLED / f"{pretrained.name}.safetensors"
 
 
 def bundled_graph(name: str) -> Path:
-    """The graph of a backbone that ships, image in and features out, as ONNX that takes its weights from the file
-    beside it; not every backbone has any. Written by tools/bundled_graph.py."""
+    """The graph of a bundled backbone, image in and features out, as ONNX that reads its weights from the file next to
+    it; most backbones have none. Written by tools/bundled_graph.py."""
     return BUNDLED / f"{name}.onnx"
 
 
 def described(pretrained: PretrainedBackbone) -> str:
-    """Where the weights of `auto` come from, in words."""
+    """The origin of the weights of `auto`, in words."""
     if bundled_file(pretrained).exists():
         return "inside the package"
     return f"downloaded once: {pretrained.file}" if pretrained.file else "your own file, with --weights FILE"
@@ -78,13 +78,13 @@ def described(pretrained: PretrainedBackbone) -> str:
 
 def _keras_home() -> Path:
     home = expanded(os.environ.get("KERAS_HOME") or "~/.keras")
-    return cache_root() / "keras" if str(home).startswith("~") else home  # who runs this has no home
+    return cache_root() / "keras" if str(home).startswith("~") else home  # a user without a home folder
 
 
 def official_file(pretrained: PretrainedBackbone) -> Path:
-    """The official weights without the top, downloaded unless they lie where Keras keeps them too.
+    """The official weights without the top, downloaded unless they are in Keras' own cache.
 
-    Raises ModelError that names the file and where it may be put.
+    Raises ModelError that names the file and where to put it.
     """
     if not pretrained.file:
         raise ModelError(
@@ -109,7 +109,7 @@ def official_file(pretrained: PretrainedBackbone) -> Path:
 
 
 def require_weights(weights: str) -> None:
-    """Raise ModelError for a file of weights that is not there, before anything is built."""
+    """Raise ModelError for a missing file of weights, before anything is built."""
     if weights not in ("auto", "imagenet", "none"):
         _begin(Path(weights))
 
@@ -131,7 +131,7 @@ def _load_file(backbone: Backbone, pretrained: PretrainedBackbone, path: Path) -
     if _begin(path) != HDF5:
         load_weights(backbone, path)
     elif pretrained.rebuild:
-        # Keras' two layouts name by place, in the network that they were written from.
+        # Keras' two layouts name weights by their position in the original network.
         theirs = application(pretrained)
         load_h5(theirs, path)
         for ours, value in zip(backbone.weights, theirs.get_weights(), strict=True):

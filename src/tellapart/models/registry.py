@@ -22,11 +22,11 @@ from tellapart.tables import Table
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row: its name, what it is, the image side it is made for, and its options. From these it says its parts.
+    """One row: its name, description, default image side, options, and functions for its parts.
 
     maps: a scaled image, as a Keras tensor, and options -> feature maps by name, the last of them TOP. features: which
-    of them make the features. hidden: what stands between the features and the classes. pretrained: its row in
-    models.pretrained; None for a network that is trained from nothing. scaling: of the values 0..255 before the maps.
+    of them make the features. hidden: the layers between the features and the last layer. pretrained: its row in
+    models.pretrained; None for a network trained from scratch. scaling: of the values 0..255 before the maps.
     """
 
     name: str
@@ -90,8 +90,8 @@ ARCHITECTURES: Table[Architecture] = Table(
 
 
 def architecture(name: str) -> Architecture:
-    """The row of this name, of a plug-in too; of package.module:function, a row for that network. Raises ModelError
-    with the nearest names, PluginError for a broken plug-in, and UntrustedCodeError.
+    """The row of this name, also of a plug-in; for package.module:function, a row for that network. Raises ModelError
+    with the most similar names, PluginError for a broken plug-in, and UntrustedCodeError.
 
     >>> architecture("cnn").side
     128
@@ -111,8 +111,8 @@ MANY = 10_000
 def choose(sizes: Sequence[tuple[int, int]], images: int) -> tuple[str, str]:
     """The architecture that suits the images, and why. sizes: (height, width) of some; images: how many in all.
 
-    A backbone that was trained on photographs beats what so few images can teach; only for many tiny ones, which it
-    would see enlarged, a network of their own size is better (Fashion-MNIST: see docs/recipes.md) and quicker.
+    A backbone trained on photographs is better than what a few images can teach; only for many tiny images, which it
+    would see enlarged, a network of their own size is better (Fashion-MNIST: see docs/recipes.md) and faster.
     """
     largest = max((max(size) for size in sizes), default=TINY_SIDE + 1)
     if largest <= TINY_SIDE and images >= MANY:
@@ -121,7 +121,7 @@ def choose(sizes: Sequence[tuple[int, int]], images: int) -> tuple[str, str]:
 
 
 def resolve(config: ModelConfig) -> tuple[Architecture, scratch.Options]:
-    """The row a configuration names, with its options checked. Raises ModelError that names each wrong option."""
+    """The row that a configuration names, with its options checked. Raises ModelError that names each wrong option."""
     row = architecture(config.name)
     if row.pretrained is None and config.weights not in ("auto", "none"):
         raise ModelError(

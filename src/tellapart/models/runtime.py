@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 Device = Literal["auto", "cpu", "cuda"]
-"""Where ONNX Runtime computes. auto: on a GPU of NVIDIA where its runtime for CUDA is installed and starts."""
+"""Where ONNX Runtime computes. auto: on an NVIDIA GPU if the CUDA version of the runtime is installed and starts."""
 
 CUDA = "CUDAExecutionProvider"
 _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-"""The same answers as a processor's, and no search for the fastest way at each new number of images."""
+"""The same results as on a CPU, and no search for the fastest algorithm at each new batch size."""
 
 
 def onnx_runtime(part: str = "") -> Any:
-    """The onnxruntime module, or a part of it such as `.quantization`, told to report nothing to its maker.
+    """The onnxruntime module, or a part of it such as `.quantization`, with telemetry off.
 
-    Only the variable keeps it from looking up its maker's server, and only where it is set before the import; the call
-    is for a process that had imported it before.
+    Only the environment variable keeps it from looking up its maker's server, and only if set before the import; the
+    call is for a process that had imported it before.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     runtime = importlib.import_module("onnxruntime")
@@ -47,29 +47,29 @@ def open_session(
     ours: bool = False,
     device: Device = "cpu",
 ) -> onnxruntime.InferenceSession:
-    """An ONNX file in ONNX Runtime, on all cores or as many as given, or on a GPU.
+    """An ONNX file in ONNX Runtime, on all cores or a given number, or on a GPU.
 
-    Raises ExportError for one that is no use, or that would have the runtime read other files, and ConfigError for the
-    device `cuda` where it cannot be had.
+    Raises ExportError for a file that is invalid, or would make the runtime read other files, and ConfigError if the
+    device `cuda` is not available.
 
-    addition: a piece of an ONNX file with more nodes and outputs. Protocol buffers that stand behind each other are
-    read as one. ours: the file is the package's own, and may read another of its files.
+    addition: a part of an ONNX file with more nodes and outputs: concatenated protocol buffers are read as one. ours:
+    the file belongs to the package, and may read another of its files.
     """
     runtime = onnx_runtime()
     model = os.fspath(path) if ours else _checked(path, addition)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or cores()
     options.log_severity_level = 3
-    # Threads that wait in a loop take the processor from those that decode.
+    # Busy-waiting threads would take processor time from those that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Its other format, which the first bytes of a file would choose, is not what was looked through.
+    # The other format of ONNX Runtime, selected by the first bytes of a file, was not checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     if device != "cpu":
         session = _on_cuda(runtime, model, options, device)
         if session is not None:
             return session
     try:
-        # No other provider is asked: one of them sends what it is given to the address that a file names.
+        # No other provider is enabled: one of them sends data to a URL given in the file.
         providers = ["CPUExecutionProvider"]
         return runtime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
@@ -79,15 +79,15 @@ def open_session(
 def _on_cuda(
     runtime: Any, model: bytes | str, options: onnxruntime.SessionOptions, device: Device
 ) -> onnxruntime.InferenceSession | None:
-    """The file on the GPU; None, for the device `auto`, where that cannot be."""
+    """The file on the GPU; None, for the device `auto`, if that is not possible."""
     there = runtime.get_available_providers()
     reason = f"the installed ONNX Runtime supports only {', '.join(there)}"
     if CUDA in there:
         if hasattr(runtime, "preload_dlls"):
-            runtime.preload_dlls()  # CUDA's libraries, where they were installed as Python packages
+            runtime.preload_dlls()  # CUDA's libraries, if installed as Python packages
         try:
             providers = [(CUDA, _CUDA_OPTIONS)]
-            # Falling back from a GPU would be told on standard output, which holds answers.
+            # Falling back from a GPU would print to standard output, which is for results.
             session = runtime.InferenceSession(model, options, providers=providers, enable_fallback=0)
             if CUDA in session.get_providers():
                 return session
@@ -103,7 +103,7 @@ def _on_cuda(
 
 
 def _checked(path: Path, addition: bytes) -> bytes | str:
-    """What ONNX Runtime opens: the file's path, or its bytes with the addition, looked through before."""
+    """What ONNX Runtime opens: the file's path, or its bytes with the addition, after checking them."""
     try:
         with path.open("rb") as file:
             whole = None if addition else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,7 +1,7 @@
 """Networks trained from scratch: dense, cnn, a small residual network. Scaled image -> one feature map.
 
 Each takes the Keras tensor of an image scaled to 0..1, shape (batch, height, width, channels), and its options; each
-returns its maps by name, and says which of them make its features. The options are plain values, so that listing the
+returns its maps by name, and tells which of them make its features. The options are plain values, so listing the
 architectures imports no Keras.
 """
 
@@ -17,7 +17,7 @@ Padding = Literal["valid", "same"]
 
 
 class Options(BaseModel):
-    """Options of one architecture, checked."""
+    """The options of one architecture, validated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -115,7 +115,7 @@ def resnet_small(x: Any, options: ResnetSmallOptions) -> dict[str, Any]:
             name = f"stage_{stage}_block_{block}"
             stride = 2 if stage > 1 and block == 1 else 1
             inner = activate(x, f"{name}_1")
-            # A block that changes the shape takes its shortcut from the activated input, as the paper does.
+            # A block that changes the shape takes its shortcut from the activated input, as in the paper.
             changes = stride > 1 or x.shape[-1] != filters
             shortcut = convolve(inner, f"{name}_shortcut", filters, stride, size=1) if changes else x
             inner = convolve(inner, f"{name}_convolution_1", filters, stride)

@@ -1,7 +1,7 @@
 """A file of weights -> a backbone's variables; a file of another network is refused.
 
 In: a Backbone and a safetensors file whose tensors are named LAYER/VARIABLE, in float16 or float32; or a network and
-one of Keras' two HDF5 layouts, which name by place.
+one of Keras' two HDF5 layouts, which name weights by position.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from tellapart.models.backbone import Backbone
 
 BUNDLED = Path(__file__).parent / "weights"
-"""The folder of the weights that ship with the package, NAME.safetensors each."""
+"""The folder of the bundled weights, NAME.safetensors each."""
 
 NAMED = 4
 READ = ("F16", "F32")
 
 
 def load_weights(backbone: Backbone, path: str | os.PathLike[str]) -> None:
-    """Give every variable of the backbone its value from the file; float16 becomes the variable's own type.
+    """Load every variable of the backbone from the file; float16 is converted to the variable's type.
 
-    Raises ModelError, and changes nothing, for a file that cannot be read or is of another network; it names what
-    differs. A file that holds a classifier besides is told as such.
+    Raises ModelError, and changes nothing, for a file that cannot be read or is of another network; the message tells
+    the differences. A file that also contains a classifier is recognised.
     """
     path = Path(path)
     stored = _read(path)
@@ -66,7 +66,7 @@ def load_weights(backbone: Backbone, path: str | os.PathLike[str]) -> None:
 def load_h5(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Load Keras' `.weights.h5` or the older `.h5` of Keras Applications, without the top.
 
-    Raises ModelError, and changes nothing, for a file of another network, one with the top, or one that cannot be read.
+    Raises ModelError, and changes nothing, for a file of another network, with the top, or that cannot be read.
     """
     path = Path(path)
     stored, older = _h5_shapes(path)
@@ -107,14 +107,14 @@ def _h5_shapes(path: Path) -> tuple[Counter[tuple[int, ...]], bool]:
             found = elsewhere(file)
             if found:
                 raise ModelError(f"{path} is refused: its {found} refers to another file or another location.")
-            # Attributes too long for one are numbered.
+            # Attributes that are too long for one are split and numbered.
             return shapes_of(file), any(name.startswith("layer_names") for name in file.attrs)
     except OSError as error:
         raise ModelError(f"{path} cannot be read as an HDF5 file of weights: {error}.") from None
 
 
 def shapes_of(file: Any) -> Counter[tuple[int, ...]]:
-    """Of all arrays of an open h5py.File."""
+    """The shapes of all arrays of an open h5py.File."""
     import h5py
 
     shapes: Counter[tuple[int, ...]] = Counter()
@@ -128,9 +128,9 @@ def shapes_of(file: Any) -> Counter[tuple[int, ...]]:
 
 
 def elsewhere(file: Any, *, whole: bool = False) -> str | None:
-    """The name of something in an open h5py.File that is kept in another file or is a link by name, which could put any
-    file of this machine into a network; None where all lies inside. whole: and that takes as many bytes as it holds, so
-    that no array is larger once it is read."""
+    """The name of an object in an open h5py.File that is stored in another file or is a soft link, which could load any
+    file of this machine into a network; None if everything is inside. whole: also require that each array takes as many
+    bytes in the file as in memory, so that none is larger once read."""
     import h5py
 
     def link(name: str, found: object) -> str | None:
@@ -147,7 +147,7 @@ def elsewhere(file: Any, *, whole: bool = False) -> str | None:
 
 
 def named_variables(backbone: Backbone) -> dict[str, Any]:
-    """Keras variables by LAYER/VARIABLE, as files name them."""
+    """Keras variables by LAYER/VARIABLE, as named in files."""
     return {f"{layer.name}/{variable.name}": variable for layer in backbone.layers for variable in layer.weights}
 
 

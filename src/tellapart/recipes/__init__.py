@@ -32,10 +32,10 @@ def load_recipe(name: str) -> Config:
 
 @cache
 def reached() -> dict[str, dict[str, Any]]:
-    """What the recipes reached in the runs of docs/recipes.md, by name; a recipe that was not run has no entry.
+    """The results of the recipes in the runs of docs/recipes.md, by name; a recipe that was not run has no entry.
 
-    accuracy: value, low and high (95 % interval) on the test images; images: of what; training_images and
-    test_images: how many; weights: "random" where those of the backbone could not be had; date.
+    accuracy: value, low and high (95 % interval) on the test images; images: the data set; training_images and
+    test_images: how many; weights: "random" if those of the backbone were not available; date.
 
     >>> reached()["fashion-conv"]["test_images"]
     10000

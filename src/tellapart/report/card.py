@@ -68,7 +68,7 @@ def run_card(run: RunFolder) -> str:
     """A run in any state: its verdict and metrics, if it has them. Raises TellapartError for a damaged one."""
     record, history = run.record, run.history
     model = run.config.model.name
-    subtitle = f"{model}, {listed(record.task.classes)}; {record.status}, begun {record.created[:16]}"
+    subtitle = f"{model}, {listed(record.task.classes)}; {record.status}, started {record.created[:16]}"
     card = Card(run.path.name, subtitle.replace("T", " "))
     if run.metrics:
         evaluation, _ = evaluations_of(run)
@@ -99,7 +99,7 @@ def _judge(card: Card, found: Evaluation) -> None:
     figures = [(row["name"], row["value"], row["interval"]) for row in figure_rows(found, classes)]
     heading = f"of {counted(found.n, 'image')} ({found.split})"
     card.tables.append(CardTable((heading, "", f"{percent(found.level, None)} interval"), figures))
-    # The weakest first: that is what one looks for.
+    # The weakest first, as the most interesting.
     shown = sorted(found.per_class, key=lambda row: row.recall.value if row.recall else 2)[:MOST_CLASSES]
     left = len(classes) - len(shown)
     rows = [_class_row(row) for row in (found.per_class if not left else shown)]
@@ -158,5 +158,5 @@ def _address(drawing: Drawing) -> str:
 
 
 def problem_card(title: str, problem: str) -> str:
-    """Where there is nothing to show, and why."""
+    """A message in place of the content."""
     return Card(title, mark="stop", lines=[problem]).html()

@@ -42,7 +42,7 @@ def reliability_chart(found: Reliability) -> Chart:
         chart.interval(part.confidence, part.accuracy.low, part.accuracy.high, "validation")
     for part in found.bins:
         tip = (
-            f"{counted(part.n, 'answer')} given with {probability(part.confidence)} on average: "
+            f"{counted(part.n, 'prediction')} with a mean probability of {probability(part.confidence)}: "
             f"{percent(part.accuracy.value)} right ({between(part.accuracy)})"
         )
         chart.dot(part.confidence, part.accuracy.value, "validation", tip, radius=2.5 + 4 * (part.n / most) ** 0.5)
@@ -56,10 +56,10 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
     first = min(_FEWEST, n) - 1
     chosen = np.unique(np.linspace(first, n - 1, min(n, _MOST_POINTS)).round().astype(int)).tolist()
     points = [(float(shares[i]), proportion(round(accuracies[i] * (i + 1)), i + 1, level)) for i in chosen]
-    # Of the first few answers nothing is known: they must not set the scale.
+    # The first few predictions tell nothing: they must not set the scale.
     low = min(estimate.low for share, estimate in points if share >= _TOLD)
-    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "coverage: share of images answered")
-    y = nice_axis(low, 1, lambda value: percent(value, None), "accuracy of the answers")
+    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "coverage: share of images predicted")
+    y = nice_axis(low, 1, lambda value: percent(value, None), "accuracy of these predictions")
     chart = Chart("Accuracy against coverage", x, y)
     chart.band([(s, e.low) for s, e in points], [(s, e.high) for s, e in points], "validation")
     chart.line([(s, e.value) for s, e in points], "validation")
@@ -67,7 +67,7 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
     if thresholds and answered:
         share, right = float(shares[answered - 1]), float(accuracies[answered - 1])
         chart.rule(share)
-        tip = f"from {probability(thresholds.sure)} on: {percent(share)} answered, {percent(right)} of them right"
+        tip = f"from {probability(thresholds.sure)}: {percent(share)} predicted, {percent(right)} of these correct"
         chart.dot(share, right, "training", tip, "sure predictions")
     return chart
 

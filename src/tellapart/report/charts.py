@@ -184,7 +184,7 @@ def nice_axis(
     >>> [text for _, text in nice_axis(0, 0.93, lambda value: f"{value:g}").ticks]
     ['0', '0.2', '0.4', '0.6', '0.8', '1']
     """
-    if not whole and high - low < 1e-6 * max(abs(high), 1):  # one value: it stands at the top
+    if not whole and high - low < 1e-6 * max(abs(high), 1):  # a single value is drawn at the top
         low, high = (low - 0.02 * abs(high), high) if high else (0.0, 1.0)
     span = max(high - low, 1e-9)
     step = 10 ** math.floor(math.log10(span / most))

@@ -35,7 +35,7 @@ def _chart(curves: Sequence[Curve], quantity: str) -> Chart:
     if quantity == "accuracy":
         y = nice_axis(min(values), max(values), lambda value: percent(value, None))
     elif above and max(above) > _LARGEST_RATIO * min(above):
-        # One run that went astray would press all others onto the axis.
+        # A diverging run would press all others onto the axis.
         y = log_axis(min(above), max(above))
     else:
         y = nice_axis(min(values), max(values), lambda value: f"{value:g}")

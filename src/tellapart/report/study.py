@@ -15,7 +15,7 @@ from tellapart.words import duration
 
 
 def write_study(found: StudyResult, seed: int, **values: Any) -> Path:
-    """Write COMMAND.html by the template of that name; returns its path. values: what the template tells."""
+    """Write COMMAND.html by the template of that name; returns its path. values: for the template."""
     study, record = found.study, found.study.record
     text = render_page(
         f"{study.by}.html.jinja",

@@ -1,7 +1,7 @@
 """One writer per folder: a lock on a run, ladder or search, released by the system when the process ends.
 
-Our own and not the library filelock: the lock lies in a folder that a stranger may have filled, so that it is opened as
-everything there is, without following a link; it says who holds it; and on a file system without locks work goes on.
+Not the library filelock, because: the lock file is in a folder that may come from a stranger, so it is opened without
+following links, like everything there; it names its owner; and on a file system without locks, work continues.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ except ImportError:
 
 LOCK = ".tellapart.lock"
 _TAKEN = (BlockingIOError, PermissionError)
-_FAR = 1 << 30  # Windows locks bytes, which nobody reads meanwhile: some that the file does not have
+_FAR = 1 << 30  # Windows locks byte ranges, which cannot be read meanwhile: one beyond the end of the file
 _LONGEST = 4096
 
 
 def take(file: int, *, shared: bool = False) -> bool:
-    """Lock an open file until it is closed; whether that could be done. A file system without locks counts as done."""
+    """Lock an open file until it is closed; returns whether that worked. A file system without locks counts as
+    success."""
     try:
         if fcntl is not None:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -48,8 +49,8 @@ def take(file: int, *, shared: bool = False) -> bool:
 
 @contextmanager
 def one_writer(folder: Inside, *, beside_others: bool = False) -> Iterator[None]:
-    """Hold the lock of a folder that is there. beside_others: of those that say so too, any number may write at once,
-    as each has files of its own. Raises RunError, which names the owner, where another process holds it."""
+    """Hold the lock of an existing folder. beside_others: any number of processes with this flag may write at once, as
+    each has files of its own. Raises RunError, which names the owner, if another process holds the lock."""
     path, held = folder.place(LOCK), False
     while not held:
         with folder.opening(path, os.O_RDWR | os.O_CREAT) as (file, handle):
@@ -58,14 +59,14 @@ def one_writer(folder: Inside, *, beside_others: bool = False) -> Iterator[None]
             name = os.fspath(path) if handle is None else path.name
             held = _is_there(file, name, handle)
             if not held:
-                continue  # its owner took it away as it ended
+                continue  # its owner removed it when it ended
             _sign(file, "" if beside_others else to_json(_signature()))
             try:
                 yield
             finally:
-                # Those that write beside this process hold the file still; the last of them takes it away.
+                # Other processes with a shared lock still hold the file; the last one removes it.
                 if not beside_others or take(file):
-                    with suppress(OSError):  # Windows keeps what is open; it is in nobody's way
+                    with suppress(OSError):  # Windows cannot remove an open file; leaving it does no harm
                         os.unlink(name, dir_fd=handle)
 
 
@@ -87,7 +88,7 @@ def _sign(file: int, text: str) -> None:
 
 
 def _owner(file: int) -> str:
-    """In words, as far as it signed."""
+    """The owner in words, as far as it is recorded."""
     try:
         os.lseek(file, 0, os.SEEK_SET)
         found = from_json(os.read(file, _LONGEST))

@@ -1,7 +1,7 @@
 """Contents of runs in earlier formats -> the current format. Changes nothing on disk.
 
-Format 1 called images pictures. A step for each format that is left behind; each takes what is newer as it is, since a
-run that was begun by one version and went on with another has rows of both.
+Format 1 called images pictures. There is one step per earlier format; each leaves newer contents unchanged, since a run
+that was started by one version and resumed by another has rows of both.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _REASONS = {
     "interrupted in epoch": "interrupted", "no better": "no-better", "all epochs done": "epochs-done",
     "regularisation chosen": "converged", "The ": "not-a-number",
 }  # fmt: skip
-"""How the words begin in which format 1 said why training stopped."""
+"""How format 1 began the sentence on why training stopped."""
 
 
 def record(found: dict[str, Any]) -> dict[str, Any]:
-    """run.json of format OLDEST to FORMAT. Raises KeyError or TypeError for what is none."""
+    """run.json of format OLDEST to FORMAT. Raises KeyError or TypeError if it is not a record."""
     findings = [{**finding, "kind": _kind(finding["kind"])} for finding in found["findings"]]
     made = row(found) | {"tellapart_run": FORMAT, "findings": findings}
     if "stopped" in made:
@@ -39,7 +39,7 @@ def row(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def metrics(found: dict[str, Any]) -> dict[str, Any]:
-    """A split's part of metrics.json: the points of its verdict name sections of the report.
+    """A split's part of metrics.json: the points of its verdict refer to sections of the report by name.
 
     >>> metrics({"verdict": {"points": [{"title": "Nothing odd", "section": "pictures"}]}})
     {'verdict': {'points': [{'title': 'Nothing odd', 'section': 'images'}]}}

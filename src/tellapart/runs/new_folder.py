@@ -16,7 +16,7 @@ from tellapart.runs.lock import LOCK
 
 @contextmanager
 def writing_into(folder: Path) -> Iterator[None]:
-    """What a folder that cannot be written means is told as a RunError."""
+    """Raise a RunError if the folder cannot be written."""
     try:
         yield
     except OSError as error:
@@ -24,8 +24,8 @@ def writing_into(folder: Path) -> Iterator[None]:
 
 
 def require_free(path: Path, noun: str = "run", command: str = "train") -> None:
-    """Raise RunError where something is in the place of a new run, or of what else `tellapart COMMAND` writes. What a
-    process that was killed as it began there left is nothing."""
+    """Raise RunError if the place of a new run, or of another output of `tellapart COMMAND`, is taken. Leftovers of a
+    process that was killed while creating it do not count."""
     if path.exists() and (not path.is_dir() or any(map(_counts, path.iterdir()))):
         raise RunError(
             f"{path} exists and is not empty. Give another --out, remove it, or, if it is an interrupted "
@@ -39,8 +39,8 @@ def _counts(found: Path) -> bool:
 
 @contextmanager
 def new_place(out: str | os.PathLike[str] | None, name: str) -> Iterator[Path]:
-    """Where something is to be made: `out`, else an empty folder that no other process takes, of runs/NAME-1,
-    runs/NAME-2 ..., which goes again if nothing is made."""
+    """The folder for a new result: `out`, else an empty folder reserved for this process among runs/NAME-1, runs/NAME-2
+    ...; removed again if nothing is created."""
     if out:
         yield Path(out)
         return

@@ -16,7 +16,7 @@ from tellapart.files import from_cell
 
 @dataclass(frozen=True, slots=True)
 class StoredPrediction:
-    """What a run said of an image: a class name, and how sure, 0..1."""
+    """A run's prediction for an image: a class name and its probability, 0..1."""
 
     label: str
     probability: float
@@ -24,8 +24,8 @@ class StoredPrediction:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """paths: n names. truth: (n,), positions of classes. probabilities: (n, classes). verdicts: n names, or none where
-    none were given. distances: (n,) from the nearest class, nan where it cannot be told; None: not known."""
+    """paths: n names. truth: (n,), positions of classes. probabilities: (n, classes). verdicts: n names, or empty if
+    there are none. distances: (n,) from the nearest class, nan where undefined; None: unknown."""
 
     paths: tuple[str, ...]
     truth: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Predictions:
 
     @property
     def named(self) -> NDArray[np.int64]:
-        """The likeliest class of each image, (n,)."""
+        """The position of the most probable class of each image, (n,)."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
@@ -45,17 +45,17 @@ class Predictions:
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
-    """The rows of a run's predictions.csv; None where it is missing, not of these classes, or holds what are no
+    """The rows of a run's predictions.csv; None if it is missing, has other classes, or its values are not
     probabilities.
 
-    Probabilities are found as the columns that are named as the classes are, side by side and in their order: a class
-    may be called `path` or `label` too.
+    The columns of probabilities are those named like the classes, adjacent and in their order: a class may also be
+    called `path` or `label`.
     """
     if not path.exists():
         return None
     try:
         header, *rows = _cells(path)
-    except (ValueError, csv.Error):  # ValueError: no row at all
+    except (ValueError, csv.Error):  # ValueError: no rows
         return None
     width = len(classes)
     starts = [i for i in range(2, len(header) - width + 1) if header[i : i + width] == list(classes)]
@@ -78,8 +78,8 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions | None:
 
 
 def read_stored(path: Path) -> dict[str, StoredPrediction]:
-    """The answer alone of each image, by path. Columns go by name, the first of a name: a class may be called `label`
-    too. Raises RunError for a file that is no such table."""
+    """The predicted class of each image, by path. Columns are found by name, the first if several have it, as a class
+    may also be called `label`. Raises RunError for a file that is not such a table."""
     try:
         header, *rows = _cells(path) or [[]]
         place, label, probability = (header.index(name) for name in ("path", "label", "probability"))
@@ -94,7 +94,7 @@ def _cells(path: Path) -> list[list[str]]:
 
 
 def _share(cell: str) -> float:
-    """A probability. Raises ValueError for nan too."""
+    """A probability. Raises ValueError also for nan."""
     if not 0 <= (value := float(cell)) <= 1:
         raise ValueError(f"{cell} is not a probability")
     return value

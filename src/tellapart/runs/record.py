@@ -22,7 +22,7 @@ Status = Literal["training", "interrupted", "failed", "done"]
 
 
 class StopReason(StrEnum):
-    """Why training stopped, as run.json keeps it in `stop_reason`."""
+    """Why training stopped, as stored in run.json under `stop_reason`."""
 
     EPOCHS_DONE = "epochs-done"
     NO_BETTER = "no-better"
@@ -34,24 +34,24 @@ class StopReason(StrEnum):
 
     @property
     def goes_on(self) -> bool:
-        """Whether the run is not done, and can be resumed."""
+        """Whether the run is unfinished and can be resumed."""
         return self in (StopReason.INTERRUPTED, StopReason.TIME_UP)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """words: the same for people, with epochs and figures."""
+    """words: the reason for people, with epochs and figures."""
 
     reason: StopReason
     words: str
 
     def to_dict(self) -> dict[str, str]:
-        """Fields of run.json."""
+        """As fields of run.json."""
         return {"stopped": self.words, "stop_reason": self.reason.value}
 
 
 def _value_of(kind: Any) -> Any:
-    """A Task or an ImageSpec, as a field."""
+    """A field that holds a Task or an ImageSpec."""
     return BeforeValidator(lambda given: given if isinstance(given, kind) else kind.from_dict(given))
 
 
@@ -59,11 +59,12 @@ _PLAIN = PlainSerializer(lambda value: value.to_dict())
 
 
 class RunRecord(BaseModel):
-    """Empty, 0 or None: not known yet, or not to the version that wrote it. Fields of a newer version are kept.
+    """Empty, 0 or None means: not known yet, or not known to the version that wrote it. Fields of a newer version are
+    kept.
 
-    data: where the images are; source: what they were read from is called. decided: in words, what was chosen from the
-    images. seconds: of training, with all that belongs to it. reported: False while the report is still to be written.
-    own_layers: of a network of one's own, what model.keras holds beside our layers, each "module.Class".
+    data: where the images are; source: the name of what they were read from. decided: what was chosen from the images,
+    in words. seconds: total training time. reported: False until the report is written. own_layers: for a custom
+    network, the layers in model.keras that are not built in, each "module.Class".
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -105,24 +106,24 @@ class RunRecord(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> RunRecord:
         if self.status == "done" and not (self.best_epoch and self.stop_reason):
-            raise ValueError("it is done, and does not say at which epoch or why")
+            raise ValueError("its status is done, but the best epoch or the reason why training stopped is missing")
         return self
 
     @property
     def stop(self) -> Stop:
-        """Why training stopped. Raises LookupError where no epoch of it has ended."""
+        """Why training stopped. Raises LookupError if no epoch has ended."""
         if self.stop_reason is None:
             raise LookupError("no reason why training stopped")
         return Stop(self.stop_reason, self.stopped)
 
     def changed(self, **values: Any) -> RunRecord:
-        """Another with these fields. Raises TypeError for a field that there is not, ValueError for a wrong value."""
+        """A copy with these fields changed. Raises TypeError for an unknown field, ValueError for a wrong value."""
         if foreign := values.keys() - type(self).model_fields.keys():
             raise TypeError(f"A run has no {', '.join(sorted(foreign))}.")
         return type(self).model_validate({**self.to_dict(), **values})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the fields that are known."""
+        """Plain values for JSON: the known fields."""
         return self.model_dump(exclude_none=True, exclude_unset=True)
 
     def to_json(self) -> str:
@@ -130,8 +131,8 @@ class RunRecord(BaseModel):
 
 
 def record_from_json(text: str, run: Path) -> RunRecord:
-    """What run.json of this run holds, of any format that is read here. Raises RunError for another format, and
-    ValueError, TypeError, LookupError or AttributeError for what is no record."""
+    """The content of run.json of this run, in any supported format. Raises RunError for another format, and ValueError,
+    TypeError, LookupError or AttributeError if it is not a record."""
     found = from_json(text)
     if found["tellapart_run"] not in range(migrate.OLDEST, migrate.FORMAT + 1):
         raise RunError(
@@ -145,5 +146,5 @@ def record_from_json(text: str, run: Path) -> RunRecord:
 
 
 def now() -> str:
-    """The time as run.json has it."""
+    """The current time as stored in run.json."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -14,10 +14,10 @@ from tellapart.runs.run import RunFolder
 
 
 def relocate(run: RunFolder, data: str | os.PathLike[str], *, progress: Progress = SILENT) -> None:
-    """Look for the run's images in `data`, a folder, archive or table beside them, and keep the place in run.json.
+    """Find the run's images in `data`, a folder, archive or table, and store the new location in run.json.
 
-    Every image must have the content that the catalog says. Raises RunError where one has not, and nothing is
-    changed; SourceError where there is no such place.
+    Every image must have the content recorded in the catalog. Raises RunError if one has not, and changes nothing then;
+    SourceError if `data` does not exist.
     """
     root = folder_of(data)
     images = [image for image in run.catalog.images if image.digest]

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def plugins_of(config: Config) -> tuple[Plugin, ...]:
-    """What brought the backbone and the trackers of a configuration, where they are not built in."""
+    """The plug-ins that provide the backbone and the trackers of a configuration."""
     used = [origin("backbones", config.model.name), *(origin("trackers", name) for name in config.train.track)]
     return tuple(plugin for plugin in used if plugin is not None)
 
 
 def require_plugins(run: RunFolder) -> list[str]:
-    """In words, each plug-in that the run goes on with and that is another, or of another version, than it began with.
+    """A warning for each plug-in that differs, in name or version, from the one that the run was started with.
 
-    What run.json says is told and nothing else: nothing is installed, and no module is imported by its name. Raises
-    MissingPluginError, with the package that the run names, where a plug-in is not here.
+    Nothing is installed, and no module is imported because run.json names it. Raises MissingPluginError, which names
+    the package recorded in the run, if a plug-in is not installed.
     """
     others = []
     for plugin in run.record.plugins:

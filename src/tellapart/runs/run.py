@@ -1,7 +1,7 @@
 """RunFolder: the folder with a run's result. Every file name of a run is defined here and nowhere else.
 
-Written by: training, report. A folder is a run if it holds a
-run.json of ours; the status in it says how far it came. JSON, TOML, CSV, safetensors, Keras and ONNX files; no pickle.
+Written by training and report. A folder is a run if it contains a run.json written by tellapart; its status tells how
+far the run is. JSON, TOML, CSV, safetensors, Keras and ONNX files; no pickle.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ from tellapart.runs.versions import versions
 from tellapart.task import ImageSpec, Task
 
 CLEAN_PART = "_without_leaks"
-"""Ends the name of a split in metrics.json: its images that have no copy among those that were learned from."""
+"""Suffix of a split's name in metrics.json: its images without a copy among those that were used in training."""
 PHASES = ("", "head", "fine-tune")
-"""Of training, each with a checkpoint of its own: of a network from nothing, or on a backbone of its head and its
-top."""
+"""Phases of training, each with its own checkpoint: from scratch; or, on a backbone, of the head and of fine-tuning."""
 TIME_FILE = "time.json"
-"""Of a run with a time budget: which steps were tried in it. See experiments.timed."""
+"""The record of a run with a time budget: the steps tried. See experiments.timed."""
 FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
 _FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
@@ -54,18 +53,18 @@ _DAMAGE = (
     OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError, ConfigError,
     SyntaxError, TokenError,
 )  # fmt: skip
-"""What reading a file of a run raises where it holds something else than was written; the last two: NumPy's headers."""
+"""Errors of reading a file whose content is not what was written; the last two: NumPy's headers."""
 
 
 @dataclass(frozen=True)
 class RunFolder(Inside):
-    """A run on disk. Properties read the files anew; nothing is cached, so two processes see the same. Its paths have
-    been looked at: RunError for one that is a link."""
+    """A run on disk. Properties read the files every time; nothing is cached, so two processes see the same. Paths are
+    checked: RunError for one that is a link."""
 
     path: Path
 
     def __fspath__(self) -> str:
-        """So that a run stands wherever its folder does."""
+        """So that a run can be used as a path."""
         return os.fspath(self.path)
 
     @property
@@ -82,7 +81,7 @@ class RunFolder(Inside):
 
     @property
     def corrections_file(self) -> Path:
-        """What the images were corrected by, where they were; the catalog holds the outcome."""
+        """The corrections that were applied to the images, if any; the catalog holds the result."""
         return self.place("corrections.csv")
 
     @property
@@ -99,7 +98,7 @@ class RunFolder(Inside):
 
     @property
     def means_file(self) -> Path:
-        """Class means of the features, which another export needs."""
+        """Class means of the features, needed for further exports."""
         return self.place("class_means.npy")
 
     @property
@@ -127,7 +126,7 @@ class RunFolder(Inside):
         return self.place("checkpoint")
 
     def checkpoint_of(self, phase: str, *names: str) -> Path:
-        """Of a phase of training, one of PHASES, or a file of it."""
+        """The checkpoint of a training phase, one of PHASES, or a file in it."""
         return self.place("checkpoint", *([phase] if phase else []), *names)
 
     @property
@@ -136,7 +135,7 @@ class RunFolder(Inside):
 
     @property
     def record(self) -> RunRecord:
-        """run.json. Raises RunError where the folder is no run, or one of a format that is not known here."""
+        """run.json. Raises RunError if the folder is not a run, or has an unknown format."""
         if not self.path.is_dir():
             raise RunError(f"There is no run {self.path}. `tellapart runs` lists the runs of a folder.")
         try:
@@ -179,7 +178,7 @@ class RunFolder(Inside):
         return Catalog(self._root(record.data), task, images, record.findings, record.layout)
 
     def _root(self, data: str) -> Path:
-        """Where the images are. Runs before 0.2 named it as it was typed, relative to a folder above the run."""
+        """The location of the images. Runs before 0.2 stored it as typed, relative to a folder above the run."""
         given = Path(data)
         places = (
             [given] if given.is_absolute() else [above / given for above in (Path.cwd(), *self.path.absolute().parents)]
@@ -188,7 +187,7 @@ class RunFolder(Inside):
 
     @property
     def history(self) -> list[HistoryRow]:
-        """A row an epoch, in order; a half-written last line, left by a crash, is not read."""
+        """One row per epoch, in order; an incomplete last line, left by a crash, is skipped."""
         if not self.history_file.exists():
             return []
         rows = []
@@ -203,7 +202,7 @@ class RunFolder(Inside):
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """metrics.json: by split. Empty before the first evaluation."""
+        """metrics.json, by split. Empty before the first evaluation."""
         if not self.metrics_file.exists():
             return {}
         with self._reading(self.metrics_file):
@@ -213,33 +212,33 @@ class RunFolder(Inside):
             return {split: migrate.metrics(values) for split, values in found.items()}
 
     def write_means(self, means: NDArray[np.float32]) -> None:
-        """(classes, width of the features)."""
+        """means: (classes, width of the features)."""
         with self.replacing(self.means_file) as neighbour, neighbour.open("wb") as file:
             np.save(file, means, allow_pickle=False)
 
     @property
     def means(self) -> NDArray[np.float32] | None:
-        """What write_means wrote, or None. Raises RunError for a file that is no such array."""
+        """What write_means wrote, or None. Raises RunError for a file that is not such an array."""
         if not self.means_file.exists():
             return None
         with self._reading(self.means_file):
-            # Mapped, so that a header that promises more than the file holds is told before memory is taken.
+            # Memory-mapped, so that a header that claims more than the file holds fails before memory is allocated.
             return np.array(np.load(self.means_file, mmap_mode="r", allow_pickle=False), np.float32)
 
     @contextmanager
     def _reading(self, file: Path) -> Iterator[None]:
-        """What goes wrong with a file of ours is told as such."""
+        """Report a damaged file of the run as a RunError."""
         try:
             yield
         except _DAMAGE as error:
             raise _damaged(file, error) from None
 
     def update(self, **values: Any) -> None:
-        """Change fields of run.json, whole or not at all."""
+        """Change fields of run.json atomically."""
         self.write_text(self.run_file, self.record.changed(**values, updated=now()).to_json())
 
     def write_config(self, config: Config) -> None:
-        """In place of what was there, where training decided what was left open."""
+        """Replace the configuration, once training has decided the open settings."""
         self.write_text(self.config_file, config.to_toml())
         self.update(config_digest=config.digest)
 
@@ -251,15 +250,15 @@ class RunFolder(Inside):
 
     @property
     def missing_report(self) -> str:
-        """In words, where the run was stopped between its end and its report; a report that was there and is gone is
-        nobody's loss."""
+        """A message if the run was stopped between its end and its report; a report that was deleted later is not
+        missed."""
         if self.record.reported is not False or self.report_file.exists():
             return ""
         command = f"tellapart report {shlex.quote(str(self.path))}"
         return f"{self.path} was stopped before its report was written. Write it with: {command}"
 
     def clear_checkpoint(self, phase: str, keep: Collection[str] = ()) -> None:
-        """Remove the files of a checkpoint but those of these names, and its folder once nothing is left in it."""
+        """Remove the files of a checkpoint except those with these names, and its folder once it is empty."""
         folder = self.checkpoint_of(phase)
         found = list(folder.iterdir()) if folder.is_dir() else []
         self.remove(path for path in found if _CHECKPOINT.fullmatch(path.name) and path.name not in keep)
@@ -285,17 +284,17 @@ class RunFolder(Inside):
                 shutil.copyfile(file, neighbour)
 
     def discard(self) -> None:
-        """Remove the run, but for what tellapart did not write into it, or wrote on demand: exports, explanations."""
+        """Remove the run, except files that tellapart did not write, or wrote on request: exports, explanations."""
         self.clear_checkpoints()
         self.remove(self.place("figures", f"{name}.svg") for name in FIGURES)
         self.remove_folder(self.figures)
         self.remove(self.place(name) for name in (*_FILES, LOCK))
         clear_drafts(self.path)
-        with suppress(OSError):  # something of somebody's is left
+        with suppress(OSError):  # files of the user are left
             self.path.rmdir()
 
     def require(self, file: Path, what: str) -> Path:
-        """The file, or a RunError that says why it is not there yet."""
+        """The file; RunError with the reason if it does not exist yet."""
         if not file.exists():
             status = self.status
             hint = (
@@ -308,7 +307,7 @@ class RunFolder(Inside):
 
 
 def open_run(path: str | os.PathLike[str]) -> RunFolder:
-    """A run that is there. Raises RunError for a missing, foreign or damaged folder, or one with a link in it."""
+    """An existing run. Raises RunError for a missing, foreign or damaged folder, or one that contains a link."""
     run = RunFolder(Path(path))
     _ = run.record
     for name in (*_FILES, *_FOLDERS, LOCK):
@@ -319,9 +318,9 @@ def open_run(path: str | os.PathLike[str]) -> RunFolder:
 
 
 def create_run(path: Path, plan: Plan, catalog: Catalog, *, command: str = "", source: str = "") -> RunFolder:
-    """A new run folder with its configuration, catalog and record, there whole or not at all.
+    """Create a run folder with its configuration, catalog and record, atomically.
 
-    source: the name of what the images were read from. Raises RunError where something is in the place already.
+    source: the name of what the images were read from. Raises RunError if the place is taken.
     """
     config = plan.config
     path = path.absolute()
@@ -356,7 +355,7 @@ def create_run(path: Path, plan: Plan, catalog: Catalog, *, command: str = "", s
         try:
             draft.replace(path)
         except OSError as error:
-            require_free(path)  # another process may have been quicker
+            require_free(path)  # another process may have been faster
             raise RunError(f"{path} cannot be created: {error.strerror}. Give another --out.") from None
     return RunFolder(path)
 

@@ -1,8 +1,8 @@
 """A possibly untrusted folder -> its files, read, written and removed without following a link.
 
-Every path below a run, a ladder or a search comes from `Inside.place`. What tellapart itself opens, writes or removes
-there is reached level by level from the handle of the folder, so that nothing a path comes to mean meanwhile leads
-elsewhere. A library that wants a path is given one that was looked at, and what it writes is a neighbour made here.
+Every path below a run, a ladder or a search comes from `Inside.place`. Whatever tellapart itself opens, writes or
+removes there is opened level by level from the handle of the folder, so that replacing a path by a link in the meantime
+has no effect. A library that needs a path gets one that was checked, and writes to a temporary neighbour created here.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tellapart.errors import RunError
 from tellapart.files import clear_drafts, is_draft, replacing
 
 HANDLES = {os.open, os.mkdir, os.rmdir, os.unlink, os.stat, os.rename} <= os.supports_dir_fd
-"""Whether this system opens relative to the handle of a folder; elsewhere each level is looked at before its use."""
+"""Whether this system can open files relative to a folder's handle; otherwise each level is checked before use."""
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
 
 
 class Inside:
-    """The folder `path`. Each method raises RunError where a level below it is a link, or neither file nor folder, and
+    """The folder `path`. Each method raises RunError if a level below it is a link, or neither a file nor a folder, and
     OSError as the system does."""
 
     path: Path
 
     def place(self, *names: str) -> Path:
-        """The path of what is called so, folder by folder, whether it is there yet or not."""
+        """The path with these names, checked folder by folder; it need not exist yet."""
         found = self.path
         for level, name in enumerate(names, start=1):
             if name in ("", os.curdir, os.pardir) or {"/", "\0", os.sep, os.altsep} & {*name}:
@@ -38,7 +38,7 @@ class Inside:
             found = found / name
             try:
                 known = found.lstat()
-            except OSError:  # not there; whatever else it is, its use tells
+            except OSError:  # it does not exist; any other problem shows when it is used
                 continue
             if stat.S_ISLNK(known.st_mode) or getattr(known, "st_reparse_tag", 0) == _JUNCTION:
                 raise RunError(
@@ -51,12 +51,12 @@ class Inside:
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
-        """As files.replacing; the folders between are made."""
+        """Like files.replacing; missing folders are created."""
         with self._parent(path, make=True) as handle, replacing(path, handle) as neighbour:
             yield neighbour
 
     def write_text(self, path: Path, text: str) -> None:
-        """As files.write_text."""
+        """Like files.write_text."""
         with self.replacing(path) as neighbour:
             neighbour.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
@@ -70,7 +70,7 @@ class Inside:
 
     @contextmanager
     def opening(self, path: Path, flags: int) -> Iterator[tuple[int, int | None]]:
-        """The file by the flags of os.open, and the handle of its folder, where this system has such."""
+        """Open the file with the flags of os.open; also gives the handle of its folder, if the system has one."""
         with self._parent(path) as handle:
             file = _open(path, flags, handle)
             try:
@@ -79,19 +79,19 @@ class Inside:
                 os.close(file)
 
     def make_folder(self, path: Path) -> Path:
-        """The folder, once it is there."""
+        """The folder, created if missing."""
         with self._parent(path / "_", make=True):
             return path
 
     def remove(self, files: Iterable[Path]) -> None:
-        """Remove these files, where they are there and no folders."""
+        """Remove these files, if they exist and are not folders."""
         for path in files:
             with suppress(FileNotFoundError), self._parent(path) as handle:
                 if not path.is_dir():
                     os.unlink(_name(path, handle), dir_fd=handle)
 
     def remove_folder(self, path: Path) -> None:
-        """Remove what killed processes left in the folder, and then the folder, if nothing else is in it."""
+        """Remove leftovers of killed processes from the folder, and then the folder if it is empty."""
         with suppress(FileNotFoundError), self._parent(path / "_") as handle:
             clear_drafts(path, handle)
         with suppress(OSError), self._parent(path) as handle:
@@ -99,9 +99,9 @@ class Inside:
 
     @contextmanager
     def _parent(self, path: Path, *, make: bool = False) -> Iterator[int | None]:
-        """The handle of the folder that the path stands in; None where this system has none."""
+        """The handle of the folder that contains the path; None if the system has none."""
         names = path.relative_to(self.path).parts
-        self.place(*names)  # says in words what is wrong
+        self.place(*names)  # raises an error in words
         if make:
             self.path.mkdir(parents=True, exist_ok=True)
         if not HANDLES:
@@ -121,7 +121,7 @@ class Inside:
             yield handle
         except OSError as error:
             if isinstance(error.filename, str) and (error.filename == path.name or is_draft(error.filename)):
-                error.filename = os.fspath(path)  # a name alone says nothing to who has no handle
+                error.filename = os.fspath(path)  # the bare name means nothing to the caller
             raise
         finally:
             os.close(handle)
@@ -132,5 +132,5 @@ def _open(path: Path, flags: int, handle: int | None) -> int:
 
 
 def _name(path: Path, handle: int | None) -> str:
-    """The path as seen from the handle."""
+    """The path relative to the handle."""
     return os.fspath(path) if handle is None else path.name

@@ -1,7 +1,7 @@
 """Several runs -> the images that all were evaluated on, with the prediction of each.
 
-Reads: catalog.csv and predictions.csv of each run. Images are matched by the digest
-of their content, so a folder that moved or was renamed matters nothing; classes by name.
+Reads catalog.csv and predictions.csv of each run. Images are matched by the digest of their content, so moved or
+renamed folders do not matter; classes are matched by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tellapart.runs.run import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class CommonImage:
-    """path: as the first run knows it; answers: one a run, in their order."""
+    """path: in the first run; answers: one per run, in their order."""
 
     path: str
     truth: str
@@ -30,7 +30,7 @@ class CommonImage:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """So many images do not count, and why."""
+    """The number of images that are excluded, and why."""
 
     images: int
     reason: str
@@ -38,7 +38,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Common:
-    """classes: in the first run's order. splits: what each run was judged on. images: each content once."""
+    """classes: in the first run's order. splits: the split that each run was evaluated on. images: one per content."""
 
     classes: tuple[str, ...]
     splits: tuple[str, ...]
@@ -46,7 +46,7 @@ class Common:
     left_out: tuple[LeftOut, ...]
 
     def positions(self) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-        """As positions of the classes, (images,) each: what is right, and what each run said."""
+        """As positions of the classes, (images,) each: the truth, and the prediction of each run."""
         place = {label: index for index, label in enumerate(self.classes)}
         said = [[place[answer.label] for answer in image.answers] for image in self.images]
         return np.array([place[image.truth] for image in self.images]), list(np.array(said).T)
@@ -54,7 +54,7 @@ class Common:
 
 @dataclass(frozen=True)
 class _Judged:
-    """One run by digest: the splits that hold each content, and the images with predictions."""
+    """One run by digest: the splits that contain each content, and the images with predictions."""
 
     name: str
     splits: dict[str, set[str]]
@@ -66,11 +66,11 @@ class _Judged:
 
 
 def common_images(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
-    """Match the runs' judged images. names: one a run, for messages.
+    """Match the evaluated images of the runs. names: one per run, for messages.
 
-    An image counts if every run has a prediction for it, none was trained on it, and all say the same class is right;
-    what does not count is in `left_out`. Raises RunError for a run without predictions, other classes, or no common
-    image.
+    An image counts if every run has a prediction for it, none was trained on it, and all have the same true class; the
+    others are counted in `left_out`. Raises RunError for a run without predictions, for different classes, or without a
+    common image.
     """
     tasks = [run.task for run in runs]
     for task, name in zip(tasks, names, strict=True):
@@ -103,7 +103,7 @@ def common_images(runs: Sequence[RunFolder], names: Sequence[str]) -> Common:
 
 
 def _reason(digest: str, judged: Sequence[_Judged]) -> str:
-    """Why an image does not count; empty if it does. That a run was trained on it comes before all else."""
+    """Why an image is excluded; empty if it counts. That a run was trained on it has priority."""
     for each in judged:
         if "train" in each.splits.get(digest, ()):
             return f"in the training split of {each.name}, which would have an unfair advantage"

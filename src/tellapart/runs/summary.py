@@ -1,6 +1,6 @@
 """Run folders -> one row each, filtered and sorted, for `tellapart runs` and the index page.
 
-Reads: run.json, config.toml, history and metrics of each run.
+Reads run.json, config.toml, history and metrics of each run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _COMPARED: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class RunSummary:
-    """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the images lay; source: the
+    """run: path of the folder; name: its last part. created: ISO 8601, UTC. data: where the images were; source: the
     name of the folder, archive or table that they were read from.
 
-    time: seconds of training, with all that belongs to it; of runs before 0.2 those of the epochs alone. split,
-    images, accuracy: what the run was judged on and reached there; accuracy has value, low and high, in 0..1. use:
-    whether the run may be used, by its verdict: alone, with a person, or not yet; verdict: that in a sentence. None
-    where the run is not that far. error: what is damaged in the run, of which only its beginning is known then.
+    time: total seconds of training; for runs before 0.2, of the epochs alone. split, images, accuracy: what the run was
+    evaluated on, and its result; accuracy has value, low and high, in 0..1. use: the verdict: alone, with a person, or
+    not yet; verdict: the same as a sentence. None if the run is not that far. error: what is damaged in the run; most
+    of the other fields are then unknown.
     """
 
     run: str
@@ -61,7 +61,7 @@ class RunSummary:
 
 
 FIELDS = tuple(RunSummary.__annotations__)
-# What one looks for comes first: the best, the quickest, then as time and the alphabet go.
+# The most useful order first: best accuracy, shortest time, newest; then alphabetical.
 SORTS: dict[str, Callable[[RunSummary], Any]] = {
     "created": lambda row: row.created,
     "name": lambda row: row.name,
@@ -74,7 +74,7 @@ SORTS: dict[str, Callable[[RunSummary], Any]] = {
 
 
 def summarize(run: RunFolder) -> RunSummary:
-    """The row of one run, however far it came. Raises RunError for figures that are none."""
+    """The row of one run, finished or not. Raises RunError for values that are not numbers."""
     record, history = run.record, run.history
     split, values = next(iter(run.metrics.items()), (None, None))
     try:
@@ -101,8 +101,8 @@ def summarize(run: RunFolder) -> RunSummary:
 
 
 def summaries(folder: Path) -> list[RunSummary]:
-    """A row for each run directly inside a folder; of one that is damaged, the row says so in `error`, and what its
-    run.json still tells. Raises RunError where there is no such folder."""
+    """A row for each run directly inside a folder; for a damaged run, with its `error` and what run.json still tells.
+    Raises RunError if the folder does not exist."""
     if not folder.is_dir():
         raise RunError(f"There is no folder {folder}.")
     inside = [path for path in folder.iterdir() if not path.name.startswith(".") and (path / "run.json").is_file()]
@@ -124,20 +124,20 @@ def _told(run: RunFolder) -> RunSummary:
 
 
 def _source(record: RunRecord) -> str:
-    """Runs before 0.2 know only where the images lay."""
+    """Runs before 0.2 only know where the images were."""
     return record.source or PurePath(record.data).name or record.data
 
 
 def _accuracy(values: Mapping[str, Any]) -> dict[str, float]:
-    """The figure with its interval, and what else it says."""
+    """The value with its interval, and its other fields."""
     return {**values, **{name: float(values[name]) for name in ("value", "low", "high")}}
 
 
 def select(rows: Iterable[RunSummary], where: Sequence[str] = (), sort: str = "created") -> list[RunSummary]:
     """The rows that meet every condition, sorted.
 
-    where: FIELD=PATTERN with * and ?, FIELD!=PATTERN, or FIELD>NUMBER, <, >=, <= for epochs, time, images, classes
-    and accuracy (0..1). sort: a key of SORTS; accuracy puts the highest first. Raises ConfigError for another field,
+    where: FIELD=PATTERN with * and ?, FIELD!=PATTERN, or FIELD>NUMBER, <, >=, <= for epochs, time, images, classes and
+    accuracy (0..1). sort: a key of SORTS; accuracy puts the highest first. Raises ConfigError for an unknown field,
     condition or sort.
     """
     if sort not in SORTS:
@@ -164,7 +164,7 @@ def _condition(text: str) -> Callable[[RunSummary], bool]:
         value = getattr(row, field)
         if isinstance(value, dict):
             value = value["value"]
-        if value is None:  # not that far: no figure to be compared with
+        if value is None:  # not known yet: nothing to compare
             return sign == "!=" and number is None
         if isinstance(value, int | float):
             return number is not None and _COMPARED[sign](value, number)

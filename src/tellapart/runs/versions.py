@@ -10,7 +10,8 @@ from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with: tellapart, Python, the machine and the libraries that decide its numbers."""
+    """The versions that a run depends on: tellapart, Python, the machine and the libraries that determine its
+    numbers."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     for name in ("tellapart", "tensorflow", "jax", "keras", "numpy", "pillow", "opencv-python-headless", "onnxruntime"):
         try:
@@ -21,5 +22,5 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """The command that repeats this process, as one would type it."""
+    """The command line of this process, as typed in a shell."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,7 +1,7 @@
 """Checkpoint: the state after an epoch, from which training resumes exactly.
 
-weights-N and optimizer-N are written once, whole; state.json, written last, says which epoch is the newest and which
-the best. A kill at any moment leaves the state of the epoch before or after, never a mixture.
+weights-N and optimizer-N are written once, atomically; state.json, written last, tells which epoch is the newest and
+which the best. A kill at any moment leaves the state of the epoch before or after, never a mixture.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Checkpoint:
         from safetensors.numpy import save
 
         path = self._file(name)
-        # Its own way to a file goes by a file of another name beside it, which a kill would leave there.
+        # Keras itself would write another file beside it first, which a kill would leave there.
         content = save({f"{i:05d}": np.array(v.numpy()) for i, v in enumerate(variables)})
         with self.run.replacing(path) as neighbour:
             try:

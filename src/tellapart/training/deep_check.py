@@ -1,6 +1,6 @@
 """Catalog -> findings of the deep checks, with the bundled backbone, which needs no Keras.
 
-The features are those that training keeps, under the same keys: whoever comes first computes them for both.
+The features are those that training caches, under the same keys: whichever comes first computes them for both.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _AT_ONCE = 64
 
 
 def inspection_spec(config: Config, source: Source) -> ImageSpec:
-    """The image that the backbone sees when training takes it on this source as it is by default: what is found follows
-    from the files, not from the size that one trains at."""
-    plain = TrainConfig(precision="float32")  # to look for a GPU would start TensorFlow
+    """The image that the backbone takes when training this source with default settings: so findings depend on the
+    files, not on the image size of a training."""
+    plain = TrainConfig(precision="float32")  # looking for a GPU would start TensorFlow
     return decide(Config(model=ModelConfig(name=BACKBONE), data=config.data, train=plain), source).spec
 
 
@@ -63,7 +63,7 @@ def look_into(
     decided = frozenset(row.path for row in corrected if row.action == "relabel")
     found = look_deeper(DeepEvidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
     progress.update(Phase.COMPARING, 1, 1)
-    # Said again with the copies that only features show.
+    # Reported again, including copies that only features detect.
     shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
     whole = replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings]))
     return Checked(whole, found, tuple(corrected))
@@ -74,7 +74,7 @@ def _inspect(images: Images, cache: PixelCache, progress: Progress) -> tuple[NDA
     taken = union(offered(PRETRAINED[BACKBONE], cache.spec).values())
     key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec, taken), bundled_engine(BACKBONE, taken)
     with feature_cache(key, engine.width, cache.limit_bytes) as features:
-        # The first are the averages of the top map; the others are kept for a training.
+        # The first are the averages of the top map; the others are cached for training.
         tell, averages = partial(progress.update, Phase.FEATURES), engine.widths[0]
         found = extract(engine, images, features, tell=tell, first=averages)
     quality = []

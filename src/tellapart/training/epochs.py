@@ -50,9 +50,9 @@ def go_on(_: HistoryRow) -> str:
 
 @dataclass
 class Epochs:
-    """Epochs of one network, up to train.epochs of them. before: the rows of history of what was trained earlier, from
-    which these count on. checkpoint: of the phase that the history names. whole: the network that the checkpoints are
-    of, where `model` is its upper part, with the same variables."""
+    """Epochs of one network, up to train.epochs of them. before: the rows of history of earlier phases, from which the
+    epochs are counted. checkpoint: of the phase that the history names. whole: the network that the checkpoints are of,
+    where `model` is its upper part, with the same variables."""
 
     run: RunFolder
     train: TrainConfig
@@ -84,7 +84,7 @@ class Epochs:
         return stopped
 
     def _rest(self, history: list[HistoryRow]) -> Stop:
-        """The epochs that follow `history`, which is extended."""
+        """The epochs after `history`, to which they are added."""
         train, offset = self.train, len(self.before)
         for epoch in range(len(history) + 1, train.epochs + 1):
             if waited := enough(history, train.monitor, train.patience):
@@ -98,7 +98,7 @@ class Epochs:
             except KeyboardInterrupt as stop:
                 if not history and not self.before:
                     raise
-                # Ctrl-C may have come between the row and its checkpoint; what counts is the checkpoint.
+                # Ctrl-C may have come between the row and its checkpoint; only epochs with a checkpoint count.
                 self.run.write_history(self.run.history[: offset + self.checkpoint.state["epoch"]])
                 reason = StopReason.TIME_UP if isinstance(stop, TimeUp) else StopReason.INTERRUPTED
                 return Stop(reason, f"interrupted in epoch {epoch + offset}" + (f": {stop}" if str(stop) else ""))
@@ -151,7 +151,7 @@ class Epochs:
     def _steps(
         self, batches: Batches, epoch: int, *, learn: bool
     ) -> Generator[tuple[int, int, dict[str, float]], None, None]:
-        """Each finished step of a pass over the batches, a few behind the last one started: its number, the images so
+        """Each finished step of a pass over the batches, a few after the last one started: its number, the images so
         far, and loss and accuracy over them."""
 
         def ready(batch: tuple[NDArray[Any], NDArray[np.float32]]) -> tuple[int, Batch]:
@@ -204,7 +204,7 @@ def compile_model(
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(kind(rate, **options), loss, metrics=[accuracy])
-    # Variables that appear as a step is traced would have it traced twice.
+    # Variables created while a step is traced would cause a second trace.
     model.optimizer.build(model.trainable_variables)
     nothing = np.zeros((1, model.output.shape[-1]), np.float32)
     model.compute_metrics(None, nothing, nothing)

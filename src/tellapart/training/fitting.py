@@ -58,7 +58,7 @@ class Fitting:
         return Classifier.from_config(self.catalog.task, self.cache.spec, self.config.model, precision)
 
     def told(self, stage: str, done: int, total: int, detail: str) -> None:
-        """Progress of what Ctrl-C or the end of the time may end here."""
+        """Progress of stages that Ctrl-C or the end of the time budget may interrupt."""
         self.ctrl_c.check()
         self.progress.update(stage, done, total, detail)
 
@@ -92,7 +92,7 @@ def batches_of_images(state: Fitting, train: TrainConfig) -> tuple[Batches, Batc
     )
     held, size, steps = state.images["validation"], train.batch_size, train.validation_steps
     if steps is None or steps * size >= len(held):
-        # Going over the same images again would tell nothing more.
+        # Going over the same images again gives no new information.
         if steps is not None:
             state.note(f"train.validation_steps has no effect: {steps} batches hold all validation images")
         size, steps = EVALUATION_BATCH, None

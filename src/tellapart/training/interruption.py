@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 
 
 class TimeUp(KeyboardInterrupt):
-    """The time of a training is up; it ends as by Ctrl-C."""
+    """The time budget of a training is used up; it ends as by Ctrl-C."""
 
     def __init__(self) -> None:
         super().__init__("its time was up")

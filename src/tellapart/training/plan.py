@@ -1,4 +1,4 @@
-"""Source + Config -> Plan: every open setting decided once, with the reasons; and the plan that a run was begun by.
+"""Source + Config -> Plan: every open setting decided once, with the reasons; and the plan that a run was started with.
 
 Imports no Keras.
 """
@@ -34,7 +34,7 @@ def decide(config: Config, source: Source) -> Plan:
         reasons.append(reason)
     try:
         row, options = resolve(ModelConfig.model_validate(model))
-        row.features(options)  # a set of features that the backbone does not have is told now
+        row.features(options)  # an unknown set of features is reported now
     except ModelError as error:
         if not reasons:
             raise
@@ -60,7 +60,7 @@ def decide(config: Config, source: Source) -> Plan:
 
 
 def plan_of(run: RunFolder) -> Plan:
-    """What the run was begun by. Runs before 0.2 have the precision that they began with beside their configuration."""
+    """The plan that a run was started with. Runs before 0.2 store the precision beside their configuration."""
     config, record = run.config, run.record
     if config.train.precision == AUTO:
         config = config.with_values([f"train.precision={record.precision or choose_precision(AUTO)[0]}"])

@@ -1,7 +1,7 @@
 """A run in training -> TensorBoard files or an MLflow server: settings, epochs, final metrics, files.
 
-In: a run folder, and rows of history as they come. What a tracker cannot be told never stops training: it is said once,
-and a run that is resumed tells what is missing. Needs the extra `track`.
+In: a run folder, and rows of history as they come. A failing tracker never stops training: it is reported once, and a
+resumed run logs what is missing. Needs the extra `track`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tellapart.training.trackers import TRACKERS, require_known
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
-_OURS = ".tellapart"  # ends the names of the event files that are told of a run, and of no others
-_LONGEST = 6000  # characters of a parameter that MLflow takes
+_OURS = ".tellapart"  # suffix of the event files written for a run, and of no others
+_LONGEST = 6000  # most characters of a parameter in MLflow
 
 
 class Tracker(Protocol):
@@ -91,7 +91,7 @@ class Mlflow:
     name = "MLflow"
 
     def __init__(self) -> None:
-        # A server that is down may hold up training for seconds, not minutes; and nobody else is told of the run.
+        # A server that is down may delay training for seconds, not minutes; and MLflow's own telemetry is off.
         for name, value in (
             ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),
             ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
@@ -100,7 +100,7 @@ class Mlflow:
         ):
             os.environ.setdefault(name, value)
         with warnings.catch_warnings():
-            # Old names inside the library are its own to mend.
+            # Deprecated names inside the library are for its maintainers to fix.
             warnings.simplefilter("ignore")
             from mlflow.exceptions import MlflowException
         self.errors: tuple[type[Exception], ...] = (MlflowException, OSError)
@@ -178,7 +178,7 @@ MLFLOW = TrackerKind("mlflow", Mlflow, ("mlflow", "track"), _require_address)
 
 def require_trackers(config: Config) -> None:
     """Raises ConfigError for an unknown tracker, MissingExtraError for one that is not installed, ConfigError for one
-    that is not set up, as MLflow without an address."""
+    that is not configured, such as MLflow without an address."""
     require_known(config.train.track)
     kinds = [TRACKERS.find(name) for name in config.train.track]
     for kind in kinds:

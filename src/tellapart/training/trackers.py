@@ -23,7 +23,7 @@ TRACKERS: Table[TrackerKind] = Table(
 
 
 def require_known(names: tuple[str, ...]) -> None:
-    """Raises ConfigError for a name that is no tracker's; no tracker is loaded."""
+    """Raises ConfigError for an unknown tracker; no tracker is loaded."""
     for name in names:
         if name not in TRACKERS and name not in TRACKERS.names():
             raise ConfigError(f"train.track: {TRACKERS.unknown(name)}")

@@ -1,25 +1,27 @@
 """The data that a user names -> Source: every image with its label and, if given, its split and group.
 
-Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; a folder is understood by looking, through the one
-ordered table SOURCES; `SOURCE:PLACE` asks for one row of it. Sources of plug-ins are looked at where no other row takes
-what is there. Images are listed, never opened, and nothing of the user is written, moved or deleted. Decided here:
+Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; the layout of a folder is detected, by the one
+ordered table SOURCES; `SOURCE:PLACE` selects one row of it. Sources of plug-ins are tried if no other row matches.
+Images are listed, never opened, and no file of the user is written, moved or deleted. Decisions made here:
 
 - Images: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
-  later, not here. Camera raw, drawings and videos are a finding; so is, as a note, every other file passed over.
-- Passed over: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
-- Links to files and folders are followed, each real folder is entered once; a link to nothing is a finding.
-- Paths stay as they are on the disk, undecodable bytes included; class names are composed (NFC), so a class written in
+  later, not here. Camera raw, drawings and videos are a finding; so is, as a note, every other file that is skipped.
+- Skipped: names with a leading dot (so `._x`, .DS_Store), __MACOSX, @eaDir, Thumbs.db and the like.
+- Links to files and folders are followed, each real folder is visited once; a broken link is a finding.
+- Paths stay as they are on disk, including undecodable bytes; class names are normalised (NFC), so a class written in
   both Unicode forms is one class. `Cats` and `cats` are two.
-- A class is the whole path of the folder that holds its images. One folder that holds everything is passed through.
+- A class is the whole path of the folder that directly contains its images. A single folder that contains everything
+  is skipped.
 - Splits: every top-level folder with images must be named like a split (train, training_set, val, validation, test,
   testing, test1 ...), and one must be for training; `test` beside folders of other names is a class.
-- Images of a class that training lacks, images without a label, rows of missing files and rows that contradict each
-  other are left out, each with a finding. One class, or no image, is an error.
-- Tables: one column a class is read where each row has one 1; cells of several labels are refused; is_valid and the
-  like say the split, and so do folders or names of several tables. No UTF-8 is read where its letters are certain.
+- Images of a class that training lacks, images without a label, rows of missing files and contradictory rows are
+  left out, each with a finding. One class, or no image, is an error.
+- Tables: one column per class is accepted if each row has exactly one 1; cells with several labels are refused;
+  is_valid and the like give the split, as do folders or names of several tables. Text that is not UTF-8 is read if
+  its letters are certain.
 - Labels are strings: 0 and 1.0 (in a column of whole numbers) become '0' and '1', booleans 'true' and 'false'.
-- Training images alone leave the split open. Rows come in natural order of their paths: 2 before 10.
-- Labels in file names are what stands before the last separator and number; IMG_0012 and 2024-01-05 say no class.
+- If there are only training images, the split is open. Rows are in natural order of their paths: 2 before 10.
+- Labels in file names are the part before the last separator and number; IMG_0012 and 2024-01-05 name no class.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# A folder is shown to them in this order; the first that gives a Source has understood it.
+# A folder is offered to them in this order; the first that returns a Source decides.
 SOURCES: Table[Reader] = Table(
     "sources",
     "source",
@@ -87,12 +89,12 @@ UNREAD = {
     ".onnx": "a network. Name the images to learn from; predict and evaluate take a network first.",
     ".keras": "a network. Name the images to learn from; predict and evaluate take a run first.",
 }
-"""What people name as data and is none, by suffix: what it is and what to do."""
+"""What people name as data by mistake, by suffix: what it is and what to do."""
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
 
 def layouts() -> str:
-    """How labelled images can lie on the disk, in words; plug-ins are loaded, and a broken one is told.
+    """The supported layouts of labelled images on disk, in words; loads plug-ins, and reports broken ones.
 
     >>> layouts().partition(",")[0]
     'Four layouts work'
@@ -110,11 +112,11 @@ def layouts() -> str:
 def read_source(
     data: str | os.PathLike[str] | pandas.DataFrame, config: DataConfig, known: tuple[str, ...] = ()
 ) -> Source:
-    """Understand what was named as data. An archive is unpacked into the cache first, once. known: the classes of a
-    network that the images are for; then images of one of them are enough, in any split.
+    """Read what was named as data. An archive is first unpacked into the cache, once. known: the classes of the network
+    that the images are for; then images of one class are enough, in any split.
 
-    Raises SourceError if it is not there or holds no labelled images of two classes: the message says what was found
-    and shows the layouts that work; ConfigError for a data.label_pattern that is wrong.
+    Raises SourceError if it does not exist or has no labelled images of two classes: the message tells what was found
+    and shows the supported layouts; ConfigError for an invalid data.label_pattern.
     """
     if is_frame(data):
         return settled(read_frame(data, config), "DataFrame", known)
@@ -154,7 +156,7 @@ def read_source(
 
 
 def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
-    """Raise ConfigError for settings that say how labels are found where the layout of `data` has no use for them."""
+    """Raise ConfigError for settings on how labels are found that have no effect on the layout of `data`."""
     names = ("label_pattern", "path_column", "label_column", "root")
     unused = [f"data.{name}" for name in names if getattr(config, name) is not None and name not in source.taken]
     if unused:
@@ -167,9 +169,9 @@ def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
 
 
 def folder_of(data: str | os.PathLike[str]) -> Path:
-    """The folder that rows of this data are relative to: a folder itself, an archive unpacked, a table's own.
+    """The folder that rows of this data are relative to: the folder itself, an unpacked archive, or a table's folder.
 
-    Raises SourceError where there is none.
+    Raises SourceError if there is none.
     """
     path = _located(_asked(os.fspath(data))[1])
     if path.is_dir():
@@ -178,8 +180,8 @@ def folder_of(data: str | os.PathLike[str]) -> Path:
 
 
 def _asked(name: str) -> tuple[Reader | None, str]:
-    """The row that `SOURCE:PLACE` asks for, if it does, and the place. Raises SourceError for a source nearly named so,
-    PluginError for one that is broken."""
+    """The row selected by `SOURCE:PLACE`, if any, and the place. Raises SourceError for a source with a similar name,
+    PluginError for a broken one."""
     kind, colon, place = name.partition(":")
     if not colon or kind == "builtin" or not NAME.fullmatch(kind) or Path(name).exists():
         return None, name
@@ -189,7 +191,8 @@ def _asked(name: str) -> tuple[Reader | None, str]:
 
 
 def _reader_of(path: Path) -> tuple[Reader | None, tuple[str, ...]]:
-    """The row for files of this suffix; plug-ins are loaded where none is built in, and broken ones told."""
+    """The row for files of this suffix; plug-ins are loaded if no built-in one matches, and broken ones are returned
+    too."""
 
     def first(readers: Iterable[Reader]) -> Reader | None:
         return next((reader for reader in readers if path.suffix.lower() in reader.suffixes), None)
@@ -210,7 +213,7 @@ def _read_file(reader: Reader, path: Path, config: DataConfig, name: str) -> Sou
 
 
 def _located(name: str) -> Path:
-    """Raises SourceError for a path where nothing is, with the nearest names beside it, and for a pipe or a device."""
+    """Raises SourceError for a path that does not exist, with similar names beside it, and for a pipe or a device."""
     if name.startswith("builtin:"):
         known = [entry.name for entry in _BUILTIN.iterdir() if entry.is_dir()] if _BUILTIN.is_dir() else []
         wanted = name.removeprefix("builtin:")
@@ -219,9 +222,9 @@ def _located(name: str) -> Path:
         return _BUILTIN / wanted
     path = expanded(name)
     if name and path.exists():
-        if not (path.is_file() or path.is_dir()):  # a pipe, which would be waited for
+        if not (path.is_file() or path.is_dir()):  # reading a pipe would block
             raise SourceError(f"{path} is neither a file nor a folder.")
-        return path.absolute()  # a run finds its images again from any working directory
+        return path.absolute()  # so that a run finds its images from any working directory
     near: list[str] = []
     if path.parent.is_dir():
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=2)  # noqa: PTH208 - names only
@@ -232,7 +235,7 @@ def _located(name: str) -> Path:
 
 
 def _looked_in(path: Path) -> str:
-    """Where a relative path was looked for: most often one stands in another folder than one thinks."""
+    """Where a relative path was looked for: the usual mistake is the wrong working directory."""
     return "" if path.is_absolute() else f" in {Path.cwd()}"
 
 

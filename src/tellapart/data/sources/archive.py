@@ -1,8 +1,8 @@
 """A zip or tar archive, nested archives included -> a cache folder with its images, tables and idx files.
 
-The archive is not trusted: a member that would land outside the folder makes it refused; links and devices are not
-taken; number of members, bytes really written and depth are bounded. The folder appears whole or not at all and is
-named for the archive's path, size and time of change, so that a changed archive is unpacked anew.
+The archive is not trusted: it is refused if a member would be written outside the folder; links and devices are
+skipped; the number of members, bytes actually written and depth are limited. The folder appears complete or not at all
+and is named by the archive's path, size and modification time, so that a changed archive is unpacked again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -33,16 +34,16 @@ from tellapart.files import cache_root, from_json, to_json
 MAX_MEMBERS = 2_000_000
 MAX_BYTES = 50_000_000_000
 MAX_DEPTH = 2
-MAX_RATIO = 200  # of bytes written to the archive's own: images hardly compress, idx files and drawings tenfold
-SMALL = 1_000_000_000  # so many bytes are written whatever the ratio
-_MAX_HEADER = 1 << 20  # bytes of a tar's longer header, which tarfile takes into memory whole
-STALE_SECONDS = 600.0  # an unfinished folder that nothing was written to for so long has lost its process
+MAX_RATIO = 200  # bytes written per byte of the archive: images hardly compress, idx files and drawings tenfold
+SMALL = 1_000_000_000  # bytes that may be written whatever the ratio
+_MAX_HEADER = 1 << 20  # bytes of a tar's extended header, which tarfile reads into memory at once
+STALE_SECONDS = 600.0  # an unfinished folder without writes for so long belongs to no running process
 _CHUNK = 1 << 20
-_CHUNK_AT_ONCE = 1 << 12  # of a zip's LZMA members, which zipfile unpacks without a bound on what comes of it
-_TAR_PADDING = 1 << 24  # far more than any program fills the end of a tar with
+_CHUNK_AT_ONCE = 1 << 12  # of a zip's LZMA members, which zipfile unpacks without limiting the output
+_TAR_PADDING = 1 << 24  # far more padding than any program writes at the end of a tar
 _LEFT_OUT = ".left-out.json"
 _ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
-# RecursionError: tarfile reads headers that follow headers one inside the other.
+# RecursionError: tarfile reads consecutive headers recursively.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, RecursionError)
 
 
@@ -55,9 +56,9 @@ class _Member:
 
 
 def unpacked(archive: Path) -> tuple[Path, tuple[str, ...]]:
-    """The folder with the archive's content and the links and devices that were not taken. Unpacked once.
+    """The folder with the archive's content, and the links and devices that were skipped. Unpacked once.
 
-    Raises SourceError for a file that is no archive, is damaged, password-protected, hostile or too large.
+    Raises SourceError for a file that is not an archive, or is damaged, password-protected, hostile or too large.
     """
     try:
         whole = archive.resolve()
@@ -68,7 +69,7 @@ def unpacked(archive: Path) -> tuple[Path, tuple[str, ...]]:
         raise SourceError(f"{archive} is neither a file nor a folder.")
     state = f"{whole}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
     target = cache_root() / "archives" / hashlib.blake2b(state, digest_size=16).hexdigest()
-    if not (target / _LEFT_OUT).is_file():  # written last: without it the folder was cleared in part
+    if not (target / _LEFT_OUT).is_file():  # written last: if missing, the folder was partly deleted
         shutil.rmtree(target, ignore_errors=True)
         unpack(whole, target)
     return target, tuple(from_json((target / _LEFT_OUT).read_text("utf-8")))
@@ -81,10 +82,11 @@ def unpack(
     max_members: int = MAX_MEMBERS,
     max_bytes: int = MAX_BYTES,
 ) -> None:
-    """Unpack into a neighbour of target and rename it: target is whole or not there. Other processes may do the same.
+    """Unpack into a temporary neighbour of target and rename it: target is complete or does not exist. Other processes
+    may do the same.
 
-    max_members counts every member, max_bytes what is written; both include nested archives. Beyond SMALL no more is
-    written than MAX_RATIO times the archive's size. Raises SourceError.
+    max_members counts every member, max_bytes what is written; both include nested archives. Beyond SMALL, at most
+    MAX_RATIO times the archive's size is written. Raises SourceError.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def _put(neighbour: Path, target: Path) -> None:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left; a living one touches its folder as it writes."""
+    """Remove leftovers of killed processes; a running one updates its folder's time as it writes."""
     for left in folder.glob(".unfinished-*"):
         try:
             stale = time.time() - left.stat().st_mtime > STALE_SECONDS
@@ -126,7 +128,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 class _Unpacking:
-    """One archive with all that is nested in it, under one budget."""
+    """One archive with its nested ones, sharing the limits."""
 
     def __init__(self, folder: Path, archive: str, max_members: int, max_bytes: int, max_depth: int) -> None:
         self.left_out: list[str] = []
@@ -138,7 +140,7 @@ class _Unpacking:
         self._touched = time.monotonic()
 
     def into(self, archive: Path, folder: Path, name: str, depth: int) -> None:
-        """Unpack one archive; name is how messages call it."""
+        """Unpack one archive; name: for messages."""
         nested: list[tuple[Path, str]] = []
         passed: list[Path] = []
         try:
@@ -158,7 +160,7 @@ class _Unpacking:
                         nested.append((place, f"{member.name} inside {name}"))
                 else:
                     passed.append(place)
-            for place in passed:  # its name alone, so that it is told as in a folder; but in no member's way
+            for place in passed:  # reported by name as in a folder, but without blocking a member's path
                 with suppress(FileExistsError, NotADirectoryError):
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.touch(exist_ok=False)
@@ -166,12 +168,12 @@ class _Unpacking:
             raise SourceError(_why_not(archive, name, str(error).partition("\n")[0].rstrip(":."))) from None
         except NotImplementedError as error:
             raise SourceError(
-                f"{name} uses a packing that cannot be read: {error}. Pack it as an ordinary zip or tar."
+                f"{name} uses an unsupported compression: {error}. Pack it as an ordinary zip or tar."
             ) from None
         except OSError as error:
             if error.errno is not None:
                 raise
-            raise SourceError(f"{name} is damaged: {error}.") from None  # a broken compressed stream carries no number
+            raise SourceError(f"{name} is damaged: {error}.") from None  # a broken compressed stream
         for place, inner in nested:
             if depth == self._limits[2]:
                 raise SourceError(
@@ -207,7 +209,7 @@ _OTHER_ARCHIVES = {b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf\x27\x1c": "7z", b"\x28\x
 
 
 def _why_not(archive: Path, name: str, detail: str) -> str:
-    """What a person can do about a file that cannot be unpacked, by its first bytes: its name may say anything."""
+    """What to do about a file that cannot be unpacked, by its first bytes, as its name may be wrong."""
     with archive.open("rb") as file:
         start = file.read(8)
     if not start:
@@ -224,7 +226,7 @@ def _why_not(archive: Path, name: str, detail: str) -> str:
 
 
 def _safe_parts(name: str, archive: str) -> tuple[str, ...]:
-    """The parts of a member's name, back slashes read as slashes. Raises SourceError if it would lead outside."""
+    """The parts of a member's name, with backslashes as slashes. Raises SourceError if it would lead outside."""
     slashed = name.replace("\\", "/")
     parts = tuple(part for part in slashed.split("/") if part not in ("", "."))
     if slashed.startswith("/") or re.match(r"[A-Za-z]:", slashed) or ".." in parts:
@@ -235,7 +237,7 @@ def _safe_parts(name: str, archive: str) -> tuple[str, ...]:
 
 
 def _free_folder(archive: Path) -> Path:
-    """train.zip -> train, or train.zip.unpacked where a folder or file of that name stands already."""
+    """train.zip -> train, or train.zip.unpacked if a file or folder of that name exists."""
     suffix = max((s for s in ARCHIVE_SUFFIXES if archive.name.lower().endswith(s)), key=len)
     folder = archive.with_name(archive.name[: -len(suffix)] or archive.name)
     return archive.with_name(f"{archive.name}.unpacked") if folder.exists() else folder
@@ -244,34 +246,33 @@ def _free_folder(archive: Path) -> Path:
 def _members_of(archive: Path, name: str) -> Iterator[_Member]:
     with archive.open("rb") as file:
         start = file.read(4)
-    # By its first bytes: a tar that ends with a zip would pass for a zip, too.
+    # By its first bytes: a tar that ends with a zip would also be recognised as a zip.
     return _zip_members(archive, name) if start in _ZIP else _tar_members(archive)
 
 
 def _zip_members(archive: Path, name: str) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as bundle:
-
-        def opener(info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-            def opened() -> IO[bytes]:
-                if info.flag_bits & 1:
-                    raise SourceError(f"{name} is password-protected. Unpack it yourself and name the folder.")
-                return _bzip2(bundle, info) if info.compress_type == zipfile.ZIP_BZIP2 else bundle.open(info)
-
-            return opened
-
         for info in bundle.infolist():
             mode = stat.S_IFMT(info.external_attr >> 16)
-            # Not info.is_dir(), which fails on a member without a name.
+            # Not info.is_dir(), which fails for a member without a name.
             kind: Literal["file", "folder", "other"] = "folder" if info.filename.endswith("/") else "file"
             if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "other"
             at_once = info.compress_type == zipfile.ZIP_LZMA
-            yield _Member(_zip_name(info), kind, opener(info), _CHUNK_AT_ONCE if at_once else _CHUNK)
+            yield _Member(
+                _zip_name(info), kind, partial(_open_zipped, bundle, info, name), _CHUNK_AT_ONCE if at_once else _CHUNK
+            )
+
+
+def _open_zipped(bundle: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> IO[bytes]:
+    if info.flag_bits & 1:
+        raise SourceError(f"{name} is password-protected. Unpack it yourself and name the folder.")
+    return _bzip2(bundle, info) if info.compress_type == zipfile.ZIP_BZIP2 else bundle.open(info)
 
 
 def _bzip2(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    """A bzip2 member, unpacked as it is read: zipfile unpacks 4 KiB of it at once, of which gigabytes may come. The
-    format has check sums of its own."""
+    """A bzip2 member, decompressed while reading: zipfile decompresses 4 KiB of input at once, which may give
+    gigabytes. The format has its own checksums."""
     packed = copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
     del packed.CRC
@@ -279,7 +280,7 @@ def _bzip2(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Names are UTF-8 or, by the letter of the format, cp437; some programs write UTF-8 without saying so."""
+    """Names are UTF-8 or, according to the format, cp437; some programs write UTF-8 without declaring it."""
     if info.flag_bits & 0x800:
         return info.filename
     try:
@@ -289,13 +290,13 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 
 class _BoundedHeader(tarfile.TarInfo):
-    """A member whose longer header (names, PAX records) fits into memory, which its compressed bytes do not tell.
+    """A member whose extended header (names, PAX records) fits into memory, which the compressed size does not tell.
 
-    Raises ValueError: of a TarError tarfile.open thinks that the archive is of another kind.
+    Raises ValueError: a TarError would make tarfile.open try another compression.
     """
 
     def _proc_member(self, bundle: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type == tarfile.GNUTYPE_SPARSE:  # whose list of holes has no end
+        if self.type == tarfile.GNUTYPE_SPARSE:  # its list of holes is unlimited
             raise ValueError(f"{self.name!r} is packed as a sparse file; pack it again without --sparse")
         longer = self.type in (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
         if longer and self.size > _MAX_HEADER:
@@ -306,23 +307,20 @@ class _BoundedHeader(tarfile.TarInfo):
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
     with tarfile.open(archive, tarinfo=_BoundedHeader) as bundle:
-
-        def opener(info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-            def opened() -> IO[bytes]:
-                content = bundle.extractfile(info)
-                if content is None:
-                    raise tarfile.ReadError(f"member {info.name!r} has no content")
-                return content
-
-            return opened
-
         for info in bundle:
             kind: Literal["file", "folder", "other"] = "file" if info.isreg() else "folder" if info.isdir() else "other"
-            yield _Member(info.name, kind, opener(info))
-        # tarfile takes a damaged header for the end, and leaves the checksum of a compressed stream unread.
+            yield _Member(info.name, kind, partial(_open_in_tar, bundle, info))
+        # tarfile treats a damaged header as the end, and does not verify the checksum of a compressed stream.
         rest = b""
         if bundle.fileobj is not None:
             bundle.fileobj.seek(bundle.offset)
             rest = bundle.fileobj.read(_TAR_PADDING)
         if rest.strip(b"\0"):
             raise tarfile.ReadError(f"the data after byte {bundle.offset} are not a member")
+
+
+def _open_in_tar(bundle: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = bundle.extractfile(info)
+    if content is None:
+        raise tarfile.ReadError(f"member {info.name!r} has no content")
+    return content

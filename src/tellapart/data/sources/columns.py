@@ -1,7 +1,7 @@
 """Table -> the meaning of its columns: image path, label, split and group of each row.
 
-Columns are told by their usual names, or by data.path_column and data.label_column. Where none is named for the class
-and the others hold 0 and 1 with one 1 a row, each is a class.
+Columns are recognised by their usual names, or selected by data.path_column and data.label_column. If there is no label
+column and all other columns hold 0 and 1 with one 1 per row, each is a class.
 """
 
 from __future__ import annotations
@@ -49,17 +49,16 @@ _FLAGS = (
     (("is_valid", "is_validation", "is_val"), "validation", "train"),
     (("is_train", "is_training"), "train", "test"),
 )
-"""Columns of true and false that part the images, with the split of each; the first that is true decides, else the
-last."""
+"""Boolean columns that give the split, and the splits for true and false; the first true one decides, else the last."""
 _TRUTH = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
-_NO_NAMES = frozenset(("", "unnamed:_0", "index"))  # of the column that counts the rows, as pandas writes it
+_NO_NAMES = frozenset(("", "unnamed:_0", "index"))  # of the index column, as pandas writes it
 _QUOTED_LIST = re.compile(r"\[\s*(['\"]).*\1\s*\]|\[\s*\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """names: role -> column, path always, label unless `classes` has the columns that are a class each. flags: columns
-    of true and false that say the split."""
+    """names: role -> column, always path, label unless `classes` has one column per class. flags: boolean columns that
+    give the split."""
 
     names: Mapping[str, str]
     classes: tuple[str, ...] = ()
@@ -75,7 +74,7 @@ class Columns:
 
 
 def choose_columns(table: LabelTable, config: DataConfig) -> Columns:
-    """Raises SourceError where it cannot be told which column names the image or its class."""
+    """Raises SourceError if the column of the image or its class cannot be determined."""
     chosen: dict[str, str] = {}
     by_plain_name = {plain_name(name): name for name in reversed(list(table.columns))}
     asked = {"path": config.path_column, "label": config.label_column}
@@ -102,7 +101,8 @@ def choose_columns(table: LabelTable, config: DataConfig) -> Columns:
 
 
 def _one_hot(table: LabelTable, others: set[str]) -> tuple[str, ...]:
-    """The columns that are a class each: all but `others` hold 0 and 1, and most rows have one 1. Else empty.
+    """The columns that are one class each: all except `others` hold 0 and 1, and most rows have exactly one 1. Else
+    empty.
 
     Raises SourceError if rows have several.
     """
@@ -131,7 +131,7 @@ def _one_hot(table: LabelTable, others: set[str]) -> tuple[str, ...]:
 
 
 def _ones(table: LabelTable, classes: Sequence[str]) -> list[list[str]]:
-    """For each row the columns that hold a 1."""
+    """For each row, the columns that hold a 1."""
     held: list[list[str]] = [[] for _ in table.columns[classes[0]]]
     for name in classes:
         for row, cell in zip(held, table.columns[name], strict=True):
@@ -141,7 +141,7 @@ def _ones(table: LabelTable, classes: Sequence[str]) -> list[list[str]]:
 
 
 def _which_column(table: LabelTable, role: str, chosen: Mapping[str, str]) -> str:
-    """What to say about columns that have other names than the usual; `chosen` are those that are known."""
+    """A message about unknown column names; `chosen` are those already recognised."""
     if not table.columns:
         return f"{table.name} is empty. It needs a header line that names the columns, such as path,label."
     names = some(list(map(repr, table.columns)), 30)
@@ -162,10 +162,10 @@ def plain_name(name: str) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """A cell as text, "" for a missing one; a list as one would write it down."""
+    """A cell as text, "" for a missing one; a list as it would be typed."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if not isinstance(value, str) and hasattr(value, "tolist"):  # an array, as pandas gives parquet's lists
+    if not isinstance(value, str) and hasattr(value, "tolist"):  # an array, as pandas returns lists in parquet
         value = value.tolist()
     if isinstance(value, (list, tuple, set)):
         return str([str(each) for each in value])
@@ -174,10 +174,10 @@ def cell_text(value: Any) -> str:
 
 
 def read_labels(table: LabelTable, columns: Columns, findings: list[Finding]) -> list[str]:
-    """The class of each row, "" for none; a whole column of integers, also written 1.0, becomes 1, and of booleans true
-    or false.
+    """The class of each row, "" for none; a column of integers, also written as 1.0, becomes 1; booleans become true or
+    false.
 
-    Raises SourceError for cells of several labels, and for letters that cannot be told.
+    Raises SourceError for cells with several labels, and for text whose encoding is unclear.
     """
     if columns.classes:
         return [label_text(held[0].strip()) if held else "" for held in _ones(table, columns.classes)]
@@ -193,7 +193,7 @@ def read_labels(table: LabelTable, columns: Columns, findings: list[Finding]) ->
 
 
 def _in_letters(texts: list[str], table: LabelTable, findings: list[Finding]) -> list[str]:
-    """Labels with bytes that are no UTF-8, in the letters that they mean."""
+    """Labels that are not UTF-8, decoded."""
     odd = {text for text in texts if undecoded([text])}
     read = {text: as_windows(text) for text in odd}
     for text, meant in read.items():
@@ -210,8 +210,8 @@ def _in_letters(texts: list[str], table: LabelTable, findings: list[Finding]) ->
 
 
 def _single(texts: list[str], table: LabelTable, column: str, findings: list[Finding]) -> list[str]:
-    """The labels, each out of a list of one. Raises SourceError for cells that clearly name several labels: a written
-    list, or parts between | ; , that are labels of other rows."""
+    """The labels; a list of one becomes its element. Raises SourceError for cells that clearly name several labels: a
+    written list, or parts between | ; , that are labels of other rows."""
     parts = {text: _parts(text) for text in set(texts)}
     whole = {"".join(found) for found in parts.values() if len(found) == 1}
     places = [(part, text) for text, found in parts.items() for part in dict.fromkeys(found) if len(found) > 1]
@@ -253,7 +253,7 @@ def _made_of_others(text: str, parts: list[str], whole: set[str]) -> bool:
 
 
 def _parts(text: str) -> list[str]:
-    """What stands between the separators of a cell, or in a written list; the text itself where there is none."""
+    """The parts between the separators of a cell, or of a written list; the text itself if it has none."""
     written = _QUOTED_LIST.fullmatch(text)
     mark = "," if written else next((mark for mark in "|;," if mark in text), "")
     inner = text[1:-1] if written else text
@@ -262,13 +262,14 @@ def _parts(text: str) -> list[str]:
 
 
 def _in_several(places: Iterable[tuple[str, str]]) -> set[str]:
-    """The parts that stand in more than one text."""
+    """The parts that occur in more than one text."""
     first: dict[str, str] = {}
     return {part for part, text in places if first.setdefault(part, text) != text}
 
 
 def read_splits(table: LabelTable, columns: Columns, findings: list[Finding]) -> list[str]:
-    """The split of each row, "" where the table says none. Other words than those of splits: a finding, all ""."""
+    """The split of each row, "" if the table gives none. If the column has words other than split names: a finding, and
+    all ""."""
     number = len(table.columns[columns.names["path"]])
     if columns.flags:
         return _flagged(table, columns.flags, findings) or [""] * number
@@ -283,7 +284,7 @@ def read_splits(table: LabelTable, columns: Columns, findings: list[Finding]) ->
 
 
 def _flagged(table: LabelTable, flags: Sequence[str], findings: list[Finding]) -> list[str]:
-    """The split of each row by columns of true and false; empty where they hold anything else."""
+    """The split of each row from boolean columns; empty if they contain other values."""
     told: list[list[str]] = [[] for _ in table.columns[flags[0]]]
     for names, true, false in _FLAGS:
         for column in (flag for flag in flags if plain_name(flag) in names):

@@ -1,8 +1,8 @@
 """Listing -> Source for images with the label in the file name: cat.0.jpg, american_bulldog_3.jpg.
 
-The label is what stands before the last separator and number, or group `label` of data.label_pattern (searched in the
-whole file name). The images lie in one folder, or in split folders. Words that cameras and programs write (IMG_0012)
-and names without a letter (2024-01-05) are no labels.
+The label is the part before the last separator and number, or the group `label` of data.label_pattern (searched in the
+whole file name). The images are in one folder, or in split folders. Words that cameras and programs write (IMG_0012)
+and names without a letter (2024-01-05) are not labels.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def label_in_name(name: str) -> str:
 def read_names(listing: Listing, config: DataConfig) -> Source | str:
     """Labels from file names, or why there are none.
 
-    Raises ConfigError for a pattern that is no regular expression or has no group `label`, SourceError for one that
-    matches nothing, and where there are split folders but none for training.
+    Raises ConfigError for a pattern that is not a regular expression or has no group `label`, SourceError for one that
+    matches nothing, and if there are split folders but none for training.
     """
     if config.label_column is not None or config.path_column is not None:
         return "data.label_column or data.path_column means that labels are in a table"
@@ -87,11 +87,11 @@ def read_names(listing: Listing, config: DataConfig) -> Source | str:
 
 
 def _why_not(rows: list[LabelledPath], unlabelled: int) -> str:
-    """Why guessed labels are not believed, "" if they are. Unlabelled test images are usual and do not count."""
+    """Why guessed labels are not credible, "" if they are. Unlabelled test images are common and do not count."""
     if len(rows) <= unlabelled:
         return f"{len(rows)} of {len(rows) + unlabelled} names hold a class and a number, such as cat.0.jpg"
     labels = len({row.label for row in rows})
-    # Names that nearly all differ are numbered images, not classes.
+    # If nearly all labels differ, they are numbered images, not classes.
     if labels > max(10, len(rows) / 2):
         return f"{len(rows)} names would give {labels} classes; set data.label_pattern to tell which part is the class"
     return ""

@@ -1,9 +1,9 @@
 """Listing -> Source for images in class folders, optionally inside split folders.
 
-A class is the path of the folder that directly holds images, kept whole but for blanks at the ends of names: `a/x`
-and `b/x` are two classes. A single folder that holds everything (as archives often have) is passed through. Folders are
-splits only if every top-level folder with images has the name of a split and one of them is the training split; so a
-class called `test` beside others remains a class.
+A class is the path of the folder that directly contains images, unchanged except for spaces at the ends of names: `a/x`
+and `b/x` are two classes. A single folder that contains everything (common in archives) is skipped. Folders are splits
+only if every top-level folder with images has the name of a split and one of them is the training split; so a class
+called `test` beside others remains a class.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def split_named(name: str) -> Split | None:
 
 
 def base_folder(listing: Listing) -> str:
-    """The folder all images lie in or below. A lone training folder is passed through (alone it says nothing); a lone
-    validation or test folder is not."""
+    """The deepest folder that contains all images. A single training folder is skipped (alone it tells nothing); a
+    single validation or test folder is not."""
     places = [folder.split("/") if folder else [] for folder in listing.by_folder] or [[]]
     kept: list[str] = []
-    # What the first and the last in order share, all share.
+    # A prefix shared by the first and the last in order is shared by all.
     for name, last in zip(min(places), max(places), strict=False):
         if name != last or split_named(name) in ("validation", "test"):
             break
@@ -49,7 +49,7 @@ def base_folder(listing: Listing) -> str:
 
 
 def below(base: str, folder: str) -> str:
-    """`folder` relative to `base`, "" if they are one.
+    """`folder` relative to `base`, "" if they are the same.
 
     >>> below("a", "a/b/c")
     'b/c'
@@ -66,7 +66,7 @@ def split_folders(listing: Listing) -> dict[str, Split]:
 
 
 def require_train(listing: Listing, splits: dict[str, Split]) -> None:
-    """Raises SourceError if there are split folders and none is for training."""
+    """Raises SourceError if there are split folders but none for training."""
     if splits and "train" not in splits.values():
         raise SourceError(
             f"{listing.name} has images in {', '.join(sorted(splits))} only and no training images. "
@@ -76,7 +76,7 @@ def require_train(listing: Listing, splits: dict[str, Split]) -> None:
 
 
 def asks_for_other(config: DataConfig) -> str:
-    """Why folder names are not taken as labels although they could be: the configuration says where labels are."""
+    """Why folder names are not used as labels although possible: the configuration tells where labels are."""
     if config.label_pattern is not None:
         return "data.label_pattern means that labels are in the file names"
     if config.label_column is not None or config.path_column is not None:
@@ -85,7 +85,7 @@ def asks_for_other(config: DataConfig) -> str:
 
 
 def read_split_folders(listing: Listing, config: DataConfig) -> Source | str:
-    """Split folders with class folders inside, or why the folder is none."""
+    """Split folders with class folders inside, or why the folder is something else."""
     if reason := asks_for_other(config):
         return reason
     splits = split_folders(listing)
@@ -95,7 +95,7 @@ def read_split_folders(listing: Listing, config: DataConfig) -> Source | str:
     places: dict[str, tuple[Split | None, str]] = {}
     for folder in listing.by_folder:
         top, _, inner = below(base, folder).partition("/")
-        # Archives in archives give train/train/...: the inner one is no class.
+        # Nested archives give train/train/...: the inner folder is not a class.
         if inner.partition("/")[0].casefold() == top.casefold():
             inner = inner.partition("/")[2]
         places[folder] = (splits.get(top), inner)
@@ -109,7 +109,7 @@ def read_split_folders(listing: Listing, config: DataConfig) -> Source | str:
 
 
 def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
-    """Class folders without splits, or why the folder is none."""
+    """Class folders without splits, or why the folder is something else."""
     if reason := asks_for_other(config):
         return reason
     if split_folders(listing):
@@ -139,13 +139,13 @@ def read_class_folders(listing: Listing, config: DataConfig) -> Source | str:
 
 
 def _known_class(listing: Listing, folder: str) -> str:
-    """The class, known already, that the path of a folder ends with, the root's own name included; "" for none."""
+    """The known class that the path of a folder ends with, including the root's own name; "" for none."""
     path = class_name(f"/{Path(listing.name).name}/{folder}".rstrip("/"))
     return max((name for name in listing.known if path.endswith(f"/{name}")), key=len, default="")
 
 
 def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layout: str) -> Source:
-    """Rows from folder -> (split, class folder); images of a folder without a class are unlabelled."""
+    """Rows from folder -> (split, class folder); images in a folder without a class are unlabelled."""
     labels = {folder: class_name(inner) for folder, (_, inner) in places.items()}
     rows: list[LabelledPath] = []
     unlabelled: list[str] = []
@@ -176,7 +176,7 @@ def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layou
 
 
 def class_name(folder: str) -> str:
-    """The name of a class folder as text; blanks at the ends of folder names, which nobody sees, are no part of it.
+    """The name of a class folder as text, without the invisible spaces at the ends of folder names.
 
     >>> class_name("dogs /young")
     'dogs/young'
@@ -185,7 +185,7 @@ def class_name(folder: str) -> str:
 
 
 def _class_below_class(labels: set[str]) -> list[Finding]:
-    """The finding for folders with images inside folders with images, which may be meant as one class."""
+    """The finding for folders with images inside other folders with images, which may be meant as one class."""
     below = sorted(label for label in labels if any(label.startswith(f"{other}/") for other in labels))
     if not below:
         return []
@@ -195,7 +195,7 @@ def _class_below_class(labels: set[str]) -> list[Finding]:
 
 
 def unlabelled_finding(paths: list[str], where: str) -> list[Finding]:
-    """The finding for images without a label, or nothing if there are none."""
+    """The finding for images without a label; empty if there are none."""
     if not paths:
         return []
     meaning = f"{counted(len(paths), 'image')} {where}, without a label."

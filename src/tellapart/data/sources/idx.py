@@ -37,7 +37,7 @@ def open_row(root: Path, path: str) -> Path | NDArray[np.uint8]:
     """What data.pixels.read takes for a row: its file; for an idx row a grey image, uint8 (height, width), read-only.
 
     The idx file is loaded once per process, and again if it changes. Raises SourceError for an idx file that is damaged
-    or too short. A file whose own name holds # is a file.
+    or too short. A file whose own name contains # is an ordinary file.
 
     >>> open_row(Path("photos"), "cats/a#1.jpg").as_posix()
     'photos/cats/a#1.jpg'
@@ -58,7 +58,8 @@ def open_row(root: Path, path: str) -> Path | NDArray[np.uint8]:
 def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG001 - every reader takes it
     """Source from the idx files of a folder, or why there are none.
 
-    Raises SourceError for files that are damaged, short, without their partner, of unknown split or in several folders.
+    Raises SourceError for files that are damaged, too short, without their partner, of an unknown split or in several
+    folders.
     """
     if not listing.idx:
         return "there are no idx files"
@@ -70,7 +71,7 @@ def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG
     for path in listing.idx:
         match = IDX_NAME.fullmatch(path.rpartition("/")[2])
         if match:
-            # The plain file stands before its .gz in natural order and is the one to keep.
+            # In natural order the plain file comes before its .gz and is used.
             parts.setdefault(match["part"].lower(), {}).setdefault(match["what"].lower(), path)
     rows: list[LabelledPath] = []
     found = []
@@ -104,7 +105,7 @@ def read_idx(listing: Listing, config: DataConfig) -> Source | str:  # noqa: ARG
 
 
 def _class_names(listing: Listing, folder: str) -> list[str]:
-    """Names by label, empty where the labels are their own names."""
+    """Class names by label, empty if the labels are the names."""
     place = listing.root / folder
     lines = place / "labels.txt"
     if lines.is_file():
@@ -121,13 +122,13 @@ def _load(path: Path, dimensions: int) -> NDArray[np.uint8]:
         status = path.stat()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
-    with _loading:  # one thread loads, the others find it loaded
+    with _loading:  # one thread loads, the others then find it loaded
         return _loaded(path, status.st_size, status.st_mtime_ns, dimensions)
 
 
 @lru_cache(maxsize=4)
 def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.uint8]:  # noqa: ARG001 - of the key
-    """The array of an idx file: two zero bytes, the element type, the number of dimensions, each as a big-endian
+    """The array of an idx file: two zero bytes, the element type, the number of dimensions, each size as a big-endian
     uint32, then the elements."""
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
@@ -160,7 +161,7 @@ def _loaded(path: Path, size: int, changed: int, dimensions: int) -> NDArray[np.
 
 
 def _up_to(file: BufferedIOBase, count: int) -> bytes:
-    """At most count bytes, in pieces: a damaged header may promise more than any memory holds."""
+    """At most count bytes, read in pieces: a damaged header may claim more than fits into memory."""
     pieces = []
     while count > 0 and (piece := file.read(min(count, 1 << 24))):
         pieces.append(piece)

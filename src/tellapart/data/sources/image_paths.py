@@ -1,7 +1,6 @@
 """Image names in a table -> paths of existing files.
 
-First as they stand, relative to a folder; where none of them is found so, below it: tables that name `0a1b` for
-train/0a1b.jpg.
+First relative to a folder; if none is found there, anywhere below it: for tables that name `0a1b` for train/0a1b.jpg.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ from tellapart.data.sources.listing import counted, ignored, kind_of, leads_to_f
 from tellapart.data.sources.table_file import undecoded
 from tellapart.errors import SourceError, some
 
-# Tried in this order for a name without a suffix, as in tables that hold an id.
+# Tried in this order for a name without a suffix, as in tables of ids.
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 MAX_DEPTH = 3
 MAX_ENTRIES = 2_000_000
-"""Files and folders that are looked at below the folder of a table; it may lie in somebody's home."""
+"""Limit of files and folders visited below a table's folder, which may be someone's home folder."""
 
 
 def located(root: Path, names: Sequence[str], table: str) -> tuple[list[str], str]:
-    """The path of each name relative to root with forward slashes (absolute if elsewhere), "" if there is none; and in
-    words where they lie, empty if they are as they are named.
+    """The path of each name relative to root with forward slashes (absolute if elsewhere), "" if it does not exist; and
+    where they are in words, empty if where the table says.
 
-    Raises SourceError if files of the same names lie in several folders below.
+    Raises SourceError if files of the same names are in several folders below.
     """
     paths = [locate(root, name) for name in names]
     if any(paths):
         return paths, ""
     below, folders = _below(root, {name for name in names if name}, table)
-    if 2 * len(below) < len(set(names)):  # some few are there by chance
+    if 2 * len(below) < len(set(names)):  # a few are there by chance
         return paths, ""
     return [below.get(name, "") for name in names], f"found in {some(sorted(folders), 3)}"
 
@@ -41,7 +40,8 @@ def located(root: Path, names: Sequence[str], table: str) -> tuple[list[str], st
 def locate(root: Path, named: str) -> str:
     """Path of an existing file relative to root with forward slashes (absolute if elsewhere), "" if there is none.
 
-    Tried beside the name itself: forward for back slashes, the other Unicode forms, a suffix for a name without one.
+    Besides the name itself, it tries backslashes as slashes, the other Unicode forms, and a suffix for a name without
+    one.
     """
     if not named:
         return ""
@@ -56,7 +56,7 @@ def locate(root: Path, named: str) -> str:
 
 
 def _forms(named: str) -> Iterator[str]:
-    """How else a file of that name may be called on the disk."""
+    """Other forms that a file of that name may have on disk."""
     slashed = named.replace("\\", "/")
     read = [slashed]
     if undecoded([slashed]):
@@ -68,14 +68,14 @@ def _forms(named: str) -> Iterator[str]:
 
 
 def relative(whole: str, root: Path) -> str:
-    """A normalized path relative to root with forward slashes, as it is if it lies elsewhere."""
+    """A normalized path relative to root with forward slashes; unchanged if it is elsewhere."""
     inside = os.path.normpath(root) + os.sep
     path = whole[len(inside) :] if whole.startswith(inside) else whole
     return path.replace(os.sep, "/")
 
 
 def _below(root: Path, names: set[str], table: str) -> tuple[dict[str, str], set[str]]:
-    """Name -> path of the image that lies below root, and the folders of these images."""
+    """Name -> path of the image found below root, and the folders of these images."""
     whole: dict[str, list[str]] = defaultdict(list)
     stems: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -113,9 +113,9 @@ def _by_suffix(path: str) -> tuple[int, str]:
 
 
 def _files_below(root: Path, table: str) -> Iterator[tuple[str, str]]:
-    """(folder, file name) of each image below the root, not in it; each real folder once.
+    """(folder, file name) of each image in subfolders of the root; each real folder once.
 
-    Raises SourceError where there is more than can be looked at.
+    Raises SourceError if there are too many.
     """
     pending = [("", 0)]
     seen: set[tuple[int, int]] = set()
@@ -139,7 +139,7 @@ def _files_below(root: Path, table: str) -> Iterator[tuple[str, str]]:
 
 
 def _entries(place: str, seen: set[tuple[int, int]]) -> Iterable[os.DirEntry[str]]:
-    """What lies in a folder; nothing where it was seen before or cannot be listed."""
+    """The entries of a folder; none if it was visited before or cannot be listed."""
     try:
         status = os.stat(place)  # noqa: PTH116 - a Path for each folder costs more than the look
         if (status.st_dev, status.st_ino) in seen:

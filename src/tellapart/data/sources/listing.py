@@ -1,6 +1,6 @@
 """A folder -> Listing: every image, table, idx file and archive below it, by name alone. Opens no file.
 
-Hidden names (a leading dot, which covers `._x` and `.DS_Store`), __MACOSX, @eaDir and the like are passed over.
+Hidden names (a leading dot, which includes `._x` and `.DS_Store`), __MACOSX, @eaDir and the like are skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNREAD_SUFFIXES = {
     ),
     **dict.fromkeys(("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "3gp"), "video"),
 }  # fmt: skip
-"""Images and videos in formats that are not read: camera raw, drawings, scans."""
+"""Unsupported formats of images and videos: camera raw, drawings, scans."""
 _EXPORT = "Export them as JPEG or PNG next to the originals."
 TABLE_SUFFIXES = frozenset(("csv", "tsv", "parquet"))
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -40,7 +40,8 @@ IGNORED = frozenset(("__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle
 
 
 def kind_of(name: str) -> Kind:
-    """What a file is by its name, in any case; "names" is the list of class names beside idx files, "" anything else.
+    """The kind of a file by its name, in any case; "names" is the list of class names beside idx files, "" anything
+    else.
 
     >>> kind_of("Cat.JPG"), kind_of("train.tar.gz"), kind_of("notes.txt")
     ('image', 'archive', '')
@@ -59,7 +60,7 @@ def kind_of(name: str) -> Kind:
 
 
 def unread(name: str) -> str:
-    """`image` or `video` for an unsupported format of one, else empty.
+    """`image` or `video` for an unsupported format, else empty.
 
     >>> unread("DSC_1.NEF"), unread("clip.mp4"), unread("cat.jpg")
     ('image', 'video', '')
@@ -68,19 +69,20 @@ def unread(name: str) -> str:
 
 
 def ignored(name: str) -> bool:
-    """Whether a file or folder of this name is left by a system and never meant as data."""
+    """Whether a file or folder of this name is created by a system and never meant as data."""
     return name.startswith(".") or name.lower() in IGNORED
 
 
 def natural_key(path: str) -> tuple[list[str | int], str]:
-    """Sorts as people do: `cat.2.jpg` before `cat.10.jpg`; the path itself decides between `a1` and `a01`."""
+    """Sorts as people do: `cat.2.jpg` before `cat.10.jpg`; ties such as `a1` and `a01` are ordered by the path
+    itself."""
     parts: list[str | int] = list(re.split(r"(\d+)", path))
     parts[1::2] = map(int, parts[1::2])
     return parts, path
 
 
 def label_text(name: str) -> str:
-    r"""A class name as text: composed (NFC), undecodable bytes written out, so that it can be stored anywhere.
+    r"""A class name as text: normalised (NFC), undecodable bytes escaped, so that it can be stored anywhere.
 
     >>> label_text("caf\udce9")
     'caf\\xe9'
@@ -99,10 +101,10 @@ def counted(number: int, word: str) -> str:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a folder. Paths are relative to root with forward slashes, as on the disk, in natural order.
+    """The content of a folder. Paths are relative to root with forward slashes, as on disk, in natural order.
 
-    name: what the user called it (an archive's name where root is an unpacked one). others: suffix -> count. known:
-    classes that somebody knows already, of which one alone is enough.
+    name: what the user called it (an archive's name if root is an unpacked one). others: suffix -> count. known: the
+    classes of an existing network; then images of one class are enough.
     """
 
     root: Path
@@ -118,7 +120,7 @@ class Listing:
 
     @property
     def advice(self) -> str:
-        """What to do where there is no image; empty where nothing is known to help."""
+        """What to do if there is no image; empty without advice."""
         if self.images:
             return ""
         if self.archives:
@@ -127,7 +129,7 @@ class Listing:
 
     @cached_property
     def by_folder(self) -> dict[str, tuple[str, ...]]:
-        """Images by the folder that directly holds them; "" is the root."""
+        """Images by the folder that directly contains them; "" is the root."""
         table: dict[str, list[str]] = {}
         for path in self.images:
             table.setdefault(path.rpartition("/")[0], []).append(path)
@@ -135,7 +137,7 @@ class Listing:
 
     @cached_property
     def empty_folders(self) -> tuple[str, ...]:
-        """The topmost folders with no image in or below them."""
+        """The topmost folders without an image in or below them."""
         full = {""}
         for folder in self.by_folder:
             while folder not in full:
@@ -158,7 +160,7 @@ class Listing:
 
 @dataclass
 class _Walk:
-    """The state of one walk: what was found so far, and the real folders already seen."""
+    """The state of one walk: what was found so far, and the real folders already visited."""
 
     found: dict[str, list[str]] = field(
         default_factory=lambda: {kind: [] for kind in ("image", "table", "idx", "archive")}
@@ -173,7 +175,7 @@ class _Walk:
     unread: dict[str, list[str]] = field(default_factory=lambda: {"image": [], "video": [], "": []})
 
     def folder(self, place: str, prefix: str) -> list[tuple[str, str]]:
-        """Take in one folder; gives the folders inside. A real folder that was seen before is not entered again."""
+        """Read one folder; returns its subfolders. A real folder is not visited twice."""
         try:
             status = os.stat(place)  # noqa: PTH116 - a Path per folder and file costs more than the walk
             if (status.st_dev, status.st_ino) in self.seen:
@@ -228,7 +230,7 @@ class _Walk:
         )
 
     def _unread_alone(self) -> list[str]:
-        """A camera writes IMG_1.JPG beside IMG_1.CR2: that is one image, and it is read."""
+        """A camera writes IMG_1.JPG beside IMG_1.CR2: this is one image, and it is readable."""
         if not self.unread["image"]:
             return []
         read = {path.rpartition(".")[0] for path in self.found["image"]}
@@ -236,8 +238,8 @@ class _Walk:
 
 
 def list_folder(root: Path, name: str = "") -> Listing:
-    """Walk a folder. Links to files and folders are followed, each real folder is entered once: real ones first, then
-    linked ones in order of name, so that the outcome does not hang on the order of the disk.
+    """Walk a folder. Links to files and folders are followed, each real folder is visited once: real ones first, then
+    linked ones in order of name, so that the result does not depend on the order on disk.
 
     Raises SourceError if the folder itself cannot be read.
     """
@@ -260,7 +262,7 @@ def _ordered(paths: list[str]) -> tuple[str, ...]:
 
 
 def _suffixes(paths: list[str]) -> str:
-    """How many there are of each suffix, most first."""
+    """The number of files by suffix, most frequent first."""
     counts = Counter(os.path.splitext(path)[1].lower() or "without suffix" for path in paths)  # noqa: PTH122 - speed
     return some([f"{number} {suffix}" for suffix, number in counts.most_common()], 12)
 
@@ -268,7 +270,7 @@ def _suffixes(paths: list[str]) -> str:
 def leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 

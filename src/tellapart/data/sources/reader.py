@@ -13,8 +13,8 @@ from tellapart.data.sources.source import Source
 
 @dataclass(frozen=True)
 class Reader:
-    """read: a folder, listed, -> Source, or in words why it has another layout. read_file: the same of a file of one of
-    the suffixes, in lower case with their dot. One of both may be None. example: shown where nothing fits."""
+    """read: a listed folder -> Source, or why it has another layout, in words. read_file: the same for a file with one
+    of the suffixes, in lower case with the dot. One of both may be None. example: shown if no layout fits."""
 
     name: str
     example: str

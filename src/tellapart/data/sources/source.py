@@ -1,4 +1,4 @@
-"""Source: the images found by a reader, with label and split as their location tells."""
+"""Source: the images found by a reader, with label and split as given by their location."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tellapart.data.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class LabelledPath:
-    """One image as its source names it. split is empty, train, validation or test; group ties images that must
-    stay on one side of a split (one patient, one video)."""
+    """One image in a source. split is empty, train, validation or test; group marks images that must stay in the same
+    split (one patient, one video)."""
 
     path: str
     label: str
@@ -21,8 +21,8 @@ class LabelledPath:
 
 @dataclass(frozen=True)
 class Source:
-    """root: the folder (or idx folder) that the rows' paths are relative to. layout: what was understood, in words.
-    taken: the settings of config.data that said how it was read; others of their kind had no effect."""
+    """root: the folder (or idx folder) that the rows' paths are relative to. layout: how it was understood, in words.
+    taken: the settings of config.data that were used; others of their kind had no effect."""
 
     root: Path
     rows: tuple[LabelledPath, ...]

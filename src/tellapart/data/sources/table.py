@@ -1,8 +1,8 @@
 """A table (csv, tsv, parquet, DataFrame) of images and their labels -> Source.
 
-Paths are relative to data.root, else to the table's folder (a DataFrame: the current folder). A relative data.root is
-taken from the table's folder if it is there, else from the current folder. Several tables are one source where each
-says its split, by its folder or its name: train/metadata.csv and test/metadata.csv, train.csv and test.csv.
+Paths are relative to data.root, else to the table's folder (for a DataFrame: the current folder). A relative data.root
+is looked up in the table's folder, then in the current folder. Several tables are one source if each has a split, given
+by its folder or its name: train/metadata.csv and test/metadata.csv, train.csv and test.csv.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TAKEN = ("path_column", "label_column", "root")
 
 
 def read_frame(frame: pandas.DataFrame, config: DataConfig) -> Source:
-    """Source from a DataFrame. Raises SourceError if columns cannot be told or no image exists."""
+    """Source from a DataFrame. Raises SourceError if columns cannot be determined or no image exists."""
     return read_table(table_of_frame(frame), config)
 
 
@@ -44,9 +44,9 @@ def read_table_file(path: Path, config: DataConfig) -> Source:
 
 
 def read_table_beside(listing: Listing, config: DataConfig) -> Source | str:
-    """Source from the tables of a folder that name images of it, or why there is none.
+    """Source from the tables of a folder that list its images, or why there is none.
 
-    Raises SourceError if several tables do and not each says its split.
+    Raises SourceError if there are several and not all have a split.
     """
     if config.label_pattern is not None:
         return "data.label_pattern means that labels are in the file names"
@@ -74,7 +74,7 @@ def read_table_beside(listing: Listing, config: DataConfig) -> Source | str:
 
 
 def _together(listing: Listing, sources: Mapping[str, Source]) -> Source:
-    """One source of tables that each say their split."""
+    """One source from tables that each have a split."""
     splits = {path: _split_of(path) for path in sources}
     if not all(splits.values()) or "train" not in splits.values():
         raise SourceError(
@@ -99,17 +99,17 @@ def _together(listing: Listing, sources: Mapping[str, Source]) -> Source:
 
 
 def _split_of(table: str) -> Split | None:
-    """What the folders above a table say, or its own name."""
+    """The split given by the folders of a table, or by its own name."""
     return next(filter(None, map(split_named, (*Path(table).parts[:-1], Path(table).stem))), None)
 
 
 def _moved(path: str, source: Source, listing: Listing) -> str:
-    """A path of one table's rows, relative to the folder that holds all tables."""
+    """A path in one table, relative to the folder that contains all tables."""
     return relative(os.path.normpath(f"{source.root}/{path}") if not path.startswith("/") else path, listing.root)
 
 
 def _not_named(listing: Listing, source: Source) -> Iterator[str]:
-    """Images below the source's folder that no row and no finding names."""
+    """Images below the source's folder that are in no row and no finding."""
     named = {os.path.normpath(source.root / path) for path in _named_paths(source)}
     inside = os.path.join(os.path.normpath(source.root), "")  # noqa: PTH118 - as text, for the comparison
     for path in listing.images:
@@ -125,10 +125,10 @@ def _named_paths(source: Source) -> Iterator[str]:
 
 
 def read_table(table: LabelTable, config: DataConfig) -> Source:
-    """Rows of a table whose images exist, once each, in natural order of path.
+    """Rows of a table whose images exist, without repetition, in natural order of path.
 
     Findings: missing-file, unlabelled, repeated-row, conflicting-labels, conflicting-rows, uneven-row, split-not-used,
-    several-labels, table-encoding. Raises SourceError if the columns cannot be told, a cell holds several labels or
+    several-labels, table-encoding. Raises SourceError if the columns cannot be determined, a cell has several labels or
     none of the images exists.
     """
     root = _root(table, config)
@@ -173,7 +173,7 @@ def read_table(table: LabelTable, config: DataConfig) -> Source:
 
 
 def _by_folder(rows: tuple[LabelledPath, ...]) -> tuple[LabelledPath, ...]:
-    """The rows with the splits that their folders are named for; empty where not all are, or none is for training."""
+    """The rows with the splits that their folders are named after; empty if not all are, or none is for training."""
     splits = {top: split_named(top) for top in {row.path.partition("/")[0] for row in rows if "/" in row.path}}
     if len(splits) < 2 or not all(splits.values()) or "train" not in splits.values():
         return ()
@@ -201,7 +201,7 @@ def _path_text(value: Any, table: LabelTable, column: str) -> str:
 
 
 def _once(there: list[LabelledPath], findings: list[Finding]) -> tuple[LabelledPath, ...]:
-    """Each image once; rows of one image that differ are left out, all of them."""
+    """Each image once; if rows of one image contradict each other, all of them are left out."""
     by_path: dict[str, set[LabelledPath]] = {}
     repeated = set()
     for row in there:

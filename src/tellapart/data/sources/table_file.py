@@ -1,8 +1,8 @@
 """A csv, tsv or parquet file, or a DataFrame -> columns of cells by name, not yet interpreted.
 
-The standard library reads csv; parquet needs the extra `tables`. Text is UTF-8, or UTF-16 or UTF-32 where a mark at its
-start or its zero bytes say so. Bytes that are no UTF-8 survive as Python's surrogates, as they may be part of file
-names; what they mean in labels is settled by `as_windows`.
+csv is read by the standard library; parquet needs the extra `tables`. Text is UTF-8, or UTF-16 or UTF-32 if a byte
+order mark or its zero bytes show it. Bytes that are not UTF-8 are kept as Python's surrogate escapes, as they may be
+part of file names; in labels they are decoded by `as_windows`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import pandas
 
 MAX_ROWS = 20_000_000
-"""Of a parquet table, whose bytes do not tell how many rows they are of."""
-# UTF-32 first: its mark begins with that of UTF-16. All but UTF-8's read their own mark.
+"""Limit for a parquet table, whose size in bytes does not limit its rows."""
+# UTF-32 first: its mark begins with that of UTF-16. All except UTF-8 read their own mark.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -32,21 +32,21 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_FIRST = 100_000  # letters of the first line that tell the delimiter; csv refuses longer cells with an error of its own
+_FIRST = 100_000  # characters of the first line that determine the delimiter; csv itself refuses longer cells
 _PACKED = (b"PK\3\4", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"PAR1")
 HOW_TO_CONVERT = (
     "save it as UTF-8 (a spreadsheet: save as, CSV UTF-8; a shell: iconv -f ENCODING -t UTF-8 OLD.csv > NEW.csv, "
     "where ENCODING is that of the program that wrote it), and name the new file."
 )
-# What Western Europe writes within words of ASCII letters. Windows-1252 gives nearly every byte a meaning, so text of
-# any other encoding passes for it: a byte counts only as a letter that touches an ASCII letter.
+# Letters of Western European words in Windows-1252. It gives nearly every byte a meaning, so text of any other encoding
+# would be accepted: a byte only counts as a letter next to an ASCII letter.
 _WESTERN = re.compile(r"[A-Za-z][À-ÖØ-öø-ÿ]{1,2}|[À-ÖØ-öø-ÿ]{1,2}[A-Za-z]")
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Columns of equal length by name; None or NaN is missing. uneven: lines with more cells than the header.
-    encoding: in words, empty for UTF-8 and where there is none."""
+    """Columns of equal length by name; None or NaN is missing. uneven: lines with more cells than the header. encoding:
+    in words, empty for UTF-8 and for parquet."""
 
     name: str
     folder: Path
@@ -56,13 +56,13 @@ class LabelTable:
 
 
 def is_frame(data: object) -> TypeGuard[pandas.DataFrame]:
-    """Whether data is a pandas DataFrame; pandas is not imported to know it."""
+    """Whether data is a pandas DataFrame; does not import pandas."""
     module = sys.modules.get("pandas")
     return module is not None and isinstance(data, module.DataFrame)
 
 
 def table_of_frame(frame: pandas.DataFrame) -> LabelTable:
-    """Of columns of one name the first counts; paths are relative to the current folder."""
+    """Of columns with the same name the first is used; paths are relative to the current folder."""
     cells = frame.astype(object).where(frame.notna(), None)
     columns: dict[str, Sequence[Any]] = {}
     for position, name in enumerate(frame.columns):
@@ -71,7 +71,7 @@ def table_of_frame(frame: pandas.DataFrame) -> LabelTable:
 
 
 def load_table(path: Path) -> LabelTable:
-    """Raises SourceError for a file that cannot be read as what its suffix says, MissingExtraError for a parquet table
+    """Raises SourceError for a file that cannot be read as its suffix claims, MissingExtraError for a parquet table
     without pyarrow."""
     try:
         if path.suffix.lower() == ".parquet":
@@ -93,7 +93,7 @@ def _load_parquet(path: Path) -> LabelTable:
         if file.metadata.num_rows > MAX_ROWS:
             raise SourceError(f"{path} has {file.metadata.num_rows:,} rows; at most {MAX_ROWS:,} are read.")
         columns = file.read().to_pydict()
-    # ValueError: a name or a cell that is no UTF-8; ArithmeticError: a time that Python's clock does not know.
+    # ValueError: a name or a cell that is not UTF-8; ArithmeticError: a time outside Python's range.
     except (ArrowException, ValueError, ArithmeticError) as error:
         raise SourceError(f"{path} is not a parquet table, or it is damaged: {error}") from None
     return LabelTable(str(path), path.parent, columns)
@@ -133,7 +133,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _decoded(path: Path) -> tuple[str, str]:
-    """The text of a file, and its encoding in words where it is none of UTF-8."""
+    """The text of a file, and its encoding in words if it is not UTF-8."""
     data = path.read_bytes()
     codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "")
     if not codec and b"\0" in data:
@@ -155,7 +155,7 @@ def _decoded(path: Path) -> tuple[str, str]:
 
 
 def _wide(data: bytes) -> str:
-    """UTF-16 without its mark: half of the bytes of what ASCII can write are zero, all on one side. Else empty."""
+    """UTF-16 without a mark: every other byte of ASCII text is zero. Else empty."""
     zeros = data[0::2].count(0), data[1::2].count(0)
     half = len(data) / 2
     if zeros[1] > 0.4 * half and zeros[0] <= 0.01 * half:
@@ -166,17 +166,17 @@ def _wide(data: bytes) -> str:
 
 
 def _as_name(cell: str) -> str:
-    """The name of a column as people would type it."""
+    """The name of a column as typed by people."""
     return cell.encode("utf-8", "surrogateescape").decode("utf-8" if undecoded([cell]) == "" else "cp1252", "replace")
 
 
 def undecoded(texts: Iterable[str]) -> str:
-    """The first text with bytes that are no UTF-8, "" if there is none."""
+    """The first text with bytes that are not UTF-8, "" if there is none."""
     return next((text for text in texts if any("\udc80" <= letter <= "\udcff" for letter in text)), "")
 
 
 def as_windows(text: str) -> str | None:
-    r"""A text with bytes that are no UTF-8, read as Windows-1252; None where it is not clearly so.
+    r"""A text with bytes that are not UTF-8, decoded as Windows-1252; None if that is not clearly right.
 
     >>> as_windows("K\udce4tzchen"), as_windows("caf\udce9"), as_windows("\udcea\udcee\udcf8\udcea\udce0")
     ('Kätzchen', 'café', None)

@@ -11,11 +11,12 @@ from tellapart.errors import SourceError
 
 
 def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
-    """As it is for whom it is to be judged by, who knows classes already; else fit to be taught from.
+    """Check a source: unchanged if it is for evaluating a network with known classes; otherwise it must be usable for
+    training.
 
-    Leaves out images of a class that training has none of; opens the split again if all is training.
+    Leaves out images of a class without training images; opens the split again if all images are in train.
 
-    Raises SourceError if no image has a label, if there are validation or test images only, or one class only.
+    Raises SourceError if no image has a label, if there are only validation or test images, or only one class.
     """
     rows = source.rows
     if not rows:
@@ -44,6 +45,6 @@ def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
             f"with {counted(len(rows), 'image')}. "
             "A classifier needs two classes. Add images of another class, or name the folder above."
         )
-    if {row.split for row in rows} == {"train"}:  # beside nothing, the name of a split says nothing
+    if {row.split for row in rows} == {"train"}:  # the name of a single split tells nothing
         rows = tuple(replace(row, split="") for row in rows)
     return replace(source, rows=rows, findings=tuple(findings))

@@ -25,7 +25,7 @@ class Prediction:
     """What the model says of one image. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
     path: as it was given; of what has none, such as an array, `image 0`, by its place among the answers.
-    verdict: empty where the file has no thresholds. distance: 0..2, of the features from those of the nearest class;
+    verdict: empty where the file has no thresholds. distance: from the nearest class;
     nan where the file cannot tell. Of an image that could not be read, or for which the network gave no number,
     `error` says so and the rest is empty; `warning` says what is damaged in one that could be read all the same.
 

@@ -50,7 +50,7 @@ def test_no_more_than_the_stated_share_of_like_images_is_called_unlike() -> None
         distance = generator.gamma(4, size=160)
         chosen = choose_thresholds(truth[:160], confidence[:160], distance, 0.9)
         shares.append((generator.gamma(4, size=2_000) > chosen.unlike).mean())
-    assert np.mean(shares) == pytest.approx(0.02, abs=0.006)
+    assert np.mean(shares) == pytest.approx(0.05, abs=0.01)
 
 
 def test_few_images_leave_room_beyond_the_farthest() -> None:

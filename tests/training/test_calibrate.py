@@ -17,11 +17,11 @@ import tellapart as ta
 from tellapart.config import ModelConfig
 from tellapart.data.batches import Images
 from tellapart.data.sources import open_row
-from tellapart.task import ImageSpec
+from tellapart.task import ImageSpec, Task
 
 pytest.importorskip("keras")
 
-from tellapart.models.classifier import Classifier
+from tellapart.models.classifier import Calibration, Classifier
 from tellapart.training import calibrate as calibrating
 from tellapart.training.calibrate import calibrate, calibrate_head
 from tellapart.training.head import Examples
@@ -114,9 +114,10 @@ def test_calibration_divides_the_logits_and_changes_no_answer(shapes: Path) -> N
     after = model.network.predict(held, verbose=0)
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
     ratio = np.log(before[:, 0] / before[:, 1]) / np.log(after[:, 0] / after[:, 1])
-    np.testing.assert_allclose(ratio, found.temperature, rtol=0.02)
-    assert found.means.shape == (3, 8)
-    np.testing.assert_allclose(np.linalg.norm(found.means, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(ratio, found.calibration.temperature, rtol=0.02)
+    means = found.calibration.means
+    assert means.shape == (3, 8)
+    np.testing.assert_allclose(np.linalg.norm(means, axis=1), 1, rtol=1e-5)
 
 
 def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
@@ -128,9 +129,9 @@ def test_calibration_divides_the_logits_whatever_the_bias(shapes: Path) -> None:
     before = np.log(model.network.predict(held, verbose=0))
     found = calibrate(model, images, labels, 0.9)
     after = np.log(model.network.predict(held, verbose=0))
-    assert abs(np.log(found.temperature)) > 0.05, "the case is of no use without a temperature"
+    assert abs(np.log(found.calibration.temperature)) > 0.05, "the case is of no use without a temperature"
     odds = (before - before[:, :1])[:, 1:], (after - after[:, :1])[:, 1:]
-    np.testing.assert_allclose(odds[0] / found.temperature, odds[1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(odds[0] / found.calibration.temperature, odds[1], rtol=1e-3, atol=1e-4)
 
 
 def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +139,7 @@ def test_a_network_without_narrow_features_tells_no_distance(shapes: Path, monke
     monkeypatch.setattr(calibrating, "WIDEST", 100)
     model = Classifier.from_name(catalog.task, ImageSpec(24, 24), "cnn", filters=[8], dense=[])
     found = calibrate(model, images, labels, 0.9)
-    assert found.means is None
+    assert found.calibration.means is None
     assert found.thresholds.unlike is None
 
 
@@ -154,9 +155,58 @@ def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_images(
     }
     one = calibrate(whole, sets, labels, 0.9)
     other = calibrate_head(head, examples["train"], examples["validation"], 0.9)
-    assert one.temperature == pytest.approx(other.temperature, rel=1e-3)
-    np.testing.assert_allclose(one.means, other.means, atol=1e-4)
+    assert one.calibration.temperature == pytest.approx(other.calibration.temperature, rel=1e-3)
+    np.testing.assert_allclose(one.calibration.means, other.calibration.means, atol=1e-4)
+    assert one.calibration.weight == pytest.approx(other.calibration.weight, rel=1e-3)
     assert one.thresholds.unlike == pytest.approx(other.thresholds.unlike, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "config", "side"),
+    [
+        (Task(("cat", "dog")), ModelConfig(name="cnn", filters=[4], dense=[6]), 24),
+        (Task(("cat", "dog", "bird")), ModelConfig(name="efficientnet-lite0", features="levels"), 64),
+    ],
+)
+def test_the_graph_compares_an_image_with_each_class_as_its_calibration_says(
+    task: Task, config: ModelConfig, side: int
+) -> None:
+    made = Classifier.from_config(task, ImageSpec(side, side), config)
+    generator = np.random.default_rng(0)
+    width = made.features.first.shape[-1]
+    assert width == (6 if config.name == "cnn" else 1280)
+    means = generator.normal(size=(len(task.classes), width)).astype(np.float32)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    made.head.set_linear(*(generator.normal(0, 0.02, part.shape) for part in made.head.last.get_weights()))
+    images = generator.integers(0, 256, (3, side, side, 3), np.uint8)
+    features, read = made.probe().predict(images, verbose=0)
+    kernel, bias = made.head.linear()
+    logits = read @ kernel + bias
+    said = made.network.predict(images, verbose=0)
+    two = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(two[:, -said.shape[1] :], said, atol=1e-5)
+    cosines = Calibration(1.0, means).similarity(features[:, :width], logits)
+    for weight, centre in ((0.0, 0.0), (0.3, 2.0)):
+        calibration = Calibration(1.0, means, weight, centre)
+        whole, names = made.calibrated(calibration).outputs()
+        found = whole.predict(images, verbose=0)[names.index("similarity")]
+        np.testing.assert_allclose(found, cosines + weight * (logits - centre), atol=1e-4)
+        record = {"temperature": 1.0, "logits": {"weight": weight, "centre": centre}}
+        assert Calibration.from_record(record, means) == calibration
+
+
+def test_a_run_of_an_earlier_version_compares_by_the_cosine_alone() -> None:
+    means = np.ones((2, 1), np.float32)
+    assert Calibration.from_record({"temperature": 1.2, "thresholds": {}}, means) == Calibration(1.2, means, 0.0, 0.0)
+    assert Calibration.from_record(None, None) == Calibration()
+
+
+def test_an_image_that_looks_like_a_class_but_that_no_class_claims_is_farther(run: ta.Run) -> None:
+    means = np.eye(2, dtype=np.float32)
+    found = Calibration(1.0, means, run.record.calibration["logits"]["weight"], 0.0)
+    assert found.weight > 0
+    claimed, unclaimed = found.similarity(np.eye(2, dtype=np.float32), np.array([[9, -9], [1, -1]])).max(axis=1)
+    assert claimed > unclaimed
 
 
 def test_figures_of_calibration_stand_in_the_record_and_are_json(run: ta.Run) -> None:

@@ -1,8 +1,9 @@
 """A probability and a distance -> a verdict: `sure`, `unsure`, or `unlike` the training images (out-of-distribution).
 
-The distance is that of an image's features from the nearest class: 1 - the cosine to its mean, over the training
-images (a nearest class mean: Mensink and others, IEEE PAMI 35 (2013) 2624). The thresholds are chosen on the
-validation split. Reads: arrays. NumPy in, plain values out; no Keras.
+The distance is that of an image from the nearest class: 1 - the cosine of its features to the mean of the class
+(Mensink and others, IEEE PAMI 35 (2013) 2624), less what its logit is above the usual (which tells what is near:
+Hendrycks and others, ICML 2022). The thresholds are chosen on the validation split. Reads: arrays. NumPy in, plain
+values out; no Keras.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tellapart.evaluation.metrics import Floats, Ints
 Verdict = Literal["sure", "unsure", "unlike"]
 VERDICTS: tuple[Verdict, ...] = ("sure", "unsure", "unlike")
 
-MOST_UNLIKE = 0.02
+MOST_UNLIKE = 0.05
 """Share of images like the validation split's that may be marked unlike."""
 
 

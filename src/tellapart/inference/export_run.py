@@ -27,7 +27,7 @@ from tellapart.inference.exports import EXPORTS
 from tellapart.inference.onnx_export import BOUND, differences
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.backend import start_keras
-from tellapart.models.classifier import PROBABILITIES, SIMILARITY, Classifier
+from tellapart.models.classifier import PROBABILITIES, SIMILARITY, Calibration, Classifier
 from tellapart.models.keras_file import layers_of
 from tellapart.models.own import is_own
 from tellapart.progress import SILENT, Phase, Progress
@@ -124,7 +124,8 @@ def ship_run(
     progress.update(Phase.EXPORTING, 1, 2)
     file = run.require(run.model_file, "trained network")
     own = run.record.own_layers
-    classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, run.means, own)
+    calibration = Calibration.from_record(run.record.calibration, run.means)
+    classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, calibration, own)
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # files beside it
             run.place("exports", name)

@@ -25,7 +25,7 @@ class Prediction:
     """The prediction for one image. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
     path: as given; for an image without one, such as an array, `image 0`, numbered by position. verdict: empty if the
-    file has no thresholds. distance: 0..2, of the features from the nearest class; nan if unknown. If an image cannot
+    file has no thresholds. distance: from the nearest class; nan if unknown. If an image cannot
     be read, or the network's output is not a number, `error` tells why and the rest is empty; `warning` tells what is
     damaged in an image that could still be read.
 

@@ -105,8 +105,9 @@ def _outputs_in_words(task: Task) -> dict[str, str]:
         said = f"float32 (n, {len(task.classes)}): calibrated probabilities, which sum to 1; columns {columns}"
     return {
         "probabilities": said,
-        "similarity": f"float32 (n, {len(task.classes)}), if present: cosine similarity of the image's features to the "
-        f"mean of each class; columns {columns}; 1 - the largest is the distance that thresholds.unlike bounds",
+        "similarity": f"float32 (n, {len(task.classes)}), if present: similarity of the image to each class: "
+        f"the cosine of its features to the class's mean, with its logit weighed in; columns {columns}; 1 - the "
+        "largest is the distance that thresholds.unlike bounds",
     }
 
 

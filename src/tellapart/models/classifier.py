@@ -35,7 +35,7 @@ PROBABILITIES = "probabilities"
 """(n, 1) of the second of two classes, or (n, classes)."""
 
 SIMILARITY = "similarity"
-"""(n, classes), -1..1: the cosine of the image's features to the mean of each class."""
+"""(n, classes), 1 at most for cosines alone: how like each class an image is, as Calibration tells."""
 
 CLASS_ACTIVATION = "class_activation"
 """(n, height, width, units): each place's share of each logit, which is the mean over all places (class activation
@@ -45,11 +45,34 @@ see inference.class_activation."""
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: what the logits were divided by; it is in the weights already. means: (classes, width of the
-    features), each of length 1, the direction of each class's features; None where it is not known."""
+    """temperature: what the logits were divided by; it is in the weights already. means: (classes, width), each of
+    length 1, the direction of the features of each class: of those of the first pool, or of all in a run of an earlier
+    version; None where it is not known.
+
+    An image is as like a class as the cosine to its mean, plus weight * (the logit of the class - centre).
+    """
 
     temperature: float = 1.0
     means: NDArray[np.float32] | None = None
+    weight: float = 0.0
+    centre: float = 0.0
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any] | None, means: NDArray[np.float32] | None) -> Calibration:
+        """Of a run: what run.json says of its calibration, and its class means."""
+        held = values or {}
+        logits = held.get("logits", {})
+        temperature = float(held.get("temperature", 1.0))
+        return cls(temperature, means, float(logits.get("weight", 0)), float(logits.get("centre", 0)))
+
+    def similarity(self, features: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, classes), of the features that the means are of, (n, width), and logits (n, classes). Raises ValueError
+        without means."""
+        if self.means is None:
+            raise ValueError("the class means are not known")
+        lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        found = features / lengths @ self.means.T + self.weight * (logits - self.centre)
+        return np.asarray(found, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,18 +141,18 @@ class Classifier:
         spec: ImageSpec,
         config: ModelConfig,
         path: Path,
-        means: NDArray[np.float32] | None = None,
+        calibration: Calibration = Calibration(),
         own_layers: Collection[str] = (),
     ) -> Classifier:
         """The network of a run, from its configuration and its file of weights, model.keras.
 
-        means: of the features of its classes, as Calibration has them. own_layers: of a network of somebody's own, what
+        calibration: what the run knows of it. own_layers: of a network of somebody's own, what
         run.json says that the file holds beside our layers. Raises RunError for a file that tellapart did not write, or
         of another network than the configuration says.
         """
         made = cls.from_config(task, spec, config)
         load_weights(made.network, path, own_layers if own.is_own(config.name) else ())
-        return made.calibrated(Calibration(means=means))
+        return made.calibrated(calibration)
 
     @classmethod
     def _assembled(
@@ -187,11 +210,8 @@ class Classifier:
         """Image in, all that this network tells out, with the names; plain layers, so that every format has them."""
         layers = start_keras().layers
         given = {PROBABILITIES: self.head.output}
-        means = self.calibration.means
-        if means is not None:
-            compare = layers.Dense(len(means), use_bias=False, name=SIMILARITY)
-            given[SIMILARITY] = compare(layers.UnitNormalization(name="unit_length")(self.features.vector))
-            compare.set_weights([means.T])
+        if self.calibration.means is not None:
+            given[SIMILARITY] = self._similarity(self.calibration.means)
         averaged = self.averaged_map
         if averaged is not None:
             last = self.head.last
@@ -199,6 +219,22 @@ class Classifier:
             given[CLASS_ACTIVATION] = weigh(averaged)
             weigh.set_weights([np.asarray(last.kernel)[None, None], np.asarray(last.bias)])
         return start_keras().Model(self.backbone.image, list(given.values())), list(given)
+
+    def _similarity(self, means: NDArray[np.float32]) -> Any:
+        """The tensor (n, classes) that Calibration.similarity computes."""
+        layers = start_keras().layers
+        weight, centre = self.calibration.weight, self.calibration.centre
+        whole = means.shape[1] == self.features.width
+        x = layers.UnitNormalization(name="unit_length")(self.features.vector if whole else self.features.first)
+        kernel, offset = means.T, np.zeros(len(means), np.float32)
+        if weight:
+            logits, bias = self.head.linear()
+            x = layers.Concatenate(name="compared")([x, self.head.read])
+            kernel, offset = np.concatenate([kernel, weight * logits]), weight * (bias - centre)
+        compare = layers.Dense(len(means), name=SIMILARITY)
+        compared = compare(x)
+        compare.set_weights([kernel, offset])
+        return compared
 
     def graph(self, inside: Mapping[str, Any] | None = None) -> onnx.ModelProto:
         """The assembled ONNX graph: all outputs under their names, of uint8 images. inside: as graph_of has it. Nothing

@@ -88,7 +88,8 @@ class FeatureSet:
         parts = self.parts(backbone)
         x = parts[0] if len(parts) == 1 else layers.Concatenate(name="features")(parts)
         vector, made = stack(x, self.hidden)
-        return Features(self, vector, dense_of(made), any(pool.normalised_in(backbone) for pool in self.pools))
+        first = vector if made else parts[0]
+        return Features(self, vector, first, dense_of(made), any(pool.normalised_in(backbone) for pool in self.pools))
 
 
 def union(sets: Iterable[FeatureSet]) -> FeatureSet:
@@ -102,11 +103,13 @@ def union(sets: Iterable[FeatureSet]) -> FeatureSet:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A FeatureSet that was built. vector: the Keras tensor (n, width). dense: the hidden layers after the pools.
-    normalised: whether the backbone's normalisation is between the two."""
+    """A FeatureSet that was built. vector: the Keras tensor (n, width). first: the part of it that the first pool gives,
+    or all of it if there are hidden layers. dense: the hidden layers after the pools. normalised: whether the backbone's
+    normalisation is between the two."""
 
     declared: FeatureSet
     vector: Any
+    first: Any
     dense: tuple[Any, ...]
     normalised: bool
 

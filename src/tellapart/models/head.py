@@ -26,6 +26,15 @@ class Head:
     def last(self) -> Any:
         return self.layers[-1]
 
+    def linear(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """kernel: (width, classes), bias: (classes,): of what the last layer reads -> a logit of each class. One unit
+        for two classes is halved between them, as softmax would have it."""
+        kernel, bias = self.last.get_weights()
+        if bias.size > 1:
+            return kernel, bias
+        halves = np.array([-0.5, 0.5], np.float32)
+        return kernel * halves, bias * halves
+
     def set_linear(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         """kernel: (width, units), bias: (units,), of the last layer."""
         self.last.set_weights([kernel, bias])

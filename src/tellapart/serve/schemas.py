@@ -34,7 +34,7 @@ class PredictedImage(BaseModel):
     label: str = Field("", description="The most probable class; for an image that is unlike, only the nearest.")
     probability: float = Field(0.0, description="Calibrated probability of the label, 0 to 1.")
     probabilities: dict[str, float] = Field({}, description="Probability by class name; they sum to 1.")
-    distance: float | None = Field(None, description="Distance from the training images, 0 to 2; none: unknown.")
+    distance: float | None = Field(None, description="Distance from the nearest class; none: unknown.")
     warning: str | None = Field(None, description="Damage found in an image that could still be read.")
     heat: HeatMap | None = Field(None, description="With explain=1.")
     error: str = Field("", description="Why the image could not be read.")

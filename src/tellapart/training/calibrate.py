@@ -7,7 +7,7 @@ split takes no part.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,35 +30,36 @@ PER_CLASS = 20
 WIDEST = 16384
 """Features: of a wider last layer, which reads pixels or a map as it is, no distance is given."""
 
+LOGITS = 2.0
+"""Weight of the largest logit against the largest cosine, each in its spread on the validation split: chosen by
+python -m benchmarks.unlike (docs/trust.md)."""
+
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Trust:
-    """means: (classes, width), of length 1, the direction of each class's features; None where it is not known.
+    """calibration: what of it is a part of the classifier. before, after: the calibration error on the validation
+    split."""
 
-    before, after: the calibration error on the validation split.
-    """
-
-    temperature: float
+    calibration: Calibration
     thresholds: Thresholds
-    means: NDArray[np.float32] | None
     before: Reliability
     after: Reliability
 
-    def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,), 0..2, of features (n, width): 1 - the largest cosine to a mean; nan where that is not known."""
-        return np.full(len(features), np.nan, np.float32) if self.means is None else _distances(features, self.means)
-
-    @property
-    def calibration(self) -> Calibration:
-        """What of it is a part of the classifier."""
-        return Calibration(self.temperature, self.means)
+    def distances(self, features: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,), of features (n, width) and logits (n, classes): 1 - the largest similarity; nan where that is not
+        known."""
+        means = self.calibration.means
+        if means is None:
+            return np.full(len(features), np.nan, np.float32)
+        return np.asarray(1 - self.calibration.similarity(features[:, : means.shape[1]], logits).max(axis=1))
 
     def to_dict(self) -> dict[str, Any]:
         """For run.json."""
         return {
-            "temperature": self.temperature,
+            "temperature": self.calibration.temperature,
+            "logits": {"weight": self.calibration.weight, "centre": self.calibration.centre},
             "thresholds": self.thresholds.to_dict(),
             "validation_error_before": self.before.error,
             "validation_error_after": self.after.error,
@@ -80,7 +81,7 @@ def calibrate(
     means = None
     if classifier.features.width <= WIDEST:
         features = np.concatenate([found for found, _ in _seen(look, images["train"], taught)])
-        means = _class_means(features, labels["train"][taught])
+        means = _class_means(features[:, : _compared(classifier)], labels["train"][taught])
     found, read = zip(*_seen(look, images["validation"], np.arange(len(labels["validation"]))), strict=True)
     own = np.concatenate(found) if means is not None else None
     held = np.concatenate(read)
@@ -90,8 +91,8 @@ def calibrate(
 def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
     """The same for a network on a frozen backbone, from its features alone."""
     own = validation.features.astype(np.float32)
-    means = _class_means(training.features.astype(np.float32), training.labels)
-    return _trust(classifier, means, own, _read(classifier, validation), validation.labels, target)
+    means = _class_means(training.features[:, : _compared(classifier)].astype(np.float32), training.labels)
+    return _trust(classifier, means, own, _read(classifier, own), validation.labels, target)
 
 
 def calibrated_losses(
@@ -102,7 +103,7 @@ def calibrated_losses(
     held: the images, or their features where the backbone was frozen.
     """
     if isinstance(held, Examples):
-        read = _read(classifier, held)
+        read = _read(classifier, held.features.astype(np.float32))
     else:
         read = np.concatenate([part for _, part in _seen(inferring(classifier.probe()), held, np.arange(len(labels)))])
     kernel, bias = classifier.head.last.get_weights()
@@ -111,14 +112,22 @@ def calibrated_losses(
     return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
 
-def _read(classifier: Classifier, held: Examples) -> NDArray[np.float32]:
-    """What the last layer reads of features."""
-    look, features = classifier.head_network(last=False), held.features.astype(np.float32)
-    return np.concatenate([np.asarray(look(part)) for part in np.array_split(features, -(-len(features) // 1024))])
+def head_logits(classifier: Classifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, classes), of features (n, width)."""
+    kernel, bias = classifier.head.linear()
+    return np.asarray(_read(classifier, features) @ kernel + bias)
 
 
-def _distances(features: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(1 - (_unit(features) @ means.T).max(axis=1))
+def _read(classifier: Classifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the last layer reads of features (n, width)."""
+    look = classifier.head_network(last=False)
+    parts = np.array_split(features, -(-len(features) // 1024))
+    return np.concatenate([np.asarray(look(part)) for part in parts])
+
+
+def _compared(classifier: Classifier) -> int:
+    """How many of the first features the class means are of."""
+    return int(classifier.features.first.shape[-1])
 
 
 def _trust(
@@ -129,16 +138,31 @@ def _trust(
     labels: NDArray[np.int64],
     target: float,
 ) -> Trust:
-    """means: as Trust has them. own: features of the validation images. read: what the last layer reads of these."""
+    """means: as Calibration has them. own: features of the validation images. read: what the last layer reads of
+    these."""
     kernel, bias = classifier.head.last.get_weights()
     logits = read @ kernel + bias
     temperature = fit_temperature(logits, labels)
     classifier.head.set_linear(kernel / temperature, bias / temperature)
     probabilities = softmax(logits / temperature)
-    distance = None if own is None or means is None else _distances(own, means)
+    found, distance = Calibration(temperature, means), None
+    if own is not None and means is not None:
+        of_classes, offset = classifier.head.linear()
+        of_classes = read @ of_classes + offset
+        found = _weighed(found, own[:, : means.shape[1]], of_classes)
+        distance = 1 - found.similarity(own[:, : means.shape[1]], of_classes).max(axis=1)
     thresholds = choose_thresholds(labels, probabilities, distance, target)
     before, after = reliability(labels, softmax(logits)), reliability(labels, probabilities)
-    return Trust(temperature, thresholds, means, before, after)
+    return Trust(found, thresholds, before, after)
+
+
+def _weighed(found: Calibration, features: NDArray[np.float32], logits: NDArray[np.float32]) -> Calibration:
+    """The same with the weight of the logits: what is usual of the validation images tells how much the largest logit
+    varies for each step of the largest cosine."""
+    cosine, largest = found.similarity(features, logits).max(axis=1), logits.max(axis=1)
+    spread = float(largest.std())
+    weight = LOGITS * float(cosine.std()) / spread if spread > 0 else 0.0
+    return replace(found, weight=weight, centre=float(np.median(largest)))
 
 
 def _class_means(features: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from tellapart.models.build import summary
 from tellapart.models.classifier import Classifier
 from tellapart.progress import Phase
 from tellapart.runs.run import CLEAN_PART
-from tellapart.training.calibrate import Trust, calibrate, calibrate_head
+from tellapart.training.calibrate import Trust, calibrate, calibrate_head, head_logits
 from tellapart.training.fitting import Fitted, Fitting
 
 VERIFIED_IMAGES = 16
@@ -42,12 +42,12 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     progress.update(Phase.SAVING, 0, 2)
     with run.replacing(run.model_file) as neighbour:
         final.network.save(neighbour)
-    if trust.means is not None:
-        run.write_means(trust.means)
+    if trust.calibration.means is not None:
+        run.write_means(trust.calibration.means)
     progress.update(Phase.SAVING, 1, 2)
     held = state.images["validation"]
     images = held.take(np.arange(min(VERIFIED_IMAGES, len(held))))
-    metadata = Metadata(catalog.task, spec, trust.thresholds, trust.temperature)
+    metadata = Metadata(catalog.task, spec, trust.thresholds, trust.calibration.temperature)
     difference = export_onnx(final, metadata, run.onnx_file, images, replacing=run.replacing)
     progress.update(Phase.SAVING, 2, 2)
     split = _judged(catalog)
@@ -64,9 +64,10 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         # The backbone has seen these images.
         features = fitted.examples[split].features.astype(np.float32)
         rows = every_class(catalog.task, final.head_network().predict(features, verbose=0))
-        evaluation, predictions = measure_rows(metadata, catalog, split, rows, trust.distances(features))
+        distances = trust.distances(features, head_logits(final, features))
+        evaluation, predictions = measure_rows(metadata, catalog, split, rows, distances)
     said = said_of(catalog.task, catalog.split(split), predictions)
-    before = reliability(said.truth, sharpened(said.probabilities, trust.temperature)).error
+    before = reliability(said.truth, sharpened(said.probabilities, trust.calibration.temperature)).error
     leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
     clean = without_leaks(catalog.task, catalog.split(split), split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}

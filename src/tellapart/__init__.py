@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Catalog": "tellapart.api.values",
     "Config": "tellapart.config",
+    "Doubts": "tellapart.api.doubts",
     "Evaluation": "tellapart.api.values",
     "Explanation": "tellapart.explain.explanation",
     "Finding": "tellapart.data.findings",
@@ -29,6 +30,7 @@ _HOMES = {
     "TellapartError": "tellapart.errors",
     "check": "tellapart.api.datasets",
     "compare": "tellapart.api.runs",
+    "doubts": "tellapart.api.doubts",
     "evaluate": "tellapart.api.evaluation",
     "export": "tellapart.api.runs",
     "fetch": "tellapart.api.datasets",
@@ -53,6 +55,7 @@ __all__ = [
     "SILENT",
     "Catalog",
     "Config",
+    "Doubts",
     "Evaluation",
     "Explanation",
     "Finding",
@@ -69,6 +72,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "doubts",
     "evaluate",
     "export",
     "fetch",
@@ -91,6 +95,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tellapart.api.datasets import check, fetch, read
+    from tellapart.api.doubts import Doubts, doubts
     from tellapart.api.evaluation import evaluate
     from tellapart.api.options import make_config
     from tellapart.api.runs import (

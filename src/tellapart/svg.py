@@ -68,6 +68,12 @@ def text_width(text: str, size: float = 12.5) -> float:
 
 def data_url(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
     """uint8 (h, w, 1, 3 or 4) -> a data URL with the image: PNG, or JPEG of a quality, 1..95."""
+    kind = "png" if quality is None else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(encoded(pixels, quality)).decode('ascii')}"
+
+
+def encoded(pixels: NDArray[np.uint8], quality: int | None = None) -> bytes:
+    """uint8 (h, w, 1, 3 or 4) -> the bytes of an image file: PNG, or JPEG of a quality, 1..95."""
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -76,8 +82,7 @@ def data_url(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
         image.save(buffer, format="PNG", optimize=True)
     else:
         image.save(buffer, format="JPEG", quality=quality)
-    kind = "png" if quality is None else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True, repr=False)

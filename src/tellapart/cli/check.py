@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from tellapart.cli.console import display, show, show_json, table, typed
 from tellapart.cli.exit_codes import NEEDS_PERSON
 
 if TYPE_CHECKING:
+    from tellapart.data.deep_checks import Checked
     from tellapart.data.findings import Finding
 
 
@@ -33,6 +34,10 @@ def command(
     write: Annotated[
         str | None, typer.Option(metavar="FILE", help="With --deep: write the proposed corrections as CSV.")
     ] = None,
+    page: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With --deep: write an HTML page that shows the doubtful images, to send."),
+    ] = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
@@ -46,36 +51,23 @@ def command(
     from tellapart.data.groups import SEEMING
     from tellapart.errors import ConfigError
 
-    if write is not None and not deep:
-        raise ConfigError("--write writes the corrections that --deep proposes. Give both options.")
-    read_too = corrections is not None and write is not None and Path(write).resolve() == Path(corrections).resolve()
-    if write is not None and Path(write).exists() and not read_too:
-        raise ConfigError(
-            f"{write} exists and may hold decisions of a person. Name another file, or also give it as --corrections: "
-            "its rows are then kept, and the proposals are added."
-        )
+    if page is not None and not deep:
+        raise ConfigError("--page shows the images that --deep finds doubtful. Give both options.")
+    _require_writable(write, deep, corrections)
     given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by)
     with display() as progress:
         checked = ta.check(data, deep=deep, config=ta.make_config(data=given), progress=progress)
     catalog = checked.catalog
     if write is not None:
         checked.write_corrections(write)
+    if page is not None:
+        from tellapart.api.doubts import doubts_of_checked
+
+        doubts_of_checked(checked).write_page(page)
     needs_person = any(finding.needs_person for finding in catalog.findings)
     counts = catalog.counts()
     if format is options.OutputFormat.json:
-        show_json(
-            {
-                "data": str(catalog.root),
-                "layout": catalog.layout,
-                "digest": catalog.digest,
-                "task": catalog.task.to_dict(),
-                "images": len(catalog),
-                "broken": len(catalog.broken),
-                "counts": counts,
-                "findings": [finding.to_dict() for finding in catalog.findings],
-                "corrections": [asdict(row) for row in checked.corrections],
-            }
-        )
+        show_json(_values(checked))
     else:
         show(f"{len(catalog):,} images of {len(catalog.task.classes)} classes in {data} ({catalog.layout})")
         summary = table("class", *(f">{split}" for split in SPLITS), ">all")
@@ -86,6 +78,8 @@ def command(
         if len(catalog.task.classes) > MOST_CLASSES:
             show(f"and {len(catalog.task.classes) - MOST_CLASSES} more classes (--format json lists all)")
         show_findings(catalog.findings)
+        if page is not None:
+            show(f"page    {page}")
         if write is not None:
             number = len(checked.corrections)
             look = "; review each and remove the wrong ones" if number else ": nothing to relabel, drop or regroup"
@@ -101,6 +95,37 @@ def command(
             show(f"next    fix the errors, then run: tellapart check {_typed_again(data, given)}")
     if needs_person:
         raise typer.Exit(NEEDS_PERSON)
+
+
+def _values(checked: Checked) -> dict[str, Any]:
+    catalog = checked.catalog
+    return {
+        "data": str(catalog.root),
+        "layout": catalog.layout,
+        "digest": catalog.digest,
+        "task": catalog.task.to_dict(),
+        "images": len(catalog),
+        "broken": len(catalog.broken),
+        "counts": catalog.counts(),
+        "findings": [finding.to_dict() for finding in catalog.findings],
+        "corrections": [asdict(row) for row in checked.corrections],
+    }
+
+
+def _require_writable(write: str | None, deep: bool, corrections: str | None) -> None:
+    """Raise ConfigError where corrections are not proposed, or would replace what a person decided."""
+    from tellapart.errors import ConfigError
+
+    if write is None:
+        return
+    if not deep:
+        raise ConfigError("--write writes the corrections that --deep proposes. Give both options.")
+    read_too = corrections is not None and Path(write).resolve() == Path(corrections).resolve()
+    if Path(write).exists() and not read_too:
+        raise ConfigError(
+            f"{write} exists and may hold decisions of a person. Name another file, or also give it as --corrections: "
+            "its rows are then kept, and the proposals are added."
+        )
 
 
 def _typed_again(data: str, given: dict[str, str | None]) -> str:

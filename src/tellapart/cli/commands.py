@@ -12,7 +12,7 @@ from tellapart.tables import Table
 PANELS = {
     "Get started": ("demo", "layouts", "check", "train"),
     "Use and understand": ("predict", "evaluate", "explain", "report", "runs"),
-    "Improve": ("compare", "ladder", "tune"),
+    "Improve": ("studio", "compare", "ladder", "tune"),
     "Ship": ("export", "serve"),
     "Models, recipes and data": ("models", "recipes", "fetch"),
 }

@@ -57,9 +57,10 @@ def command(
 
     require_extra("tellapart serve", "serve", *LIBRARIES)
     from tellapart.parallel import cores
+    from tellapart.serve.http_server import listen
     from tellapart.serve.limits import Bounds
     from tellapart.serve.middleware import Access
-    from tellapart.serve.server import listen, open_predictors, serve
+    from tellapart.serve.server import open_predictors, serve
 
     bounds = Bounds(
         options.parse_bytes(max_body, "--max-body"),

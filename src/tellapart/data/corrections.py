@@ -1,7 +1,8 @@
 """corrections.csv: changes to labels, groups and membership of images, without touching an image file.
 
 `check --deep --write` proposes one, a person edits it, `train --corrections` applies it to the rows of a source before
-they are split. Columns: path, action (relabel, drop, regroup), label, group, reason.
+they are split. Columns: path, action (relabel, drop, regroup, keep), label, group, reason. A file that `decisions`
+appends to has the column decision too: there the later row counts, and the action undo takes back those of its number.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, unknown
 from tellapart.files import from_cell, replacing, write_csv
 
-Action = Literal["relabel", "drop", "regroup"]
+Action = Literal["relabel", "drop", "regroup", "keep"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 COLUMNS = ("path", "action", "label", "group", "reason")
-_DONE: dict[str, str] = {"relabel": "relabelled", "drop": "dropped", "regroup": "regrouped"}
+UNDO = "undo"
+_DONE: dict[str, str] = {"relabel": "relabelled", "drop": "dropped", "regroup": "regrouped", "keep": "kept"}
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One row. label: the new class, for relabel; group: for regroup; reason: in words, for the person who decides."""
+    """One row. label: the new class, for relabel; group: for regroup; reason: in words, for the person who decides. A
+    `keep` changes nothing: a person has looked at the image, and its label is right."""
 
     path: str
     action: Action
@@ -66,20 +69,45 @@ def read_corrections(path: Path) -> tuple[Correction, ...]:
             f"{path} is not a table of corrections: its columns are {', '.join(given) or 'none'}; expected "
             f"{', '.join(COLUMNS)}, of which path and action are required."
         )
-    corrections, wrong = [], []
+    log = "decision" in given
+    corrections: list[tuple[str, Correction]] = []
+    wrong = []
     for row in rows:
         cells = {column: from_cell(row.get(column) or "") for column in COLUMNS}
+        number = (row.get("decision") or "").strip()
         if not any(cells.values()):
+            continue
+        if log and cells["action"].strip() == UNDO:
+            corrections = [one for one in corrections if not number or one[0] != number]
             continue
         problem = _problem(cells)
         if problem:
             wrong.append(f"line {rows.line_num}: {problem}")
             continue
-        action = next(action for action in ACTIONS if action == cells["action"].strip())
-        label, group = (unicodedata.normalize("NFC", cells[name].strip()) for name in ("label", "group"))
-        corrections.append(Correction(cells["path"], action, label, group, cells["reason"]))
-    _refuse(path, [*wrong, *_contradictions(corrections)])
-    return tuple(corrections)
+        corrections.append((number, _correction(cells)))
+    found = [one for _, one in corrections]
+    _refuse(path, wrong if log else [*wrong, *_contradictions(found)])
+    return effective(found) if log else tuple(found)
+
+
+def _correction(cells: dict[str, str]) -> Correction:
+    action = next(action for action in ACTIONS if action == cells["action"].strip())
+    label, group = (unicodedata.normalize("NFC", cells[name].strip()) for name in ("label", "group"))
+    return Correction(cells["path"], action, label, group, cells["reason"])
+
+
+def effective(corrections: Iterable[Correction]) -> tuple[Correction, ...]:
+    """What counts of decisions in the order in which they were made: of an image the last relabel or drop, the last
+    regroup, and a keep where it is neither relabelled nor dropped.
+
+    >>> effective([Correction("1.jpg", "drop"), Correction("1.jpg", "relabel", "cat"), Correction("1.jpg", "keep")])
+    (Correction(path='1.jpg', action='relabel', label='cat', group='', reason=''),)
+    """
+    rows = tuple(corrections)
+    fates = {row.path: row for row in rows if row.action in ("relabel", "drop")}
+    groups = {row.path: row for row in rows if row.action == "regroup"}
+    kept = {row.path: row for row in rows if row.action == "keep" and row.path not in fates}
+    return (*fates.values(), *groups.values(), *kept.values())
 
 
 def _problem(cells: dict[str, str]) -> str:
@@ -89,7 +117,7 @@ def _problem(cells: dict[str, str]) -> str:
         return "it has no path"
     if action not in ACTIONS:
         return unknown("action", action, ACTIONS)
-    lacking = {"relabel": "label", "regroup": "group", "drop": ""}[action]
+    lacking = {"relabel": "label", "regroup": "group"}.get(action, "")
     if lacking and not cells[lacking].strip():
         return f"{cells['path']} is to be {_DONE[action]}, but its {lacking} is empty"
     return ""
@@ -99,11 +127,11 @@ def _contradictions(corrections: Sequence[Correction]) -> list[str]:
     """Contradictory rows for the same image."""
     answers: dict[tuple[str, str], set[str]] = {}
     for row in corrections:
-        answers.setdefault((row.path, row.action), set()).add(row.label if row.action == "relabel" else row.group)
+        answers.setdefault((row.path, row.action), set()).add(_object_of(row))
     return [
         f"{path} is to be {_DONE[action]} in conflicting ways: {', '.join(sorted(values))}"
         for (path, action), values in answers.items()
-        if action != "drop" and len(values) > 1
+        if len(values) > 1
     ]
 
 
@@ -137,7 +165,13 @@ def corrected(source: Source, corrections: Sequence[Correction], name: str) -> S
 
 
 def _object(correction: Correction) -> str:
-    return {"relabel": f" {correction.label}", "regroup": f" {correction.group}", "drop": ""}[correction.action]
+    found = _object_of(correction)
+    return f" {found}" if found else ""
+
+
+def _object_of(correction: Correction) -> str:
+    """As what it is relabelled or regrouped."""
+    return {"relabel": correction.label, "regroup": correction.group}.get(correction.action, "")
 
 
 def _refuse(name: Path | str, wrong: list[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,9 @@ class DeepEvidence:
 @dataclass(frozen=True, eq=False)
 class Deep:
     """The results for n images. pairs: (m, 2), positions of near-duplicates, including byte-identical ones; farness:
-    (n,), nan for blank images; probabilities: (n, classes), held out, rows of nan where undefined."""
+    (n,), nan for blank images; probabilities: (n, classes), held out, rows of nan where undefined. suspects: labels
+    that look wrong, the likeliest first; faulty: positions by kind; values: (n, width), the reduced features, zeros for
+    blank images."""
 
     images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...]
@@ -64,16 +66,20 @@ class Deep:
     pairs: NDArray[np.int64]
     farness: NDArray[np.float64]
     probabilities: NDArray[np.float64]
+    suspects: tuple[LabelIssue, ...]
+    faulty: Mapping[Fault, NDArray[np.intp]]
+    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Checked:
     """A catalog with its findings; deep: the results of the deep checks, None without them; corrected: the corrections
-    that were applied when reading the catalog."""
+    that were applied when reading the catalog; drawn: the splits that were drawn (splits.drawn_splits)."""
 
     catalog: Catalog
     deep: Deep | None = None
     corrected: tuple[Correction, ...] = ()
+    drawn: frozenset[Split] = frozenset()
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
@@ -128,7 +134,9 @@ def look_deeper(evidence: DeepEvidence, classes: Sequence[str], seed: int = 0) -
     )
     dropped = {row.path for row in corrections if row.action == "drop"}
     kept = tuple(row for row in corrections if row.action == "drop" or row.path not in dropped)
-    return Deep(images, findings, kept, pairs, far, probabilities)
+    whole = np.zeros((len(images), values.shape[1]), np.float32)
+    whole[seen] = values
+    return Deep(images, findings, kept, pairs, far, probabilities, tuple(suspects), faulty, whole)
 
 
 def near_duplicates(

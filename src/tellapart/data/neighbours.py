@@ -113,6 +113,21 @@ def _nearest(
     return padded, np.pad(np.maximum(values, -1), missing, constant_values=-1).astype(np.float32)
 
 
+def nearest(values: Floats, row: int, among: NDArray[np.intp], count: int) -> list[tuple[int, float]]:
+    """The nearest of the rows `among` to one row of the values (n, width) by angle, nearest first, itself left out: a
+    position and the cosine, -1..1. Rows of zeros are near nothing.
+
+    >>> nearest(np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32), 0, np.arange(4), 2)
+    [(2, 0.707...), (1, 0.0)]
+    """
+    others = among[among != row]
+    lengths = np.linalg.norm(values[others], axis=1) * np.linalg.norm(values[row])
+    others, lengths = others[lengths > 0], lengths[lengths > 0]
+    similarity = values[others] @ values[row] / lengths
+    order = np.argsort(-similarity, kind="stable")[:count]
+    return [(int(others[place]), float(similarity[place])) for place in order]
+
+
 def farness(found: Neighbours) -> NDArray[np.float64]:
     """How unlike the others each image is, (n,), in spreads from the median; FAR or more is an outlier.
 

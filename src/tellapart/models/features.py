@@ -103,8 +103,8 @@ def union(sets: Iterable[FeatureSet]) -> FeatureSet:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A FeatureSet that was built. vector: the Keras tensor (n, width). first: the part of it that the first pool gives,
-    or all of it if there are hidden layers. dense: the hidden layers after the pools. normalised: whether the backbone's
+    """A FeatureSet that was built. vector: the Keras tensor (n, width). first: its part that the first pool gives; all
+    of it if there are hidden layers. dense: the hidden layers after the pools. normalised: whether the backbone's
     normalisation is between the two."""
 
     declared: FeatureSet

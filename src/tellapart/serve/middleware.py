@@ -10,13 +10,16 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tellapart.errors import ConfigError
 from tellapart.serve.limits import HEADER_BYTES
-from tellapart.serve.metrics import Metrics
+
+if TYPE_CHECKING:
+    from tellapart.serve.metrics import Metrics
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
@@ -72,9 +75,9 @@ class Access:
 
 
 class Guard:
-    """The ASGI application around the routes."""
+    """The ASGI application around the routes. metrics: where requests are counted and timed, if anywhere."""
 
-    def __init__(self, app: ASGIApp, access: Access, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, access: Access, metrics: Metrics | None = None) -> None:
         self._app = app
         self._token = None if access.token is None else f"Bearer {access.token}".encode()
         self._names = access.names()
@@ -109,9 +112,14 @@ class Guard:
             else:
                 await self._app(scope, receive, send_guarded)
         finally:
-            route = scope["path"] if scope["path"] in ROUTES else "other"
-            self._metrics.requests.labels(route, str(status)).inc()
-            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+            if self._metrics is not None:
+                self._count(self._metrics, scope["path"], status, time.perf_counter() - started)
+
+    @staticmethod
+    def _count(metrics: Metrics, path: str, status: int, seconds: float) -> None:
+        route = path if path in ROUTES else "other"
+        metrics.requests.labels(route, str(status)).inc()
+        metrics.request_seconds.labels(route).observe(seconds)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         """Status and message for a request that goes no further."""

@@ -1,34 +1,22 @@
-"""Runs -> a running server: the socket, signals, and an orderly shutdown.
+"""Runs -> a running server of predictions.
 
 Imports no training library.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil
 from pathlib import Path
-from types import FrameType
-
-import uvicorn
 
 from tellapart.errors import ConfigError
 from tellapart.inference.predictor import Predictor
 from tellapart.models.runtime import Device
 from tellapart.runs.run import open_run
 from tellapart.serve.app import Application
+from tellapart.serve.http_server import answer
 from tellapart.serve.limits import Bounds
 from tellapart.serve.middleware import Access
-from tellapart.serve.protocol import bounded_protocol
-
-FORCE = 1.5
-"""Seconds after the time for what is begun, which the end itself may take."""
-FORCED = 1
-"""Exit code where something that was begun had to be given up."""
 
 
 def open_predictors(runs: Sequence[str], device: Device = "auto") -> dict[str, Predictor]:
@@ -60,24 +48,6 @@ def _named(given: str) -> tuple[str, Path]:
     return folder.name, path
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0: any that is free. Raises ConfigError where the address cannot be had."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # On other systems than Unix, reuse would let two servers share the port.
-        found = socket.create_server(address[:2], family=family, backlog=2048, reuse_port=False)
-    except (OSError, OverflowError) as error:
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number is not None and number in errno.errorcode else error
-        raise ConfigError(
-            f"Cannot listen on {host}, port {port}: {reason}. Give another --host or --port (0: any free one)."
-        ) from None
-    # asyncio leaves it off on a socket made so: the parts of an answer would lie 40 ms apart. Connections inherit it.
-    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    found.setblocking(False)
-    return found
-
-
 def serve(
     predictors: Mapping[str, Predictor],
     place: socket.socket,
@@ -91,42 +61,11 @@ def serve(
     started: called with the address once requests are answered. A second SIGINT gives up what is begun.
     """
     application = Application(predictors, bounds, access)
-    config = uvicorn.Config(
+    answer(
         application.asgi,
-        http=bounded_protocol(bounds.per_client),
-        loop="auto",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        # Who the client is, is no question here; a header cannot say otherwise.
-        proxy_headers=False,
-        timeout_graceful_shutdown=ceil(bounds.seconds),
+        place,
+        per_client=bounds.per_client,
+        seconds=bounds.seconds,
+        started=started,
+        ending=application.service.end,
     )
-    _Server(config, application, started).run(sockets=[place])
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, application: Application, started: Callable[[str], None]) -> None:
-        super().__init__(config)
-        self._application = application
-        self._tell = started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for place in sockets or ():
-            host, port = place.getsockname()[:2]
-            self._tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
-        """Ends in order and with exit code 0; uvicorn would raise the signal once more afterwards."""
-        self._application.service.ending = True
-        self.force_exit = self.should_exit
-        self.should_exit = True
-        grace = 0 if self.force_exit else self.config.timeout_graceful_shutdown or 0
-        # A thread that is stuck would keep this process alive; those that decode end with it.
-        last = threading.Timer(grace + FORCE, os._exit, (FORCED,))
-        last.daemon = True
-        last.start()

@@ -34,6 +34,10 @@ class Service:
         self._engine = Engine(self._predictors, bounds, self._ledger, metrics)
         metrics.waiting.set_function(lambda: self._ledger.images)
 
+    def end(self) -> None:
+        """Say that no more requests are taken."""
+        self.ending = True
+
     def close(self) -> None:
         self._engine.close()
 

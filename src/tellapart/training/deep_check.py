@@ -60,13 +60,13 @@ def look_into(
     images = Images(catalog.root, rows, cache.spec, open_row=open_row, cache=cache, bounds=config.data)
     features, quality = _inspect(images, cache, progress)
     progress.update(Phase.COMPARING, 0, 1)
-    decided = frozenset(row.path for row in corrected if row.action == "relabel")
+    decided = frozenset(row.path for row in corrected if row.action in ("relabel", "keep"))
     found = look_deeper(DeepEvidence(rows, features, quality, drawn, decided), catalog.task.classes, config.seed)
     progress.update(Phase.COMPARING, 1, 1)
     # Reported again, including copies that only features detect.
     shallow = [finding for finding in catalog.findings if not finding.kind.startswith("near-")]
     whole = replace(catalog, findings=in_order_of_gravity([*shallow, *found.findings]))
-    return Checked(whole, found, tuple(corrected))
+    return Checked(whole, found, tuple(corrected), drawn)
 
 
 def _inspect(images: Images, cache: PixelCache, progress: Progress) -> tuple[NDArray[np.float16], NDArray[np.float32]]:

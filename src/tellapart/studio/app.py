@@ -1,0 +1,316 @@
+"""A session -> the ASGI application of the studio: its page, its images, and what the page asks.
+
+The guards and the page policy are those of `serve`. Answers are JSON; what is decided is on the disk before its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tellapart.data.decisions import OutdatedError
+from tellapart.data.doubts import KINDS, Doubt
+from tellapart.errors import ConfigError, TellapartError
+from tellapart.files import from_json, printable
+from tellapart.serve.middleware import Access, Guard
+from tellapart.studio.browse import MOST, SORTS, VERDICTS, Index, Query
+from tellapart.studio.images import SIDES, shown
+from tellapart.studio.session import Session, dropped_first
+
+BODY = 1_000_000
+"""Bytes of a request."""
+NEIGHBOURS = 5
+
+_OURS, _SERVED = "tellapart.studio", "tellapart.serve"
+_PAGES = {
+    "/": (_OURS, "review.html", "text/html"),
+    "/browse": (_OURS, "browse.html", "text/html"),
+    "/page/studio.js": (_OURS, "studio.js", "text/javascript"),
+    "/page/review.js": (_OURS, "review.js", "text/javascript"),
+    "/page/learn.js": (_OURS, "learn.js", "text/javascript"),
+    "/page/browse.js": (_OURS, "browse.js", "text/javascript"),
+    "/page/studio.css": (_OURS, "studio.css", "text/css"),
+    "/page/style.css": (_SERVED, "style.css", "text/css"),
+    "/page/icon.svg": (_SERVED, "icon.svg", "image/svg+xml"),
+}
+
+
+def application(session: Session, access: Access) -> ASGIApp:
+    """The studio of a session, guarded."""
+    return Guard(_routes(Studio(session)), access)
+
+
+class Studio:
+    """What the page asks."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def _index(self) -> Index:
+        if self._session.index is None:
+            raise HTTPException(503, "The images are still being read.")
+        return self._session.index
+
+    async def state(self, _request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(self._state))
+
+    def _after(self) -> dict[str, Any]:
+        """The state, with all that is settled."""
+        return self._state() | {"settled_now": self._session.settled()}
+
+    def _state(self) -> dict[str, Any]:
+        session = self._session
+        settled, index = session.settled(), session.index
+        return {
+            "data": printable(session.data),
+            "run": None if session.run is None else printable(session.run.path.absolute().name),
+            "file": printable(str(session.decisions.path)),
+            "version": session.decisions.version,
+            "made": len(session.decisions.made),
+            "classes": [] if index is None else list(index.classes),
+            "images": 0 if index is None else len(index.catalog),
+            "answered": index is not None and index.answered,
+            "verdicts": list(VERDICTS),
+            "sorts": list(SORTS),
+            "kinds": session.kinds(settled),
+            "doubts": len(session.doubts),
+            "settled": len(settled),
+            "corrections": session.counts(),
+            "looking": session.looking.to_dict(),
+            "training": None if session.trainer.last is None else session.trainer.last.to_dict(),
+        }
+
+    async def queue(self, request: Request) -> Response:
+        """Each doubt of a kind and class in short: key, kind, its first image, and what was decided."""
+        kind, label = request.query_params.get("kind", ""), request.query_params.get("label", "")
+
+        def found() -> dict[str, Any]:
+            settled, session = self._session.settled(), self._session
+            rows = [
+                self._short(doubt, settled)
+                for doubt in session.doubts
+                if kind in ("", doubt.kind) and (not label or label in map(session.label_of, doubt.paths))
+            ]
+            return {"version": session.decisions.version, "doubts": rows}
+
+        return JSONResponse(await asyncio.to_thread(found))
+
+    def _short(self, doubt: Doubt, settled: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "key": doubt.key,
+            "kind": doubt.kind,
+            "image": self._image(doubt.paths[0]),
+            "images": len(doubt.paths),
+            "labels": list(dict.fromkeys(map(self._session.label_of, doubt.paths))),
+            "settled": settled.get(doubt.key),
+            "proposed": doubt.proposed[0].label or doubt.proposed[0].action if doubt.proposed else None,
+        }
+
+    async def doubt(self, request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(self._doubt, request.path_params["key"]))
+
+    def _doubt(self, key: str) -> dict[str, Any]:
+        session = self._session
+        doubt = session.doubt(key)
+        fates = {row.path: row for row in session.decisions.corrections if row.action in ("relabel", "drop")}
+        images = [self._image(path) for path in doubt.paths]
+        for image, path in zip(images, doubt.paths, strict=True):
+            fate = fates.get(path)
+            image["fate"] = None if fate is None else fate.label or "dropped"
+            image["goes"] = path in dropped_first(doubt)
+        return {
+            "version": session.decisions.version,
+            "key": key,
+            "kind": doubt.kind,
+            "words": KINDS[doubt.kind],
+            "reason": printable(doubt.reason),
+            "images": images,
+            "likely": doubt.likely,
+            "settled": session.settled().get(key),
+            "together": session.run is None and doubt.kind in ("leaking", "burst"),
+            "neighbours": self._near(doubt.paths[0], doubt.paths),
+        }
+
+    def _image(self, path: str) -> dict[str, Any]:
+        row = self._index.row(self._index.places[path])
+        return row | {"path": printable(row["path"])}
+
+    def _near(self, path: str, besides: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """The nearest training images, without those that are shown already."""
+        found = self._session.found
+        all_near = [] if found is None else found.neighbours(path, NEIGHBOURS + len(besides))
+        near = [one for one in all_near if one[0] not in besides][:NEIGHBOURS]
+        return [self._image(other) | {"similarity": round(similarity, 4)} for other, similarity in near]
+
+    async def decide(self, request: Request) -> Response:
+        """{"version", "doubts": [key ...], "action", "label", "images": [position ...]} -> the state afterwards."""
+        given = await _body(request)
+        keys, images = given.get("doubts", []), given.get("images", [])
+        if not _all(keys, str) or not _all(images, int):
+            raise ConfigError("`doubts` must be a list of keys, and `images` one of positions.")
+        paths = [self._path(place) for place in images]
+        action, label = str(given.get("action", "")), str(given.get("label", ""))
+        count = await asyncio.to_thread(self._session.decide, keys, action, _version(given), label, paths)
+        return JSONResponse(await asyncio.to_thread(self._after) | {"decided": count})
+
+    async def undo(self, request: Request) -> Response:
+        """{"version"} -> the state afterwards, with the keys of what is open again."""
+        undone = await asyncio.to_thread(self._session.decisions.undo, _version(await _body(request)))
+        return JSONResponse(await asyncio.to_thread(self._after) | {"undone": [each.doubt for each in undone]})
+
+    async def train(self, request: Request) -> Response:
+        """{"stop": true} ends the training; else one is started."""
+        trainer = self._session.trainer
+        if (await _body(request)).get("stop"):
+            await asyncio.to_thread(trainer.stop)
+        elif not self._session.counts()["all"]:
+            raise ConfigError("Nothing is corrected yet.")
+        elif not trainer.start():
+            raise ConfigError("A training runs already.")
+        return JSONResponse(await asyncio.to_thread(self._state))
+
+    async def images(self, request: Request) -> Response:
+        """The images of a query from a position on, with how many there are in all."""
+        query, index = Query.of(request.query_params), self._index
+        start = _whole(request.query_params.get("start", "0"))
+        count = min(MOST, _whole(request.query_params.get("count", "100")))
+
+        def found() -> dict[str, Any]:
+            places = index.find(query, self._session.doubts)
+            rows = [index.row(place) for place in places[start : start + count].tolist()]
+            return {"total": len(places), "start": start, "rows": [r | {"path": printable(r["path"])} for r in rows]}
+
+        return JSONResponse(await asyncio.to_thread(found))
+
+    async def table(self, request: Request) -> Response:
+        query, index = Query.of(request.query_params), self._index
+        text = await asyncio.to_thread(index.table, query, self._session.doubts)
+        headers = {"content-disposition": 'attachment; filename="images.csv"'}
+        return Response(text.encode("utf-8-sig", "surrogateescape"), media_type="text/csv", headers=headers)
+
+    async def confusion(self, request: Request) -> Response:
+        query, index = Query.of(request.query_params), self._index
+        return JSONResponse({"classes": list(index.classes), "counts": await asyncio.to_thread(index.confusion, query)})
+
+    async def image(self, request: Request) -> Response:
+        """All that is known of one image."""
+        path = self._path(request.path_params["place"])
+
+        def found() -> dict[str, Any]:
+            settled = self._session.settled()
+            about = [self._short(doubt, settled) for doubt in self._session.doubts if path in doubt.paths]
+            told = {"probabilities": self._index.probabilities(self._index.places[path])}
+            return self._image(path) | told | {"neighbours": self._near(path), "doubts": about}
+
+        return JSONResponse(await asyncio.to_thread(found))
+
+    async def pixels(self, request: Request) -> Response:
+        """The image itself. Its address names its content, so a browser may keep it."""
+        place, side = request.path_params["place"], request.path_params["side"]
+        path = self._path(place)
+        image = self._index.catalog.images[place]
+        if side not in SIDES or image.error:
+            raise HTTPException(404, f"There is no such image of {path!r}.")
+        try:
+            content, kind = await asyncio.to_thread(shown, self._index.catalog, image, side)
+        except (TellapartError, OSError) as error:
+            raise HTTPException(404, f"{quote(path)} cannot be read any more: {error}") from None
+        return Response(content, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
+
+    def _path(self, place: int) -> str:
+        images = self._index.catalog.images
+        if not 0 <= place < len(images):
+            raise HTTPException(404, "There is no such image.")
+        return images[place].path
+
+
+def _routes(studio: Studio) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        studio._session.begin()
+        yield
+        await asyncio.to_thread(studio._session.close)
+
+    pages = [Route(path, _file(room, name, kind)) for path, (room, name, kind) in _PAGES.items()]
+    asked = [
+        Route("/v1/state", studio.state),
+        Route("/v1/queue", studio.queue),
+        Route("/v1/doubts/{key:str}", studio.doubt),
+        Route("/v1/decisions", studio.decide, methods=["POST"]),
+        Route("/v1/undo", studio.undo, methods=["POST"]),
+        Route("/v1/train", studio.train, methods=["POST"]),
+        Route("/v1/images", studio.images),
+        Route("/v1/images.csv", studio.table),
+        Route("/v1/confusion", studio.confusion),
+        Route("/v1/images/{place:int}", studio.image),
+        Route("/pixels/{place:int}/{side:int}/{digest:str}", studio.pixels),
+    ]
+    problems = {OutdatedError: _outdated, TellapartError: _wrong, HTTPException: _missing}
+    return Starlette(routes=[*pages, *asked], lifespan=lifespan, exception_handlers=problems)
+
+
+def _file(room: str, name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    content = (files(room) / "page" / name).read_bytes()
+
+    async def file(_request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return file
+
+
+async def _outdated(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 409)
+
+
+async def _wrong(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": printable(str(error))}, 400)
+
+
+async def _missing(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": printable(error.detail)}, error.status_code, error.headers)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    parts, count = [], 0
+    async for part in request.stream():
+        count += len(part)
+        if count > BODY:
+            raise HTTPException(413, f"A request may have {BODY:,} bytes.")
+        parts.append(part)
+    try:
+        found = from_json(b"".join(parts))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError("The body must be a JSON object.")
+    return found
+
+
+def _version(given: Mapping[str, Any]) -> int:
+    version = given.get("version")
+    if not isinstance(version, int):
+        raise ConfigError("`version` must be a whole number, as the state tells it.")
+    return version
+
+
+def _all(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or len(text) > 12:
+        raise ConfigError(f"{text[:40]!r} is not a whole number.")
+    return int(text)

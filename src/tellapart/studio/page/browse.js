@@ -1,0 +1,207 @@
+// Browse: all images in a grid of which only the part in view is in the page. The address keeps the filter.
+
+import { $, alertWith, ask, bar, counted, fill, make, shown } from "./studio.js";
+
+const PAGE = 100;
+const form = $("query");
+const fields = ["text", "split", "truth", "answer", "right", "verdict", "doubt", "sort"];
+let state = null;
+let total = 0;
+let pages = new Map(); // number -> rows, or the promise of them
+let current = 0; // of queries: late answers to an older one are passed over
+let enlarged = -1; // place in the order
+
+function query() {
+  return new URLSearchParams(fields.map((name) => [name, form.elements[name].value]).filter(([name, value]) => value && !(name === "sort" && value === "name")));
+}
+
+async function begin() {
+  try {
+    state = await ask("/v1/state");
+  } catch (problem) {
+    alertWith(problem.message);
+    return;
+  }
+  $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}: ${counted(state.images, "image")}`;
+  const all = ["", "all"];
+  const asked = new URLSearchParams(location.search);
+  const classes = state.classes.map((name) => [name, name]);
+  fill(form.elements.split, [all, ...["train", "validation", "test"].map((name) => [name, name])], asked.get("split"));
+  fill(form.elements.truth, [all, ...classes], asked.get("truth"));
+  fill(form.elements.answer, [all, ...classes], asked.get("answer"));
+  fill(form.elements.right, [all, ["yes", "right"], ["no", "wrong"]], asked.get("right"));
+  fill(form.elements.verdict, [all, ...state.verdicts.map((name) => [name, name])], asked.get("verdict"));
+  fill(form.elements.doubt, [all, ...state.kinds.map((one) => [one.kind, one.words])], asked.get("doubt"));
+  const orders = [["name", "name"], ["-size", "largest first"], ["size", "smallest first"]];
+  if (state.answered) {
+    orders.push(["confidence", "least sure first"], ["-confidence", "surest first"], ["-loss", "largest loss first"], ["-distance", "most unlike first"], ["distance", "least unlike first"]);
+  }
+  fill(form.elements.sort, orders, asked.get("sort") ?? "name");
+  form.elements.text.value = asked.get("text") ?? "";
+  for (const label of document.querySelectorAll(".said")) label.hidden = !state.answered;
+  await search();
+}
+
+async function search() {
+  const asked = query();
+  history.replaceState(null, "", asked.size ? `?${asked}` : location.pathname);
+  $("download").href = `/v1/images.csv?${asked}`;
+  pages = new Map();
+  current += 1;
+  await page(0);
+  alertOf(null);
+  $("status").textContent = total === state.images ? counted(total, "image") : `${total.toLocaleString("en")} of ${counted(state.images, "image")}`;
+  draw();
+  if (state.answered && state.classes.length <= 40) matrix();
+}
+
+const alertOf = (problem) => alertWith(problem ? problem.message : "");
+
+// The rows of a page of the list; a promise is kept too, so that none is asked for twice.
+function page(number) {
+  if (!pages.has(number)) {
+    const mine = current;
+    const asked = query();
+    asked.set("start", number * PAGE);
+    asked.set("count", PAGE);
+    pages.set(number, ask(`/v1/images?${asked}`).then((told) => {
+      if (mine !== current) return;
+      total = told.total;
+      pages.set(number, told.rows);
+    }).catch((problem) => {
+      pages.delete(number);
+      alertOf(problem);
+    }));
+  }
+  return pages.get(number);
+}
+
+async function row(place) {
+  const number = Math.floor(place / PAGE);
+  if (!Array.isArray(pages.get(number))) await page(number);
+  return pages.get(number)?.[place % PAGE];
+}
+
+function draw() {
+  const space = $("space");
+  const style = getComputedStyle(space);
+  const height = parseFloat(style.getPropertyValue("--row"));
+  const columns = Math.max(2, Math.floor(space.clientWidth / parseFloat(style.getPropertyValue("--column"))));
+  const rows = Math.ceil(total / columns);
+  space.style.height = `${rows * height}px`;
+  const above = Math.max(0, -space.getBoundingClientRect().top);
+  const first = Math.max(0, Math.floor(above / height) - 1);
+  const count = Math.ceil(innerHeight / height) + 3;
+  const places = [];
+  for (let place = first * columns; place < Math.min(total, (first + count) * columns); place += 1) places.push(place);
+  const lacking = new Set(places.map((place) => Math.floor(place / PAGE)).filter((number) => !Array.isArray(pages.get(number))));
+  for (const number of lacking) Promise.resolve(page(number)).then(draw);
+  const list = $("window");
+  list.style.transform = `translateY(${first * height}px)`;
+  list.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
+  const there = document.activeElement?.dataset?.place;
+  const old = new Map([...list.children].map((item) => [`${item.dataset.query} ${item.dataset.at}`, item]));
+  list.replaceChildren(...places.map((place) => {
+    const found = pages.get(Math.floor(place / PAGE));
+    const known = Array.isArray(found);
+    return (known && old.get(`${current} ${place}`)) || cell(place, known ? found[place % PAGE] : null);
+  }));
+  if (there !== undefined && document.activeElement?.dataset?.place !== there) list.querySelector(`[data-place="${there}"]`)?.focus({ preventScroll: true });
+}
+
+function cell(place, image) {
+  if (!image) return make("li", {});
+  const wrong = image.answer !== null && image.answer !== image.label;
+  const button = make("button", { type: "button", "data-place": place },
+    shown(image, 160, image.path),
+    make("span", { class: "line" }, make("strong", { text: image.label }),
+      image.answer === null ? make("span", { class: "small", text: ` ${image.split}` })
+        : make("span", { class: wrong ? "wrong" : "small", text: ` ${wrong ? `→ ${image.answer}` : "right"} ${(100 * image.confidence).toFixed(0)} %` })));
+  button.addEventListener("click", () => enlarge(place));
+  return make("li", { "data-query": current, "data-at": place }, button);
+}
+
+async function enlarge(place) {
+  try {
+    const image = await row(place);
+    if (!image) return;
+    enlarged = place;
+    const told = await ask(`/v1/images/${image.id}`);
+    drawCard(told);
+    if (!$("card").open) $("card").showModal();
+  } catch (problem) {
+    alertOf(problem);
+  }
+}
+
+function drawCard(image) {
+  $("card-title").textContent = image.path;
+  $("card-before").disabled = enlarged <= 0;
+  $("card-after").disabled = enlarged >= total - 1;
+  const facts = [["Label", image.label], ["Split", image.split || "none"], ["Answer", image.answer && `${image.answer}${image.verdict ? ` (${image.verdict})` : ""}`],
+    ["Loss", image.loss?.toFixed(3)], ["Distance", image.distance?.toFixed(2)], ["Pixels", `${image.width} × ${image.height}`],
+    ["Doubts", image.doubts.map((one) => `${one.kind}${one.settled ? ` (${one.settled})` : ""}`).join(", ")]];
+  const list = make("dl", {}, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]));
+  const bars = make("ul", { class: "bars", role: "list", "aria-label": "Probabilities" }, ...image.probabilities.map(([label, share]) => make("li", {}, ...bar(label, share))));
+  const near = image.neighbours.map((other) => {
+    const button = make("button", { type: "button", "aria-label": `Show ${other.path}` }, shown(other, 160, ""), make("span", { text: other.label }));
+    button.addEventListener("click", async () => drawCard(await ask(`/v1/images/${other.id}`)));
+    return make("li", {}, button);
+  });
+  $("card-body").replaceChildren(
+    make("figure", {}, shown(image, 1024, `Image ${image.path}`)),
+    make("div", { class: "facts" }, list, image.probabilities.length ? bars : null),
+    ...(near.length ? [make("div", { class: "near" }, make("h3", { text: "Nearest training images" }), make("ul", { class: "strip", role: "list" }, ...near))] : []));
+}
+
+async function matrix() {
+  const split = form.elements.split.value;
+  const { classes, counts } = await ask(`/v1/confusion?${new URLSearchParams(split ? { split } : {})}`);
+  const largest = Math.max(1, ...counts.flat());
+  const head = make("tr", {}, make("th", { scope: "col", text: "truth ↓ answer →" }), ...classes.map((name) => make("th", { scope: "col", text: name })));
+  const rows = counts.map((values, truth) => make("tr", {}, make("th", { scope: "row", text: classes[truth] }), ...values.map((count, answer) => {
+    if (!count) return make("td", { text: "0", class: "small" });
+    const words = `${counted(count, "image")} of ${classes[truth]} called ${classes[answer]}`;
+    const button = make("button", { type: "button", text: count.toLocaleString("en"), "aria-label": words, class: truth === answer ? "hit" : "miss" });
+    button.style.setProperty("--share", Math.sqrt(count / largest));
+    button.addEventListener("click", () => set({ truth: classes[truth], answer: classes[answer] }));
+    return make("td", {}, button);
+  })));
+  $("confusion").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+  $("matrix").hidden = false;
+}
+
+function set(values) {
+  for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
+  scrollTo({ top: 0 });
+  return search();
+}
+
+let typing = null;
+form.addEventListener("input", (event) => {
+  clearTimeout(typing);
+  typing = setTimeout(search, event.target.name === "text" ? 200 : 0);
+});
+form.addEventListener("submit", (event) => event.preventDefault());
+$("clear").addEventListener("click", () => set(Object.fromEntries(fields.map((name) => [name, name === "sort" ? "name" : ""]))));
+$("card-close").addEventListener("click", () => $("card").close());
+$("card-before").addEventListener("click", () => enlarge(enlarged - 1));
+$("card-after").addEventListener("click", () => enlarge(enlarged + 1));
+$("card").addEventListener("keydown", (event) => {
+  if (event.key === "ArrowLeft" && enlarged > 0) enlarge(enlarged - 1);
+  if (event.key === "ArrowRight" && enlarged < total - 1) enlarge(enlarged + 1);
+});
+$("card").addEventListener("close", () => $("window").querySelector(`[data-place="${enlarged}"]`)?.focus());
+let drawing = false;
+for (const name of ["scroll", "resize"]) {
+  addEventListener(name, () => {
+    if (drawing || !state) return;
+    drawing = true;
+    requestAnimationFrame(() => {
+      drawing = false;
+      draw();
+    });
+  }, { passive: true });
+}
+
+await begin();

@@ -1,0 +1,47 @@
+// "Train again": starts `tellapart train` with the corrections, and shows how far it is and what came of it.
+
+import { $, ask, counted, make } from "./studio.js";
+
+export function learn(state, changed) {
+  const { all, test = 0 } = state.corrections;
+  $("learn").hidden = all === 0 && !state.training;
+  const running = state.training?.state === "running";
+  $("train").textContent = `Train again with ${counted(all, "correction")}`;
+  if (!state.run) $("train").textContent = `Train with ${counted(all, "correction")}`;
+  $("train").disabled = running || all === 0;
+  $("stop").hidden = !running;
+  const done = { relabel: "relabelled", drop: "dropped", regroup: "kept together" };
+  const parts = Object.keys(done).filter((name) => state.corrections[name]).map((name) => `${state.corrections[name]} ${done[name]}`);
+  const apart = test && state.run
+    ? `${counted(test, "correction")} of test images: these do not count in the comparison, as the runs differ on their truth.`
+    : "";
+  $("corrections").replaceChildren(`${parts.join(", ")}. Kept in `, make("code", { text: state.file }), `. ${apart}`);
+  tell(state.training);
+  $("train").onclick = () => ask("/v1/train", {}).then(changed).catch(changed);
+  $("stop").onclick = () => ask("/v1/train", { stop: true }).then(changed).catch(changed);
+}
+
+function tell(training) {
+  $("lines").hidden = $("result").hidden = true;
+  $("training").textContent = "";
+  if (!training) return;
+  const words = { running: "Training", done: "Trained", failed: "The training failed", stopped: "Stopped" };
+  $("training").textContent = `${words[training.state]}, ${training.seconds} s. Run: ${training.run}`;
+  const lines = training.lines.join("\n");
+  $("lines").hidden = !lines || training.state === "done";
+  if ($("lines").textContent !== lines) {
+    $("lines").textContent = lines;
+    $("lines").scrollTop = $("lines").scrollHeight;
+  }
+  const { verdict, before, after, images, notes } = training.result;
+  if (training.state !== "done" || verdict === undefined) return;
+  $("result").hidden = false;
+  const rows = before
+    ? make("table", {}, make("caption", { text: `Accuracy on the same ${counted(images, "test image")}` }),
+        make("tbody", {}, row("before", before), row("after", after)))
+    : null;
+  const list = make("ul", {}, ...notes.map((note) => make("li", { text: note })));
+  $("result").replaceChildren(make("p", { class: "verdict-line", text: verdict }), ...[rows, notes.length ? list : null].filter(Boolean));
+}
+
+const row = (name, value) => make("tr", {}, make("th", { scope: "row", text: name }), make("td", { text: value }));

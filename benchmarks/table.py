@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, predict, predict_backbone, predict_stream, pretrained, scan, serve, start, train
+from benchmarks import (
+    fine_tune,
+    memory,
+    predict,
+    predict_backbone,
+    predict_stream,
+    pretrained,
+    scan,
+    serve,
+    start,
+    train,
+)
 from benchmarks.benchmark import Benchmark, Way
 
 BENCHMARKS = (
@@ -33,6 +44,29 @@ BENCHMARKS = (
             ),
             Way("Keras' best practice: cached images, 10 epochs through the backbone", pretrained.best_practice, 8),
             Way("the same, mixed_bfloat16", pretrained.best_practice_bfloat16),
+        ),
+    ),
+    Benchmark(
+        name="fine-tune",
+        title="epochs of the top three blocks of efficientnet-lite0 at 224x224, batch 32, steady state",
+        unit="images/s",
+        more_is_better=True,
+        ours=Way("train.fine_tune_on=activations, float32", fine_tune.top_from_activations),
+        peers=(
+            Way("on images, in the precision that is chosen", fine_tune.top_on_images_as_chosen, 4),
+            Way("on images, float32", fine_tune.top_on_images),
+            Way("activations, bfloat16", fine_tune.top_from_activations_bfloat16),
+        ),
+    ),
+    Benchmark(
+        name="fine-tune-whole",
+        title="epochs of all of efficientnet-lite0 at 224x224, batch 32, augmented, bfloat16, steady state",
+        unit="images/s",
+        more_is_better=True,
+        ours=Way("train.fine_tune=all, bfloat16", fine_tune.whole_bfloat16),
+        peers=(
+            Way("the limit: our step on one batch in memory", fine_tune.whole_limit_bfloat16, 0.9),
+            Way("the same in float32", fine_tune.whole_float32),
         ),
     ),
     Benchmark(

@@ -23,7 +23,7 @@ def ours(setting: Setting) -> Figures:
 
     with tempfile.TemporaryDirectory(dir=setting.work) as folder:
         run = ta.train(setting.folder / "split", recipe="cats-dogs-64", epochs=setting.epochs, out=Path(folder) / "run")
-        return _steady([row.images_per_second for row in run.history])
+        return steady([row.images_per_second for row in run.history])
 
 
 def tutorial(setting: Setting) -> Figures:
@@ -102,7 +102,7 @@ def limit(setting: Setting) -> Figures:
         for _ in range(steps):
             model.train_on_batch(images, labels, return_dict=True)
         paces.append(steps * BATCH / (time.perf_counter() - started))
-    return _steady(paces)
+    return steady(paces)
 
 
 def _cached_dataset(setting: Setting) -> tuple[Any, int]:
@@ -160,8 +160,9 @@ def _fit(model: Any, data: Any, images: int, epochs: int) -> Figures:
 
     clock = Clock()
     model.fit(data, epochs=epochs, verbose=0, callbacks=[clock])
-    return _steady(clock.paces)
+    return steady(clock.paces)
 
 
-def _steady(paces: Sequence[float]) -> Figures:
+def steady(paces: Sequence[float]) -> Figures:
+    """The median of all epochs but the first, which is shown beside."""
     return {"value": statistics.median(paces[1:]), "first epoch": paces[0]}

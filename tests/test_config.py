@@ -104,12 +104,14 @@ configs = st.builds(
     )),
     train=st.builds(
         TrainConfig, optimizer=st.sampled_from(["adam", "adamw", "sgd", "rmsprop"]), learning_rate=above_zero,
-        schedule=st.sampled_from(["constant", "cosine"]), weight_decay=st.floats(0, 1), batch_size=positive,
-        epochs=positive, steps_per_epoch=st.none() | positive, validation_steps=st.none() | positive,
+        schedule=st.sampled_from(["constant", "cosine", "warmup-cosine"]), weight_decay=st.floats(0, 1),
+        batch_size=positive, epochs=positive, steps_per_epoch=st.none() | positive,
+        validation_steps=st.none() | positive,
         monitor=st.sampled_from(["val_loss", "val_accuracy"]), patience=st.integers(0, 99),
         class_weights=st.sampled_from(["auto", "balanced", "none"]), label_smoothing=st.floats(0, 0.49),
         precision=st.sampled_from(["auto", "float32", "bfloat16"]), views=st.none() | positive,
         fine_tune=st.integers(0, 99) | st.just("all"), fine_tune_learning_rate=above_zero,
+        fine_tune_layer_decay=st.floats(0.01, 1), fine_tune_on=st.sampled_from(["images", "activations"]),
         sure_accuracy=st.floats(0.01, 0.99),
     ),
 )  # fmt: skip

@@ -66,6 +66,8 @@ OTHER: dict[str, Any] = {
     "train.views": 2,
     "train.fine_tune": 1,
     "train.fine_tune_learning_rate": 0.01,
+    "train.fine_tune_layer_decay": 0.5,
+    "train.fine_tune_on": "activations",
     "train.sure_accuracy": 0.6,
 }
 """A value that is not the default, for each setting that decides a run."""

@@ -15,10 +15,12 @@ pytest.importorskip("keras")
 from tellapart.config import AUGMENTATIONS, TrainConfig
 from tellapart.data.batches import Batches
 from tellapart.errors import TrainingError
+from tellapart.models.compute import stepping, to_device
 from tellapart.progress import SILENT
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
-from tellapart.training.epochs import Epochs
+from tellapart.task import Task
+from tellapart.training.epochs import Epochs, compile_model
 from tellapart.training.interruption import CtrlC
 
 COUNT = 10
@@ -126,3 +128,25 @@ def test_a_validation_loss_that_is_no_number_ends_training_with_the_epoch_before
     assert stop.reason is StopReason.NOT_A_NUMBER
     assert "The validation loss became not-a-number in epoch 2." in stop.words
     assert kept.state["epoch"] == 1
+
+
+def test_variables_learn_at_their_share_of_the_rate_which_rises_before_it_falls() -> None:
+    keras = pytest.importorskip("keras")
+    image = keras.Input((2,))
+    below, above = keras.layers.Dense(2, name="below"), keras.layers.Dense(1, activation="sigmoid", name="above")
+    model = keras.Model(image, above(below(image)))
+    train = TrainConfig(optimizer="sgd", schedule="warmup-cosine", learning_rate=0.1, epochs=2)
+    own = {id(variable): 0.0 for variable in below.weights}
+    compile_model(model, Task(("a", "b")), train, 10, lambda variable: own.get(id(variable), 1.0))
+    before = [layer.get_weights() for layer in (below, above)]
+    rates = []
+    with stepping(model, learn=True) as step:
+        for _ in range(20):
+            rates.append(float(np.asarray(model.optimizer.learning_rate)))
+            step(to_device((np.ones((4, 2), np.float32), np.ones((4, 1), np.float32), None)))
+    np.testing.assert_array_equal(before[0][0], below.get_weights()[0])
+    assert not np.array_equal(before[1][0], above.get_weights()[0])
+    assert rates[0] == 0
+    assert max(rates) == rates[2] == pytest.approx(0.1)
+    assert rates[-1] < 0.01
+    assert rates[2:] == sorted(rates[2:], reverse=True)

@@ -33,6 +33,8 @@ LITE = "model.name=efficientnet-lite0"
         ([LITE, "augment=medium", "train.views=1"], "medium", 1),
         ([LITE, "train.views=3"], "light", 3),
         ([LITE, "train.fine_tune=2"], "light", 1),
+        ([LITE, "train.fine_tune=2", "train.fine_tune_on=activations"], "light", 4),
+        ([LITE, "train.fine_tune=2", "train.fine_tune_on=activations", "augment=none"], "none", 1),
         ([LITE, "train.fine_tune=all", "augment=medium"], "medium", 1),
         ([LITE, "train.fine_tune=all", "train.views=2"], "light", 2),
     ],

@@ -79,4 +79,6 @@ def _augmentation(config: Config, pretrained: PretrainedBackbone | None) -> tupl
         return "light" if train.views > 1 or train.fine_tune else "none", train.views
     if wanted is not None and wanted.active and not train.fine_tune:
         return "none", AUGMENTED_VIEWS
+    if train.fine_tune and train.fine_tune_on == "activations":
+        return "light", AUGMENTED_VIEWS if wanted is None or wanted.active else 1
     return "light" if train.fine_tune else "none", 1

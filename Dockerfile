@@ -1,12 +1,12 @@
 # Serves runs: docker run -p 127.0.0.1:8000:8000 -v "$PWD/runs/demo-1:/models/demo:ro" tellapart /models/demo
 # Built from the wheel: make wheel && docker build -t tellapart .
 #
-# For a build that is the same tomorrow, pin the base by its digest. This file names none, as the newest base is also
-# the one whose holes are mended. The digest of today's:
+# For a reproducible build, pin the base image by digest. This file names none, as the newest image has the latest
+# security fixes. Today's digest:
 #   docker buildx imagetools inspect python:3.12-slim --format '{{.Manifest.Digest}}'
-# and what it gives (sha256: and 64 hexadecimal digits) goes behind an @:
+# Append the result (sha256: and 64 hexadecimal digits) after an @:
 #   docker build --build-arg BASE=python:3.12-slim@sha256:... -t tellapart .
-# The packages are those of constraints/newest.txt, which CI tries.
+# The packages are those of constraints/newest.txt, which CI tests.
 ARG BASE=python:3.12-slim
 
 FROM ${BASE} AS build
@@ -14,7 +14,7 @@ COPY constraints/newest.txt /constraints.txt
 COPY dist/tellapart-*.whl /wheels/
 RUN python -m venv /opt/tellapart \
  && /opt/tellapart/bin/pip install --no-cache-dir --constraint /constraints.txt "$(ls /wheels/*.whl)[serve]" \
- # What only training and evaluation use; a test holds that serving imports none of it.
+ # Packages used only in training and evaluation; a test ensures that serving imports none of them.
  && /opt/tellapart/bin/pip uninstall --yes scipy scikit-learn pip
 
 FROM ${BASE}

@@ -13,40 +13,40 @@ types:
 test:
 	pytest -n auto
 
-# The tests that take minutes each.
+# Tests that take minutes each.
 soak:
 	pytest -n auto -m soak
 
-# Each door through which a stranger's bytes come in, for FUZZ_SECONDS (3600 for a night's search).
+# Every entry point for untrusted bytes, for FUZZ_SECONDS each (3600 for a search overnight).
 fuzz:
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} python -m tests.fuzz $(FUZZ_ARGUMENTS)
 
-# Which lines of each room the tests reach, those of the processes that they start as well.
+# Line coverage of each room, including subprocesses.
 coverage:
 	pytest -n auto --cov --cov-report=json:.coverage.json
 	python -m tools.coverage_by_room .coverage.json
 
-# The wheel, and beside it what it needs, as CycloneDX.
+# The wheel, and its bill of materials as CycloneDX.
 wheel:
 	python -m build --wheel
 	python -m tools.sbom
 
-# The wheel in fresh environments below WORK: as pip installs it today, and with the oldest versions that it lets in.
+# The wheel in fresh environments below WORK: with today's versions, and with the oldest supported ones.
 WORK ?= /tmp/tellapart-wheel
 try-wheel:
 	WORK=$(WORK) .ci/wheel
 try-lowest:
 	WORK=$(WORK) .ci/lowest
 
-# After a change of a bound in pyproject.toml, and now and then.
+# After changing a version bound in pyproject.toml, and regularly.
 constraints:
 	python -m tools.constraints
 
-# Which of the versions in constraints/ have holes that are known; says so where nobody can be asked.
+# Known vulnerabilities of the versions in constraints/; says so if no service can be reached.
 audit:
 	python -m tools.audit
 
-# What a release consists of, in dist/; nothing is published. TAG=v and the version.
+# The files of a release, in dist/; nothing is published. TAG is v and the version.
 release:
 	python -m tools.release $(TAG)
 

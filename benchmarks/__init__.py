@@ -1,1 +1,1 @@
-"""Speed beside the peers: `python -m benchmarks [NAME ...]`. See docs/benchmarks.md."""
+"""Speed compared with peers: `python -m benchmarks [NAME ...]`. See docs/benchmarks.md."""

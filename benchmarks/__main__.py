@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...]`: measure, and print a table a benchmark; `--json` for machines."""
+"""`python -m benchmarks [NAME ...]`: measure, and print a table per benchmark; `--json` for machines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMOKE_IMAGES = 30
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["gpu"]:  # it has rows of its own, and must do with half of the libraries
+    if arguments[:1] == ["gpu"]:  # it has its own rows, and works without half of the libraries
         from benchmarks import gpu
 
         gpu.main(arguments[1:])

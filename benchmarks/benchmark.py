@@ -1,7 +1,6 @@
-"""What a benchmark is: one job, our way to do it and the peers' ways, in one unit, each with what it should reach.
+"""A benchmark: one task, our solution and those of peers, in one unit, with a target for each.
 
-Read by: every benchmark's module, process, measure. Imports nothing heavy, so that the process which starts the others
-stays small.
+Imports nothing heavy, so that the process that starts the others stays small.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Figures = dict[str, float]
-"""What one run of a way gives: `value` in the benchmark's unit; other figures are shown beside it under their name."""
+"""The result of one run: `value` in the benchmark's unit; other figures are shown beside it under their name."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all ways of a benchmark share.
+    """What all solutions of a benchmark share.
 
     folder: `all/CLASS/*` holds the images, `split/{train,validation,test}/CLASS/*` the same ones again, in splits;
-    beside them lies what several benchmarks are prepared with.
-    work: a folder of the benchmark's own, kept from `prepare` to the last repeat. epochs: of a training; the first is
-    the warm-up. smoke: figures of any quality, soon.
+    prepared data shared by several benchmarks is beside them. work: a folder of the benchmark's own, kept from
+    `prepare` to the last repeat. epochs: of a training; the first is the warm-up. smoke: a quick run, whose figures do
+    not matter.
     """
 
     folder: Path
@@ -40,9 +39,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do the job. target: what our figure divided by this one should be at least; None: shown only.
+    """One solution of the task. target: smallest ratio of our figure to this one; None: only shown.
 
-    missing: says why it cannot run here, in which case its row does; empty where it can.
+    missing: returns why it cannot run here, which its row then shows; empty if it can.
     """
 
     name: str
@@ -53,7 +52,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A job. bound: what our own figure should be at most, in the unit; None where only ratios count."""
+    """A task. bound: largest allowed figure of ours, in the unit; None if only ratios count."""
 
     name: str
     title: str

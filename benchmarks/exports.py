@@ -1,7 +1,7 @@
 """Every architecture in every format: how far each file is from Keras, in its own runtime, and how large it is.
 
-`python -m benchmarks.exports` prints the table of docs/export.md. The weights are random, but for the backbone that
-ships inside the package; the images are those of the package.
+`python -m benchmarks.exports` prints the table of docs/export.md. The weights are random, except those of the bundled
+backbone; the images are those in the package.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tellapart.task import ImageSpec, Task
 
 COUNT = 4
 SIDE = 96
-"""Of the image, or the smallest side that the network takes: the graph is the same at any."""
+"""Image side, or the smallest that the network takes: the graph is the same at any size."""
 
 TASK = Task(("Abyssinian", "Bengal", "american_bulldog"))
 

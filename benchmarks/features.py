@@ -1,8 +1,8 @@
-"""What the head reads: the averages of the top map alone, beside the features that the validation split chooses.
+"""What the head uses: the averages of the top map alone, compared with the features chosen on the validation split.
 
-`python -m benchmarks.features FOLDER ... --seeds 5` trains on each folder with each seed both ways and prints the table
-of docs/how-to/backbones.md: test accuracy, mean over the seeds with the lowest and the highest, and what was chosen. A
-seed draws the splits, so that both ways see the same images.
+`python -m benchmarks.features FOLDER ... --seeds 5` trains both on each folder with each seed and prints the table of
+docs/how-to/backbones.md: test accuracy, mean over the seeds with the lowest and the highest, and what was chosen. A
+seed draws the splits, so that both see the same images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`python -m benchmarks gpu`: what training, features, predict and serve reach on this machine's GPU, in one table.
+"""`python -m benchmarks gpu`: the speed of training, features, predict and serve on this machine's GPU, in one table.
 
-Each job runs in a process of its own and within a limit of time, so that one that fails or hangs loses no row of
-another; the table is written anew after each. What is not installed here is a row that says so. Jobs: gpu_jobs.
+Each job runs in its own process with a time limit, so that a job that fails or hangs does not affect the others; the
+table is written again after each. What is not installed here is a row that says so. Jobs: gpu_jobs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("bfloat16", "float32")
 LIBRARIES = ("tensorflow", "jax", "keras", "numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu")
 IMAGES = {True: 40, False: 4096}
-"""By smoke."""
+"""With smoke."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """name: of the function of gpu_jobs that does it. seconds: after which it is stopped."""
+    """name: of its function in gpu_jobs. seconds: its time limit."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ JOBS = (
 
 @dataclass(frozen=True)
 class Row:
-    """value: None where there is none; note: then says why, else what stands beside."""
+    """value: None if there is none; note: the reason, or a remark."""
 
     job: str
     way: str
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(job: Job, backend: str, precision: str, work: Path, smoke: bool, left: float) -> list[Row]:
-    """The rows of one process: those that it told before it ended, and one more where it did not end well."""
+    """The rows of one process: those that it reported before it ended, and one more if it failed."""
     way = " ".join(part for part in (backend, precision) if part)
     if backend and importlib.util.find_spec(backend) is None:
         return [Row(job.title, way, None, "", "not installed")]
@@ -118,7 +118,7 @@ def _run(job: Job, backend: str, precision: str, work: Path, smoke: bool, left: 
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TELLAPART_CACHE": str(work / "cache"),
-        # Also that of processes which set none: what one job compiled, the next needs not.
+        # Also for processes that set none: code compiled by one job is used by the next.
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]),
         **({"KERAS_BACKEND": backend} if backend else {}),
     }
@@ -144,7 +144,7 @@ def _run(job: Job, backend: str, precision: str, work: Path, smoke: bool, left: 
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
-    """With what it started, which is in a session of its own."""
+    """Including child processes, which are in a session of their own."""
     if process.poll() is None:
         os.killpg(process.pid, 9)
         process.wait()

@@ -1,4 +1,4 @@
-"""Photographs by chance for the GPU's benchmark: no two alike, two classes that can be told apart, in splits."""
+"""Random photographs for the GPU benchmark: no two alike, two classes that can be told apart, in splits."""
 
 from __future__ import annotations
 

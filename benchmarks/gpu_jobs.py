@@ -1,6 +1,6 @@
-"""`python -m benchmarks.gpu_jobs JOB ORDER`: one job of the GPU's benchmark; a line of JSON for each of its rows.
+"""`python -m benchmarks.gpu_jobs JOB ORDER`: one job of the GPU benchmark; a line of JSON for each of its rows.
 
-Started by: benchmarks.gpu.
+Started by benchmarks.gpu.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLIENTS = 32
 
 
 def frozen(order: Order) -> None:
-    """The whole command, nothing prepared."""
+    """The whole command, with empty caches."""
     out = order.run if not order.run.exists() else order.work / f"run-{order.backend}"
     size = ["--set", f"image.height={order.side}", "--set", f"image.width={order.side}"]
     with tempfile.TemporaryDirectory(dir=order.work) as cache:
@@ -57,7 +57,7 @@ def fine_tuned(order: Order) -> None:
 
 
 def features(order: Order) -> None:
-    """By Keras, as on a GPU, whatever the machine: one batch again and again, then files."""
+    """By Keras, as on a GPU, whatever the machine: one batch repeated, then files."""
     from tellapart.models.backend import choose_precision
     from tellapart.models.classifier import Classifier
     from tellapart.models.feature_engine import _in_keras
@@ -71,7 +71,7 @@ def features(order: Order) -> None:
 
 
 def features_onnx(order: Order) -> None:
-    """On all cores, and by ONNX Runtime's provider for CUDA where that is installed."""
+    """On all cores, and by ONNX Runtime's CUDA provider if it is installed."""
     from tellapart.errors import ConfigError
     from tellapart.models.features import union
     from tellapart.models.pretrained import PRETRAINED, candidates
@@ -154,7 +154,7 @@ def serve(order: Order) -> None:
 
 @contextmanager
 def _server(order: Order, device: str) -> Iterator[int]:
-    """The port of `tellapart serve`. Raises RuntimeError with its last words where it does not start."""
+    """The port of `tellapart serve`. Raises RuntimeError with its output if it does not start."""
     command = [*COMMAND, "serve", str(order.run), "--port", "0", "--device", device, "--queue", "512"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -172,7 +172,7 @@ def _server(order: Order, device: str) -> Iterator[int]:
 
 
 def _asked(order: Order, port: int) -> float:
-    """Answers a second to CLIENTS, each over a connection of its own, one image a request."""
+    """Responses per second to CLIENTS, each over a connection of its own, one image per request."""
     contents = [path.read_bytes() for path in order.files()[:256]]
     until = time.perf_counter() + (1 if order.smoke else 4)
     counts = [0] * CLIENTS
@@ -198,7 +198,7 @@ def _asked(order: Order, port: int) -> float:
 
 
 def _seconds(arguments: list[str], environment: dict[str, str]) -> float:
-    """Wall time of a command. Raises RuntimeError with its last words where it was wrong."""
+    """Wall time of a command. Raises RuntimeError with its output if it fails."""
     started = time.perf_counter()
     done = subprocess.run([*COMMAND, *arguments], env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode not in (0, 1):  # 1: something needs a person

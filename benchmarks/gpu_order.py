@@ -1,4 +1,4 @@
-"""What a job of the GPU's benchmark is given, and how it tells a row. Read by: gpu_jobs, gpu_training."""
+"""The input of a job of the GPU benchmark, and how it reports a row."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ class Order:
 
 
 def tell(order: Order, way: str, value: float | None, unit: str, note: str = "") -> None:
-    """One row, at once, so that a job that is stopped later has told it."""
+    """One row, printed at once, so that it is kept if the job is stopped later."""
     named = " ".join(part for part in (order.backend, order.precision, way) if part)
     print(json.dumps({"row": named, "value": value, "unit": unit, "note": note}), flush=True)

@@ -1,7 +1,7 @@
-"""The training jobs of the GPU's benchmark: the step alone, tellapart's road, Keras' fit, on the same network.
+"""The training jobs of the GPU benchmark: the bare step, tellapart's training, Keras' fit, on the same network.
 
-The step alone repeats one batch that lies on the device; the road is `tellapart train` without its end. Both read the
-figures of a step as late as training does. Read by: gpu_jobs.
+The bare step repeats one batch on the device; tellapart's training is `tellapart train` without its end. Both read the
+metrics of a step as late as training does.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from benchmarks.gpu_order import Order, tell
 
 EPOCHS = 4
 STEPS = 200
-"""Of an epoch."""
+"""Steps per epoch."""
 LEAST_SECONDS = 2.0
 
 
 def training(order: Order, settings: list[str]) -> None:
-    """The step alone, then the road, then Keras' own fit."""
+    """The bare step, then tellapart's training, then Keras' own fit."""
     import tellapart as ta
     from tellapart.data.sources import read_source
     from tellapart.models.compute import feeders
@@ -49,7 +49,7 @@ def training(order: Order, settings: list[str]) -> None:
 
 
 def _network(config: Any, precision: str, steps: int) -> Any:
-    """Compiled, and as much of it free to learn as in training; its weights are by chance."""
+    """Compiled, with as many trainable layers as in training; its weights are random."""
     from tellapart.models.classifier import Classifier
     from tellapart.task import ImageSpec, Task
     from tellapart.training.epochs import compile_model
@@ -89,7 +89,7 @@ def _step_alone(order: Order, config: Any) -> float:
 
 
 def _road(order: Order, config: Any) -> float:
-    """Images a second of the epochs after the first, in which everything is compiled."""
+    """Images per second of the epochs after the first, in which everything is compiled."""
     from tellapart.config import Plan
     from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
     from tellapart.runs.run import create_run
@@ -104,7 +104,7 @@ def _road(order: Order, config: Any) -> float:
 
 
 def _read(order: Order, config: Any) -> tuple[Any, Any]:
-    """Every image decoded and kept, as the scan of a training leaves it."""
+    """Every image decoded and cached, as by the scan of a training."""
     import tellapart as ta
     from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
     from tellapart.task import ImageSpec
@@ -115,7 +115,7 @@ def _read(order: Order, config: Any) -> tuple[Any, Any]:
 
 
 def _batches_alone(order: Order, config: Any) -> float:
-    """The batches of an epoch, augmented and brought to the device, which does nothing else."""
+    """The batches of an epoch, augmented and transferred to the device, which does nothing else."""
     from tellapart.data.batches import Batches, Images
     from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
     from tellapart.data.sources import open_row
@@ -135,7 +135,7 @@ def _batches_alone(order: Order, config: Any) -> float:
 
 
 def _keras_fit(order: Order, config: Any) -> tuple[float, str]:
-    """Keras' best practice over the same images, decoded before: tf.data where TensorFlow is, else a PyDataset."""
+    """Keras' best practice over the same images, already decoded: tf.data with TensorFlow, else a PyDataset."""
     from benchmarks.train import _fit
 
     pixels, labels = _in_memory(order, config)

@@ -1,4 +1,4 @@
-"""Labelled images -> the folder that every way reads: plain class folders, whole and in splits."""
+"""Labelled images -> the folder that all solutions read: plain class folders, whole and in splits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ SPLITS = (*["train"] * 8, "validation", "test")
 
 
 def default_data(root: Path) -> str:
-    """The development images beside the checkout, else those that ship in the package."""
+    """The development images beside the checkout, else those in the package."""
     beside = root.parent / "shared" / "data" / "cats-dogs"
     return str(beside) if beside.is_dir() else "builtin:pets"
 
 
 def stage(data: str, folder: Path, limit: int | None) -> int:
-    """Lay out `all/` and `split/` in the folder; returns the number of images, at most `limit`.
+    """Create `all/` and `split/` in the folder; returns the number of images, at most `limit`.
 
-    Every class gives the same share; of each ten images of a class eight train, one validates, one tests.
+    Every class has the same share; of each ten images of a class eight are for training, one for validation, one for
+    test.
     """
     source = read_source(data, DataConfig())
     by_class: dict[str, list[LabelledPath]] = defaultdict(list)
@@ -40,6 +41,6 @@ def stage(data: str, folder: Path, limit: int | None) -> int:
                 path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source.root / row.path, whole)
             os.link(whole, part)
-            whole.read_bytes()  # in the page cache for all ways alike
+            whole.read_bytes()  # now in the page cache, for all solutions alike
             count += 1
     return count

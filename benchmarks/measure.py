@@ -1,7 +1,7 @@
-"""Benchmark -> Measured: repeats of every way, ours and the peers in turn, and what follows from them.
+"""Benchmark -> Measured: repeats of every solution, ours and the peers in turn, and the results.
 
-The ways of one repeat run one after the other (A B C, A B C ...), so a machine that is slower for a while is so for
-all; a ratio is the median of the repeats' own ratios.
+The solutions of one repeat run one after the other (A B C, A B C ...), so that a slow phase of the machine affects all;
+a ratio is the median of the repeats' ratios.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.process import PREPARE, run_fresh
 
 @dataclass(frozen=True)
 class Row:
-    """A way's median with all its values; a peer's ratio and target, or our own bound. missing: why none."""
+    """The median of a solution with all its values; a peer's ratio and target, or our own bound. missing: why none."""
 
     way: str
     values: list[float]
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target or bound is reached; None where there is none."""
+        """Whether the target or bound is reached; None without one."""
         if self.bound is not None and self.median is not None:
             return self.median <= self.bound
         if self.target is not None and self.ratio is not None:
@@ -45,7 +45,7 @@ class Row:
 
 
 def measure(benchmark: Benchmark, setting: Setting, repeats: int, tell: Callable[[str], None]) -> list[Row]:
-    """Our row, then the peers'. tell: takes what is being done, in words."""
+    """Our row, then the peers'. tell: receives the current step, in words."""
     missing = {number: way.missing() for number, way in enumerate(benchmark.ways)}
     present = [number for number, why in missing.items() if not why]
     rounds = _rounds(benchmark, present, setting, repeats, tell)
@@ -58,9 +58,9 @@ def measure(benchmark: Benchmark, setting: Setting, repeats: int, tell: Callable
 def _rounds(
     benchmark: Benchmark, present: list[int], setting: Setting, repeats: int, tell: Callable[[str], None]
 ) -> list[dict[int, Figures]]:
-    """What each way that is present gave, by its number, once a repeat."""
+    """The results of each available solution, by its number, once per repeat."""
     prepare = [PREPARE] if benchmark.prepare is not None else []
-    if setting.smoke:  # one process for all, for the sake of its one import
+    if setting.smoke:  # one process for all, to import only once
         figures = run_fresh(benchmark, [*prepare, *map(str, present)], setting)
         return [dict(zip(present, figures, strict=True))]
     if prepare:

@@ -1,4 +1,4 @@
-"""Highest resident memory of a training in a process of its own."""
+"""Peak resident memory of a training in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks import train
 from benchmarks.benchmark import Figures, Setting
 from benchmarks.start import console_script
 
-_KIBIBYTES = 1 if sys.platform != "darwin" else 1 / 1024  # what ru_maxrss counts in
+_KIBIBYTES = 1 if sys.platform != "darwin" else 1 / 1024  # the unit of ru_maxrss
 
 
 def ours(setting: Setting) -> Figures:

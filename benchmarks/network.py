@@ -1,4 +1,4 @@
-"""The network of the recipe cats-dogs-64, as a user of Keras writes it. Read by: the peers of train and predict."""
+"""The network of the recipe cats-dogs-64, as a user of Keras writes it, for the peers of train and predict."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def network(classes: int, before: tuple[Any, ...] = (), dtype: str = "float32") 
 
 
 def optimizer() -> str:
-    """The optimizer that the recipe names."""
+    """The optimizer of the recipe."""
     from tellapart.recipes import load_recipe
 
     return load_recipe("cats-dogs-64").train.optimizer
 
 
 def label_mode(classes: int) -> str:
-    """What Keras' readers call the labels that this head needs."""
+    """The label mode of Keras' readers that this head needs."""
     return "binary" if classes == 2 else "categorical"

@@ -19,7 +19,7 @@ def main(run: str, port: str) -> None:
     model = keras.models.load_model(f"{run}/model.keras")
     app = FastAPI()
 
-    # `bytes` instead of UploadFile: then annotations need no name of this function's.
+    # `bytes` instead of UploadFile: annotations then need no name of this function's scope.
     @app.post("/v1/predict")
     def predict(images: bytes = File()) -> dict[str, Any]:
         image = Image.open(io.BytesIO(images)).convert("RGB").resize((SIDE, SIDE))

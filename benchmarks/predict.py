@@ -13,11 +13,11 @@ from benchmarks.network import SIDE, network
 from benchmarks.start import console_script, seconds_of
 
 BATCH = 32
-ONE_BY_ONE = 100  # the tutorials' loop is slow: its time for each image does not depend on how many there are
+ONE_BY_ONE = 100  # the loop of tutorials is slow: its time per image does not depend on their number
 
 
 def train_a_run(setting: Setting) -> None:
-    """The run that is predicted with, once for all benchmarks that do; its accuracy does not matter here."""
+    """The run used by all benchmarks of prediction; its accuracy does not matter here."""
     if run_of(setting).exists():
         return
     import tellapart as ta

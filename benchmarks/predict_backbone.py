@@ -1,8 +1,8 @@
-"""Prediction of a folder on the built-in backbone at 224x224, from files to probabilities: ours, the peers, and the
+"""Prediction of a folder with the bundled backbone at 224x224, from files to probabilities: ours, the peers, the
 limits.
 
-All ways take the same trained network and the same files; process start, imports and the opening of the network are not
-counted, nor are the first images. PyTorch may live in another environment: its Python is named by TORCH_PYTHON.
+All use the same trained network and the same files; process start, imports and opening the network are not counted, nor
+are the first images. PyTorch may be in another environment: TORCH_PYTHON names its Python.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WARM = 40
 
 
 def prepare(setting: Setting) -> None:
-    """The run, its file in int8, and what PyTorch needs to have the same head and to show that it has."""
+    """The run, its file in int8, and what PyTorch needs to have the same head, and to prove it."""
     import numpy as np
 
     import tellapart as ta
@@ -81,7 +81,7 @@ def in_batches(setting: Setting) -> Figures:
 
 
 def image_dataset(setting: Setting) -> Figures:
-    """Keras' best loader: decoded and resized in tf.data beside the network."""
+    """Keras' best loader: decoded and resized in tf.data in parallel with the network."""
     import keras
     import tensorflow
 
@@ -123,7 +123,7 @@ def torch_eager(setting: Setting) -> Figures:
 
 @cache
 def no_torch() -> str:
-    """Why the row is left out; empty where it is not."""
+    """Why the row is left out; empty if it is not."""
     probe = subprocess.run(
         [_torch_python(), "-c", "import torch, safetensors, PIL"], capture_output=True, text=True, check=False
     )
@@ -132,7 +132,7 @@ def no_torch() -> str:
 
 
 def bare_batches(setting: Setting) -> Figures:
-    """ONNX Runtime as one calls it: all cores on a batch of 32, images decoded before."""
+    """ONNX Runtime in the usual way: all cores on a batch of 32, images already decoded."""
     import onnxruntime
 
     from tellapart.parallel import cores
@@ -147,7 +147,7 @@ def bare_batches(setting: Setting) -> Figures:
 
 
 def bare_groups(setting: Setting) -> Figures:
-    """The limit: our own division of the work, each core with a few images, decoded before."""
+    """The limit: our own division of the work, each core with a few images, already decoded."""
     from tellapart.inference.predictor import BATCH as FEW
     from tellapart.inference.predictor import Predictor
     from tellapart.parallel import cores, in_order
@@ -163,7 +163,7 @@ def bare_groups(setting: Setting) -> Figures:
 
 
 def openvino_bfloat16(setting: Setting) -> Figures:
-    """OpenVINO where it narrows to bfloat16, all cores on a batch of 32, images decoded before."""
+    """OpenVINO where it uses bfloat16, all cores on a batch of 32, images already decoded."""
     openvino: Any = importlib.import_module("openvino")
     network = openvino.Core().compile_model(
         str(setting.work / "run" / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"}
@@ -205,8 +205,8 @@ def _fed(setting: Setting, run: Callable[[Any], object], size: int) -> Figures:
 
 
 def _rate(predict: Callable[[], int]) -> Figures:
-    """Images a second by the clock; beside it milliseconds of processor time an image, which other work on the
-    machine changes less."""
+    """Images per second of wall time; beside it milliseconds of CPU time per image, which other work on the machine
+    affects less."""
     started, spent = time.perf_counter(), time.process_time()
     count = predict()
     seconds, spent = time.perf_counter() - started, time.process_time() - spent

@@ -1,7 +1,7 @@
 """A long stream of paths through `tellapart predict RUN -`: its memory, sampled as the rows come.
 
-The same few hundred images again and again; one path in fifty is a broken file, one in seventy is missing. The
-network is small and the images 32x32, as what may grow with a stream is what lies around the network.
+The same few hundred images are repeated; one path in fifty is a broken file, one in seventy is missing. The network is
+small and the images 32x32, as only the code around the network may grow with the stream.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def tenth(setting: Setting) -> Figures:
 
 
 def _stream(setting: Setting, count: int) -> Figures:
-    """Highest resident memory in MB (10^6 bytes); beside it that of the first tenth of the rows."""
+    """Peak resident memory in MB (10^6 bytes); beside it that of the first tenth of the rows."""
     import psutil
 
     images = setting.images()
@@ -66,7 +66,7 @@ def _stream(setting: Setting, count: int) -> Figures:
         threading.Thread(target=feed, args=(process.stdin,)).start()
         for rows, line in enumerate(process.stdout):
             errors += rows > 0 and not line.endswith(b",\n")
-            # Not at the very end, when the process may be gone.
+            # Not at the very end, when the process may have ended.
             if rows % SAMPLE == 0 and rows < count - SAMPLE:
                 memory.append(watched.memory_info().rss / 1e6)
     seconds = time.perf_counter() - started

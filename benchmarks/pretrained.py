@@ -1,8 +1,8 @@
-"""From the shell to an evaluated classifier on a pretrained backbone: ours, the tutorials' way, Keras' best practice.
+"""From the shell to an evaluated classifier on a pretrained backbone: ours, as in tutorials, and Keras' best practice.
 
-All three stand on the same backbone, EfficientNet-Lite0 at 224x224, frozen, and train on `split/train`, validate and
-test. Every way is a command of its own, so that imports and everything else count. The peers' heads are the tutorials':
-one dense layer of 128. `python -m benchmarks.pretrained WAY FOLDER EPOCHS` runs a peer and prints its test accuracy.
+All three use the same backbone, EfficientNet-Lite0 at 224x224, frozen, and train on `split/train`, validate and test.
+Each is a command of its own, so that imports and everything else count. The peers' heads are those of tutorials: one
+dense layer of 128. `python -m benchmarks.pretrained WAY FOLDER EPOCHS` runs a peer and prints its test accuracy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANOTHER_HEAD = ["--set", "model.dense=[128]"]
 
 
 def first_run(setting: Setting) -> Figures:
-    """With nothing prepared: no decoded images, no features, no converted backbone."""
+    """With empty caches: no decoded images, no features, no converted backbone."""
     with tempfile.TemporaryDirectory(dir=setting.work) as cache:
         return _ours(setting, cache)
 
@@ -92,7 +92,7 @@ def _percent(value: float, low: float, high: float) -> Figures:
 
 
 def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, Any]:
-    """Wall time, and the JSON that ends standard output."""
+    """Wall time, and the JSON at the end of standard output."""
     started = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.process BENCHMARK STEP...`: run `prepare` or ways, by number; figures to a file.
+"""`python -m benchmarks.process BENCHMARK STEP...`: run `prepare` or solutions, by number; figures to a file.
 
-A process of its own keeps imports, threads, caches and memory of one way from another. Started by: measure.
+A separate process isolates imports, threads, caches and memory of one solution from another. Started by measure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREPARE = "prepare"
 
 
 def run_fresh(benchmark: Benchmark, steps: list[str], setting: Setting) -> list[Figures]:
-    """The figures of the steps, run one after the other in one fresh process. Raises RuntimeError with what it said."""
+    """The figures of the steps, run one after the other in one fresh process. Raises RuntimeError with its output."""
     result = setting.work / "figures.json"
     result.unlink(missing_ok=True)
     order = {**asdict(setting), "folder": str(setting.folder), "work": str(setting.work), "result": str(result)}

@@ -1,6 +1,6 @@
 """From a folder to images in memory: our scan, with and without a cache, and image_dataset_from_directory.
 
-Imports are not counted. Every way hands out all images once, 128x128, in batches of 32.
+Imports are not counted. Each gives all images once, 128x128, in batches of 32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def image_dataset(setting: Setting) -> Figures:
     import keras
     import tensorflow
 
-    tensorflow.constant(0)  # the runtime starts here, not in the time that counts
+    tensorflow.constant(0)  # starts the runtime here, not in the measured time
     started, used = time.perf_counter(), time.process_time()
     data = keras.utils.image_dataset_from_directory(
         setting.folder / "all", image_size=(SIDE, SIDE), batch_size=BATCH, shuffle=False, verbose=False
@@ -63,7 +63,7 @@ def _ours(setting: Setting, cache_folder: str) -> Figures:
 
 
 def _figures(count: int, setting: Setting, started: float, used: float) -> Figures:
-    """Wall time since `started`, and beside it processor time, of all threads, since `used`."""
+    """Wall time since `started`, and CPU time, of all threads, since `used`."""
     figures = {"value": time.perf_counter() - started, "processor s": time.process_time() - used}
     expected = len(setting.images())
     if count != expected:

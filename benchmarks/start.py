@@ -1,4 +1,4 @@
-"""How long a command takes from the shell: a fresh process, from its start to its end."""
+"""How long a command takes from the shell: a fresh process, from start to end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def console_script() -> list[str]:
 
 
 def seconds_of(command: list[str]) -> float:
-    """Wall time of a command. Raises CalledProcessError, with what it wrote, where it fails."""
+    """Wall time of a command. Raises CalledProcessError, with its output, if it fails."""
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, text=True)
     return time.perf_counter() - started

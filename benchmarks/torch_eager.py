@@ -1,7 +1,7 @@
-"""PyTorch's figures, in a Python of its own: order as JSON on standard input, images a second as JSON on standard
-output. EfficientNet-Lite0 of plain torch.nn modules with the weights of the package and the head of the run.
+"""PyTorch's figures, in its own Python: order as JSON on standard input, images a second as JSON on standard output.
 
-Imports of tellapart only what needs nothing beside the standard library. Started by: predict_backbone.
+EfficientNet-Lite0 from plain torch.nn modules with the weights of the package and the head of the run. Imports from
+tellapart only what needs nothing but the standard library. Started by predict_backbone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BOUND = 1e-3
 
 
 class Block(nn.Module):
-    """Widen, filter each channel, narrow; add the input where the shape stays."""
+    """Expand, filter each channel, project; add the input if the shape stays."""
 
     def __init__(self, given: int, channels: int, size: int, stride: int, expansion: int, name: str) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def convolution(  # noqa: PLR0913 - as many as a convolution has
     given: int, channels: int, size: int, stride: int, name: str, *, groups: int = 1, activation: bool = True
 ) -> nn.Sequential:
     """Convolution, normalisation, ReLU6, with the weights called `name` in the file."""
-    # TensorFlow's `same` of an even side: the odd pixel stands right and below.
+    # TensorFlow's `same` for an even side: the extra pixel is right and below.
     before = (size - stride) // 2
     after = size - stride - before
     layer = nn.Conv2d(given, channels, size, stride, groups=groups, bias=False)
@@ -77,7 +77,7 @@ def network(head: Any) -> nn.Module:
 
 
 class Files(Dataset[torch.Tensor]):
-    """Decoded and resized by Pillow, as torchvision's ToTensor gives them but for the scale."""
+    """Decoded and resized by Pillow, as by torchvision's ToTensor except for the scale."""
 
     def __init__(self, files: list[str], side: int) -> None:
         self.files, self.side = files, side

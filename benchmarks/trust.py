@@ -1,7 +1,8 @@
-"""`python -m benchmarks.trust [--write]`: what `check --deep` finds of known faults, and how long it takes for many.
+"""`python -m benchmarks.trust [--write]`: which known faults `check --deep` finds, and how long it takes for many
+images.
 
-Makes the tables of docs/trust.md. The faults are made from real images by tests/faults.py, once for each seed; the
-time is that of 100,000 synthetic features, as no collection of that size lies at hand.
+Makes the tables of docs/trust.md. The faults are made from real images by tests/faults.py, once for each seed; the time
+is for 100,000 synthetic features, as no collection of that size is available.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _table(data: str) -> Iterator[str]:
 
 
 def _by_looks(data: str) -> Iterator[str]:
-    """How far fingerprints alone reach, which is all that there is without --deep."""
+    """The reach of fingerprints alone, as without --deep."""
     from PIL import Image
 
     from tellapart.config import DataConfig
@@ -157,7 +158,7 @@ def _times(many: int) -> Iterator[str]:
 
 
 class _Clock:
-    """Seconds since it was made, of the wall and of all processors, as two cells."""
+    """Seconds since its creation, of wall time and of all processors, as two cells."""
 
     def __init__(self) -> None:
         self._started, self._used = time.perf_counter(), time.process_time()

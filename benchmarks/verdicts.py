@@ -1,8 +1,7 @@
-"""How well calibrated the answers are, before and after, and what is called sure, unsure and unlike.
+"""How well calibrated the predictions are, before and after calibration, and which are called sure, unsure and unlike.
 
-`python -m benchmarks.verdicts` trains each network of RUNS on the development images beside the checkout and prints
-the two tables of docs/trust.md. The images of other collections are made by tests/others.py, or Debian's
-Fashion-MNIST.
+`python -m benchmarks.verdicts` trains each network of RUNS on the development images beside the checkout and prints the
+two tables of docs/trust.md. Images of other collections are made by tests/others.py, or are Debian's Fashion-MNIST.
 """
 
 from __future__ import annotations

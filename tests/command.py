@@ -1,4 +1,4 @@
-"""The command line in a process of its own, as a shell starts it."""
+"""The command line in a process of its own, as started by a shell."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 RUN = "from tellapart.cli.main import run; run()"
 COMMAND = [sys.executable, "-c", RUN]
 STRICT = [sys.executable, "-W", "error", "-c", RUN]
-"""With every warning an error."""
+"""With every warning as an error."""
 
-# As errors, but for the one that pyproject.toml names.
+# As errors, except the one that pyproject.toml names.
 WARNINGS = "error,ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 
 

@@ -1,4 +1,4 @@
-"""Images that tests are run on: made ones, and the real ones where they lie beside the checkout."""
+"""Images for the tests: generated ones, and the real ones if they are beside the checkout."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # The workers share the cores. Linear algebra with a thread for each core in each worker has threads wait for each
-    # other, spinning: fitting a head took five times the processor time. To be set before anything imports NumPy.
+    # The workers share the cores. With one thread of linear algebra per core in each worker, threads busy-wait for each
+    # other: fitting a head took five times the CPU time. Set before anything imports NumPy.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from PIL import Image
 # Before any test imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# No test fails on a time, however busy the machine is, nor on how many draws it took to find its examples.
+# No test fails because of time, however busy the machine is, or because of the number of draws for its examples.
 _UNTIMED = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 settings.register_profile("tellapart", deadline=None, suppress_health_check=_UNTIMED)
 settings.load_profile("tellapart")
@@ -31,9 +31,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal the files out to the workers of pytest-xdist, which are to take their tests in order (--dist worksteal):
-    to each first those that hold slow tests, so that quick ones are left when a worker helps another out at the end.
-    What is asked of every backbone goes as if it were one file, so that a backbone is built once."""
+    """Distribute the files to the workers of pytest-xdist, which run their tests in order (--dist worksteal): slow
+    tests first, so that quick ones are left when a worker helps another at the end. Tests of every backbone are treated
+    as one file, so that a backbone is built once."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
@@ -52,8 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def set_apart() -> Iterator[None]:
-    """What a file of tests leaves, networks and traced functions, no later collection looks through again: of a worker
-    that has built all backbones one takes a second, and training many networks collects after each."""
+    """Exclude what a test file leaves behind, networks and traced functions, from later garbage collections: in a
+    worker that has built all backbones each takes a second, and training many networks collects after each."""
     yield
     gc.collect()
     gc.freeze()
@@ -61,7 +61,7 @@ def set_apart() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What fixtures that several tests share put there would be the user's, or another run's of these tests."""
+    """A cache folder of these tests alone, for fixtures that several tests share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLAPART_CACHE", str(tmp_path_factory.mktemp("session-cache")))
         yield
@@ -69,7 +69,7 @@ def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(scope="module")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Used by a module (pytest.mark.usefixtures) whose tests and fixtures share what was computed, as a user's do."""
+    """For modules (pytest.mark.usefixtures) whose tests and fixtures share cached results, as a user's commands do."""
     folder = tmp_path_factory.mktemp("shared cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLAPART_CACHE", str(folder))
@@ -80,7 +80,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def own_cache(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """No test finds what another left, but in a module that says so."""
+    """No test finds what another left in the cache, except in a module that asks for it."""
     shares = "shared_cache" in request.fixturenames
     folder: Path = request.getfixturevalue("shared_cache") if shares else tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TELLAPART_CACHE", str(folder))
@@ -88,7 +88,7 @@ def own_cache(
 
 
 def draw(kind: str, number: int, side: int = 40) -> Image.Image:
-    """A noisy image with a disc, a square or stripes at a random place; a small network tells them apart."""
+    """A noisy image with a disc, a square or stripes at a random place; a small network can distinguish them."""
     rng = np.random.default_rng([number, *kind.encode()])
     canvas = rng.normal(90, 25, (side, side, 3))
     y, x = np.mgrid[:side, :side]
@@ -103,7 +103,7 @@ def draw(kind: str, number: int, side: int = 40) -> Image.Image:
 
 
 def make_shapes(folder: Path, kinds: tuple[str, ...] = ("disc", "square", "stripes"), count: int = 20) -> Path:
-    """Class folders of made images."""
+    """Class folders of generated images."""
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for number in range(count):
@@ -113,8 +113,9 @@ def make_shapes(folder: Path, kinds: tuple[str, ...] = ("disc", "square", "strip
 
 @pytest.fixture
 def sensitive() -> Callable[[Any, np.ndarray], Any]:
-    """Enlarges what follows the features of a backbone with random weights, so small that predictions hardly show them,
-    and the scales that a ConvNeXt begins with, which hide its blocks. The random weights are the same each time."""
+    """Enlarge what follows the features of a backbone with random weights, which are so small that predictions hardly
+    depend on them, and the initial layer scales of a ConvNeXt, which hide its blocks. The random weights are the same
+    each time."""
     from tellapart.models.backend import start_keras
 
     start_keras().utils.set_random_seed(0)
@@ -138,19 +139,19 @@ def sensitive() -> Callable[[Any, np.ndarray], Any]:
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 images in three class folders; only to be read."""
+    """60 images in three class folders; read-only."""
     return make_shapes(tmp_path_factory.mktemp("shapes") / "shapes")
 
 
 @pytest.fixture(scope="session")
 def two_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 images in two class folders; only to be read."""
+    """60 images in two class folders; read-only."""
     return make_shapes(tmp_path_factory.mktemp("two") / "two shapes", ("disc", "stripes"), 30)
 
 
 @pytest.fixture(scope="session")
 def shapes_run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of a small network; only to be read."""
+    """A finished run of a small network; read-only."""
     import tellapart as ta
 
     settings = ["model.filters=[4]", "model.dense=[4]", "train.epochs=1", "image.height=24", "image.width=24"]
@@ -161,7 +162,7 @@ def shapes_run(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def cats_dogs() -> Path:
-    """The 1,200 real photographs, where they are beside the checkout."""
+    """The 1,200 real photographs, if they are beside the checkout."""
     folder = SHARED / "cats-dogs"
     if not folder.is_dir():
         pytest.skip("shared/data/cats-dogs is not beside the checkout")

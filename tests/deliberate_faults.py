@@ -1,11 +1,10 @@
-"""One deliberate fault at a time in a copy of the package -> whether the test that stands guard notices it.
+"""One deliberate fault at a time in a copy of the package -> whether the test for it fails.
 
     python -m tests.deliberate_faults [--only WORD]
 
-The faults stand in deliberate_faults.toml: the file, its text as it is, the text with the fault, the test that must
-fail, and what a user would suffer. Progress goes to standard error, the table to standard output. Exit code 0: every
-fault is caught; 1: one is not, or a test fails without any; 2: nothing holds the word. Read by: people who change a
-line that matters, test_deliberate_faults.py.
+The faults are in deliberate_faults.toml: the file, its text, the text with the fault, the test that must fail, and the
+harm to a user. Progress goes to standard error, the table to standard output. Exit code 0: every fault is caught; 1:
+one is not, or a test fails without any fault; 2: no row contains the word.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ TABLE = Path(__file__).with_suffix(".toml")
 SECONDS = 600.0
 """After which a test counts as one without an end, which nobody would call a message."""
 
-PASSED, FAILED = 0, 1  # pytest's exit codes; any other says that it ran no test
+PASSED, FAILED = 0, 1  # pytest's exit codes; any other means that it ran no test
 CAUGHT = "caught"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """file: relative to the package. text: stands in it exactly once. fault: what stands in its place. test: the node
-    id of the test that must notice. harm: what a user would suffer."""
+    """file: relative to the package. text: occurs in it exactly once. fault: its replacement. test: the node id of the
+    test that must fail. harm: to a user."""
 
     file: str
     text: str
@@ -49,7 +48,7 @@ class Fault:
     harm: str
 
     def apply(self, package: Path) -> None:
-        """Put the fault into a copy of the package. Raises ValueError unless the text stands there once."""
+        """Apply the fault to a copy of the package. Raises ValueError unless the text occurs once."""
         path = package / self.file
         content = path.read_text(encoding="utf-8")
         if content.count(self.text) != 1:
@@ -59,7 +58,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """verdict: CAUGHT, or in capitals what happened instead. said: the end of what pytest printed."""
+    """verdict: CAUGHT, or in capitals what happened instead. said: the end of pytest's output."""
 
     fault: Fault
     verdict: str
@@ -84,7 +83,7 @@ def try_fault(fault: Fault) -> Outcome:
 
 
 def try_without(tests: Sequence[str]) -> str:
-    """Run the tests against the package as it is: empty where all pass, else what pytest printed."""
+    """Run the tests against the unchanged package: empty if all pass, else pytest's output."""
     with _copy() as source:
         code, said = _pytest(list(dict.fromkeys(tests)), source)
     return "" if code == PASSED else said or f"no end within {SECONDS:g} s"
@@ -98,10 +97,10 @@ def _copy() -> Iterator[Path]:
 
 
 def _pytest(tests: list[str], source: Path) -> tuple[int | None, str]:
-    """Exit code, None where it did not end, and what was printed. The copy comes first on the path, in processes that a
-    test starts too."""
+    """Exit code, None if it timed out, and the output. The copy comes first on the path, also in processes that a test
+    starts."""
     path = os.pathsep.join(filter(None, (str(source), str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    # Examples that make a fault show are no examples for the sound code.
+    # Hypothesis' examples of a fault are no examples for the correct code.
     environment = {**os.environ, "PYTHONPATH": path, "HYPOTHESIS_STORAGE_DIRECTORY": str(source / "hypothesis")}
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *tests]
     with subprocess.Popen(
@@ -123,7 +122,7 @@ def _pytest(tests: list[str], source: Path) -> tuple[int | None, str]:
 
 
 def show(outcomes: Sequence[Outcome]) -> str:
-    """A table: verdict, seconds, file, what a user would suffer, and the test."""
+    """A table: verdict, seconds, file, harm, and the test."""
     width = max(len(outcome.verdict) for outcome in outcomes)
     where = max(len(outcome.fault.file) for outcome in outcomes)
     harm = max(len(outcome.fault.harm) for outcome in outcomes)

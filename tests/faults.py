@@ -1,7 +1,7 @@
 """Real images -> a folder of them with known faults, and how many of them `check --deep` finds.
 
-Read by: tests/test_trust.py and `python -m benchmarks.trust`, which makes the table of docs/trust.md. The given
-images are only read.
+Used by tests/test_trust.py and `python -m benchmarks.trust`, which makes the table of docs/trust.md. The given images
+are only read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _resized(image: Image.Image, generator: np.random.Generator) -> Image.Image:
 
 
 def _cropped(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """A twentieth of each side is cut away, somewhere at the borders."""
+    """A twentieth of each side is cut off, somewhere at the borders."""
     across, down = round(image.width * 0.05), round(image.height * 0.05)
     left, top = int(generator.integers(0, across + 1)), int(generator.integers(0, down + 1))
     return image.crop((left, top, image.width - across + left, image.height - down + top))
@@ -56,7 +56,7 @@ COPYING: dict[str, Change] = {
 
 
 def _blank(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """One colour, with as little noise as a sensor leaves behind a closed lid."""
+    """One colour, with as little noise as from a sensor behind a closed lid."""
     colour = generator.integers(0, 256, 3)
     noise = generator.normal(0, 1, (image.height, image.width, 3))
     return Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8))
@@ -72,7 +72,7 @@ SPOILING: dict[str, Change] = {
 
 @dataclass
 class Faults:
-    """What was done, by paths relative to the folder. copies: (original, copy) by kind; spoiled: by kind."""
+    """The faults, by paths relative to the folder. copies: (original, copy) by kind; spoiled: by kind."""
 
     images: int = 0
     flipped: set[str] = field(default_factory=set)
@@ -82,7 +82,7 @@ class Faults:
 
 
 def make_faults(data: str, folder: Path, *, seed: int = 0) -> Faults:
-    """Lay out `train/CLASS/*` and `test/CLASS/*` in the folder; every fifth image of a class tests."""
+    """Create `train/CLASS/*` and `test/CLASS/*` in the folder; every fifth image of a class is for testing."""
     generator = np.random.default_rng(seed)
     source = read_source(data, DataConfig())
     labels = sorted({row.label for row in source.rows})
@@ -91,7 +91,7 @@ def make_faults(data: str, folder: Path, *, seed: int = 0) -> Faults:
     flipped = set(order[: round(FLIPPED * len(order))].tolist())
     rest = iter(order[len(flipped) :].tolist())
     spoiled = {next(rest): kind for kind in SPOILING for _ in range(EACH)}
-    # A copy stands in the test split, so its original trains.
+    # A copy is in the test split, so its original is in train.
     kinds = [kind for kind in COPYING for _ in range(COPIES // len(COPYING))]
     copied = dict(zip((i for i in rest if i % TEST_SHARE), kinds, strict=False))
     for index, row in enumerate(source.rows):
@@ -116,7 +116,7 @@ def make_faults(data: str, folder: Path, *, seed: int = 0) -> Faults:
 
 
 def _save(image: Image.Image, folder: Path, split: str, label: str, faults: Faults) -> str:
-    """Under a name that says nothing; returns it."""
+    """With a name that tells nothing; returns it."""
     path = f"{split}/{label}/{faults.images:05d}.jpg"
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     image.save(folder / path, quality=90)
@@ -144,7 +144,7 @@ def _others(generator: np.random.Generator) -> Iterator[Image.Image]:
 
 @dataclass(frozen=True)
 class Found:
-    """A figure: hits of n."""
+    """A ratio: hits of n."""
 
     what: str
     hits: int
@@ -152,7 +152,7 @@ class Found:
 
 
 def count_found(faults: Faults, checked: Any) -> list[Found]:
-    """What `tellapart.check(folder, deep=True)` found of the faults. checked: its answer."""
+    """The faults that `tellapart.check(folder, deep=True)` found. checked: its result."""
     from tellapart.data.label_errors import label_scores
 
     deep = checked.deep

@@ -1,4 +1,4 @@
-"""Images that are like nothing a classifier of animals was taught: textures and drawings, made from a seed."""
+"""Images that a classifier of animals was never trained on: textures and drawings, made from a seed."""
 
 from __future__ import annotations
 

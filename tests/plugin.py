@@ -1,4 +1,4 @@
-"""A package with entry points, as pip leaves it in a folder: its modules, and the metadata beside them."""
+"""A package with entry points, as installed by pip: its modules, and the metadata beside them."""
 
 from __future__ import annotations
 

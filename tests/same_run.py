@@ -1,4 +1,4 @@
-"""When two runs are the same run: for all tests that stop one and go on, and for tools/soak.py."""
+"""When two runs are equal: for all tests that interrupt and resume one, and for tools/soak.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tellapart as ta
 
 
 def without_clock(run: ta.Run) -> list[dict[str, Any]]:
-    """History without what the clock decides."""
+    """History without values that depend on the clock."""
     return [replace(row, seconds=0.0, images_per_second=0.0).to_dict() for row in run.history]
 
 

@@ -1,4 +1,4 @@
-"""A web server on this machine that behaves and misbehaves as told: parts, broken connections, redirects, refusals."""
+"""A local web server that behaves and misbehaves as configured: ranges, broken connections, redirects, refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Files:
-    """What is served, and how badly. asked: (path, Range header) of every request so far."""
+    """What is served, and which errors it makes. asked: (path, Range header) of every request so far."""
 
     content: dict[str, bytes] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Small values that tests make a run of: its plan, and rows of its history."""
+"""Small values for the runs of tests: a plan, and rows of history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def history_row(epoch: int, **figures: Any) -> HistoryRow:
 
 
 def plan(side: int = 8, config: Config | None = None) -> Plan:
-    """The configuration with what it leaves open decided: cnn, colour images of this side, plain."""
+    """The configuration with its open settings decided: cnn, colour images of this side, plain."""
     given = (config or Config()).to_dict()
     model = given["model"] | {"name": "cnn" if given["model"]["name"] == AUTO else given["model"]["name"]}
     return Plan(Config.from_dict({"augment": {}, **given, "model": model, "image": ImageSpec(side, side).to_dict()}))

@@ -1,4 +1,4 @@
-"""Archives made for tests, and what is read from them. Read by: test_sources_archive*.py."""
+"""Archives for tests, and what is read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made images, put into a cache and taken out of it, here and in other processes. Read by: test_cache*.py."""
+"""Generated images, written to a cache and read from it, here and in other processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where what is read from an archive is kept."""
+"""The folder where archives are unpacked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of empty files, and what is read from them. Read by: test_sources_folders.py, test_sources_names.py."""
+"""Folders of empty files, and what is read from them."""
 
 from __future__ import annotations
 

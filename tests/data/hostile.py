@@ -1,4 +1,4 @@
-"""Images that cost far more than their bytes say, and one that holds what is none."""
+"""Images that cost far more than their size suggests, and one that contains another format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def large_png(side: int = 7000) -> bytes:
 
 
 def iptc(content: bytes, width: int, height: int) -> bytes:
-    """An image in an IPTC record, which Pillow would open by whatever it begins like."""
+    """An image in an IPTC record, which Pillow would open by its content's first bytes."""
 
     def record(number: int, data: bytes) -> bytes:
         return bytes([0x1C, 8 if number == 10 else 3, number, 132, 0]) + struct.pack(">I", len(data)) + data

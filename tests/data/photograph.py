@@ -1,4 +1,4 @@
-"""One photograph in every encoding. Read by: test_pixels*.py."""
+"""One photograph in every encoding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def with_alpha(mode: str) -> Image.Image:
-    """The photograph over white, said with transparency: half covered, so each colour is twice as far from white."""
+    """The photograph over white, encoded with transparency: half covered, so each colour is twice as far from white."""
     base = PHOTO if mode == "RGBA" else GREY[..., None]
     darker = np.clip(2 * base.astype(int) - 255, 0, 255)
     clipped = (base < 128).all(axis=-1, keepdims=True) | (base < 128)

@@ -139,7 +139,7 @@ def test_no_process_outlives_a_parent_that_is_killed() -> None:
         "import sys; from tellapart.data.decode_pool import IsolatedDecoder; from tellapart.task import ImageSpec\n"
         "from tests.data.hostile import slow_jp2; slow = slow_jp2()\n"
         "decoder = IsolatedDecoder(seconds=60, ready=1); decoder.wait_until_ready(); print('ready', flush=True)\n"
-        "decoder.decode(slow, ImageSpec(8, 8)); print('decoded', flush=True)"
+        "decoder.decode_all([slow] * 90, ImageSpec(8, 8), seconds=300); print('decoded', flush=True)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -147,7 +147,9 @@ def test_no_process_outlives_a_parent_that_is_killed() -> None:
         (child,) = psutil.Process(parent.pid).children()
         wait_until_it_works(child)
         parent.kill()
-        gone, _ = psutil.wait_procs([child], timeout=30)  # decoding takes longer
+        gone, left = psutil.wait_procs([child], timeout=30)  # decoding takes longer
+        for process in left:
+            process.kill()
         assert gone
         assert "decoded" not in parent.stdout.read()
 

@@ -1,4 +1,4 @@
-"""A process killed at a moment that a file tells. Read by: test_ladder, test_tune_trained."""
+"""A process killed at a moment marked by a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations that a search may begin from. Read by: test_tune*.py."""
+"""Configurations that a search may start from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CLASSES = ("cat", "dog")
 
 
 def decided(**values: object) -> Config:
-    """As a run stores it."""
+    """As stored by a run."""
     settings = [f"{name}={value}" for name, value in values.items()]
     config = ta.make_config(settings=["image.height=32", "image.width=32", "image.channels=3", "augment=light"])
     return config.with_values(settings)

@@ -1,4 +1,4 @@
-"""Real images in which a coloured patch alone decides the class, and where it is."""
+"""Real images in which only a coloured patch decides the class, and its position."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ CLASSES = ("rings", "stripes")
 
 
 def patch(label: str) -> np.ndarray:
-    """Green rings on white or magenta stripes on black: plain colours alone hardly change what a backbone gives."""
+    """Green rings on white or magenta stripes on black: plain colours alone hardly change the features of a
+    backbone."""
     y, x = np.mgrid[:PATCH, :PATCH]
     if label == "rings":
         on, colour, ground = np.hypot(y - PATCH / 2, x - PATCH / 2) % 12 < 6, (20, 230, 60), 255
@@ -31,20 +32,20 @@ def patch(label: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Cue:
-    """root: class folders; inside: path relative to root -> bool (SIDE, SIDE), where the patch is."""
+    """root: class folders; inside: path relative to root -> bool (SIDE, SIDE), the area of the patch."""
 
     root: Path
     inside: dict[str, np.ndarray]
 
     def of(self, path: str, spec: ta.ImageSpec) -> np.ndarray:
-        """Where the patch is in the image as a network sees it."""
+        """The area of the patch in the image as a network sees it."""
         mask = Image.fromarray(self.inside[path]).resize((spec.width, spec.height))
         return np.asarray(mask)
 
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Cue:
-    """150 photographs of three breeds; what they are of says nothing of their class."""
+    """150 photographs of three breeds; their content says nothing about their class."""
     root = tmp_path_factory.mktemp("planted") / "planted"
     generator = np.random.default_rng(0)
     inside = {}

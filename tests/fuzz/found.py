@@ -1,6 +1,6 @@
-"""What searches found, each mended since: the target, and the input as made of the target's seeds.
+"""Inputs that earlier searches found, each fixed since: the target, and the input as made from the target's seeds.
 
-Read by: test_fuzz.py, which tries each, and the page of the soak, which names them.
+test_fuzz.py tries each, and docs/soak.md names them.
 """
 
 from __future__ import annotations

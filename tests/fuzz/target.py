@@ -1,4 +1,4 @@
-"""Target: one door through which a stranger's bytes come in. The rows are in targets.py."""
+"""Target: one entry point for untrusted bytes. The rows are in targets.py."""
 
 from __future__ import annotations
 

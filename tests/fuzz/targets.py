@@ -1,6 +1,6 @@
-"""The table of doors through which a stranger's bytes come in. A new reader is a new row.
+"""The table of entry points for untrusted bytes. A new reader is a new row.
 
-Nothing of the package is imported before a target runs: the fuzzer guides itself by the modules that it sees imported.
+Nothing of the package is imported before a target runs: the fuzzer is guided by the modules that it sees imported.
 """
 
 from __future__ import annotations

@@ -56,11 +56,11 @@ class Server:
         return sum(found)
 
     def wait_for_images(self, count: int) -> None:
-        """Until so many images have come since the start, answered or not."""
+        """Wait until so many images have come since the start, predicted or not."""
         self._wait(lambda: self.figure("tellapart_images_waiting") + self.figure("tellapart_images_total") >= count)
 
     def wait_until_idle(self) -> None:
-        """Until no image waits or is worked on."""
+        """Wait until no image is queued or processed."""
         self._wait(lambda: self.figure("tellapart_images_waiting") == 0)
 
     def _wait(self, reached: Callable[[], bool]) -> None:
@@ -76,7 +76,7 @@ class Server:
 
 
 def start(*arguments: str | Path, environment: dict[str, str] | None = None) -> Server:
-    """Start a server on a free port and wait until it says where it answers."""
+    """Start a server on a free port and wait until it prints its address."""
     process = subprocess.Popen(
         [*STRICT, "serve", "--port", "0", *map(str, arguments)],
         stderr=subprocess.PIPE,
@@ -98,7 +98,7 @@ def start(*arguments: str | Path, environment: dict[str, str] | None = None) -> 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Starts servers that are ended after the test."""
+    """Starts servers that are stopped after the test."""
     servers: list[Server] = []
 
     def begin(*arguments: str | Path, **options: dict[str, str]) -> Server:
@@ -132,7 +132,7 @@ def other_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
 
 @pytest.fixture(scope="session")
 def server(run: ta.Run, other_run: ta.Run) -> Iterator[Server]:
-    """Two runs, `two` and `three`, with bounds that a test can reach."""
+    """Two runs, `two` and `three`, with limits that a test can reach."""
     bounds = ["--max-body", "1MB", "--max-pixels", "1000000", "--max-files", "4", "--timeout", "60"]
     found = start(run.path, other_run.path, *bounds)
     yield found
@@ -148,7 +148,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def photographs() -> list[Path]:
-    """Real photographs, which the package brings."""
+    """Real photographs from the package."""
     return sorted(BUILTIN.glob("*/*_1?.jpg"))
 
 

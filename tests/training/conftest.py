@@ -1,4 +1,4 @@
-"""When two runs are the same run, for all tests that stop one and go on."""
+"""When two runs are equal, for all tests that interrupt and resume one."""
 
 from __future__ import annotations
 

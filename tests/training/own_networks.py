@@ -1,4 +1,4 @@
-"""Networks of somebody's own, small and with random weights, as test_own_network_whole.py names them by --model."""
+"""Small custom networks with random weights, as test_own_network_whole.py names them by --model."""
 
 from __future__ import annotations
 

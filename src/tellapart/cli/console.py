@@ -50,7 +50,7 @@ def _own_stderr() -> Iterator[TextIO]:
     """A separate handle: silencing libraries while they start does not silence the display."""
     try:
         handle = os.dup(sys.stderr.fileno())
-    except OSError:  # not a file but a host's own stream, which nobody silences
+    except OSError:  # not a file but a stream of a host program, which silencing does not affect
         yield sys.stderr
         return
     with os.fdopen(handle, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors) as stream:

@@ -38,8 +38,7 @@ _debug = False
 
 
 class _Commands(TyperGroup):
-    """The built-in commands, which stand in `commands`; those of plug-ins are listed by name, and loaded where they
-    are called."""
+    """The built-in commands, in `commands`; those of plug-ins are listed by name, and loaded when called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(dict.fromkeys((*super().list_commands(ctx), *(plugin.name for plugin in _plugins()))))
@@ -54,7 +53,7 @@ class _Commands(TyperGroup):
             named = [plugin.name for plugin in _plugins()]
             if args[0] in named:
                 self.add_command(_made(COMMANDS.find(args[0])), args[0])
-            # Whoever mistyped one is told of its name.
+            # A mistyped name is compared with these too.
             for name in named:
                 self.commands.setdefault(name, self.get_command(ctx, name))
         return super().resolve_command(ctx, args)
@@ -73,7 +72,7 @@ def _unloaded(plugin: Plugin) -> Any:
 
 
 def _made(command: Command, help: str = "") -> Any:
-    """A command of a plug-in as Typer has it."""
+    """A plug-in's command, made by Typer."""
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_CONTEXT)
     _add(alone, command, help)
     return typer.main.get_command(alone)
@@ -108,7 +107,7 @@ def _note_version(context: typer.Context, wanted: bool) -> None:
 
 
 def _show_versions(context: typer.Context, plugins: bool) -> None:
-    """Called after the one above, which comes first where both are given or only that is."""
+    """Called after the option above, which comes first if both are given."""
     if plugins or context.meta.get(_VERSION):
         print(f"tellapart {__version__}")
         if plugins:
@@ -142,7 +141,7 @@ def _common(
 
 
 def _paragraphs(text: str) -> str:
-    """A docstring whose lines are broken where the terminal ends, not where the file does.
+    """A docstring whose lines wrap at the terminal's width, not as in the file.
 
     >>> _paragraphs("One.\\n\\n    Two,\\n    on.")
     'One.\\n\\nTwo, on.'
@@ -155,8 +154,9 @@ for _name in COMMANDS:
 
 
 def run() -> None:
-    """Entry point: an error that a user can fix is one message and exit code 2; an internal error is one and 70."""
-    # Images are processed in parallel; OpenCV's own threads wait in a busy loop and would only slow that down.
+    """Entry point: an error that a user can fix is one message and exit code 2; an internal error one message and
+    70."""
+    # Images are processed in parallel; OpenCV's own threads busy-wait and would only slow that down.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     backend.process_is_ours = True
     try:

@@ -30,8 +30,8 @@ FORMATS = {".csv": Output.csv, ".jsonl": Output.jsonl}
 
 @dataclass(frozen=True)
 class Resumed:
-    """file: for the remaining rows; each is safe once written. rows: how many are there; errors: how many of them say
-    why an image has no prediction. done: how many rows each image has, by the digest of its name."""
+    """file: for the remaining rows; each is safe once written. rows: how many exist; errors: how many of them have an
+    error instead of a prediction. done: how many rows each image has, by the digest of its name."""
 
     file: TextIO
     rows: int
@@ -39,7 +39,7 @@ class Resumed:
     done: Counter[bytes]
 
     def left(self, images: Iterable[tuple[str, Held]]) -> Iterator[tuple[str, Held]]:
-        """The images, in order, without those that have a row; one named twice has two."""
+        """The images, in order, except those that have a row; one named twice has two rows."""
         for name, source in images:
             key = _key(printable(name))
             if self.done[key]:

@@ -14,7 +14,7 @@ from tellapart.cli.console import show, show_json, table, width_shown
 from tellapart.words import between, duration, measured, percent
 
 NARROW = 100
-"""Terminal width in characters below which the data are shown under the run, and an interval under its figure."""
+"""Terminal width in characters below which the data are shown under the run, and an interval under its value."""
 
 
 def command(
@@ -60,7 +60,7 @@ def command(
             first = (row.run, row.source, measured(accuracy) if accuracy else "-")
         found.add_row(
             *first,
-            row.use or row.status,  # without a verdict: how far it is
+            row.use or row.status,  # without a verdict: the status
             "-" if row.error else duration(row.time),
             row.created[:16].replace("T", " "),
             f"{row.images:,} {row.split}" if row.images else "-",

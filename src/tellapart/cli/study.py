@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show_study(found: StudyResult, tables: Iterable[Table], then: str, format: options.OutputFormat) -> None:
-    """Its tables, advice and notes, where its page is, and the command to go on with."""
+    """Print the tables, advice and notes, the location of the page, and the next command."""
     if format is options.OutputFormat.json:
         show_json(found.to_dict() | {"page": str(found.study.page_file)})
         return

@@ -1,8 +1,7 @@
-"""Probabilities -> calibrated probabilities: of predictions with 0.8, eight in ten are right.
+"""Probabilities -> calibrated probabilities: of predictions with a probability of 0.8, 80 % are correct.
 
 One temperature divides all logits (Guo and others, On Calibration of Modern Neural Networks, ICML 2017): the order of
-the classes, and so the accuracy, cannot change. Reads: arrays. NumPy in, floats
-out; no Keras.
+the classes, and so the accuracy, cannot change. NumPy in, floats out; no Keras.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of similar probability. confidence: their mean probability; accuracy: the share that is right."""
+    """Predictions of similar probability. confidence: their mean probability; accuracy: the share of correct ones."""
 
     n: int
     confidence: float
@@ -57,7 +56,7 @@ class Reliability:
 
 
 def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> Reliability:
-    """Of the likeliest class of each image, over BINS bins of equal width.
+    """For the most probable class of each image, over BINS bins of equal width.
 
     truth: positions of classes, (n,). probabilities: (n, classes), rows sum to 1. by_chance is drawn with labels that
     follow the probabilities themselves (Broecker and Smith, Weather and Forecasting 22 (2007) 651).
@@ -87,9 +86,9 @@ def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> R
 def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
     """The divisor of logits that minimises the log loss, COLDEST..HOTTEST; 1 changes nothing.
 
-    logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. Few images move it
-    little from 1: its logarithm is taken to be normal, of deviation 1, before they are seen. And images without a
-    mistake do not show that there is none: then half of one is added, at the median distance of the two likeliest.
+    logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. A prior keeps it
+    near 1 with few images: its logarithm is normal with deviation 1. And images without a mistake do not prove that
+    there are none: then half a mistake is added, at the median distance of the two most probable classes.
     """
     from scipy.optimize import minimize_scalar
 
@@ -109,7 +108,7 @@ def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
 
 
 def softmax(logits: NDArray[Any]) -> Floats:
-    """Probabilities (n, classes), rows summing to 1, of logits as fit_temperature takes them."""
+    """Probabilities (n, classes), rows summing to 1, from logits as in fit_temperature."""
     return np.exp(_log_softmax(every_logit(logits)))
 
 

@@ -1,8 +1,8 @@
 """Truth and the predictions of several networks for the same images -> whether the difference is significant.
 
-Reads: arrays. NumPy in, plain values out; no Keras.
+NumPy in, plain values out; no Keras.
 
-Images that both name right, or both wrong, say nothing about which is better: McNemar's test looks at the rest.
+Images on which both are right, or both are wrong, do not tell which is better: McNemar's test uses the others.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def compare(classes: Sequence[str], truth: Ints, first: Ints, second: Ints, *, l
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Chance of counts at least this uneven if both are equally good: the exact test of McNemar, Psychometrika 12
+    """Probability of counts at least this uneven if both are equally good: the exact test of McNemar, Psychometrika 12
     (1947) 153. It never rejects more often than its level, and less often for small counts.
 
     >>> round(mcnemar(16, 6), 4)
@@ -116,8 +116,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """Chance of shares (hits, n) of two sets of other images that are at least this uneven, if both have the same
-    true share: the exact test of Fisher, J. R. Stat. Soc. 85 (1922) 87, two-sided. Raises ValueError for n of 0.
+    """Probability of shares (hits, n) of two sets of different images that are at least this uneven, if both have the
+    same true share: the exact test of Fisher, J. R. Stat. Soc. 85 (1922) 87, two-sided. Raises ValueError for n of 0.
 
     >>> round(fisher((8, 10), (3, 10)), 4)
     0.0698
@@ -136,15 +136,15 @@ def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
 
     chances = np.exp(ways(n, possible) + ways(m, hits - possible) - ways(n + m, hits))
     seen = chances[a - possible[0]]
-    # Equal chances may differ in their last digits.
+    # Equal probabilities may differ in their last digits.
     return min(1.0, float(chances[chances <= seen * (1 + 1e-7)].sum()))
 
 
 def compare_all(truth: Ints, answers: Sequence[Ints]) -> dict[tuple[int, int], float]:
     """Holm-corrected p of every pair (i, j), i < j, of `answers`, each (n,).
 
-    All pairs count, though one may look only at those with the best: which one is best was read from these images
-    too, and correcting for the k - 1 pairs with it alone would call equal networks different too often.
+    All pairs count, even if only those with the best are reported: which one is best was determined from these images
+    too, and correcting for only the k - 1 pairs with it would call equal networks different too often.
     """
     right = [answer == truth for answer in answers]
     pairs = list(combinations(range(len(answers)), 2))
@@ -153,7 +153,8 @@ def compare_all(truth: Ints, answers: Sequence[Ints]) -> dict[tuple[int, int], f
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p values of several tests, so enlarged that 0.05 bounds the chance of any false alarm; in the order given.
+    """p values of several tests, corrected so that 0.05 bounds the probability of any false positive; in the given
+    order.
 
     Holm, Scandinavian Journal of Statistics 6 (1979) 65.
 
@@ -169,7 +170,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _alone(right: NDArray[np.bool_]) -> tuple[int, int]:
-    """Images that the first alone, and the second alone, names right; right: shape (2, n)."""
+    """Images on which only the first, and only the second, is right; right: shape (2, n)."""
     return int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
 
 
@@ -180,7 +181,7 @@ def _class_difference(label: str, right: NDArray[np.bool_], level: float) -> Cla
 
 
 def _smallest_difference(together: int, n: int, level: float) -> float | None:
-    """The least that the test would show, where only one of the two is right on `together` of n images."""
+    """The smallest significant difference, if only one of the two is right on `together` of n images."""
     from scipy.special import bdtr
 
     rejected = 2 * bdtr(np.arange(together // 2 + 1), together, 0.5) <= 1 - level
@@ -189,8 +190,8 @@ def _smallest_difference(together: int, n: int, level: float) -> float | None:
 
 
 def _images_needed(only_first: int, only_second: int, n: int, level: float) -> int | None:
-    """Connor, Biometrics 43 (1987) 207, for McNemar's test, with 2 / difference more for the exact one, whose power is
-    then 0.80 to 0.93 (computed in the tests); rounded up to two digits, as it stands on what was seen."""
+    """Connor, Biometrics 43 (1987) 207, for McNemar's test, plus 2 / difference for the exact one, whose power is then
+    0.80 to 0.93 (computed in the tests); rounded up to two digits, as it is an estimate."""
     difference = abs(only_second - only_first) / n
     if difference == 0:
         return None

@@ -1,6 +1,6 @@
 """Truth and probabilities of one split -> Evaluation: every metric with its interval. Stored in metrics.json.
 
-Reads: arrays from inference. NumPy in, NumPy out; no Keras, no figures.
+NumPy in, NumPy out; no Keras, no figures.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _ROW_SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class fares. support: its images. None: not defined (recall and F1 without images, precision of a
-    name that was never used)."""
+    """The metrics of one class. support: its images. None: not defined (recall and F1 without images, precision of a
+    class that was never predicted)."""
 
     label: str
     support: int
@@ -61,7 +61,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class VerdictMetrics:
-    """The images with one verdict. accuracy: of their labels; None without images."""
+    """The images with one verdict. accuracy: of their predictions; None without images."""
 
     n: int
     accuracy: Estimate | None
@@ -76,13 +76,12 @@ class VerdictMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network reaches on one split. Compare two by `to_dict()`.
+    """The result of a network on one split. Compare two by `to_dict()`.
 
-    n: images. level: confidence level of the intervals. metrics: by name, those of METRICS that are
-    defined here. per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the surest first.
-    calibration: whether the probabilities mean what they say. verdicts: by name, empty where none are given.
-    notes: what is not defined here and why. verdict: whether to use the run, and what
-    next; None where it is not judged.
+    n: images. level: confidence level of the intervals. metrics: by name, those of METRICS that are defined here.
+    per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the most confident first.
+    calibration: whether the probabilities are reliable. verdicts: by name, empty if there are none. notes: what is not
+    defined here and why. verdict: whether to use the run, and what next; None if it is not judged.
     """
 
     split: str
@@ -103,7 +102,7 @@ class Evaluation:
         return self.metrics["accuracy"]
 
     def __repr__(self) -> str:
-        """In short: the figures with their intervals."""
+        """In short: the metrics with their intervals."""
         figures = ", ".join(f"{name} {estimate}" for name, estimate in self.metrics.items())
         return f"<Evaluation of {self.n} images of the {self.split} split: {figures}>"
 
@@ -125,7 +124,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
-        """What `to_dict` gave. Raises ValueError for anything else."""
+        """The inverse of `to_dict`. Raises ValueError for anything else."""
         try:
             return cls(
                 split=values["split"],
@@ -147,12 +146,12 @@ class Evaluation:
 
 
 def evaluate(task: Task, said: Predictions, *, split: str, level: float = 0.95, seed: int = 0) -> Evaluation:
-    """Measure what a network says of the images of one split against the truth.
+    """Evaluate the predictions of a network for the images of one split.
 
-    Rows of probabilities sum to 1, a binary task's too. An image's prediction is its likeliest class, the first of
-    equal ones. level: of the intervals. seed: of the bootstrap (balanced accuracy, macro F1, log loss).
+    Rows of probabilities sum to 1, also for a binary task. The prediction for an image is its most probable class, the
+    first of equal ones. level: of the intervals. seed: of the bootstrap (balanced accuracy, macro F1, log loss).
 
-    A class without images in this split has no recall and no F1, and does not count in the means over classes; a note
+    A class without images in this split has no recall and no F1, and is excluded from the means over classes; a note
     says so. Raises ValueError for no images, or arrays of another shape or range.
 
     >>> task = Task(("cats", "dogs"))

@@ -1,6 +1,6 @@
 """The files of a run + metrics of a split -> Evidence: all that a verdict is derived from, as plain values.
 
-Reads: run folders. Never imports Keras.
+Never imports Keras.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Confidence intervals: an estimate with the interval that contains the true value 95 times in 100.
 
-Reads: counts, losses, a confusion matrix. NumPy in, floats out; no Keras.
+NumPy in, floats out; no Keras.
 
-Every method here is chosen so that it does not collapse where good classifiers live: a plain bootstrap, DeLong's method
-and the normal approximation all call 30 right of 30 "100 % (100 to 100)".
+Every method here remains valid near 0 and 1, where good classifiers are: a plain bootstrap, DeLong's method and the
+normal approximation all give "100 % (100 to 100)" for 30 of 30.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from tellapart.evaluation.metrics import SMALLEST_PROBABILITY, Floats, Ints
 
 RESAMPLES = 1000
-_BLOCK_VALUES = 1_000_000  # of a bootstrap held in memory at once: 16 MB with their indices
+_BLOCK_VALUES = 1_000_000  # values of a bootstrap in memory at a time: 16 MB with their indices
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval, low <= value <= high.
+    """An estimate and its interval, low <= value <= high.
 
     >>> print(Estimate(0.991, 0.984, 0.995))
     0.991 (0.984 to 0.995)
@@ -46,7 +46,7 @@ class Estimate:
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval for a proportion, in 0..1; right where the normal one fails (n small, p near 0 or 1).
+    """Interval for a proportion, in 0..1; valid where the normal approximation fails (n small, p near 0 or 1).
 
     Raises ValueError unless 0 <= hits <= n and n > 0. Wilson, JASA 22 (1927) 209.
 
@@ -69,10 +69,10 @@ def proportion(hits: int, n: int, level: float = 0.95) -> Estimate:
 
 
 def f1_estimate(hits: int, support: int, named: int, level: float = 0.95) -> Estimate:
-    """F1 of one class: `hits` of its `support` images, where its name was used `named` times; support > 0.
+    """F1 of one class: `hits` of its `support` images, of `named` images predicted as it; support > 0.
 
-    F1 grows with J = hits / (images or uses of the name), and J is a proportion: its Wilson interval carries over by
-    F1 = 2J / (1 + J): the "Wilson direct" method of Lam, Gopal and Qian, arXiv 2309.14621 (2023).
+    F1 grows with J = hits / (images of the class or predicted as it), and J is a proportion: its Wilson interval is
+    transformed by F1 = 2J / (1 + J): the "Wilson direct" method of Lam, Gopal and Qian, arXiv 2309.14621 (2023).
     """
     either = support + named - hits
     low, high = wilson_interval(hits, either, level)
@@ -82,10 +82,10 @@ def f1_estimate(hits: int, support: int, named: int, level: float = 0.95) -> Est
 def macro_estimates(confusion: Ints, level: float = 0.95, seed: int = 0) -> tuple[Estimate, Estimate]:
     """Balanced accuracy and macro F1 over the classes that have images, each with a bootstrap percentile interval.
 
-    Stratified: each class is drawn again to its own size, as the splits are stratified; so no class can vanish.
-    Drawn from the confusion matrix, which is all that these figures depend on, so the cost does not grow with n.
-    Before drawing, z^2/2 hits and z^2/2 misses are spread evenly over the classes, as Agresti and Coull (The American
-    Statistician 52 (1998) 119) do for one proportion; without them a matrix free of mistakes would look certain.
+    Stratified: each class is resampled to its own size, as the splits are stratified; so no class can vanish. Drawn
+    from the confusion matrix, which determines both metrics, so the time does not grow with n. Before drawing, z^2/2
+    hits and z^2/2 misses are spread evenly over the classes, as Agresti and Coull (The American Statistician 52 (1998)
+    119) do for one proportion; without them a matrix without mistakes would look certain.
     """
     support = confusion.sum(axis=1)
     present = np.flatnonzero(support)
@@ -102,7 +102,7 @@ def macro_estimates(confusion: Ints, level: float = 0.95, seed: int = 0) -> tupl
 def _draw_hits_and_names(
     confusion: Ints, present: NDArray[np.intp], z: float, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Drawn again: hits and uses of the name of each present class, both of shape (RESAMPLES, len(present))."""
+    """Resampled: hits and predictions of each present class, both of shape (RESAMPLES, len(present))."""
     classes = len(confusion)
     added = z * z / 2 / len(present)
     hits = np.zeros((RESAMPLES, classes))
@@ -118,7 +118,7 @@ def _draw_hits_and_names(
         hits[:, row] = draws[:, -2]
         named[:, cells] += draws[:, :-1]
         elsewhere[:, row] = draws[:, -1] / (classes - 1)
-    # A miss that was never seen lands on each other class with equal chance.
+    # A miss that was never observed is assigned to each other class with equal probability.
     named += elsewhere.sum(axis=1, keepdims=True) - elsewhere
     return hits[:, present], named[:, present]
 
@@ -126,8 +126,8 @@ def _draw_hits_and_names(
 def mean_loss_estimate(losses: Floats, level: float = 0.95, seed: int = 0) -> Estimate:
     """Mean of log losses, shape (n,) with n > 0, with a BCa bootstrap interval (Efron, JASA 82 (1987) 171).
 
-    BCa, as losses are skewed: few mistakes carry most of them. One image alone says nothing: the interval is then
-    the whole range of the loss.
+    BCa, as losses are skewed: few mistakes contribute most of them. A single image gives no information: the interval
+    is then the whole range of the loss.
     """
     value = float(losses.mean())
     if len(losses) == 1:
@@ -150,7 +150,7 @@ def mean_loss_estimate(losses: Floats, level: float = 0.95, seed: int = 0) -> Es
 
 
 def _resampled_means(values: Floats, generator: np.random.Generator) -> Floats:
-    """Means of RESAMPLES draws with replacement, a bounded block at a time."""
+    """Means of RESAMPLES samples with replacement, a limited block at a time."""
     n = len(values)
     rows = max(1, _BLOCK_VALUES // n)
     blocks = [
@@ -163,8 +163,8 @@ def _resampled_means(values: Floats, generator: np.random.Generator) -> Floats:
 def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.95) -> Estimate:
     """Area under the curve with a score interval; both counts > 0.
 
-    Newcombe, Statistics in Medicine 25 (2006) 559, method 5: Hanley and McNeil's variance, taken at the limit itself
-    and with both counts replaced by their mean, which keeps the interval inside 0..1 and open at an area of 1.
+    Newcombe, Statistics in Medicine 25 (2006) 559, method 5: Hanley and McNeil's variance, evaluated at the limit
+    itself and with both counts replaced by their mean, which keeps the interval inside 0..1 and open at an area of 1.
     """
     mean_count = (positives + negatives) / 2
     z = _quantile(level)
@@ -178,11 +178,12 @@ def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.
 
 
 def paired_difference(only_first: int, only_second: int, n: int, level: float = 0.95) -> Estimate:
-    """How much more often the second of two answers to the same n images is right, in -1..1, with its score interval.
+    """How much more often the second of two classifiers of the same n images is right, in -1..1, with its score
+    interval.
 
-    only_first, only_second: images on which that one alone is right. The interval holds the differences that the
-    paired score test does not reject: Tango, Statistics in Medicine 17 (1998) 891; it stays in range, has width where
-    the two never differ, and covers 94 to 99 times in 100 (measured) where the Wald interval collapses.
+    only_first, only_second: images on which only that one is right. The interval contains the differences that the
+    paired score test does not reject: Tango, Statistics in Medicine 17 (1998) 891; it stays in range, has width if the
+    two never differ, and covers 94 to 99 times in 100 (measured) where the Wald interval collapses.
 
     Raises ValueError unless the counts are 0 or more, at most n together, and n > 0.
 
@@ -197,7 +198,7 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
     value = (only_second - only_first) / n
 
     def distance(difference: float) -> float:
-        # The share of images that the first alone names right, likeliest under this difference.
+        # The share of images on which only the first is right, most likely under this difference.
         linear = (2 * n + only_first - only_second) * difference - only_first - only_second
         constant = -only_first * difference * (1 - difference)
         share = (math.sqrt(max(0.0, linear**2 - 8 * n * constant)) - linear) / (4 * n)
@@ -208,10 +209,10 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
 
 
 def independent_difference(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> Estimate:
-    """The share of the first minus that of the second, each (hits, n) of other images, in -1..1.
+    """The share of the first minus that of the second, each (hits, n) of different images, in -1..1.
 
     Method 10 of Newcombe, Statistics in Medicine 17 (1998) 873: from the Wilson limits of both, so it stays in range
-    and has width where both are 0 or 1. Raises ValueError as `wilson_interval` does.
+    and has width if both are 0 or 1. Raises ValueError as `wilson_interval` does.
 
     >>> print(independent_difference((56, 70), (48, 80)))
     0.200 (0.052 to 0.334)
@@ -228,7 +229,7 @@ def independent_difference(first: tuple[int, int], second: tuple[int, int], leve
 
 
 def _crossing(distance: Callable[[float], float], outside: float, inside: float) -> float:
-    """Where `distance` falls to 0 between an end of the range and the value, by bisection."""
+    """The zero of `distance` between an end of the range and the value, by bisection."""
     for _ in range(60):
         middle = (outside + inside) / 2
         if distance(middle) > 0:

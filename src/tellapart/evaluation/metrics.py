@@ -1,10 +1,8 @@
 """Truth and probabilities -> metrics, without their uncertainty.
 
-Reads: arrays. NumPy in, NumPy out; no Keras.
-
-Throughout: truth is int, shape (n,), positions in `Task.classes`; probabilities is float, shape (n, k), rows sum to 1;
-a confusion matrix is int, shape (k, k),
-rows are the truth and columns the prediction.
+NumPy in, NumPy out; no Keras. Throughout: truth is int, shape (n,), positions in `Task.classes`; probabilities is
+float, shape (n, k), rows sum to 1; a confusion matrix is int, shape (k, k), rows are the truth and columns the
+prediction.
 """
 
 from __future__ import annotations
@@ -18,8 +16,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 SMALLEST_PROBABILITY = 1e-7
-"""Log loss reads a smaller probability of the true class as this one (float32's resolution near 1), so that a single
-certain mistake costs 16.1 and not infinity."""
+"""Log loss replaces a smaller probability of the true class by this one (float32's resolution near 1), so that a single
+certain mistake costs 16.1 instead of infinity."""
 
 
 def confusion_matrix(truth: Ints, predicted: Ints, classes: int) -> Ints:
@@ -35,12 +33,12 @@ def confusion_matrix(truth: Ints, predicted: Ints, classes: int) -> Ints:
 def log_losses(truth: Ints, probabilities: NDArray[Any]) -> Floats:
     """-ln of the probability given to the true class, shape (n,), in 0..16.1 (see SMALLEST_PROBABILITY)."""
     given = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    # Adding 0 turns the -0.0 of a certain and right answer into 0.0.
+    # Adding 0 turns the -0.0 of a certain, correct prediction into 0.0.
     return -np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0)) + 0.0
 
 
 def in_top(truth: Ints, probabilities: NDArray[Any], top: int) -> NDArray[np.bool_]:
-    """Whether the true class is among the `top` likeliest, shape (n,). Equal ones go in class order, as in argmax."""
+    """Whether the true class is among the `top` most probable, shape (n,). Ties are in class order, as in argmax."""
     given = probabilities[np.arange(len(truth)), truth][:, None]
     earlier = np.arange(probabilities.shape[1])[None, :] < truth[:, None]
     ahead = (probabilities > given) | ((probabilities == given) & earlier)
@@ -48,7 +46,7 @@ def in_top(truth: Ints, probabilities: NDArray[Any], top: int) -> NDArray[np.boo
 
 
 def area_under_curve(positive: NDArray[np.bool_], scores: NDArray[Any]) -> float:
-    """Chance that a positive scores above a negative, ties counted half (Mann and Whitney, 1947).
+    """Probability that a positive scores above a negative, ties counted half (Mann and Whitney, 1947).
 
     Raises ValueError unless there is one of each.
 

@@ -1,6 +1,6 @@
 """Truth and probabilities -> the misclassified images, the most confident first.
 
-Reads: arrays and paths. NumPy in, plain values out; no Keras.
+NumPy arrays and paths in, plain values out; no Keras.
 """
 
 from __future__ import annotations

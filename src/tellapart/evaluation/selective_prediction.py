@@ -42,7 +42,7 @@ class Thresholds:
     unlike: float | None
 
     def verdict(self, probability: float, distance: float) -> Verdict:
-        """Of the most probable class. distance: nan if unknown."""
+        """The verdict, for the most probable class. distance: nan if unknown."""
         if self.unlike is not None and distance > self.unlike:
             return "unlike"
         return "sure" if probability >= self.sure else "unsure"

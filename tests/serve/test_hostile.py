@@ -24,8 +24,8 @@ import uvicorn
 
 import tellapart as ta
 from tellapart.serve import protocol
+from tellapart.serve.http_server import listen
 from tellapart.serve.limits import PATIENCE
-from tellapart.serve.server import listen
 from tests.data.hostile import large_png, slow_jp2
 
 if TYPE_CHECKING:

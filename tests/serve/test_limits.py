@@ -19,8 +19,8 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.errors import ConfigError
+from tellapart.serve.http_server import listen
 from tellapart.serve.limits import HEADER_BYTES, Bounds, Ledger, RequestError
-from tellapart.serve.server import listen
 
 if TYPE_CHECKING:
     from tests.serve.conftest import Server

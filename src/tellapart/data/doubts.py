@@ -50,7 +50,7 @@ Likely = tuple[tuple[str, float | None], ...]
 class Doubt:
     """Images of which something may be wrong, for a person to decide. kind: of KINDS. paths: one, or those that are to
     be seen side by side. reason: in words. likely: at most MOST classes for the first image. proposed: what
-    `check --deep` would correct."""
+    `check --deep` or the run would correct."""
 
     kind: str
     paths: tuple[str, ...]
@@ -108,7 +108,7 @@ def _completed(
 ) -> Doubt:
     known = doubt.likely or likely.get(doubt.paths[0]) or tuple((name, None) for name in classes[:MOST])
     rows = tuple(row for path in doubt.paths for row in proposed.get(path, ()))
-    return Doubt(doubt.kind, doubt.paths, doubt.reason, known, rows)
+    return Doubt(doubt.kind, doubt.paths, doubt.reason, known, rows or doubt.proposed)
 
 
 def _likely(deep: Deep | None, classes: Sequence[str]) -> dict[str, Likely]:
@@ -151,7 +151,8 @@ def _suspects(
             name, value = suspect.likely[0]
             looks = f"{name} ({percent(value or 0.0, 0)})"
             reason = f"Labelled {labels[suspect.path]}; the run says {looks}."
-            yield Doubt("suspect", (suspect.path,), reason, suspect.likely)
+            wanted = Correction(suspect.path, "relabel", label=name, reason=reason)
+            yield Doubt("suspect", (suspect.path,), reason, suspect.likely, (wanted,))
 
 
 def _odd(deep: Deep) -> Iterator[Doubt]:

@@ -15,7 +15,7 @@ from tellapart.data.decisions import Decisions
 from tellapart.data.doubts import KINDS, Doubt
 from tellapart.errors import ConfigError, MissingExtraError, TellapartError, unknown
 from tellapart.files import harmless
-from tellapart.progress import Progress
+from tellapart.progress import Phase, Progress
 from tellapart.studio.browse import Index
 from tellapart.studio.retrain import Trainer
 
@@ -36,17 +36,22 @@ class Session:
         self.found: Doubts | None = None
         self.looking = Looking()
         self._by_key: dict[str, Doubt] = {}
-        if self.run is not None:
-            self.index = Index(self.run.catalog, predictions_of(self.run))
 
     def begin(self) -> None:
         threading.Thread(target=self._look, daemon=True).start()
+
+    def read(self) -> None:
+        """The images of a run, to browse and to decide of; those of a folder are there once they were looked at."""
+        if self.run is not None:
+            self.looking.update(Phase.READING, 0, 0)
+            self.index = Index(self.run.catalog, predictions_of(self.run))
 
     def close(self) -> None:
         self.trainer.stop()
 
     def _look(self) -> None:
         try:
+            self.read()
             if self.run is not None:
                 self._keep(doubts(self.run, deep=False))
                 self._keep(doubts(self.run, progress=self.looking))

@@ -18,8 +18,18 @@ function query() {
 async function begin() {
   try {
     state = await ask("/v1/state");
+    while (!state.images && !state.looking.over) {
+      $("status").textContent = `${state.looking.stage || "reading images"} …`;
+      await new Promise((done) => setTimeout(done, 500));
+      state = await ask("/v1/state");
+    }
   } catch (problem) {
     alertWith(problem.message);
+    return;
+  }
+  if (!state.images) {
+    $("status").textContent = "";
+    alertWith(state.looking.problem || "There are no images.");
     return;
   }
   $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}: ${counted(state.images, "image")}`;

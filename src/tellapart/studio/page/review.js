@@ -49,7 +49,8 @@ async function show(key) {
 }
 
 function draw() {
-  $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}: ${counted(state.images, "image")}`;
+  const images = state.images ? `: ${counted(state.images, "image")}` : "";
+  $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}${images}`;
   drawFilters();
   drawLooking();
   const done = queue.length - queue.filter(open).length;
@@ -277,7 +278,7 @@ async function poll() {
     const before = state;
     try {
       const now = await ask("/v1/state");
-      if (!before || now.doubts !== before.doubts || now.looking.over !== before.looking.over || now.version !== before.version) await load(doubt?.key);
+      if (!before || now.doubts !== before.doubts || now.images !== before.images || now.looking.over !== before.looking.over || now.version !== before.version) await load(doubt?.key);
       else {
         state = now;
         drawLooking();

@@ -1,0 +1,122 @@
+"""The studio towards strangers, and what it loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tellapart.config import Config
+from tellapart.data.catalog import SPLITS, Catalog, ImageRecord
+from tellapart.runs.predictions import Predictions
+from tellapart.serve.middleware import Access
+from tellapart.studio.app import application
+from tellapart.studio.browse import Index, Query
+from tellapart.studio.session import Session
+from tellapart.task import Task
+from tests.test_architecture import loaded_by
+
+testclient = pytest.importorskip("starlette.testclient")
+
+
+@pytest.fixture(scope="module")
+def client(shapes_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[testclient.TestClient]:
+    session = Session(str(shapes_run), tmp_path_factory.mktemp("studio") / "c.csv", Config())
+    session.begin = session.read  # type: ignore[method-assign]  # doubts are the matter of other tests
+    with testclient.TestClient(application(session, Access()), base_url="http://127.0.0.1") as found:
+        yield found
+
+
+def test_other_hosts_and_origins_are_refused_and_the_page_may_load_only_its_own(client: testclient.TestClient) -> None:
+    assert client.get("/v1/state").status_code == 200
+    assert client.get("/v1/state", headers={"host": "evil.example"}).status_code == 403
+    answer = client.post("/v1/undo", json={"version": 0}, headers={"origin": "https://evil.example"})
+    assert answer.status_code == 403
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/decisions", b"no json", 400),
+        ("/v1/decisions", b"[]", 400),
+        ("/v1/decisions", b'{"version": 0, "doubts": ["nothing"], "action": "drop"}', 400),
+        ("/v1/decisions", b'{"version": 0, "doubts": [], "action": "delete"}', 400),
+        ("/v1/decisions", b'{"version": 0, "doubts": [], "action": "relabel", "label": "cow"}', 400),
+        ("/v1/decisions", b'{"version": 0, "doubts": [], "action": "drop", "images": [99999]}', 404),
+        ("/v1/undo", b'{"version": "0"}', 400),
+        ("/v1/undo", b'{"version": 7}', 409),
+        ("/v1/train", b"{}", 400),
+        ("/v1/undo", b"x" * 1_000_001, 413),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words_and_decides_nothing(
+    client: testclient.TestClient, path: str, body: bytes, status: int
+) -> None:
+    answer = client.post(path, content=body)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert client.get("/v1/state").json()["made"] == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/images?sort=colour", "/v1/images?split=tests", "/v1/images?start=-1", "/v1/images?count=x",
+        "/v1/images?start=9999999999999", "/v1/images/99999", "/pixels/0/333/x", "/pixels/99999/160/x",
+        "/v1/doubts/nothing", "/nothing",
+    ],
+)  # fmt: skip
+def test_an_address_of_nothing_is_an_error_of_the_client(client: testclient.TestClient, path: str) -> None:
+    assert 400 <= client.get(path).status_code < 500
+
+
+def test_an_image_that_changed_is_not_shown(client: testclient.TestClient, shapes_run: Path) -> None:
+    import tellapart as ta
+
+    catalog = ta.open_run(shapes_run).catalog
+    file = catalog.root / catalog.images[0].path
+    content = file.read_bytes()
+    assert client.get("/pixels/0/160/x").status_code == 200
+    try:
+        file.write_bytes(content + b"!")
+        assert client.get("/pixels/0/160/x").status_code == 404
+    finally:
+        file.write_bytes(content)
+
+
+def test_a_studio_loads_no_training_library(shapes_run: Path) -> None:
+    loaded = loaded_by(
+        "from pathlib import Path; from tellapart.config import Config; import tellapart.cli.studio\n"
+        "import tellapart.studio.app; from tellapart.studio.session import Session; import tellapart as ta\n"
+        f"Session({str(shapes_run)!r}, Path('no.csv'), Config()); ta.doubts({str(shapes_run)!r})"
+    )
+    assert not loaded & {"tensorflow", "keras", "jax", "torch"}
+
+
+def test_a_hundred_thousand_images_are_filtered_and_sorted_as_numpy_says() -> None:
+    count, classes = 100_000, ("a", "b", "c")
+    generator = np.random.default_rng(0)
+    splits = generator.integers(0, 3, count)
+    labels = generator.integers(0, 3, count)
+    images = tuple(
+        ImageRecord(f"Folder/{i}.jpg", classes[label], SPLITS[split], width=10 + i % 7, height=10)
+        for i, (label, split) in enumerate(zip(labels.tolist(), splits.tolist(), strict=True))
+    )
+    tests = np.flatnonzero(splits == 2)
+    said = generator.dirichlet(np.ones(3), len(tests))
+    predictions = Predictions(tuple(images[i].path for i in tests), labels[tests], said)
+    index = Index(Catalog(Path(), Task(classes), images), predictions)
+    found = index.find(Query.of({"truth": "b", "right": "no", "sort": "-loss", "other": "x"}))
+    wrong = tests[(labels[tests] == 1) & (said.argmax(axis=1) != 1)]
+    assert set(found.tolist()) == set(wrong.tolist())
+    losses = [index.row(int(place))["loss"] for place in found[:50]]
+    assert losses == sorted(losses, reverse=True)
+    assert len(index.find(Query(text="FOLDER/9999"))) == 11
+    unsorted = index.find(Query(sort="confidence"))
+    assert set(unsorted[: len(tests)].tolist()) == set(tests.tolist())  # those without an answer come last
+    assert np.sum(index.confusion(Query())) == len(tests)

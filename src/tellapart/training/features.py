@@ -12,7 +12,6 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +26,11 @@ from tellapart.models.feature_engine import FeatureEngine
 from tellapart.models.features import FeatureSet
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec
-
-if TYPE_CHECKING:
-    pass
+from tellapart.training.feature_rows import blocks, let_go, room
 
 _KEPT_SECONDS = 2.0
-_READ = 1024
+_LET_GO = 256
+"""Batches after which memory of a file is given back."""
 
 
 def backbone_key(name: str, weights_digest: str, spec: ImageSpec, taken: FeatureSet) -> str:
@@ -93,17 +91,21 @@ def extract(
     digests = images.digests
     keys = [views.key(digest, view) for view in range(views.count) for digest in digests]
     width = engine.width if first is None else first
-    out = np.empty((len(keys), width), np.float16)
+    out = room(len(keys), width)
     absent = _read(cache.store(keys), out, engine.width)
     # One place a key: the same image may stand in a catalog twice.
     earliest = {keys[place]: int(place) for place in absent[::-1]}
     places = np.array(sorted(earliest.values()), np.int64)
 
-    for chunk, found in _computed(engine, images, cache, views, places, tell):
+    for number, (chunk, found) in enumerate(_computed(engine, images, cache, views, places, tell)):
         out[chunk] = found[:, :width]
+        if number % _LET_GO == 0:
+            let_go(out)
     cache.flush()
     for place in absent:
-        out[place] = out[earliest[keys[place]]]
+        if place != earliest[keys[place]]:
+            out[place] = out[earliest[keys[place]]]
+    let_go(out)
     return out
 
 
@@ -170,15 +172,15 @@ def _computed(
 
 def _read(store: Store, out: NDArray[np.float16], width: int) -> NDArray[np.intp]:
     """Fill `out` with the first features of each row of the store, of width `width`; returns the missing positions."""
-    if out.shape[1] == width:
-        return store.take(np.arange(len(out)), out)
-    absent = []
-    for start in range(0, len(out), _READ):
-        rows = np.arange(start, min(start + _READ, len(out)))
-        whole = np.empty((len(rows), width), np.float16)
+    absent, start = [np.empty(0, np.intp)], 0
+    for part in blocks(out):
+        rows = np.arange(start, start + len(part))
+        whole = part if part.shape[1] == width else np.empty((len(rows), width), np.float16)
         absent.append(rows[store.take(rows, whole)])
-        out[rows] = whole[:, : out.shape[1]]
-    return np.concatenate(absent) if absent else np.empty(0, np.intp)
+        if whole is not part:
+            part[:] = whole[:, : part.shape[1]]
+        start += len(part)
+    return np.concatenate(absent)
 
 
 class CachedFeatures:
@@ -191,7 +193,9 @@ class CachedFeatures:
         return len(self._features)
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        return self._features[rows].astype(np.float32)
+        taken = self._features[rows].astype(np.float32)
+        let_go(self._features)
+        return taken
 
 
 class CachedViews:

@@ -24,10 +24,14 @@ from tellapart.models.classifier import Classifier
 from tellapart.progress import Phase
 from tellapart.runs.run import CLEAN_PART
 from tellapart.training.calibrate import Trust, calibrate, calibrate_head, head_logits
+from tellapart.training.feature_rows import blocks
 from tellapart.training.fitting import Fitted, Fitting
+from tellapart.training.head import some_of
 
 VERIFIED_IMAGES = 16
 TRIED_IMAGES = 4
+MOST_CALIBRATED = 5000
+"""Images of a split whose features are in memory at once."""
 
 
 def finish(state: Fitting, fitted: Fitted) -> None:
@@ -62,10 +66,13 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         )
     else:
         # The backbone has seen these images.
-        features = fitted.examples[split].features.astype(np.float32)
-        rows = every_class(catalog.task, final.head_network().predict(features, verbose=0))
-        distances = trust.distances(features, head_logits(final, features))
-        evaluation, predictions = measure_rows(metadata, catalog, split, rows, distances)
+        head, said_rows, distances = final.head_network(), [], []
+        for part in blocks(fitted.examples[split].features):
+            features = part.astype(np.float32)
+            said_rows.append(head.predict(features, verbose=0))
+            distances.append(trust.distances(features, head_logits(final, features)))
+        rows = every_class(catalog.task, np.concatenate(said_rows))
+        evaluation, predictions = measure_rows(metadata, catalog, split, rows, np.concatenate(distances))
     said = said_of(catalog.task, catalog.split(split), predictions)
     before = reliability(said.truth, sharpened(said.probabilities, trust.calibration.temperature)).error
     leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
@@ -112,7 +119,8 @@ def _trust(state: Fitting, final: Classifier, fitted: Fitted) -> Trust:
     """Calibrates `final` on the validation split."""
     target, progress = state.config.train.sure_accuracy, state.progress
     if fitted.examples is not None:
-        return calibrate_head(final, fitted.examples["train"], fitted.examples["validation"], target)
+        seen, held = (some_of(fitted.examples[split], MOST_CALIBRATED) for split in ("train", "validation"))
+        return calibrate_head(final, seen, held, target)
     progress.update(Phase.CALIBRATING, 0, 1)
     trust = calibrate(final, state.images, state.labels, target)
     progress.update(Phase.CALIBRATING, 1, 1)

@@ -5,13 +5,13 @@ In: Fitting, whose configuration names a row of models.pretrained. Out: Fitted. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tellapart.config import AUGMENTATIONS, AUTO, ModelConfig
 from tellapart.data.batches import Batches, labels_of
@@ -27,6 +27,7 @@ from tellapart.models.registry import resolve
 from tellapart.progress import Phase
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
+from tellapart.training import feature_rows
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.features import CachedFeatures, Views, backbone_key, extract, feature_cache
 from tellapart.training.fine_tune import fine_tune
@@ -41,14 +42,19 @@ from tellapart.training.head import (
     repeated_folds,
     simplest,
 )
+from tellapart.training.span import Reading
 from tellapart.words import measured
 
 FEATURES_AT_ONCE = 1024
 COMPARED_IMAGES = 8
 FEW = 200
 """Test images: with fewer, their interval is wide, and cross-validation over the others is more precise."""
+SHORTENED = 0.5
+"""Of the long axes of the features, tried for the set of features that was chosen."""
+FEW_TO_CHOOSE = 100
+"""Validation images: with fewer, the training images help them to choose, by folds."""
 MOST_FOLDED = 500
-"""Training and validation images: with more, fitting twenty heads is not worth the time."""
+"""Images: with more, fitting a head for each fold is not worth the time."""
 
 
 def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
@@ -98,14 +104,14 @@ class _Extracted:
     examples: dict[Split, Examples]
     places: dict[str, slice]
 
-    def columns(self, chosen: FeatureSet) -> list[slice]:
-        return [self.places[pool.key] for pool in chosen.pools]
+    def reading(self, chosen: FeatureSet) -> Reading:
+        return Reading([self.places[pool.key] for pool in chosen.pools])
 
     def read(self, chosen: FeatureSet) -> dict[Split, Examples]:
         """The features of one set."""
-        columns = self.columns(chosen)
+        columns = self.reading(chosen).columns
         return {
-            split: Examples(np.concatenate([part.features[:, place] for place in columns], axis=1), part.labels)
+            split: replace(part, features=feature_rows.chosen(part.features, columns))
             for split, part in self.examples.items()
         }
 
@@ -149,42 +155,64 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
         for split, images in state.images.items():
             views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
             found = extract(engine, images, cache, views, partial(state.told, stage))
-            examples[split] = Examples(found, np.tile(state.labels[split], views.count))
+            groups = _groups(state) if split == "train" else None
+            examples[split] = Examples(
+                found,
+                np.tile(state.labels[split], views.count),
+                None if groups is None else np.tile(groups, views.count),
+            )
     ends = np.cumsum(engine.widths).tolist()
     places = zip(taken.pools, engine.widths, ends, strict=True)
     return _Extracted(examples, {pool.key: slice(end - width, end) for pool, width, end in places})
 
 
+def _groups(state: Fitting) -> NDArray[np.int64] | None:
+    """Of the training images, where the validation images are too few to choose by alone."""
+    rows = state.catalog.split("train").images
+    if len(state.images["validation"]) >= FEW_TO_CHOOSE or len(rows) > MOST_FOLDED:
+        return None
+    return np.array(groups_of(rows, list(range(len(rows)))))
+
+
 def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureSet], extracted: _Extracted) -> Fitted:
     """A linear head, fitted to convergence, on the feature set selected on the validation split."""
-    run, examples, tried = state.run, extracted.examples, len(sets) * len(STRENGTHS)
-    fits: dict[str, HeadFit] = {}
-    for number, (name, chosen) in enumerate(sets.items()):
+    run, examples, tried = state.run, extracted.examples, (len(sets) + 1) * len(STRENGTHS)
+    begun = 0
 
-        def told(strength: int, reached: str, before: int = number * len(STRENGTHS)) -> None:
-            state.progress.update(Phase.HEAD, before + strength, tried, reached)
-
-        fits[name] = fit_linear(
+    def fitted(reading: Reading) -> HeadFit:
+        nonlocal begun
+        before, begun = begun, begun + len(STRENGTHS)
+        return fit_linear(
             examples["train"],
             examples["validation"],
-            extracted.columns(chosen),
+            reading,
             state.class_weights,
             state.config.train,
-            told,
+            lambda strength, reached: state.progress.update(Phase.HEAD, before + strength, tried, reached),
         )
-    state.progress.update(Phase.HEAD, tried, tried)
+
+    fits = {name: fitted(extracted.reading(chosen)) for name, chosen in sets.items()}
     name = list(sets)[simplest([fit.losses for fit in fits.values()])]
-    fit = fits[name]
+    readings = [extracted.reading(sets[name]), replace(extracted.reading(sets[name]), shortened=SHORTENED)]
+    ways = [fits[name], fitted(readings[1])]
+    way = simplest([fit.losses for fit in ways])
+    fit = ways[way]
+    state.progress.update(Phase.HEAD, tried, tried)
     if len(sets) > 1:
         classifier = classifier.with_features(name)
         _decided(state, classifier.config, name, fits)
+    if way:
+        state.note(
+            f"long axes of the features shortened: loss {fit.losses.mean():.3g}, {ways[0].losses.mean():.3g} without"
+        )
     classifier.head.set_linear(fit.head.kernel, fit.head.bias)
     # What a fine-tuning before Ctrl-C added stays: it goes on from there.
     run.write_history([*fit.history, *run.history[len(fit.history) :]])
     for row in fit.history:
         state.watch(row)
-    _report_folds(state, examples, extracted.columns(sets[name]), fit.best)
-    words = f"regularisation chosen on the validation split from {len(fit.history)} strengths"
+    _report_folds(state, examples, readings[way], fit.best)
+    where = f"the validation split and {fit.folds} folds of the training split" if fit.folds else "the validation split"
+    words = f"regularisation chosen on {where} from {len(fit.history)} strengths"
     return Fitted(classifier, fit.best, Stop(StopReason.CONVERGED, words), extracted.read(sets[name]))
 
 
@@ -193,7 +221,8 @@ def _decided(state: Fitting, model: ModelConfig, name: str, fits: dict[str, Head
     state.config = state.config.model_copy(update={"model": model})
     state.run.write_config(state.config)
     losses = ", ".join(f"{one} {fit.losses.mean():.3g}" for one, fit in fits.items())
-    state.note(f"features: {name}, the simplest within one standard error of the best by validation loss ({losses})")
+    judged = "validation loss, and that of folds of the training images" if fits[name].folds else "validation loss"
+    state.note(f"features: {name}, the simplest within one standard error of the best by {judged} ({losses})")
 
 
 def _fit_in_epochs(state: Fitting, classifier: Classifier, examples: dict[Split, Examples]) -> Fitted:
@@ -215,7 +244,7 @@ def _fit_in_epochs(state: Fitting, classifier: Classifier, examples: dict[Split,
     return Fitted(classifier, best_row(rows, train.monitor), stop, examples)
 
 
-def _report_folds(state: Fitting, examples: dict[Split, Examples], columns: Sequence[slice], best: HistoryRow) -> None:
+def _report_folds(state: Fitting, examples: dict[Split, Examples], reading: Reading, best: HistoryRow) -> None:
     """With few test images, repeated cross-validation over the others, recorded in run.json."""
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
@@ -231,7 +260,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], columns: Sequ
     groups = np.array(groups_of(rows, list(range(len(rows)))))
     try:
         strength = 1 / best.figure("regularization")
-        found = repeated_folds(plain, columns, groups, strength, state.class_weights, state.config.seed)
+        found = repeated_folds(plain, reading, groups, strength, state.class_weights, state.config.seed)
     except ValueError:
         return
     note = (

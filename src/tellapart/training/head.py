@@ -3,17 +3,17 @@
 The strength of the regularisation is chosen on the validation split: from strong to weak, each fit beginning where the
 one before ended, until the validation split has gained nothing for a while. Kept is the strongest within one standard
 error of the best (Breiman and others, Classification and Regression Trees, 1984): a weaker one that a few validation
-images cannot tell from it is only surer of its mistakes. Which features the head reads is chosen likewise.
+images cannot tell from it is only surer of its mistakes. Which features the head reads is chosen likewise. A validation
+split of few images is helped by the training images, each judged by a head that did not see it.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,88 +22,155 @@ from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.runs.history import HistoryRow
 from tellapart.training.epochs import enough
-from tellapart.training.span import LinearHead, Span
+from tellapart.training.logistic import Logistic, Problem
+from tellapart.training.span import LinearHead, Reading, Span
 from tellapart.words import percent
 
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
-
-STRENGTHS = np.logspace(-5, 1, 13)
+STRENGTHS = np.logspace(-6, 1, 15)
 """C of logistic regression over features of mean 0 and mean square 1: the inverse of the regularisation."""
 
 FOLDS, REPEATS = 5, 4
 
-_ITERATIONS = 300
-
 
 @dataclass(frozen=True)
 class Examples:
-    """features: (n, width), float16 as they are cached; labels: (n,) class positions."""
+    """features: (n, width), float16 as they are cached; labels: (n,) class positions. groups: (n,), equal for images
+    that belong together, where the validation split is too small to choose by alone."""
 
     features: NDArray[np.float16]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+
+
+def some_of(examples: Examples, most: int) -> Examples:
+    """As many of each class, spread evenly, where there are more than `most` in all.
+
+    >>> some_of(Examples(np.zeros((9, 1), np.float16), np.array([0, 0, 0, 0, 0, 0, 0, 1, 1])), 4).labels
+    array([0, 0, 1, 1])
+    """
+    if len(examples.labels) <= most:
+        return examples
+    labels = examples.labels
+    each = max(1, most // (int(labels.max()) + 1))
+    places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    rows = np.sort(np.concatenate([there[:: -(-len(there) // each)] for there in places]))
+    return Examples(examples.features[rows], labels[rows])
 
 
 @dataclass(frozen=True)
 class HeadFit:
     """head: with the selected strength; best: its row of history, which has a row for each strength. losses: (n,) log
-    loss of each validation image."""
+    loss of each validation image, and of each group of training images where `folds` of them were judged too."""
 
     head: LinearHead
     best: HistoryRow
     history: list[HistoryRow]
     losses: NDArray[np.float64]
+    folds: int
 
 
 def fit_linear(
     training: Examples,
     validation: Examples,
-    columns: Sequence[slice],
+    reading: Reading,
     class_weights: NDArray[np.float32] | None,
     train: TrainConfig,
     progress: Callable[[int, str], None],
 ) -> HeadFit:
-    """The selected head over those columns of the features.
+    """The selected head over what is read of the features.
 
-    Both sets contain every class. columns: each part is scaled separately. class_weights: a weight for each class, or
-    None. progress: called with each strength, from 1, and its metrics.
+    Both sets contain every class. class_weights: a weight for each class, or None. progress: called with each strength,
+    from 1, and its metrics.
     """
     with one_thread():
-        span = Span(training.features, columns)
-        seen = {"": span.coordinates(training.features), "val_": span.coordinates(validation.features)}
-    weights = None if class_weights is None else class_weights[training.labels]
-    model = _regression(float(STRENGTHS[0]))
-    history: list[HistoryRow] = []
-    fitted: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-    judgements: list[dict[str, NDArray[np.float64]]] = []
-    for epoch, strength in enumerate(STRENGTHS, start=1):
-        started = time.perf_counter()
-        model.C = float(strength)
-        _fit(model, seen[""], training.labels, weights)
-        figures: dict[str, Any] = {}
-        for prefix, part in (("", training), ("val_", validation)):
-            judged = _judged(model.predict_proba(seen[prefix]), part.labels)
-            figures |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}
-        seconds = time.perf_counter() - started
-        row = HistoryRow(
-            epoch=epoch,
-            phase="head",
-            regularization=1 / float(strength),
-            **figures,
-            images_per_second=round(len(training.labels) / seconds, 1),
-            seconds=round(seconds, 2),
-        )
-        history.append(row)
-        fitted.append((model.coef_.T.copy(), model.intercept_.copy()))
-        judgements.append(judged)
-        progress(epoch, f"val_accuracy {percent(row.val_accuracy)}")
-        if enough(history, train.monitor, train.patience):
-            break
-    wanted = train.monitor.removeprefix("val_")
-    kept = simplest([judged[wanted] if wanted == "loss" else -judged[wanted] for judged in judgements])
-    with one_thread():
-        head = span.head(*fitted[kept])
-    return HeadFit(head, history[kept], history, judgements[kept]["loss"])
+        span = Span(training.features, reading)
+        seen = {"": span.coordinates, "val_": span.of(validation.features)}
+        weights = None if class_weights is None else class_weights[training.labels]
+        problem = Problem(span.coordinates, training.labels, int(training.labels.max()) + 1, weights)
+        folds = _folds_of(training, span, class_weights)
+        found: Logistic | None = None
+        history: list[HistoryRow] = []
+        fitted: list[Logistic] = []
+        judgements: list[dict[str, NDArray[np.float64]]] = []
+        for epoch, strength in enumerate(STRENGTHS, start=1):
+            started = time.perf_counter()
+            found = problem.fit(float(strength), found)
+            figures: dict[str, Any] = {}
+            for prefix, part in (("", training), ("val_", validation)):
+                judged = _judged(found.probabilities(seen[prefix]), part.labels)
+                figures |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}
+            if folds:
+                apart = _judged_apart(training, folds, float(strength))
+                judged = {name: np.concatenate([values, apart[name]]) for name, values in judged.items()}
+            seconds = time.perf_counter() - started
+            row = HistoryRow(
+                epoch=epoch,
+                phase="head",
+                regularization=1 / float(strength),
+                **figures,
+                images_per_second=round(len(training.labels) / seconds, 1),
+                seconds=round(seconds, 2),
+            )
+            history.append(row)
+            fitted.append(found)
+            judgements.append(judged)
+            progress(epoch, f"val_accuracy {percent(row.val_accuracy)}")
+            if not folds and enough(history, train.monitor, train.patience):
+                break
+        wanted = train.monitor.removeprefix("val_")
+        kept = simplest([judged[wanted] if wanted == "loss" else -judged[wanted] for judged in judgements])
+        head = span.head(fitted[kept].kernel, fitted[kept].bias)
+    return HeadFit(head, history[kept], history, judgements[kept]["loss"], len(folds))
+
+
+@dataclass
+class _Fold:
+    """problem: of the images that are seen; held: positions of the others; there: their coordinates. found: the last
+    fit, from which the next begins."""
+
+    problem: Problem
+    held: NDArray[np.intp]
+    there: NDArray[np.float32]
+    found: Logistic | None = None
+
+
+def _folds_of(training: Examples, span: Span, class_weights: NDArray[np.float32] | None) -> list[_Fold]:
+    """Those that help the validation split to choose, if they are to and every class can be on both sides."""
+    if training.groups is None:
+        return []
+    try:
+        return list(_folds(training, training.groups, span, class_weights, 0))
+    except ValueError:
+        return []
+
+
+def _folds(
+    examples: Examples, groups: NDArray[np.int64], span: Span, class_weights: NDArray[np.float32] | None, seed: int
+) -> Iterator[_Fold]:
+    """Stratified folds, groups kept together, each in the span of what it sees. Raises ValueError if a class has fewer
+    than two groups."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = examples.labels
+    folds = StratifiedGroupKFold(fold_count(labels, groups), shuffle=True, random_state=seed)
+    for seen, held in folds.split(labels[:, None], labels, groups):
+        among, there = span.fold(seen, held)
+        weights = None if class_weights is None else class_weights[labels[seen]]
+        yield _Fold(Problem(among, labels[seen], int(labels.max()) + 1, weights), held, there)
+
+
+def _judged_apart(training: Examples, folds: Sequence[_Fold], strength: float) -> dict[str, NDArray[np.float64]]:
+    """Log loss and correctness of each training image by the head that did not see it, averaged over its group: images
+    that belong together tell no more than one of them."""
+    labels, groups = training.labels, training.groups
+    assert groups is not None
+    apart = {name: np.zeros(len(labels)) for name in ("loss", "accuracy")}
+    for fold in folds:
+        fold.found = fold.problem.fit(strength, fold.found)
+        for name, values in _judged(fold.found.probabilities(fold.there), labels[fold.held]).items():
+            apart[name][fold.held] = values
+    _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return {name: np.bincount(number, values) / sizes for name, values in apart.items()}
 
 
 def simplest(losses: Sequence[NDArray[np.float64]]) -> int:
@@ -135,7 +202,7 @@ def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
 
 def repeated_folds(
     examples: Examples,
-    columns: Sequence[slice],
+    reading: Reading,
     groups: NDArray[np.int64],
     strength: float,
     class_weights: NDArray[np.float32] | None,
@@ -147,28 +214,14 @@ def repeated_folds(
     predicting an image again adds little information. The strength is given, not selected in each fold.
     Raises ValueError if a class has fewer than two groups.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    labels = examples.labels
-    count = fold_count(labels, groups)
-    # Equal distances, so equal heads, in fewer numbers.
-    with one_thread():
-        features = Span(examples.features, columns).coordinates(examples.features)
     hits = 0
-    for repeat in range(REPEATS):
-        folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
-        for seen, held in folds.split(features, labels, groups):
-            model = _regression(strength)
-            weights = None if class_weights is None else class_weights[labels[seen]]
-            _fit(model, features[seen], labels[seen], weights)
-            hits += int((model.predict(features[held]) == labels[held]).sum())
-    return proportion(round(hits / REPEATS), len(labels))
-
-
-def _regression(strength: float) -> LogisticRegression:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=strength, max_iter=_ITERATIONS, warm_start=True, tol=1e-4)
+    with one_thread():
+        span = Span(examples.features, reading)
+        for repeat in range(REPEATS):
+            for fold in _folds(examples, groups, span, class_weights, seed + repeat):
+                said = fold.problem.fit(strength).probabilities(fold.there)
+                hits += int((said.argmax(axis=1) == examples.labels[fold.held]).sum())
+    return proportion(round(hits / REPEATS), len(examples.labels))
 
 
 def one_thread() -> AbstractContextManager[object]:
@@ -180,23 +233,7 @@ def one_thread() -> AbstractContextManager[object]:
     return limits
 
 
-def _fit(
-    model: LogisticRegression,
-    features: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    weights: NDArray[np.float32] | None,
-) -> None:
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings(), one_thread():
-        # A weak regularisation may still change in the last digits; the validation split judges what it is.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        # Many classes of few images are classes all the same.
-        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
-        model.fit(features, labels, sample_weight=weights)
-
-
-def _judged(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+def _judged(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """Log loss and correctness of each image, from probabilities (n, classes)."""
     right = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
     return {"loss": -np.log(right), "accuracy": (probabilities.argmax(axis=1) == labels).astype(np.float64)}

@@ -37,6 +37,8 @@ BACKWARD = 3.0
 TOP_BACKWARD = 1.0
 """The same where only the top blocks are trained."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
+FINE_TUNING = {"schedule": "warmup-cosine", "fine_tune_learning_rate": 5e-4, "fine_tune_layer_decay": 0.8}
+"""Settings of [train]: rates that fall toward the image, and to zero by the last epoch (docs/how-to/backbones.md)."""
 MORE_EPOCHS = 1.5
 """So many times as many epochs as before, or a longer training is not begun."""
 MARGIN = 0.85
@@ -234,7 +236,7 @@ def _mirrored(now: Situation) -> Change:
 
 
 def _views(now: Situation) -> Change:
-    shown = _augmentation(now)
+    shown = _augmentation(now, "light")
     return _affordable(
         now,
         3 * now.train_images * now.image_seconds,
@@ -242,10 +244,9 @@ def _views(now: Situation) -> Change:
     )
 
 
-def _augmentation(now: Situation) -> dict[str, Any]:
-    """Light augmentation, mirrored only where that did no harm."""
-    light = AUGMENTATIONS["light"]
-    return light.model_copy(update={"horizontal_flip": now.mirrored is not False}).model_dump()
+def _augmentation(now: Situation, preset: str) -> dict[str, Any]:
+    """The preset, mirrored only where that did no harm."""
+    return AUGMENTATIONS[preset].model_dump() | {"horizontal_flip": now.mirrored is not False}
 
 
 def _larger(now: Situation) -> Change:
@@ -265,13 +266,13 @@ def _top(now: Situation) -> Change:
     epochs = min(12, int((0.4 * now.left - now.pass_seconds) / max(each, 1e-3)))
     if epochs < FEWEST_EPOCHS:
         return f"{now.left:,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
-    return _fine_tuned(now, TOP_BLOCKS, epochs)
+    return _fine_tuned(now, TOP_BLOCKS, epochs, fine_tune_on="activations")
 
 
 def _whole(now: Situation) -> Change:
     if now.whole_epochs < FEWEST_EPOCHS:
         return f"{max(now.left, 0):,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
-    return _fine_tuned(now, "all", now.whole_epochs)
+    return _fine_tuned(now, "all", now.whole_epochs, fine_tune_on="images")
 
 
 def _longer(now: Situation) -> Change:
@@ -287,12 +288,9 @@ def _longer(now: Situation) -> Change:
     return _values(now.best, train=changed)
 
 
-def _fine_tuned(now: Situation, blocks: int | str, epochs: int) -> Config:
-    return _values(
-        now.best,
-        train={"fine_tune": blocks, "epochs": epochs, "patience": max(epochs, now.best.train.patience)},
-        augment=_augmentation(now),
-    )
+def _fine_tuned(now: Situation, blocks: int | str, epochs: int, **more: Any) -> Config:
+    changed = {"fine_tune": blocks, "epochs": epochs, "patience": max(epochs, now.best.train.patience)}
+    return _values(now.best, train={**FINE_TUNING, **changed, **more}, augment=_augmentation(now, "medium"))
 
 
 FIRST = StepKind("default", "what train does without --time", lambda now: now.best)

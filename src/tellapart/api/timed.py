@@ -71,7 +71,7 @@ def _spend(folder: TimedFolder, catalog: Catalog, cache_limit: int, progress: Pr
 
 def _finish(folder: TimedFolder, best: str, cache_limit: int, progress: Progress) -> None:
     """Make the run of the best step that of the folder, with all that follows on training."""
-    run = RunFolder(folder.path)
+    run, started = RunFolder(folder.path), time.monotonic()
     if folder.record.get("taken") != best:
         run.take_over(folder.step_run(best))
         folder.record["taken"] = best
@@ -82,6 +82,7 @@ def _finish(folder: TimedFolder, best: str, cache_limit: int, progress: Progress
     if run.status != "done":
         with PixelCache(run.spec, limit_bytes=cache_limit) as cache, tracked(run, progress) as watch:
             fit(run, cache, progress=progress, watch=watch)
+    run.update(seconds=round(folder.record["spent_seconds"] + time.monotonic() - started, 1))
     folder.record["finished"] = best
     folder.write()
     write_report(run, progress=progress)

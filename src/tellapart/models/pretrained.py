@@ -66,7 +66,8 @@ class PretrainedBackbone:
     joined: a block ends where so many branches or more meet, where the graph does not tell. rebuild: scaled image ->
     maps, our copy of a network that as Keras has it trains slowly or cannot be exported; each weight has the place and
     the number of values that it has there, perhaps another shape. normalization: makes the layer that the weights know
-    behind the average of the top map.
+    behind the average of the top map. depthwise: whether most of its filters see one channel each, which a processor
+    computes more slowly in bfloat16.
     """
 
     name: str
@@ -84,13 +85,14 @@ class PretrainedBackbone:
     joined: int = 0
     rebuild: Callable[[Any], dict[str, Any]] | None = None
     normalization: Callable[[], Any] | None = None
+    depthwise: bool = False
 
 
 def _lite(number: int, accuracy: str) -> PretrainedBackbone:
     name = f"efficientnet-lite{number}"
     summary = f"EfficientNet-Lite {number}: small and fast, {accuracy} % on ImageNet"
     # Cropped images gave better features than squashed ones, as the weights were trained on crops.
-    return PretrainedBackbone(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop")
+    return PretrainedBackbone(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop", depthwise=True)
 
 
 def _keras(  # noqa: PLR0913 - the columns of the table below
@@ -110,11 +112,12 @@ def _keras(  # noqa: PLR0913 - the columns of the table below
     joined: int = 0,
     rebuild: Callable[[Any], dict[str, Any]] | None = None,
     normalization: Callable[[], Any] | None = None,
+    depthwise: bool = False,
 ) -> PretrainedBackbone:
     source = f"{folder}/{remote or file}"
     return PretrainedBackbone(
         name, summary, licence, side, smallest, scaling, "squash", application, preprocesses, file, source, checksum,
-        joined, rebuild, normalization,
+        joined, rebuild, normalization, depthwise,
     )  # fmt: skip
 
 
@@ -145,7 +148,7 @@ PRETRAINED: dict[str, PretrainedBackbone] = {
         _keras(
             "mobilenet-v2", "MobileNet V2: designed for phones", "Apache-2.0", 224, SIGNED, "MobileNetV2",
             f"mobilenet_v2_{_KERNELS}_1.0_224_no_top.h5", "",
-            folder="mobilenet_v2",
+            folder="mobilenet_v2", depthwise=True,
         ),
         _keras(
             "mobilenet-v3-large", "MobileNet V3 large: for phones, with attention gates", "Apache-2.0", 224, SIGNED,

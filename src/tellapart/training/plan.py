@@ -54,7 +54,7 @@ def decide(config: Config, source: Source) -> Plan:
     preset, views = _augmentation(config, row.pretrained)
     if config.augment is None:
         values["augment"] = AUGMENTATIONS[preset]
-    precision, _ = choose_precision(config.train.precision)
+    precision, _ = choose_precision(config.train.precision, bool(row.pretrained and row.pretrained.depthwise))
     values["train"] = {**config.train.model_dump(exclude_none=True), "views": views, "precision": precision}
     return Plan(Config.from_dict(values), (*reasons, *decided))
 

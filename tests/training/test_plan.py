@@ -93,7 +93,7 @@ def test_a_run_goes_on_by_the_plan_that_it_was_begun_by_wherever_that_is(
         ("efficientnet-lite0", (9, 0), "bfloat16"),
     ],
 )
-def test_a_processor_computes_depthwise_convolutions_in_float32(
+def test_a_network_that_a_processor_computes_more_slowly_in_bfloat16_is_trained_in_float32_there(
     shapes: Path, monkeypatch: pytest.MonkeyPatch, model: str, gpu: tuple[int, int], expected: str
 ) -> None:
     monkeypatch.setattr(backend, "_cpu_flags", lambda: {"avx512_bf16"})

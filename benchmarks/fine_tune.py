@@ -19,7 +19,7 @@ MODEL, SIDE, BATCH, TOP = "efficientnet-lite0", 224, 32, 3
 
 
 def _steps(setting: Setting) -> int:
-    return 2 if setting.smoke else 12
+    return 2 if setting.smoke else 6
 
 
 def _road(setting: Setting, *, blocks: int | str, precision: str, on: str = "images") -> Figures:
@@ -68,7 +68,7 @@ def _step_alone(setting: Setting, *, precision: str) -> Figures:
 top_from_activations = partial(_road, blocks=TOP, precision="float32", on="activations")
 top_from_activations_bfloat16 = partial(_road, blocks=TOP, precision="bfloat16", on="activations")
 top_on_images = partial(_road, blocks=TOP, precision="float32")
-top_on_images_as_chosen = partial(_road, blocks=TOP, precision="auto")
+top_on_images_bfloat16 = partial(_road, blocks=TOP, precision="bfloat16")
 whole_bfloat16 = partial(_road, blocks="all", precision="bfloat16")
 whole_float32 = partial(_road, blocks="all", precision="float32")
 whole_limit_bfloat16 = partial(_step_alone, precision="bfloat16")

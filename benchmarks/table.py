@@ -53,7 +53,7 @@ BENCHMARKS = (
         more_is_better=True,
         ours=Way("train.fine_tune_on=activations, float32", fine_tune.top_from_activations),
         peers=(
-            Way("on images, in the precision that is chosen", fine_tune.top_on_images_as_chosen, 4),
+            Way("on images, bfloat16, which was chosen before", fine_tune.top_on_images_bfloat16, 4),
             Way("on images, float32", fine_tune.top_on_images),
             Way("activations, bfloat16", fine_tune.top_from_activations_bfloat16),
         ),

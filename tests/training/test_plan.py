@@ -13,6 +13,7 @@ from tellapart.config import AUGMENTATIONS, Config, DataConfig, Plan
 from tellapart.data.sources import read_source
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ConfigError, ModelError
+from tellapart.models import backend
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec
 from tellapart.training.plan import decide, plan_of
@@ -83,6 +84,24 @@ def test_a_run_goes_on_by_the_plan_that_it_was_begun_by_wherever_that_is(
     assert begun.config.train.precision == "bfloat16"
 
 
+@pytest.mark.parametrize(
+    ("model", "gpu", "expected"),
+    [
+        ("cnn", (0, 0), "bfloat16"),
+        ("resnet-50", (0, 0), "bfloat16"),
+        ("efficientnet-lite0", (0, 0), "float32"),
+        ("efficientnet-lite0", (9, 0), "bfloat16"),
+    ],
+)
+def test_a_network_that_a_processor_computes_more_slowly_in_bfloat16_is_trained_in_float32_there(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch, model: str, gpu: tuple[int, int], expected: str
+) -> None:
+    monkeypatch.setattr(backend, "_cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(backend, "_gpu_capability", lambda: gpu)
+    begun = decide(make_config(settings=[f"model.name={model}"]), read_source(shapes, DataConfig()))
+    assert begun.config.train.precision == expected
+
+
 @pytest.mark.parametrize(("kept", "expected"), [("bfloat16", "bfloat16"), ("", "float32")])
 def test_a_run_of_before_goes_on_in_the_precision_that_it_was_begun_in(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, expected: str
@@ -102,6 +121,6 @@ def test_no_run_is_made_by_a_plan_that_leaves_something_open(setting: str) -> No
         Plan(Config.from_dict(values))
 
 
-def machine(precision: str) -> Callable[[str], tuple[str, str]]:
+def machine(precision: str) -> Callable[..., tuple[str, str]]:
     """One that computes fast in this."""
-    return lambda wanted: (precision if wanted == "auto" else wanted, "")
+    return lambda wanted, _=False: (precision if wanted == "auto" else wanted, "")

@@ -181,12 +181,15 @@ def _quiet() -> Iterator[None]:
             os.close(stderr)
 
 
-def choose_precision(wanted: str) -> tuple[str, str]:
-    """`float32` or `bfloat16` for computing, and why. wanted: `auto` or one of the two."""
+def choose_precision(wanted: str, fast_bfloat16: bool = True) -> tuple[str, str]:
+    """`float32` or `bfloat16` for computing, and why. wanted: `auto` or one of the two. fast_bfloat16: whether the
+    network is faster in it on a processor that supports it."""
     if wanted != "auto":
         return wanted, "as configured"
     if _gpu_capability() >= (8, 0):
         return "bfloat16", "the GPU supports it"
+    if _gpu_capability() == (0, 0) and not fast_bfloat16:
+        return "float32", "the network is slower in bfloat16 on a processor"
     if _gpu_capability() == (0, 0) and _cpu_flags() & {"avx512_bf16", "amx_bf16"}:
         return "bfloat16", "the processor supports it"
     return "float32", "the machine has no fast bfloat16"

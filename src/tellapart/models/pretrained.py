@@ -65,7 +65,8 @@ class PretrainedBackbone:
     URL, and their MD5 or SHA-256 as listed by Keras (empty: not listed). joined: a block ends where at least so many
     branches meet, if the graph does not tell. rebuild: scaled image -> maps, our copy of a network whose Keras version
     trains slowly or cannot be exported; its weights have the same order and number of values, perhaps other shapes.
-    normalization: makes the layer of the weights after the average of the top map.
+    normalization: makes the layer of the weights after the average of the top map. fast_bfloat16: whether a processor
+    that supports bfloat16 trains it faster so, as measured: narrow networks of depthwise filters are slower.
     """
 
     name: str
@@ -83,13 +84,16 @@ class PretrainedBackbone:
     joined: int = 0
     rebuild: Callable[[Any], dict[str, Any]] | None = None
     normalization: Callable[[], Any] | None = None
+    fast_bfloat16: bool = True
 
 
 def _lite(number: int, accuracy: str) -> PretrainedBackbone:
     name = f"efficientnet-lite{number}"
     summary = f"EfficientNet-Lite {number}: small and fast, {accuracy} % on ImageNet"
     # Cropped images gave better features than squashed ones, as the weights were trained on crops.
-    return PretrainedBackbone(name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop")
+    return PretrainedBackbone(
+        name, summary, "Apache-2.0", VARIANTS[name].side, 32, LITE, fit="crop", fast_bfloat16=False
+    )
 
 
 def _keras(  # noqa: PLR0913 - the columns of the table below
@@ -109,11 +113,12 @@ def _keras(  # noqa: PLR0913 - the columns of the table below
     joined: int = 0,
     rebuild: Callable[[Any], dict[str, Any]] | None = None,
     normalization: Callable[[], Any] | None = None,
+    fast_bfloat16: bool = True,
 ) -> PretrainedBackbone:
     source = f"{folder}/{remote or file}"
     return PretrainedBackbone(
         name, summary, licence, side, smallest, scaling, "squash", application, preprocesses, file, source, checksum,
-        joined, rebuild, normalization,
+        joined, rebuild, normalization, fast_bfloat16,
     )  # fmt: skip
 
 
@@ -144,13 +149,13 @@ PRETRAINED: dict[str, PretrainedBackbone] = {
         _keras(
             "mobilenet-v2", "MobileNet V2: designed for phones", "Apache-2.0", 224, SIGNED, "MobileNetV2",
             f"mobilenet_v2_{_KERNELS}_1.0_224_no_top.h5", "",
-            folder="mobilenet_v2",
+            folder="mobilenet_v2", fast_bfloat16=False,
         ),
         _keras(
             "mobilenet-v3-large", "MobileNet V3 large: for phones, with attention gates", "Apache-2.0", 224, SIGNED,
             "MobileNetV3Large",
             "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5", "07fb09a5933dd0c8eaafa16978110389",
-            folder="mobilenet_v3", preprocesses=True,
+            folder="mobilenet_v3", preprocesses=True, fast_bfloat16=False,
         ),
         _keras(
             "resnet-50", "ResNet 50: the usual baseline", "MIT", 224, CENTRED_BGR, "ResNet50",

@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ class Cost:
 
 
 def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) -> Fitted:
-    """Fine-tune the top `train.fine_tune` blocks from what was fitted before; kept only if it is not worse on the
-    validation split.
+    """Fine-tune the top `train.fine_tune` blocks from what was fitted before; kept only if on the validation split
+    `train.monitor` gained and accuracy is not lower by more than its standard error.
 
     train: the settings; None: those of the run's configuration. Ctrl-C and the end of the time end it with the best
     epoch so far, or with `before`; the checkpoint is there to go on from.
@@ -90,7 +91,9 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
     rows = state.run.history[len(earlier) :]
     best = best_row(rows, train.monitor) if rows else before.best
     gained = is_better(best.figure(train.monitor), before.best.figure(train.monitor), train.monitor)
-    if gained and best.val_accuracy >= before.best.val_accuracy:
+    right = before.best.val_accuracy
+    noise = sqrt(right * (1 - right) / len(state.images["validation"]))
+    if gained and best.val_accuracy >= right - noise:
         return Fitted(learner.classifier, best, reached)
     return replace(before, stop=reached)
 

@@ -54,7 +54,8 @@ def decide(config: Config, source: Source) -> Plan:
     preset, views = _augmentation(config, row.pretrained)
     if config.augment is None:
         values["augment"] = AUGMENTATIONS[preset]
-    precision, _ = choose_precision(config.train.precision)
+    fast_bfloat16 = row.pretrained is None or row.pretrained.fast_bfloat16
+    precision, _ = choose_precision(config.train.precision, fast_bfloat16)
     values["train"] = {**config.train.model_dump(exclude_none=True), "views": views, "precision": precision}
     return Plan(Config.from_dict(values), (*reasons, *decided))
 

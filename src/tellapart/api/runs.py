@@ -129,9 +129,15 @@ class Run(RunFolder):
         self, images: Any, *, path_column: str | None = None, root: str | os.PathLike[str] | None = None
     ) -> PredictionList:
         """The same as `tellapart.predict`."""
+        from tellapart.evaluation.shift import Reference
+        from tellapart.inference.shift_watch import ShiftWatch
+
         predictor = self.predictor()
         named = images_of(images, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
-        return PredictionList(predictor.predict_named(named), predictor.task.classes)
+        reference = Reference.of_run(self)
+        watch = ShiftWatch(reference) if reference else None
+        answers = list(predictor.predict_named(named, watch=watch))
+        return PredictionList(answers, predictor.task.classes, watch.shift() if watch else None)
 
     def explain(
         self,
@@ -221,6 +227,7 @@ def evaluate(
     >>> ta.evaluate("runs/pets", ta.read("photos")).n
     90
     """
+    from tellapart.evaluation.shift import Reference
     from tellapart.inference.evaluate_split import measure, with_verdict
 
     folder = open_run(run)
@@ -233,7 +240,10 @@ def evaluate(
     else:
         catalog, split, bounds = _chosen(folder, data, split, options, progress)
     try:
-        evaluation, predictions = measure(folder.predictor(), catalog, split, bounds=bounds, progress=progress)
+        # The run's own validation images are what others are compared with, and it learned the training images.
+        reference = Reference.of_run(folder) if data is not None or split == "test" else None
+        predictor = Predictor(folder.require(folder.onnx_file, "exported network"), bounds=bounds)
+        evaluation, predictions = measure(predictor, catalog, split, reference=reference, progress=progress)
     except ImageError as error:
         moved = "" if data is not None else " If the images were moved, give their new location with --data PLACE."
         raise SourceError(f"{error}.{moved}") from None

@@ -192,6 +192,7 @@ RUN_FILES = (
     "metrics.json",
     "history.jsonl",
     "class_means.npy",
+    "validation_traits.npy",
     "predictions.csv",
     "checkpoint/state.json",
     "checkpoint/weights-1.safetensors",

@@ -85,7 +85,7 @@ def read_run(data: bytes, folder: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     run = open_run(folder)
-    _ = run.status, run.task, run.spec, run.config, run.history, run.metrics, run.means
+    _ = run.status, run.task, run.spec, run.config, run.history, run.metrics, run.means, run.traits
     classes = run.catalog.task.classes
     _ = len(run.catalog), run.catalog.counts(), run.catalog.digest
     summarize(run)

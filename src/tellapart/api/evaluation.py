@@ -15,7 +15,9 @@ from tellapart.data.duplicates import seen_before
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
 from tellapart.errors import ConfigError, ImageError, SourceError
+from tellapart.evaluation.shift import Reference
 from tellapart.inference.evaluate_split import measure, with_verdict
+from tellapart.inference.predictor import Predictor
 from tellapart.progress import BY_HAND, Progress
 from tellapart.task import Task
 
@@ -51,7 +53,10 @@ def evaluate(
     else:
         catalog, split, bounds = _chosen(folder, data, split, options, progress)
     try:
-        evaluation, predictions = measure(folder.predictor(), catalog, split, bounds=bounds, progress=progress)
+        # Images are compared with the validation images, which the run was not trained on.
+        reference = Reference.of_run(folder) if data is not None or split == "test" else None
+        predictor = Predictor(folder.require(folder.onnx_file, "exported network"), bounds=bounds)
+        evaluation, predictions = measure(predictor, catalog, split, reference=reference, progress=progress)
     except ImageError as error:
         moved = "" if data is not None else " If the images were moved, give their new location with --data PLACE."
         raise SourceError(f"{error}.{moved}") from None

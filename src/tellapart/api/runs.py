@@ -129,11 +129,16 @@ class Run(RunFolder):
         self, images: Any, *, path_column: str | None = None, root: str | os.PathLike[str] | None = None
     ) -> PredictionList:
         """The same as `tellapart.predict`."""
+        from tellapart.evaluation.shift import Reference
         from tellapart.inference.python_inputs import images_of
+        from tellapart.inference.shift_watch import ShiftWatch
 
         predictor = self.predictor()
         named = images_of(images, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
-        return PredictionList(predictor.predict_named(named), predictor.task.classes)
+        reference = Reference.of_run(self)
+        watch = ShiftWatch(reference) if reference else None
+        answers = list(predictor.predict_named(named, watch=watch))
+        return PredictionList(answers, predictor.task.classes, watch.shift() if watch else None)
 
     def explain(
         self,

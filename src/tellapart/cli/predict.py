@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tellapart.data.findings import Finding
     from tellapart.inference.prediction import Prediction
     from tellapart.inference.predictor import Predictor
+    from tellapart.inference.shift_watch import ShiftWatch
     from tellapart.progress import Progress
 
 
@@ -55,6 +57,7 @@ def command(
     """Predict images, in the given order. An unreadable image gives a row with its error."""
     from tellapart.cli.predict_output import format_by_suffix, write
     from tellapart.cli.predict_resume import format_of, resumed
+    from tellapart.data.image_formats import SUFFIXES
     from tellapart.errors import ConfigError, some
     from tellapart.files import harmless, replacing
     from tellapart.inference.inputs import find_images, require_table
@@ -63,7 +66,8 @@ def command(
         raise ConfigError("--resume and --out both name the output file. Give one of them.")
     require_table(images, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
-    predictor = _open(Path(run), device)
+    predictor, watch = _open(Path(run), device, one=len(images) == 1 and Path(images[0]).suffix.lower() in SUFFIXES)
+    take = partial(predictor.predict_named, batch_size=batch_size, watch=watch)
     # Rows printed on the terminal show the progress themselves.
     shown = out is None and resume is None and sys.stdout.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
@@ -75,20 +79,23 @@ def command(
         with resumed(Path(resume), predictor, output) as earlier:
             if earlier.rows:
                 print(f"tellapart: continuing after {earlier.rows} rows of {resume}", file=sys.stderr)
-            with _counted(predictor.predict_named(earlier.left(given), batch_size=batch_size), shown) as predictions:
+            with _counted(take(earlier.left(given)), shown) as predictions:
                 errors = earlier.errors + write(earlier.file, predictions, classes, output, header=False)
     elif out is not None:
         with (
             replacing(Path(out)) as neighbour,
             neighbour.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-            _counted(predictor.predict_named(given, batch_size=batch_size), shown) as predictions,
+            _counted(take(given), shown) as predictions,
         ):
             errors = write(file, predictions, classes, output, top=top)
     else:
-        with _counted(predictor.predict_named(given, batch_size=batch_size), shown) as predictions:
+        with _counted(take(given), shown) as predictions:
             errors = write(sys.stdout, predictions, classes, output, top=top)
     if written := resume or out:
         print(f"tellapart: written as {output.value} to {written}", file=sys.stderr)
+    shift = watch and watch.shift()
+    for sentence in shift.sentences if shift and shift.found else ():
+        print(f"tellapart: {sentence}", file=sys.stderr)
     if errors:
         count = (
             "1 image could not be read; its row says"
@@ -119,7 +126,8 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
         yield told(progress)
 
 
-def _open(path: Path, device: options.Device) -> Predictor:
+def _open(path: Path, device: options.Device, *, one: bool) -> tuple[Predictor, ShiftWatch | None]:
+    """And who tells whether the images differ from those it was validated on; of `one` image nobody can."""
     from tellapart.errors import ConfigError
     from tellapart.files import harmless
     from tellapart.inference.predictor import Predictor
@@ -127,8 +135,15 @@ def _open(path: Path, device: options.Device) -> Predictor:
     if path.is_file():
         if path.suffix.lower() != ".onnx":
             raise ConfigError(f"{path} is neither a run nor an .onnx file. Name the run first, then the images.")
-        return Predictor(path, device=device.value)
+        return Predictor(path, device=device.value), None
     run = ta.open_run(path)
     if run.missing_report:
         print(harmless(f"tellapart: {run.missing_report}"), file=sys.stderr)
-    return run.predictor(device=device.value)
+    predictor = run.predictor(device=device.value)
+    if one:
+        return predictor, None
+    from tellapart.evaluation.shift import Reference
+    from tellapart.inference.shift_watch import ShiftWatch
+
+    reference = Reference.of_run(run)
+    return predictor, ShiftWatch(reference) if reference else None

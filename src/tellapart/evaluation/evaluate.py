@@ -27,6 +27,7 @@ from tellapart.evaluation.judgement import Verdict
 from tellapart.evaluation.metrics import Ints
 from tellapart.evaluation.mistakes import Mistake, find_mistakes
 from tellapart.evaluation.selective_prediction import VERDICTS
+from tellapart.evaluation.shift import Shift
 from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
@@ -81,7 +82,8 @@ class Evaluation:
     n: images. level: confidence level of the intervals. metrics: by name, those of METRICS that are defined here.
     per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the most confident first.
     calibration: whether the probabilities are reliable. verdicts: by name, empty if there are none. notes: what is not
-    defined here and why. verdict: whether to use the run, and what next; None if it is not judged.
+    defined here and why. verdict: whether to use the run, and what next; None if it is not judged. shift: whether the
+    images differ from the validation images; None if that was not tested.
     """
 
     split: str
@@ -95,6 +97,7 @@ class Evaluation:
     verdicts: dict[str, VerdictMetrics]
     notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    shift: Shift | None = None
 
     @property
     def accuracy(self) -> Estimate:
@@ -120,6 +123,7 @@ class Evaluation:
             "verdicts": {name: found.to_dict() for name, found in self.verdicts.items()},
             "notes": list(self.notes),
             "verdict": self.verdict and self.verdict.to_dict(),
+            "shift": self.shift and self.shift.to_dict(),
         }
 
     @classmethod
@@ -138,6 +142,7 @@ class Evaluation:
                 verdicts={name: VerdictMetrics.from_dict(found) for name, found in values["verdicts"].items()},
                 notes=tuple(values["notes"]),
                 verdict=Verdict.from_dict(values["verdict"]) if values.get("verdict") else None,
+                shift=Shift.from_dict(values["shift"]) if values.get("shift") else None,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(

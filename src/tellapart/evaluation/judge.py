@@ -154,9 +154,13 @@ def _interrupted(found: Evidence) -> Iterator[Point]:
 
 
 def _shift(found: Evidence) -> Iterator[Point]:
+    these = "The test images" if found.own else "These images"
+    looks = found.evaluation.shift
+    if (found.shift is None or found.validation is None) and looks is not None and looks.found:
+        sentence = " ".join(looks.sentences)
+        yield Point("care", f"{these} look different from the validation images", sentence, "figures")
     if found.shift is None or found.validation is None:
         return
-    these = "The test images" if found.own else "These images"
     hits, n = found.validation
     away = f"{points(found.shift.value)} (95 % interval {100 * abs(found.shift.high):.1f} to "
     if found.shift.value > 0:

@@ -156,8 +156,8 @@ def validated(catalog: Catalog) -> Catalog:
 
 def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
     """The predictions of the finished network on the validation images, its size, and its time per image."""
-    held, predictor = validated(catalog), Predictor(run.onnx_file)
-    _, predictions = measure(predictor, held, "validation", bounds=run.config.data)
+    held, predictor = validated(catalog), Predictor(run.onnx_file, bounds=run.config.data)
+    _, predictions = measure(predictor, held, "validation")
     state.validation = [found.label for found in predictions]
     state.file_bytes = run.onnx_file.stat().st_size
     seconds = []

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import DataConfig
 from tellapart.data.batches import Images
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, ImageRecord, Split
@@ -19,9 +18,11 @@ from tellapart.errors import ExportError, SourceError, some
 from tellapart.evaluation.evaluate import Evaluation, evaluate
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judge, judged
+from tellapart.evaluation.shift import Reference, Shift
 from tellapart.files import write_csv
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import NO_NUMBER, Metadata, Predictor, prediction
+from tellapart.inference.shift_watch import ShiftWatch
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
@@ -38,14 +39,15 @@ def measure(
     split: Split,
     *,
     cache: PixelCache | None = None,
-    bounds: DataConfig | None = None,
+    reference: Reference | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Evaluation, list[Prediction]]:
     """Predict every image of a split and compare with its label; classes are matched by name.
 
-    cache: of the predictor's spec; images that it holds are not decoded again. bounds: limits on an image's pixels and
-    bytes. Raises SourceError if the split is empty or an image can no longer be read; ExportError if the network's
-    output for an image is not a number, as metrics on the other images would be too optimistic.
+    cache: of the predictor's spec; images that it holds are not decoded again. reference: validation images to compare
+    these with. The predictor's limits on an image's pixels and bytes apply. Raises SourceError if the split is empty or
+    an image can no longer be read; ExportError if the network's output for an image is not a number, as metrics on the
+    other images would be too optimistic.
     """
     chosen = _chosen(catalog, split)
     unknown = sorted(set(chosen.task.classes) - set(predictor.task.classes))
@@ -55,15 +57,25 @@ def measure(
             "A class must have the same name in both: rename the folders, or the labels in the table."
         )
     spec = predictor.spec
-    store = Images(chosen.root, chosen.images, spec, open_row=open_row, cache=cache, bounds=bounds)
+    store = Images(chosen.root, chosen.images, spec, open_row=open_row, cache=cache, bounds=predictor.bounds)
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.images))
     predictions = []
-    for found in predictor.predict_named(named, batch_size=BATCH):
+    sides = {p.path: min(p.width, p.height) for p in chosen.images}
+    watch = None if reference is None else ShiftWatch(reference, sides)
+    for found in predictor.predict_named(named, batch_size=BATCH, watch=watch):
         if found.error and found.error != NO_NUMBER:
             raise SourceError(f"{found.path} could be read before but cannot be read now: {found.error}.")
         predictions.append(found)
         progress.update(Phase.EVALUATING.named(f"evaluating {split}"), len(predictions), len(chosen))
-    return _compared(predictor.task, chosen, split, predictions), predictions
+    evaluation = _compared(predictor.task, chosen, split, predictions)
+    return with_shift(evaluation, None if watch is None else watch.shift()), predictions
+
+
+def with_shift(evaluation: Evaluation, shift: Shift | None) -> Evaluation:
+    """The evaluation with what its images differ in from the validation images, in its notes too."""
+    if shift is None:
+        return evaluation
+    return replace(evaluation, shift=shift, notes=(*evaluation.notes, *shift.sentences))
 
 
 def measure_rows(

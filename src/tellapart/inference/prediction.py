@@ -17,6 +17,8 @@ from tellapart.files import printable
 if TYPE_CHECKING:
     import pandas
 
+    from tellapart.evaluation.shift import Shift
+
 _DIGITS = 6
 
 
@@ -70,16 +72,18 @@ def _figure(value: float) -> float | None:
 
 
 class PredictionList(list[Prediction]):
-    """A list of predictions, one per image, in the given order. classes: in their order.
+    """A list of predictions, one per image, in the given order. classes: in their order. shift: whether the images
+    differ from the run's validation images; None for fewer than 50, or if unknown.
 
     >>> answers = ta.predict("runs/pets", "photos/Bengal")
     >>> answers[0].label, list(answers.to_frame().columns)[:3]
     ('Bengal', ['path', 'label', 'probability'])
     """
 
-    def __init__(self, predictions: Iterable[Prediction], classes: tuple[str, ...]) -> None:
+    def __init__(self, predictions: Iterable[Prediction], classes: tuple[str, ...], shift: Shift | None = None) -> None:
         super().__init__(predictions)
         self.classes = classes
+        self.shift = shift
 
     def to_frame(self) -> pandas.DataFrame:
         """A DataFrame with a row per image: path, label, probability, verdict, distance, the probability of each class,

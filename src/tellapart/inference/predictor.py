@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,13 @@ NO_NUMBER = "the network's output is not a number"
 BATCH = {"cpu": 4, "cuda": 32}
 """Images that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
 cache."""
+
+
+class Watch(Protocol):
+    """Who looks on as images are predicted."""
+
+    def see(self, image: Decoded, said: Prediction) -> None:
+        """A decoded image and what was said of it."""
 
 
 @dataclass(frozen=True)
@@ -239,16 +246,16 @@ class Predictor:
         return self.predict_named(named, batch_size=batch_size)
 
     def predict_named(
-        self, images: Iterable[tuple[str, Held]], *, batch_size: int | None = None
+        self, images: Iterable[tuple[str, Held]], *, batch_size: int | None = None, watch: Watch | None = None
     ) -> Iterator[Prediction]:
         """The same for (name, what pixels.read takes, or an Address) pairs. batch_size: that each thread takes; None:
-        BATCH."""
+        BATCH. watch: sees each image with what is said of it, from any thread."""
         given, size = iter(images), batch_size or BATCH[self.device]
         groups = iter(lambda: list(islice(given, size)), [])
         first = list(islice(groups, 2))
         # A core that decodes and predicts for itself waits for no other; a single group is shared by all.
         engine = self._engine(1 if len(first) > 1 else self._threads)
-        work = partial(self._predict_group, engine)
+        work = partial(self._predict_group, engine, watch)
         answered = in_order(work, chain(first, groups), workers=self._threads, ahead=2 * self._threads)
         try:
             for answers in answered:
@@ -270,10 +277,16 @@ class Predictor:
             for (name, found), row, distance in zip(images, rows, distances, strict=True)
         ]
 
-    def _predict_group(self, engine: onnxruntime.InferenceSession, images: list[tuple[str, Held]]) -> list[Prediction]:
+    def _predict_group(
+        self, engine: onnxruntime.InferenceSession, watch: Watch | None, images: list[tuple[str, Held]]
+    ) -> list[Prediction]:
         found = [(name, self._read(image)) for name, image in images]
         good = [(name, taken) for name, taken in found if not isinstance(taken, str)]
-        said = iter(self.predict_decoded(good, engine))
+        answers = self.predict_decoded(good, engine)
+        if watch is not None:
+            for (_, image), answer in zip(good, answers, strict=True):
+                watch.see(image, answer)
+        said = iter(answers)
         return [Prediction(name, error=taken) if isinstance(taken, str) else next(said) for name, taken in found]
 
     def _read(self, image: Held) -> Decoded | str:

@@ -43,7 +43,7 @@ TIME_FILE = "time.json"
 FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
 _FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
-    "class_means.npy", "metrics.json", "predictions.csv", "report.html", TIME_FILE,
+    "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html", TIME_FILE,
 )  # fmt: skip
 _TRAINED = ("config.toml", "catalog.csv", "corrections.csv", "history.jsonl")
 _FOLDERS = ("checkpoint", "figures", "exports", "explain", "tensorboard")
@@ -100,6 +100,11 @@ class RunFolder(Inside):
     def means_file(self) -> Path:
         """Class means of the features, needed for further exports."""
         return self.place("class_means.npy")
+
+    @property
+    def traits_file(self) -> Path:
+        """What the validation images look like, which new images are compared with."""
+        return self.place("validation_traits.npy")
 
     @property
     def metrics_file(self) -> Path:
@@ -211,19 +216,27 @@ class RunFolder(Inside):
                 raise TypeError("it does not hold an object for each split")
             return {split: migrate.metrics(values) for split, values in found.items()}
 
-    def write_means(self, means: NDArray[np.float32]) -> None:
-        """means: (classes, width of the features)."""
-        with self.replacing(self.means_file) as neighbour, neighbour.open("wb") as file:
-            np.save(file, means, allow_pickle=False)
+    def write_array(self, file: Path, values: NDArray[np.float32]) -> None:
+        """file: means_file, (classes, width of the features), or traits_file, (images, traits)."""
+        with self.replacing(file) as neighbour, neighbour.open("wb") as opened:
+            np.save(opened, values, allow_pickle=False)
 
     @property
     def means(self) -> NDArray[np.float32] | None:
-        """What write_means wrote, or None. Raises RunError for a file that is not such an array."""
-        if not self.means_file.exists():
+        """The class means, or None. Raises RunError for a file that is not an array."""
+        return self._array(self.means_file)
+
+    @property
+    def traits(self) -> NDArray[np.float32] | None:
+        """The traits of validation images, or None. Raises RunError for a file that is not an array."""
+        return self._array(self.traits_file)
+
+    def _array(self, file: Path) -> NDArray[np.float32] | None:
+        if not file.exists():
             return None
-        with self._reading(self.means_file):
+        with self._reading(file):
             # Memory-mapped, so that a header that claims more than the file holds fails before memory is allocated.
-            return np.array(np.load(self.means_file, mmap_mode="r", allow_pickle=False), np.float32)
+            return np.array(np.load(file, mmap_mode="r", allow_pickle=False), np.float32)
 
     @contextmanager
     def _reading(self, file: Path) -> Iterator[None]:

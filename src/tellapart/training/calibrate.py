@@ -40,12 +40,14 @@ _BATCH = 32
 @dataclass(frozen=True)
 class Trust:
     """calibration: what of it is a part of the classifier. before, after: the calibration error on the validation
-    split."""
+    split; probabilities, (n, classes), and seen, (n,): of its images, with their distances, nan where not known."""
 
     calibration: Calibration
     thresholds: Thresholds
     before: Reliability
     after: Reliability
+    probabilities: NDArray[np.float64]
+    seen: NDArray[np.floating]
 
     def distances(self, features: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,), of features (n, width) and logits (n, classes): 1 - the largest similarity; nan where that is not
@@ -153,7 +155,8 @@ def _trust(
         distance = 1 - found.similarity(own[:, : means.shape[1]], of_classes).max(axis=1)
     thresholds = choose_thresholds(labels, probabilities, distance, target)
     before, after = reliability(labels, softmax(logits)), reliability(labels, probabilities)
-    return Trust(found, thresholds, before, after)
+    seen = np.full(len(labels), np.nan) if distance is None else distance
+    return Trust(found, thresholds, before, after, probabilities, seen)
 
 
 def _weighed(found: Calibration, features: NDArray[np.float32], logits: NDArray[np.float32]) -> Calibration:

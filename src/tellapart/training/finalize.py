@@ -9,18 +9,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tellapart.data.catalog import Catalog, Split
+from tellapart.data.corruptions import CORRUPTIONS
 from tellapart.data.duplicates import leaks, seen_before
+from tellapart.data.looks import measure_looks
 from tellapart.evaluation.calibration import reliability, sharpened
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
 from tellapart.evaluation.overfitting import kept
-from tellapart.inference.evaluate_split import measure, measure_rows, said_of, without_leaks, write_predictions
+from tellapart.evaluation.shift import Reference, compare, learn_reference, some, traits_of
+from tellapart.inference.evaluate_split import (
+    measure,
+    measure_rows,
+    said_of,
+    with_shift,
+    without_leaks,
+    write_predictions,
+)
 from tellapart.inference.onnx_export import export_onnx
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.build import summary
 from tellapart.models.classifier import Classifier
+from tellapart.parallel import cores, in_order
 from tellapart.progress import Phase
 from tellapart.runs.run import CLEAN_PART
 from tellapart.training.calibrate import Trust, calibrate, calibrate_head, head_logits
@@ -32,6 +44,9 @@ VERIFIED_IMAGES = 16
 TRIED_IMAGES = 4
 MOST_CALIBRATED = 5000
 """Images of a split whose features are in memory at once."""
+LOOKED_AT_ONCE = 8
+SPOILED_IMAGES = 16
+"""Validation images that are corrupted in every way, to learn how accurate predictions are then."""
 
 
 def finish(state: Fitting, fitted: Fitted) -> None:
@@ -47,22 +62,24 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     with run.replacing(run.model_file) as neighbour:
         final.network.save(neighbour)
     if trust.calibration.means is not None:
-        run.write_means(trust.calibration.means)
+        run.write_array(run.means_file, trust.calibration.means)
     progress.update(Phase.SAVING, 1, 2)
     held = state.images["validation"]
     images = held.take(np.arange(min(VERIFIED_IMAGES, len(held))))
     metadata = Metadata(catalog.task, spec, trust.thresholds, trust.calibration.temperature)
     difference = export_onnx(final, metadata, run.onnx_file, images, replacing=run.replacing)
     progress.update(Phase.SAVING, 2, 2)
+    reference = _reference(state, trust)
+    run.write_array(run.traits_file, reference.traits)
     split = _judged(catalog)
     if fitted.examples is None:
         evaluation, predictions = measure(
-            Predictor(run.onnx_file, device="cpu"),
+            Predictor(run.onnx_file, device="cpu", bounds=state.config.data),
             catalog,
             split,
             cache=state.cache,
-            bounds=state.config.data,
             progress=progress,
+            reference=reference if split == "test" else None,
         )
     else:
         # The backbone has seen these images.
@@ -71,8 +88,10 @@ def finish(state: Fitting, fitted: Fitted) -> None:
             features = part.astype(np.float32)
             said_rows.append(head.predict(features, verbose=0))
             distances.append(trust.distances(features, head_logits(final, features)))
-        rows = every_class(catalog.task, np.concatenate(said_rows))
-        evaluation, predictions = measure_rows(metadata, catalog, split, rows, np.concatenate(distances))
+        rows, distance = every_class(catalog.task, np.concatenate(said_rows)), np.concatenate(distances)
+        evaluation, predictions = measure_rows(metadata, catalog, split, rows, distance)
+        if split == "test":
+            evaluation = with_shift(evaluation, compare(reference, _traits(state, split, rows, distance)))
     said = said_of(catalog.task, catalog.split(split), predictions)
     before = reliability(said.truth, sharpened(said.probabilities, trust.calibration.temperature)).error
     leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
@@ -84,6 +103,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         "best_epoch": fitted.best.epoch,
         "parameters": final.network.count_params(),
         "calibration": trust.to_dict()
+        | {"estimate": reference.to_dict()}
         | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
         "onnx_difference": difference,
         "verified_images": len(images),
@@ -113,6 +133,36 @@ def require_exportable(classifier: Classifier, state: Fitting) -> None:
 def _judged(catalog: Catalog) -> Split:
     """The split that the run is evaluated on: without a test split, the validation split, which the report states."""
     return "test" if len(catalog.split("test")) else "validation"
+
+
+def _reference(state: Fitting, trust: Trust) -> Reference:
+    """What new images are compared with."""
+    rows, truth, images = trust.probabilities, state.labels["validation"], state.images["validation"]
+    right = rows.argmax(axis=1) == truth
+    plain = _traits(state, "validation", rows, trust.seen)
+    places, generator = some(len(images), SPOILED_IMAGES), np.random.default_rng(state.config.seed)
+    predictor, pixels = Predictor(state.run.onnx_file, device="cpu"), images.take(places)
+    seen, correct = [plain], [right[some(len(rows))]]
+    sides = np.full(len(places), min(state.cache.spec.height, state.cache.spec.width))
+    for corrupt in CORRUPTIONS:
+        spoiled = np.stack([corrupt(image, generator) for image in pixels])
+        said, distances = predictor.answer(spoiled)
+        seen.append(traits_of(measure_looks(spoiled), sides, said, distances))
+        correct.append(said.argmax(axis=1) == truth[places])
+    accuracy = float(right.mean())
+    return learn_reference(plain, np.concatenate(seen), np.concatenate(correct), accuracy, trust.thresholds)
+
+
+def _traits(
+    state: Fitting, split: Split, rows: NDArray[np.float64], distances: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Of some images of a split. rows: probabilities of all; distances: of all."""
+    places, images = some(len(rows)), state.images[split]
+    parts = np.array_split(places, -(-len(places) // LOOKED_AT_ONCE))
+    looks = np.concatenate(list(in_order(lambda part: measure_looks(images.take(part)), parts, workers=cores())))
+    records = state.catalog.split(split).images
+    sides = np.array([min(records[place].width, records[place].height) for place in places])
+    return traits_of(looks, sides, rows[places], distances[places])
 
 
 def _trust(state: Fitting, final: Classifier, fitted: Fitted) -> Trust:

@@ -16,7 +16,6 @@ from tellapart.studio.app import application
 from tellapart.studio.browse import Index, Query
 from tellapart.studio.session import Session
 from tellapart.task import Task
-from tests.test_architecture import loaded_by
 
 testclient = pytest.importorskip("starlette.testclient")
 
@@ -87,15 +86,6 @@ def test_an_image_that_changed_is_not_shown(client: testclient.TestClient, shape
         assert client.get("/pixels/0/160/x").status_code == 404
     finally:
         file.write_bytes(content)
-
-
-def test_a_studio_loads_no_training_library(shapes_run: Path) -> None:
-    loaded = loaded_by(
-        "from pathlib import Path; from tellapart.config import Config; import tellapart.cli.studio\n"
-        "import tellapart.studio.app; from tellapart.studio.session import Session; import tellapart as ta\n"
-        f"Session({str(shapes_run)!r}, Path('no.csv'), Config()); ta.doubts({str(shapes_run)!r})"
-    )
-    assert not loaded & {"tensorflow", "keras", "jax", "torch"}
 
 
 def test_a_hundred_thousand_images_are_filtered_and_sorted_as_numpy_says() -> None:

@@ -139,7 +139,7 @@ class Studio:
             "images": images,
             "likely": doubt.likely,
             "settled": session.settled().get(key),
-            "together": session.run is None and doubt.kind in ("leaking", "burst"),
+            "together": doubt.together,
             "neighbours": self._near(doubt.paths[0], doubt.paths),
         }
 

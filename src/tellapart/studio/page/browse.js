@@ -33,6 +33,7 @@ async function begin() {
     return;
   }
   $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}: ${counted(state.images, "image")}`;
+  $("to-report").hidden = !state.report;
   const all = ["", "all"];
   const asked = new URLSearchParams(location.search);
   const classes = state.classes.map((name) => [name, name]);

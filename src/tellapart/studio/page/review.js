@@ -51,6 +51,7 @@ async function show(key) {
 function draw() {
   const images = state.images ? `: ${counted(state.images, "image")}` : "";
   $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}${images}`;
+  $("to-report").hidden = !state.report;
   drawFilters();
   drawLooking();
   const done = queue.length - queue.filter(open).length;

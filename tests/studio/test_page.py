@@ -145,6 +145,14 @@ def test_images_are_filtered_sorted_enlarged_and_taken_along(visit: Visit, studi
     assert page.inner_text("#card-title") == known["rows"][0]["path"]
     assert page.locator("#card .bars li").count() == 2
     assert page.locator("#card .strip li").count() == 5
+    name = page.inner_text("#card-title")
+    page.locator("#card-label").select_option("dog")
+    page.get_by_role("button", name="Relabel").click()
+    page.get_by_text("in " + str(studio.file)).wait_for()
+    assert set(corrected(studio)) == {name}
+    page.locator("#card").get_by_role("button", name="Undo").click()
+    page.get_by_text("0 corrections in").wait_for()
+    assert not corrected(studio)
     page.keyboard.press("Escape")
     page.locator("summary").click()
     cell = page.locator("#confusion button").first

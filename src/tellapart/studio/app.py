@@ -230,7 +230,9 @@ class Studio:
         def found() -> dict[str, Any]:
             settled = self._session.settled()
             about = [self._short(doubt, settled) for doubt in self._session.doubts if path in doubt.paths]
-            told = {"probabilities": self._index.probabilities(self._index.places[path])}
+            fates = {row.path: row for row in self._session.decisions.corrections}
+            fate = fates[path].label or fates[path].action if path in fates else None
+            told = {"probabilities": self._index.probabilities(self._index.places[path]), "fate": fate}
             return self._image(path) | told | {"neighbours": self._near(path), "doubts": about}
 
         return JSONResponse(await asyncio.to_thread(found))

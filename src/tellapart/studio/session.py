@@ -98,7 +98,7 @@ class Session:
 
     def decide(self, keys: Sequence[str], action: str, version: int, label: str = "", paths: Sequence[str] = ()) -> int:
         """Write down one decision for each of these doubts, undone together; how many. label: of a relabel. paths: of
-        the images of one doubt, those that it is about; none: those that are proposed.
+        the images of one doubt, those that it is about; none: those that are proposed. Without a doubt, any images.
 
         Raises ConfigError for an unknown doubt, action, class or path; OutdatedError.
         """
@@ -106,9 +106,13 @@ class Session:
             raise ConfigError(unknown("action", action, ACTIONS))
         if action == "relabel" and (self.index is None or label not in self.index.classes):
             raise ConfigError(unknown("class", label, () if self.index is None else self.index.classes))
-        decided = [(doubt, self._rows(doubt, action, label, paths)) for doubt in map(self.doubt, dict.fromkeys(keys))]
-        decided = [(doubt, rows) for doubt, rows in decided if rows]
-        self.decisions.append([(doubt.key, rows) for doubt, rows in decided], version)
+        if keys:
+            doubts = [(doubt.key, doubt) for doubt in map(self.doubt, dict.fromkeys(keys))]
+        else:
+            doubts = [("", Doubt("", tuple(paths), "Decided while browsing."))] if paths else []
+        decided = [(key, self._rows(doubt, action, label, paths)) for key, doubt in doubts]
+        decided = [(key, rows) for key, rows in decided if rows]
+        self.decisions.append(decided, version)
         return len(decided)
 
     def _rows(self, doubt: Doubt, action: str, label: str, paths: Sequence[str]) -> list[Correction]:

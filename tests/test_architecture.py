@@ -154,6 +154,16 @@ def test_a_deep_check_loads_no_training_library(shapes: Path) -> None:
     assert not loaded & {"tensorflow", "keras", "onnx", "safetensors"}
 
 
+def test_a_studio_and_its_doubts_load_no_training_library(shapes: Path) -> None:
+    loaded = loaded_by(
+        "from pathlib import Path; from tellapart.config import Config; import tellapart as ta\n"
+        "import tellapart.cli.studio, tellapart.studio.app; from tellapart.studio.session import Session\n"
+        f"Session({str(shapes)!r}, Path('no.csv'), Config()); ta.doubts({str(shapes)!r})"
+    )
+    assert "starlette" in loaded
+    assert not loaded & {"tensorflow", "keras", "onnx", "safetensors"}
+
+
 def test_every_public_name_is_there() -> None:
     assert set(tellapart.__all__) == {"__version__", *tellapart._HOMES}
     for name in tellapart.__all__:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tellapart as ta
 from tellapart.config import Config
 from tellapart.data.catalog import SPLITS, Catalog, ImageRecord
 from tellapart.runs.predictions import Predictions
@@ -15,8 +16,8 @@ from tellapart.serve.middleware import Access
 from tellapart.studio.app import application
 from tellapart.studio.browse import Index, Query
 from tellapart.studio.session import Session
+from tellapart.studio.thumbnails import Thumbnails
 from tellapart.task import Task
-from tests.test_architecture import loaded_by
 
 testclient = pytest.importorskip("starlette.testclient")
 
@@ -76,26 +77,39 @@ def test_an_address_of_nothing_is_an_error_of_the_client(client: testclient.Test
 
 
 def test_an_image_that_changed_is_not_shown(client: testclient.TestClient, shapes_run: Path) -> None:
-    import tellapart as ta
-
     catalog = ta.open_run(shapes_run).catalog
     file = catalog.root / catalog.images[0].path
     content = file.read_bytes()
-    assert client.get("/pixels/0/160/x").status_code == 200
+    assert client.get("/pixels/0/1024/x").status_code == 200
     try:
         file.write_bytes(content + b"!")
-        assert client.get("/pixels/0/160/x").status_code == 404
+        assert client.get("/pixels/0/1024/x").status_code == 404
     finally:
         file.write_bytes(content)
 
 
-def test_a_studio_loads_no_training_library(shapes_run: Path) -> None:
-    loaded = loaded_by(
-        "from pathlib import Path; from tellapart.config import Config; import tellapart.cli.studio\n"
-        "import tellapart.studio.app; from tellapart.studio.session import Session; import tellapart as ta\n"
-        f"Session({str(shapes_run)!r}, Path('no.csv'), Config()); ta.doubts({str(shapes_run)!r})"
-    )
-    assert not loaded & {"tensorflow", "keras", "jax", "torch"}
+def test_a_report_of_a_stranger_runs_no_script_here(client: testclient.TestClient) -> None:
+    answer = client.get("/report")
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+
+
+def test_small_images_are_made_once_and_the_oldest_give_way(tmp_path: Path) -> None:
+    kept = Thumbnails(tmp_path, limit=400_000)
+    for number in range(60):
+        kept.put(str(number), bytes(10_000), "image/png")
+    kept.close()
+    again = Thumbnails(tmp_path)
+    assert again.get("59") == (bytes(10_000), "image/png")
+    assert again.get("0") is None
+    assert sum(again.get(str(number)) is not None for number in range(60)) > 20
+    again.close()
+    assert again.get("59") is None
+    (tmp_path / "thumbnails.sqlite").write_bytes(b"no database" * 1000)
+    mended = Thumbnails(tmp_path)
+    mended.put("a", b"x", "image/png")
+    assert mended.get("a") == (b"x", "image/png")
+    mended.close()
 
 
 def test_a_hundred_thousand_images_are_filtered_and_sorted_as_numpy_says() -> None:

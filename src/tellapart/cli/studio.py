@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -63,9 +65,8 @@ def command(
     def started(address: str) -> None:
         print(f"Studio of {chosen} on {address}  (Ctrl-C to stop)", file=sys.stderr, flush=True)
         if browser:
-            import webbrowser
-
-            webbrowser.open(address)
+            # In a thread: a browser of the terminal returns when it is left.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     bounds = Bounds()
     answer(
@@ -74,7 +75,7 @@ def command(
         per_client=bounds.per_client,
         seconds=5.0,
         started=started,
-        ending=session.close,
+        ending=session.looking.stop,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,13 +50,14 @@ Likely = tuple[tuple[str, float | None], ...]
 class Doubt:
     """Images of which something may be wrong, for a person to decide. kind: of KINDS. paths: one, or those that are to
     be seen side by side. reason: in words. likely: at most MOST classes for the first image. proposed: what
-    `check --deep` or the run would correct."""
+    `check --deep` or the run would correct. together: whether a group would keep them in one split."""
 
     kind: str
     paths: tuple[str, ...]
     reason: str
     likely: Likely = ()
     proposed: tuple[Correction, ...] = ()
+    together: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -96,7 +97,7 @@ def doubts_of(
         *_suspects(images, classes, deep, suspects),
         *(() if deep is None else _odd(deep)),
         *(Doubt("damaged", (p.path,), f"Damaged: {p.warning}.") for p in usable if p.warning),
-        *_bursts(usable),
+        *_bursts(usable, drawn),
     ]
     order = list(KINDS)
     found.sort(key=lambda doubt: order.index(doubt.kind))
@@ -108,7 +109,7 @@ def _completed(
 ) -> Doubt:
     known = doubt.likely or likely.get(doubt.paths[0]) or tuple((name, None) for name in classes[:MOST])
     rows = tuple(row for path in doubt.paths for row in proposed.get(path, ()))
-    return Doubt(doubt.kind, doubt.paths, doubt.reason, known, rows or doubt.proposed)
+    return replace(doubt, likely=known, proposed=rows or doubt.proposed)
 
 
 def _likely(deep: Deep | None, classes: Sequence[str]) -> dict[str, Likely]:
@@ -133,7 +134,8 @@ def _pairs(images: Sequence[ImageRecord], pairs: Iterable[Sequence[int]], drawn:
         elif one.split != other.split:
             together = {one.split, other.split} <= drawn
             advice = "Keep them together, or drop one." if together else "Drop one, or accuracy is optimistic."
-            yield Doubt("leaking", (one.path, other.path), f"{same}, {splits}. {advice}")
+            reason = f"{same}, {splits}. {advice}"
+            yield Doubt("leaking", (one.path, other.path), reason, together=together)
 
 
 def _suspects(
@@ -169,7 +171,7 @@ def _odd(deep: Deep) -> Iterator[Doubt]:
             yield Doubt("outlier", (deep.images[place].path,), "Unlike the other images. Does it belong here?")
 
 
-def _bursts(images: Sequence[ImageRecord]) -> Iterator[Doubt]:
+def _bursts(images: Sequence[ImageRecord], drawn: frozenset[Split]) -> Iterator[Doubt]:
     runs: dict[str, list[str]] = defaultdict(list)
     for image, key in zip(images, METHODS["looks"].find(images), strict=True):
         if key and not image.group:
@@ -177,4 +179,4 @@ def _bursts(images: Sequence[ImageRecord]) -> Iterator[Doubt]:
     for paths in sorted(runs.values(), key=len, reverse=True):
         if len(paths) >= BURST:
             reason = f"{counted(len(paths), 'image')} in a row that look alike: a burst, or frames of a video."
-            yield Doubt("burst", tuple(paths), reason)
+            yield Doubt("burst", tuple(paths), reason, together=bool(drawn))

@@ -27,11 +27,13 @@ from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.browse import MOST, SORTS, VERDICTS, Index, Query
 from tellapart.studio.images import SIDES, shown
 from tellapart.studio.session import Session, dropped_first
+from tellapart.studio.thumbnails import Thumbnails
 
 BODY = 1_000_000
 """Bytes of a request."""
 NEIGHBOURS = 5
 
+_REPORT_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _OURS, _SERVED = "tellapart.studio", "tellapart.serve"
 _PAGES = {
     "/": (_OURS, "review.html", "text/html"),
@@ -56,6 +58,22 @@ class Studio:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._thumbnails = Thumbnails()
+
+    async def report(self, _request: Request) -> Response:
+        """The run's own page. It needs no script, and gets none: a run may be a stranger's."""
+        run = self._session.run
+        if run is None or not run.report_file.is_file():
+            raise HTTPException(404, "There is no report. Write it with: tellapart report RUN")
+        content = await asyncio.to_thread(run.report_file.read_bytes)
+        return Response(content, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY})
+
+    def close(self) -> None:
+        self._session.close()
+        self._thumbnails.close()
+
+    def begin(self) -> None:
+        self._session.begin()
 
     @property
     def _index(self) -> Index:
@@ -76,6 +94,7 @@ class Studio:
         return {
             "data": printable(session.data),
             "run": None if session.run is None else printable(session.run.path.absolute().name),
+            "report": session.run is not None and session.run.report_file.is_file(),
             "file": printable(str(session.decisions.path)),
             "version": session.decisions.version,
             "made": len(session.decisions.made),
@@ -139,7 +158,7 @@ class Studio:
             "images": images,
             "likely": doubt.likely,
             "settled": session.settled().get(key),
-            "together": session.run is None and doubt.kind in ("leaking", "burst"),
+            "together": doubt.together,
             "neighbours": self._near(doubt.paths[0], doubt.paths),
         }
 
@@ -211,7 +230,9 @@ class Studio:
         def found() -> dict[str, Any]:
             settled = self._session.settled()
             about = [self._short(doubt, settled) for doubt in self._session.doubts if path in doubt.paths]
-            told = {"probabilities": self._index.probabilities(self._index.places[path])}
+            fates = {row.path: row for row in self._session.decisions.corrections}
+            fate = fates[path].label or fates[path].action if path in fates else None
+            told = {"probabilities": self._index.probabilities(self._index.places[path]), "fate": fate}
             return self._image(path) | told | {"neighbours": self._near(path), "doubts": about}
 
         return JSONResponse(await asyncio.to_thread(found))
@@ -224,7 +245,7 @@ class Studio:
         if side not in SIDES or image.error:
             raise HTTPException(404, f"There is no such image of {path!r}.")
         try:
-            content, kind = await asyncio.to_thread(shown, self._index.catalog, image, side)
+            content, kind = await asyncio.to_thread(shown, self._index.catalog, image, side, self._thumbnails)
         except (TellapartError, OSError) as error:
             raise HTTPException(404, f"{quote(path)} cannot be read any more: {error}") from None
         return Response(content, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
@@ -239,12 +260,13 @@ class Studio:
 def _routes(studio: Studio) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        studio._session.begin()
+        studio.begin()
         yield
-        await asyncio.to_thread(studio._session.close)
+        await asyncio.to_thread(studio.close)
 
     pages = [Route(path, _file(room, name, kind)) for path, (room, name, kind) in _PAGES.items()]
     asked = [
+        Route("/report", studio.report),
         Route("/v1/state", studio.state),
         Route("/v1/queue", studio.queue),
         Route("/v1/doubts/{key:str}", studio.doubt),

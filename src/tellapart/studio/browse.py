@@ -184,4 +184,4 @@ class Index:
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
+    return round(float(value), 6) if np.isfinite(value) else None

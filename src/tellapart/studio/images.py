@@ -12,6 +12,7 @@ from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog, ImageRecord
+    from tellapart.studio.thumbnails import Thumbnails
 
 SIDES = (160, 1024)
 """Longest sides that are offered: of a small image, and of a large one."""
@@ -20,11 +21,22 @@ _QUALITY = {160: 78, 1024: 88}
 _LOSSLESS = 64  # pixels a side, below which an image is all edges
 
 
-def shown(catalog: Catalog, image: ImageRecord, side: int) -> tuple[bytes, str]:
-    """The file and its media type: upright, in its own proportions, never enlarged. side: of SIDES.
+def shown(catalog: Catalog, image: ImageRecord, side: int, kept: Thumbnails) -> tuple[bytes, str]:
+    """The file and its media type: upright, in its own proportions, never enlarged. side: of SIDES; the small are kept.
 
     Raises TellapartError or OSError for an image that is gone or changed.
     """
+    key = f"{image.digest} {side} {pixels.ROAD}"
+    small = side == SIDES[0]
+    found = kept.get(key) if small and image.digest else None
+    if found is None:
+        found = _made(catalog, image, side)
+        if small and image.digest:
+            kept.put(key, *found)
+    return found
+
+
+def _made(catalog: Catalog, image: ImageRecord, side: int) -> tuple[bytes, str]:
     scale = min(1.0, side / max(image.width, image.height, 1))
     height, width = (max(1, round(length * scale)) for length in (image.height, image.width))
     content = catalogued(catalog.root, image, open_row)

@@ -19,6 +19,7 @@ from tellapart.progress import Phase, Progress
 from tellapart.studio.browse import Index
 from tellapart.studio.retrain import Trainer
 
+_PATIENCE = 3.0
 ACTIONS = ("keep", "drop", "relabel", "together", "proposal")
 
 
@@ -36,9 +37,11 @@ class Session:
         self.found: Doubts | None = None
         self.looking = Looking()
         self._by_key: dict[str, Doubt] = {}
+        self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        threading.Thread(target=self._look, daemon=True).start()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
 
     def read(self) -> None:
         """The images of a run, to browse and to decide of; those of a folder are there once they were looked at."""
@@ -47,7 +50,10 @@ class Session:
             self.index = Index(self.run.catalog, predictions_of(self.run))
 
     def close(self) -> None:
+        self.looking.stop()
         self.trainer.stop()
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
 
     def _look(self) -> None:
         try:
@@ -57,6 +63,8 @@ class Session:
                 self._keep(doubts(self.run, progress=self.looking))
             else:
                 self._look_into_images()
+        except _StoppedError:
+            pass
         except MissingExtraError as error:
             self.looking.problem = f"Only found by what is known without a look into the images. {error}"
         except (TellapartError, OSError) as error:
@@ -90,7 +98,7 @@ class Session:
 
     def decide(self, keys: Sequence[str], action: str, version: int, label: str = "", paths: Sequence[str] = ()) -> int:
         """Write down one decision for each of these doubts, undone together; how many. label: of a relabel. paths: of
-        the images of one doubt, those that it is about; none: those that are proposed.
+        the images of one doubt, those that it is about; none: those that are proposed. Without a doubt, any images.
 
         Raises ConfigError for an unknown doubt, action, class or path; OutdatedError.
         """
@@ -98,9 +106,13 @@ class Session:
             raise ConfigError(unknown("action", action, ACTIONS))
         if action == "relabel" and (self.index is None or label not in self.index.classes):
             raise ConfigError(unknown("class", label, () if self.index is None else self.index.classes))
-        decided = [(doubt, self._rows(doubt, action, label, paths)) for doubt in map(self.doubt, dict.fromkeys(keys))]
-        decided = [(doubt, rows) for doubt, rows in decided if rows]
-        self.decisions.append([(doubt.key, rows) for doubt, rows in decided], version)
+        if keys:
+            doubts = [(doubt.key, doubt) for doubt in map(self.doubt, dict.fromkeys(keys))]
+        else:
+            doubts = [("", Doubt("", tuple(paths), "Decided while browsing."))] if paths else []
+        decided = [(key, self._rows(doubt, action, label, paths)) for key, doubt in doubts]
+        decided = [(key, rows) for key, rows in decided if rows]
+        self.decisions.append(decided, version)
         return len(decided)
 
     def _rows(self, doubt: Doubt, action: str, label: str, paths: Sequence[str]) -> list[Correction]:
@@ -169,13 +181,24 @@ class Session:
         ]
 
 
+class _StoppedError(Exception):
+    """The studio ends."""
+
+
 class Looking(Progress):
     """How far the search for doubts is. problem: why it went no further, in words."""
 
     def __init__(self) -> None:
         self.stage, self.done, self.total, self.over, self.problem = "", 0, 0, False, ""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the search at the next image."""
+        self._stopped = True
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002 - Progress
+        if self._stopped:
+            raise _StoppedError
         self.stage, self.done, self.total = str(stage), done, total
 
     def to_dict(self) -> dict[str, Any]:

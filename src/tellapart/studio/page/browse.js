@@ -33,6 +33,7 @@ async function begin() {
     return;
   }
   $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}: ${counted(state.images, "image")}`;
+  $("to-report").hidden = !state.report;
   const all = ["", "all"];
   const asked = new URLSearchParams(location.search);
   const classes = state.classes.map((name) => [name, name]);
@@ -149,9 +150,14 @@ function drawCard(image) {
   $("card-before").disabled = enlarged <= 0;
   $("card-after").disabled = enlarged >= total - 1;
   const facts = [["Label", image.label], ["Split", image.split || "none"], ["Answer", image.answer && `${image.answer}${image.verdict ? ` (${image.verdict})` : ""}`],
-    ["Loss", image.loss?.toFixed(3)], ["Distance", image.distance?.toFixed(2)], ["Pixels", `${image.width} × ${image.height}`],
+    ["Decided", image.fate], ["Loss", image.loss?.toFixed(3)], ["Distance", image.distance?.toFixed(2)], ["Pixels", `${image.width} × ${image.height}`],
     ["Doubts", image.doubts.map((one) => `${one.kind}${one.settled ? ` (${one.settled})` : ""}`).join(", ")]];
   const list = make("dl", {}, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]));
+  const acts = make("div", { class: "buttons start" },
+    ...["keep", "drop"].map((action) => act(image, action === "keep" ? "Keep" : "Drop", () => ({ action }))),
+    make("label", { class: "together" }, "as ", classes(image)),
+    act(image, "Relabel", () => ({ action: "relabel", label: $("card-label").value })),
+    act(image, "Undo", null));
   const bars = make("ul", { class: "bars", role: "list", "aria-label": "Probabilities" }, ...image.probabilities.map(([label, share]) => make("li", {}, ...bar(label, share))));
   const near = image.neighbours.map((other) => {
     const button = make("button", { type: "button", "aria-label": `Show ${other.path}` }, shown(other, 160, ""), make("span", { text: other.label }));
@@ -160,8 +166,37 @@ function drawCard(image) {
   });
   $("card-body").replaceChildren(
     make("figure", {}, shown(image, 1024, `Image ${image.path}`)),
-    make("div", { class: "facts" }, list, image.probabilities.length ? bars : null),
+    make("div", { class: "facts" }, list, image.probabilities.length ? bars : null, acts, make("p", { id: "card-said", role: "status" })),
     ...(near.length ? [make("div", { class: "near" }, make("h3", { text: "Nearest training images" }), make("ul", { class: "strip", role: "list" }, ...near))] : []));
+}
+
+function classes(image) {
+  const select = make("select", { id: "card-label" });
+  fill(select, state.classes.map((name) => [name, name]), image.answer ?? image.label);
+  return select;
+}
+
+// A button that decides about the image, or takes the last decision back; the card then shows what is there.
+function act(image, text, body) {
+  const button = make("button", { type: "button", text });
+  button.addEventListener("click", async () => {
+    let said = "";
+    try {
+      const path = body ? "/v1/decisions" : "/v1/undo";
+      await ask(path, { version: state.version, ...(body ? { doubts: [], images: [image.id], ...body() } : {}) });
+    } catch (problem) {
+      said = problem.message;
+    }
+    try {
+      state = await ask("/v1/state");
+      drawCard(await ask(`/v1/images/${image.id}`));
+    } catch (problem) {
+      said = problem.message;
+    }
+    $("card-said").textContent = said || `${counted(state.corrections.all, "correction")} in ${state.file}`;
+    [...$("card").querySelectorAll(".facts button")].find((one) => one.textContent === text)?.focus();
+  });
+  return button;
 }
 
 async function matrix() {

@@ -33,15 +33,17 @@ function tell(training) {
     $("lines").textContent = lines;
     $("lines").scrollTop = $("lines").scrollHeight;
   }
-  const { verdict, before, after, images, notes } = training.result;
-  if (training.state !== "done" || verdict === undefined) return;
+  const { verdict, before, after, images, notes = [] } = training.result;
+  if (training.state !== "done") return;
   $("result").hidden = false;
   const rows = before
     ? make("table", {}, make("caption", { text: `Accuracy on the same ${counted(images, "test image")}` }),
         make("tbody", {}, row("before", before), row("after", after)))
     : null;
   const list = make("ul", {}, ...notes.map((note) => make("li", { text: note })));
-  $("result").replaceChildren(make("p", { class: "verdict-line", text: verdict }), ...[rows, notes.length ? list : null].filter(Boolean));
+  const next = make("p", {}, "Look at the new run: ", make("code", { text: `tellapart studio ${training.run}` }));
+  const parts = [verdict ? make("p", { class: "verdict-line", text: verdict }) : null, rows, notes.length ? list : null, next];
+  $("result").replaceChildren(...parts.filter(Boolean));
 }
 
 const row = (name, value) => make("tr", {}, make("th", { scope: "row", text: name }), make("td", { text: value }));

@@ -51,6 +51,7 @@ async function show(key) {
 function draw() {
   const images = state.images ? `: ${counted(state.images, "image")}` : "";
   $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}${images}`;
+  $("to-report").hidden = !state.report;
   drawFilters();
   drawLooking();
   const done = queue.length - queue.filter(open).length;
@@ -125,6 +126,7 @@ function drawDoubt() {
   $("settled").textContent = doubt.settled ? `Settled: ${doubt.settled}.` : "";
   $("images").className = several ? (doubt.images.length > 2 ? "several" : "pair") : "";
   $("images").replaceChildren(...doubt.images.map((image, index) => figure(image, index, several)));
+  const there = [...$("likely").children].findIndex((item) => item.contains(document.activeElement));
   $("likely").replaceChildren(...doubt.likely.map(([label, share], index) => {
     const given = doubt.images.every((image) => image.label === label) ? make("span", { class: "given", text: " as labelled" }) : null;
     const button = make("button", { type: "button" }, ...bar(label, share, make("kbd", { text: index + 1 }), " "));
@@ -132,6 +134,10 @@ function drawDoubt() {
     button.addEventListener("click", () => decide("relabel", label));
     return make("li", {}, button);
   }));
+  if (there >= 0) $("likely").children[Math.min(there, doubt.likely.length - 1)]?.querySelector("button").focus();
+  const rest = state.classes.filter((name) => !doubt.likely.some(([label]) => label === name));
+  $("other-choice").hidden = !rest.length;
+  fill($("other"), [["", "choose …"], ...rest.map((name) => [name, name])]);
   $("together").hidden = !doubt.together;
   $("hint").textContent = several ? "Drop takes the marked images; a class is given to all of them. Press images to mark those that both shall count for." : "";
   $("near").hidden = !doubt.neighbours.length;
@@ -267,6 +273,7 @@ for (const [id, act] of Object.entries({
   "relabel-many": () => decide("relabel", $("label-many").value, chosenKeys()),
   more: () => { visible += PAGE; drawGrid(); },
 })) $(id).addEventListener("click", act);
+$("other").addEventListener("change", () => $("other").value && decide("relabel", $("other").value));
 $("label").addEventListener("change", () => choose({ label: $("label").value }));
 
 // What happens without this page: the search for doubts, a training, another tab.

@@ -1,7 +1,4 @@
-"""Two or more runs -> RunsComparison: which is better on the same images, whether significantly, and where they differ.
-
-Reads: run folders.
-"""
+"""Two or more runs -> RunsComparison: which is better on the same images, how significantly, and where they differ."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ No choice uses the test split. The recommendation is made on the validation imag
 of its paired difference from the best excludes 0. This is neither corrected for multiple comparisons nor as strict as
 the exact test, as taking a worse rung for as good as the best would be the costlier mistake. The effect of each step is
 measured on the test images, by exact tests corrected (Holm) for the number of steps, which was fixed before any image
-was seen. Reads: run folders, ladder.json.
+was seen.
 """
 
 from __future__ import annotations

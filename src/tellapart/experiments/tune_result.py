@@ -2,7 +2,7 @@
 
 The best trial was selected as the highest of many on the validation images, so its validation score is optimistic. How
 optimistic is shown by the gap between validation and test, of the best trial and, for comparison, of the start. The
-test images are used once, after the selection. Reads: study.db, run folders.
+test images are used once, after the selection.
 """
 
 from __future__ import annotations

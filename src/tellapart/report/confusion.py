@@ -1,7 +1,4 @@
-"""Confusion matrix -> a table whose cells open their images; with many classes, an image and the worst pairs.
-
-Reads: Evaluation, predictions.
-"""
+"""Confusion matrix -> a table whose cells open their images; with many classes, an image and the worst pairs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A finished run's values -> one self-contained HTML file: no script, no network request, for screen and paper.
 
-Reads: plain values that the caller takes from a run. The page is report.html.jinja with report.css; its sections come
+Takes plain values that the caller reads from a run. The page is report.html.jinja with report.css; its sections come
 from verdict, learning, confusion, certainty, suspects and origin, and are put together here.
 """
 

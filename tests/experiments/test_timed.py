@@ -16,7 +16,8 @@ from tellapart.config import Config
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import TrainingError
 from tellapart.experiments import study
-from tellapart.experiments.timed import FROM_SCRATCH, ON_BACKBONE, Situation, TimedFolder, create_timed, spend
+from tellapart.experiments.steps import FROM_SCRATCH, ON_BACKBONE, Situation
+from tellapart.experiments.timed import TimedFolder, create_timed, spend
 from tellapart.progress import Lines, Progress
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import Stop, StopReason

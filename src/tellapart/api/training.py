@@ -17,6 +17,7 @@ from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
+from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
@@ -76,11 +77,7 @@ def train(
     require_weights(config.model.weights)
     if out:
         require_free(Path(out))
-    if isinstance(data, Catalog) and config.data.corrections is not None:
-        raise ConfigError("Corrections are applied when a Catalog is read. Give them to read() instead.")
-    if isinstance(data, Catalog) and config.data.group_by is not None and not any(p.group for p in data.images):
-        raise ConfigError("Groups are formed when a Catalog is read. Give group_by to read() instead.")
-    source = source_of_catalog(data) if isinstance(data, Catalog) else source_of(data, config)
+    source = _source(data, config)
     plan = decide(config, source)
     ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
     plan, config = replace(plan, reasons=(*plan.reasons, *ignored)), plan.config
@@ -107,6 +104,16 @@ def train(
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run, progress=progress)
     return Run(run.path)
+
+
+def _source(data: Any, config: Config) -> Source:
+    if not isinstance(data, Catalog):
+        return source_of(data, config)
+    if config.data.corrections is not None:
+        raise ConfigError("Corrections are applied when a Catalog is read. Give them to read() instead.")
+    if config.data.group_by is not None and not any(image.group for image in data.images):
+        raise ConfigError("Groups are formed when a Catalog is read. Give group_by to read() instead.")
+    return source_of_catalog(data)
 
 
 def name_of(data: Any) -> str:

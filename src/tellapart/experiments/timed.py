@@ -10,7 +10,6 @@ A kill leaves steps that continue where they were. The steps live inside the fol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -18,33 +17,16 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import AUGMENTATIONS, AugmentConfig, Config
+from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.errors import TrainingError
+from tellapart.experiments.steps import Change, Situation, StepKind, on_backbone, steps_of, with_sections
 from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Outcome, Session, Study
-from tellapart.models.registry import resolve
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import TIME_FILE, RunFolder
-from tellapart.words import counted
 
-LARGER = 4 / 3
-"""The side of a larger input, relative to the usual one."""
-TOP_BLOCKS = 3
-BACKWARD = 3.0
-"""A training step takes about so many times as long as a prediction: forward, and gradients of values and weights."""
-TOP_BACKWARD = 1.0
-"""The same where only the top blocks are trained."""
-FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
-FINE_TUNING = {"schedule": "warmup-cosine", "fine_tune_learning_rate": 5e-4, "fine_tune_layer_decay": 0.8}
-"""Settings of [train]: rates that fall toward the image, and to zero by the last epoch (docs/how-to/backbones.md)."""
-MORE_EPOCHS = 1.5
-"""So many times as many epochs as before, or a longer training is not begun."""
-MARGIN = 0.85
-"""Of the time that is left, what a schedule of epochs may count on."""
-SMALL_SHARE = 0.25
-"""Of the time that is left, what one step before the fine-tuning of the whole backbone may take."""
 FIRST_SHARE = 0.2
 """Of all the time, what the first training of a network from scratch may take, if an epoch of it ends by then."""
 FIRST_STEPS = 200
@@ -155,174 +137,6 @@ def create_timed(path: Path, start: Config, **record: Any) -> TimedFolder:
     return TimedFolder(path, {"spent_seconds": 0.0, **record, "start": start.to_dict()}, {}).create()
 
 
-@dataclass(frozen=True)
-class Situation:
-    """What a row of the table of steps decides by.
-
-    start: the configuration of the first step; best: of the best one. side: of the images, the median, in pixels.
-    image_seconds: of one image on its way through the network, at the input size of `best`. left: seconds, less those
-    for finishing. epochs: of the last training of `best`, each over all training images, and epoch_seconds of one; 0
-    and None where it had none. mirrored: whether mirrored images do no harm; None: not known.
-    """
-
-    start: Config
-    best: Config
-    train_images: int
-    all_images: int
-    side: int
-    image_seconds: float
-    left: float
-    epochs: float
-    epoch_seconds: float | None
-    mirrored: bool | None
-
-    @property
-    def pass_seconds(self) -> float:
-        """Of one pass of all images through the network."""
-        return self.all_images * self.image_seconds
-
-    @property
-    def whole_epochs(self) -> int:
-        """Epochs of the whole backbone that there is time for."""
-        return self.epochs_for(BACKWARD * self.train_images * self.image_seconds)
-
-    def epochs_for(self, each: float, first: float = 0.0) -> int:
-        """How many epochs fit into the time that is left, of so many seconds each, after so many for the rest."""
-        return min(MOST_EPOCHS, int((MARGIN * self.left - first) / max(each, 1e-3)))
-
-
-Change = Config | str
-"""The configuration of a step, or why it is not tried."""
-
-
-@dataclass(frozen=True)
-class StepKind:
-    """A row of the table. adds: what the step changes, in words. change: decides."""
-
-    name: str
-    adds: str
-    change: Callable[[Situation], Change]
-
-
-def _values(config: Config, **sections: Mapping[str, Any]) -> Config:
-    """The configuration with other values in some of its sections."""
-    values = config.to_dict()
-    for name, changes in sections.items():
-        values[name] = {**values.get(name, {}), **changes}
-    return Config.from_dict(values)
-
-
-def _on_features(now: Situation, **sections: Mapping[str, Any]) -> Config:
-    """Another head on the frozen backbone, whose features are chosen anew."""
-    return _values(now.best, model=now.start.model.model_dump(), **sections)
-
-
-def _affordable(now: Situation, seconds: float, change: Callable[[], Config]) -> Change:
-    """A step before the fine-tuning of the whole backbone: it takes a share of the time, or all where that does not
-    suffice for fine-tuning anyway."""
-    share = SMALL_SHARE if now.whole_epochs >= FEWEST_EPOCHS else MARGIN
-    if seconds > share * now.left:
-        return f"it would take {seconds:,.0f} of the {max(now.left, 0):,.0f} seconds left"
-    return change()
-
-
-def _mirrored(now: Situation) -> Change:
-    flip = AugmentConfig(horizontal_flip=True).model_dump()
-    return _affordable(
-        now,
-        now.train_images * now.image_seconds,
-        lambda: _on_features(now, train={"views": 2}, augment=flip),
-    )
-
-
-def _views(now: Situation) -> Change:
-    shown = _augmentation(now, "light")
-    return _affordable(
-        now,
-        3 * now.train_images * now.image_seconds,
-        lambda: _on_features(now, train={"views": 4}, augment=shown),
-    )
-
-
-def _augmentation(now: Situation, preset: str) -> dict[str, Any]:
-    """The preset, mirrored only where that did no harm."""
-    return AUGMENTATIONS[preset].model_dump() | {"horizontal_flip": now.mirrored is not False}
-
-
-def _larger(now: Situation) -> Change:
-    height, width = now.best.image.height or 0, now.best.image.width or 0
-    larger = [round(side * LARGER / 32) * 32 for side in (height, width)]
-    if now.side < max(height, width) * 1.1:
-        return f"the images are no larger than the input of {height}x{width} pixels"
-    return _affordable(
-        now,
-        now.pass_seconds * LARGER**2,
-        lambda: _on_features(now, image=dict(zip(("height", "width"), larger, strict=True))),
-    )
-
-
-def _top(now: Situation) -> Change:
-    each = TOP_BACKWARD * now.train_images * now.image_seconds
-    epochs = min(12, int((0.4 * now.left - now.pass_seconds) / max(each, 1e-3)))
-    if epochs < FEWEST_EPOCHS:
-        return f"{now.left:,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
-    return _fine_tuned(now, TOP_BLOCKS, epochs, fine_tune_on="activations")
-
-
-def _whole(now: Situation) -> Change:
-    if now.whole_epochs < FEWEST_EPOCHS:
-        return f"{max(now.left, 0):,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
-    return _fine_tuned(now, "all", now.whole_epochs, fine_tune_on="images")
-
-
-def _longer(now: Situation) -> Change:
-    """The last training again, with as many epochs as the time measured for one allows."""
-    if now.epoch_seconds is None:
-        return "no training in epochs was kept"
-    epochs = now.epochs_for(now.epoch_seconds)
-    if epochs < MORE_EPOCHS * now.epochs:
-        return f"there is time for {counted(max(epochs, 0), 'epoch')}, and there were {now.epochs:.0f}"
-    changed: dict[str, Any] = {"epochs": epochs, "patience": max(epochs, now.best.train.patience)}
-    if not now.best.train.fine_tune:
-        changed |= {"schedule": "cosine", "steps_per_epoch": None, "validation_steps": None}
-    return _values(now.best, train=changed)
-
-
-def _fine_tuned(now: Situation, blocks: int | str, epochs: int, **more: Any) -> Config:
-    changed = {"fine_tune": blocks, "epochs": epochs, "patience": max(epochs, now.best.train.patience)}
-    return _values(now.best, train={**FINE_TUNING, **changed, **more}, augment=_augmentation(now, "medium"))
-
-
-FIRST = StepKind("default", "what train does without --time", lambda now: now.best)
-
-ON_BACKBONE = (
-    FIRST,
-    StepKind("mirrored", "each training image mirrored as well", _mirrored),
-    StepKind("larger", "a larger input", _larger),
-    StepKind("views", "four augmented views of each training image", _views),
-    StepKind("top", f"the top {TOP_BLOCKS} blocks of the backbone fine-tuned", _top),
-    StepKind("whole", "the whole backbone fine-tuned", _whole),
-    StepKind("longer", "the same for as long as there is time", _longer),
-)
-FROM_SCRATCH = (
-    FIRST,
-    StepKind("longer", "as many epochs as there is time for, with a decaying learning rate", _longer),
-)
-
-
-ADDS = {kind.name: kind.adds for kind in (*FROM_SCRATCH, *ON_BACKBONE)}
-"""What each step changes, by name."""
-
-
-def _on_backbone(config: Config) -> bool:
-    return resolve(config.model)[0].pretrained is not None
-
-
-def steps_of(start: Config) -> tuple[StepKind, ...]:
-    """The steps that are tried in turn."""
-    return ON_BACKBONE if _on_backbone(start) else FROM_SCRATCH
-
-
 def spend(
     folder: TimedFolder,
     catalog: Catalog,
@@ -370,7 +184,7 @@ class _Spending:
         self.session.line(f"step {kind.name}: {kind.adds}")
         config = Config.from_dict(step.config)
         outcome = Outcome()
-        if first and not _on_backbone(config):
+        if first and not on_backbone(config):
             outcome = self._attempt(kind, config, FIRST_SHARE * self.session.left)
         if outcome.reason is None and outcome.error is None:
             # The first step is what there is without a budget: it may take all of it.
@@ -406,9 +220,9 @@ class _Spending:
         """The start; of a network from scratch on many images, with short epochs."""
         start = self.folder.start
         short = FIRST_STEPS * start.train.batch_size
-        if _on_backbone(start) or self._taught < 2 * short:
+        if on_backbone(start) or self._taught < 2 * short:
             return start
-        return _values(start, train={"steps_per_epoch": FIRST_STEPS, "validation_steps": FIRST_STEPS})
+        return with_sections(start, train={"steps_per_epoch": FIRST_STEPS, "validation_steps": FIRST_STEPS})
 
     def _epochs(self, run: RunFolder) -> tuple[float, float | None]:
         """Of the last training of a run, counted over all training images, and the seconds of each as measured."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tellapart.experiments.timed import ADDS, Step
+from tellapart.experiments.steps import ADDS
+from tellapart.experiments.timed import Step
 from tellapart.report.charts import Chart, nice_axis
 from tellapart.words import counted, duration, percent
 

@@ -20,6 +20,7 @@ from tellapart.evaluation.selective_prediction import Thresholds, choose_thresho
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.compute import Infer, feeders, inferring
 from tellapart.parallel import in_order
+from tellapart.training.feature_rows import blocks
 from tellapart.training.head import Examples
 
 MOST_SEEN = 500
@@ -83,18 +84,19 @@ def calibrate(
     means = None
     if classifier.features.width <= WIDEST:
         features = np.concatenate([found for found, _ in _seen(look, images["train"], taught)])
-        means = _class_means(features[:, : _compared(classifier)], labels["train"][taught])
+        means = _class_means(features[:, : int(classifier.features.first.shape[-1])], labels["train"][taught])
     found, read = zip(*_seen(look, images["validation"], np.arange(len(labels["validation"]))), strict=True)
     own = np.concatenate(found) if means is not None else None
-    held = np.concatenate(read)
-    return _trust(classifier, means, own, held, labels["validation"], target)
+    kernel, bias = classifier.head.last.get_weights()
+    return _trust(classifier, means, own, np.concatenate(read) @ kernel + bias, labels["validation"], target)
 
 
 def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
     """The same for a network on a frozen backbone, from its features alone."""
-    own = validation.features.astype(np.float32)
-    means = _class_means(training.features[:, : _compared(classifier)].astype(np.float32), training.labels)
-    return _trust(classifier, means, own, _read(classifier, own), validation.labels, target)
+    compared = int(classifier.features.first.shape[-1])
+    own = np.concatenate([part[:, :compared].astype(np.float32) for part in blocks(validation.features)])
+    means = _class_means(training.features[:, :compared].astype(np.float32), training.labels)
+    return _trust(classifier, means, own, _logits(classifier, validation.features), validation.labels, target)
 
 
 def calibrated_losses(
@@ -105,52 +107,49 @@ def calibrated_losses(
     held: the images, or their features where the backbone was frozen.
     """
     if isinstance(held, Examples):
-        read = _read(classifier, held.features.astype(np.float32))
+        logits = _logits(classifier, held.features)
     else:
-        read = np.concatenate([part for _, part in _seen(inferring(classifier.probe()), held, np.arange(len(labels)))])
-    kernel, bias = classifier.head.last.get_weights()
-    logits = read @ kernel + bias
+        kernel, bias = classifier.head.last.get_weights()
+        seen = _seen(inferring(classifier.probe()), held, np.arange(len(labels)))
+        logits = np.concatenate([read @ kernel + bias for _, read in seen])
     given = softmax(logits / fit_temperature(logits, labels))[np.arange(len(labels)), labels]
     return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
 
 def head_logits(classifier: Classifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, classes), of features (n, width)."""
-    kernel, bias = classifier.head.linear()
-    return np.asarray(_read(classifier, features) @ kernel + bias)
+    return _by_class(_logits(classifier, features))
 
 
-def _read(classifier: Classifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the last layer reads of features (n, width)."""
-    look = classifier.head_network(last=False)
-    parts = np.array_split(features, -(-len(features) // 1024))
-    return np.concatenate([np.asarray(look(part)) for part in parts])
+def _logits(classifier: Classifier, features: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(n, units of the last layer), of features (n, width)."""
+    look, (kernel, bias) = classifier.head_network(last=False), classifier.head.last.get_weights()
+    parts = [np.asarray(look(part.astype(np.float32))) @ kernel + bias for part in blocks(features)]
+    return np.concatenate(parts)
 
 
-def _compared(classifier: Classifier) -> int:
-    """How many of the first features the class means are of."""
-    return int(classifier.features.first.shape[-1])
+def _by_class(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 1) or (n, classes) -> (n, classes), as Head.linear has them."""
+    return np.hstack([-logits / 2, logits / 2]) if logits.shape[1] == 1 else logits
 
 
 def _trust(
     classifier: Classifier,
     means: NDArray[np.float32] | None,
     own: NDArray[np.float32] | None,
-    read: NDArray[np.float32],
+    logits: NDArray[np.float32],
     labels: NDArray[np.int64],
     target: float,
 ) -> Trust:
-    """means: as Calibration has them. own: features of the validation images. read: what the last layer reads of
-    these."""
+    """means: as Calibration has them. own: features of the validation images, at least those of the means. logits: of
+    these images, (n, units of the last layer)."""
     kernel, bias = classifier.head.last.get_weights()
-    logits = read @ kernel + bias
     temperature = fit_temperature(logits, labels)
     classifier.head.set_linear(kernel / temperature, bias / temperature)
     probabilities = softmax(logits / temperature)
     found, distance = Calibration(temperature, means), None
     if own is not None and means is not None:
-        of_classes, offset = classifier.head.linear()
-        of_classes = read @ of_classes + offset
+        of_classes = _by_class(logits / np.float32(temperature))
         found = _weighed(found, own[:, : means.shape[1]], of_classes)
         distance = 1 - found.similarity(own[:, : means.shape[1]], of_classes).max(axis=1)
     thresholds = choose_thresholds(labels, probabilities, distance, target)

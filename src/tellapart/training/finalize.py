@@ -16,6 +16,7 @@ from tellapart.data.corruptions import CORRUPTIONS
 from tellapart.data.duplicates import leaks, seen_before
 from tellapart.data.looks import measure_looks
 from tellapart.evaluation.calibration import reliability, sharpened
+from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
 from tellapart.evaluation.overfitting import kept
@@ -29,6 +30,7 @@ from tellapart.inference.evaluate_split import (
     write_predictions,
 )
 from tellapart.inference.onnx_export import export_onnx
+from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.models.build import summary
 from tellapart.models.classifier import Classifier
@@ -42,8 +44,8 @@ from tellapart.training.head import some_of
 
 VERIFIED_IMAGES = 16
 TRIED_IMAGES = 4
-MOST_CALIBRATED = 5000
-"""Images of a split whose features are in memory at once."""
+MOST_AVERAGED = 5000
+"""Training images that the class means are made of."""
 LOOKED_AT_ONCE = 8
 SPOILED_IMAGES = 16
 """Validation images that are corrupted in every way, to learn how accurate predictions are then."""
@@ -72,26 +74,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     reference = _reference(state, trust)
     run.write_array(run.traits_file, reference.traits)
     split = _judged(catalog)
-    if fitted.examples is None:
-        evaluation, predictions = measure(
-            Predictor(run.onnx_file, device="cpu", bounds=state.config.data),
-            catalog,
-            split,
-            cache=state.cache,
-            progress=progress,
-            reference=reference if split == "test" else None,
-        )
-    else:
-        # The backbone has seen these images.
-        head, said_rows, distances = final.head_network(), [], []
-        for part in blocks(fitted.examples[split].features):
-            features = part.astype(np.float32)
-            said_rows.append(head.predict(features, verbose=0))
-            distances.append(trust.distances(features, head_logits(final, features)))
-        rows, distance = every_class(catalog.task, np.concatenate(said_rows)), np.concatenate(distances)
-        evaluation, predictions = measure_rows(metadata, catalog, split, rows, distance)
-        if split == "test":
-            evaluation = with_shift(evaluation, compare(reference, _traits(state, split, rows, distance)))
+    evaluation, predictions = _evaluated(state, fitted, final, trust, reference)
     said = said_of(catalog.task, catalog.split(split), predictions)
     before = reliability(said.truth, sharpened(said.probabilities, trust.calibration.temperature)).error
     leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
@@ -115,6 +98,35 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     run.update(reported=False, **ended)
     if not fitted.stop.reason.goes_on:
         run.clear_checkpoints()
+
+
+def _evaluated(
+    state: Fitting, fitted: Fitted, final: Classifier, trust: Trust, reference: Reference
+) -> tuple[Evaluation, list[Prediction]]:
+    """On the test split, where its images are compared with the reference too; else on the validation split."""
+    run, catalog = state.run, state.catalog
+    split = _judged(catalog)
+    if fitted.examples is None:
+        return measure(
+            Predictor(run.onnx_file, device="cpu", bounds=state.config.data),
+            catalog,
+            split,
+            cache=state.cache,
+            progress=state.progress,
+            reference=reference if split == "test" else None,
+        )
+    # The features of these images are known already.
+    head, given, distances = final.head_network(), [], []
+    for part in blocks(fitted.examples[split].features):
+        features = part.astype(np.float32)
+        given.append(head.predict(features, verbose=0))
+        distances.append(trust.distances(features, head_logits(final, features)))
+    rows, distance = every_class(catalog.task, np.concatenate(given)), np.concatenate(distances)
+    metadata = Metadata(catalog.task, state.cache.spec, trust.thresholds, trust.calibration.temperature)
+    evaluation, predictions = measure_rows(metadata, catalog, split, rows, distance)
+    if split == "test":
+        evaluation = with_shift(evaluation, compare(reference, _traits(state, split, rows, distance)))
+    return evaluation, predictions
 
 
 def require_exportable(classifier: Classifier, state: Fitting) -> None:
@@ -169,8 +181,8 @@ def _trust(state: Fitting, final: Classifier, fitted: Fitted) -> Trust:
     """Calibrates `final` on the validation split."""
     target, progress = state.config.train.sure_accuracy, state.progress
     if fitted.examples is not None:
-        seen, held = (some_of(fitted.examples[split], MOST_CALIBRATED) for split in ("train", "validation"))
-        return calibrate_head(final, seen, held, target)
+        seen = some_of(fitted.examples["train"], MOST_AVERAGED)
+        return calibrate_head(final, seen, fitted.examples["validation"], target)
     progress.update(Phase.CALIBRATING, 0, 1)
     trust = calibrate(final, state.images, state.labels, target)
     progress.update(Phase.CALIBRATING, 1, 1)

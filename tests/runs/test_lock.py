@@ -66,6 +66,12 @@ def test_a_second_writer_is_refused_with_the_first_ones_name_and_a_killed_one_is
     assert not list(tmp_path.iterdir())
 
 
+def test_a_writer_with_a_long_command_is_still_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tellapart.runs.lock.command_line", lambda: "tellapart train " + "\N{SNOWMAN}\1" * 10_000)
+    with one_writer(inside(tmp_path)):
+        assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+
+
 def test_reports_and_exports_stand_beside_each_other_and_keep_training_away(tmp_path: Path) -> None:
     folder = inside(tmp_path)
     with holder(tmp_path, "beside"):

@@ -26,7 +26,8 @@ except ImportError:
 LOCK = ".tellapart.lock"
 _TAKEN = (BlockingIOError, PermissionError)
 _FAR = 1 << 30  # Windows locks byte ranges, which cannot be read meanwhile: one beyond the end of the file
-_LONGEST = 4096
+_LONGEST = 4096  # bytes of a signature
+_LONGEST_COMMAND = 500  # characters: any of them takes at most six bytes
 
 
 def take(file: int, *, shared: bool = False) -> bool:
@@ -78,7 +79,9 @@ def _is_there(file: int, name: str, handle: int | None) -> bool:
 
 
 def _signature() -> dict[str, Any]:
-    return {"process": os.getpid(), "host": socket.gethostname(), "boot": machine(), "command": command_line()}
+    command = command_line()
+    shown = command if len(command) <= _LONGEST_COMMAND else f"{command[:_LONGEST_COMMAND]} ..."
+    return {"process": os.getpid(), "host": socket.gethostname(), "boot": machine(), "command": shown}
 
 
 def _sign(file: int, text: str) -> None:

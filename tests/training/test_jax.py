@@ -97,7 +97,8 @@ def test_a_run_on_jax_that_was_killed_ends_as_one_never_stopped(
 
 def test_a_head_and_the_top_of_a_backbone_are_trained_and_explained_on_jax(shapes: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
-    more = ("train.fine_tune=1", "train.epochs=1", "image.height=32", "image.width=32")
+    size = ("image.height=32", "image.width=32")
+    more = ("train.fine_tune=1", "train.fine_tune_on=activations", "train.epochs=1", *size)
     done = command("jax", "train", str(shapes), "--out", out, *[p for s in more for p in ("--set", s)])
     assert done.returncode in (0, 1), done.stderr
     run = ta.open_run(out)

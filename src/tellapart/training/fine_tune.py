@@ -207,7 +207,7 @@ class _Learner:
             if batches:
                 self._tell("from cached activations")
                 return self.cut.above(), batches
-            way = "on images, as the cache has no room for activations"
+            way = "on images, as the cache has no room for activations, or they are too large for float16"
         elif train.fine_tune_on == "activations":
             way = f"on images, as activations are not kept: {self.too_large}"
         self._tell(way)
@@ -224,7 +224,7 @@ class _Learner:
         state, backbone = self.state, self.fitted.backbone
         taken = self.fitted.features.declared
         cut = cut_of(self.fitted, self.train.fine_tune)
-        words = f"{self.train.fine_tune} {taken.key}"
+        words = f"{self.train.fine_tune} {taken.key} {cut.widths}"
         which = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
         key = f"cut-{which}-{backbone_key(backbone.name, weights_digest(backbone), state.cache.spec, taken)}"
         some = state.images["train"]
@@ -251,6 +251,8 @@ class _Learner:
             if not keep(engine, images, cache, views, partial(state.told, stage)):
                 return None
             rows.append(CachedViews(engine, images, cache, views))
+            if not np.isfinite(rows[-1].take(np.arange(min(COMPARED_IMAGES, len(images))))).all():
+                return None
         training = ViewBatches(
             rows[0],
             labels_of(task, state.labels["train"]),

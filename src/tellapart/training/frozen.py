@@ -104,13 +104,13 @@ class _Extracted:
     places: dict[str, slice]
 
     def reading(self, chosen: FeatureSet) -> Reading:
-        return Reading([self.places[pool.key] for pool in chosen.pools])
+        return Reading([self.places[pool.key] for pool in chosen.pools], root=chosen.root)
 
     def read(self, chosen: FeatureSet) -> dict[Split, Examples]:
         """The features of one set."""
         columns = self.reading(chosen).columns
         return {
-            split: replace(part, features=feature_rows.chosen(part.features, columns))
+            split: replace(part, features=feature_rows.chosen(part.features, columns, root=chosen.root))
             for split, part in self.examples.items()
         }
 

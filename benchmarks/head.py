@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tellapart.config import TrainConfig
 from tellapart.training.feature_rows import blocks, room
-from tellapart.training.head import Examples, fit_linear
+from tellapart.training.head import Examples, fit_linear, one_thread
 from tellapart.training.span import Reading
 from tellapart.words import percent
 
@@ -71,6 +71,8 @@ def main() -> None:
     print(f"{asked.images:,} images of {asked.width:,} features: peak {peak():,} MB when they are made", flush=True)
     first = min(PARTS, asked.width // 2)
     reading = Reading([slice(0, first), slice(first, asked.width)], asked.shortened)
+    with one_thread():  # imports are not counted
+        import scipy.optimize  # noqa: F401
     started, spent = time.perf_counter(), time.process_time()
     found = fit_linear(training, validation, reading, None, TrainConfig(patience=asked.patience), lambda *_: None)
     seconds, spent = time.perf_counter() - started, time.process_time() - spent

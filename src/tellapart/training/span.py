@@ -115,10 +115,12 @@ class Span:
     def _scale(self, features: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The mean and the divisor of each feature."""
         centre = sum(rows.sum(axis=0, dtype=np.float64) for rows in self._rows(features)) / len(features)
-        squares = sum(np.square(rows - centre).sum(axis=0) for rows in self._rows(features)) / len(features)
+        near = centre.astype(np.float32)
+        squares = sum(np.square(rows - near).sum(axis=0, dtype=np.float64) for rows in self._rows(features))
+        squares = squares / len(features)
         ends = np.cumsum([len(range(*part.indices(features.shape[1]))) for part in self._reading.columns])
         spreads = [np.sqrt(part.mean()) or 1.0 for part in np.split(squares, ends[:-1])]
-        return centre.astype(np.float32), np.repeat(spreads, np.diff(ends, prepend=0)).astype(np.float32)
+        return near, np.repeat(spreads, np.diff(ends, prepend=0)).astype(np.float32)
 
     def _rows(self, features: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
         """The features that are read, in blocks."""

@@ -41,11 +41,11 @@ def prepare(setting: Setting) -> None:
 
 
 def ours(setting: Setting) -> Figures:
-    return _predictor(setting, setting.work / "run" / "model.onnx")
+    return of_file(setting, setting.work / "run" / "model.onnx")
 
 
 def ours_int8(setting: Setting) -> Figures:
-    return _predictor(setting, setting.work / "run" / "exports" / "model-int8.onnx")
+    return of_file(setting, setting.work / "run" / "exports" / "model-int8.onnx")
 
 
 def one_by_one(setting: Setting) -> Figures:
@@ -175,7 +175,7 @@ def no_openvino() -> str:
     return "" if importlib.util.find_spec("openvino") else "No module named 'openvino'"
 
 
-def _predictor(setting: Setting, model: Path) -> Figures:
+def of_file(setting: Setting, model: Path) -> Figures:
     from tellapart.inference.predictor import Predictor
 
     predictor, paths = Predictor(model), setting.images()

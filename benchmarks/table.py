@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    features_cost,
     fine_tune,
     memory,
     predict,
@@ -77,6 +78,13 @@ BENCHMARKS = (
         ours=Way("tellapart train DATA --set model.dense=[128]", pretrained.another_head),
         peers=(Way("the first run, nothing prepared", pretrained.first_run),),
         prepare=pretrained.fill_cache,
+    ),
+    Benchmark(
+        name="features-cost",
+        title="features of several depths, chosen on the validation split: training from the shell, nothing prepared",
+        unit="s of processor time",
+        ours=Way("tellapart train DATA", features_cost.chosen),
+        peers=(Way("the averages of the last map: --set model.features=top", features_cost.top_alone, 0.87),),
     ),
     Benchmark(
         name="scan",

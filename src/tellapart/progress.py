@@ -201,7 +201,9 @@ class _ByHand(Progress):
 def _notebook() -> Any:
     """IPython's shell if it is a notebook's, else None; IPython is not imported for this."""
     module = sys.modules.get("IPython")
-    shell = module.get_ipython() if module is not None else None
+    # Another thread may import it at this moment.
+    asked = getattr(module, "get_ipython", None)
+    shell = None if asked is None else asked()
     return shell if shell is not None and hasattr(shell, "kernel") else None
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 SERVED = ("serve", "serve-waiting")
 TOGETHER = (
-    ("train",), ("pretrained", "another-head"), ("scan", "second-start"), ("predict", "predict-one", *SERVED),
+    ("train",), ("pretrained", "another-head", "features-cost"),
+    ("scan", "second-start"), ("predict", "predict-one", *SERVED),
     ("predict-backbone",), ("predict-stream",), ("fine-tune", "fine-tune-whole"), ("start",), ("memory",),
 )  # fmt: skip
 """Benchmarks that are prepared alike are run by one command."""

@@ -7,7 +7,7 @@ import pytest
 
 from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
-from tellapart.models.features import FeatureSet, Hidden, Pool
+from tellapart.models.features import FeatureSet, Hidden, Pool, root_of
 from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
@@ -36,6 +36,22 @@ def test_maps_of_several_depths_are_pooled_to_their_grids_and_stand_beside_each_
     whole = np.asarray(made.network(IMAGES))
     np.testing.assert_allclose(np.asarray(made.head_network()(found)), whole, atol=1e-6)
     np.testing.assert_allclose(np.asarray(made.in_float32().network(IMAGES)), whole, atol=1e-6)
+
+
+def test_a_set_with_roots_gives_the_root_of_each_value_as_it_is_read_of_cached_ones() -> None:
+    pools = (Pool("stage_5", grid=2, name="fifth"), Pool("top", name="pooling"))
+    plain, roots = (
+        Classifier.from_config(TWO, SPEC, LITE, features=FeatureSet(pools, root=root)) for root in (False, True)
+    )
+    values, found = (
+        np.asarray(keras.Model(roots.backbone.image, parts)(IMAGES))
+        for parts in (keras.layers.Concatenate()(plain.features.declared.parts(roots.backbone)), roots.features.vector)
+    )
+    assert values.min() < -0.1, "the root keeps the sign"
+    np.testing.assert_allclose(found, root_of(values), atol=1e-5)
+    large = np.abs(values) > 0.1
+    np.testing.assert_allclose(found[large] ** 2, np.abs(values[large]), rtol=0.02)
+    assert roots.averaged_map is None
 
 
 def test_what_was_normalised_as_the_weights_were_trained_is_so_in_the_average_alone() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tellapart.models.features import root_of
 from tellapart.training import feature_rows
 from tellapart.training.feature_rows import blocks, chosen, let_go, room
 
@@ -23,6 +24,8 @@ def test_rows_in_a_file_are_like_rows_in_memory(held: int, own_cache: Path, monk
     np.testing.assert_array_equal(np.concatenate(list(blocks(rows))), expected)
     np.testing.assert_array_equal(chosen(rows, [slice(4, 8), slice(0, 2)]), expected[:, [4, 5, 6, 7, 0, 1]])
     assert chosen(rows, [slice(0, 3), slice(3, 8)]) is rows
+    roots = chosen(rows, [slice(4, 8)], root=True)
+    np.testing.assert_array_equal(roots, root_of(expected[:, 4:]).astype(np.float16))
     assert not [path for path in own_cache.rglob("*") if path.is_file()], "the file has no name"
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -240,3 +242,15 @@ def test_a_class_with_one_image_cannot_be_folded() -> None:
     examples = Examples(np.zeros((5, WIDTH), np.float16), np.array([0, 0, 0, 0, 1]))
     with pytest.raises(ValueError, match="fewer than two"):
         repeated_folds(examples, Reading(ALL), np.arange(5), 1.0, None, 0)
+
+
+def test_the_first_head_of_a_process_is_fitted_by_one_thread_too() -> None:
+    code = """
+from threadpoolctl import threadpool_info
+from tellapart.training.head import one_thread
+with one_thread():
+    import scipy.linalg, scipy.optimize
+    print(*(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"1"}

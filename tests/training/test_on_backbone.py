@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,19 +100,18 @@ def test_the_features_are_chosen_on_the_validation_split_and_the_run_is_opened_a
     larger = ("image.height=64", "image.width=64")
     run = train(shapes, tmp_path / "run", *larger)
     chosen = run.config.model.options["features"]
-    losses = {}
-    for name in ("top", "levels", "all-filters", "filters"):
+    names = ("top", "levels", "all-filters", "filters")
+    for name in names:
         progress = Stages()
         alone = train(shapes, tmp_path / name, *larger, f"model.features={name}", progress=progress)
         assert not {"features, train", "features, validation"} & progress.seen.keys(), "computed once for all"
-        losses[name] = alone.history[alone.record.best_epoch - 1].val_loss
         if name == chosen:
             for mine, other in zip(run.model().weights, alone.model().weights, strict=True):
                 np.testing.assert_array_equal(mine, other)
     (said,) = (note for note in run.record.decided if note.startswith("features:"))
     assert said.startswith(f"features: {chosen}, ")
-    for name, loss in losses.items():
-        assert f"{name} {loss:.3g}" in said
+    losses = {name: float(loss) for name, loss in re.findall(r"([a-z-]+) ([\d.e-]+)[,)]", said.rpartition("(")[2])}
+    assert tuple(losses) == names
     assert losses[chosen] <= losses["top"]
     assert run.record.config_digest == run.config.digest
     # The wrong answers of test images change nothing: they are not looked at.
@@ -129,6 +130,19 @@ def test_the_features_are_chosen_on_the_validation_split_and_the_run_is_opened_a
     assert other.config.model == run.config.model
     for mine, theirs in zip(run.model().weights, other.model().weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_features_that_are_roots_are_judged_and_calibrated_as_the_network_reads_them(
+    shapes: Path, tmp_path: Path
+) -> None:
+    run = train(shapes, tmp_path / "run", "image.height=64", "image.width=64", "model.features=levels")
+    assert run.model().layers[-1].kernel.shape[0] == 2496
+    held = run.catalog.split("test")
+    with run.predictions_file.open(encoding="utf-8", newline="") as file:
+        written = {row["path"]: float(row["probability"]) for row in csv.DictReader(file)}
+    paths = [image.path for image in held.images]
+    for path, found in zip(paths, run.predictor().predict([held.root / path for path in paths]), strict=True):
+        assert found.probability == pytest.approx(written[path], abs=0.01)
 
 
 def test_time_that_is_up_while_the_heads_are_fitted_leaves_a_run_that_is_done(

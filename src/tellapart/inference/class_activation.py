@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tellapart.models.backend import start_keras
 from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
-from tellapart.models.features import How
+from tellapart.models.features import FLOOR, How
 from tellapart.models.onnx_graph import Nodes, kernel_name
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ class Part:
 @dataclass(frozen=True)
 class Places:
     """The last place in a network with spatial positions. parts: its maps, concatenated after pooling; dense: the
-    layers from there to the probabilities, with ReLU except the last."""
+    layers from there to the probabilities, with ReLU except the last; root: whether the features are replaced by their
+    square roots between the two."""
 
     parts: tuple[Part, ...]
     dense: tuple[Any, ...]
+    root: bool = False
 
 
 def places_of(classifier: Classifier) -> Places | None:
@@ -69,7 +71,7 @@ def places_of(classifier: Classifier) -> Places | None:
     )
     if any(len(part.map.shape) != 4 or (part.how == "max" and part.grid > 1) for part in parts):
         return None
-    return Places(parts, (*made.dense, *classifier.head.hidden, classifier.head.last))
+    return Places(parts, (*made.dense, *classifier.head.hidden, classifier.head.last), made.declared.root)
 
 
 def addition(places: Places, graph: onnx.ModelProto) -> str:
@@ -116,7 +118,14 @@ def _write(nodes: _Nodes, places: Places) -> None:
     units = places.dense[-1].units
     pooled = [_pooled(nodes, part, f"{MAP}_{number}") for number, part in enumerate(places.parts)]
     read = [behind.output if behind else before for before, behind in pooled]
-    gradient, rest = _backward(nodes, places.dense, read[0] if len(read) == 1 else nodes.put("Concat", *read, axis=1))
+    features = read[0] if len(read) == 1 else nodes.put("Concat", *read, axis=1)
+    if places.root:
+        # What the root divides by is taken as given, so that gradient times features make the score.
+        divisor = nodes.put("Sqrt", nodes.put("Add", nodes.put("Abs", features), np.float32(FLOOR)))
+        gradient, rest = _backward(nodes, places.dense, nodes.put("Div", features, divisor))
+        gradient = nodes.put("Div", gradient, nodes.put("Unsqueeze", divisor, _axes(2)))
+    else:
+        gradient, rest = _backward(nodes, places.dense, features)
     largest = max((part.map.shape[1:3] for part in places.parts), key=lambda sides: sides[0] * sides[1])
     shares, start = [], 0
     for number, (part, (_, behind)) in enumerate(zip(places.parts, pooled, strict=True)):

@@ -201,7 +201,8 @@ class Classifier:
     def averaged_map(self) -> Any | None:
         """The tensor (n, height, width, width of the features) whose averages the last layer reads, if it does."""
         pools = self.features.declared.pools
-        direct = not (self.features.dense or self.features.normalised or self.head.hidden)
+        made = self.features
+        direct = not (made.dense or made.normalised or made.declared.root or self.head.hidden)
         average = len(pools) == 1 and pools[0].how == "average" and pools[0].grid == 1
         found = self.backbone.maps[pools[0].map]
         return found if direct and average and len(found.shape) == 4 else None

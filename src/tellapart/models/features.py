@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tellapart.errors import ModelError, unknown
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ How = Literal["average", "max", "flatten"]
 
 TOP = "top"
 """The name of the last map of every backbone."""
+
+FLOOR = 1e-3
+"""Of the root of a feature: below it the root is a straight line, so that it has a gradient where a feature is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,12 @@ class Hidden:
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
     """pools: concatenated in this order. hidden: layers after them that are trained with the backbone; their output is
-    then the vector."""
+    then the vector. root: each value is replaced by its square root, with its sign, so that a few large ones do not
+    outweigh the many (Perronnin, Sánchez, Mensink, ECCV 2010)."""
 
     pools: tuple[Pool, ...]
     hidden: Hidden = Hidden()
+    root: bool = False
 
     @property
     def key(self) -> str:
@@ -87,6 +95,7 @@ class FeatureSet:
 
         parts = self.parts(backbone)
         x = parts[0] if len(parts) == 1 else layers.Concatenate(name="features")(parts)
+        x = _root(x) if self.root else x
         vector, made = stack(x, self.hidden)
         first = vector if made else parts[0]
         return Features(self, vector, first, dense_of(made), any(pool.normalised_in(backbone) for pool in self.pools))
@@ -116,6 +125,22 @@ class Features:
     @property
     def width(self) -> int:
         return int(self.vector.shape[-1])
+
+
+def root_of(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """What a FeatureSet with `root` makes of the values of its pools.
+
+    >>> root_of(np.array([-4, 0, 9], np.float16)).round(2).tolist()
+    [-2.0, 0.0, 3.0]
+    """
+    wide = values.astype(np.float32)
+    return np.asarray(wide / np.sqrt(np.abs(wide) + np.float32(FLOOR)), np.float32)
+
+
+def _root(x: Any) -> Any:
+    from keras import ops
+
+    return ops.divide(x, ops.sqrt(ops.add(ops.absolute(x), FLOOR)))
 
 
 def _pooled(x: Any, pool: Pool) -> Any:

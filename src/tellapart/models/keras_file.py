@@ -42,8 +42,11 @@ _ARITHMETIC = {
     ("keras.src.ops.numpy", "Add"),  # of MobileNetV3, as is the next
     ("keras.src.ops.numpy", "Multiply"),
     ("keras.src.ops.numpy", "Flip"),  # reverses the channels, before ResNet-50
+    ("keras.src.ops.numpy", "Absolute"),  # for the root of features, as the next two
+    ("keras.src.ops.numpy", "Sqrt"),
+    ("keras.src.ops.numpy", "Divide"),
 }
-"""Operations in Keras' applications that are not layers."""
+"""Operations in networks that are not layers."""
 _PLAIN = ("keras.initializers", "keras.regularizers", "keras.constraints")
 _MODELS = {("keras", "Functional"), ("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
 _TENSOR = "__keras_tensor__"  # marks the output of a layer in the configuration

@@ -314,6 +314,18 @@ def _flip(graph: _Graph, layer: Any, inputs: list[str]) -> str:
     return graph.add("Slice", [*inputs, *(graph.constant([part], np.int64) for part in (begin, end, 1, step))])
 
 
+def _absolute(graph: _Graph, layer: Any, inputs: list[str]) -> str:  # noqa: ARG001 - a row of the table
+    return graph.add("Abs", inputs)
+
+
+def _square_root(graph: _Graph, layer: Any, inputs: list[str]) -> str:  # noqa: ARG001 - a row of the table
+    return graph.add("Sqrt", inputs)
+
+
+def _quotient(graph: _Graph, layer: Any, inputs: list[str]) -> str:  # noqa: ARG001 - a row of the table
+    return graph.add("Div", inputs)
+
+
 def _same(graph: _Graph, layer: Any, inputs: list[str]) -> str:  # noqa: ARG001 - a row of the table
     return inputs[0]
 
@@ -341,6 +353,9 @@ _LAYERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
     "Add": _sum,
     "CustomScaleLayer": _scaled_sum,
     "Multiply": _product,
+    "Divide": _quotient,
+    "Absolute": _absolute,
+    "Sqrt": _square_root,
     "Concatenate": _concatenation,
     "Dropout": _same,
 }

@@ -245,19 +245,21 @@ def candidates(pretrained: PretrainedBackbone) -> dict[str, FeatureSet]:
 
     Several depths help if the images differ from those that the backbone was trained on (Head2Toe: Evci, Dumoulin,
     Larochelle, Mozer, ICML 2022). levels: two maps of lower levels on a 2x2 grid; filters: the filter outputs of one
-    stage, on a 2x2 grid; all-filters: the averages of all filter outputs.
+    stage, on a 2x2 grid; all-filters: the averages of all filter outputs. All but the first take square roots.
     """
     # A normalisation after it takes the name `pooling` instead.
     top = Pool(TOP, name="average" if pretrained.normalization else "pooling")
     if pretrained.application:
         lower = ("stage_2", "stage_3") if pretrained.rebuild else ("level_3", "level_4")
-        return {"top": FeatureSet((top,)), "levels": FeatureSet((top, *_quarters(lower)))}
+        return {"top": FeatureSet((top,)), "levels": FeatureSet((top, *_quarters(lower)), root=True)}
     filters = filter_maps(pretrained.name)
     return {
         "top": FeatureSet((top,)),
-        "levels": FeatureSet((top, *_quarters(("stage_5", "stage_6")))),
-        "all-filters": FeatureSet((top, *(Pool(name, name=f"{name}_average") for name in chain(*filters.values())))),
-        "filters": FeatureSet((top, *_quarters(filters[5]))),
+        "levels": FeatureSet((top, *_quarters(("stage_5", "stage_6"))), root=True),
+        "all-filters": FeatureSet(
+            (top, *(Pool(name, name=f"{name}_average") for name in chain(*filters.values()))), root=True
+        ),
+        "filters": FeatureSet((top, *_quarters(filters[5])), root=True),
     }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.files import cache_root
+from tellapart.models.features import root_of
 
 HELD_BYTES = 256 * 2**20
 """Features that take no more stand in memory."""
@@ -40,15 +41,17 @@ def blocks(features: NDArray[np.float16]) -> Iterator[NDArray[np.float16]]:
         let_go(features)
 
 
-def chosen(features: NDArray[np.float16], columns: Sequence[slice]) -> NDArray[np.float16]:
-    """Those columns of the features, beside each other: the same array where they are all of them, in order."""
+def chosen(features: NDArray[np.float16], columns: Sequence[slice], *, root: bool = False) -> NDArray[np.float16]:
+    """Those columns of the features, beside each other, or their root: the same array where they are all of them, in
+    order."""
     places = np.concatenate([np.arange(features.shape[1])[part] for part in columns])
-    if np.array_equal(places, np.arange(features.shape[1])):
+    if not root and np.array_equal(places, np.arange(features.shape[1])):
         return features
     out = room(len(features), len(places))
     start = 0
     for rows in blocks(features):
-        np.concatenate([rows[:, part] for part in columns], axis=1, out=out[start : start + len(rows)])
+        read = np.concatenate([rows[:, part] for part in columns], axis=1)
+        out[start : start + len(rows)] = root_of(read) if root else read
         start += len(rows)
         let_go(out)
     return out

@@ -54,7 +54,7 @@ SHORTENED = 0.5
 FEW_TO_CHOOSE = 100
 """Validation images: with fewer, the training images help them to choose, by folds."""
 MOST_FOLDED = 500
-"""Images: with more, fitting a head for each fold is not worth the time."""
+"""Images, in all views: with more, fitting a head for each fold is not worth the time."""
 
 
 def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
@@ -105,13 +105,13 @@ class _Extracted:
     places: dict[str, slice]
 
     def reading(self, chosen: FeatureSet) -> Reading:
-        return Reading([self.places[pool.key] for pool in chosen.pools])
+        return Reading([self.places[pool.key] for pool in chosen.pools], root=chosen.root)
 
     def read(self, chosen: FeatureSet) -> dict[Split, Examples]:
         """The features of one set."""
         columns = self.reading(chosen).columns
         return {
-            split: replace(part, features=feature_rows.chosen(part.features, columns))
+            split: replace(part, features=feature_rows.chosen(part.features, columns, root=chosen.root))
             for split, part in self.examples.items()
         }
 
@@ -155,7 +155,7 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
         for split, images in state.images.items():
             views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
             found = extract(engine, images, cache, views, partial(state.told, stage))
-            groups = _groups(state) if split == "train" else None
+            groups = _groups(state, views.count) if split == "train" else None
             examples[split] = Examples(
                 found,
                 np.tile(state.labels[split], views.count),
@@ -166,10 +166,10 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
     return _Extracted(examples, {pool.key: slice(end - width, end) for pool, width, end in places})
 
 
-def _groups(state: Fitting) -> NDArray[np.int64] | None:
+def _groups(state: Fitting, views: int) -> NDArray[np.int64] | None:
     """Of the training images, where the validation images are too few to choose by alone."""
     rows = state.catalog.split("train").images
-    if len(state.images["validation"]) >= FEW_TO_CHOOSE or len(rows) > MOST_FOLDED:
+    if len(state.images["validation"]) >= FEW_TO_CHOOSE or len(rows) * views > MOST_FOLDED:
         return None
     return np.array(groups_of(rows, list(range(len(rows)))))
 

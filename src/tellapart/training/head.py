@@ -227,6 +227,7 @@ def repeated_folds(
 def one_thread() -> AbstractContextManager[object]:
     """Threads of matrix products: products this small gain nothing from more, and on busy cores the threads wait for
     each other, spinning: 10 s for the head of 400 images where one thread takes 0.3."""
+    import scipy.linalg  # noqa: F401 - it brings threads of its own, which are limited once they are there
     from threadpoolctl import threadpool_limits
 
     limits: AbstractContextManager[object] = threadpool_limits(1, "blas")

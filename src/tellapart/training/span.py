@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.models.features import root_of
 from tellapart.training.feature_rows import blocks
 
 MOST = 3000
@@ -29,13 +30,15 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True)
 class Reading:
-    """What a head reads of cached features. columns: the parts, each scaled by itself. shortened: an axis of the
+    """What a head reads of cached features. columns: the parts, each scaled by itself. root: of each value, as a
+    FeatureSet has it. shortened: an axis of the
     images is as long as their deviation along it to the power of 1 - this: 0 leaves it, 1 would make all equal. What
     most images share on a few long axes, such as light and background, tells classes apart less than its length
     says, if there is much of it."""
 
     columns: Sequence[slice]
     shortened: float = 0.0
+    root: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,15 +115,18 @@ class Span:
     def _scale(self, features: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The mean and the divisor of each feature."""
         centre = sum(rows.sum(axis=0, dtype=np.float64) for rows in self._rows(features)) / len(features)
-        squares = sum(np.square(rows - centre).sum(axis=0) for rows in self._rows(features)) / len(features)
+        near = centre.astype(np.float32)
+        squares = sum(np.square(rows - near).sum(axis=0, dtype=np.float64) for rows in self._rows(features))
+        squares = squares / len(features)
         ends = np.cumsum([len(range(*part.indices(features.shape[1]))) for part in self._reading.columns])
         spreads = [np.sqrt(part.mean()) or 1.0 for part in np.split(squares, ends[:-1])]
-        return centre.astype(np.float32), np.repeat(spreads, np.diff(ends, prepend=0)).astype(np.float32)
+        return near, np.repeat(spreads, np.diff(ends, prepend=0)).astype(np.float32)
 
     def _rows(self, features: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
         """The features that are read, in blocks."""
         for rows in blocks(features):
-            yield np.concatenate([rows[:, place] for place in self._reading.columns], axis=1).astype(np.float32)
+            read = np.concatenate([rows[:, place] for place in self._reading.columns], axis=1)
+            yield root_of(read) if self._reading.root else read.astype(np.float32)
 
     def _scaled(self, features: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
         return ((rows - self._centre) / self._spread for rows in self._rows(features))

@@ -101,15 +101,29 @@ def doubts_of(
     ]
     order = list(KINDS)
     found.sort(key=lambda doubt: order.index(doubt.kind))
-    return tuple(_completed(doubt, likely, proposed, classes) for doubt in found)
+    label_of = {image.path: image.label for image in usable}
+    return tuple(
+        _completed(doubt, likely, proposed, classes, [label_of[path] for path in doubt.paths if path in label_of])
+        for doubt in found
+    )
 
 
 def _completed(
-    doubt: Doubt, likely: Mapping[str, Likely], proposed: Mapping[str, Sequence[Correction]], classes: Sequence[str]
+    doubt: Doubt,
+    likely: Mapping[str, Likely],
+    proposed: Mapping[str, Sequence[Correction]],
+    classes: Sequence[str],
+    labels: Sequence[str],
 ) -> Doubt:
-    known = doubt.likely or likely.get(doubt.paths[0]) or tuple((name, None) for name in classes[:MOST])
+    """labels: those that its images have, which are its likely classes where no network was asked."""
+    known = doubt.likely or likely.get(doubt.paths[0]) or _with(labels, classes)
     rows = tuple(row for path in doubt.paths for row in proposed.get(path, ()))
     return replace(doubt, likely=known, proposed=rows or doubt.proposed)
+
+
+def _with(labels: Sequence[str], classes: Sequence[str]) -> Likely:
+    """These labels, then the other classes, as far as there are keys."""
+    return tuple((name, None) for name in dict.fromkeys([*labels, *classes]))[:MOST]
 
 
 def _likely(deep: Deep | None, classes: Sequence[str]) -> dict[str, Likely]:

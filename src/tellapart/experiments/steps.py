@@ -18,7 +18,7 @@ BACKWARD = 3.0
 TOP_BACKWARD = 1.0
 """The same where only the top blocks are trained."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
-FINE_TUNING = {"schedule": "warmup-cosine", "fine_tune_learning_rate": 5e-4, "fine_tune_layer_decay": 0.8}
+FINE_TUNING = {"schedule": "warmup-cosine", "fine_tune_learning_rate": 1e-3, "fine_tune_layer_decay": 0.8}
 """Settings of [train]: rates that fall toward the image, and to zero by the last epoch (docs/how-to/backbones.md)."""
 MORE_EPOCHS = 1.5
 """So many times as many epochs as before, or a longer training is not begun."""
@@ -163,7 +163,7 @@ def _longer(now: Situation) -> Change:
 
 def _fine_tuned(now: Situation, blocks: int | str, epochs: int, **more: Any) -> Config:
     changed = {"fine_tune": blocks, "epochs": epochs, "patience": max(epochs, now.best.train.patience)}
-    return with_sections(now.best, train={**FINE_TUNING, **changed, **more}, augment=_augmentation(now, "medium"))
+    return with_sections(now.best, train={**FINE_TUNING, **changed, **more}, augment=_augmentation(now, "strong"))
 
 
 FIRST = StepKind("default", "what train does without --time", lambda now: now.best)

@@ -68,6 +68,12 @@ def test_what_only_a_backbone_has_is_refused_for_a_network_trained_from_nothing(
         decide(make_config(settings=["model.name=cnn", setting]), read_source(shapes, DataConfig()))
 
 
+def test_features_of_several_positions_are_refused_for_images_whose_maps_have_one(shapes: Path) -> None:
+    settings = [LITE, "model.features=levels", "image.height=32", "image.width=32"]
+    with pytest.raises(ModelError, match=r"levels reads maps with several positions.*--image-size above 32"):
+        decide(make_config(settings=settings), read_source(shapes, DataConfig()))
+
+
 def test_an_option_that_the_chosen_model_lacks_says_how_to_name_the_model(shapes: Path) -> None:
     with pytest.raises(ModelError, match=r"no option of efficientnet-lite0 'filters'.*--model"):
         decide(make_config(settings=["model.filters=[4]"]), read_source(shapes, DataConfig()))

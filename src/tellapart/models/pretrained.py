@@ -240,6 +240,15 @@ def offered(pretrained: PretrainedBackbone, spec: ImageSpec) -> dict[str, Featur
     return sets if min(spec.height, spec.width) > TINY else {"top": sets["top"]}
 
 
+def require_offered(options: HeadOptions, pretrained: PretrainedBackbone, spec: ImageSpec) -> None:
+    """Raise ModelError for features that such an image is too small for."""
+    if options.features not in (AUTO, *offered(pretrained, spec)):
+        raise ModelError(
+            f"model.features={options.features} reads maps with several positions; those of images of {spec.height}x"
+            f"{spec.width} pixels have one. Use an --image-size above {TINY}, or model.features=top."
+        )
+
+
 def candidates(pretrained: PretrainedBackbone) -> dict[str, FeatureSet]:
     """The feature sets that training chooses from, by name, the narrowest first; each includes the first one.
 

@@ -6,6 +6,7 @@ Imports no Keras.
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 from tellapart.config import AUGMENTATIONS, AUTO, Config, ModelConfig, Plan
 from tellapart.data.scan import decide_spec, sample
@@ -13,7 +14,7 @@ from tellapart.data.sources.source import Source
 from tellapart.errors import ModelError
 from tellapart.models.backend import choose_precision
 from tellapart.models.build import require_image
-from tellapart.models.pretrained import PretrainedBackbone
+from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, require_offered
 from tellapart.models.registry import choose, resolve
 from tellapart.runs.run import RunFolder
 from tellapart.task import Fit
@@ -49,6 +50,7 @@ def decide(config: Config, source: Source) -> Plan:
     spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
     if row.pretrained:
         require_image(row.pretrained, spec)
+        require_offered(cast(HeadOptions, options), row.pretrained, spec)
     image = {**config.image.model_dump(), **spec.to_dict()}
     values = {**config.to_dict(), "model": model, "image": image}
     preset, views = _augmentation(config, row.pretrained)

@@ -6,6 +6,7 @@ import threading
 import zlib
 from collections.abc import Mapping
 from heapq import heappush, heappushpop
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,9 @@ class ShiftWatch:
         self._reference = reference
         self._sides = sides or {}
         self._lock = threading.Lock()
-        self._kept: list[tuple[int, str, NDArray[np.float32]]] = []
+        # The number decides between images of one name, such as one that is given twice.
+        self._kept: list[tuple[int, str, int, NDArray[np.float32]]] = []
+        self._numbers = count()
 
     def see(self, image: Decoded, said: Prediction) -> None:
         """A decoded image, with its pixels, and what was said of it."""
@@ -45,11 +48,13 @@ class ShiftWatch:
                 np.array([said.distance]),
             )
             with self._lock:
-                (heappush if len(self._kept) < MOST else heappushpop)(self._kept, (rank, said.path, row))
+                (heappush if len(self._kept) < MOST else heappushpop)(
+                    self._kept, (rank, said.path, next(self._numbers), row)
+                )
 
     def shift(self) -> Shift | None:
         """Of all that was seen; None of too few."""
         if not self._kept:
             return None
-        traits = np.concatenate([row for _, _, row in sorted(self._kept, key=lambda kept: kept[:2])])
+        traits = np.concatenate([row for *_, row in sorted(self._kept, key=lambda kept: kept[:3])])
         return compare(self._reference, traits)

@@ -165,7 +165,7 @@ def test_a_head_is_calibrated_from_features_as_the_whole_network_is_from_images(
     ("task", "config", "side"),
     [
         (Task(("cat", "dog")), ModelConfig(name="cnn", filters=[4], dense=[6]), 24),
-        (Task(("cat", "dog", "bird")), ModelConfig(name="efficientnet-lite0", features="levels"), 64),
+        (Task(("cat", "dog", "bird")), ModelConfig(name="efficientnet-lite0", features="levels", root=True), 64),
     ],
 )
 def test_the_graph_compares_an_image_with_each_class_as_its_calibration_says(

@@ -14,6 +14,7 @@ from tellapart.data.sources import read_source
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ConfigError, ModelError
 from tellapart.models import backend
+from tellapart.models.registry import resolve
 from tellapart.runs.run import create_run
 from tellapart.task import ImageSpec
 from tellapart.training.plan import decide, plan_of
@@ -72,6 +73,15 @@ def test_features_of_several_positions_are_refused_for_images_whose_maps_have_on
     settings = [LITE, "model.features=levels", "image.height=32", "image.width=32"]
     with pytest.raises(ModelError, match=r"levels reads maps with several positions.*--image-size above 32"):
         decide(make_config(settings=settings), read_source(shapes, DataConfig()))
+
+
+def test_a_run_that_begins_reads_several_maps_as_roots_and_one_of_an_earlier_version_does_not(shapes: Path) -> None:
+    settings = [LITE, "model.features=levels", "image.height=64", "image.width=64"]
+    begun = decide(make_config(settings=settings), read_source(shapes, DataConfig())).config.model
+    earlier = make_config(settings=settings).model
+    for model, root in ((begun, True), (earlier, False)):
+        row, options = resolve(model)
+        assert row.features(options).root is root
 
 
 def test_an_option_that_the_chosen_model_lacks_says_how_to_name_the_model(shapes: Path) -> None:

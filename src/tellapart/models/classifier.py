@@ -24,6 +24,7 @@ from tellapart.models.features import Features, FeatureSet
 from tellapart.models.head import Head, build_head
 from tellapart.models.keras_file import load_weights
 from tellapart.models.onnx_by_keras import graph_of
+from tellapart.models.pretrained import options_of
 from tellapart.models.registry import resolve
 from tellapart.task import ImageSpec, Task
 
@@ -167,7 +168,10 @@ class Classifier:
     def with_features(self, name: str) -> Classifier:
         """Another head, with random weights, on the same layers of the backbone, a pretrained one. name: of its
         candidates."""
-        config = ModelConfig.model_validate(self.config.model_dump() | {"features": name})
+        row, _ = resolve(self.config)
+        if row.pretrained is None:
+            raise ModelError(f"{row.name} has one set of features.")
+        config = ModelConfig.model_validate(self.config.model_dump() | options_of(row.pretrained, name))
         row, options = resolve(config)
         return self._assembled(self.task, self.spec, config, self.backbone, row.features(options))
 

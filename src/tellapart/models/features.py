@@ -93,9 +93,8 @@ class FeatureSet:
         """Build the layers of the set on the maps of a backbone. Raises ModelError for a map that it does not have."""
         from keras import layers
 
-        parts = self.parts(backbone)
+        parts = [_root(part) if self.root else part for part in self.parts(backbone)]
         x = parts[0] if len(parts) == 1 else layers.Concatenate(name="features")(parts)
-        x = _root(x) if self.root else x
         vector, made = stack(x, self.hidden)
         first = vector if made else parts[0]
         return Features(self, vector, first, dense_of(made), any(pool.normalised_in(backbone) for pool in self.pools))

@@ -7,7 +7,7 @@ so listing them imports no Keras.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -212,6 +212,10 @@ class HeadOptions(Options):
     features: Literal["auto", "top", "levels", "filters", "all-filters"] = Field(
         "auto", description="feature maps that the head uses; auto: chosen on the validation split"
     )
+    root: bool | None = Field(
+        None,
+        description="whether the head reads the square roots of several maps; None: as chosen when training begins",
+    )
     dense: tuple[int, ...] = Field((), description="units of each dense layer before the head")
     dropout: float = Field(0, ge=0, lt=1, description="dropout rate after each dense layer, or before the head")
 
@@ -277,12 +281,18 @@ def _quarters(names: Iterable[str]) -> list[Pool]:
 
 
 def features(options: HeadOptions, *, pretrained: PretrainedBackbone) -> FeatureSet:
-    """The candidate selected by the options; the first for an undecided `auto`."""
+    """The candidate selected by the options; the first for an undecided `auto`. Without a decision about roots, as in
+    runs of earlier versions, there are none."""
     sets = candidates(pretrained)
     name = "top" if options.features == AUTO else options.features
     if name not in sets:
         raise ModelError(unknown(f"set of features of {pretrained.name}", name, sets))
-    return sets[name]
+    return replace(sets[name], root=sets[name].root and options.root is True)
+
+
+def options_of(pretrained: PretrainedBackbone, name: str) -> dict[str, Any]:
+    """The options that select a candidate by its name."""
+    return {"features": name} | ({"root": True} if candidates(pretrained)[name].root else {})
 
 
 def scaling(options: HeadOptions, *, pretrained: PretrainedBackbone) -> Scaling:  # noqa: ARG001 - a row of the table

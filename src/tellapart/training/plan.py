@@ -14,7 +14,7 @@ from tellapart.data.sources.source import Source
 from tellapart.errors import ModelError
 from tellapart.models.backend import choose_precision
 from tellapart.models.build import require_image
-from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, require_offered
+from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, options_of, require_offered
 from tellapart.models.registry import choose, resolve
 from tellapart.runs.run import RunFolder
 from tellapart.task import Fit
@@ -50,7 +50,10 @@ def decide(config: Config, source: Source) -> Plan:
     spec, decided = decide_spec(config.image, seen, side=row.side, fit=fit, channels=channels)
     if row.pretrained:
         require_image(row.pretrained, spec)
-        require_offered(cast(HeadOptions, options), row.pretrained, spec)
+        chosen = cast(HeadOptions, options)
+        require_offered(chosen, row.pretrained, spec)
+        if chosen.features != AUTO and chosen.root is None:
+            model |= options_of(row.pretrained, chosen.features)
     image = {**config.image.model_dump(), **spec.to_dict()}
     values = {**config.to_dict(), "model": model, "image": image}
     preset, views = _augmentation(config, row.pretrained)

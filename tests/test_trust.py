@@ -96,7 +96,7 @@ def test_corrections_that_a_check_proposed_are_applied_by_training_without_a_cha
     assert list(faulty.metrics) == ["test", "test_without_leaks"]
     clean, whole = faulty.metrics["test_without_leaks"], faulty.metrics["test"]
     assert whole["n"] - 20 <= clean["n"] <= whole["n"] - 10
-    assert "have a copy among those that the run learned" in faulty.evaluate().notes[-1]
+    assert "have a copy among those that trained or selected the network" in faulty.evaluate().notes[-1]
     assert str(clean["n"]) in faulty.evaluate().notes[-1]
     # The same catalog without the file: a run does not depend on it any more.
     (tmp_path / "corrections.csv").unlink()

@@ -92,9 +92,9 @@ def read_run(data: bytes, folder: Path) -> None:
     read_predictions = _reader_of_predictions()
     read_predictions(run.predictions_file, classes)
     values = [SimpleNamespace(assign=lambda value: np.empty((2, 2), np.float32).__setitem__(..., value)) for _ in "abc"]
-    model: Any = SimpleNamespace(variables=values, optimizer=SimpleNamespace(variables=values))
+    model: Any = SimpleNamespace(variables=values)
     checkpoint = Checkpoint(run, "")
-    checkpoint.restore(model)
+    checkpoint.restore(model, model)
     checkpoint.restore_best(model)
 
 

@@ -6,6 +6,7 @@ what it will send there at once, and sends it some ten seconds later.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -132,7 +133,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 def test_every_command_is_tried() -> None:
     tried = {words[0] for words in (*COMMAND_LINES.values(), *(words for _, words in EXTRAS.values()))}
-    assert tried | {"serve"} == set(COMMANDS)
+    assert tried | {"serve", "studio"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", [*COMMAND_LINES, *EXTRAS])
@@ -164,6 +165,25 @@ def test_a_server_reaches_for_nobody_while_it_waits(machine: Machine) -> None:
     with urllib.request.urlopen(asked) as answer:
         assert answer.status == 200
     time.sleep(15)
+    os.killpg(server.pid, signal.SIGTERM)
+    server.communicate(timeout=30)
+    machine.assert_alone()
+
+
+def test_the_studio_reaches_for_nobody(machine: Machine) -> None:
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("cleanlab")
+    words = machine.words(["studio", "shapes", "--no-browser", "--port", "0"])
+    server = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, cwd=machine.folder, env=machine.environment, start_new_session=True
+    )
+    assert server.stderr is not None
+    place = next(line for line in server.stderr if line.startswith("Studio ")).split(" on ")[1].split()[0]
+    looking = True
+    while looking:
+        with urllib.request.urlopen(f"{place}/v1/state") as answer:
+            looking = not json.load(answer)["looking"]["over"]
+        time.sleep(0.2)
     os.killpg(server.pid, signal.SIGTERM)
     server.communicate(timeout=30)
     machine.assert_alone()

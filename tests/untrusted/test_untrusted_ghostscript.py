@@ -98,7 +98,7 @@ def trap(tmp_path: Path, marker: Path) -> Iterator[dict[str, str]]:
 
 
 def test_every_command_is_tried() -> None:
-    assert {words[0] for words in COMMAND_LINES.values()} | {"serve"} | NO_IMAGES == set(COMMANDS)
+    assert {words[0] for words in COMMAND_LINES.values()} | {"serve", "studio"} | NO_IMAGES == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +149,21 @@ def test_no_server_hands_an_image_to_ghostscript(plain_run: ta.Run, trap: dict[s
     finally:
         server.process.kill()
         server.process.communicate()
+
+
+def test_the_studio_hands_no_image_of_a_strangers_run_to_ghostscript(
+    theirs: Path, tmp_path: Path, trap: dict[str, str]
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("cleanlab")
+    from tests.studio.conftest import start
+
+    studio = start(theirs, tmp_path / "decisions.csv", trap)
+    try:
+        rows = studio.get("/v1/images?count=500")["rows"]
+        asked = [f"{studio.url}/pixels/{row['id']}/1024/{row['digest']}" for row in rows]
+        found = [httpx.get(address, timeout=60).status_code for address in asked]
+        assert found.count(404) == 9
+        assert set(found) == {200, 404}
+    finally:
+        studio.kill()

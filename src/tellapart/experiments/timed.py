@@ -26,6 +26,7 @@ from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import TIME_FILE, RunFolder
+from tellapart.words import percent
 
 FIRST_SHARE = 0.2
 """Of all the time, what the first training of a network from scratch may take, if an epoch of it ends by then."""
@@ -278,5 +279,5 @@ class _Spending:
         self.session.keep()
         verdict = "kept" if step.kept else "no better"
         self.session.line(
-            f"{kind.name}: validation accuracy {100 * step.val_accuracy:.1f} %, log loss {step.val_loss:.3f}: {verdict}"
+            f"{kind.name}: validation accuracy {percent(step.val_accuracy)}, log loss {step.val_loss:.3f}: {verdict}"
         )

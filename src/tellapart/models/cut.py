@@ -20,6 +20,7 @@ class Cut:
     """tensors: all that the learning part reads and that depends on nothing that learns: one map, or with it the pools
     of maps further below that the head reads, or several maps where connections skip the cut.
 
+    >>> from tellapart.task import ImageSpec, Task
     >>> network = Classifier.from_name(Task(("a", "b")), ImageSpec(32, 32, 3), "efficientnet-lite0", weights="none")
     >>> cut = cut_of(network, 1)
     >>> cut.below().output.shape == cut.above().input.shape == (None, cut.width) == (None, 192)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.runs.history import HistoryRow
-from tellapart.training.epochs import enough
 from tellapart.training.logistic import Logistic, Problem
 from tellapart.training.span import LinearHead, Reading, Span
 from tellapart.words import percent
@@ -91,7 +90,9 @@ def fit_linear(
         found: Logistic | None = None
         history: list[HistoryRow] = []
         fitted: list[Logistic] = []
-        judgements: list[dict[str, NDArray[np.float64]]] = []
+        wanted = train.monitor.removeprefix("val_")
+        judgements: list[NDArray[np.float64]] = []
+        losses: list[NDArray[np.float64]] = []
         for epoch, strength in enumerate(STRENGTHS, start=1):
             started = time.perf_counter()
             found = problem.fit(float(strength), found)
@@ -113,14 +114,14 @@ def fit_linear(
             )
             history.append(row)
             fitted.append(found)
-            judgements.append(judged)
+            judgements.append(judged[wanted] if wanted == "loss" else -judged[wanted])
+            losses.append(judged["loss"])
             progress(epoch, f"val_accuracy {percent(row.val_accuracy)}")
-            if not folds and enough(history, train.monitor, train.patience):
+            if train.patience and epoch - 1 - int(np.argmin([each.mean() for each in judgements])) >= train.patience:
                 break
-        wanted = train.monitor.removeprefix("val_")
-        kept = simplest([judged[wanted] if wanted == "loss" else -judged[wanted] for judged in judgements])
+        kept = simplest(judgements)
         head = span.head(fitted[kept].kernel, fitted[kept].bias)
-    return HeadFit(head, history[kept], history, judgements[kept]["loss"], len(folds))
+    return HeadFit(head, history[kept], history, losses[kept], len(folds))
 
 
 @dataclass

@@ -23,8 +23,8 @@ class Cut:
     >>> from tellapart.task import ImageSpec, Task
     >>> network = Classifier.from_name(Task(("a", "b")), ImageSpec(32, 32, 3), "efficientnet-lite0", weights="none")
     >>> cut = cut_of(network, 1)
-    >>> cut.below().output.shape == cut.above().input.shape == (None, cut.width) == (None, 192)
-    True
+    >>> cut.widths, cut.above().input.shape
+    ([192], (None, 192))
     """
 
     classifier: Classifier

@@ -73,12 +73,12 @@ def features(order: Order) -> None:
 def features_onnx(order: Order) -> None:
     """On all cores, and by ONNX Runtime's CUDA provider if it is installed."""
     from tellapart.errors import ConfigError
+    from tellapart.models.feature_engine import FeatureEngine, bundled_engine
     from tellapart.models.features import union
     from tellapart.models.pretrained import PRETRAINED, candidates
     from tellapart.models.pretrained_weights import bundled_graph
     from tellapart.models.runtime import open_session
     from tellapart.parallel import cores
-    from tellapart.training.features import FeatureEngine, bundled_engine
 
     taken = union(candidates(PRETRAINED[BACKBONE]).values())
     names = [pool.key for pool in taken.pools]

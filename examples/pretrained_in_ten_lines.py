@@ -23,4 +23,4 @@ images = [catalog.root / image.path for image in catalog.split("test").images[::
 for prediction in run.predict(images):
     print(f"{prediction.label:12} {prediction.probability:.3f} {prediction.verdict}")
 folder.cleanup()
-assert accuracy.low > 0.9
+assert accuracy.value > 0.9

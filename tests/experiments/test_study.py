@@ -24,7 +24,7 @@ from tests.values import plan
 class Steps(Study):
     """Trials one after the other, each for as long as it likes: a third strategy, as small as one can be."""
 
-    noun, by = "journey", "steps"
+    noun, by, file = "journey", "steps", "steps.json"
     trial_names = ("first", "second")
 
     @classmethod

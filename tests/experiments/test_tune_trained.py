@@ -71,7 +71,7 @@ def test_no_test_image_is_looked_at_before_the_end_and_best_toml_trains_the_best
         "default-src 'none'",
         'href="trial-1/report.html"',
         "the starting configuration",
-        "cannot be told from",
+        "cannot be distinguished from chance",
     ):
         assert words in page
     # With more trials it goes on, and what was finished stays.

@@ -232,7 +232,17 @@ def test_a_network_from_scratch_has_a_first_result_soon_and_then_as_many_epochs_
     assert found.best == "longer"
 
 
+def test_where_the_validation_images_could_show_no_gain_the_time_is_not_spent(
+    begin: Callable[..., TimedFolder], trainer: Trainer
+) -> None:
+    trainer.losses = {"default": -0.985}  # the fake's losses are 1 more
+    found = begin()
+    assert {name for name, step in found.steps.items() if step.status == "tried"} == {"default"}
+    assert "could show no gain" in found.steps["whole"].reason
+    assert found.record["spent_seconds"] < 60
+
+
 @pytest.mark.parametrize("kind", ON_BACKBONE[1:], ids=lambda kind: kind.name)
 def test_no_step_is_begun_that_the_time_does_not_pay_for(kind: Any) -> None:
-    now = Situation(ON_IT, ON_IT, 10_000, 15_000, 500, 0.05, 20.0, 0, None, None)
+    now = Situation(ON_IT, ON_IT, 10_000, 15_000, 500, 0.05, 20.0, 0, None, None, 15.0)
     assert isinstance(kind.change(now), str)

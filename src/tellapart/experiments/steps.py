@@ -22,6 +22,8 @@ FINE_TUNING = {"schedule": "warmup-cosine", "fine_tune_learning_rate": 1e-3, "fi
 """Settings of [train]: rates that fall toward the image, and to zero by the last epoch (docs/how-to/backbones.md)."""
 MORE_EPOCHS = 1.5
 """So many times as many epochs as before, or a longer training is not begun."""
+COMPILE_SECONDS = {"tensorflow": 15.0, "jax": 60.0}
+"""Until the first step of fine-tuning a whole backbone, by Keras' backend: about 10 and 50 were measured."""
 MARGIN = 0.85
 """Of the time that is left, what a schedule of epochs may count on."""
 SMALL_SHARE = 0.25
@@ -35,7 +37,8 @@ class Situation:
     start: the configuration of the first step; best: of the best one. side: of the images, the median, in pixels.
     image_seconds: of one image on its way through the network, at the input size of `best`. left: seconds, less those
     for finishing. epochs: of the last training of `best`, each over all training images, and epoch_seconds of one; 0
-    and None where it had none. mirrored: whether mirrored images do no harm; None: not known.
+    and None where it had none. mirrored: whether mirrored images do no harm; None: not known. compile_seconds: before
+    a fine-tuning begins, in which nothing can stop it.
     """
 
     start: Config
@@ -48,6 +51,7 @@ class Situation:
     epochs: float
     epoch_seconds: float | None
     mirrored: bool | None
+    compile_seconds: float
 
     @property
     def pass_seconds(self) -> float:
@@ -57,7 +61,7 @@ class Situation:
     @property
     def whole_epochs(self) -> int:
         """Epochs of the whole backbone that there is time for."""
-        return self.epochs_for(BACKWARD * self.train_images * self.image_seconds)
+        return self.epochs_for(BACKWARD * self.train_images * self.image_seconds, self.compile_seconds)
 
     def epochs_for(self, each: float, first: float = 0.0) -> int:
         """How many epochs fit into the time that is left, of so many seconds each, after so many for the rest."""
@@ -136,7 +140,7 @@ def _larger(now: Situation) -> Change:
 
 def _top(now: Situation) -> Change:
     each = TOP_BACKWARD * now.train_images * now.image_seconds
-    epochs = min(12, int((0.4 * now.left - now.pass_seconds) / max(each, 1e-3)))
+    epochs = min(12, int((0.4 * now.left - now.pass_seconds - now.compile_seconds / 2) / max(each, 1e-3)))
     if epochs < FEWEST_EPOCHS:
         return f"{now.left:,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
     return _fine_tuned(now, TOP_BLOCKS, epochs, fine_tune_on="activations")
@@ -152,7 +156,7 @@ def _longer(now: Situation) -> Change:
     """The last training again, with as many epochs as the time measured for one allows."""
     if now.epoch_seconds is None:
         return "no training in epochs was kept"
-    epochs = now.epochs_for(now.epoch_seconds)
+    epochs = now.epochs_for(now.epoch_seconds, now.compile_seconds)
     if epochs < MORE_EPOCHS * now.epochs:
         return f"there is time for {counted(max(epochs, 0), 'epoch')}, and there were {now.epochs:.0f}"
     changed: dict[str, Any] = {"epochs": epochs, "patience": max(epochs, now.best.train.patience)}

@@ -20,14 +20,25 @@ from numpy.typing import NDArray
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.errors import TrainingError
-from tellapart.experiments.steps import Change, Situation, StepKind, on_backbone, steps_of, with_sections
+from tellapart.experiments.steps import (
+    COMPILE_SECONDS,
+    Change,
+    Situation,
+    StepKind,
+    on_backbone,
+    steps_of,
+    with_sections,
+)
 from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Outcome, Session, Study
+from tellapart.models.backend import backend_name
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import StopReason
 from tellapart.runs.run import TIME_FILE, RunFolder
 from tellapart.words import percent
 
+NOTHING_LEFT = 0.02
+"""Log loss of the validation images below which no step is tried: half of their mistakes would be too few to tell."""
 FIRST_SHARE = 0.2
 """Of all the time, what the first training of a network from scratch may take, if an epoch of it ends by then."""
 FIRST_STEPS = 200
@@ -202,6 +213,9 @@ class _Spending:
         folder, best = self.folder, self.folder.best
         if best is None:
             return self._first()
+        reached = folder.steps[best]
+        if reached.val_loss is not None and reached.val_loss < NOTHING_LEFT:
+            return f"with a log loss of {reached.val_loss:.3f} the validation images could show no gain any more"
         run, mirrored = folder.step_run(best), folder.steps.get("mirrored", Step())
         harmless = None if mirrored.gain is None else mirrored.gain >= 0
         now = Situation(
@@ -214,6 +228,7 @@ class _Spending:
             left,
             *self._epochs(run),
             harmless,
+            COMPILE_SECONDS[backend_name()],
         )
         return kind.change(now)
 

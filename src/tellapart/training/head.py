@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
+from tellapart.evaluation.logistic import Logistic, Problem
 from tellapart.runs.history import HistoryRow
-from tellapart.training.logistic import Logistic, Problem
 from tellapart.training.span import LinearHead, Reading, Span
 from tellapart.words import percent
 

@@ -31,11 +31,11 @@ from tellapart.task import ImageSpec
 if TYPE_CHECKING:
     from tellapart.experiments.ladder import LadderFolder
     from tellapart.experiments.ladder_result import LadderResult
-    from tellapart.experiments.study import Learn, Study
+    from tellapart.experiments.study import Study
     from tellapart.experiments.tune import Trial, TuneFolder
     from tellapart.experiments.tune_result import TuneResult
-    from tellapart.runs.history import HistoryRow
     from tellapart.training.epochs import Watch
+    from tellapart.training.fit import Learned
 
 LadderWatch = Callable[["LadderFolder"], None]
 TuneWatch = Callable[["TuneFolder", list["Trial"]], None]
@@ -245,7 +245,8 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
     from tellapart.experiments.tune_result import chosen_of, judge
     from tellapart.report.tune import write_tune
 
-    search(tune, catalog, learn=_learner(tune, cache_limit), progress=progress, watch=watch)
+    learn = learner(tune, cache_limit)
+    search(tune, catalog, learn=lambda *given: learn(*given).best, progress=progress, watch=watch)
     runs = [tune.trial(number) for number in sorted({1, chosen_of(tune).number})]
     _finish(runs, cache_limit, progress)
     found = judge(tune)
@@ -253,20 +254,21 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
     return found
 
 
-def _learner(study: Study, cache_limit: int) -> Learn:
-    """Trains the trials, which are scored on the validation images alone."""
+def learner(study: Study, cache_limit: int, reasons: Sequence[str] = (), source: str = "") -> Callable[..., Learned]:
+    """A function that trains the trials that only the validation images judge. reasons, source: of each run."""
     from tellapart.models.backend import start_keras
     from tellapart.training import fit
+    from tellapart.training.epochs import go_on
 
     def learn(
-        catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch
-    ) -> HistoryRow:
-        start_keras().utils.clear_session()  # networks of earlier trials are saved in their files
-        deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config)
+        catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch = go_on
+    ) -> Learned:
+        start_keras().utils.clear_session()  # networks of earlier trials are in their files
+        deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config, tuple(reasons))
         if not run.run_file.exists():
-            run = create_run(out, plan, catalog, command=study.record["command"])
+            run = create_run(out, plan, catalog, command=study.record["command"], source=source)
         with one_writer(run), PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
-            return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch).best
+            return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
 
     return learn
 

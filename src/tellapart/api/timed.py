@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.api.runs import Run, let_run
-from tellapart.config import Config, Plan
+from tellapart.api.study import learner
+from tellapart.config import Plan
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.errors import RunError
-from tellapart.experiments.timed import LearnedStep, LearnStep, TimedFolder, create_timed, spend
-from tellapart.models.backend import start_keras
+from tellapart.experiments.timed import TimedFolder, create_timed, spend
 from tellapart.progress import Progress
 from tellapart.report.write import write_report
 from tellapart.runs.lock import one_writer
-from tellapart.runs.run import RunFolder, create_run
-from tellapart.training.fit import fit, learn
+from tellapart.runs.run import RunFolder
+from tellapart.training.fit import fit
 from tellapart.training.tracker_backends import tracked
 from tellapart.words import counted, duration
 
@@ -55,7 +55,8 @@ def resume_timed(
 
 
 def _spend(folder: TimedFolder, catalog: Catalog, cache_limit: int, progress: Progress) -> Run:
-    over = spend(folder, catalog, learn=_learner(folder, cache_limit), progress=progress)
+    learn = learner(folder, cache_limit, folder.record["reasons"], folder.record["data"])
+    over = spend(folder, catalog, learn=learn, progress=progress)
     run = RunFolder(folder.path)
     best = str(folder.best)
     if folder.record.get("finished") != best:
@@ -86,17 +87,3 @@ def _finish(folder: TimedFolder, best: str, cache_limit: int, progress: Progress
     folder.record["finished"] = best
     folder.write()
     write_report(run, progress=progress)
-
-
-def _learner(folder: TimedFolder, cache_limit: int) -> LearnStep:
-    def train_step(catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress) -> LearnedStep:
-        start_keras().utils.clear_session()  # networks of earlier steps are in their files
-        deadline, run = time.monotonic() + budget, RunFolder(out)
-        record = folder.record
-        plan = Plan(config, tuple(record["reasons"]))
-        if not run.run_file.exists():
-            run = create_run(out, plan, catalog, command=record["command"], source=record["data"])
-        with PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
-            return learn(run, cache, deadline=deadline, progress=progress)
-
-    return train_step

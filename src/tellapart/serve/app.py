@@ -21,7 +21,7 @@ from tellapart.serve.metrics import Metrics
 from tellapart.serve.middleware import Access, Guard
 from tellapart.serve.service import Service
 
-_GONE = 499  # what nginx writes down for a client that went away; nobody receives it
+_GONE = 499  # nginx's code for a client that disconnected; nobody receives it
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.PredictionsReply if status == 422 else schemas.Problem, "description": description}
     for status, description in (
@@ -47,8 +47,8 @@ _PAGES = {
 
 
 class Application:
-    """The ASGI application with the service behind it. The first run answers where a request names none; networks are
-    warm when it is made."""
+    """The ASGI application and its service. Requests that name no run are answered by the first. The networks are
+    warmed up before it is returned."""
 
     def __init__(self, predictors: Mapping[str, Predictor], bounds: Bounds, access: Access) -> None:
         metrics = Metrics()
@@ -90,7 +90,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         run: Annotated[str | None, Query(description="Name of a run; by default the first.")] = None,
         explain: Annotated[bool, Query(description="Also return a heat map of the evidence for each label.")] = False,
     ) -> Response:
-        """Send images as files of a form, one image as it is, or JSON with base64."""
+        """Send images as form files, one image as the raw body, or JSON with base64."""
         return await service.predict(request, run, explain)
 
     @app.get("/v1/runs", summary="The runs, and the limits of a request", responses={401: _PROBLEMS[401]})

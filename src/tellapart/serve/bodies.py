@@ -19,24 +19,24 @@ from starlette.requests import Request
 from tellapart.serve.limits import BodyCount, Bounds, RequestError
 
 NAME_LENGTH = 255
-_INLINE = 262_144  # bytes that are parsed at once; larger bodies in a thread, beside other requests
+_INLINE = 262_144  # bytes that are parsed at once; larger bodies in a thread, so that other requests go on
 _KINDS = "multipart/form-data, image/* or application/octet-stream (one image), application/json"
 
-# What a client sends wrongly is told to the client; a log that it can fill is no use.
+# Errors of a client are sent to that client: a client must not be able to fill the log.
 for _library in ("python_multipart", "PIL"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """name: as the client gave it, only to be shown again. data: the bytes of the file."""
+    """name: as given by the client, for display only. data: the bytes of the file."""
 
     name: str
     data: bytes
 
 
 class JsonImage(BaseModel):
-    """An image in JSON. data: the file's bytes in base64."""
+    """An image in JSON. data: the bytes of the file in base64."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class JsonImages(BaseModel):
 
 
 async def receive(request: Request, bounds: Bounds, count: BodyCount) -> bytes:
-    """The whole body. Raises RequestError 413 for one that is too large, by its header or as it comes."""
+    """The whole body. Raises RequestError 413 if it is too large, by its header or while it arrives."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > bounds.body:
         raise _too_large(bounds)
@@ -74,7 +74,7 @@ async def images_of(content_type: str, body: bytes, bounds: Bounds) -> list[Uplo
 
 
 def parse(content_type: str, body: bytes, bounds: Bounds) -> list[Upload]:
-    """The same, at once.
+    """As images_of, synchronously.
 
     >>> parse("image/png", b"...", Bounds())
     [Upload(name='', data=b'...')]

@@ -1,9 +1,9 @@
-"""Images of all clients -> predictions: each core takes a batch from the queue, has it decoded and runs the network.
+"""Images of all clients -> predictions: each worker thread takes a batch from the queue, has it decoded and predicts.
 
-An image goes event loop -> a core's thread -> event loop. A thread takes its share of what waits, at most BATCH of one
-run and from whichever clients, and never waits for more. It decodes nothing itself: a process does, which can be killed
-(data.decode_pool). Images that may take long by their header are decoded in a lane of their own first, so that they do
-not stall the others; one that takes longer than its header says is moved there.
+An image goes from the event loop to a worker thread, one for each core, and back. A thread takes its share of the
+queue, at most BATCH images of one run from any clients, and never waits for more. Decoding happens in processes, which
+can be killed (data.decode_pool). Images whose header says that decoding may be slow have a queue of their own, the slow
+lane, so that they do not delay the others; an image that takes longer than its header says is moved there.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ SLOW_LANES = 4
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one image. pixels: as the network saw it, uint8 (h, w, c), None where it could not be read.
-    width, height: the image's own, upright."""
+    """The result for one image. pixels: as the network saw it, uint8 (h, w, c); None if it could not be read.
+    width, height: of the image itself, upright."""
 
     prediction: Prediction
     pixels: NDArray[np.uint8] | None = None
@@ -56,7 +56,7 @@ class Reply:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """An image on its way. loop: whose future `answer` is."""
+    """An image in progress. loop: the event loop that `answer`, a future, belongs to."""
 
     upload: Upload
     run: str
@@ -66,7 +66,7 @@ class _Job:
 
     @property
     def given_up(self) -> bool:
-        """Its client went away, or its time is over."""
+        """Whether its client disconnected or its time is up."""
         return self.answer.done()
 
 
@@ -79,12 +79,12 @@ class Engine:
         self._ledger = ledger
         self._metrics = metrics
         self._desk = _Desk(bounds.threads)
-        # One more than there are cores stands ready, for when one has to be killed.
+        # One spare process, for when another has to be killed.
         self._decoder = IsolatedDecoder(memory=bounds.image_memory, ready=bounds.threads + 1)
         self._slow_decoder = IsolatedDecoder(memory=bounds.image_memory)
         self._slow = ThreadPoolExecutor(min(bounds.threads, SLOW_LANES), "decode-large")
         self._large = threading.BoundedSemaphore(bounds.large)
-        # One at a time: heat may take a hundred times as long as a prediction, which goes on beside it.
+        # One at a time: a heat map may take a hundred times as long as a prediction, and predictions go on meanwhile.
         self._heat = ThreadPoolExecutor(1, "heat")
         self._makers = {name: HeatMaker(predictor) for name, predictor in predictors.items()}
         for predictor in predictors.values():
@@ -97,7 +97,7 @@ class Engine:
             core.start()
 
     async def predict(self, run: str, uploads: Sequence[Upload]) -> list[Reply]:
-        """A Reply an image, in order. Cancelling it gives up those that are not begun."""
+        """A Reply for each image, in order. Cancelling it drops the images that have not begun."""
         loop = asyncio.get_running_loop()
         jobs = [_Job(upload, run, loop, loop.create_future()) for upload in uploads]
         self._desk.put(jobs)
@@ -135,11 +135,11 @@ class Engine:
         return heat_of(found, predictor.spec, answer.width, answer.height)
 
     def heat_method(self, run: str) -> str:
-        """How heat is made for this run, in words."""
+        """The method of this run's heat maps, in words."""
         return self._makers[run].method
 
     def close(self) -> None:
-        """End the processes, and wait a little for the threads; what has not begun is given up."""
+        """End the processes, and wait briefly for the threads; what has not begun is dropped."""
         self._desk.close()
         self._decoder.close()
         self._slow_decoder.close()
@@ -149,7 +149,7 @@ class Engine:
             core.join(1.0)
 
     def _work(self) -> None:
-        """What a core does until the end."""
+        """The loop of a worker thread."""
         while taken := self._desk.take():
             self._decode([job for job in taken if not job.decoded and not job.given_up])
             jobs = [job for job in taken if job.decoded and not job.given_up]
@@ -157,7 +157,7 @@ class Engine:
                 self._predict(jobs)
 
     def _decode(self, jobs: list[_Job]) -> None:
-        """Fill `decoded` of those that take little; the others are answered, or go on in the slow lane."""
+        """Fill `decoded` of the quick images; the others are answered with an error, or moved to the slow lane."""
         slow = [job for job in jobs if (cost(job.upload.data) or LARGE + 1) > LARGE]
         soon = [job for job in jobs if job not in slow]
         if soon:
@@ -181,7 +181,7 @@ class Engine:
     def _decode_with(
         self, decoder: IsolatedDecoder, jobs: list[_Job], seconds: float, *, last: bool = False
     ) -> list[_Job]:
-        """Fill `decoded`, or answer why not; returns those that were too slow, unless this was their last chance."""
+        """Fill `decoded`, or answer with the error; returns those that were too slow, unless it was their last try."""
         started = time.perf_counter()
         slow = []
         try:
@@ -198,7 +198,7 @@ class Engine:
                     slow.append(job)
                 else:
                     self._settle([job], [Reply(Prediction(job.upload.name, error=str(found)))])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the clients wait for an answer
+        except Exception as error:  # noqa: BLE001 - clients wait for an answer, whatever the error
             self._fail(jobs, error)
         each = (time.perf_counter() - started) / len(jobs)
         for _ in jobs:
@@ -216,7 +216,7 @@ class Engine:
                 Reply(one, found.pixels, found.width, found.height)
                 for one, (_, found) in zip(said, decoded, strict=True)
             ]
-        except Exception as error:  # noqa: BLE001 - the thread lives on for the next ones
+        except Exception as error:  # noqa: BLE001 - the thread must survive for the next batches
             self._fail(jobs, error)
             return
         seconds = time.perf_counter() - started
@@ -226,7 +226,7 @@ class Engine:
         _tell(jobs, lambda: self._ledger.served(len(jobs), seconds))
 
     def _settle(self, jobs: list[_Job], answers: list[Reply]) -> None:
-        """Hand answers to the event loop, all in one wake-up."""
+        """Pass answers to the event loop, in one wake-up."""
 
         def settle() -> None:
             self._ledger.answered()
@@ -247,7 +247,7 @@ class Engine:
 
 
 class _Desk:
-    """Where images wait for a core."""
+    """The queue of images."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
@@ -261,12 +261,12 @@ class _Desk:
             self._come.notify(len(jobs))
 
     def take(self) -> list[_Job]:
-        """What a core works on next, oldest first, of one run; waits for one. Empty: the end has come."""
+        """The next batch, oldest first, of one run; waits for one. Empty once the engine is closed."""
         with self._come:
             self._come.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return []
-            # Some are left for the cores that are busy: a small batch is soon over, and latency counts while few wait.
+            # Some are left for the busy threads: small batches end soon, and latency counts while few images wait.
             share = min(BATCH, max(1, len(self._waiting) - self._cores))
             taken = [self._waiting.popleft()]
             while len(taken) < share and self._waiting[0].run == taken[0].run:

@@ -16,8 +16,8 @@ from tellapart.task import ImageSpec
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """png: 8-bit grey, of the size the network takes; 255 speaks most for the label. left, top, right, bottom: where it
-    lies on the upright image, as fractions of its sides; beyond 0..1 where the run pads, inside where it crops."""
+    """png: 8-bit grey, of the network's input size; 255 supports the label most. left, top, right, bottom: its place on
+    the upright image, as fractions of the sides; beyond 0..1 if the run pads, inside if it crops."""
 
     png: bytes
     left: float
@@ -35,7 +35,7 @@ def heat_of(heat: NDArray[np.float32], spec: ImageSpec, width: int, height: int)
 
 
 def place(spec: ImageSpec, width: int, height: int) -> tuple[float, float, float, float]:
-    """Where the network's image lies on the one of this size: left, top, right, bottom as fractions of its sides.
+    """The place of the network's input on an image of this size: left, top, right, bottom as fractions of its sides.
 
     >>> place(ImageSpec(100, 100, fit="crop"), 400, 200)
     (0.25, 0.0, 0.75, 1.0)

@@ -1,4 +1,4 @@
-"""An ASGI application -> a server on a socket: limits of connections, signals, and an orderly shutdown.
+"""An ASGI application -> a server on a socket, with limits on connections, signals and an orderly shutdown.
 
 Shared by the server of predictions and the studio.
 """
@@ -26,7 +26,7 @@ FORCED = 1
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0: any that is free. Raises ConfigError where the address cannot be had."""
+    """A listening socket; port 0: any free one. Raises ConfigError if the address is not available."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # On other systems than Unix, reuse would let two servers share the port.
@@ -37,7 +37,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"Cannot listen on {host}, port {port}: {reason}. Give another --host or --port (0: any free one)."
         ) from None
-    # asyncio leaves it off on a socket made so: the parts of an answer would lie 40 ms apart. Connections inherit it.
+    # asyncio does not set it on such a socket: parts of a response would arrive 40 ms apart. Connections inherit it.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setblocking(False)
     return found
@@ -52,10 +52,10 @@ def answer(
     started: Callable[[str], None],
     ending: Callable[[], None],
 ) -> None:
-    """Answer until SIGTERM or SIGINT; then take no more, finish what is begun, and return.
+    """Serve until SIGTERM or SIGINT; then accept nothing more, finish what has begun, and return.
 
-    per_client: connections of one address. seconds: for what is begun. started: called with the address once requests
-    are answered; ending: once no more are taken. A second SIGINT gives up what is begun.
+    per_client: connections of one address. seconds: to finish what has begun. started: called with the address once
+    requests are answered; ending: once no more are accepted. A second SIGINT drops what has begun.
     """
     config = uvicorn.Config(
         application,
@@ -67,7 +67,7 @@ def answer(
         log_level="error",
         access_log=False,
         server_header=False,
-        # Who the client is, is no question here; a header cannot say otherwise.
+        # A forwarding header must not change who the client is.
         proxy_headers=False,
         timeout_graceful_shutdown=ceil(seconds),
     )
@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         grace = 0 if self.force_exit else self.config.timeout_graceful_shutdown or 0
-        # A thread that is stuck would keep this process alive; those that decode end with it.
+        # A stuck thread would keep this process alive; decoding processes end with it.
         last = threading.Timer(grace + FORCE, os._exit, (FORCED,))
         last.daemon = True
         last.start()

@@ -24,11 +24,11 @@ STALLED = 15.0
 @dataclass(frozen=True)
 class Bounds:
     """body: bytes of a request. pixels: of an image, seen in its header. files: images of a request. queue: images
-    that wait or are worked on, of all clients. seconds: for a request, from its headers to its answer. threads:
-    processor cores that work at a time. per_client: connections of one address. image_seconds, image_memory: for
-    decoding one image, by the clock and in bytes.
+    that wait or are in progress, of all clients. seconds: for a request, from its headers to its response. threads:
+    worker threads. per_client: connections of one address. image_seconds, image_memory: for decoding one image,
+    in seconds and bytes.
 
-    Raises ConfigError where one is not positive, or where a full request would not fit into the queue.
+    Raises ConfigError if one is not positive, or if a full request would not fit into the queue.
     """
 
     body: int = 32_000_000
@@ -53,18 +53,18 @@ class Bounds:
 
     @property
     def memory(self) -> int:
-        """Bytes of bodies that are in memory at one time, of all clients: eight of the largest."""
+        """The most bytes of bodies in memory at a time, of all clients: eight of the largest."""
         return 8 * self.body
 
     @property
     def large(self) -> int:
-        """Images that may wait for the lane of those that may take long; the rest of the queue is for the others."""
+        """The most images in the queue of the slow lane; the rest of the queue is for the others."""
         return min(self.queue, max(self.files, self.queue // 2))
 
 
 class RequestError(TellapartError):
-    """A request that is not answered with predictions. status: of HTTP. retry_after: seconds, where it may be sent
-    again as it is."""
+    """A request that gets no predictions. status: of HTTP. retry_after: seconds, if the same request may be sent
+    again."""
 
     def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
         self.status = status
@@ -73,7 +73,7 @@ class RequestError(TellapartError):
 
 
 class Ledger:
-    """Images and bytes that are in the house. Used from the event loop's thread alone."""
+    """Counts the images and bytes in progress. Used only in the event loop's thread."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -84,7 +84,7 @@ class Ledger:
 
     @contextmanager
     def hold(self, images: int) -> Iterator[None]:
-        """Keep so many places while the block runs. Raises RequestError 503 where the queue has not as many left."""
+        """Reserve `count` places while the block runs. Raises RequestError 503 if the queue has fewer left."""
         if self.images + images > self._bounds.queue:
             raise self.busy(f"{self.images} of at most {self._bounds.queue} images are waiting already")
         if not self.images:
@@ -96,13 +96,13 @@ class Ledger:
             self.images -= images
 
     def check(self) -> None:
-        """Raises RequestError 503 where no image more could be taken, before its body is read."""
+        """Raises RequestError 503 if the queue is full, before a body is read."""
         with self.hold(1):
             pass
 
     @contextmanager
     def body(self) -> Iterator[BodyCount]:
-        """Counts the bytes of one body for as long as the block runs."""
+        """Counts the bytes of one body while the block runs."""
         count = BodyCount(self)
         try:
             yield count
@@ -116,31 +116,31 @@ class Ledger:
 
     @property
     def stalled(self) -> bool:
-        """Whether images wait and none has been answered for long."""
+        """Whether images wait and none has been answered for a long time."""
         return self.images > 0 and time.monotonic() - self._moved > STALLED
 
     def answered(self) -> None:
-        """Tell that some image has its answer, whatever it is."""
+        """Record that an image was answered."""
         self._moved = time.monotonic()
 
     def served(self, images: int, seconds: float) -> None:
-        """Tell how long a batch took, for Retry-After: a moving mean over the last dozens of images."""
+        """Record how long a batch took, for Retry-After: a moving mean over some dozens of images."""
         self._seconds_each += 0.1 * (seconds / images - self._seconds_each)
 
     def busy(self, why: str) -> RequestError:
-        """What to raise where there is no place now."""
+        """The error for a full server."""
         wait = max(1, ceil(self.images * self._seconds_each))
         return RequestError(503, f"The server is busy: {why}. Retry in {wait} s.", wait)
 
 
 class BodyCount:
-    """Bytes of one request's body, counted in the ledger of all."""
+    """Bytes of one request's body, counted in the ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.bytes = 0
 
     def add(self, count: int) -> None:
-        """Raises RequestError 503 where all bodies together would be too many."""
+        """Raises RequestError 503 if all bodies together would be too large."""
         self._ledger.add(count)
         self.bytes += count

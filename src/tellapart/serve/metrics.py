@@ -9,7 +9,7 @@ _BATCHES = (1, 2, 4, 8)
 
 
 class Metrics:
-    """The server's own registry, so that two servers of one process do not mix."""
+    """The server's own registry, so that two servers in one process stay apart."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -39,5 +39,5 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -43,10 +43,11 @@ _ALWAYS = (
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask. host: where the server listens. token: what clients must show, or None. origins: pages of other
-    origins that may call, such as `https://cats.example`; their host names are also ours, as behind a proxy.
+    """Who may send requests. host: where the server listens. token: what clients must send, or None. origins: other
+    origins whose pages may call, such as `https://cats.example`; their host names are accepted as the server's own
+    too, as behind a proxy.
 
-    Raises ConfigError for an origin that is none.
+    Raises ConfigError for an invalid origin.
     """
 
     host: str = LOOPBACK[0]
@@ -68,14 +69,14 @@ class Access:
             )
 
     def names(self) -> frozenset[str] | None:
-        """The host names that a request may be meant for; None: any, where the server listens beyond this machine."""
+        """The host names that requests may name; None: any, if the server listens on other interfaces than loopback."""
         if self.host not in LOOPBACK:
             return None
         return frozenset((*LOOPBACK, *(str(urlsplit(origin).hostname) for origin in self.origins)))
 
 
 class Guard:
-    """The ASGI application around the routes. metrics: where requests are counted and timed, if anywhere."""
+    """The ASGI application around the routes. metrics: counts and times the requests, if given."""
 
     def __init__(self, app: ASGIApp, access: Access, metrics: Metrics | None = None) -> None:
         self._app = app
@@ -122,12 +123,12 @@ class Guard:
         metrics.request_seconds.labels(route).observe(seconds)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
-        """Status and message for a request that goes no further."""
+        """Status and message for a request that is refused."""
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
             return 431, f"The headers have more than {HEADER_BYTES:,} bytes."
         host = headers.get(b"host", b"")
         if self._names is not None and _name(host) not in self._names:
-            # A page elsewhere whose name was made to lead here could read the answers otherwise.
+            # Otherwise a page elsewhere could read the responses by DNS rebinding.
             return 403, f"This server is not known as {host.decode('latin-1')!r}. Start it with --origin to add a name."
         origin = headers.get(b"origin")
         if origin is not None and origin not in self._origins and origin.partition(b"://")[2] != host:
@@ -144,7 +145,7 @@ def _is_open(path: str) -> bool:
 
 
 def _name(host: bytes) -> str:
-    """The name in a Host header, without port and brackets; empty where it makes no sense."""
+    """The name in a Host header, without port and brackets; empty if it is not valid."""
     try:
         return urlsplit(f"//{host.decode('ascii')}").hostname or ""
     except ValueError:

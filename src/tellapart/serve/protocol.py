@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tellapart.serve.limits import CONNECTIONS, HEADER_BYTES, PATIENCE
 
-# Headers, chunk sizes, trailers: so much for each byte of the body, and HEADER_BYTES. A chunk of one byte needs five.
+# Headers, chunk sizes and trailers, for each byte of the body, besides HEADER_BYTES. A chunk of one byte needs five.
 _FRAMING = 8
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -28,7 +28,7 @@ def bounded_protocol(per_client: int) -> type[BoundedProtocol]:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection has one request at a time, and PATIENCE seconds to send its headers and to take each answer."""
+    """A connection has one request at a time, and PATIENCE seconds to send its headers and to read each response."""
 
     most: int
     clients: Counter[str]
@@ -41,7 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Whatever the system's own buffer does not take is waited for, and told by pause_writing.
+        # Output that the system's buffer does not take makes asyncio call pause_writing at once.
         transport.set_write_buffer_limits(0)
         self._client = _network(self.client[0] if self.client else "")
         self.clients[self._client] += 1
@@ -70,8 +70,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            # Requests that do not wait for their answers could be sent without end: the first gets its answer, and the
-            # connection ends. Clients send none so, and must bear that.
+            # Pipelined requests could be sent without end: the first is answered, and the connection closed. No usual
+            # client sends them.
             raise OverlappingRequestError
         super().on_message_begin()
 
@@ -80,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
         else:
             self.cycle.keep_alive = False
-            # Told to the client too, which older versions of uvicorn leave out.
+            # The client is told as well; older versions of uvicorn do not.
             self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
             self.transport.pause_reading()
 
@@ -111,22 +111,22 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _unsupported_upgrade_warning(self) -> Any:
-        """Said to nobody: a log that any client can fill is no use."""
+        """Not logged: a client must not be able to fill the log."""
 
 
 class OverlappingRequestError(Exception):
-    """A request came before the answer to the one before."""
+    """A request arrived before the response to the one before."""
 
 
 def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """What stands in the timer's place afterwards."""
+    """The timer's replacement after it was cancelled."""
     if timer is not None:
         timer.cancel()
     return None
 
 
 def _network(address: str) -> str:
-    """Whose connections count together: an address; of IPv6 the 64 bits that a customer gets.
+    """What connections are counted by: an address; of IPv6 the 64 bits of a customer.
 
     >>> _network("192.0.2.7"), _network("2001:db8:1:2:3::4")
     ('192.0.2.7', '2001:db8:1:2::')

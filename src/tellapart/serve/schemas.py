@@ -17,7 +17,7 @@ DIGITS = 6
 
 
 class HeatMap(BaseModel):
-    """What speaks for the label, as an image to lay over the one that was sent."""
+    """What supports the label, as an image to lay over the one that was sent."""
 
     png: str = Field(description="8-bit grey PNG in base64; 255 is the strongest evidence for the label.")
     left: float = Field(description="Position on the upright image, as fractions of its sides.")
@@ -27,7 +27,7 @@ class HeatMap(BaseModel):
 
 
 class PredictedImage(BaseModel):
-    """What the run says of one image. Where it could not be read: `name` and `error` alone."""
+    """The run's prediction for one image. If it could not be read: only `name` and `error`."""
 
     name: str = Field(description="File name as sent.")
     verdict: str | None = Field(None, description="sure, unsure, or unlike (out-of-distribution); none: unknown.")
@@ -41,7 +41,7 @@ class PredictedImage(BaseModel):
 
 
 class PredictionsReply(BaseModel):
-    """An answer: a row an image, in the order they were sent."""
+    """A response: a row for each image, in the order they were sent."""
 
     run: str
     predictions: list[PredictedImage]
@@ -58,7 +58,7 @@ class ServedRun(BaseModel):
 
 
 class Served(BaseModel):
-    """The runs, the first of which answers where none is named, and what a request may hold."""
+    """The runs, the first of which answers requests that name none, and the limits of a request."""
 
     runs: list[ServedRun]
     files: int = Field(description="Images per request.")
@@ -67,13 +67,13 @@ class Served(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request is not answered: what was given, what was expected, what to do."""
+    """Why a request failed: what was given, what was expected, what to do."""
 
     error: str
 
 
 def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
-    """A prediction as it is sent: its JSON form, in which what was sent has a name and no path."""
+    """A prediction as it is sent: its JSON form, with a name in place of a path."""
     values = prediction.to_dict()
     found: dict[str, Any] = {"name": values.pop("path"), **values}
     if heat is not None:
@@ -83,7 +83,7 @@ def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
 
 
 def body_description(bounds: Bounds) -> dict[str, Any]:
-    """The three kinds of body that /v1/predict takes, for its description."""
+    """The three kinds of body that /v1/predict accepts, for its OpenAPI description."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     files = {"type": "array", "items": binary["schema"], "maxItems": bounds.files}
     images = {"type": "array", "items": JsonImage.model_json_schema(), "maxItems": bounds.files}

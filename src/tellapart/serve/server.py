@@ -20,10 +20,10 @@ from tellapart.serve.middleware import Access
 
 
 def open_predictors(runs: Sequence[str], device: Device = "auto") -> dict[str, Predictor]:
-    """The runs by name, in order, for one thread: the server's threads each run the network for themselves. Each is a
-    run's folder or a model.onnx, or NAME=PATH; without a name, the folder's.
+    """The runs by name, in order, each opened for one thread, as every thread of the server runs the network by itself.
+    Each is a run folder or a model.onnx, or NAME=PATH; without a name, the name of the folder.
 
-    Raises ConfigError for two of one name and for a device that cannot be had, RunError or ExportError for one that
+    Raises ConfigError for two of one name and for a device that is not available, RunError or ExportError for one that
     cannot be served.
     """
     found: dict[str, Predictor] = {}
@@ -56,9 +56,9 @@ def serve(
     access: Access,
     started: Callable[[str], None],
 ) -> None:
-    """Answer until SIGTERM or SIGINT; then take no more, finish what is begun, and return.
+    """Serve until SIGTERM or SIGINT; then accept nothing more, finish what has begun, and return.
 
-    started: called with the address once requests are answered. A second SIGINT gives up what is begun.
+    started: called with the address once requests are answered. A second SIGINT drops what has begun.
     """
     application = Application(predictors, bounds, access)
     answer(

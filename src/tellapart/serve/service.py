@@ -23,7 +23,7 @@ _Answers = list[tuple[Reply, Heat | None]]
 
 
 class Service:
-    """The served runs with the threads that work for them. `close` ends those."""
+    """The served runs with their worker threads, which `close` ends."""
 
     def __init__(self, predictors: Mapping[str, Predictor], bounds: Bounds, metrics: Metrics) -> None:
         self.bounds = bounds
@@ -35,7 +35,7 @@ class Service:
         metrics.waiting.set_function(lambda: self._ledger.images)
 
     def end(self) -> None:
-        """Say that no more requests are taken."""
+        """Accept no more requests."""
         self.ending = True
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class Service:
 
     @property
     def state(self) -> str:
-        """`ready`; `ending`; or `stalled`: images wait, and none has been answered for long."""
+        """`ready`; `ending`; or `stalled`: images wait, and none has been answered for a long time."""
         return "ending" if self.ending else "stalled" if self._ledger.stalled else "ready"
 
     def served(self) -> schemas.Served:
@@ -65,7 +65,7 @@ class Service:
         )
 
     async def predict(self, request: Request, run: str | None, explain: bool) -> Response:
-        """The answer to a request. Raises RequestError where there is none."""
+        """The response to a request. Raises RequestError if there is none."""
         chosen = self._named(run)
         try:
             async with asyncio.timeout(self.bounds.seconds):
@@ -109,7 +109,7 @@ class Service:
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, _Answers]) -> _Answers:
-    """What the work gives; ClientDisconnect, with the work given up, where its client goes away meanwhile."""
+    """The result of the work; ClientDisconnect, with the work cancelled, if its client disconnects meanwhile."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":

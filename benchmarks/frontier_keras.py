@@ -46,7 +46,7 @@ def main(folder: Path, seed: int) -> None:
     model = keras.Model(inputs, outputs)
     for rate, epochs, trainable in ((1e-3, HEAD_EPOCHS, False), (1e-5, FINE_TUNE_EPOCHS, True)):
         backbone.trainable = trainable
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
         best = keras.callbacks.EarlyStopping("val_accuracy", patience=epochs, restore_best_weights=True)
         model.fit(train, validation_data=parts["validation"], epochs=epochs, callbacks=[best], verbose=0)
     n = sum(len(labels) for _, labels in parts["test"])

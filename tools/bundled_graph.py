@@ -22,7 +22,8 @@ from tellapart.models.backbone import Backbone
 from tellapart.models.backend import start_keras
 from tellapart.models.build import build_backbone
 from tellapart.models.features import FeatureSet, union
-from tellapart.models.onnx_graph import Nodes, write_graph
+from tellapart.models.onnx_file import Nodes
+from tellapart.models.onnx_graph import write_graph
 from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone, candidates
 from tellapart.models.pretrained_weights import bundled_file, bundled_graph
 from tellapart.models.registry import ARCHITECTURES
@@ -69,7 +70,7 @@ def _backbone(pretrained: PretrainedBackbone) -> Backbone:
 def _add_quarters(graph: onnx.GraphProto, name: str, output: str) -> None:
     """Replace an output (n, height, width, channels) by the averages of its quarters, for any size of the image. The
     first half of an odd number of rows is the larger, as in Keras' pooling."""
-    from onnx import TensorProto, helper
+    from onnx import NodeProto, TensorProto, helper
 
     nodes = Nodes(f"{name}/")
     place = next(number for number, value in enumerate(graph.output) if value.name == name)
@@ -87,8 +88,8 @@ def _add_quarters(graph: onnx.GraphProto, name: str, output: str) -> None:
                 nodes.add("ReduceMean", [nodes.add("Slice", [rows, left, right, two])], axes=[1, 2], keepdims=0)
             )
     nodes.add("Concat", cells, output=output, axis=1)
-    graph.node.extend(nodes.nodes)
-    graph.initializer.extend(nodes.constants)
+    graph.node.extend(NodeProto.FromString(node.encoded()) for node in nodes.nodes)
+    graph.initializer.extend(TensorProto.FromString(constant.encoded()) for constant in nodes.constants)
     graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", 4 * channels]))
 
 

@@ -20,7 +20,7 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.inference.class_activation import places_of  # noqa: E402
+from tellapart.inference.class_activation import maps_of, places_of  # noqa: E402
 from tellapart.inference.onnx_export import export_onnx  # noqa: E402
 from tellapart.models.classifier import Calibration, Classifier  # noqa: E402
 from tellapart.models.features import FeatureSet, Pool  # noqa: E402
@@ -77,17 +77,15 @@ def check(
 def gradient_times_map(model: Any, images: np.ndarray) -> np.ndarray:
     """By TensorFlow: gradient of the only score by the feature map, times the map, summed over channels."""
     tensorflow = pytest.importorskip("tensorflow")
-    places = places_of(model)
-    assert places is not None
-    (part,) = places.parts
-    features = keras.Model(model.backbone.image, part.map)(images)
+    (read,) = maps_of(model)
+    features = keras.Model(model.backbone.image, read)(images)
     last = model.head.last
     after = last.activation
     last.activation = keras.activations.linear
     try:
         with tensorflow.GradientTape() as tape:
             tape.watch(features)
-            score = keras.Model(part.map, model.head.output)(features)
+            score = keras.Model(read, model.head.output)(features)
         gradient = tape.gradient(score, features)
     finally:
         last.activation = after
@@ -117,7 +115,7 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
     assert Predictor(tmp_path / "model.onnx").tells_places
     places = places_of(model)
     assert places is not None
-    assert shares.shape == (3, *places.parts[0].map.shape[1:3])
+    assert shares.shape == (3, *places.parts[0].shape[:2])
 
 
 FEATURES = [(row.name, name) for row in PRETRAINED.values() for name in list(candidates(row))[1:]]
@@ -139,7 +137,7 @@ def test_features_of_several_depths_are_exported_and_their_shares_make_up_the_sc
     places = places_of(model)
     assert places is not None
     assert len(places.parts) > 2
-    assert shares.shape[1:] == max(part.map.shape[1:3] for part in places.parts)
+    assert shares.shape[1:] == max(part.shape[:2] for part in places.parts)
 
 
 @pytest.mark.parametrize(("name", "options"), HEADS, ids=str)

@@ -10,7 +10,7 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.build import summary  # noqa: E402
+from tellapart.models.build import layers, summary  # noqa: E402
 from tellapart.models.classifier import Classifier  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
@@ -96,6 +96,6 @@ def test_one_class_is_no_task() -> None:
 
 
 def test_a_summary_shows_shapes_and_parameters() -> None:
-    text = summary(Classifier.from_name(TWO, ImageSpec(32, 32), "dense").network)
+    text = summary(layers(Classifier.from_name(TWO, ImageSpec(32, 32), "dense").network))
     assert "393,473" in text
     assert "32x32x3" in text

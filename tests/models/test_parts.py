@@ -12,7 +12,7 @@ from tellapart.task import ImageSpec, Task
 
 keras = pytest.importorskip("keras")
 
-from tellapart.models.build import summary  # noqa: E402
+from tellapart.models.build import layers, summary  # noqa: E402
 from tellapart.models.classifier import Classifier  # noqa: E402
 from tellapart.models.pretrained_weights import load_pretrained  # noqa: E402
 
@@ -100,7 +100,7 @@ def test_the_head_learns_for_the_whole_and_the_whole_still_saves(tmp_path) -> No
     after = np.asarray(model(IMAGES))
     assert np.abs(after - before).max() > 1e-6
     np.testing.assert_allclose(after, np.asarray(head(features)), atol=1e-6)
-    assert "probabilities" in summary(model)
+    assert "probabilities" in summary(layers(model))
     model.save(tmp_path / "model.keras")
     np.testing.assert_allclose(np.asarray(keras.models.load_model(tmp_path / "model.keras")(IMAGES)), after, atol=1e-6)
 

@@ -99,17 +99,18 @@ class Run(RunFolder):
         return shown(lambda: run_card(self), self.path.name)
 
     def model(self) -> keras.Model:
-        """The trained network as saved by Keras, not compiled: uint8 images in, probabilities out. Needs the extra
-        `train`. Raises RunError for a file with anything but what tellapart writes."""
-        from tellapart.models.classifier import Classifier
+        """The trained network in Keras, not compiled: uint8 images in, probabilities out. Needs the extra `train`.
+        Raises RunError for a file with anything but what tellapart writes.
+
+        It is read from model.keras, or made of model.onnx where Keras took no part in training, and compared with it.
+        """
+        from tellapart.inference.run_network import in_keras, is_plain
         from tellapart.models.keras_file import open_keras
         from tellapart.models.own import is_own
 
-        file, model = self.require(self.model_file, "trained network"), self.config.model
-        if is_own(model.name):
-            own = self.record.own_layers
-            return Classifier.from_file(self.task, self.spec, model, file, own_layers=own).network
-        return open_keras(file)
+        if is_own(self.config.model.name) or is_plain(self):
+            return in_keras(self).network
+        return open_keras(self.require(self.model_file, "trained network"))
 
     def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
         """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. The run's limits on

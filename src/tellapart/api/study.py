@@ -256,14 +256,14 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
 
 def learner(study: Study, cache_limit: int, reasons: Sequence[str] = (), source: str = "") -> Callable[..., Learned]:
     """A function that trains the trials that only the validation images judge. reasons, source: of each run."""
-    from tellapart.models.backend import start_keras
+    from tellapart.models.backend import forget_networks
     from tellapart.training import fit
     from tellapart.training.epochs import go_on
 
     def learn(
         catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch = go_on
     ) -> Learned:
-        start_keras().utils.clear_session()  # networks of earlier trials are in their files
+        forget_networks()  # networks of earlier trials are in their files
         deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config, tuple(reasons))
         if not run.run_file.exists():
             run = create_run(out, plan, catalog, command=study.record["command"], source=source)

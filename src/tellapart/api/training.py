@@ -19,8 +19,8 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, RunError, some
+from tellapart.models.needs import require_what_trains
 from tellapart.models.pretrained_weights import require_weights
-from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.new_folder import new_place, require_free
@@ -61,7 +61,6 @@ def train(
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
     ('photos-efficientnet-lite0-1', True)
     """
-    from tellapart.models.backend import require_keras
     from tellapart.report.write import write_report
     from tellapart.training.effects import without_effect
     from tellapart.training.fit import fit, require_trainable
@@ -71,14 +70,14 @@ def train(
     deadline, started = _deadline(budget), _since(0)
     config = config or make_config(**known_options(options))
     require_trackers(config)
-    require_keras()
     if config.model.name != AUTO:
-        resolve(config.model)  # errors are reported before any image is read
+        require_what_trains(config)  # errors are reported before any image is read
     require_weights(config.model.weights)
     if out:
         require_free(Path(out))
     source = _source(data, config)
     plan = decide(config, source)
+    require_what_trains(plan.config)
     ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
     plan, config = replace(plan, reasons=(*plan.reasons, *ignored)), plan.config
     for text in ignored:

@@ -34,7 +34,7 @@ def command(
     trust_code: options.TrustCode = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Export a run's network with its class names, calibration and thresholds, and report its difference from Keras.
+    """Export a run's network with its class names, calibration and thresholds, and report what it differs by.
 
     A file whose outputs differ by more than the tolerance is not written.
     """
@@ -58,7 +58,8 @@ def command(
         return
     show(f"{made.path}  {made.bytes / 1e6:.1f} MB; details in {made.path.name}.json")
     kind = "mean" if made.quantized else "largest"
-    show(f"{kind} difference from Keras {made.difference:.1e} on {made.images} images; tolerance {made.bound:g}")
+    of = f"on {made.images} images; tolerance {made.bound:g}"
+    show(f"{kind} difference from the trained network {made.difference:.1e} {of}")
     if made.accuracy:
         before, after = made.accuracy
         show(f"accuracy on the validation split: {before} before, {after} in {made.quantized}")

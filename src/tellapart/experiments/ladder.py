@@ -21,7 +21,7 @@ from tellapart.experiments.rungs import Rung, chosen
 from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study, Train
 from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
-from tellapart.models.backend import start_keras
+from tellapart.models.backend import forget_networks
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.run import RunFolder
@@ -133,7 +133,7 @@ def _climb_one(
         state.status = "time up" if state.judged else "not reached"
         return
     if not trained:
-        start_keras().utils.clear_session()  # networks of earlier rungs are in their files
+        forget_networks()  # networks of earlier rungs are in their files
     state.status = "training"
     with session.counting(state):
         session.line(f"rung {rung.name}: {rung.adds}")

@@ -239,16 +239,14 @@ def _heat_figure(
 def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress) -> dict[str, Drawing]:
     """Feature maps, in several figures if there are many layers, and the first layer's filters."""
     from tellapart.explain.feature_maps import feature_maps, first_filters
+    from tellapart.inference.run_network import in_keras
     from tellapart.models.backend import start_keras
-    from tellapart.models.classifier import Classifier
 
     require_plugins(run)
     progress.update(Phase.STARTING, 0, 1)
     start_keras()
     progress.update(Phase.STARTING, 1, 1)
-    file = run.require(run.model_file, "trained network")
-    own = run.record.own_layers
-    classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, own_layers=own)
+    classifier = in_keras(run, seen[None])
     maps = feature_maps(classifier, seen, SHOWN)
     figures: dict[str, Drawing] = {}
     for start in range(0, len(maps), ROWS):

@@ -16,20 +16,22 @@ and pets). For a network without convolutions it is gradient times input.
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.models.backend import start_keras
+from tellapart.models.bundled_graph import BundledGraph
 from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
 from tellapart.models.features import FLOOR, How
-from tellapart.models.onnx_graph import Nodes, kernel_name
-
-if TYPE_CHECKING:
-    import onnx
+from tellapart.models.linear import LinearClassifier
+from tellapart.models.linear import kernel_name as name_of_kernel
+from tellapart.models.onnx_file import Given, Nodes
+from tellapart.models.onnx_graph import kernel_name
 
 MAP = "feature_map"
 """Prefix of the names of the tensors with the feature maps, (n, height, width, channels), in a graph that gets added
@@ -37,14 +39,32 @@ nodes; numbered from 0."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One map that is part of the features. map: the Keras tensor, (n, height, width, channels); how: how it is pooled;
-    grid: to at most how many rows and columns; normalization: the layer normalisation after pooling, if any."""
+class Normalization:
+    """A layer normalisation: its offset and scale, (width,), and what it adds to the variance."""
 
-    map: Any
+    gamma: NDArray[np.float32]
+    beta: NDArray[np.float32]
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A dense layer: the name of its kernel in a graph that has it, kernel: (inputs, units), bias: (units,)."""
+
+    name: str
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One map that is part of the features. shape: (height, width, channels); how: how it is pooled; grid: to at most
+    how many rows and columns; normalization: after pooling, if any."""
+
+    shape: tuple[int, int, int]
     how: How
     grid: int
-    normalization: Any
+    normalization: Normalization | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +74,7 @@ class Places:
     square roots between the two."""
 
     parts: tuple[Part, ...]
-    dense: tuple[Any, ...]
+    dense: tuple[Dense, ...]
     root: bool = False
 
 
@@ -65,32 +85,54 @@ def places_of(classifier: Classifier) -> Places | None:
     normalization = backbone.normalization if made.normalised else None
     if not (normalization is None or isinstance(normalization, start_keras().layers.LayerNormalization)):
         return None
-    parts = tuple(
-        Part(backbone.maps[pool.map], pool.how, pool.grid, normalization if pool.normalised_in(backbone) else None)
-        for pool in made.declared.pools
-    )
-    if any(len(part.map.shape) != 4 or (part.how == "max" and part.grid > 1) for part in parts):
+    pools, maps = made.declared.pools, maps_of(classifier)
+    if any(len(found.shape) != 4 for found in maps) or any(pool.how == "max" and pool.grid > 1 for pool in pools):
         return None
-    return Places(parts, (*made.dense, *classifier.head.hidden, classifier.head.last), made.declared.root)
+    plain = None
+    if normalization is not None:
+        gamma, beta = (np.asarray(part, np.float32) for part in (normalization.gamma, normalization.beta))
+        plain = Normalization(gamma, beta, float(normalization.epsilon))
+    parts = tuple(
+        Part(tuple(found.shape[1:]), pool.how, pool.grid, plain if pool.normalised_in(backbone) else None)
+        for pool, found in zip(pools, maps, strict=True)
+    )
+    layers = (*made.dense, *classifier.head.hidden, classifier.head.last)
+    return Places(parts, tuple(Dense(kernel_name(layer), *layer.get_weights()) for layer in layers), made.declared.root)
 
 
-def addition(places: Places, graph: onnx.ModelProto) -> str:
-    """Base64 of the nodes that output CLASS_ACTIVATION. graph: of the whole network, containing the tensors MAP."""
-    import onnx
+def maps_of(classifier: Classifier) -> list[Any]:
+    """The Keras tensor of the map of each pool."""
+    return [classifier.backbone.maps[pool.map] for pool in classifier.features.declared.pools]
 
-    nodes = _Nodes([value.name for value in graph.graph.initializer])
+
+def addition(places: Places, constants: Collection[str]) -> str:
+    """Base64 of the nodes that output CLASS_ACTIVATION. constants: the names of those in the graph of the whole
+    network, which contains the tensors MAP."""
+    return _encoded(_Nodes(constants), places)
+
+
+def addition_to(classifier: LinearClassifier, backbone: BundledGraph) -> str:
+    """The same for LinearClassifier.graph on this backbone, whose maps have other names and order of axes."""
+    features = classifier.features
+    nodes = _Nodes([name_of_kernel(classifier.task)])
+    for number, pool in enumerate(features.pools):
+        tensor, channels_last = backbone.map_of(pool)
+        perm = [0, 1, 2, 3] if channels_last else [0, 2, 3, 1]
+        nodes.add("Transpose", [tensor], output=f"{MAP}_{number}", perm=perm)
+    parts = tuple(Part(classifier.shapes[pool.map], pool.how, pool.grid) for pool in features.pools)
+    last = Dense(name_of_kernel(classifier.task), *classifier.head.weights())
+    return _encoded(nodes, Places(parts, (last,), features.root))
+
+
+def _encoded(nodes: _Nodes, places: Places) -> str:
     _write(nodes, places)
-    added = onnx.ModelProto()
-    added.graph.node.extend(nodes.nodes)
-    added.graph.initializer.extend(nodes.constants)
-    added.graph.output.append(onnx.ValueInfoProto(name=CLASS_ACTIVATION))
-    return base64.b64encode(added.SerializeToString()).decode("ascii")
+    return base64.b64encode(nodes.encoded([Given(CLASS_ACTIVATION)])).decode("ascii")
 
 
 class _Nodes(Nodes):
     """The added nodes. weights: names of the weights that the graph already has."""
 
-    def __init__(self, weights: list[str]) -> None:
+    def __init__(self, weights: Collection[str]) -> None:
         super().__init__(f"{CLASS_ACTIVATION}/")
         self._weights = weights
 
@@ -99,15 +141,10 @@ class _Nodes(Nodes):
         names = [given if isinstance(given, str) else self.constant(given, given.dtype) for given in inputs]
         return self.add(operator, names, output=output, **attributes)
 
-    def kernel(self, layer: Any) -> str:
+    def kernel(self, layer: Dense) -> str:
         """The weights (inputs, units) of a dense layer: those in the graph if they have its name, else a copy."""
-        name = kernel_name(layer)
-        there = (given for given in self._weights if given == name or given.endswith(f"/{name}"))
-        return next(there, "") or self.constant(_values(layer.kernel))
-
-
-def _values(variable: Any) -> NDArray[np.float32]:
-    return np.asarray(variable, np.float32)
+        there = (given for given in self._weights if given == layer.name or given.endswith(f"/{layer.name}"))
+        return next(there, "") or self.constant(layer.kernel)
 
 
 def _axes(*axes: int) -> NDArray[np.int64]:
@@ -115,7 +152,7 @@ def _axes(*axes: int) -> NDArray[np.int64]:
 
 
 def _write(nodes: _Nodes, places: Places) -> None:
-    units = places.dense[-1].units
+    units = len(places.dense[-1].bias)
     pooled = [_pooled(nodes, part, f"{MAP}_{number}") for number, part in enumerate(places.parts)]
     read = [behind.output if behind else before for before, behind in pooled]
     features = read[0] if len(read) == 1 else nodes.put("Concat", *read, axis=1)
@@ -126,7 +163,7 @@ def _write(nodes: _Nodes, places: Places) -> None:
         gradient = nodes.put("Div", gradient, nodes.put("Unsqueeze", divisor, _axes(2)))
     else:
         gradient, rest = _backward(nodes, places.dense, features)
-    largest = max((part.map.shape[1:3] for part in places.parts), key=lambda sides: sides[0] * sides[1])
+    largest = max((part.shape[:2] for part in places.parts), key=lambda sides: sides[0] * sides[1])
     shares, start = [], 0
     for number, (part, (_, behind)) in enumerate(zip(places.parts, pooled, strict=True)):
         end = start + _width(part)
@@ -136,7 +173,7 @@ def _write(nodes: _Nodes, places: Places) -> None:
             rest = nodes.put("Add", rest, nodes.put("MatMul", behind.offset, own))
             own = _before(nodes, behind, own)
         found = _shares(nodes, part, f"{MAP}_{number}", own, units)
-        shares.append(_resized(nodes, found, part.map.shape[1:3], largest))
+        shares.append(_resized(nodes, found, part.shape[:2], largest))
     summed = shares[0] if len(shares) == 1 else nodes.put("Sum", *shares)
     nodes.put("Add", summed, nodes.put("Reshape", rest, _axes(-1, 1, 1, units)), output=CLASS_ACTIVATION)
 
@@ -152,10 +189,10 @@ class _Normalised:
 
 
 def _width(part: Part) -> int:
-    height, width, channels = part.map.shape[1:]
+    height, width, channels = part.shape
     if part.how == "flatten":
-        return int(height * width * channels)
-    return len(_cells(height, part.grid)) * len(_cells(width, part.grid)) * int(channels)
+        return height * width * channels
+    return len(_cells(height, part.grid)) * len(_cells(width, part.grid)) * channels
 
 
 def _cells(side: int, grid: int) -> list[tuple[int, int]]:
@@ -166,7 +203,7 @@ def _cells(side: int, grid: int) -> list[tuple[int, int]]:
 
 def _pooled(nodes: _Nodes, part: Part, name: str) -> tuple[str, _Normalised | None]:
     """A map after pooling, (n, width), and its normalisation, if any."""
-    height, width = part.map.shape[1:3]
+    height, width = part.shape[:2]
     if part.how == "flatten":
         pooled = nodes.put("Flatten", name)
     elif part.how == "max":
@@ -186,9 +223,9 @@ def _pooled(nodes: _Nodes, part: Part, name: str) -> tuple[str, _Normalised | No
     centred = nodes.put("Sub", pooled, nodes.put("ReduceMean", pooled, axes=[1], keepdims=1))
     square = nodes.put("ReduceMean", nodes.put("Mul", centred, centred), axes=[1], keepdims=1)
     deviation = nodes.put("Sqrt", nodes.put("Add", square, np.float32(normal.epsilon)))
-    scaled = nodes.put("Mul", nodes.put("Div", centred, deviation), _values(normal.gamma))
-    output = nodes.put("Add", scaled, _values(normal.beta))
-    return pooled, _Normalised(output, deviation, _values(normal.gamma)[:, None], _values(normal.beta)[None])
+    scaled = nodes.put("Mul", nodes.put("Div", centred, deviation), normal.gamma)
+    output = nodes.put("Add", scaled, normal.beta)
+    return pooled, _Normalised(output, deviation, normal.gamma[:, None], normal.beta[None])
 
 
 def _cell(nodes: _Nodes, name: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
@@ -207,7 +244,7 @@ def _before(nodes: _Nodes, normal: _Normalised, gradient: str) -> str:
 def _shares(nodes: _Nodes, part: Part, name: str, gradient: str, units: int) -> str:
     """The contribution of each position (n, height, width, units); their mean is what the map contributes to the
     scores."""
-    height, width, channels = part.map.shape[1:]
+    height, width, channels = part.shape
     if part.how == "flatten":
         by_place = nodes.put("Reshape", gradient, _axes(-1, height, width, channels, units))
         product = nodes.put("Mul", nodes.put("Unsqueeze", name, _axes(4)), by_place)
@@ -246,17 +283,17 @@ def _resized(nodes: _Nodes, shares: str, sides: tuple[int, int], wanted: tuple[i
     return nodes.put("Add", wide, nodes.put("Sub", before, after))
 
 
-def _backward(nodes: _Nodes, dense: tuple[Any, ...], read: str) -> tuple[str, str]:
+def _backward(nodes: _Nodes, dense: tuple[Dense, ...], read: str) -> tuple[str, str]:
     """For each score: its gradient with respect to the input of the first dense layer, (n, inputs), as (n or none,
     inputs, units), and what the biases add, (n or 1, 1, units)."""
     hidden = []
     for layer in dense[:-1]:
-        read = nodes.put("Relu", nodes.put("Gemm", read, nodes.kernel(layer), _values(layer.bias)))
+        read = nodes.put("Relu", nodes.put("Gemm", read, nodes.kernel(layer), layer.bias))
         hidden.append(read)
-    gradient, rest = nodes.kernel(dense[-1]), nodes.constant(_values(dense[-1].bias)[None, None])
+    gradient, rest = nodes.kernel(dense[-1]), nodes.constant(dense[-1].bias[None, None])
     for layer, output in reversed(list(zip(dense[:-1], hidden, strict=True))):
         active = nodes.put("Cast", nodes.put("Greater", output, np.float32(0)), to=1)
         gradient = nodes.put("Mul", gradient, nodes.put("Unsqueeze", active, _axes(2)))
-        rest = nodes.put("Add", rest, nodes.put("MatMul", _values(layer.bias)[None], gradient))
+        rest = nodes.put("Add", rest, nodes.put("MatMul", layer.bias[None], gradient))
         gradient = nodes.put("MatMul", nodes.kernel(layer), gradient)
     return gradient, rest

@@ -1,6 +1,7 @@
 """A trained network + real images -> a file in an export format with its record, rejected unless its outputs agree.
 
-Needs the extra `train`, and the runtime of the format: every file is run in it before it gets its final name.
+Needs the runtime of the format, in which every file is run before it gets its final name; and the extra `train`, except
+for the ONNX file of a network that Keras took no part in.
 """
 
 from __future__ import annotations
@@ -13,22 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import DataConfig
-from tellapart.data import pixels
-from tellapart.data.batches import Images
-from tellapart.data.catalog import Split
-from tellapart.data.sources import open_row, read_source
 from tellapart.errors import ExportError, TellapartError, some, unknown
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds
 from tellapart.files import drafting, to_json, write_text
 from tellapart.inference.export_formats import Answers, ExportFormat, Run, Shipment, require_quantizable
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.onnx_export import BOUND, differences
+from tellapart.inference.onnx_export import BOUND, differences, export_linear
 from tellapart.inference.predictor import Metadata, Predictor, every_class
+from tellapart.inference.run_images import Held, compared_images, images_of
+from tellapart.inference.run_network import in_keras, is_plain, linear_of
 from tellapart.models.backend import start_keras
-from tellapart.models.classifier import PROBABILITIES, SIMILARITY, Calibration, Classifier
+from tellapart.models.classifier import PROBABILITIES, SIMILARITY, Classifier
 from tellapart.models.keras_file import layers_of
+from tellapart.models.linear import LinearClassifier
 from tellapart.models.own import is_own
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
@@ -41,7 +40,6 @@ QUANTIZED_BOUND = 0.05
 boundary differ more; the accuracy before and after quantization is reported beside it."""
 
 BATCH = 8
-COMPARED = 16
 JUDGED = 1000
 """Number of validation images for the accuracy in int8."""
 EXAMPLES = 200
@@ -49,37 +47,9 @@ EXAMPLES = 200
 
 
 @dataclass(frozen=True)
-class Held:
-    """Images, uint8 (n, height, width, channels), with class positions (n,)."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
-def images_of(run: RunFolder, split: Split, most: int) -> Held:
-    """Up to `most` images of a split, evenly spaced. Raises ImageError or OSError if one is missing."""
-    catalog = run.catalog.split(split)
-    rows = np.unique(np.linspace(0, len(catalog) - 1, min(most, len(catalog))).astype(np.intp))
-    images = Images(catalog.root, catalog.images, run.spec, open_row=open_row, bounds=run.config.data)
-    return Held(images.take(rows), catalog.class_indices()[rows])
-
-
-def compared_images(run: RunFolder) -> Held:
-    """A few validation images for the comparison; if they are missing, as on another machine, the built-in images,
-    whose labels are not used then."""
-    try:
-        return images_of(run, "validation", COMPARED)
-    except (TellapartError, OSError):
-        source = read_source("builtin:pets", DataConfig())
-        rows = source.rows[:: len(source.rows) // COMPARED][:COMPARED]
-        read = [pixels.read(open_row(source.root, row.path), run.spec) for row in rows]
-        return Held(np.stack(read), np.zeros(len(read), np.int64))
-
-
-@dataclass(frozen=True)
 class Export:
-    """An exported file. difference: from Keras, on `images` images; bound: the limit that it is below. accuracy: on the
-    validation split, before and after quantization, if quantized."""
+    """An exported file. difference: from the trained network, on `images` images; bound: the limit that it is below.
+    accuracy: on the validation split, before and after quantization, if quantized."""
 
     path: Path
     format: str
@@ -122,15 +92,16 @@ def ship_run(
     else:
         held = compared_images(run)
     progress.update(Phase.EXPORTING, 1, 2)
-    file = run.require(run.model_file, "trained network")
-    own = run.record.own_layers
-    calibration = Calibration.from_record(run.record.calibration, run.means)
-    classifier = Classifier.from_file(run.task, run.spec, run.config.model, file, calibration, own)
+    plain = linear_of(run) if row.name == "onnx" and not quantize and is_plain(run) else None
+    classifier = plain or in_keras(run, held.images)
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # files beside it
             run.place("exports", name)
         run.make_folder(run.exports)
-    made = ship(classifier, metadata, row, place, held=held, examples=examples)
+    if isinstance(classifier, LinearClassifier):
+        made = _ship_linear(classifier, metadata, row, place, held)
+    else:
+        made = ship(classifier, metadata, row, place, held=held, examples=examples)
     progress.update(Phase.EXPORTING, 2, 2)
     return made
 
@@ -146,9 +117,9 @@ def ship(
 ) -> Export:
     """Write `path`, and next to it, as .json, what it contains and how it was checked.
 
-    classifier: calibrated, in float32. held: images for the comparison. examples: training images; if given, the
-    arithmetic is int8 and the thresholds are chosen again. Raises ExportError, and keeps the previous content of
-    `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
+    classifier: calibrated, in float32. held: images for the comparison with it, in Keras. examples: training images; if
+    given, the arithmetic is int8 and the thresholds are chosen again. Raises ExportError, and keeps the previous
+    content of `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
     """
     row.require()
     if examples is not None:
@@ -177,8 +148,22 @@ def ship(
         if row.embed is not None:
             row.embed(draft, to_json(metadata.to_dict()))
         _place(draft, path)
+    return _recorded(export, row, names, metadata)
+
+
+def _ship_linear(classifier: LinearClassifier, metadata: Metadata, row: ExportFormat, path: Path, held: Held) -> Export:
+    """The same as ONNX for a network that Keras took no part in."""
+    with drafting(path.parent, path.name) as folder:
+        draft = folder / path.name
+        difference = export_linear(classifier, metadata, draft, held.images)
+        export = Export(path, row.name, difference, BOUND, len(held.labels), _size(draft))
+        _place(draft, path)
+    return _recorded(export, row, [given.name for given in classifier.outputs()], metadata)
+
+
+def _recorded(export: Export, row: ExportFormat, names: list[str], metadata: Metadata) -> Export:
     record = export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
-    write_text(path.with_name(f"{path.name}.json"), to_json(record, indent=2) + "\n")
+    write_text(export.path.with_name(f"{export.path.name}.json"), to_json(record, indent=2) + "\n")
     return export
 
 

@@ -1,6 +1,7 @@
 """Classifier -> model.onnx with its Task and ImageSpec, rejected unless it predicts what Keras predicts.
 
-Needs the extra `train`.
+A network that Keras trained is compared with Keras, for which the extra `train` is needed; a linear head on a bundled
+backbone with the same computed in NumPy.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
+from tellapart.evaluation.calibration import softmax
 from tellapart.files import replacing, to_json
-from tellapart.inference.class_activation import MAP, addition, places_of
+from tellapart.inference.class_activation import MAP, addition, addition_to, maps_of, places_of
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata
-from tellapart.models.classifier import CLASS_ACTIVATION, Classifier
+from tellapart.models.bundled_graph import BundledGraph
+from tellapart.models.classifier import CLASS_ACTIVATION, PROBABILITIES, SIMILARITY, Classifier
 from tellapart.models.compute import outputs
+from tellapart.models.feature_engine import bundled_engine
+from tellapart.models.features import root_of
+from tellapart.models.linear import LinearClassifier
 from tellapart.models.onnx_by_keras import graph_of
 from tellapart.models.runtime import open_session
 
@@ -43,28 +49,71 @@ def export_onnx(
     whole, names = classifier.outputs()
     expected = outputs(whole, images)
     places = None if CLASS_ACTIVATION in names else places_of(classifier)
-    inside = {} if places is None else {f"{MAP}_{number}": part.map for number, part in enumerate(places.parts)}
+    maps = [] if places is None else maps_of(classifier)
+    inside = {f"{MAP}_{number}": found for number, found in enumerate(maps)}
     graph = graph_of(whole, names, inside)
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
     if places is not None:
-        entries[ADDITION_KEY] = addition(places, graph)
+        entries[ADDITION_KEY] = addition(places, [value.name for value in graph.graph.initializer])
     for key, value in entries.items():
         graph.metadata_props.add(key=key, value=value)
     with replacing(path) as neighbour:
         onnx.save(graph, str(neighbour))
         del graph  # as large as the network, which the comparison holds in memory twice
-        difference = largest_difference(neighbour, images, dict(zip(names, expected, strict=True)))
-        if not difference < BOUND:
-            raise ExportError(
-                f"The exported ONNX file differs from the trained network by {difference:.2g} on "
-                f"{len(images)} images; the tolerance is {BOUND:g}. It was not written. Please report this with the "
-                "run's config.toml."
-            )
+        return _verified(neighbour, images, dict(zip(names, expected, strict=True)))
+
+
+def export_linear(
+    classifier: LinearClassifier,
+    metadata: Metadata,
+    path: Path,
+    images: NDArray[np.uint8],
+    *,
+    replacing: Callable[[Path], AbstractContextManager[Path]] = replacing,
+) -> float:
+    """The same for a linear head on a bundled backbone: the difference is that from the head in NumPy on the features
+    of the backbone's own graph. Needs neither Keras nor the onnx package."""
+    backbone = BundledGraph.of(classifier.pretrained.name)
+    entries = {METADATA_KEY: to_json(metadata.to_dict())}
+    if not classifier.averages_top:
+        entries[ADDITION_KEY] = addition_to(classifier, backbone)
+    with replacing(path) as neighbour:
+        neighbour.write_bytes(classifier.graph(entries, backbone))
+        return _verified(neighbour, images, linear_answers(classifier, images))
+
+
+def linear_answers(classifier: LinearClassifier, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """The outputs of LinearClassifier.graph that are no maps, by name, computed in NumPy from the features of the
+    backbone's own graph."""
+    taken = classifier.features
+    engine = bundled_engine(classifier.pretrained.name, taken)
+    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    features = np.concatenate([engine.compute(part) for part in parts])
+    if taken.root:
+        features = root_of(features)
+    kernel, bias = classifier.head.weights()
+    said = softmax(features @ kernel + bias)
+    answers = {PROBABILITIES: (said[:, 1:] if len(bias) == 1 else said).astype(np.float32)}
+    if classifier.calibration.means is not None:
+        logits, offset = classifier.head.linear()
+        first = features[:, : classifier.compared_width]
+        answers[SIMILARITY] = classifier.calibration.similarity(first, features @ logits + offset)
+    return answers
+
+
+def _verified(path: Path, images: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
+    difference = largest_difference(path, images, expected)
+    if not difference < BOUND:
+        raise ExportError(
+            f"The exported ONNX file differs from the trained network by {difference:.2g} on "
+            f"{len(images)} images; the tolerance is {BOUND:g}. It was not written. Please report this with the "
+            "run's config.toml."
+        )
     return difference
 
 
 def largest_difference(path: Path, images: NDArray[np.uint8], expected: Mapping[str, NDArray[np.float32]]) -> float:
-    """Largest difference between the outputs of an ONNX file and those of Keras for the same images."""
+    """Largest difference between outputs of an ONNX file and those expected for the same images."""
     session = open_session(path)
     name = session.get_inputs()[0].name
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))

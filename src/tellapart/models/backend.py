@@ -51,10 +51,22 @@ def start_keras() -> Any:
         return _started()
 
 
-def require_keras() -> None:
-    """Raises MissingExtraError if Keras is not installed, and ConfigError for another backend, without starting it."""
+def require_keras(what: str = "A network of Keras") -> None:
+    """Raises MissingExtraError if Keras is not installed, and ConfigError for another backend, without starting it.
+    what: needs it, for the message."""
     name = backend_name()
-    require_extra("Training", BACKENDS[name], "keras", name)
+    require_extra(what, BACKENDS[name], "keras", name)
+
+
+def has_keras() -> bool:
+    """Whether Keras and its backend are installed, or imported; neither is started."""
+    return "keras" in sys.modules or all(importlib.util.find_spec(name) for name in ("keras", backend_name()))
+
+
+def forget_networks() -> None:
+    """Let Keras release what it holds of networks that were made in this process."""
+    if "keras" in sys.modules:
+        start_keras().utils.clear_session()
 
 
 def backend_name() -> str:
@@ -223,7 +235,7 @@ def _may_have_gpu() -> bool:
 
 def _gpu_capability() -> tuple[int, int]:
     """CUDA compute capability of the first GPU that Keras uses; (0, 0) for none, (1, 0) for one without."""
-    if not _may_have_gpu():
+    if not _may_have_gpu() or not has_keras():
         return (0, 0)
     found = _jax_capability() if backend_name() == "jax" else _tensorflow_capability()
     return (0, 0) if found is None else found

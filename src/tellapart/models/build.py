@@ -50,9 +50,9 @@ def require_image(pretrained: PretrainedBackbone, spec: ImageSpec) -> None:
         )
 
 
-def summary(model: keras.Model) -> str:
-    """Layers with output shapes and parameters, a line each, as text."""
-    named = [(f"{name} ({kind})" if kind else name, *rest) for name, kind, *rest in layers(model)]
+def summary(of_layers: list[tuple[str, str, str, str]]) -> str:
+    """What `layers` gives, a line each, as text."""
+    named = [(f"{name} ({kind})" if kind else name, *rest) for name, kind, *rest in of_layers]
     rows = [("layer", "output", "parameters"), *named]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)

@@ -19,7 +19,7 @@ from tellapart.errors import ModelError
 from tellapart.models import own
 from tellapart.models.backbone import Backbone
 from tellapart.models.backend import start_keras, without_collecting
-from tellapart.models.build import arithmetic, build_backbone, require_image
+from tellapart.models.build import arithmetic, build_backbone, layers, require_image
 from tellapart.models.features import Features, FeatureSet
 from tellapart.models.head import Head, build_head
 from tellapart.models.keras_file import load_weights
@@ -176,14 +176,40 @@ class Classifier:
         return self._assembled(self.task, self.spec, config, self.backbone, row.features(options))
 
     def in_float32(self) -> Classifier:
-        """The same weights in a float32 network, as it is saved and exported."""
+        """The same weights in a float32 network, as it is saved and exported: this one if it is."""
+        if self.network.dtype_policy.name == "float32":
+            return self
         twin = Classifier.from_config(self.task, self.spec, self.config, features=self.features.declared)
         twin.network.set_weights(self.network.get_weights())
         return twin.calibrated(self.calibration)
 
+    def in_keras(self) -> Classifier:
+        """This one; models.linear has others."""
+        return self
+
     def calibrated(self, calibration: Calibration) -> Classifier:
         """The same network with what was found of it."""
         return replace(self, calibration=calibration)
+
+    @property
+    def parameters(self) -> int:
+        """All weights."""
+        return int(self.network.count_params())
+
+    @property
+    def compared_width(self) -> int:
+        """The features that images are compared by: those of the first pool, or of the hidden layers."""
+        return int(self.features.first.shape[-1])
+
+    def summary(self) -> list[tuple[str, str, str, str]]:
+        """(name, kind, output shape, parameters) of each layer and, at the end, of all."""
+        return layers(self.network)
+
+    def read_by_head(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the last layer reads of features (n, width)."""
+        if not self.head.layers[:-1]:
+            return features
+        return np.asarray(self.head_network(last=False)(features), np.float32)
 
     def features_network(self) -> keras.Model:
         """Image in, features (n, width) out; shares the layers."""

@@ -104,6 +104,24 @@ def efficientnet_lite(x: Any, name: str) -> dict[str, Any]:
     return maps
 
 
+def map_shapes(name: str, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+    """(rows, columns, channels) of each map that `efficientnet_lite` gives for such an image.
+
+    >>> map_shapes("efficientnet-lite0", 224, 200)[TOP]
+    (7, 7, 1280)
+    """
+    shapes = {}
+    rows, columns, channels = ceil(height / 2), ceil(width / 2), STEM
+    for number, stage in enumerate(stages(VARIANTS[name]), start=1):
+        rows, columns = ceil(rows / stage.stride), ceil(columns / stage.stride)
+        for block in range(1, stage.blocks + 1):
+            shapes[f"stage_{number}_block_{block}{_FILTERS}"] = rows, columns, channels * stage.expansion
+            channels = stage.channels
+        shapes[f"stage_{number}"] = rows, columns, channels
+    shapes[TOP] = rows, columns, FEATURES
+    return shapes
+
+
 def filter_maps(name: str) -> dict[int, list[str]]:
     """The names of the depthwise filter outputs, by the stage of their block.
 

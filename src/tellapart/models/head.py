@@ -29,15 +29,35 @@ class Head:
     def linear(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """kernel: (width, classes), bias: (classes,): of what the last layer reads -> a logit of each class. One unit
         for two classes is halved between them, as softmax would have it."""
+        return for_each_class(*self.weights())
+
+    def weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """kernel: (width, units), bias: (units,), of the last layer."""
         kernel, bias = self.last.get_weights()
-        if bias.size > 1:
-            return kernel, bias
-        halves = np.array([-0.5, 0.5], np.float32)
-        return kernel * halves, bias * halves
+        return kernel, bias
 
     def set_linear(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         """kernel: (width, units), bias: (units,), of the last layer."""
         self.last.set_weights([kernel, bias])
+
+
+def for_each_class(
+    kernel: NDArray[np.float32], bias: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The weights of a last layer, of which one unit for two classes is halved between them.
+
+    >>> for_each_class(np.ones((1, 1), np.float32), np.array([4], np.float32))[1].tolist()
+    [-2.0, 2.0]
+    """
+    if bias.size > 1:
+        return kernel, bias
+    halves = np.array([-0.5, 0.5], np.float32)
+    return kernel * halves, bias * halves
+
+
+def last_name(task: Task) -> str:
+    """Of the last layer."""
+    return "probability" if task.kind == "binary" else "probabilities"
 
 
 def build_head(task: Task, features: Features, hidden: Hidden) -> Head:
@@ -46,7 +66,7 @@ def build_head(task: Task, features: Features, hidden: Hidden) -> Head:
 
     read, made = stack(features.vector, hidden)
     if task.kind == "binary":
-        last = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")
+        last = layers.Dense(1, activation="sigmoid", dtype="float32", name=last_name(task))
     else:
-        last = layers.Dense(len(task.classes), activation="softmax", dtype="float32", name="probabilities")
+        last = layers.Dense(len(task.classes), activation="softmax", dtype="float32", name=last_name(task))
     return Head((*made, last), dense_of(made), read, last(read))

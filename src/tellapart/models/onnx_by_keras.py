@@ -18,7 +18,8 @@ import numpy as np
 
 from tellapart.errors import ExportError
 from tellapart.models.backend import backend_name, start_keras
-from tellapart.models.onnx_graph import OPSET, UnknownLayerError, write_graph
+from tellapart.models.onnx_file import OPSET
+from tellapart.models.onnx_graph import UnknownLayerError, write_graph
 
 if TYPE_CHECKING:
     import keras

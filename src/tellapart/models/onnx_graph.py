@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
 from tellapart.models.backend import start_keras
+from tellapart.models.onnx_file import IR, OPSET, PRODUCER, Nodes
 
 if TYPE_CHECKING:
     import keras
     import onnx
-
-OPSET = 17
-"""The first with LayerNormalization."""
-IR = 8
 
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("Relu", {}),
@@ -50,7 +47,7 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
     outputs: their names in the graph. The result is not verified: the caller compares it with Keras. Raises
     UnknownLayerError.
     """
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     keras = start_keras()
     graph = _Graph()
@@ -79,11 +76,13 @@ def write_graph(model: keras.Model, outputs: Sequence[str]) -> onnx.ModelProto:
         else:
             graph.add("Identity", [names[id(tensor)]], output=name)
         answers.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(tensor)))
-    bare = helper.make_graph(graph.nodes, model.name, taken, answers)
+    nodes = [helper.make_node(node.operator, node.inputs, [node.output], **node.attributes) for node in graph.nodes]
+    bare = helper.make_graph(nodes, model.name, taken, answers)
     opset = helper.make_opsetid("", OPSET)
-    made = helper.make_model(bare, opset_imports=[opset], ir_version=IR, producer_name="tellapart")
+    made = helper.make_model(bare, opset_imports=[opset], ir_version=IR, producer_name=PRODUCER)
     while graph.constants:  # one by one, as each is copied: so the weights are in memory only once
-        made.graph.initializer.append(graph.constants.pop(0))
+        constant = graph.constants.pop(0)
+        made.graph.initializer.append(numpy_helper.from_array(constant.values, constant.name))
     return made
 
 
@@ -94,31 +93,6 @@ def kernel_name(layer: Any) -> str:
 
 def _shape(tensor: Any) -> list[int | str]:
     return ["n", *(side or f"side_{axis}" for axis, side in enumerate(tensor.shape[1:]))]
-
-
-class Nodes:
-    """Nodes and constants, in the order they were added. prefix: of generated names."""
-
-    def __init__(self, prefix: str = "") -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self._prefix = prefix
-
-    def add(self, operator: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        """Add a node; returns the name of its output."""
-        from onnx import helper
-
-        output = output or f"{self._prefix}{operator}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    def constant(self, values: Any, dtype: Any = np.float32, name: str = "") -> str:
-        """Add a constant; returns its name."""
-        from onnx import numpy_helper
-
-        name = name or f"{self._prefix}constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
-        return name
 
 
 class _Graph(Nodes):

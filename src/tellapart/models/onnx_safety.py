@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tellapart.errors import ExportError
+from tellapart.models.protobuf import fields
 
 # Which fields of a message contain which messages, from onnx.proto of the ONNX specification.
 _INSIDE: dict[str, dict[int, str]] = {
@@ -25,7 +26,6 @@ _INSIDE: dict[str, dict[int, str]] = {
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
 _OPERATOR, _CONTEXT = 4, b"EPContext"  # of a node: a compiled engine, which may be in another file
-_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _DEEPEST = 64
 
 
@@ -48,44 +48,10 @@ def _outside(message: memoryview, kind: str, depth: int) -> Iterator[str]:
     """What is stored in another file, in words, for a message and all messages in it."""
     if not depth:
         raise ValueError("its graphs are nested too deeply")
-    for number, wire, value in _fields(message):
+    for number, value in fields(message):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
             yield "weights"
         elif kind == "node" and number == _OPERATOR and isinstance(value, memoryview) and bytes(value) == _CONTEXT:
             yield "a compiled engine"
-        elif wire == _BYTES and number in _INSIDE[kind] and isinstance(value, memoryview):
+        elif number in _INSIDE[kind] and isinstance(value, memoryview):
             yield from _outside(value, _INSIDE[kind][number], depth - 1)
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """(number, wire type, value) of each field: protocol buffers' encoding, https://protobuf.dev/programming-guides/encoding."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
-        number, wire = (key & 0xFFFFFFFF) >> 3, key & 7  # readers use 32 bits of a key and ignore the others
-        value: int | memoryview = 0
-        if wire == _VARINT:
-            value, place = _varint(message, place)
-        elif wire in (_EIGHT, _FOUR):
-            place += 8 if wire == _EIGHT else 4
-        elif wire == _BYTES:
-            length, place = _varint(message, place)
-            value, place = message[place : place + length], place + length
-        else:
-            raise ValueError(f"it holds a field of the kind {wire}, which the format does not have")
-        if place > len(message):
-            raise ValueError("it is truncated")
-        yield number, wire, value
-
-
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if place >= len(message):
-            raise ValueError("it is truncated")
-        byte = message[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & (2**64 - 1), place
-    raise ValueError("it holds a number longer than the format allows")

@@ -39,7 +39,7 @@ def load_pretrained(backbone: Backbone, pretrained: PretrainedBackbone, weights:
     bundled = bundled_file(pretrained)
     if weights in ("auto", "imagenet") and bundled.exists():
         load_weights(backbone, bundled)
-        return f"ImageNet weights bundled with tellapart ({pretrained.licence})"
+        return of_package(pretrained)
     if weights in ("auto", "imagenet"):
         path = official_file(pretrained)
         _load_file(backbone, pretrained, path)
@@ -47,6 +47,11 @@ def load_pretrained(backbone: Backbone, pretrained: PretrainedBackbone, weights:
     path = expanded(weights)
     _load_file(backbone, pretrained, path)
     return f"the weights of {path}"
+
+
+def of_package(pretrained: PretrainedBackbone) -> str:
+    """What load_pretrained says of weights in the package."""
+    return f"ImageNet weights bundled with tellapart ({pretrained.licence})"
 
 
 def weights_digest(backbone: Backbone) -> str:

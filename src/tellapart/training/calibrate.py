@@ -19,6 +19,7 @@ from tellapart.evaluation.calibration import Reliability, fit_temperature, relia
 from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.compute import Infer, feeders, inferring
+from tellapart.models.linear import LinearClassifier
 from tellapart.parallel import in_order
 from tellapart.training.feature_rows import blocks
 from tellapart.training.head import Examples
@@ -84,47 +85,50 @@ def calibrate(
     means = None
     if classifier.features.width <= WIDEST:
         features = np.concatenate([found for found, _ in _seen(look, images["train"], taught)])
-        means = _class_means(features[:, : int(classifier.features.first.shape[-1])], labels["train"][taught])
+        means = _class_means(features[:, : classifier.compared_width], labels["train"][taught])
     found, read = zip(*_seen(look, images["validation"], np.arange(len(labels["validation"]))), strict=True)
     own = np.concatenate(found) if means is not None else None
-    kernel, bias = classifier.head.last.get_weights()
+    kernel, bias = classifier.head.weights()
     return _trust(classifier, means, own, np.concatenate(read) @ kernel + bias, labels["validation"], target)
 
 
-def calibrate_head(classifier: Classifier, training: Examples, validation: Examples, target: float) -> Trust:
+def calibrate_head(
+    classifier: Classifier | LinearClassifier, training: Examples, validation: Examples, target: float
+) -> Trust:
     """The same for a network on a frozen backbone, from its features alone."""
-    compared = int(classifier.features.first.shape[-1])
+    compared = classifier.compared_width
     own = np.concatenate([part[:, :compared].astype(np.float32) for part in blocks(validation.features)])
     means = _class_means(training.features[:, :compared].astype(np.float32), training.labels)
     return _trust(classifier, means, own, _logits(classifier, validation.features), validation.labels, target)
 
 
 def calibrated_losses(
-    classifier: Classifier, held: Images | Examples, labels: NDArray[np.int64]
+    classifier: Classifier | LinearClassifier, held: Images | Examples, labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """(n,) log loss of each validation image after the temperature that these images give. The network stays as it is.
 
     held: the images, or their features where the backbone was frozen.
     """
-    if isinstance(held, Examples):
+    if isinstance(held, Examples) or isinstance(classifier, LinearClassifier):
+        assert isinstance(held, Examples)
         logits = _logits(classifier, held.features)
     else:
-        kernel, bias = classifier.head.last.get_weights()
+        kernel, bias = classifier.head.weights()
         seen = _seen(inferring(classifier.probe()), held, np.arange(len(labels)))
         logits = np.concatenate([read @ kernel + bias for _, read in seen])
     given = softmax(logits / fit_temperature(logits, labels))[np.arange(len(labels)), labels]
     return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
 
-def head_logits(classifier: Classifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
+def head_logits(classifier: Classifier | LinearClassifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, classes), of features (n, width)."""
     return _by_class(_logits(classifier, features))
 
 
-def _logits(classifier: Classifier, features: NDArray[np.floating]) -> NDArray[np.float32]:
+def _logits(classifier: Classifier | LinearClassifier, features: NDArray[np.floating]) -> NDArray[np.float32]:
     """(n, units of the last layer), of features (n, width)."""
-    look, (kernel, bias) = classifier.head_network(last=False), classifier.head.last.get_weights()
-    parts = [np.asarray(look(part.astype(np.float32))) @ kernel + bias for part in blocks(features)]
+    kernel, bias = classifier.head.weights()
+    parts = [classifier.read_by_head(part.astype(np.float32)) @ kernel + bias for part in blocks(features)]
     return np.concatenate(parts)
 
 
@@ -134,7 +138,7 @@ def _by_class(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _trust(
-    classifier: Classifier,
+    classifier: Classifier | LinearClassifier,
     means: NDArray[np.float32] | None,
     own: NDArray[np.float32] | None,
     logits: NDArray[np.float32],
@@ -143,7 +147,7 @@ def _trust(
 ) -> Trust:
     """means: as Calibration has them. own: features of the validation images, at least those of the means. logits: of
     these images, (n, units of the last layer)."""
-    kernel, bias = classifier.head.last.get_weights()
+    kernel, bias = classifier.head.weights()
     temperature = fit_temperature(logits, labels)
     classifier.head.set_linear(kernel / temperature, bias / temperature)
     probabilities = softmax(logits / temperature)

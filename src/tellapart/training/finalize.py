@@ -15,7 +15,7 @@ from tellapart.data.catalog import Catalog, Split
 from tellapart.data.corruptions import CORRUPTIONS
 from tellapart.data.duplicates import leaks, seen_before
 from tellapart.data.looks import measure_looks
-from tellapart.evaluation.calibration import reliability, sharpened
+from tellapart.evaluation.calibration import reliability, sharpened, softmax
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
@@ -29,11 +29,12 @@ from tellapart.inference.evaluate_split import (
     without_leaks,
     write_predictions,
 )
-from tellapart.inference.onnx_export import export_onnx
+from tellapart.inference.onnx_export import export_linear, export_onnx
 from tellapart.inference.prediction import Prediction
-from tellapart.inference.predictor import Metadata, Predictor, every_class
+from tellapart.inference.predictor import Metadata, Predictor
 from tellapart.models.build import summary
 from tellapart.models.classifier import Classifier
+from tellapart.models.linear import LinearClassifier
 from tellapart.parallel import cores, in_order
 from tellapart.progress import Phase
 from tellapart.runs.run import CLEAN_PART
@@ -52,11 +53,10 @@ SPOILED_IMAGES = 16
 
 
 def finish(state: Fitting, fitted: Fitted) -> None:
-    """The best weights, in float32, as Keras and as a verified ONNX file; then the test split, once."""
+    """The best weights, in float32, as a verified ONNX file, and as Keras where it trained them; then the test split,
+    once."""
     run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
-    final = fitted.classifier
-    if final.network.dtype_policy.name != "float32":
-        final = final.in_float32()
+    final = fitted.classifier.in_float32()
     trust = _trust(state, final, fitted)
     final = final.calibrated(trust.calibration)
     progress.line(kept(run.history, fitted.best.epoch, fitted.stop))
@@ -75,13 +75,13 @@ def finish(state: Fitting, fitted: Fitted) -> None:
         "status": "interrupted" if fitted.stop.reason.goes_on else "done",
         **fitted.stop.to_dict(),
         "best_epoch": fitted.best.epoch,
-        "parameters": final.network.count_params(),
+        "parameters": final.parameters,
         "calibration": trust.to_dict()
         | {"estimate": reference.to_dict()}
         | {"split": split, "error_before": before, "error_after": evaluation.calibration.error},
         "onnx_difference": difference,
         "verified_images": verified,
-        "network": summary(final.network),
+        "network": summary(final.summary()),
     }
     evaluation = judged(evidence_of(run, run.record.changed(**ended), evaluation, said, clean=clean))
     run.write_metrics({split: evaluation.to_dict(), **clean_part})
@@ -92,7 +92,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
 
 
 def _evaluated(
-    state: Fitting, fitted: Fitted, final: Classifier, trust: Trust, reference: Reference
+    state: Fitting, fitted: Fitted, final: Classifier | LinearClassifier, trust: Trust, reference: Reference
 ) -> tuple[Evaluation, list[Prediction]]:
     """On the test split, where its images are compared with the reference too; else on the validation split."""
     run, catalog = state.run, state.catalog
@@ -107,12 +107,13 @@ def _evaluated(
             reference=reference if split == "test" else None,
         )
     # The features of these images are known already.
-    head, given, distances = final.head_network(), [], []
+    given, distances = [], []
     for part in blocks(fitted.examples[split].features):
         features = part.astype(np.float32)
-        given.append(head.predict(features, verbose=0))
-        distances.append(trust.distances(features, head_logits(final, features)))
-    rows, distance = every_class(catalog.task, np.concatenate(given)), np.concatenate(distances)
+        logits = head_logits(final, features)
+        given.append(softmax(logits))
+        distances.append(trust.distances(features, logits))
+    rows, distance = np.concatenate(given), np.concatenate(distances)
     metadata = Metadata(catalog.task, state.cache.spec, trust.thresholds, trust.calibration.temperature)
     evaluation, predictions = measure_rows(metadata, catalog, split, rows, distance)
     if split == "test":
@@ -120,18 +121,23 @@ def _evaluated(
     return evaluation, predictions
 
 
-def _save(state: Fitting, final: Classifier, metadata: Metadata) -> tuple[float, int]:
-    """The network as Keras and as ONNX; the largest difference of the two, and on how many images."""
+def _save(state: Fitting, final: Classifier | LinearClassifier, metadata: Metadata) -> tuple[float, int]:
+    """The network as ONNX, and as Keras where it trained it; the largest difference of the file from what was trained,
+    and on how many images."""
     run, progress = state.run, state.progress
     progress.update(Phase.SAVING, 0, 2)
-    with run.replacing(run.model_file) as neighbour:
-        final.network.save(neighbour)
+    if isinstance(final, Classifier):
+        with run.replacing(run.model_file) as neighbour:
+            final.network.save(neighbour)
     if final.calibration.means is not None:
         run.write_array(run.means_file, final.calibration.means)
     progress.update(Phase.SAVING, 1, 2)
     held = state.images["validation"]
     images = held.take(np.arange(min(VERIFIED_IMAGES, len(held))))
-    difference = export_onnx(final, metadata, run.onnx_file, images, replacing=run.replacing)
+    if isinstance(final, LinearClassifier):
+        difference = export_linear(final, metadata, run.onnx_file, images, replacing=run.replacing)
+    else:
+        difference = export_onnx(final, metadata, run.onnx_file, images, replacing=run.replacing)
     progress.update(Phase.SAVING, 2, 2)
     return difference, len(images)
 
@@ -184,10 +190,11 @@ def _traits(
     return traits_of(looks, sides, rows[places], distances[places])
 
 
-def _trust(state: Fitting, final: Classifier, fitted: Fitted) -> Trust:
+def _trust(state: Fitting, final: Classifier | LinearClassifier, fitted: Fitted) -> Trust:
     """Calibrates `final` on the validation split."""
     target, progress = state.config.train.sure_accuracy, state.progress
-    if fitted.examples is not None:
+    if isinstance(final, LinearClassifier) or fitted.examples is not None:
+        assert fitted.examples is not None
         seen = some_of(fitted.examples["train"], MOST_AVERAGED)
         return calibrate_head(final, seen, fitted.examples["validation"], target)
     progress.update(Phase.CALIBRATING, 0, 1)

@@ -68,7 +68,7 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
     if before.stop.reason.goes_on:
         return before
     earlier = tuple(row for row in state.run.history if row.phase == "head")
-    learner = _Learner.of(state, before.classifier, train)
+    learner = _Learner.of(state, before.classifier.in_keras(), train)
     with ExitStack() as opened:
         try:
             model, batches = learner.model_and_batches(opened)
@@ -106,7 +106,7 @@ def cost_of(state: Fitting, before: Fitted, train: TrainConfig | None = None) ->
     """
     train = train or state.config.train
     started = time.perf_counter()
-    learner = _Learner.of(state, before.classifier, train)
+    learner = _Learner.of(state, before.classifier.in_keras(), train)
     with ExitStack() as opened:
         engine, _, lacking = learner.engine_and_cache(opened) if learner.cached else (None, None, 0)
         model = learner.cut.above() if learner.cached else learner.classifier.network

@@ -1,7 +1,8 @@
 """Catalog + Config -> Run: prepare, build, fit, keep the best, save, verify, evaluate. The story in order.
 
 A network without pretrained weights is trained in epochs. On a pretrained backbone, first the head is fitted on
-features that are computed once; then, on request, the top of the backbone is fine-tuned. Needs the extra `train`.
+features that are computed once; then, on request, the top of the backbone is fine-tuned. A linear head on a backbone
+that ships as a graph needs no Keras; everything else needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from tellapart.data.catalog import Catalog, Split
 from tellapart.data.checks import IMBALANCE
 from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
-from tellapart.models.backend import require_keras
+from tellapart.models.backend import has_keras
 from tellapart.models.compute import inferring
+from tellapart.models.feature_engine import bundled_engine
 from tellapart.models.keras_file import own_classes
+from tellapart.models.linear import LinearClassifier
+from tellapart.models.needs import require_what_trains
 from tellapart.models.own import is_own
 from tellapart.models.registry import resolve
+from tellapart.parallel import cores
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.run import RunFolder
@@ -54,7 +59,8 @@ def fit(
     progress: Progress = SILENT,
     watch: Watch = go_on,
 ) -> None:
-    """Train a created or interrupted run to its end: afterwards it holds model.keras, model.onnx, metrics.json.
+    """Train a created or interrupted run to its end: afterwards it holds model.onnx, metrics.json, and
+    model.keras if Keras trained it.
 
     Ctrl-C ends it cleanly with the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
     TrainingError if it cannot start, the loss is not a number, memory runs out, or time runs out in the first epoch;
@@ -101,7 +107,10 @@ class Learned:
         return calibrated_losses(fitted.classifier, held, state.labels["validation"])
 
     def seconds_per_image(self) -> float:
-        """Measured: the time of one image on its way up through the network, in the precision of training."""
+        """Measured: the time of one image on its way up through the network, in the precision of training; without
+        Keras, which every other step of the time needs, in that of the graph."""
+        if isinstance(self.fitted.classifier, LinearClassifier) and not has_keras():
+            return self._graph_seconds(self.fitted.classifier)
         network = self.state.build(self.state.config.train.precision).network
         infer, held = inferring(network), self.state.images["validation"]
         images = held.take(np.arange(min(TIMED_IMAGES, len(held))))
@@ -109,6 +118,14 @@ class Learned:
         started = time.perf_counter()
         infer(images)
         return (time.perf_counter() - started) / len(images)
+
+    def _graph_seconds(self, classifier: LinearClassifier) -> float:
+        engine, held = bundled_engine(classifier.pretrained.name, classifier.features), self.state.images["validation"]
+        images = held.take(np.arange(min(engine.batch, len(held))))
+        engine.compute(images)
+        started = time.perf_counter()
+        engine.compute(images)
+        return (time.perf_counter() - started) / len(images) / cores()
 
 
 @contextmanager
@@ -159,8 +176,8 @@ def _prepare(
     watch: Watch,
 ) -> Fitting:
     """Everything that the phases share; decisions on the way are recorded in run.json."""
-    require_keras()
     plan, catalog = plan_of(run), run.catalog
+    require_what_trains(plan.config)
     config, spec, precision = plan.config, plan.spec, plan.config.train.precision
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")

@@ -1,7 +1,4 @@
-"""Fitting: what the phases of training share; Fitted: their result; and the epochs that each of them runs.
-
-Needs the extra `train`.
-"""
+"""Fitting: what the phases of training share; Fitted: their result; and the epochs that each of them runs."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.models.backend import backend_name, seed
 from tellapart.models.classifier import Classifier
+from tellapart.models.linear import LinearClassifier
 from tellapart.progress import Phase, Progress
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.record import Stop
@@ -69,10 +67,10 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Fitted:
-    """classifier: with the weights of `best`, a row of history. examples: on a frozen backbone, the features of each
-    split, in the order of its images, plain views first."""
+    """classifier: with the weights of `best`, a row of history; linear where Keras took no part. examples: on a frozen
+    backbone, the features of each split, in the order of its images, plain views first."""
 
-    classifier: Classifier
+    classifier: Classifier | LinearClassifier
     best: HistoryRow
     stop: Stop
     examples: dict[Split, Examples] | None = None

@@ -1,11 +1,11 @@
 """Training on a frozen backbone: the head, then optional fine-tuning of the top blocks.
 
-In: Fitting, whose configuration names a row of models.pretrained. Out: Fitted. Needs the extra `train`.
+In: Fitting, whose configuration names a row of models.pretrained. Out: Fitted. A linear head on a backbone that ships
+as a graph needs no Keras; everything else needs the extra `train`.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import cast
@@ -20,9 +20,11 @@ from tellapart.data.duplicates import groups_of
 from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
 from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine
-from tellapart.models.features import FeatureSet, Hidden, union
-from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, features, hidden, offered
-from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, bundled_graph, load_pretrained, weights_digest
+from tellapart.models.features import FeatureSet, union
+from tellapart.models.linear import LinearClassifier, LinearHead, weight_count
+from tellapart.models.needs import is_linear, needs_keras, ships_as_graph
+from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, features, offered, options_of
+from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, load_pretrained, of_package, weights_digest
 from tellapart.models.registry import resolve
 from tellapart.progress import Phase
 from tellapart.runs.history import HistoryRow, best_row
@@ -61,10 +63,9 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     """The weights of the backbone, its features, the head, and optionally the top of the backbone."""
     config = state.config
     sets, taken = _sets(state, pretrained)
-    engine = _bundled(state, pretrained, taken)
-    early = None
-    if engine is not None and not config.train.fine_tune:
-        early = _beside_keras(state, pretrained, taken, engine)
+    engine = bundled_engine(pretrained.name, taken) if ships_as_graph(config.model) and not has_gpu() else None
+    if engine is not None and not needs_keras(config):
+        return _without_keras(state, pretrained, sets, engine, taken)
     state.start()
     classifier = state.build("float32")
     loaded = load_pretrained(classifier.backbone, pretrained, config.model.weights)
@@ -72,18 +73,27 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     classifier.backbone.freeze()
     state.progress.line(f"{classifier.network.count_params():,} parameters; {loaded}")
     state.note(f"the backbone has {loaded}")
-    extracted = early or _with_keras(state, classifier, taken, engine)
-    if _is_linear(state):
-        fitted = _fit_linear(state, classifier, sets, extracted)
+    extracted = _with_keras(state, classifier, taken, engine)
+    if is_linear(config):
+        fitted = _fit_linear(state, sets, extracted, classifier)
     else:
         fitted = _fit_in_epochs(state, classifier, extracted.read(classifier.features.declared))
     return fine_tune(state, fitted) if config.train.fine_tune else fitted
 
 
-def _is_linear(state: Fitting) -> bool:
-    """Whether the head is one linear layer, fitted to convergence; other heads are trained in epochs."""
-    _, options = resolve(state.config.model)
-    return hidden(cast(HeadOptions, options)) == Hidden() and not state.config.train.label_smoothing
+def _without_keras(
+    state: Fitting,
+    pretrained: PretrainedBackbone,
+    sets: dict[str, FeatureSet],
+    engine: FeatureEngine,
+    taken: FeatureSet,
+) -> Fitted:
+    """A linear head on a backbone that ships as a graph."""
+    loaded = of_package(pretrained)
+    state.progress.line(f"{weight_count(pretrained):,} parameters of the backbone; {loaded}")
+    state.note(f"the backbone has {loaded}")
+    key = backbone_key(pretrained.name, BUNDLED_DIGESTS[pretrained.name], state.cache.spec, taken)
+    return _fit_linear(state, sets, _extracted(state, key, engine, taken), None)
 
 
 def _sets(state: Fitting, pretrained: PretrainedBackbone) -> tuple[dict[str, FeatureSet], FeatureSet]:
@@ -92,7 +102,7 @@ def _sets(state: Fitting, pretrained: PretrainedBackbone) -> tuple[dict[str, Fea
     options = cast(HeadOptions, resolve(state.config.model)[1])
     wanted: dict[str, FeatureSet] = {options.features: features(options, pretrained=pretrained)}
     sets: dict[str, FeatureSet] = offered(pretrained, state.cache.spec)
-    open_still = options.features == AUTO and _is_linear(state)
+    open_still = options.features == AUTO and is_linear(state.config)
     return sets if open_still else wanted, union([*sets.values(), *wanted.values()])
 
 
@@ -114,25 +124,6 @@ class _Extracted:
             split: replace(part, features=feature_rows.chosen(part.features, columns, root=chosen.root))
             for split, part in self.examples.items()
         }
-
-
-def _bundled(state: Fitting, pretrained: PretrainedBackbone, taken: FeatureSet) -> FeatureEngine | None:
-    """The engine without Keras, if the backbone is bundled as a graph."""
-    ours = state.config.model.weights in ("auto", "imagenet")
-    there = ours and bundled_graph(pretrained.name).exists() and not has_gpu()
-    return bundled_engine(pretrained.name, taken) if there else None
-
-
-def _beside_keras(
-    state: Fitting, pretrained: PretrainedBackbone, taken: FeatureSet, engine: FeatureEngine
-) -> _Extracted:
-    """The features, computed while Keras starts, which takes one core as long as they take two."""
-    key = backbone_key(pretrained.name, BUNDLED_DIGESTS[pretrained.name], state.cache.spec, taken)
-    with ThreadPoolExecutor(1) as beside:
-        started = beside.submit(start_keras)
-        extracted = _extracted(state, key, engine, taken)
-        started.result()
-    return extracted
 
 
 def _with_keras(state: Fitting, classifier: Classifier, taken: FeatureSet, engine: FeatureEngine | None) -> _Extracted:
@@ -174,8 +165,13 @@ def _groups(state: Fitting, views: int) -> NDArray[np.int64] | None:
     return np.array(groups_of(rows, list(range(len(rows)))))
 
 
-def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureSet], extracted: _Extracted) -> Fitted:
-    """A linear head, fitted to convergence, on the feature set selected on the validation split."""
+def _fit_linear(
+    state: Fitting, sets: dict[str, FeatureSet], extracted: _Extracted, classifier: Classifier | None
+) -> Fitted:
+    """A linear head, fitted to convergence, on the feature set selected on the validation split.
+
+    classifier: whose head it becomes, with another set of features if need be; None where Keras takes no part.
+    """
     run, examples, tried = state.run, extracted.examples, (len(sets) + 1) * len(STRENGTHS)
     begun = 0
 
@@ -199,13 +195,16 @@ def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureS
     fit = ways[way]
     state.progress.update(Phase.HEAD, tried, tried)
     if len(sets) > 1:
-        classifier = classifier.with_features(name)
-        _decided(state, classifier.config, name, fits)
+        classifier = None if classifier is None else classifier.with_features(name)
+        _decided(state, name, fits)
     if way:
         state.note(
             f"long axes of the features shortened: loss {fit.losses.mean():.3g}, {ways[0].losses.mean():.3g} without"
         )
-    classifier.head.set_linear(fit.head.kernel, fit.head.bias)
+    final = classifier or LinearClassifier(
+        state.catalog.task, state.cache.spec, state.config.model, LinearHead(fit.head.kernel, fit.head.bias)
+    )
+    final.head.set_linear(fit.head.kernel, fit.head.bias)
     # What a fine-tuning before Ctrl-C added stays: it goes on from there.
     run.write_history([*fit.history, *run.history[len(fit.history) :]])
     for row in fit.history:
@@ -213,11 +212,13 @@ def _fit_linear(state: Fitting, classifier: Classifier, sets: dict[str, FeatureS
     _report_folds(state, examples, readings[way], fit.best)
     where = f"the validation split and {fit.folds} folds of the training split" if fit.folds else "the validation split"
     words = f"regularisation chosen on {where} from {len(fit.history)} strengths"
-    return Fitted(classifier, fit.best, Stop(StopReason.CONVERGED, words), extracted.read(sets[name]))
+    return Fitted(final, fit.best, Stop(StopReason.CONVERGED, words), extracted.read(sets[name]))
 
 
-def _decided(state: Fitting, model: ModelConfig, name: str, fits: dict[str, HeadFit]) -> None:
+def _decided(state: Fitting, name: str, fits: dict[str, HeadFit]) -> None:
     """Record the selection in the run's configuration, by which it is opened and resumed, and in a note."""
+    pretrained = cast(PretrainedBackbone, resolve(state.config.model)[0].pretrained)
+    model = ModelConfig.model_validate(state.config.model.model_dump() | options_of(pretrained, name))
     state.config = state.config.model_copy(update={"model": model})
     state.run.write_config(state.config)
     losses = ", ".join(f"{one} {fit.losses.mean():.3g}" for one, fit in fits.items())

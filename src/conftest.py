@@ -12,7 +12,15 @@ import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data.sources import read_source
 
-WITH_IMAGES = ("api/", "data/catalog", "inference/predict", "evaluation/evaluate", "explain/explanation", "errors")
+WITH_IMAGES = (
+    "api/",
+    "data/catalog",
+    "inference/predict",
+    "evaluation/evaluate",
+    "explain/explanation",
+    "errors",
+    "training/labelling",
+)
 
 
 @pytest.fixture(scope="session")

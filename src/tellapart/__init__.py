@@ -18,6 +18,7 @@ _HOMES = {
     "Explanation": "tellapart.explain.explanation",
     "Finding": "tellapart.data.findings",
     "ImageSpec": "tellapart.task",
+    "Labels": "tellapart.training.labelling",
     "Lines": "tellapart.progress",
     "Phase": "tellapart.progress",
     "Prediction": "tellapart.inference.prediction",
@@ -34,6 +35,7 @@ _HOMES = {
     "evaluate": "tellapart.api.evaluation",
     "export": "tellapart.api.runs",
     "fetch": "tellapart.api.datasets",
+    "labels": "tellapart.api.labels",
     "ladder": "tellapart.api.study",
     "list_runs": "tellapart.api.runs",
     "make_config": "tellapart.api.options",
@@ -60,6 +62,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "ImageSpec",
+    "Labels",
     "Lines",
     "Phase",
     "Prediction",
@@ -76,6 +79,7 @@ __all__ = [
     "evaluate",
     "export",
     "fetch",
+    "labels",
     "ladder",
     "list_runs",
     "make_config",
@@ -97,6 +101,7 @@ if TYPE_CHECKING:
     from tellapart.api.datasets import check, fetch, read
     from tellapart.api.doubts import Doubts, doubts
     from tellapart.api.evaluation import evaluate
+    from tellapart.api.labels import labels
     from tellapart.api.options import make_config
     from tellapart.api.runs import (
         Run,
@@ -121,6 +126,7 @@ if TYPE_CHECKING:
     from tellapart.inference.predictor import Predictor
     from tellapart.progress import SILENT, Lines, Phase, Progress
     from tellapart.task import ImageSpec, Task
+    from tellapart.training.labelling import Labels
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from tellapart.errors import MissingExtraError, SourceError
+from tellapart.errors import ConfigError, MissingExtraError, SourceError
 
 if TYPE_CHECKING:
     import pandas
@@ -32,6 +32,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_LOG = {"path", "action", "label", "decision"}  # columns of data.decisions, to which `tellapart studio` appends
 _FIRST = 100_000  # characters of the first line that determine the delimiter; csv itself refuses longer cells
 _PACKED = (b"PK\3\4", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"PAR1")
 HOW_TO_CONVERT = (
@@ -125,7 +126,20 @@ def _load_text(path: Path) -> LabelTable:
     named: dict[str, list[str]] = {}
     for name, column in zip(header, columns, strict=True):
         named.setdefault(name, column)
+    if named.keys() >= _LOG:
+        named = _labels_of(path)
     return LabelTable(str(path), path.parent, named, tuple(uneven), encoding)
+
+
+def _labels_of(path: Path) -> dict[str, list[str]]:
+    """The labels that stand in a file of decisions: the last of each image, without those that were undone."""
+    from tellapart.data.corrections import read_corrections
+
+    try:
+        rows = [row for row in read_corrections(path) if row.action == "relabel"]
+    except ConfigError as error:
+        raise SourceError(str(error)) from None
+    return {"path": [row.path for row in rows], "label": [row.label for row in rows]}
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -77,6 +77,15 @@ def compared_images(run: RunFolder) -> Held:
 
 
 @dataclass(frozen=True)
+class Options:
+    """examples: training images; if given, the arithmetic is int8 and the thresholds are chosen again. runtime: a
+    folder with the runtime that the format brings."""
+
+    examples: NDArray[np.uint8] | None = None
+    runtime: Path | None = None
+
+
+@dataclass(frozen=True)
 class Export:
     """An exported file. difference: from Keras, on `images` images; bound: the limit that it is below. accuracy: on the
     validation split, before and after quantization, if quantized."""
@@ -95,12 +104,20 @@ class Export:
 
 
 def ship_run(
-    run: RunFolder, format: str, out: Path | None = None, *, quantize: str | None = None, progress: Progress = SILENT
+    run: RunFolder,
+    format: str,
+    out: Path | None = None,
+    *,
+    quantize: str | None = None,
+    runtime: Path | None = None,
+    progress: Progress = SILENT,
 ) -> Export:
     """Export the network of a finished run: see api.runs.export."""
     row = EXPORTS.find(format)
     if quantize not in (None, "int8"):
         raise ExportError(unknown("quantization", quantize, ["int8"]))
+    if runtime is not None and not row.takes_runtime:
+        raise ExportError(f"The format {row.name} brings no runtime: --runtime is for the format web.")
     row.require()
     if quantize:
         require_quantizable(row)
@@ -130,7 +147,7 @@ def ship_run(
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # files beside it
             run.place("exports", name)
         run.make_folder(run.exports)
-    made = ship(classifier, metadata, row, place, held=held, examples=examples)
+    made = ship(classifier, metadata, row, place, held=held, options=Options(examples, runtime))
     progress.update(Phase.EXPORTING, 2, 2)
     return made
 
@@ -142,20 +159,20 @@ def ship(
     path: Path,
     *,
     held: Held,
-    examples: NDArray[np.uint8] | None = None,
+    options: Options = Options(),
 ) -> Export:
     """Write `path`, and next to it, as .json, what it contains and how it was checked.
 
-    classifier: calibrated, in float32. held: images for the comparison. examples: training images; if given, the
-    arithmetic is int8 and the thresholds are chosen again. Raises ExportError, and keeps the previous content of
-    `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
+    classifier: calibrated, in float32. held: images for the comparison. Raises ExportError, and keeps the previous
+    content of `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
     """
     row.require()
+    examples = options.examples
     if examples is not None:
         require_quantizable(row)
     whole, names = classifier.outputs()
     named = start_keras().Model(whole.input, dict(zip(names, whole.outputs, strict=True)))
-    shipment = Shipment(named, tuple(names), examples)
+    shipment = Shipment(named, tuple(names), examples, options.runtime)
     with drafting(path.parent, path.name) as folder:
         draft = folder / path.name
         theirs = _answers(_in_keras(named), held.images)
@@ -176,8 +193,12 @@ def ship(
             )
         if row.embed is not None:
             row.embed(draft, to_json(metadata.to_dict()))
+        record = export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
+        if row.finish is not None:
+            row.finish(draft, record)
+            export = replace(export, bytes=_size(draft))
+            record["bytes"] = export.bytes
         _place(draft, path)
-    record = export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
     write_text(path.with_name(f"{path.name}.json"), to_json(record, indent=2) + "\n")
     return export
 

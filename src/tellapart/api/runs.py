@@ -298,12 +298,14 @@ def export(
     *,
     out: str | os.PathLike[str] | None = None,
     quantize: str | None = None,
+    runtime: str | os.PathLike[str] | None = None,
     trust_code: bool = False,
     progress: Progress = BY_HAND,
 ) -> Export:
     """Write a finished run's network for another runtime, compared there with Keras on real images.
 
-    format: a name of inference.exports. quantize: `int8` or None. out: default RUN/exports/NAME. trust_code: allow a
+    format: a name of inference.exports. quantize: `int8` or None. out: default RUN/exports/NAME. runtime: for the
+    format `web`, a folder of the npm package onnxruntime-web, to work without the internet. trust_code: allow a
     run with a custom network to import the code that it names. Raises ExportError for an unknown format, or a file
     whose outputs differ from the network's; UntrustedCodeError.
 
@@ -316,5 +318,6 @@ def export(
     folder = open_folder(run)
     let_run(folder, trust_code=trust_code)
     require_plugins(folder)
+    place, brought = (Path(given) if given else None for given in (out, runtime))
     with nullcontext() if out else one_writer(folder, beside_others=True):
-        return ship_run(folder, format, Path(out) if out else None, quantize=quantize, progress=progress)
+        return ship_run(folder, format, place, quantize=quantize, runtime=brought, progress=progress)

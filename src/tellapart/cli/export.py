@@ -25,10 +25,15 @@ def command(
     to: Annotated[str, typer.Option(metavar="|".join(EXPORTS), help="Export format, named for its runtime.")] = "onnx",
     format: Annotated[str | None, typer.Option("--format", hidden=True, help="Deprecated name of --to.")] = None,
     quantize: Annotated[
-        Quantize | None, typer.Option(help="Quantise: smaller and faster, slightly less accurate. For onnx and litert.")
+        Quantize | None,
+        typer.Option(help="Quantise: smaller and faster, slightly less accurate. onnx, litert, web."),
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="Output file, or folder for saved-model.", show_default="in RUN/exports")
+        str | None, typer.Option(help="Output file, or folder for saved-model and web.", show_default="in RUN/exports")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Folder of the npm package onnxruntime-web, to put into a web page that needs no internet."),
     ] = None,
     moved: options.Moved = None,
     trust_code: options.TrustCode = False,
@@ -50,13 +55,15 @@ def command(
             to,
             out=out,
             quantize=quantize.value if quantize else None,
+            runtime=runtime,
             trust_code=trust_code,
             progress=progress,
         )
     if json:
         show_json(made.to_dict())
         return
-    show(f"{made.path}  {made.bytes / 1e6:.1f} MB; details in {made.path.name}.json")
+    place = made.path / "index.html" if (made.path / "index.html").is_file() else made.path
+    show(f"{place}  {made.bytes / 1e6:.1f} MB; details in {made.path.name}.json")
     kind = "mean" if made.quantized else "largest"
     of = f"on {made.images} images; tolerance {made.bound:g}"
     show(f"{kind} difference from the trained network {made.difference:.1e} {of}")

@@ -42,11 +42,12 @@ Run = Callable[[Images], Answers]
 @dataclass(frozen=True)
 class Shipment:
     """What is exported. model: image -> outputs by name, as a dictionary. names: of the outputs, in order. examples:
-    training images for calibrating quantized ranges."""
+    training images for calibrating quantized ranges. runtime: a folder with the runtime, for formats that bring it."""
 
     model: keras.Model
     names: tuple[str, ...]
     examples: Images | None = None
+    runtime: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class ExportFormat:
 
     quantize: writes it with int8 arithmetic, or None. embed: stores the metadata, as JSON, in the written file, if the
     format has a place for it. needs: the module and the extra of the runtime, if it has one. by_tensorflow: whether
-    only the TensorFlow backend of Keras can write it.
+    only the TensorFlow backend of Keras can write it. finish: adds the record of the check to what was written and
+    checked. takes_runtime: whether it can bring its runtime, from a folder.
     """
 
     name: str
@@ -68,6 +70,8 @@ class ExportFormat:
     embed: Callable[[Path, str], None] | None = None
     needs: tuple[str, str] | None = None
     by_tensorflow: bool = False
+    finish: Callable[[Path, dict[str, Any]], None] | None = None
+    takes_runtime: bool = False
 
     def require(self) -> None:
         """Raises MissingExtraError if the runtime is not installed, ExportError if Keras uses a backend that cannot

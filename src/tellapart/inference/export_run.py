@@ -47,6 +47,15 @@ EXAMPLES = 200
 
 
 @dataclass(frozen=True)
+class Options:
+    """examples: training images; if given, the arithmetic is int8 and the thresholds are chosen again. runtime: a
+    folder with the runtime that the format brings."""
+
+    examples: NDArray[np.uint8] | None = None
+    runtime: Path | None = None
+
+
+@dataclass(frozen=True)
 class Export:
     """An exported file. difference: from the trained network, on `images` images; bound: the limit that it is below.
     accuracy: on the validation split, before and after quantization, if quantized."""
@@ -65,12 +74,20 @@ class Export:
 
 
 def ship_run(
-    run: RunFolder, format: str, out: Path | None = None, *, quantize: str | None = None, progress: Progress = SILENT
+    run: RunFolder,
+    format: str,
+    out: Path | None = None,
+    *,
+    quantize: str | None = None,
+    runtime: Path | None = None,
+    progress: Progress = SILENT,
 ) -> Export:
     """Export the network of a finished run: see api.runs.export."""
     row = EXPORTS.find(format)
     if quantize not in (None, "int8"):
         raise ExportError(unknown("quantization", quantize, ["int8"]))
+    if runtime is not None and not row.takes_runtime:
+        raise ExportError(f"The format {row.name} brings no runtime: --runtime is for the format web.")
     row.require()
     if quantize:
         require_quantizable(row)
@@ -101,7 +118,7 @@ def ship_run(
     if isinstance(classifier, LinearClassifier):
         made = _ship_linear(classifier, metadata, row, place, held)
     else:
-        made = ship(classifier, metadata, row, place, held=held, examples=examples)
+        made = ship(classifier, metadata, row, place, held=held, options=Options(examples, runtime))
     progress.update(Phase.EXPORTING, 2, 2)
     return made
 
@@ -113,20 +130,20 @@ def ship(
     path: Path,
     *,
     held: Held,
-    examples: NDArray[np.uint8] | None = None,
+    options: Options = Options(),
 ) -> Export:
     """Write `path`, and next to it, as .json, what it contains and how it was checked.
 
-    classifier: calibrated, in float32. held: images for the comparison with it, in Keras. examples: training images; if
-    given, the arithmetic is int8 and the thresholds are chosen again. Raises ExportError, and keeps the previous
-    content of `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
+    classifier: calibrated, in float32. held: images for the comparison with it, in Keras. Raises ExportError, and keeps
+    the previous content of `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
     """
     row.require()
+    examples = options.examples
     if examples is not None:
         require_quantizable(row)
     whole, names = classifier.outputs()
     named = start_keras().Model(whole.input, dict(zip(names, whole.outputs, strict=True)))
-    shipment = Shipment(named, tuple(names), examples)
+    shipment = Shipment(named, tuple(names), examples, options.runtime)
     with drafting(path.parent, path.name) as folder:
         draft = folder / path.name
         theirs = _answers(_in_keras(named), held.images)
@@ -147,8 +164,14 @@ def ship(
             )
         if row.embed is not None:
             row.embed(draft, to_json(metadata.to_dict()))
+        record = _record(export, row, names, metadata)
+        if row.finish is not None:
+            row.finish(draft, record)
+            export = replace(export, bytes=_size(draft))
+            record["bytes"] = export.bytes
         _place(draft, path)
-    return _recorded(export, row, names, metadata)
+    _write_record(path, record)
+    return export
 
 
 def _ship_linear(classifier: LinearClassifier, metadata: Metadata, row: ExportFormat, path: Path, held: Held) -> Export:
@@ -158,13 +181,16 @@ def _ship_linear(classifier: LinearClassifier, metadata: Metadata, row: ExportFo
         difference = export_linear(classifier, metadata, draft, held.images)
         export = Export(path, row.name, difference, BOUND, len(held.labels), _size(draft))
         _place(draft, path)
-    return _recorded(export, row, [given.name for given in classifier.outputs()], metadata)
-
-
-def _recorded(export: Export, row: ExportFormat, names: list[str], metadata: Metadata) -> Export:
-    record = export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
-    write_text(export.path.with_name(f"{export.path.name}.json"), to_json(record, indent=2) + "\n")
+    _write_record(path, _record(export, row, [given.name for given in classifier.outputs()], metadata))
     return export
+
+
+def _record(export: Export, row: ExportFormat, names: list[str], metadata: Metadata) -> dict[str, Any]:
+    return export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
+
+
+def _write_record(path: Path, record: dict[str, Any]) -> None:
+    write_text(path.with_name(f"{path.name}.json"), to_json(record, indent=2) + "\n")
 
 
 def _quantized(

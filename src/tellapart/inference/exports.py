@@ -11,17 +11,19 @@ if TYPE_CHECKING:
     from tellapart.inference.export_formats import ExportFormat
 
 _ROWS = {
-    "onnx": "ONNX",
-    "litert": "LITERT",
-    "saved-model": "SAVED_MODEL",
-    "openvino": "OPENVINO",
-    "keras": "KERAS",
+    "onnx": "export_formats:ONNX",
+    "litert": "export_formats:LITERT",
+    "saved-model": "export_formats:SAVED_MODEL",
+    "openvino": "export_formats:OPENVINO",
+    "keras": "export_formats:KERAS",
+    "web": "web_export:WEB",
 }
 _OTHER_NAMES = {
     **dict.fromkeys(("tflite", "tensorflow-lite", "tf-lite"), "litert"),
     **dict.fromkeys(("savedmodel", "saved_model", "tensorflow", "tf"), "saved-model"),
     **dict.fromkeys(("vino", "ir"), "openvino"),
     **dict.fromkeys(("h5", "hdf5", ".keras"), "keras"),
+    **dict.fromkeys(("html", "browser", "onnxruntime-web"), "web"),
 }
 
 EXPORTS: Table[ExportFormat] = Table(
@@ -29,6 +31,6 @@ EXPORTS: Table[ExportFormat] = Table(
     "format",
     "tellapart.inference.export_formats:ExportFormat",
     ExportError,
-    {name: f"tellapart.inference.export_formats:{row}" for name, row in _ROWS.items()},
+    {name: f"tellapart.inference.{row}" for name, row in _ROWS.items()},
     aliases=_OTHER_NAMES,
 )

@@ -30,8 +30,8 @@ def shot_of(content: bytes) -> str:
     >>> shot_of(b"no photograph")
     ''
     """
-    first = content.find(_NAME, 0, HEAD)  # far faster than the pattern, and most images have none
-    mark = _BLOCK.search(content, first, HEAD) if first >= 0 else None
+    start = content.find(_NAME, 0, HEAD)  # far faster than the pattern, and most images have none
+    mark = _BLOCK.search(content, start, HEAD) if start >= 0 else None
     if mark is None:
         return ""
     block = content[mark.end() : mark.end() + LONGEST]

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVED = ("serve", "serve-waiting")
 TOGETHER = (
     ("train",), ("pretrained", "another-head", "features-cost"),
-    ("scan", "second-start"), ("predict", "predict-one", *SERVED),
+    ("scan", "scan-224", "scan-large", "second-start"), ("predict", "predict-one", *SERVED),
     ("predict-backbone",), ("predict-stream",), ("fine-tune", "fine-tune-whole"), ("start",), ("memory",),
 )  # fmt: skip
 """Benchmarks that are prepared alike are run by one command."""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tellapart.data.pixels import read
+from tellapart.data import jpeg
+from tellapart.data.pixels import decode, read
+from tellapart.data.raster import Raster
 from tellapart.task import ImageSpec
 from tests.data.photograph import PHOTO, TABLE, encoded
 
@@ -99,3 +101,37 @@ def test_an_image_of_the_wanted_size_is_not_resampled() -> None:
     assert np.array_equal(read(noise, ImageSpec(31, 17)), noise)
     assert np.array_equal(read(noise[..., :1], ImageSpec(31, 17, channels=1)), noise[..., :1])
     assert np.array_equal(read(noise[..., 0], ImageSpec(31, 17))[..., 2], noise[..., 0])
+
+
+@pytest.mark.parametrize(("side", "decodings"), [(128, 1), (224, 1), (64, 2)])
+def test_one_decoding_gives_pixels_and_thumbnail_of_a_usual_photograph(
+    side: int, decodings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a smaller image than half, a second decoding takes less than a whole one and its reduction."""
+    data = encoded(Image.fromarray(PHOTO).resize((500, 375)), "JPEG", quality=90)
+    spec, real, times = ImageSpec(side, side), jpeg.decode, []
+    monkeypatch.setattr(jpeg, "decode", lambda *given: times.append(given) or real(*given))
+    both = decode(data, spec, thumbnail=True)
+    assert len(times) == decodings
+    assert both.thumbnail is not None
+    assert np.array_equal(both.thumbnail, decode(data, None, thumbnail=True).thumbnail)  # type: ignore[arg-type]
+    assert np.array_equal(both.pixels, read(data, spec))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(375, 500, 3), (374, 499, 3), (101, 99), (1, 7, 3)])
+def test_halving_is_pillows(shape: tuple[int, ...]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    halved = Raster(noise).reduced((2, 2), (0, 0, shape[1], shape[0]))
+    assert np.array_equal(halved, np.asarray(Image.fromarray(noise).reduce(2)))
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+@pytest.mark.parametrize("size", [(375, 500), (374, 333), (501, 375)])
+def test_a_photograph_is_resized_within_two_grey_levels_of_pillow(size: tuple[int, int], fit: str) -> None:
+    photo = Image.fromarray(PHOTO).resize(size[::-1], Image.Resampling.BICUBIC)
+    side = min(size)
+    left, top = (size[1] - side) / 2, (size[0] - side) / 2
+    box = (left, top, left + side, top + side) if fit == "crop" else None
+    pillows = np.asarray(photo.resize((224, 224), Image.Resampling.BILINEAR, box)).astype(int)
+    found = read(np.asarray(photo), ImageSpec(224, 224, fit=fit))  # type: ignore[arg-type]
+    assert np.abs(found - pillows).mean() < 2

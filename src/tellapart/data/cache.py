@@ -219,6 +219,7 @@ class Store:
         few = len(self._digests) * cache._record_bytes <= _HELD_BYTES
         self._held = np.empty((len(self._digests) if few else 0, cache._record_bytes), np.uint8)
         self._is_held = np.zeros(len(self._digests), bool)
+        self._was_read = np.zeros(len(self._digests), bool)
 
     def take(self, rows: NDArray[np.intp], out: NDArray[np.generic]) -> NDArray[np.intp]:
         """Copy rows (n,) into out (n, *shape), contiguous. Returns the positions in `rows` that are not cached; their
@@ -230,9 +231,12 @@ class Store:
             return np.empty(0, np.intp)
         absent = self._read(rows, flat.reshape(-1).data)
         if len(self._held):
-            sound = np.delete(np.arange(len(rows)), absent)
-            self._held[rows[sound]] = flat[sound]
-            self._is_held[rows[sound]] = True
+            # Only what is read again is held: filling new memory takes longer than reading it.
+            again = np.flatnonzero(self._was_read[rows])
+            again = again[~np.isin(again, absent)] if len(absent) else again
+            self._held[rows[again]] = flat[again]
+            self._is_held[rows[again]] = True
+            self._was_read[rows] = True
         return absent
 
     def _read(self, rows: NDArray[np.intp], flat: memoryview) -> NDArray[np.intp]:

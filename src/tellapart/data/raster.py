@@ -6,8 +6,10 @@ So a huge image with more than 8 bits or with transparency is never in memory in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -44,6 +46,8 @@ class Raster:
             return np.asarray(image if box == (0, 0, *image.size) else image.crop(box))
         if isinstance(image, np.ndarray) and not shrinks and not _is_cmyk(image):
             return image[box[1] : box[3], box[0] : box[2]]
+        if isinstance(image, np.ndarray) and factors == (2, 2) and not _is_cmyk(image):
+            return _halved(image[box[1] : box[3], box[0] : box[2]])
         out, top = None, 0
         for part in self._parts(box, factors[1]):
             some = np.asarray(Image.fromarray(part).reduce(factors)) if shrinks else part
@@ -122,6 +126,17 @@ def _narrow(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.
     return np.rint((wide - low) * (255 / ((high - low) or 1))).astype(np.uint8)
 
 
+def _halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means over 2x2 pixels, as by Pillow's reduce, in a third of its time; over fewer at an odd edge."""
+    height, width = pixels.shape[:2]
+    if height % 2 or width % 2:
+        pixels = cast(
+            "NDArray[np.uint8]", cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        )
+    half = (-(-width // 2), -(-height // 2))
+    return cast("NDArray[np.uint8]", cv2.resize(pixels, half, interpolation=cv2.INTER_AREA))
+
+
 def _transparent(image: Image.Image) -> bool:
     return image.mode == "La" or image.has_transparency_data
 
@@ -137,10 +152,13 @@ def _colours(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
+@lru_cache(maxsize=256)
 def _middles(start: float, stop: float, count: int, most: int) -> NDArray[np.intp]:
     """The positions at the centres of equal cells; in Pillow's precision and order of summation, so that ties are
     rounded alike."""
     first, last = np.float32(start), np.float32(stop)
     step = float(last - first) / count
     places = np.cumsum([float(first) + step * 0.5, *[step] * (count - 1)])
-    return np.minimum(places.astype(np.intp), most - 1)
+    middles = np.minimum(places.astype(np.intp), most - 1)
+    middles.flags.writeable = False
+    return middles

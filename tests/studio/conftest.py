@@ -58,7 +58,12 @@ class Studio:
 
 def start(run: Path, file: Path, environment: Mapping[str, str] | None = None) -> Studio:
     """Start a studio on a free port, and wait until it has looked at all images."""
-    command = [*COMMAND, "studio", str(run), "--no-browser", "--port", "0", "--corrections", str(file)]
+    return started([str(run), "--corrections", str(file)], file, environment)
+
+
+def started(arguments: list[str], file: Path, environment: Mapping[str, str] | None = None) -> Studio:
+    """A studio of these arguments, once all images were looked at."""
+    command = [*COMMAND, "studio", *arguments, "--no-browser", "--port", "0"]
     variables = {**(os.environ if environment is None else environment), "PYTHONWARNINGS": WARNINGS}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)
     assert process.stderr is not None

@@ -9,6 +9,9 @@ from pathlib import Path
 from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT
 from tellapart.data.decisions import Decisions
+from tellapart.data.sources import folder_of, read_source
+from tellapart.data.sources.listing import kind_of, list_folder
+from tellapart.errors import SourceError
 from tellapart.progress import BY_HAND, Progress
 from tellapart.training.labelling import Labels
 from tellapart.training.unlabelled import Pool
@@ -42,3 +45,20 @@ def labels(
 def labels_file(data: str | os.PathLike[str], file: str | os.PathLike[str] | None = None) -> Path:
     """The file of the labels of these images."""
     return Path(file) if file is not None else Path(f"{Path(data).absolute().stem}.labels.csv")
+
+
+def without_labels(data: str | os.PathLike[str], config: Config) -> bool:
+    """Whether this is a folder or an archive of images that are in none of the layouts that tell their labels, or whose
+    labels were begun here. Raises SourceError for anything else that cannot be read."""
+    if labels_file(data).exists():
+        return True
+    try:
+        read_source(data, config.data)
+    except SourceError:
+        if not Path(data).is_dir() and kind_of(str(data)) != "archive":
+            raise
+        found = list_folder(folder_of(data))
+        if found.tables or found.idx or not found.images:
+            raise
+        return True
+    return False

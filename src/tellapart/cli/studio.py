@@ -32,6 +32,16 @@ def command(
             "--corrections", metavar="FILE", help="CSV that decisions are appended to.", show_default="beside the run"
         ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", metavar="A,B", help="Label the images of DATA, which have none, as these classes."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="FILE", help="CSV that labels are appended to.", show_default="NAME.labels.csv"
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8010,
     label_pattern: options.LabelPattern = None,
@@ -42,15 +52,21 @@ def command(
 ) -> None:
     """Review doubtful images, correct their labels and train again, in a page on this machine. No image is changed.
 
-    Each decision is written at once to a CSV that `tellapart train --corrections` takes.
+    Each decision is written at once to a CSV that `tellapart train --corrections` takes. A folder without labels, or
+    --classes: label its images, in a CSV that `tellapart train` takes.
     """
     require_extra("tellapart studio", "serve", *LIBRARIES)
+    from tellapart.api.labels import labels_file, without_labels
     from tellapart.api.options import make_config
+    from tellapart.data.decisions import Decisions
     from tellapart.serve.http_server import answer, listen
     from tellapart.serve.limits import Bounds
     from tellapart.serve.middleware import LOOPBACK, Access
     from tellapart.studio.app import application
+    from tellapart.studio.label import LabelSession, label_application
     from tellapart.studio.session import Session
+    from tellapart.training.labelling import Labels
+    from tellapart.training.unlabelled import Pool
 
     chosen = data or _newest()
     found_by = options.data_options(label_pattern, path_column, label_column, root, None, group_by)
@@ -58,8 +74,20 @@ def command(
     is_run = (Path(chosen) / "run.json").is_file()
     if is_run and typed:
         raise ConfigError(f"A run knows how its images were read. Omit {typed[0]}, or name the images instead.")
-    session = Session(chosen, Path(file) if file else _beside(chosen, is_run), make_config(data=found_by), typed)
+    config = make_config(data=found_by)
     host = LOOPBACK[0]
+    served: Session | LabelSession
+    if classes is not None or labels is not None or (not is_run and not typed and without_labels(chosen, config)):
+        if is_run or typed or file:
+            wrong = "a run" if is_run else typed[0] if typed else "--corrections"
+            raise ConfigError(f"Images are labelled in a folder without labels: --classes does not go with {wrong}.")
+        named = [name for name in (classes or "").split(",") if name.strip()]
+        found = Labels(Pool(chosen, config), Decisions(labels_file(chosen, labels)), named)
+        served = LabelSession(chosen, found)
+        page = label_application(served, Access(host))
+    else:
+        served = Session(chosen, Path(file) if file else _beside(chosen, is_run), config, typed)
+        page = application(served, Access(host))
     place = listen(host, port)
 
     def started(address: str) -> None:
@@ -70,12 +98,12 @@ def command(
 
     bounds = Bounds()
     answer(
-        application(session, Access(host)),
+        page,
         place,
         per_client=bounds.per_client,
         seconds=5.0,
         started=started,
-        ending=session.looking.stop,
+        ending=served.looking.stop,
     )
 
 

@@ -6,9 +6,8 @@ The guards and the page policy are those of `serve`. Answers are JSON; what is d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
@@ -19,32 +18,26 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tellapart.data.decisions import OutdatedError
 from tellapart.data.doubts import KINDS, Doubt
 from tellapart.errors import ConfigError, TellapartError
-from tellapart.files import from_json, printable
+from tellapart.files import printable
 from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.browse import MOST, SORTS, VERDICTS, Index, Query
+from tellapart.studio.http import PROBLEMS, SHARED, all_are, body_of, page_file, version_of, whole_number
 from tellapart.studio.images import SIDES, shown
 from tellapart.studio.session import Session, dropped_first
 from tellapart.studio.thumbnails import Thumbnails
 
-BODY = 1_000_000
-"""Bytes of a request."""
 NEIGHBOURS = 5
 
 _REPORT_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-_OURS, _SERVED = "tellapart.studio", "tellapart.serve"
+_OURS = "tellapart.studio"
 _PAGES = {
     "/": (_OURS, "review.html", "text/html"),
     "/browse": (_OURS, "browse.html", "text/html"),
-    "/page/studio.js": (_OURS, "studio.js", "text/javascript"),
     "/page/review.js": (_OURS, "review.js", "text/javascript"),
-    "/page/learn.js": (_OURS, "learn.js", "text/javascript"),
     "/page/browse.js": (_OURS, "browse.js", "text/javascript"),
-    "/page/studio.css": (_OURS, "studio.css", "text/css"),
-    "/page/style.css": (_SERVED, "style.css", "text/css"),
-    "/page/icon.svg": (_SERVED, "icon.svg", "image/svg+xml"),
+    **SHARED,
 }
 
 
@@ -175,24 +168,24 @@ class Studio:
 
     async def decide(self, request: Request) -> Response:
         """{"version", "doubts": [key ...], "action", "label", "images": [position ...]} -> the state afterwards."""
-        given = await _body(request)
+        given = await body_of(request)
         keys, images = given.get("doubts", []), given.get("images", [])
-        if not _all(keys, str) or not _all(images, int):
+        if not all_are(keys, str) or not all_are(images, int):
             raise ConfigError("`doubts` must be a list of keys, and `images` one of positions.")
         paths = [self._path(place) for place in images]
         action, label = str(given.get("action", "")), str(given.get("label", ""))
-        count = await asyncio.to_thread(self._session.decide, keys, action, _version(given), label, paths)
+        count = await asyncio.to_thread(self._session.decide, keys, action, version_of(given), label, paths)
         return JSONResponse(await asyncio.to_thread(self._after) | {"decided": count})
 
     async def undo(self, request: Request) -> Response:
         """{"version"} -> the state afterwards, with the keys of what is open again."""
-        undone = await asyncio.to_thread(self._session.decisions.undo, _version(await _body(request)))
+        undone = await asyncio.to_thread(self._session.decisions.undo, version_of(await body_of(request)))
         return JSONResponse(await asyncio.to_thread(self._after) | {"undone": [each.doubt for each in undone]})
 
     async def train(self, request: Request) -> Response:
         """{"stop": true} ends the training; else one is started."""
         trainer = self._session.trainer
-        if (await _body(request)).get("stop"):
+        if (await body_of(request)).get("stop"):
             await asyncio.to_thread(trainer.stop)
         elif not self._session.counts()["all"]:
             raise ConfigError("Nothing is corrected yet.")
@@ -203,8 +196,8 @@ class Studio:
     async def images(self, request: Request) -> Response:
         """The images of a query from a position on, with how many there are in all."""
         query, index = Query.of(request.query_params), self._index
-        start = _whole(request.query_params.get("start", "0"))
-        count = min(MOST, _whole(request.query_params.get("count", "100")))
+        start = whole_number(request.query_params.get("start", "0"))
+        count = min(MOST, whole_number(request.query_params.get("count", "100")))
 
         def found() -> dict[str, Any]:
             places = index.find(query, self._session.doubts)
@@ -245,7 +238,7 @@ class Studio:
         if side not in SIDES or image.error:
             raise HTTPException(404, f"There is no such image of {path!r}.")
         try:
-            content, kind = await asyncio.to_thread(shown, self._index.catalog, image, side, self._thumbnails)
+            content, kind = await asyncio.to_thread(shown, self._index.catalog.root, image, side, self._thumbnails)
         except (TellapartError, OSError) as error:
             raise HTTPException(404, f"{quote(path)} cannot be read any more: {error}") from None
         return Response(content, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
@@ -264,7 +257,7 @@ def _routes(studio: Studio) -> Starlette:
         yield
         await asyncio.to_thread(studio.close)
 
-    pages = [Route(path, _file(room, name, kind)) for path, (room, name, kind) in _PAGES.items()]
+    pages = [Route(path, page_file(room, name, kind)) for path, (room, name, kind) in _PAGES.items()]
     asked = [
         Route("/report", studio.report),
         Route("/v1/state", studio.state),
@@ -279,60 +272,4 @@ def _routes(studio: Studio) -> Starlette:
         Route("/v1/images/{place:int}", studio.image),
         Route("/pixels/{place:int}/{side:int}/{digest:str}", studio.pixels),
     ]
-    problems = {OutdatedError: _outdated, TellapartError: _wrong, HTTPException: _missing}
-    return Starlette(routes=[*pages, *asked], lifespan=lifespan, exception_handlers=problems)
-
-
-def _file(room: str, name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
-    content = (files(room) / "page" / name).read_bytes()
-
-    async def file(_request: Request) -> Response:
-        return Response(content, media_type=kind)
-
-    return file
-
-
-async def _outdated(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 409)
-
-
-async def _wrong(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": printable(str(error))}, 400)
-
-
-async def _missing(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": printable(error.detail)}, error.status_code, error.headers)
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    parts, count = [], 0
-    async for part in request.stream():
-        count += len(part)
-        if count > BODY:
-            raise HTTPException(413, f"A request may have {BODY:,} bytes.")
-        parts.append(part)
-    try:
-        found = from_json(b"".join(parts))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError("The body must be a JSON object.")
-    return found
-
-
-def _version(given: Mapping[str, Any]) -> int:
-    version = given.get("version")
-    if not isinstance(version, int):
-        raise ConfigError("`version` must be a whole number, as the state tells it.")
-    return version
-
-
-def _all(values: Any, kind: type) -> bool:
-    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or len(text) > 12:
-        raise ConfigError(f"{text[:40]!r} is not a whole number.")
-    return int(text)
+    return Starlette(routes=[*pages, *asked], lifespan=lifespan, exception_handlers=PROBLEMS)

@@ -11,7 +11,9 @@ from tellapart.svg import encoded
 from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
-    from tellapart.data.catalog import Catalog, ImageRecord
+    from pathlib import Path
+
+    from tellapart.data.catalog import ImageRecord
     from tellapart.studio.thumbnails import Thumbnails
 
 SIDES = (160, 1024)
@@ -21,8 +23,9 @@ _QUALITY = {160: 78, 1024: 88}
 _LOSSLESS = 64  # pixels a side, below which an image is all edges
 
 
-def shown(catalog: Catalog, image: ImageRecord, side: int, kept: Thumbnails) -> tuple[bytes, str]:
-    """The file and its media type: upright, in its own proportions, never enlarged. side: of SIDES; the small are kept.
+def shown(root: Path, image: ImageRecord, side: int, kept: Thumbnails) -> tuple[bytes, str]:
+    """The file of an image below a folder, and its media type: upright, in its own proportions, never enlarged. side:
+    of SIDES; the small are kept.
 
     Raises TellapartError or OSError for an image that is gone or changed.
     """
@@ -30,16 +33,16 @@ def shown(catalog: Catalog, image: ImageRecord, side: int, kept: Thumbnails) -> 
     small = side == SIDES[0]
     found = kept.get(key) if small and image.digest else None
     if found is None:
-        found = _made(catalog, image, side)
+        found = _made(root, image, side)
         if small and image.digest:
             kept.put(key, *found)
     return found
 
 
-def _made(catalog: Catalog, image: ImageRecord, side: int) -> tuple[bytes, str]:
+def _made(root: Path, image: ImageRecord, side: int) -> tuple[bytes, str]:
     scale = min(1.0, side / max(image.width, image.height, 1))
     height, width = (max(1, round(length * scale)) for length in (image.height, image.width))
-    content = catalogued(catalog.root, image, open_row)
+    content = catalogued(root, image, open_row)
     found = pixels.read(content, ImageSpec(height, width, 3))
     small = max(found.shape[:2]) <= _LOSSLESS
     return encoded(found, None if small else _QUALITY[side]), "image/png" if small else "image/jpeg"

@@ -51,8 +51,9 @@ class Retrain:
 class Trainer:
     """Starts one training at a time, and ends it with the studio."""
 
-    def __init__(self, data: str, options: Sequence[str], run: RunFolder | None, corrections: Path) -> None:
-        """data, options: of `tellapart train`, where there is no run to begin from."""
+    def __init__(self, data: str, options: Sequence[str], run: RunFolder | None, corrections: Path | None) -> None:
+        """data, options: of `tellapart train`, where there is no run to begin from. corrections: None for data that is
+        trained on as it is."""
         self._data, self._options, self._run, self._corrections = data, list(options), run, corrections
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
@@ -81,20 +82,15 @@ class Trainer:
 
     def _out(self) -> Path:
         if self._run is None:
-            name = re.sub(r"[^\w.-]+", "-", Path(self._data).name).strip("-") or "images"
-            return Path("runs") / f"{name}-corrected"
+            name = re.sub(r"[^\w.-]+", "-", Path(self._data).name.removesuffix(".labels.csv")).strip("-") or "images"
+            return Path("runs") / (name if self._corrections is None else f"{name}-corrected")
         return self._run.path.absolute().parent / f"{self._run.path.absolute().name}-corrected"
 
     def _go(self, told: Retrain) -> None:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                command = [
-                    *self._command(Path(folder)),
-                    "--corrections",
-                    str(self._corrections),
-                    "--out",
-                    str(told.out),
-                ]
+                corrected = [] if self._corrections is None else ["--corrections", str(self._corrections)]
+                command = [*self._command(Path(folder)), *corrected, "--out", str(told.out)]
                 code = self._watch(command, told)
             if told.state == "running":
                 if code == 0 and self._run is not None:

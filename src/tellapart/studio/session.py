@@ -63,7 +63,7 @@ class Session:
                 self._keep(doubts(self.run, progress=self.looking))
             else:
                 self._look_into_images()
-        except _StoppedError:
+        except StoppedError:
             pass
         except MissingExtraError as error:
             self.looking.problem = f"Only found by what is known without a look into the images. {error}"
@@ -181,7 +181,7 @@ class Session:
         ]
 
 
-class _StoppedError(Exception):
+class StoppedError(Exception):
     """The studio ends."""
 
 
@@ -198,7 +198,7 @@ class Looking(Progress):
 
     def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002 - Progress
         if self._stopped:
-            raise _StoppedError
+            raise StoppedError
         self.stage, self.done, self.total = str(stage), done, total
 
     def to_dict(self) -> dict[str, Any]:

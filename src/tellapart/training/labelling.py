@@ -61,8 +61,9 @@ class Obvious:
 @dataclass(frozen=True)
 class _State:
     """What follows from the labels and images of one moment. rows: what was decided, in order, by path; places: of the
-    images with a label and coordinates, in order of their labels; labels: numbers of their classes; said: (n, classes)
-    probabilities, None before two classes have a label."""
+    images with a label and coordinates, in order of their labels; labels: numbers of their classes. open: (n,) whether
+    an image has coordinates and was not decided; said: (n, classes) probabilities, None before two classes have a
+    label."""
 
     version: int
     seen: Seen
@@ -70,6 +71,7 @@ class _State:
     rows: Mapping[str, Correction]
     places: NDArray[np.intp]
     labels: NDArray[np.int64]
+    open: NDArray[np.bool_]
     head: Head | None
     said: NDArray[np.float32] | None
 
@@ -137,8 +139,13 @@ class Labels(Mapping[str, str]):
         rows = [row for decision in undone for row in decision.rows if row.path in self.pool.places]
         with self._lock:
             again = [(self.pool.places[row.path], row.reason.removeprefix("skipped, ")) for row in rows]
-            self._asked = [each for each in again if each[1] not in ("obvious",)][:BATCH] + self._asked
+            self._asked = [each for each in again if each[1] != "obvious"] + self._asked
         return tuple(row.path for row in rows)
+
+    def ask(self, paths: Sequence[str]) -> None:
+        """Suggest these first."""
+        with self._lock:
+            self._asked = [*((self.pool.places[self._known(path)], "chosen") for path in paths), *self._asked]
 
     def suggest(self, count: int = BATCH) -> tuple[Suggestion, ...]:
         """What to label next, of the images that have come so far; fewer where no more are left."""
@@ -152,8 +159,7 @@ class Labels(Mapping[str, str]):
 
     def _more(self, state: _State) -> list[tuple[int, str]]:
         """A batch of images that are neither decided nor asked for."""
-        taken = {place for place, _ in self._asked} | {self.pool.places[path] for path in state.rows}
-        free = np.array([place for place in np.flatnonzero(state.seen.ready).tolist() if place not in taken], np.intp)
+        free = np.setdiff1d(np.flatnonzero(state.open), [place for place, _ in self._asked])
         if not len(free):
             return []
         keyed = _keyed(state.rows) + len(self._asked)
@@ -175,8 +181,7 @@ class Labels(Mapping[str, str]):
             return None
         # Those that stand for all are drawn, not accepted.
         first = audited(_keyed(state.rows) + BATCH)
-        places = np.flatnonzero(state.seen.ready)
-        free = np.array([p for p in places.tolist() if p >= first and self.pool.paths[p] not in state.rows], np.intp)
+        free = first + np.flatnonzero(state.open[first:])
         label, found = obvious(state.said, free, SURE, count) if len(free) else (0, [])
         return Obvious(state.classes[label], tuple(self.pool.paths[place] for place in found)) if found else None
 
@@ -227,7 +232,9 @@ class Labels(Mapping[str, str]):
             warm = last is not None and last.seen.generation == seen.generation and last.classes == classes
             head = fit_head(seen.coordinates[places], labels, last.head if last is not None and warm else None)
             said = None if head is None else head.probabilities(seen.coordinates, len(classes))
-            self._last = _State(version, seen, classes, rows, places.astype(np.intp), labels, head, said)
+            open_ = seen.ready.copy()
+            open_[[self.pool.places[path] for path in rows]] = False
+            self._last = _State(version, seen, classes, rows, places.astype(np.intp), labels, open_, head, said)
             return self._last
 
     def _write(self, rows: Sequence[Correction], version: int | None) -> None:

@@ -21,7 +21,7 @@ export function learn(state, changed) {
   $("stop").onclick = () => ask("/v1/train", { stop: true }).then(changed).catch(changed);
 }
 
-function tell(training) {
+export function tell(training) {
   $("lines").hidden = $("result").hidden = true;
   $("training").textContent = "";
   if (!training) return;

@@ -1,0 +1,89 @@
+"""What the pages of the studio share: files, the body of a request, and answers in words where something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tellapart.data.decisions import OutdatedError
+from tellapart.errors import ConfigError, TellapartError
+from tellapart.files import from_json, printable
+
+BODY = 1_000_000
+"""Bytes of a request."""
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+_OURS, _SERVED = "tellapart.studio", "tellapart.serve"
+SHARED = {
+    "/page/studio.js": (_OURS, "studio.js", "text/javascript"),
+    "/page/learn.js": (_OURS, "learn.js", "text/javascript"),
+    "/page/studio.css": (_OURS, "studio.css", "text/css"),
+    "/page/style.css": (_SERVED, "style.css", "text/css"),
+    "/page/icon.svg": (_SERVED, "icon.svg", "image/svg+xml"),
+}
+"""Files of all pages: their package, name and media type by address."""
+
+
+def page_file(room: str, name: str, kind: str) -> Answer:
+    content = (files(room) / "page" / name).read_bytes()
+
+    async def file(_request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return file
+
+
+async def _outdated(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 409)
+
+
+async def _wrong(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": printable(str(error))}, 400)
+
+
+async def _missing(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": printable(error.detail)}, error.status_code, error.headers)
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    parts, count = [], 0
+    async for part in request.stream():
+        count += len(part)
+        if count > BODY:
+            raise HTTPException(413, f"A request may have {BODY:,} bytes.")
+        parts.append(part)
+    try:
+        found = from_json(b"".join(parts))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError("The body must be a JSON object.")
+    return found
+
+
+def version_of(given: Mapping[str, Any]) -> int:
+    version = given.get("version")
+    if not isinstance(version, int):
+        raise ConfigError("`version` must be a whole number, as the state tells it.")
+    return version
+
+
+def all_are(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def whole_number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 12:
+        raise ConfigError(f"{text[:40]!r} is not a whole number.")
+    return int(text)
+
+
+PROBLEMS = {OutdatedError: _outdated, TellapartError: _wrong, HTTPException: _missing}
+"""Answers to what is raised."""

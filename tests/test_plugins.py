@@ -34,7 +34,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def listed(two_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of lines that names real files, two classes."""
-    file = tmp_path_factory.mktemp("lines") / "shapes.jsonl"
+    file = tmp_path_factory.mktemp("lines") / "shapes.manifest"
     rows = [{"image": str(path), "label": path.parent.name} for path in sorted(two_shapes.rglob("*.png"))]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
@@ -52,7 +52,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_plugins_are_listed_with_kind_package_and_version(example: Path) -> None:
     shown = call(example, "--version", "--plugins")
     rows = [line.split() for line in shown.stdout.splitlines()]
-    for name, kind in (("three-convolutions", "backbones"), ("jsonl", "sources"), ("labels", "commands")):
+    for name, kind in (("three-convolutions", "backbones"), ("manifest", "sources"), ("labels", "commands")):
         assert [name, kind, "tellapart-example", "0.1.0", "loaded"] in rows
     assert call(example, "--plugins").stdout == shown.stdout
 
@@ -82,20 +82,20 @@ def test_the_command_of_a_plugin_runs_and_explains_itself(example: Path, listed:
 def test_a_source_is_found_by_its_suffix_or_by_its_name(example: Path, listed: Path, tmp_path: Path) -> None:
     other = tmp_path / "shapes.lines"
     other.write_bytes(listed.read_bytes())
-    for named in (str(listed), f"jsonl:{listed}", f"jsonl:{other}"):
+    for named in (str(listed), f"manifest:{listed}", f"manifest:{other}"):
         shown = call(example, "check", named)
         assert "60 images of 2 classes" in shown.stdout, shown.stderr
     other.write_text("{}\n")
-    shown = call(example, "check", f"jsonl:{other}")
+    shown = call(example, "check", f"manifest:{other}")
     assert shown.returncode == 2
-    assert "read as jsonl: line 1 is no JSON object" in shown.stderr
+    assert "read as manifest: line 1 is no JSON object" in shown.stderr
     without = call(tmp_path, "check", listed)
     assert without.returncode == 2
-    assert "JSON, which is not supported" in without.stderr
+    assert "neither a zip nor a tar archive" in without.stderr
 
 
 def test_layouts_and_models_show_what_plugins_add(example: Path) -> None:
-    assert 'As a file:\n  jsonl          photos.jsonl with lines {"image":' in call(example, "layouts").stdout
+    assert 'As a file:\n  manifest       photos.manifest with lines {"image":' in call(example, "layouts").stdout
     assert "three convolutions, for small images" in call(example, "models").stdout
     shown = call(example, "models", "three-convolution")
     assert "Did you mean 'three-convolutions'" in shown.stderr

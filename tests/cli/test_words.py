@@ -44,7 +44,7 @@ def test_what_is_nearly_right_is_told_before_any_work(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("labels.xlsx", "Save it as csv"),
+        ("labels.xls", "Save it as xlsx or csv"),
         ("train.tfrecord", "TFRecord"),
         ("annotations.json", "columns path and label"),
         ("images.npz", "one folder per class"),

@@ -11,6 +11,7 @@ import pytest
 from tellapart.config import DataConfig
 from tellapart.data.sources import SOURCES, layouts, read_source
 from tellapart.errors import SourceError
+from tellapart.tables import origin
 from tests.data.folders import fill, finding, read, table
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -31,7 +32,18 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("name", [reader.name for reader in SOURCES.values() if reader.example])
+ELSEWHERE = {"lists": "lists", "idx-files": "idx", "parquet": "shards", "webdataset": "shards", "tfrecord": "shards"}
+"""Layouts of files with content, and the test_sources_*.py that reads them."""
+
+
+def test_every_layout_is_shown_with_what_is_read_and_has_a_test() -> None:
+    rows = [reader for reader in SOURCES.values() if origin("sources", reader.name) is None]
+    assert {reader.name for reader in rows} == {*EXAMPLES, *ELSEWHERE}
+    shown = " ".join(layouts(about=True).split())
+    assert all(reader.name in shown and reader.example and " ".join(reader.about.split()) in shown for reader in rows)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_every_layout_shown_to_the_user_is_understood(name: str, tmp_path: Path) -> None:
     files, expected = EXAMPLES[name]
     fill(tmp_path, files)
@@ -171,7 +183,7 @@ def test_what_is_no_data_is_explained(tmp_path: Path) -> None:
             tmp_path / "films",
             r"0 images in 0 folders, 1 archive \(x\.zip\), 2 other files \(2 \.mp4\)[\s\S]*Name the archive",
         ),
-        (tmp_path / "notes.txt", "is empty"),
+        (tmp_path / "notes.txt", "does not begin with paths of images"),
         ("builtin:pest", "no built-in data set 'pest'"),
         ("builtin:../sources", "no built-in data set"),
     ):

@@ -328,13 +328,6 @@ def test_a_parquet_table_whose_names_cells_or_times_are_none_is_an_error_in_word
         read(path)
 
 
-def test_parquet_with_images_inside_is_explained(photos: Path) -> None:
-    pytest.importorskip("pyarrow")
-    pandas.DataFrame({"image": [{"bytes": b"x"}], "label": [1]}).to_parquet(photos / "t.parquet")
-    with pytest.raises(SourceError, match="column 'image' holds dict"):
-        read(photos / "t.parquet")
-
-
 def test_parquet_without_its_extra_names_the_extra(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (photos / "t.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)

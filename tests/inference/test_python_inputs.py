@@ -198,8 +198,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a dictionary": ({"a": 1}, r"Given dict as an image\. Accepted: paths of files, folders"),
     "a number": (7, r"Given int as an image"),
     "lists in lists": ([[1, 2]], r"Given a list inside another"),
-    "a file by its address": ("file:///etc/hostname", r"https:// and http://\. Give a local file by"),
-    "a bucket": (["s3://bucket/a.jpg"], r"is not a supported kind of URL"),
+    "a file by its address": ("file:///etc/hostname", r"az:// and hf://\. Give a local file by"),
+    "a server of files": (["ftp://host/a.jpg"], r"is not a supported kind of URL"),
 }
 
 
@@ -256,10 +256,10 @@ def test_a_table_of_paths_is_read_as_one_says(run: ta.Run, png: Path, tmp_path: 
 def test_a_file_of_another_kind_says_what_to_do_unless_it_is_an_image_all_the_same(
     run: ta.Run, png: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04 and so on")
+    (tmp_path / "list.xls").write_bytes(b"PK\x03\x04 and so on")
     shutil.copyfile(png, tmp_path / "photo.json")
-    table, photo = run.predict([tmp_path / "list.xlsx", tmp_path / "photo.json"])
-    assert "an Excel or OpenDocument table, which is not supported. Save it as csv" in table.error
+    table, photo = run.predict([tmp_path / "list.xls", tmp_path / "photo.json"])
+    assert "an old Excel or an OpenDocument table, which is not supported. Save it as" in table.error
     assert photo.probabilities == run.predict(png)[0].probabilities
 
 

@@ -24,7 +24,7 @@ from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.data.splits import assign_splits, drawn_splits
 from tellapart.errors import SourceError
-from tellapart.progress import BY_HAND, Progress
+from tellapart.progress import BY_HAND, SILENT, Progress
 from tellapart.task import Task
 
 
@@ -55,7 +55,8 @@ def read(
 ) -> Catalog:
     """Labelled images -> Catalog: every image decoded once, split and checked. Files are only read.
 
-    data: a folder, archive, table, idx folder, DataFrame or `builtin:pets`. options: fields of config.data, such as
+    data: a folder, archive, table, shards, idx folder, an address such as s3://BUCKET/FOLDER or hf://USER/NAME, a
+    DataFrame, a Dataset or DatasetDict of Hugging Face, or `builtin:pets`. options: fields of config.data, such as
     label_column. Raises SourceError if no layout fits, ConfigError for a wrong option.
 
     >>> catalog = ta.read("photos/")
@@ -65,7 +66,7 @@ def read(
     1 pair looks the same in one split.
     """
     config = make_config(config=config, data=options)
-    return catalog_of(source_of(data, config), config, cache, progress)
+    return catalog_of(source_of(data, config, progress), config, cache, progress)
 
 
 def check(
@@ -87,7 +88,7 @@ def check(
     ()
     """
     config = make_config(config=config, data=options)
-    source = source_of(data, config)
+    source = source_of(data, config, progress)
     drawn = drawn_splits(row.split for row in source.rows)
     if not deep:
         return Checked(catalog_of(source, config, None, progress), drawn=drawn)
@@ -100,11 +101,11 @@ def check(
         return look_into(catalog, config, cache, drawn=drawn, corrected=_corrections_of(config), progress=progress)
 
 
-def source_of(data: Any, config: Config) -> Source:
+def source_of(data: Any, config: Config, progress: Progress = SILENT) -> Source:
     """The labelled images, with the corrections of the configuration."""
     if config.data.group_by is not None:
         method_of(config.data.group_by)  # errors are reported before any image is read
-    source = read_source(data, config.data)
+    source = read_source(data, config.data, progress=progress)
     refuse_unused(source, config.data, data)
     if config.data.corrections is None:
         return source

@@ -17,6 +17,7 @@ from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
+from tellapart.data.sources.hugging_face import is_dataset
 from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.needs import require_what_trains
@@ -75,7 +76,7 @@ def train(
     require_weights(config.model.weights)
     if out:
         require_free(Path(out))
-    source = _source(data, config)
+    source = _source(data, config, progress)
     plan = decide(config, source)
     require_what_trains(plan.config)
     ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
@@ -105,9 +106,9 @@ def train(
     return Run(run.path)
 
 
-def _source(data: Any, config: Config) -> Source:
+def _source(data: Any, config: Config, progress: Progress) -> Source:
     if not isinstance(data, Catalog):
-        return source_of(data, config)
+        return source_of(data, config, progress)
     if config.data.corrections is not None:
         raise ConfigError("Corrections are applied when a Catalog is read. Give them to read() instead.")
     if config.data.group_by is not None and not any(image.group for image in data.images):
@@ -124,8 +125,9 @@ def name_of(data: Any) -> str:
     if isinstance(data, Catalog):
         data = data.root
     if not isinstance(data, str | os.PathLike):
-        return "table"
-    path = Path(os.fspath(data).removeprefix("builtin:")).expanduser().absolute()
+        return "data-set" if is_dataset(data) else "table"
+    place = os.fspath(data).removeprefix("builtin:")
+    path = Path(place.rpartition("://")[2].rstrip("/")).expanduser().absolute()
     stem = path.name if path.is_dir() else path.name.partition(".")[0] or path.name
     return re.sub(r"[^\w-]+", "-", stem).strip("-")[:40] or "images"
 

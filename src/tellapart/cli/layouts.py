@@ -9,4 +9,4 @@ def command() -> None:
     """Show the supported layouts of labelled images."""
     from tellapart.data.sources import layouts
 
-    show(layouts())
+    show(layouts(about=True))

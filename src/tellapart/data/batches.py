@@ -21,13 +21,13 @@ from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
 from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import ImageRecord
-from tellapart.data.image_file import MAX_BYTES, read_file
+from tellapart.data.image_file import MAX_BYTES, read_file, within
 from tellapart.errors import ConfigError, ImageError, TellapartError
 from tellapart.parallel import in_order
 from tellapart.task import ImageSpec, Task
 
-OpenRow = Callable[[Path, str], Path | NDArray[np.uint8]]
-"""(root, path of a row) -> the image's file, or its array: data.sources.open_row."""
+OpenRow = Callable[[Path, str], Path | bytes | NDArray[np.uint8]]
+"""(root, path of a row) -> the image's file, or the content of a member of a container: data.sources.open_row."""
 
 _ORDER = int.from_bytes(b"order")
 
@@ -39,10 +39,10 @@ def catalogued(
 
     All code that opens images named by a run uses this: the catalog may be a stranger's, and name any file of this
     machine. Raises ImageError if the content does not match the digest, or cannot be opened or is not a file,
-    SourceError for a damaged idx file.
+    SourceError for a damaged container.
     """
     opened = open_row(root, image.path)
-    content = read_file(opened, max_bytes)[0] if isinstance(opened, Path) else opened
+    content = read_file(opened, max_bytes)[0] if isinstance(opened, Path) else within(opened, max_bytes)
     if image.digest and content_digest(content) != image.digest:
         raise ImageError("unreadable", "it changed since the catalog was made; read the images again")
     return content

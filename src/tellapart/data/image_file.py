@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tellapart.data.image_formats import PREFIX, foreign, format_of
 from tellapart.errors import ImageError
@@ -16,6 +20,8 @@ MAX_BYTES = 2**30
 """A larger file is refused. 100 million pixels of three times 16 bits take 600 MB."""
 LARGE = 16 * 2**20
 """Of a larger file, the first bytes are checked before the rest is read."""
+
+Content = TypeVar("Content", bytes, NDArray[np.uint8], bytes | NDArray[np.uint8])
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
@@ -46,6 +52,13 @@ def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> tuple[bytes, os.s
     if not content:
         raise ImageError("empty", "the file is empty")
     return content, state
+
+
+def within(content: Content, max_bytes: int) -> Content:
+    """What a container holds, if it is not larger than a file may be. Raises ImageError."""
+    if len(content) > max_bytes and isinstance(content, bytes):
+        raise ImageError("too many bytes", f"{len(content):,}; at most {max_bytes:,} are read")
+    return content
 
 
 def _kind(mode: int) -> str:

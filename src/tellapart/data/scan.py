@@ -26,8 +26,9 @@ from tellapart.data.cache import PixelCache, content_digest
 from tellapart.data.catalog import ImageRecord
 from tellapart.data.decode_pool import IsolatedDecoder
 from tellapart.data.exif import shot_of
-from tellapart.data.image_file import read_file
+from tellapart.data.image_file import read_file, within
 from tellapart.data.sources import open_row
+from tellapart.data.sources.members import member_of
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ImageError
 from tellapart.files import cache_root
@@ -66,7 +67,7 @@ def scan(
         stage, done = Phase.READING, len(source.rows) - len(fresh)
         spec = None if cache is None else cache.spec
         decode = partial(decoder.decode_where_due, spec=spec, max_pixels=config.max_pixels)
-        for group in _decoded(source, _groups(fresh, stamps), config, decode, images):
+        for group in _decoded(source, stamps, _groups(fresh, stamps), config, decode, images):
             memory.keep(group)
             for found in group:
                 images[found.index] = found.image
@@ -93,13 +94,13 @@ def _judged(image: ImageRecord, config: DataConfig) -> ImageRecord:
 
 
 Stamp = tuple[bytes, int, int, int]
-"""A file's absolute path, size, and the times of change of its content and its inode: equal if the file is
-unchanged."""
+"""A file's absolute path, size, and the times of change of its content and its inode: equal if the file is unchanged.
+Of a member of a container: its own path, no size, and the times of the container."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The result for a row's file. stamp: None if the row has no file of its own, or it cannot be opened."""
+    """The result for a row's file. stamp: None if it cannot be opened."""
 
     index: int
     image: ImageRecord
@@ -108,12 +109,17 @@ class _Found:
 
 
 def _stamps(source: Source) -> list[Stamp | None]:
-    """The stamp of each row's file; None if it has none."""
+    """The stamp of each row's file or member; None if it has none."""
     root = os.fspath(source.root.absolute())
     stamps: list[Stamp | None] = []
+    containers: dict[Path, os.stat_result] = {}
     for row in source.rows:
         name = os.path.join(root, row.path)  # noqa: PTH118 - a Path an image takes longer than all else here
         try:
+            if (member := member_of(source.root, row.path)) is not None:
+                state = containers.get(member.file) or containers.setdefault(member.file, member.file.stat())
+                stamps.append((os.fsencode(name), 0, state.st_mtime_ns, state.st_ctime_ns))
+                continue
             stamps.append(_stamp(name, os.stat(name)))  # noqa: PTH116 - likewise
         except (OSError, ValueError):
             stamps.append(None)
@@ -141,6 +147,7 @@ def _groups(indices: list[int], stamps: list[Stamp | None]) -> list[list[int]]:
 
 def _decoded(
     source: Source,
+    stamps: list[Stamp | None],
     groups: list[list[int]],
     config: DataConfig,
     decode: Callable[..., pixels.Decoded],
@@ -155,7 +162,8 @@ def _decoded(
 
     def look(index: int) -> _Found:
         row = source.rows[index]
-        stamp, digest, shot, decoded, error = None, "", "", pixels.Decoded(None, 0, 0, ""), ""
+        stamp: Stamp | None = None
+        digest, shot, decoded, error = "", "", pixels.Decoded(None, 0, 0, ""), ""
         try:
             opened = open_row(source.root, row.path)
             if isinstance(opened, Path):
@@ -164,7 +172,7 @@ def _decoded(
                 content, state = read_file(name, config.max_bytes)
                 stamp = _stamp(name, state)
             else:
-                content = opened
+                content, stamp = within(opened, config.max_bytes), stamps[index]
             digest = content_digest(content)
             before = known[index]
             if before is not None and before.digest == digest:
@@ -290,7 +298,9 @@ def sample(source: Source, config: DataConfig) -> list[pixels.Decoded]:
     def look(row: LabelledPath) -> pixels.Decoded | None:
         with suppress(ImageError, OSError):
             opened = open_row(source.root, row.path)
-            content = read_file(opened, config.max_bytes)[0] if isinstance(opened, Path) else opened
+            content = (
+                read_file(opened, config.max_bytes)[0] if isinstance(opened, Path) else within(opened, config.max_bytes)
+            )
             if isinstance(content, bytes) and not decoder.surely_holds(content):
                 return decoder.decode(content, None, config.max_pixels)
             return pixels.look(content, config.max_pixels)

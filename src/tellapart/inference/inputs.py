@@ -13,16 +13,20 @@ from tellapart.data.address import Address, has_scheme, is_address
 from tellapart.data.findings import Finding
 from tellapart.data.image_formats import PREFIX, format_of
 from tellapart.data.pixels import Source
-from tellapart.data.sources import UNREAD
+from tellapart.data.sources import UNREAD, here
 from tellapart.data.sources.archive import unpacked
 from tellapart.data.sources.columns import USUAL, plain_name
+from tellapart.data.sources.hugging_face import SCHEME
 from tellapart.data.sources.image_paths import locate
 from tellapart.data.sources.listing import kind_of, list_folder
+from tellapart.data.sources.members import Member, holds_members, members_of
+from tellapart.data.sources.patterns import braces_expanded, is_pattern
+from tellapart.data.sources.remote import is_remote
 from tellapart.data.sources.table_file import load_table
 from tellapart.errors import ConfigError, ImageError, SourceError, unknown
 from tellapart.files import expanded
 
-Held = Source | Address | ImageError
+Held = Source | Address | Member | ImageError
 """An image, its location, or why there is none."""
 
 
@@ -37,9 +41,11 @@ def find_images(
     """(name to show, image) for each image, in order, found lazily.
 
     A folder or archive gives all images inside, sorted; a table (csv, tsv, parquet) those named in its path column; a
-    pattern such as `new/*.jpg` its matches; a web URL the image there; `-` the paths on `stdin`, one per line. A named
-    file is always taken, whatever its suffix: if it is not an image, its prediction has an error. URLs in a table or on
-    `stdin` are not opened, as their author may not be the person who runs this.
+    shard (parquet with images inside, WebDataset, TFRecord) its members, and a folder without image files those of its
+    shards; a pattern such as `new/*.jpg` or `shard-{00..07}.tar` its matches; a web URL the image there, and a folder,
+    table or shard on a server (s3://, gs://, az://, https://, hf://) the same as here; `-` the paths on `stdin`, one
+    per line. A named file is always taken, whatever its suffix: if it is not an image, its prediction has an error.
+    URLs in a table or on `stdin` are not opened, as their author may not be the person who runs this.
 
     path_column, root: for a table: the column, if it has no usual name, and the folder that its paths are relative to
     (default: the table's). told: receives a finding for files of a folder that are skipped. Raises SourceError for a
@@ -55,21 +61,25 @@ def find_images(
             yield from _inside(path, name, told)
         elif path.is_file():
             kind = kind_of(path.name)
-            if kind == "archive":
+            if kind in ("archive", "table", "records") and holds_members(path):
+                yield from _members(path, name, path_column)
+            elif kind == "archive":
                 yield from _inside(unpacked(path)[0], name, told)
             elif kind == "table":
                 yield from _in_table(path, path_column, root)
             else:
                 yield name, _named(path)
+        elif name.startswith(SCHEME) or (is_remote(name) and not (is_address(name) and _one_image(name))):
+            yield from find_images([here(name)], told=told, path_column=path_column, root=root)
         elif is_address(name):
             yield name, Address(name)
         elif has_scheme(name):
             raise SourceError(
-                f"{name} is not a supported kind of URL; supported are https:// and http://. Give a local file "
-                "by its path."
+                f"{name} is not a supported kind of URL; supported are https://, http://, s3://, gs://, az:// and "
+                "hf://. Give a local file by its path."
             )
-        elif glob.has_magic(name) and not path.exists():
-            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+        elif is_pattern(name):
+            matches = [match for each in braces_expanded(name) for match in _matching(each)]
             if not matches:
                 raise SourceError(f"Nothing matches {name!r}.")
             yield from find_images(matches, told=told, path_column=path_column, root=root)
@@ -87,8 +97,28 @@ def require_table(names: Iterable[Any], path_column: str | None, root: str | os.
         )
 
 
-def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Iterator[tuple[str, Path]]:
+def _one_image(address: str) -> bool:
+    """Whether the address of a web server is that of one image, and not of a folder, a pattern, a table or a shard."""
+    name = address.partition("?")[0].rpartition("/")[2]
+    return name != "" and kind_of(name) in ("image", "") and braces_expanded(address) == [address]
+
+
+def _matching(pattern: str) -> list[str]:
+    # The pattern may be absolute; a name from braces alone is taken, so that a missing file has an error.
+    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
+
+
+def _members(path: Path, name: str, column: str | None = None) -> Iterator[tuple[str, Member]]:
+    return ((f"{name}#{member.member}", member) for member in members_of(path, column))
+
+
+def _inside(folder: Path, name: str, told: Callable[[Finding], object]) -> Iterator[tuple[str, Path | Member]]:
     listing = list_folder(folder, name)
+    named = (*listing.tables, *listing.archives, *listing.records) if not listing.images else ()
+    if shards := [path for path in named if holds_members(folder / path)]:
+        for shard in shards:
+            yield from _members(folder / shard, f"{name.rstrip(os.sep)}{os.sep}{shard}")
+        return
     if not listing.images:
         raise SourceError(f"{name} holds no image (.jpg, .png ...). {listing.advice}".rstrip())
     for finding in listing.findings:

@@ -23,7 +23,8 @@ from tellapart.config import DataConfig
 from tellapart.data import pixels
 from tellapart.data.address import Address
 from tellapart.data.pixels import Decoded
-from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError
+from tellapart.data.sources.members import Member
+from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError, SourceError
 from tellapart.evaluation.selective_prediction import Thresholds, Verdict
 from tellapart.files import from_json
 from tellapart.inference.inputs import Held
@@ -295,12 +296,12 @@ class Predictor:
         try:
             if isinstance(image, ImageError):
                 return str(image)
-            source = image.read(bounds.max_bytes) if isinstance(image, Address) else image
+            source = image.read(bounds.max_bytes) if isinstance(image, Address | Member) else image
             return pixels.decode(source, self.spec, bounds.max_pixels, max_bytes=bounds.max_bytes)
         except ImageError as error:
             return str(error)
-        except OSError as error:
-            return f"unreadable: {error.strerror or error}"
+        except (OSError, SourceError) as error:  # SourceError: a damaged container
+            return f"unreadable: {getattr(error, 'strerror', None) or error}"
 
 
 def _entries(session: onnxruntime.InferenceSession, path: Path) -> dict[str, str]:

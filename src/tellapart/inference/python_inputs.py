@@ -19,15 +19,17 @@ from PIL import Image, ImageFile
 from tellapart.data.address import has_scheme
 from tellapart.data.image_file import MAX_BYTES
 from tellapart.data.image_formats import PREFIX, format_of
+from tellapart.data.sources.hugging_face import images_of_dataset, is_dataset
 from tellapart.data.sources.table_file import is_frame
 from tellapart.errors import ImageError, SourceError
 from tellapart.files import expanded
 from tellapart.inference.inputs import Held, column_of, find_images, require_table
 
 TAKEN = (
-    "paths of files, folders, archives and tables (csv, tsv, parquet), and glob patterns; URLs (https://, http://); "
-    "the bytes of an image file, or the file open in mode 'rb'; Pillow images; NumPy arrays of uint8, shape (h, w), "
-    "(h, w, 1), (h, w, 3), (h, w, 4), or (n, h, w, c) of several; a column of a DataFrame; a list of any of these"
+    "paths of files, folders, archives, tables (csv, tsv, parquet) and shards (parquet, WebDataset, TFRecord), and "
+    "glob patterns; URLs (https://, http://); the bytes of an image file, or the file open in mode 'rb'; Pillow "
+    "images; NumPy arrays of uint8, shape (h, w), (h, w, 1), (h, w, 3), (h, w, 4), or (n, h, w, c) of several; a "
+    "column of a DataFrame; a list of any of these"
 )
 _CHANNELS = (1, 3, 4)
 _TENSORS = {
@@ -67,6 +69,8 @@ def images_of(
 def _several(given: Any, path_column: str | None, root: str | os.PathLike[str] | None) -> Iterable[Any]:
     """The given object itself, or its elements."""
     pandas = sys.modules.get("pandas")
+    if is_dataset(given):
+        return images_of_dataset(given)
     if is_frame(given):
         names = list(map(str, given.columns))
         return _below(root, given.iloc[:, names.index(column_of(names, path_column, "The DataFrame"))])

@@ -9,8 +9,10 @@ from tellapart.config import DataConfig
 from tellapart.plugins import LabelledPath, Source, source
 
 
-@source("jsonl", example='photos.jsonl with lines {"image": "cats/1.jpg", "label": "cat"}', suffixes=(".jsonl",))
-def jsonl(path: Path, config: DataConfig) -> Source | str:  # noqa: ARG001 - what a source is given
+@source(
+    "manifest", example='photos.manifest with lines {"image": "cats/1.jpg", "label": "cat"}', suffixes=(".manifest",)
+)
+def manifest(path: Path, config: DataConfig) -> Source | str:  # noqa: ARG001 - what a source is given
     """Paths are relative to the file's folder. The text that is returned instead says why the file cannot be read."""
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):

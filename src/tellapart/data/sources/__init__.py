@@ -1,7 +1,7 @@
 """The data that a user names -> Source: every image with its label and, if given, its split and group.
 
-Takes a folder, an archive, a table, a DataFrame or `builtin:NAME`; the layout of a folder is detected, by the one
-ordered table SOURCES; `SOURCE:PLACE` selects one row of it. Sources of plug-ins are tried if no other row matches.
+Takes a folder, an archive, a table, shards, a DataFrame or `builtin:NAME`; the layout is detected, by the one ordered
+table SOURCES; `SOURCE:PLACE` selects one row of it. Sources of plug-ins are tried if no other row matches.
 Images are listed, never opened, and no file of the user is written, moved or deleted. Decisions made here:
 
 - Images: by the suffixes of data.image_formats, in any case (.JPG). One that cannot be decoded becomes a broken row
@@ -16,9 +16,10 @@ Images are listed, never opened, and no file of the user is written, moved or de
   testing, test1 ...), and one must be for training; `test` beside folders of other names is a class.
 - Images of a class that training lacks, images without a label, rows of missing files and contradictory rows are
   left out, each with a finding. One class, or no image, is an error.
+- Lists of images by split (train.txt): class folders and tables come first; a number without a name is the label.
 - Tables: one column per class is accepted if each row has exactly one 1; cells with several labels are refused;
-  is_valid and the like give the split, as do folders or names of several tables. Text that is not UTF-8 is read if
-  its letters are certain.
+  is_valid and the like give the split, as do numbered folds (the first is for testing), folders or names of several
+  tables. Text that is not UTF-8 is read if its letters are certain.
 - Labels are strings: 0 and 1.0 (in a column of whole numbers) become '0' and '1', booleans 'true' and 'false'.
 - If there are only training images, the split is open. Rows are in natural order of their paths: 2 before 10.
 - Labels in file names are the part before the last separator and number; IMG_0012 and 2024-01-05 name no class.
@@ -31,88 +32,39 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tellapart import words
 from tellapart.config import DataConfig
 from tellapart.data.findings import Finding
 from tellapart.data.sources.archive import unpacked
-from tellapart.data.sources.file_names import read_names
-from tellapart.data.sources.folders import read_class_folders, read_split_folders
-from tellapart.data.sources.idx import open_row, read_idx
-from tellapart.data.sources.listing import TABLE_SUFFIXES, counted, kind_of, list_folder
+from tellapart.data.sources.hugging_face import SCHEME, folder_of_dataset, is_dataset, snapshot
+from tellapart.data.sources.layouts import SOURCES, UNREAD, layouts
+from tellapart.data.sources.listing import Listing, counted, kind_of, list_files, list_folder
+from tellapart.data.sources.members import open_row
+from tellapart.data.sources.patterns import is_pattern, matches
 from tellapart.data.sources.reader import Reader
+from tellapart.data.sources.remote import is_remote, local_copy
 from tellapart.data.sources.source import LabelledPath, Source
-from tellapart.data.sources.table import read_frame, read_table_beside, read_table_file
+from tellapart.data.sources.table import read_frame
 from tellapart.data.sources.table_file import is_frame
+from tellapart.data.sources.tar_index import is_shard
 from tellapart.data.sources.validate import settled
 from tellapart.errors import ConfigError, SourceError, unknown
 from tellapart.files import expanded
-from tellapart.tables import NAME, Table
-
-if TYPE_CHECKING:
-    import pandas
+from tellapart.progress import SILENT, Progress
+from tellapart.tables import NAME
 
 __all__ = [
     "SOURCES", "UNREAD", "LabelledPath", "Source", "folder_of", "layouts", "open_row", "read_source", "refuse_unused",
 ]  # fmt: skip
 
 
-# A folder is offered to them in this order; the first that returns a Source decides.
-SOURCES: Table[Reader] = Table(
-    "sources",
-    "source",
-    Reader,
-    SourceError,
-    (
-        Reader("split-folders", "photos/train/cats/1.jpg  photos/test/dogs/2.jpg", read_split_folders),
-        Reader("class-folders", "photos/cats/1.jpg  photos/dogs/2.jpg", read_class_folders),
-        Reader(
-            "table", "photos/labels.csv with columns path,label beside the images", read_table_beside,
-            read_table_file, tuple(f".{suffix}" for suffix in sorted(TABLE_SUFFIXES)),
-        ),
-        Reader("file-names", "photos/cat.0.jpg  photos/dog.0.jpg  (or in train/, test/)", read_names),
-        Reader("idx-files", "", read_idx),
-    ),
-)  # fmt: skip
-_EXCEL = "an Excel or OpenDocument table, which is not supported. Save it as csv (UTF-8), and name that."
-_RECORDS = "a TFRecord file, which is not supported. Write its images into one folder per class."
-_LIST = "JSON, which is not supported. Write a csv with the columns path and label, and name that."
-_NUMBERS = "an array without class names. Read it in Python, and save its images into one folder per class."
-UNREAD = {
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), _EXCEL),
-    **dict.fromkeys((".tfrecord", ".tfrecords"), _RECORDS),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), _LIST),
-    **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pickle", ".mat"), _NUMBERS),
-    ".rar": "a RAR archive, which is not supported. Unpack it, and name the folder, or pack it as a zip.",
-    ".7z": "a 7-Zip archive, which is not supported. Unpack it, and name the folder, or pack it as a zip.",
-    ".onnx": "a network. Name the images to learn from; predict and evaluate take a network first.",
-    ".keras": "a network. Name the images to learn from; predict and evaluate take a run first.",
-}
-"""What people name as data by mistake, by suffix: what it is and what to do."""
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 
 
-def layouts() -> str:
-    """The supported layouts of labelled images on disk, in words; loads plug-ins, and reports broken ones.
-
-    >>> layouts().partition(",")[0]
-    'Four layouts work'
-    """
-    readers, broken = SOURCES.load_all()
-    folders = [reader for reader in readers if reader.example and reader.read is not None]
-    files = [reader for reader in readers if reader.example and reader.read is None]
-    lines = [f"{words.spelled(len(folders)).capitalize()} layouts work, as a folder, a zip or a tar:"]
-    lines += [f"  {reader.name:<14} {reader.example}" for reader in folders]
-    if files:
-        lines += ["As a file:", *(f"  {reader.name:<14} {reader.example}" for reader in files)]
-    return "\n".join((*lines, *broken.values()))
-
-
-def read_source(
-    data: str | os.PathLike[str] | pandas.DataFrame, config: DataConfig, known: tuple[str, ...] = ()
-) -> Source:
-    """Read what was named as data. An archive is first unpacked into the cache, once. known: the classes of the network
+def read_source(data: Any, config: DataConfig, known: tuple[str, ...] = (), *, progress: Progress = SILENT) -> Source:
+    """Read what was named as data: a path or address, a DataFrame, or a Dataset of Hugging Face. An archive is first
+    unpacked into the cache, and what is on a server is copied there, once. known: the classes of the network
     that the images are for; then images of one class are enough, in any split.
 
     Raises SourceError if it does not exist or has no labelled images of two classes: the message tells what was found
@@ -120,15 +72,25 @@ def read_source(
     """
     if is_frame(data):
         return settled(read_frame(data, config), "DataFrame", known)
+    if is_dataset(data):
+        listing = list_folder(folder_of_dataset(data), type(data).__name__)
+        return _read_listing(listing, config, known, SOURCES.find("parquet"))
     if not isinstance(data, (str, os.PathLike)):
-        raise SourceError(f"Given {type(data).__name__} as data; expected a path, builtin:NAME or a pandas DataFrame.")
+        raise SourceError(
+            f"Given {type(data).__name__} as data; expected a path, an address, builtin:NAME, a pandas DataFrame or a "
+            "Dataset of Hugging Face."
+        )
     asked, place = _asked(os.fspath(data))
+    place = here(place, progress)
+    if is_pattern(place):
+        root, files = matches(place)
+        return _read_listing(list_files(root, str(data), files), config, known, asked)
     path = _located(place)
     if path.is_dir():
-        return _read_folder(path, str(data), config, known, asked)
+        return _read_listing(list_folder(path, str(data)), config, known, asked)
     kind = kind_of(path.name)
     if asked is not None and kind != "archive":
-        return settled(_read_file(asked, path, config, str(data)), str(data), known)
+        return settled(_read_file((asked,), path, config, str(data)), str(data), known)
     if kind == "image":
         raise SourceError(
             f"{data} is a single image. Name the folder, archive or table that holds images of each class."
@@ -137,14 +99,18 @@ def read_source(
         raise SourceError(
             f"{data} is one part of an idx data set. Name the folder that holds its images and labels files."
         )
-    if kind != "archive":
-        reader, broken = _reader_of(path)
-        if reader is not None:
-            return settled(_read_file(reader, path, config, str(data)), str(data), known)
+    readers, broken = _readers_of(path)
+    if kind == "archive":
+        outcomes = (reader.read_file(path, config) for reader in readers if reader.read_file is not None)
+        if source := next((outcome for outcome in outcomes if isinstance(outcome, Source)), None):
+            return settled(source, str(data), known)
+    else:
+        if readers:
+            return settled(_read_file(readers, path, config, str(data)), str(data), known)
         if meaning := UNREAD.get(path.suffix.lower()):
             raise SourceError("\n".join((f"{data} is {meaning}", *broken)))
     folder, left_out = unpacked(path)
-    source = _read_folder(folder, str(data), config, known, asked)
+    source = _read_listing(list_folder(folder, str(data)), config, known, asked)
     findings = source.findings
     if left_out:
         meaning = f"{counted(len(left_out), 'link or device')} in the archive."
@@ -153,6 +119,16 @@ def read_source(
             Finding("not-unpacked", "warning", left_out, meaning, "Left out: only files are unpacked."),
         )
     return replace(source, layout=f"{source.layout}; unpacked from {path.name}", findings=findings)
+
+
+def here(name: str, progress: Progress = SILENT) -> str:
+    """A path on this machine: of an address, the copy in the cache; any other name as it is.
+
+    Raises FetchError if an address cannot be read, MissingExtraError without what reads it.
+    """
+    if name.startswith(SCHEME):
+        return str(snapshot(name))
+    return str(local_copy(name, progress=progress)) if is_remote(name) else name
 
 
 def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
@@ -173,9 +149,12 @@ def folder_of(data: str | os.PathLike[str]) -> Path:
 
     Raises SourceError if there is none.
     """
-    path = _located(_asked(os.fspath(data))[1])
-    if path.is_dir():
-        return path
+    place = here(_asked(os.fspath(data))[1])
+    if is_pattern(place):
+        return matches(place)[0]
+    path = _located(place)
+    if path.is_dir() or is_shard(path):
+        return path if path.is_dir() else path.parent
     return unpacked(path)[0] if kind_of(path.name) == "archive" else path.parent
 
 
@@ -190,26 +169,31 @@ def _asked(name: str) -> tuple[Reader | None, str]:
     return SOURCES.find(kind), place
 
 
-def _reader_of(path: Path) -> tuple[Reader | None, tuple[str, ...]]:
-    """The row for files of this suffix; plug-ins are loaded if no built-in one matches, and broken ones are returned
-    too."""
+def _readers_of(path: Path) -> tuple[tuple[Reader, ...], tuple[str, ...]]:
+    """The rows for files of this suffix, in their order; plug-ins are loaded if no built-in one matches, and broken
+    ones are returned too."""
+    suffix = ".tfrecord" if kind_of(path.name) == "records" else path.suffix.lower()
 
-    def first(readers: Iterable[Reader]) -> Reader | None:
-        return next((reader for reader in readers if path.suffix.lower() in reader.suffixes), None)
+    def of(readers: Iterable[Reader]) -> tuple[Reader, ...]:
+        return tuple(reader for reader in readers if suffix in reader.suffixes)
 
-    if reader := first(SOURCES.values()):
-        return reader, ()
+    if found := of(SOURCES.values()):
+        return found, ()
     readers, broken = SOURCES.load_all()
-    return first(readers), tuple(broken.values())
+    return of(readers), tuple(broken.values())
 
 
-def _read_file(reader: Reader, path: Path, config: DataConfig, name: str) -> Source:
-    if reader.read_file is None:
-        raise SourceError(f"{name} is a file, and the source {reader.name} reads folders: {reader.example}")
-    outcome = reader.read_file(path, config)
-    if isinstance(outcome, str):
-        raise SourceError(f"{name}, read as {reader.name}: {outcome}")
-    return outcome
+def _read_file(readers: tuple[Reader, ...], path: Path, config: DataConfig, name: str) -> Source:
+    """The Source of the first row that reads the file."""
+    reasons = []
+    for reader in readers:
+        if reader.read_file is None:
+            raise SourceError(f"{name} is a file, and the source {reader.name} reads folders: {reader.example}")
+        outcome = reader.read_file(path, config)
+        if isinstance(outcome, Source):
+            return outcome
+        reasons.append(f"read as {reader.name}: {outcome}")
+    raise SourceError(f"{name}, {'; '.join(reasons)}")
 
 
 def _located(name: str) -> Path:
@@ -239,8 +223,8 @@ def _looked_in(path: Path) -> str:
     return "" if path.is_absolute() else f" in {Path.cwd()}"
 
 
-def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, ...], asked: Reader | None) -> Source:
-    listing = replace(list_folder(folder, name), known=known)
+def _read_listing(listing: Listing, config: DataConfig, known: tuple[str, ...], asked: Reader | None) -> Source:
+    listing, name = replace(listing, known=known), listing.name
     reasons: dict[str, str] = {}
 
     def understood(readers: Iterable[Reader]) -> Source | None:
@@ -261,7 +245,7 @@ def _read_folder(folder: Path, name: str, config: DataConfig, known: tuple[str, 
         return found
     if found := understood(SOURCES.load_all()[0]):
         return found
-    if not (listing.images or listing.tables or listing.archives or listing.others):
+    if not (listing.images or listing.tables or listing.archives or listing.records or listing.others):
         raise SourceError(f"{name} is empty.\n{layouts()}")
     told = "\n".join(f"  {reader:<14} {reason}" for reader, reason in reasons.items())
     raise SourceError(

@@ -44,7 +44,7 @@ _TAR_PADDING = 1 << 24  # far more padding than any program writes at the end of
 _LEFT_OUT = ".left-out.json"
 _ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
 # RecursionError: tarfile reads consecutive headers recursively.
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, RecursionError)
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class _Unpacking:
         try:
             for member in _members_of(archive, name):
                 self._count_member()
-                parts = _safe_parts(member.name, name)
+                parts = safe_parts(member.name, name)
                 if not parts or any(ignored(part) for part in parts):
                     continue
                 place = folder.joinpath(*parts)
@@ -164,7 +164,7 @@ class _Unpacking:
                 with suppress(FileExistsError, NotADirectoryError):
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.touch(exist_ok=False)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise SourceError(_why_not(archive, name, str(error).partition("\n")[0].rstrip(":."))) from None
         except NotImplementedError as error:
             raise SourceError(
@@ -225,7 +225,7 @@ def _why_not(archive: Path, name: str, detail: str) -> str:
     )
 
 
-def _safe_parts(name: str, archive: str) -> tuple[str, ...]:
+def safe_parts(name: str, archive: str) -> tuple[str, ...]:
     """The parts of a member's name, with backslashes as slashes. Raises SourceError if it would lead outside."""
     slashed = name.replace("\\", "/")
     parts = tuple(part for part in slashed.split("/") if part not in ("", "."))
@@ -289,7 +289,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         return info.filename
 
 
-class _BoundedHeader(tarfile.TarInfo):
+class BoundedHeader(tarfile.TarInfo):
     """A member whose extended header (names, PAX records) fits into memory, which the compressed size does not tell.
 
     Raises ValueError: a TarError would make tarfile.open try another compression.
@@ -306,7 +306,7 @@ class _BoundedHeader(tarfile.TarInfo):
 
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive, tarinfo=_BoundedHeader) as bundle:
+    with tarfile.open(archive, tarinfo=BoundedHeader) as bundle:
         for info in bundle:
             kind: Literal["file", "folder", "other"] = "file" if info.isreg() else "folder" if info.isdir() else "other"
             yield _Member(info.name, kind, partial(_open_in_tar, bundle, info))

@@ -41,7 +41,7 @@ USUAL: dict[str, tuple[str, ...]] = {
         ),
         *("y", "tag", "tags", "diagnosis"),
     ),
-    "split": ("split", "subset", "partition", "set", "dataset", "fold"),
+    "split": ("split", "subset", "partition", "set", "dataset", "fold", "kfold", "fold_id"),
     "group": ("group", "group_id", "groups", "patient", "patient_id", "subject", "subject_id", "video", "video_id"),
 }
 _FLAGS = (
@@ -51,6 +51,7 @@ _FLAGS = (
 )
 """Boolean columns that give the split, and the splits for true and false; the first true one decides, else the last."""
 _TRUTH = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+MAX_FOLDS = 20
 _NO_NAMES = frozenset(("", "unnamed:_0", "index"))  # of the index column, as pandas writes it
 _QUOTED_LIST = re.compile(r"\[\s*(['\"]).*\1\s*\]|\[\s*\]", re.DOTALL)
 
@@ -275,12 +276,37 @@ def read_splits(table: LabelTable, columns: Columns, findings: list[Finding]) ->
         return _flagged(table, columns.flags, findings) or [""] * number
     column = columns.names.get("split")
     cells = [cell_text(value) for value in table.columns[column]] if column else []
+    if folds := _folds(cells):
+        findings.append(_folds_used(column, list(folds)))
+        return [folds.get(_whole(cell), "") for cell in cells]
     strange = sorted({cell for cell in cells if cell and not split_named(cell)})
     if strange:
         findings.append(_split_not_used(f"{column!r}", strange, "train, validation and test"))
     if strange or not column:
         return [""] * number
     return [split_named(cell) or "" for cell in cells]
+
+
+def _whole(cell: str) -> str:
+    """A fold as a whole number: 1.0 is 1, as pandas writes numbers beside empty cells; "" for other text."""
+    return str(int(float(cell))) if re.fullmatch(r"\d{1,3}(\.0+)?", cell) else ""
+
+
+def _folds(cells: Sequence[str]) -> dict[str, str]:
+    """Fold -> split, if the cells are the numbers of three to MAX_FOLDS folds: the first is for testing, the second for
+    validation. Else empty."""
+    filled = {cell for cell in cells if cell}
+    numbers = sorted({int(whole) for cell in filled if (whole := _whole(cell))})
+    if not all(map(_whole, filled)) or not 3 <= len(numbers) <= MAX_FOLDS:
+        return {}
+    return {str(fold): ("test", "validation", "train")[min(place, 2)] for place, fold in enumerate(numbers)}
+
+
+def _folds_used(column: str | None, folds: Sequence[str]) -> Finding:
+    meaning = (
+        f"Column {column!r} numbers {len(folds)} folds: {folds[0]} is the test split, {folds[1]} the validation split."
+    )
+    return Finding("folds", "note", (), meaning, "The others are for training. For other splits, rename the column.")
 
 
 def _flagged(table: LabelTable, flags: Sequence[str], findings: list[Finding]) -> list[str]:

@@ -161,15 +161,18 @@ def _source(listing: Listing, places: dict[str, tuple[Split | None, str]], layou
         findings.append(Finding("empty-class", "warning", listing.empty_folders, meaning, "Not counted as classes."))
     findings.extend(unlabelled_finding(unlabelled, "outside the class folders"))
     findings.extend(_class_below_class(set(labels.values()) - {""}))
-    if listing.tables:
-        meaning = f"{counted(len(listing.tables), 'table')} next to class folders."
+    if unused := (*listing.tables, *listing.lists):
+        what = " and ".join(
+            counted(len(paths), word) for paths, word in ((listing.tables, "table"), (listing.lists, "list")) if paths
+        )
+        meaning = f"{what} next to class folders."
         findings.append(
             Finding(
                 "table-not-used",
                 "note",
-                listing.tables,
+                unused,
                 meaning,
-                "Labels are taken from the folder names; to use a table, name it.",
+                "Labels are taken from the folder names; to use a table or list, name it.",
             )
         )
     return Source(listing.root, tuple(rows), layout, tuple(findings))

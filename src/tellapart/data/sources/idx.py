@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import re
 import struct
 import zlib
 from functools import lru_cache
@@ -29,28 +28,19 @@ from tellapart.errors import SourceError
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _UNSIGNED_BYTE = 0x08
-_ROW = re.compile(r"(?P<file>.+-images[-.]idx3-ubyte(\.gz)?)#(?P<position>\d+)", re.IGNORECASE)
 _loading = Lock()
 
 
-def open_row(root: Path, path: str) -> Path | NDArray[np.uint8]:
-    """What data.pixels.read takes for a row: its file; for an idx row a grey image, uint8 (height, width), read-only.
+def read_idx_image(path: Path, member: str, max_bytes: int) -> NDArray[np.uint8]:  # noqa: ARG001 - of every container
+    """One image of an idx file: grey, uint8 (height, width), read-only. member: its position, from 0.
 
     The idx file is loaded once per process, and again if it changes. Raises SourceError for an idx file that is damaged
-    or too short. A file whose own name contains # is an ordinary file.
-
-    >>> open_row(Path("photos"), "cats/a#1.jpg").as_posix()
-    'photos/cats/a#1.jpg'
+    or too short, or has no such image.
     """
-    match = _ROW.fullmatch(path)
-    if not match:
-        return root / path
-    images = _load(root / match["file"], dimensions=3)
-    position = int(match["position"])
-    if position >= len(images):
-        raise SourceError(
-            f"{root / match['file']} holds {len(images)} images; there is no image {position} (counted from 0)."
-        )
+    images = _load(path, dimensions=3)
+    if not member.isdecimal() or len(member) > 12 or int(member) >= len(images):
+        raise SourceError(f"{path} holds {len(images)} images; there is no image {member} (counted from 0).")
+    position = int(member)
     image: NDArray[np.uint8] = images[position]
     return image
 

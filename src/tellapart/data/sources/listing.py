@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from tellapart.data.findings import Finding, Severity
 from tellapart.data.image_formats import SUFFIXES
 from tellapart.errors import SourceError, some
 
-Kind = Literal["image", "table", "idx", "archive", "names", ""]
+Kind = Literal["image", "table", "list", "records", "idx", "archive", "names", ""]
 
 UNREAD_SUFFIXES = {
     **dict.fromkeys(
@@ -33,18 +34,27 @@ UNREAD_SUFFIXES = {
 }  # fmt: skip
 """Unsupported formats of images and videos: camera raw, drawings, scans."""
 _EXPORT = "Export them as JPEG or PNG next to the originals."
-TABLE_SUFFIXES = frozenset(("csv", "tsv", "parquet"))
+TABLE_SUFFIXES = frozenset(("csv", "tsv", "parquet", "jsonl", "ndjson", "xlsx", "xlsm"))
+NAMES_FILES = frozenset(
+    ("labels.txt", "classes.txt", "classnames.txt", "class_names.txt", "names.txt", "label_map.txt")
+)
+"""Lower-case names of files that hold the names of classes, one a line."""
+_LIST_NAME = re.compile(
+    r"(.*[\W_])?(train|training|val|valid|validation|test|testing|trainval|list|filelist|images)([\W_].*)?\.txt",
+    re.DOTALL,
+)
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+RECORDS_NAME = re.compile(r".+(\.tfrecords?([-_.]\d{5}-of-\d{5})?|[-_.]\d{5}-of-\d{5})", re.DOTALL)
 IDX_NAME = re.compile(r"(?P<part>.+)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?", re.IGNORECASE)
 IGNORED = frozenset(("__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"))
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of a file by its name, in any case; "names" is the list of class names beside idx files, "" anything
-    else.
+    """The kind of a file by its name, in any case; "list" is one of images by split, "names" one of class names,
+    "records" a TFRecord file, "" anything else.
 
-    >>> kind_of("Cat.JPG"), kind_of("train.tar.gz"), kind_of("notes.txt")
-    ('image', 'archive', '')
+    >>> kind_of("Cat.JPG"), kind_of("train.tar.gz"), kind_of("train_list.txt"), kind_of("notes.txt")
+    ('image', 'archive', 'list', '')
     """
     lower = name.lower()
     suffix = lower.rpartition(".")[2] if "." in lower else ""
@@ -54,8 +64,12 @@ def kind_of(name: str) -> Kind:
         return "table"
     if lower.endswith(ARCHIVE_SUFFIXES):
         return "archive"
-    if lower == "labels.txt":
+    if lower in NAMES_FILES:
         return "names"
+    if RECORDS_NAME.fullmatch(lower):
+        return "records"
+    if suffix == "txt" and _LIST_NAME.fullmatch(lower):
+        return "list"
     return "idx" if IDX_NAME.fullmatch(name) else ""
 
 
@@ -70,7 +84,7 @@ def unread(name: str) -> str:
 
 def ignored(name: str) -> bool:
     """Whether a file or folder of this name is created by a system and never meant as data."""
-    return name.startswith(".") or name.lower() in IGNORED
+    return name.startswith((".", "~$")) or name.lower() in IGNORED  # ~$: the lock of an open Excel table
 
 
 def natural_key(path: str) -> tuple[list[str | int], str]:
@@ -117,6 +131,8 @@ class Listing:
     others: Counter[str]
     findings: tuple[Finding, ...]
     known: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
 
     @property
     def advice(self) -> str:
@@ -148,7 +164,11 @@ class Listing:
     def describe(self) -> str:
         """What was found, in counts."""
         found = [f"{counted(len(self.images), 'image')} in {counted(len(self.by_folder), 'folder')}"]
-        for paths, word in ((self.tables, "table"), (self.idx, "idx file"), (self.archives, "archive")):
+        others = (
+            (self.tables, "table"), (self.lists, "list"), (self.records, "TFRecord file"), (self.idx, "idx file"),
+            (self.archives, "archive"),
+        )  # fmt: skip
+        for paths, word in others:
             if paths:
                 shown = ", ".join(paths[:3]) + (" ..." if len(paths) > 3 else "")
                 found.append(f"{counted(len(paths), word)} ({shown})")
@@ -163,7 +183,7 @@ class _Walk:
     """The state of one walk: what was found so far, and the real folders already visited."""
 
     found: dict[str, list[str]] = field(
-        default_factory=lambda: {kind: [] for kind in ("image", "table", "idx", "archive")}
+        default_factory=lambda: {kind: [] for kind in ("image", "table", "list", "records", "idx", "archive")}
     )
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
@@ -253,8 +273,22 @@ def list_folder(root: Path, name: str = "") -> Listing:
     if "" in walk.unreadable:
         raise SourceError(f"{root} cannot be read as a folder. Check that you have permission to list and open it.")
     images, tables, idx, archives = (_ordered(walk.found[kind]) for kind in ("image", "table", "idx", "archive"))
-    folders = _ordered(walk.folders)
-    return Listing(root, name or str(root), images, folders, tables, idx, archives, walk.others, walk.findings())
+    return Listing(
+        root, name or str(root), images, _ordered(walk.folders), tables, idx, archives, walk.others, walk.findings(),
+        lists=_ordered(walk.found["list"]), records=_ordered(walk.found["records"]),
+    )  # fmt: skip
+
+
+def list_files(root: Path, name: str, files: Iterable[Path]) -> Listing:
+    """The Listing of these files, which are below root, and of no other."""
+    found: dict[str, list[str]] = {kind: [] for kind in ("image", "table", "list", "records", "idx", "archive")}
+    others: Counter[str] = Counter()
+    for file in files:
+        path = file.relative_to(root).as_posix()
+        found.get(kind_of(file.name), []).append(path)
+        others.update([] if kind_of(file.name) in found else [file.suffix.lower() or "without suffix"])
+    images, tables, lists, records, idx, archives = map(_ordered, found.values())
+    return Listing(root, name, images, (), tables, idx, archives, others, (), lists=lists, records=records)
 
 
 def _ordered(paths: list[str]) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def _together(listing: Listing, sources: Mapping[str, Source]) -> Source:
         for finding in source.findings:
             paths = tuple(_moved(path, source, listing) for path in finding.paths)
             findings.append(replace(finding, paths=paths, meaning=f"{table}: {finding.meaning}"))
-    rows = _once(there, findings)
+    rows = once(there, findings)
     layout = f"{counted(len(sources), 'table')}, one a split: " + "; ".join(
         f"{path}: {source.layout.partition(': ')[2]}" for path, source in sources.items()
     )
@@ -164,7 +164,7 @@ def read_table(table: LabelTable, config: DataConfig) -> Source:
         )
         findings.append(Finding("uneven-row", "error", table.uneven, meaning, "Left out."))
     findings.extend(unlabelled_finding([row.path for row in there if not row.label], "in the table"))
-    rows = _once(there, findings)
+    rows = once(there, findings)
     name = Path(table.name).name + (f" ({table.encoding})" if table.encoding else "")
     layout = f"table {name}: columns {columns}" + (f"; images {where}" if where else "")
     if not (columns.flags or "split" in columns.names) and (parted := _by_folder(rows)):
@@ -200,7 +200,7 @@ def _path_text(value: Any, table: LabelTable, column: str) -> str:
     return cell_text(value)
 
 
-def _once(there: list[LabelledPath], findings: list[Finding]) -> tuple[LabelledPath, ...]:
+def once(there: list[LabelledPath], findings: list[Finding]) -> tuple[LabelledPath, ...]:
     """Each image once; if rows of one image contradict each other, all of them are left out."""
     by_path: dict[str, set[LabelledPath]] = {}
     repeated = set()

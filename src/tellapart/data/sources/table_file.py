@@ -1,8 +1,8 @@
-"""A csv, tsv or parquet file, or a DataFrame -> columns of cells by name, not yet interpreted.
+"""A csv, tsv, JSON Lines, Excel or parquet file, or a DataFrame -> columns of cells by name, not yet interpreted.
 
-csv is read by the standard library; parquet needs the extra `tables`. Text is UTF-8, or UTF-16 or UTF-32 if a byte
-order mark or its zero bytes show it. Bytes that are not UTF-8 are kept as Python's surrogate escapes, as they may be
-part of file names; in labels they are decoded by `as_windows`.
+csv and JSON Lines are read by the standard library; parquet and Excel need the extra `tables`. Text is UTF-8, or UTF-16
+or UTF-32 if a byte order mark or its zero bytes show it. Bytes that are not UTF-8 are kept as Python's surrogate
+escapes, as they may be part of file names; in labels they are decoded by `as_windows`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ import csv
 import io
 import re
 import sys
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from tellapart.errors import ConfigError, MissingExtraError, SourceError
+from tellapart.errors import ConfigError, MissingExtraError, SourceError, require_extra
+from tellapart.files import from_json
 
 if TYPE_CHECKING:
     import pandas
 
 MAX_ROWS = 20_000_000
 """Limit for a parquet table, whose size in bytes does not limit its rows."""
+MAX_EXCEL_BYTES = 500_000_000
+MAX_COLUMNS = 10_000
 # UTF-32 first: its mark begins with that of UTF-16. All except UTF-8 read their own mark.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -72,11 +77,16 @@ def table_of_frame(frame: pandas.DataFrame) -> LabelTable:
 
 
 def load_table(path: Path) -> LabelTable:
-    """Raises SourceError for a file that cannot be read as its suffix claims, MissingExtraError for a parquet table
-    without pyarrow."""
+    """Raises SourceError for a file that cannot be read as its suffix claims, MissingExtraError for a parquet or Excel
+    table without the extra."""
+    suffix = path.suffix.lower()
     try:
-        if path.suffix.lower() == ".parquet":
+        if suffix == ".parquet":
             return _load_parquet(path)
+        if suffix in (".xlsx", ".xlsm"):
+            return _load_excel(path)
+        if suffix in (".jsonl", ".ndjson"):
+            return _load_lines(path)
         return _load_text(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -97,6 +107,55 @@ def _load_parquet(path: Path) -> LabelTable:
     # ValueError: a name or a cell that is not UTF-8; ArithmeticError: a time outside Python's range.
     except (ArrowException, ValueError, ArithmeticError) as error:
         raise SourceError(f"{path} is not a parquet table, or it is damaged: {error}") from None
+    return LabelTable(str(path), path.parent, columns)
+
+
+def _load_excel(path: Path) -> LabelTable:
+    """The first sheet that has rows; every text as it is written, also NA and None."""
+    require_extra("Reading an Excel table", "tables", "pandas", "openpyxl")
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            size = sum(info.file_size for info in bundle.infolist())  # no member is unpacked beyond its own
+        if size > MAX_EXCEL_BYTES:
+            raise SourceError(
+                f"{path} unpacks to {size:,} bytes; at most {MAX_EXCEL_BYTES:,} are read. Save it as csv."
+            )
+        import pandas
+
+        with warnings.catch_warnings(), pandas.ExcelFile(path, engine="openpyxl") as book:
+            warnings.simplefilter("ignore")  # openpyxl's, on styles and validation that it does not know
+            for sheet in book.sheet_names:
+                frame = book.parse(sheet, dtype=object, keep_default_na=False, na_values=[""])
+                if len(frame):
+                    return replace(table_of_frame(frame), name=str(path), folder=path.parent)
+    except SourceError:
+        raise
+    # It raises what the XML parser, the zip and its own many parts raise.
+    except Exception as error:  # noqa: BLE001
+        raise SourceError(f"{path} is not an Excel table, or it is damaged: {error}. Save it as csv (UTF-8).") from None
+    raise SourceError(f"{path} has no sheet with a header and rows.")
+
+
+def _load_lines(path: Path) -> LabelTable:
+    """JSON Lines: an object a line; a key that a line lacks is a missing cell."""
+    columns: dict[str, list[Any]] = {}
+    number = 0
+    for line_number, line in enumerate(_decoded(path)[0].splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = from_json(line)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{path}, line {line_number} is not JSON: {error}.") from None
+        if not isinstance(row, dict):
+            raise SourceError(f'{path}, line {line_number} is JSON but not an object, such as {{"file_name": ...}}.')
+        for name in row.keys() - columns.keys():
+            columns[name] = [None] * number
+        for name, column in columns.items():
+            column.append(row.get(name))
+        number += 1
+        if len(columns) > MAX_COLUMNS:
+            raise SourceError(f"{path} has more than {MAX_COLUMNS:,} keys by line {line_number}; it is not a table.")
     return LabelTable(str(path), path.parent, columns)
 
 

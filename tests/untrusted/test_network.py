@@ -69,6 +69,7 @@ COMMAND_LINES: dict[str, list[str]] = {
     "layouts": ["layouts"],
     "fetch": ["fetch"],
     "export": ["export", "run"],
+    "export to web": ["export", "run", "--to", "web"],
     "export int8": ["export", "run", "--to", "onnx", "--quantize", "int8"],
 }
 EXTRAS = {

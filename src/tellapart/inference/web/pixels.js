@@ -19,7 +19,7 @@ const tellapartPixels = (() => {
       let used = box;
       const scale = file && (await isJpeg(source)) ? jpegScale(size, spec, box, inner) : 1;
       if (scale > 1) {
-        raster = reduced(raster, [scale, scale], [0, 0, ...size]);
+        raster = reduced(raster, [scale, scale], [0, 0, ...size], Float32Array);
         used = box.map((side) => side / scale);
       }
       return placed(resized(raster, used, inner, spec.interpolation), spec);
@@ -90,11 +90,13 @@ const tellapartPixels = (() => {
     return filtered(raster, box, inner, interpolation);
   }
 
-  /** Means over blocks of (across, down) pixels of a box of whole pixels. */
-  function reduced(raster, [across, down], [left, top, right, bottom]) {
+  /** Means over blocks of (across, down) pixels of a box of whole pixels, rounded unless kept as floats. */
+  function reduced(raster, [across, down], [left, top, right, bottom], Kind = Uint8ClampedArray) {
     const width = Math.ceil((right - left) / across);
     const height = Math.ceil((bottom - top) / down);
-    const out = new Uint8ClampedArray(width * height * CHANNELS);
+    const out = new Kind(width * height * CHANNELS);
+    const half = Kind === Float32Array ? 0 : 0.5;
+    const whole = half ? Math.floor : (value) => value;
     const most = Math.max(1, Math.floor(STRIP / raster.width / down)) * down;
     for (let start = top; start < bottom; start += most) {
       const stop = Math.min(start + most, bottom);
@@ -115,9 +117,9 @@ const tellapartPixels = (() => {
           }
           const to = (((y - top) / down) * width + column) * CHANNELS;
           const area = wide * tall;
-          out[to] = Math.floor(red / area + 0.5);
-          out[to + 1] = Math.floor(green / area + 0.5);
-          out[to + 2] = Math.floor(blue / area + 0.5);
+          out[to] = whole(red / area + half);
+          out[to + 1] = whole(green / area + half);
+          out[to + 2] = whole(blue / area + half);
         }
       }
     }
@@ -199,9 +201,12 @@ const tellapartPixels = (() => {
   function nearest(raster, box, inner) {
     const out = new Uint8ClampedArray(inner[0] * inner[1] * CHANNELS);
     const middles = [0, 1].map((at) => {
-      const step = (box[at + 2] - box[at]) / inner[at];
+      // In Pillow's precision and order of summation, so that ties are rounded alike.
+      const [first, last] = [box[at], box[at + 2]].map(Math.fround);
+      const step = Math.fround(last - first) / inner[at];
       const most = (at ? raster.height : raster.width) - 1;
-      return Array.from({ length: inner[at] }, (_, number) => Math.min(Math.floor(box[at] + step * (number + 0.5)), most));
+      let place = first + step * 0.5;
+      return Array.from({ length: inner[at] }, (_, number) => Math.min(Math.floor(number ? (place += step) : place), most));
     });
     middles[1].forEach((y, row) => {
       const data = raster.rows(y, y + 1);

@@ -15,7 +15,7 @@ from tellapart.api.datasets import read
 from tellapart.api.options import known_options, make_config
 from tellapart.api.runs import Run, write_report
 from tellapart.api.training import resume, train
-from tellapart.config import AUTO, Config, Plan
+from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import read_source
@@ -25,17 +25,14 @@ from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.new_folder import new_place
-from tellapart.runs.run import RunFolder, create_run
+from tellapart.runs.run import RunFolder
 from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
     from tellapart.experiments.ladder import LadderFolder
     from tellapart.experiments.ladder_result import LadderResult
-    from tellapart.experiments.study import Study
     from tellapart.experiments.tune import Trial, TuneFolder
     from tellapart.experiments.tune_result import TuneResult
-    from tellapart.training.epochs import Watch
-    from tellapart.training.fit import Learned
 
 LadderWatch = Callable[["LadderFolder"], None]
 TuneWatch = Callable[["TuneFolder", list["Trial"]], None]
@@ -241,6 +238,7 @@ def _climb(
 
 
 def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: TuneWatch) -> TuneResult:
+    from tellapart.experiments.learner import learner
     from tellapart.experiments.tune import search
     from tellapart.experiments.tune_result import chosen_of, judge
     from tellapart.report.tune import write_tune
@@ -252,25 +250,6 @@ def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Prog
     found = judge(tune)
     write_tune(found)
     return found
-
-
-def learner(study: Study, cache_limit: int, reasons: Sequence[str] = (), source: str = "") -> Callable[..., Learned]:
-    """A function that trains the trials that only the validation images judge. reasons, source: of each run."""
-    from tellapart.models.backend import forget_networks
-    from tellapart.training import fit
-    from tellapart.training.epochs import go_on
-
-    def learn(
-        catalog: Catalog, config: Config, out: Path, budget: float, progress: Progress, watch: Watch = go_on
-    ) -> Learned:
-        forget_networks()  # networks of earlier trials are in their files
-        deadline, run, plan = time.monotonic() + budget, RunFolder(out), Plan(config, tuple(reasons))
-        if not run.run_file.exists():
-            run = create_run(out, plan, catalog, command=study.record["command"], source=source)
-        with one_writer(run), PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
-            return fit.learn(run, cache, deadline=deadline, progress=progress, watch=watch)
-
-    return learn
 
 
 def _finish(runs: Iterable[RunFolder], cache_limit: int, progress: Progress) -> None:

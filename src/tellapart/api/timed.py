@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.api.runs import Run, let_run
-from tellapart.api.study import learner
 from tellapart.config import Plan
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.errors import RunError
+from tellapart.experiments.learner import learner
 from tellapart.experiments.timed import TimedFolder, create_timed, spend
 from tellapart.progress import Progress
 from tellapart.report.write import write_report

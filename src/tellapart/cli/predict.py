@@ -41,7 +41,10 @@ def command(
         Output | None,
         typer.Option("--format", help="Output format.", show_default="from the suffix of --out, else table"),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Write the predictions to this file, once they are complete.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Write the predictions to this file, once complete; with --cluster, to this folder or URL."),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(help="Write to this .csv or .jsonl row by row; if interrupted, the same command continues."),
@@ -53,15 +56,36 @@ def command(
     path_column: options.PathColumn = None,
     root: options.Root = None,
     device: options.DeviceOption = options.Device.auto,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS", help="Predict on a Ray cluster (HOST:PORT, ray://HOST:PORT), as parquet files."
+        ),
+    ] = None,
+    part_size: Annotated[
+        int | None, typer.Option(min=1, help="Images of each file that --cluster writes.", show_default="2000")
+    ] = None,
 ) -> None:
     """Predict images, in the given order. An unreadable image gives a row with its error."""
-    from tellapart.cli.predict_output import format_by_suffix, write
+    from tellapart.cli.predict_output import format_by_suffix, tell_errors, write
     from tellapart.cli.predict_resume import format_of, resumed
     from tellapart.data.image_formats import SUFFIXES
-    from tellapart.errors import ConfigError, some
-    from tellapart.files import harmless, replacing
+    from tellapart.errors import ConfigError
+    from tellapart.files import replacing
     from tellapart.inference.inputs import find_images, require_table
 
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
+    if cluster is not None:
+        from tellapart.cli.predict_cluster import Asked, predict_on_cluster
+
+        asked = Asked(cluster, out, device, batch_size, part_size, path_column, root)
+        # Here only what its file says is needed.
+        here = open_predictor(Path(run), options.Device.cpu)
+        predict_on_cluster(here, images, asked, alone=resume is None and format is None and top == 1)
+        return
+    if part_size is not None:
+        raise ConfigError("--part-size applies to --cluster. Omit it.")
     if resume is not None and out is not None:
         raise ConfigError("--resume and --out both name the output file. Give one of them.")
     require_table(images, path_column, root)
@@ -70,8 +94,6 @@ def command(
     take = partial(predictor.predict_named, batch_size=batch_size, watch=watch)
     # Rows printed on the terminal show the progress themselves.
     shown = out is None and resume is None and sys.stdout.isatty()
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # a path is bytes, whatever the terminal's encoding
     left_out: list[Finding] = []
     given = find_images(images, sys.stdin, path_column=path_column, root=root, told=left_out.append)
     classes = predictor.task.classes
@@ -96,17 +118,7 @@ def command(
     shift = watch and watch.shift()
     for sentence in shift.sentences if shift and shift.found else ():
         print(f"tellapart: {sentence}", file=sys.stderr)
-    if errors:
-        count = (
-            "1 image could not be read; its row says"
-            if errors == 1
-            else f"{errors:,} images could not be read; their rows say"
-        )
-        print(f"tellapart: {count} why", file=sys.stderr)
-    for finding in left_out:
-        words = f"{finding.meaning} {finding.done} ({some(finding.paths, 3)})"
-        print(f"tellapart: {harmless(words)}", file=sys.stderr)
-    if errors or any(finding.needs_person for finding in left_out):
+    if tell_errors(errors, left_out):
         raise typer.Exit(NEEDS_PERSON)
 
 
@@ -128,6 +140,17 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
 
 def _open(path: Path, device: options.Device, *, one: bool) -> tuple[Predictor, ShiftWatch | None]:
     """And who tells whether the images differ from those it was validated on; of `one` image nobody can."""
+    if path.is_file() or one:
+        return open_predictor(path, device), None
+    from tellapart.evaluation.shift import Reference
+    from tellapart.inference.shift_watch import ShiftWatch
+
+    reference = Reference.of_run(ta.open_run(path))
+    return open_predictor(path, device), ShiftWatch(reference) if reference else None
+
+
+def open_predictor(path: Path, device: options.Device) -> Predictor:
+    """Of a run, or of a model.onnx. Raises ConfigError for any other file."""
     from tellapart.errors import ConfigError
     from tellapart.files import harmless
     from tellapart.inference.predictor import Predictor
@@ -135,15 +158,8 @@ def _open(path: Path, device: options.Device, *, one: bool) -> tuple[Predictor, 
     if path.is_file():
         if path.suffix.lower() != ".onnx":
             raise ConfigError(f"{path} is neither a run nor an .onnx file. Name the run first, then the images.")
-        return Predictor(path, device=device.value), None
+        return Predictor(path, device=device.value)
     run = ta.open_run(path)
     if run.missing_report:
         print(harmless(f"tellapart: {run.missing_report}"), file=sys.stderr)
-    predictor = run.predictor(device=device.value)
-    if one:
-        return predictor, None
-    from tellapart.evaluation.shift import Reference
-    from tellapart.inference.shift_watch import ShiftWatch
-
-    reference = Reference.of_run(run)
-    return predictor, ShiftWatch(reference) if reference else None
+    return run.predictor(device=device.value)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TextIO
 
 from tellapart.cli.console import json_text
-from tellapart.errors import ConfigError
+from tellapart.errors import ConfigError, some
 from tellapart.files import as_cell, harmless, printable
 from tellapart.words import probability
 
 if TYPE_CHECKING:
+    from tellapart.data.findings import Finding
     from tellapart.inference.prediction import Prediction
 
 
@@ -80,6 +82,22 @@ def write(
         _write_json(file, counted(), lines=output is Output.jsonl)
     file.flush()
     return errors
+
+
+def tell_errors(errors: int, left_out: Sequence[Finding]) -> bool:
+    """On standard error: how many rows are errors, and which files of a folder were left out; returns whether a person
+    should look."""
+    if errors:
+        count = (
+            "1 image could not be read; its row says"
+            if errors == 1
+            else f"{errors:,} images could not be read; their rows say"
+        )
+        print(f"tellapart: {count} why", file=sys.stderr)
+    for finding in left_out:
+        words = f"{finding.meaning} {finding.done} ({some(finding.paths, 3)})"
+        print(f"tellapart: {harmless(words)}", file=sys.stderr)
+    return bool(errors) or any(finding.needs_person for finding in left_out)
 
 
 def columns(classes: tuple[str, ...]) -> list[str]:

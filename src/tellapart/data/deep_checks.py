@@ -313,13 +313,16 @@ def _relabels(
     _, first = np.unique(digests, return_index=True)
     copies = _joined(first[digests].tolist(), pairs)
     suspected = {s.index for s in suspects}
+    alike = np.argsort(copies, kind="stable")
+    sets = np.split(alike, np.flatnonzero(np.diff(copies[alike])) + 1)
+    members = {int(copies[places[0]]): places.tolist() for places in sets if len(places)}
     done = set()
     for s in suspects:
         if copies[s.index] in done:
             continue
         done.add(copies[s.index])
         label, wrong = classes[s.suggested], images[s.index].label
-        for i in np.flatnonzero(copies == copies[s.index]).tolist():
+        for i in members[int(copies[s.index])]:
             given, path = images[i].label, images[i].path
             if given == label or path in evidence.decided or not (given == wrong or i in suspected):
                 continue

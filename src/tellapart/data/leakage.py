@@ -35,9 +35,17 @@ def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
         if not p.error:
             same[p.digest].append(p)
     sets = [rows for rows in same.values() if len(rows) > 1]
-    contradicting = [rows for rows in sets if len({p.label for p in rows}) > 1]
-    across = [rows for rows in sets if len({p.split for p in rows}) > 1]
-    plain = [rows for rows in sets if rows not in contradicting and rows not in across]
+    contradicting: list[list[ImageRecord]] = []
+    across: list[list[ImageRecord]] = []
+    plain: list[list[ImageRecord]] = []
+    for rows in sets:
+        labels, splits = {p.label for p in rows}, {p.split for p in rows}
+        if len(labels) > 1:
+            contradicting.append(rows)
+        if len(splits) > 1:
+            across.append(rows)
+        if len(labels) == len(splits) == 1:
+            plain.append(rows)
     if contradicting:
         yield Finding(
             "contradicting-labels",

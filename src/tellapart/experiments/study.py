@@ -205,6 +205,19 @@ class Outcome:
     answer: Any = None
 
 
+def attempt(run: RunFolder, train: Callable[[], Any]) -> Outcome:
+    """Train a run, or resume it. Raises KeyboardInterrupt for Ctrl-C."""
+    try:
+        answer = train()
+    except TellapartError as error:
+        timely = run.run_file.exists() and run.status == "interrupted"
+        return Outcome(error=None if timely else error)
+    reason = run.record.stop.reason
+    if reason is StopReason.INTERRUPTED:
+        raise KeyboardInterrupt
+    return Outcome(reason, answer=answer)
+
+
 class Session(Progress):
     """The work of one process on a study. It passes progress through, and meanwhile writes the record every few seconds
     and then calls watch. Ctrl-C ends it with everything kept, and a line that tells how to resume."""
@@ -250,16 +263,7 @@ class Session(Progress):
 
     def attempt(self, name: str, train: Callable[[], Any]) -> Outcome:
         """Train the run of a trial, or resume it. Raises KeyboardInterrupt for Ctrl-C."""
-        run = self._study.run(name)
-        try:
-            answer = train()
-        except TellapartError as error:
-            timely = self._study.begun(name) and run.status == "interrupted"
-            return Outcome(error=None if timely else error)
-        reason = run.record.stop.reason
-        if reason is StopReason.INTERRUPTED:
-            raise KeyboardInterrupt
-        return Outcome(reason, answer=answer)
+        return attempt(self._study.run(name), train)
 
     def keep(self) -> None:
         """Update the counters and write the record."""

@@ -28,9 +28,9 @@ def test_the_table_has_many_different_faults() -> None:
 def test_a_row_of_the_table_stands_in_its_file_once_and_names_a_test_that_exists(fault: Fault) -> None:
     content = (PACKAGE / fault.file).read_text(encoding="utf-8")
     assert content.count(fault.text) == 1
-    # A fault that cannot be compiled would be noticed by any test.
-    tree = ast.parse(content.replace(fault.text, fault.fault))
-    assert ast.dump(tree) != ast.dump(ast.parse(content))
+    if fault.file.endswith(".py"):  # a fault that cannot be compiled would be noticed by any test
+        tree = ast.parse(content.replace(fault.text, fault.fault))
+        assert ast.dump(tree) != ast.dump(ast.parse(content))
     file, _, name = fault.test.partition("::")
     tests = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     assert name.partition("[")[0] in {node.name for node in tests.body if isinstance(node, ast.FunctionDef)}

@@ -17,7 +17,7 @@ import pytest
 import tellapart as ta
 from tellapart.errors import RunError
 
-ABSENT = ("tensorflow", "keras", "onnx", "h5py", "safetensors", "jax", "tf2onnx", "optuna")
+ABSENT = ("tensorflow", "keras", "onnx", "h5py", "safetensors", "jax", "tf2onnx", "optuna", "cleanlab")
 
 COMMANDS = f"""
 import contextlib, importlib.util, io, json, sys
@@ -123,6 +123,8 @@ def test_what_needs_keras_says_what_to_install(command: str, said: Answers) -> N
 
 
 def test_what_is_left_out_is_told(said: Answers) -> None:
+    assert "labels-not-searched" in said["check"][1]
+    assert "pip install 'tellapart[check]'" in said["check"][1]
     assert "Without feature maps and filters." in said["explain"][1]
     assert "pip install 'tellapart[train]'" in said["ladder"][1]
 

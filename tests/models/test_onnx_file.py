@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tellapart.models.onnx_file import Given, Node, Nodes, constants_in, graphs_in, head_of, metadata_of, values_in
+from tellapart.models.onnx_file import File, Given, Node, Nodes, constants_in, graphs_in, values_in
 
 onnx = pytest.importorskip("onnx")
 
@@ -15,8 +15,9 @@ def test_a_written_file_is_what_the_onnx_package_makes_of_the_same_parts() -> No
     large = nodes.constant(np.arange(600).reshape(2, 300), name="large")
     small = nodes.constant([-1, 2**40], np.int64)
     nodes.add("Resize", [large, "", small], output="out", mode="linear", axes=[-2, 300], keepdims=0, alpha=0.25)
-    parts = nodes.encoded([Given("out", shape=("n", 7)), Given("untold")], [Given("image", "uint8", ("n", 4, 4, 3))])
-    made = onnx.ModelProto.FromString(head_of("net") + parts + metadata_of({"key": "Übung"}))
+    inputs, outputs = [Given("image", "uint8", ("n", 4, 4, 3))], [Given("out", shape=("n", 7)), Given("untold")]
+    file = File("net", [node.encoded() for node in nodes.nodes], nodes.constants, inputs, outputs, {"key": "Übung"})
+    made = onnx.ModelProto.FromString(b"".join(file.parts()))
     helper, kinds = onnx.helper, onnx.TensorProto
     graph = helper.make_graph(
         [

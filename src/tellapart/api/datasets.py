@@ -92,10 +92,8 @@ def check(
     drawn = drawn_splits(row.split for row in source.rows)
     if not deep:
         return Checked(catalog_of(source, config, None, progress), drawn=drawn)
-    from tellapart.data.label_errors import require_cleanlab
     from tellapart.training.deep_check import inspection_spec, look_into
 
-    require_cleanlab()
     with PixelCache(inspection_spec(config, source), limit_bytes=cache_limit) as cache:
         catalog = catalog_of(source, config, cache, progress)
         return look_into(catalog, config, cache, drawn=drawn, corrected=_corrections_of(config), progress=progress)

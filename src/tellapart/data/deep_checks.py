@@ -20,7 +20,14 @@ from tellapart.data.catalog import SPLITS, Catalog, ImageRecord, Split
 from tellapart.data.corrections import Correction, write_corrections
 from tellapart.data.duplicates import Pair, groups_of, in_order_of_splits, near_copies, parted, sure_pairs
 from tellapart.data.findings import Finding, images_that
-from tellapart.data.label_errors import LabelIssue, held_out_probabilities, overlaps, suspect_labels, told_apart
+from tellapart.data.label_errors import (
+    LabelIssue,
+    has_cleanlab,
+    held_out_probabilities,
+    overlaps,
+    suspect_labels,
+    told_apart,
+)
 from tellapart.data.leakage import near_findings
 from tellapart.data.neighbours import FAR, Neighbours, farness, neighbours, reduced
 from tellapart.data.perceptual_hash import BITS, close_pairs, distances, unpacked
@@ -93,8 +100,17 @@ class Checked:
         write_corrections(Path(path), rows.values())
 
 
+_UNSEARCHED = Finding(
+    "labels-not-searched",
+    "note",
+    (),
+    "Labels that look wrong are not searched for: that needs an optional extra.",
+    "Install it with: pip install 'tellapart[check]'",
+)
+
+
 def look_deeper(evidence: DeepEvidence, classes: Sequence[str], seed: int = 0) -> Deep:
-    """All results that features give. Raises MissingExtraError without the extra `check`."""
+    """All results that features give; without the extra `check`, no labels that look wrong, which is a finding."""
     images = evidence.images
     faulty = faults(evidence.quality)
     # Blank images are left out: they are similar to nothing and would only disturb the others.
@@ -116,7 +132,8 @@ def look_deeper(evidence: DeepEvidence, classes: Sequence[str], seed: int = 0) -
     if len(np.unique(labels[seen[judged]])) > 1:
         rows = seen[judged]
         probabilities[rows] = held_out_probabilities(values[judged], labels[rows], groups[rows], len(classes), seed)
-    suspects = _suspects(labels, probabilities, [image.path in evidence.decided for image in images])
+    decided = [image.path in evidence.decided for image in images]
+    suspects = _suspects(labels, probabilities, decided) if has_cleanlab() else []
     same: list[Pair] = [(images[i], images[j]) for i, j in pairs if images[i].digest != images[j].digest]
     hidden = set(same) - set(near_copies(images))
     findings = (
@@ -126,6 +143,7 @@ def look_deeper(evidence: DeepEvidence, classes: Sequence[str], seed: int = 0) -
         *_quality_findings(images, faulty),
         *_overlap_findings(classes, labels, probabilities),
         *_unjudged_findings(classes, labels, probabilities),
+        *(() if has_cleanlab() else (_UNSEARCHED,)),
     )
     corrections = (
         *_drops(evidence, same, faulty["blank"]),

@@ -1,10 +1,11 @@
 """Features or held-out probabilities + given labels -> likely label errors, and classes that overlap.
 
-In: arrays. Out: suspects, the most likely first. Never imports Keras; needs the extra `check`.
+In: arrays. Out: suspects, the most likely first. Never imports Keras; labels are judged with the extra `check`.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class LabelIssue:
     score: float
     suggested: int
     probability: float
+
+
+def has_cleanlab() -> bool:
+    """Whether it is installed; it is not imported."""
+    return importlib.util.find_spec("cleanlab") is not None
 
 
 def require_cleanlab() -> None:

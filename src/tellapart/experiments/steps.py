@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tellapart.config import AUGMENTATIONS, AugmentConfig, Config
+from tellapart.models.backend import has_keras
 from tellapart.models.registry import resolve
 from tellapart.words import counted
 
@@ -28,6 +29,7 @@ MARGIN = 0.85
 """Of the time that is left, what a schedule of epochs may count on."""
 SMALL_SHARE = 0.25
 """Of the time that is left, what one step before the fine-tuning of the whole backbone may take."""
+NO_KERAS = "fine-tuning needs Keras: pip install 'tellapart[train]'"
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ def _larger(now: Situation) -> Change:
 
 
 def _top(now: Situation) -> Change:
+    if not has_keras():
+        return NO_KERAS
     each = TOP_BACKWARD * now.train_images * now.image_seconds
     epochs = min(12, int((0.4 * now.left - now.pass_seconds - now.compile_seconds / 2) / max(each, 1e-3)))
     if epochs < FEWEST_EPOCHS:
@@ -147,6 +151,8 @@ def _top(now: Situation) -> Change:
 
 
 def _whole(now: Situation) -> Change:
+    if not has_keras():
+        return NO_KERAS
     if now.whole_epochs < FEWEST_EPOCHS:
         return f"{max(now.left, 0):,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
     return _fine_tuned(now, "all", now.whole_epochs, fine_tune_on="images")

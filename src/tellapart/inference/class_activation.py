@@ -126,7 +126,7 @@ def addition_to(classifier: LinearClassifier, backbone: BundledGraph) -> str:
 
 def _encoded(nodes: _Nodes, places: Places) -> str:
     _write(nodes, places)
-    return base64.b64encode(nodes.encoded([Given(CLASS_ACTIVATION)])).decode("ascii")
+    return base64.b64encode(nodes.addition([Given(CLASS_ACTIVATION)])).decode("ascii")
 
 
 class _Nodes(Nodes):

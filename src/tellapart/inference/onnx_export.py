@@ -28,7 +28,7 @@ from tellapart.models.onnx_by_keras import graph_of
 from tellapart.models.runtime import open_session
 
 BOUND = 1e-3
-BATCH = 8
+BATCH = 4
 
 
 def export_onnx(
@@ -73,13 +73,16 @@ def export_linear(
 ) -> float:
     """The same for a linear head on a bundled backbone: the difference is that from the head in NumPy on the features
     of the backbone's own graph. Needs neither Keras nor the onnx package."""
+    expected = linear_answers(classifier, images)
     backbone = BundledGraph.of(classifier.pretrained.name)
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
     if not classifier.averages_top:
         entries[ADDITION_KEY] = addition_to(classifier, backbone)
     with replacing(path) as neighbour:
-        neighbour.write_bytes(classifier.graph(entries, backbone))
-        return _verified(neighbour, images, linear_answers(classifier, images))
+        with neighbour.open("wb") as file:
+            file.writelines(classifier.graph(entries, backbone).parts())
+        del backbone
+        return _verified(neighbour, images, expected)
 
 
 def linear_answers(classifier: LinearClassifier, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
@@ -87,7 +90,7 @@ def linear_answers(classifier: LinearClassifier, images: NDArray[np.uint8]) -> d
     backbone's own graph."""
     taken = classifier.features
     engine = bundled_engine(classifier.pretrained.name, taken)
-    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    parts = [images[start : start + engine.batch] for start in range(0, len(images), engine.batch)]
     features = np.concatenate([engine.compute(part) for part in parts])
     if taken.root:
         features = root_of(features)

@@ -23,10 +23,9 @@ from tellapart.models.classifier import CLASS_ACTIVATION, PROBABILITIES, SIMILAR
 from tellapart.models.efficientnet_lite import map_shapes
 from tellapart.models.features import FLOOR, FeatureSet, Pool
 from tellapart.models.head import for_each_class, last_name
-from tellapart.models.onnx_file import Given, Nodes, constants_in, graphs_in, head_of, metadata_of, values_in
+from tellapart.models.onnx_file import File, Given, Nodes, constants_in, graphs_in, values_in
 from tellapart.models.pretrained import HeadOptions, PretrainedBackbone
 from tellapart.models.pretrained_weights import bundled_file, load_pretrained
-from tellapart.models.protobuf import block
 from tellapart.models.registry import resolve
 from tellapart.task import ImageSpec, Task
 
@@ -160,7 +159,7 @@ class LinearClassifier:
             given.append(Given(CLASS_ACTIVATION, shape=("n", rows, columns, units)))
         return given
 
-    def graph(self, entries: Mapping[str, str], backbone: BundledGraph) -> bytes:
+    def graph(self, entries: Mapping[str, str], backbone: BundledGraph) -> File:
         """The ONNX file: all outputs under their names, of uint8 images. entries: of its metadata. backbone: the graph
         of `pretrained`. Nothing is compared here."""
         features, nodes = self.features, Nodes("head/")
@@ -185,13 +184,13 @@ class LinearClassifier:
             nodes.add("Transpose", [shares], output=CLASS_ACTIVATION, perm=[0, 2, 3, 1])
             taken.append(tensor)
         below, constants = backbone.part(taken)
-        return b"".join(
-            (
-                head_of(self.pretrained.name),
-                block(7, *(block(1, node) for node in below), *(block(5, one.encoded()) for one in constants)),
-                nodes.encoded(self.outputs(), [Given("image", "uint8", ("n", *self.spec.shape))]),
-                metadata_of(entries),
-            )
+        return File(
+            self.pretrained.name,
+            [*below, *(node.encoded() for node in nodes.nodes)],
+            [*constants, *nodes.constants],
+            [Given("image", "uint8", ("n", *self.spec.shape))],
+            self.outputs(),
+            entries,
         )
 
     def _add_similarity(self, nodes: Nodes, means: NDArray[np.float32], first: str, vector: str) -> None:

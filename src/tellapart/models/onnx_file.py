@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.models.protobuf import Value, block, fields, integer, numbers, real
+from tellapart.models.protobuf import Value, block, block_of, fields, integer, numbers, real
 
 OPSET = 17
 """The first with LayerNormalization."""
@@ -61,10 +61,14 @@ class Constant:
 
     def encoded(self) -> bytes:
         """A TensorProto."""
+        return b"".join(self.parts())
+
+    def parts(self) -> list[bytes | memoryview]:
+        """The same, not joined."""
         dims = b"".join(integer(1, side) for side in self.values.shape)
         kind = integer(2, KINDS[self.values.dtype.name])
         little = np.ascontiguousarray(self.values, self.values.dtype.newbyteorder("<"))
-        return b"".join((dims, kind, block(8, self.name), block(9, little.tobytes())))
+        return [dims + kind + block(8, self.name), *block_of(9, [little.reshape(-1).view(np.uint8).data])]
 
 
 @dataclass(frozen=True)
@@ -104,26 +108,40 @@ class Nodes:
         self.constants.append(Constant(name, np.ascontiguousarray(values, dtype)))
         return name
 
-    def encoded(self, outputs: Iterable[Given], inputs: Iterable[Given] = ()) -> bytes:
-        """A ModelProto with all of it, without a head: for concatenation."""
-        return block(
-            7,
-            *(block(1, node.encoded()) for node in self.nodes),
-            *(block(5, constant.encoded()) for constant in self.constants),
-            *(block(11, given.encoded()) for given in inputs),
-            *(block(12, given.encoded()) for given in outputs),
-        )
+    def addition(self, outputs: Iterable[Given]) -> bytes:
+        """What a file that has the other nodes is to be concatenated with."""
+        nodes = [node.encoded() for node in self.nodes]
+        return b"".join(block_of(7, _graph(nodes, self.constants, (), outputs)))
 
 
-def head_of(name: str) -> bytes:
-    """What a ModelProto begins with: versions, and the name of its graph."""
-    opset = block(1, "") + integer(2, OPSET)
-    return integer(1, IR) + block(2, PRODUCER) + block(8, opset) + block(7, block(2, name))
+@dataclass(frozen=True)
+class File:
+    """A whole ONNX file. name: of the graph. nodes: encoded, each behind those that it reads. entries: of metadata."""
+
+    name: str
+    nodes: Sequence[bytes]
+    constants: Sequence[Constant]
+    inputs: Sequence[Given]
+    outputs: Sequence[Given]
+    entries: Mapping[str, str]
+
+    def parts(self) -> list[bytes | memoryview]:
+        """A ModelProto, not joined: the constants are not copied. It has a single graph, as not every reader joins
+        several."""
+        opset = block(1, "") + integer(2, OPSET)
+        graph = _graph(self.nodes, self.constants, self.inputs, self.outputs)
+        entries = (block(14, block(1, key), block(2, value)) for key, value in self.entries.items())
+        begin = integer(1, IR) + block(2, PRODUCER) + block(8, opset)
+        return [begin, *block_of(7, [block(2, self.name), *graph]), *entries]
 
 
-def metadata_of(entries: Mapping[str, str]) -> bytes:
-    """A ModelProto with these entries beside the graph."""
-    return b"".join(block(14, block(1, key), block(2, value)) for key, value in entries.items())
+def _graph(
+    nodes: Iterable[bytes], constants: Iterable[Constant], inputs: Iterable[Given], outputs: Iterable[Given]
+) -> list[bytes | memoryview]:
+    """The fields of a GraphProto without its name."""
+    tensors = (part for constant in constants for part in block_of(5, constant.parts()))
+    given = [*(block(11, each.encoded()) for each in inputs), *(block(12, each.encoded()) for each in outputs)]
+    return [*(block(1, node) for node in nodes), *tensors, *given]
 
 
 def graphs_in(content: bytes | memoryview) -> Iterator[memoryview]:

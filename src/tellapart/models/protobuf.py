@@ -74,6 +74,11 @@ def block(number: int, *parts: bytes | memoryview | str) -> bytes:
     return b"".join((_encoded(number << 3 | _BYTES), _encoded(sum(map(len, content))), *content))
 
 
+def block_of(number: int, parts: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """The same, not joined, so that what is large is not copied. parts: views are of bytes."""
+    return [_encoded(number << 3 | _BYTES) + _encoded(sum(map(len, parts))), *parts]
+
+
 def _encoded(value: int) -> bytes:
     value &= 2**64 - 1
     made = bytearray()

@@ -48,6 +48,7 @@ TRIED_IMAGES = 4
 MOST_AVERAGED = 5000
 """Training images that the class means are made of."""
 LOOKED_AT_ONCE = 8
+ANSWERED_AT_ONCE = 4
 SPOILED_IMAGES = 16
 """Validation images that are corrupted in every way, to learn how accurate predictions are then."""
 
@@ -171,7 +172,9 @@ def _reference(state: Fitting, trust: Trust) -> Reference:
     sides = np.full(len(places), min(state.cache.spec.height, state.cache.spec.width))
     for corrupt in CORRUPTIONS:
         spoiled = np.stack([corrupt(image, generator) for image in pixels])
-        said, distances = predictor.answer(spoiled)
+        # A few at a time: of all at once, the arithmetic would need more memory than anything before.
+        parts = [predictor.answer(few) for few in np.array_split(spoiled, -(-len(spoiled) // ANSWERED_AT_ONCE))]
+        said, distances = (np.concatenate(each) for each in zip(*parts, strict=True))
         seen.append(traits_of(measure_looks(spoiled), sides, said, distances))
         correct.append(said.argmax(axis=1) == truth[places])
     accuracy = float(right.mean())

@@ -63,9 +63,9 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     """The weights of the backbone, its features, the head, and optionally the top of the backbone."""
     config = state.config
     sets, taken = _sets(state, pretrained)
-    engine = bundled_engine(pretrained.name, taken) if ships_as_graph(config.model) and not has_gpu() else None
-    if engine is not None and not needs_keras(config):
-        return _without_keras(state, pretrained, sets, engine, taken)
+    graph = ships_as_graph(config.model) and not has_gpu()
+    if graph and not needs_keras(config):
+        return _without_keras(state, pretrained, sets, taken)
     state.start()
     classifier = state.build("float32")
     loaded = load_pretrained(classifier.backbone, pretrained, config.model.weights)
@@ -73,7 +73,7 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     classifier.backbone.freeze()
     state.progress.line(f"{classifier.network.count_params():,} parameters; {loaded}")
     state.note(f"the backbone has {loaded}")
-    extracted = _with_keras(state, classifier, taken, engine)
+    extracted = _with_keras(state, classifier, taken, bundled_engine(pretrained.name, taken) if graph else None)
     if is_linear(config):
         fitted = _fit_linear(state, sets, extracted, classifier)
     else:
@@ -82,18 +82,15 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
 
 
 def _without_keras(
-    state: Fitting,
-    pretrained: PretrainedBackbone,
-    sets: dict[str, FeatureSet],
-    engine: FeatureEngine,
-    taken: FeatureSet,
+    state: Fitting, pretrained: PretrainedBackbone, sets: dict[str, FeatureSet], taken: FeatureSet
 ) -> Fitted:
     """A linear head on a backbone that ships as a graph."""
     loaded = of_package(pretrained)
     state.progress.line(f"{weight_count(pretrained):,} parameters of the backbone; {loaded}")
     state.note(f"the backbone has {loaded}")
     key = backbone_key(pretrained.name, BUNDLED_DIGESTS[pretrained.name], state.cache.spec, taken)
-    return _fit_linear(state, sets, _extracted(state, key, engine, taken), None)
+    # The engine is not kept: beside it the head would need more memory than anything before.
+    return _fit_linear(state, sets, _extracted(state, key, bundled_engine(pretrained.name, taken), taken), None)
 
 
 def _sets(state: Fitting, pretrained: PretrainedBackbone) -> tuple[dict[str, FeatureSet], FeatureSet]:

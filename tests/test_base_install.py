@@ -1,0 +1,161 @@
+"""Commands that need nothing but the base install, in a process where the extra `train` cannot be imported.
+
+`make try-wheel` runs them where it is not installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tellapart as ta
+from tellapart.errors import RunError
+
+ABSENT = ("tensorflow", "keras", "onnx", "h5py", "safetensors", "jax", "tf2onnx", "optuna", "cleanlab")
+
+COMMANDS = f"""
+import contextlib, importlib.util, io, json, sys
+
+ABSENT = {ABSENT!r}
+there = importlib.util.find_spec
+
+class Absent:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"{{name}} is not installed", name=name)
+
+def find_spec(name, package=None):
+    return None if name.partition(".")[0] in ABSENT else there(name, package)
+
+sys.meta_path.insert(0, Absent)
+importlib.util.find_spec = find_spec
+from tellapart.cli.main import run
+
+said = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["tellapart", *arguments]
+    out, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            run()
+        except SystemExit as end:
+            code = end.code
+    said.append([code or 0, out.getvalue()])
+import tellapart as ta
+
+try:
+    ta.train(sys.argv[2], out="cut", image_size=64, budget=0.001, progress=ta.SILENT)
+except ta.TellapartError as error:
+    said.append([2, str(error)])
+print(json.dumps(said))
+"""
+SMALL = ["--image-size", "64"]
+
+Answers = dict[str, tuple[int, str]]
+
+
+def answers(commands: dict[str, list[str]], data: str, folder: Path) -> Answers:
+    """Exit code and all output of each command, one after the other in one process without the extra; and `cut`: a run
+    whose time is up before its features are there."""
+    call = [sys.executable, "-c", COMMANDS, json.dumps(list(commands.values())), data]
+    done = subprocess.run(
+        call, capture_output=True, text=True, cwd=folder, env={**os.environ, "COLUMNS": "300"}, check=True
+    )
+    return {name: (code, said) for name, (code, said) in zip([*commands, "cut"], json.loads(done.stdout), strict=True)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("base install")
+
+
+@pytest.fixture(scope="module")
+def said(shapes: Path, folder: Path) -> Answers:
+    data, one = str(shapes), str(next(shapes.rglob("*.png")))
+    return answers(
+        {
+            "check": ["check", data, "--deep"],
+            "train": ["train", data, "--out", "run", *SMALL],
+            "time": ["train", data, "--out", "timed", "--time", "20s", *SMALL],
+            "evaluate": ["evaluate", "run"],
+            "predict": ["predict", "run", one],
+            "report": ["report", "run"],
+            "explain": ["explain", "run", one],
+            "export": ["export", "run", "--to", "onnx"],
+            "compare": ["compare", "run", "timed"],
+            "ladder": ["ladder", data, "--out", "ladder", "--rung", "pretrained", "--rung", "dense"],
+            "runs": ["runs", "."],
+            "cnn": ["train", data, "--model", "cnn", "--out", "cnn"],
+            "backbone": ["train", data, "--model", "mobilenet-v2", "--out", "backbone"],
+            "fine-tune": ["train", data, "--fine-tune", "2", "--out", "tuned"],
+            "dense": ["train", data, "--model", "efficientnet-lite0", "--set", "model.dense=[8]", "--out", "dense"],
+            "keras": ["export", "run", "--to", "keras"],
+            "saved-model": ["export", "run", "--to", "saved-model"],
+            "int8": ["export", "run", "--to", "onnx", "--quantize", "int8"],
+        },
+        data,
+        folder,
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["check", "train", "time", "evaluate", "predict", "report", "explain", "export", "compare", "ladder", "runs"],
+)
+def test_a_command_of_the_short_way_needs_no_extra(command: str, said: Answers) -> None:
+    code, text = said[command]
+    # Exit code 1 of a check: there are findings that need a person.
+    assert code == (command == "check"), text
+
+
+@pytest.mark.parametrize("command", ["cnn", "backbone", "fine-tune", "dense", "keras", "saved-model", "int8"])
+def test_what_needs_keras_says_what_to_install(command: str, said: Answers) -> None:
+    code, text = said[command]
+    assert code == 2
+    assert "pip install 'tellapart[train]'" in text
+
+
+def test_what_is_left_out_is_told(said: Answers) -> None:
+    assert "labels-not-searched" in said["check"][1]
+    assert "pip install 'tellapart[check]'" in said["check"][1]
+    assert "Without feature maps and filters." in said["explain"][1]
+    assert "pip install 'tellapart[train]'" in said["ladder"][1]
+
+
+@pytest.fixture(scope="module")
+def run(said: Answers, folder: Path) -> ta.Run:
+    assert said["train"][0] == 0, said["train"][1]
+    return ta.open_run(folder / "run")
+
+
+def test_an_install_with_keras_makes_the_same_network_of_such_a_run(run: ta.Run, shapes: Path) -> None:
+    pytest.importorskip("keras")
+    assert not run.model_file.exists()
+    made = ta.export(run.path, "keras")
+    assert made.difference < 1e-4
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *run.spec.shape), np.uint8)
+    np.testing.assert_allclose(run.model()(pixels), run.predictor().probabilities(pixels), atol=1e-5)
+    assert any(path.name.startswith("feature-maps") for path in run.explain(next(shapes.rglob("*.png"))).files)
+
+
+def test_a_network_in_keras_that_says_something_else_than_the_run_is_an_error(
+    run: ta.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("keras")
+    from tellapart.models import linear
+
+    monkeypatch.setattr(linear, "load_pretrained", lambda *_: "random weights")
+    with pytest.raises(RunError, match=r"in Keras differs from its model\.onnx by .* Use the version that trained"):
+        run.model()
+
+
+def test_a_run_interrupted_without_keras_is_resumed_by_an_install_that_has_it(said: Answers, folder: Path) -> None:
+    assert "Resume with more time" in said["cut"][1]
+    assert ta.resume(folder / "cut").status == "done"

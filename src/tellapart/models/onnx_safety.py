@@ -61,7 +61,10 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     """(number, wire type, value) of each field: protocol buffers' encoding, https://protobuf.dev/programming-guides/encoding."""
     place = 0
     while place < len(message):
-        key, place = _varint(message, place)
+        key = message[place]
+        place += 1
+        if key > 0x7F:  # most keys are one byte, and a network has thousands
+            key, place = _varint(message, place - 1)
         number, wire = (key & 0xFFFFFFFF) >> 3, key & 7  # readers use 32 bits of a key and ignore the others
         value: int | memoryview = 0
         if wire == _VARINT:

@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -91,15 +92,6 @@ def _add(to: typer.Typer, command: Command, help: str = "") -> None:
 
 _VERSION = "tellapart.version"
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-app = typer.Typer(
-    name="tellapart",
-    cls=_Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings=_CONTEXT,
-    help="From a folder of labelled images to a classifier you can trust and ship.",
-    epilog="Start with: tellapart demo. With your own images: tellapart check photos/, then tellapart train photos/",
-)
 
 
 def _note_version(context: typer.Context, wanted: bool) -> None:
@@ -117,7 +109,6 @@ def _show_versions(context: typer.Context, plugins: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _common(
     version: Annotated[  # noqa: ARG001 - its callback answers, as that of the next
         bool, typer.Option("--version", callback=_note_version, is_eager=True, help="Show the version.")
@@ -149,8 +140,30 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip()))
 
 
-for _name in COMMANDS:
-    _add(app, COMMANDS[_name])
+def _app(names: Iterable[str]) -> typer.Typer:
+    """The command line with these commands."""
+    made = typer.Typer(
+        name="tellapart",
+        cls=_Commands,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings=_CONTEXT,
+        help="From a folder of labelled images to a classifier you can trust and ship.",
+        epilog="Start with: tellapart demo. With your own images: tellapart check photos/, then "
+        "tellapart train photos/",
+    )
+    made.callback()(_common)
+    for name in names:
+        _add(made, COMMANDS[name])
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    """`app`: the command line with every command, for those who describe or test it."""
+    if name != "app":
+        raise AttributeError(f"module 'tellapart.cli.main' has no attribute {name!r}")
+    globals()["app"] = _app(COMMANDS)
+    return globals()["app"]
 
 
 def run() -> None:
@@ -158,9 +171,14 @@ def run() -> None:
     70."""
     # Images are processed in parallel; OpenCV's own threads busy-wait and would only slow that down.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    # Looking for plug-ins of pydantic reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Imports make many objects that stay, and collecting them again and again took a tenth of a short command.
+    gc.set_threshold(50_000, *gc.get_threshold()[1:])
     backend.process_is_ours = True
     try:
-        app()
+        # The files of the other commands are not even imported.
+        _app([sys.argv[1]] if sys.argv[1:2] and sys.argv[1] in COMMANDS else COMMANDS)()
     except TellapartError as error:
         print(f"tellapart: {harmless(str(error))}", file=sys.stderr)
         sys.exit(WRONG)

@@ -18,7 +18,10 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
     which is not read. Raises ValueError for what is no message."""
     place = 0
     while place < len(message):
-        key, place = _varint(message, place)
+        key = message[place]
+        place += 1
+        if key > 0x7F:  # most keys are one byte, and a network has thousands
+            key, place = _varint(message, place - 1)
         number, wire = (key & 0xFFFFFFFF) >> 3, key & 7  # readers use 32 bits of a key and ignore the others
         value: Value = 0
         if wire == _VARINT:

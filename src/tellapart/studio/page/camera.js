@@ -1,5 +1,5 @@
 // Camera: frames are collected while a button is held, and a network says what it sees. Nothing leaves this machine:
-// frames go to the studio, and the picture of the camera is shown by the browser alone.
+// frames go to the studio, and what the camera sees is shown by the browser alone.
 
 import { $, alertWith, ask, bar, counted, fill, make } from "./studio.js";
 import { tell } from "./learn.js";

@@ -1,6 +1,6 @@
 """Labels that a simulated person gives until the head is nearly as good as with all of them, in three orders.
 
-`python -m benchmarks.labels [FOLDER ...] [--write]` makes the table of docs/how-to/studio.md. Of each collection, 30 %
+`python -m benchmarks.labels [FOLDER ...] [--write]` makes the table of docs/how-to/label.md. Of each collection, 30 %
 of the images are held out, in five drawings; of the others labels are given one by one: as the studio asks, at random,
 and those first of which the head is least confident, after a random start of as many as there are classes. Counted is
 the first label from which on two heads in a row reach 95 % of the accuracy on the held-out images that all labels give.
@@ -27,7 +27,7 @@ from tellapart.data.decisions import Decisions
 from tellapart.data.sources import read_source
 from tellapart.progress import SILENT
 from tellapart.training.labelling import BATCH, Labels
-from tellapart.training.learner import fit_head
+from tellapart.training.learner import Head, fit_head
 from tellapart.training.unlabelled import Pool, Seen
 from tellapart.words import percent
 
@@ -36,7 +36,7 @@ HELD_OUT = 0.3
 REACHED = 0.95
 ORDERS = ("random", "least confident", "studio")
 BEGIN, END = "<!-- made by: python -m benchmarks.labels --write -->", "<!-- end -->"
-PAGE = ROOT / "docs" / "how-to" / "studio.md"
+PAGE = ROOT / "docs" / "how-to" / "label.md"
 
 
 @dataclass
@@ -116,20 +116,20 @@ def needed(of: Collection, order: str, seed: int, work: Path) -> tuple[int, floa
     held, given = np.split(drawn, [round(HELD_OUT * len(drawn))])
     values, truth = of.coordinates[given], of.labels[given]
 
-    def accuracy(places: list[int] | NDArray[np.intp]) -> float:
-        head = fit_head(values[places], truth[places])
+    def accuracy(head: Head | None) -> float:
         if head is None:
             return 0.0
         said = head.classes[head.fitted.probabilities(of.coordinates[held]).argmax(axis=1)]
         return float((said == of.labels[held]).mean())
 
-    whole = accuracy(np.arange(len(given)))
+    whole = accuracy(fit_head(values, truth))
     asked = {"random": asked_at_random, "least confident": asked_least_confident, "studio": asked_by_studio}[order]
     labelled: list[int] = []
-    before = False
+    head, before = None, False
     for place in asked(values, truth, work):
         labelled.append(place)
-        reached = accuracy(labelled) >= REACHED * whole
+        head = fit_head(values[labelled], truth[labelled], head)
+        reached = accuracy(head) >= REACHED * whole
         if reached and before:
             return len(labelled) - 1, whole
         before = reached
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.labels", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="*", type=Path, help="labelled images  [those of shared/data]")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="drawings  [%(default)s]")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/how-to/studio.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/how-to/label.md")
     given = parser.parse_args()
     shared = ROOT.parent / "shared" / "data"
     folders = given.folders or sorted(path for path in shared.iterdir() if path.is_dir())

@@ -63,9 +63,21 @@ def start(run: Path, file: Path, environment: Mapping[str, str] | None = None) -
 
 def started(arguments: list[str], file: Path, environment: Mapping[str, str] | None = None) -> Studio:
     """A studio of these arguments, once all images were looked at."""
+    studio, deadline = answering(arguments, file, environment), time.monotonic() + PATIENCE
+    while not (looking := studio.get("/v1/state")["looking"])["over"]:
+        assert time.monotonic() < deadline, "the studio never looked at all images"
+        time.sleep(0.05)
+    assert environment or not looking["problem"]
+    return studio
+
+
+def answering(
+    arguments: list[str], file: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Studio:
+    """A studio of these arguments, started in a folder."""
     command = [*COMMAND, "studio", *arguments, "--no-browser", "--port", "0"]
     variables = {**(os.environ if environment is None else environment), "PYTHONWARNINGS": WARNINGS}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables, cwd=folder)
     assert process.stderr is not None
     said, deadline = "", time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
@@ -73,12 +85,7 @@ def started(arguments: list[str], file: Path, environment: Mapping[str, str] | N
             line = process.stderr.readline()
             said += line
             if line.startswith("Studio "):
-                studio = Studio(process, line.split(" on ")[1].split()[0], file)
-                while not (looking := studio.get("/v1/state")["looking"])["over"]:
-                    assert time.monotonic() < deadline, "the studio never looked at all images"
-                    time.sleep(0.05)
-                assert environment or not looking["problem"]
-                return studio
+                return Studio(process, line.split(" on ")[1].split()[0], file)
     process.kill()
     raise AssertionError(f"the studio did not start: {said}{process.stderr.read()}")
 
@@ -129,7 +136,9 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        arguments = ["--no-sandbox", "--disable-gpu", *camera]
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield found
         found.close()
 

@@ -15,6 +15,8 @@ from tests.studio.conftest import BUILTIN, Studio, started
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+httpx = pytest.importorskip("httpx")
+
 Visit = Callable[..., "Page"]
 DESK = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
@@ -188,6 +190,15 @@ def test_a_killed_studio_keeps_every_label(folder: Path, truth: dict[str, str], 
     assert state["labelled"] == 6
     assert {one["name"] for one in state["classes"]} <= set(BREEDS.values())
     assert len(read_corrections(file)) == 6
+
+
+def test_a_page_of_a_stranger_labels_nothing(studio: Studio) -> None:
+    version = studio.get("/v1/state")["version"]
+    body = {"version": version, "images": [0], "label": "cat"}
+    theirs = {"origin": "https://evil.example"}
+    assert httpx.post(studio.url + "/v1/labels", json=body, headers=theirs).status_code == 403
+    assert httpx.get(studio.url + "/v1/state", headers={"host": "evil.example"}).status_code == 403
+    assert studio.get("/v1/state")["made"] == 0
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from tellapart.data.corrections import read_corrections
+from tellapart.studio.browse import NOWHERE, ON_MAP
 from tests.command import call
 from tests.studio.conftest import SWAPPED, Studio, start
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+httpx = pytest.importorskip("httpx")
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "studio.md"
 Visit = Callable[..., "Page"]
@@ -177,7 +181,7 @@ def test_images_are_filtered_sorted_enlarged_and_taken_along(visit: Visit, studi
     page.get_by_text("0 corrections in").wait_for()
     assert not corrected(studio)
     page.keyboard.press("Escape")
-    page.locator("summary").click()
+    page.locator("#matrix summary").click()
     cell = page.locator("#confusion button").first
     number = int(cell.inner_text())
     cell.click()
@@ -199,12 +203,52 @@ def test_images_are_filtered_sorted_enlarged_and_taken_along(visit: Visit, studi
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
 
+def test_what_is_drawn_around_on_the_map_fills_the_list_and_a_press_enlarges(visit: Visit, studio: Studio) -> None:
+    page = visit("/browse", **DESK)
+    page.locator("#map:not([hidden]) summary").click()
+    page.locator("#map-legend li").first.wait_for()
+    page.locator("#map-canvas").scroll_into_view_if_needed()
+    box = page.locator("#map-canvas").bounding_box()
+    assert box
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return box["x"] + box["width"] * x, box["y"] + box["height"] * y
+
+    page.mouse.move(*at(0.5, 0.01))
+    page.mouse.down()
+    for corner in ((0.99, 0.01), (0.99, 0.99), (0.5, 0.99)):
+        page.mouse.move(*at(*corner), steps=3)
+    page.mouse.up()
+    page.wait_for_function("() => location.search.includes('lasso=')")
+    total = studio.get("/v1/state")["images"]
+    listed = studio.get("/v1/images" + page.evaluate("location.search"))
+    places = np.frombuffer(httpx.get(studio.url + "/v1/map").content, ON_MAP)
+    right = set(np.flatnonzero((places["x"] > 0.51 * 65534) & (places["x"] < NOWHERE)).tolist())
+    found = {row["id"] for row in listed["rows"]}
+    assert right <= found
+    assert len(found) < total
+    page.get_by_text(f"{len(found)} of ", exact=False).first.wait_for()
+    # The dot of an image: the map fills the middle 96 % of the canvas.
+    first = min(found)
+    x, y = (float(places[side][first]) / 65534 for side in "xy")
+    page.mouse.click(*at(0.5 + 0.96 * (x - 0.5), 0.5 + 0.96 * (y - 0.5)))
+    page.locator("#card[open]").wait_for()
+    page.get_by_role("button", name="What speaks for").click()
+    page.wait_for_function("() => document.querySelector('#card img[src^=\"/heat/\"]')?.naturalWidth > 0")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Whole map").click()
+    page.get_by_text(f"{total} images").first.wait_for()
+
+
 @pytest.mark.parametrize("options", [DESK, PHONE], ids=["desk-light", "phone-dark"])
 def test_a_screen_reader_finds_no_fault(visit: Visit, options: dict[str, Any]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     for path in ("/?kind=contradicting", "/?many", "/browse"):
         page = visit(path, bypass_csp=True, **options)
         page.locator("#one:not([hidden]) img, #grid img, #window img").first.wait_for()
+        if path == "/browse":
+            page.locator("#map:not([hidden]) summary").click()
+            page.locator("#map-legend li").first.wait_for()
         found = axe.Axe().run(page)
         assert not found.response["violations"], found.generate_report()
 

@@ -14,7 +14,7 @@ from tellapart.data.catalog import SPLITS, Catalog, ImageRecord
 from tellapart.runs.predictions import Predictions
 from tellapart.serve.middleware import Access
 from tellapart.studio.app import application
-from tellapart.studio.browse import Index, Query
+from tellapart.studio.browse import NOWHERE, ON_MAP, Index, Query
 from tellapart.studio.session import Session
 from tellapart.studio.thumbnails import Thumbnails
 from tellapart.task import Task
@@ -67,6 +67,7 @@ def test_what_makes_no_sense_is_refused_in_words_and_decides_nothing(
 @pytest.mark.parametrize(
     "path",
     [
+        "/v1/images?lasso=1,2", "/v1/images?lasso=a,b c,d e,f", "/heat/99999",
         "/v1/images?sort=colour", "/v1/images?split=tests", "/v1/images?start=-1", "/v1/images?count=x",
         "/v1/images?start=9999999999999", "/v1/images/99999", "/pixels/0/333/x", "/pixels/99999/160/x",
         "/v1/doubts/nothing", "/nothing",
@@ -134,3 +135,13 @@ def test_a_hundred_thousand_images_are_filtered_and_sorted_as_numpy_says() -> No
     unsorted = index.find(Query(sort="confidence"))
     assert set(unsorted[: len(tests)].tolist()) == set(tests.tolist())  # those without an answer come last
     assert np.sum(index.confusion(Query())) == len(tests)
+    where = generator.uniform(size=(count, 2))
+    where[7] = np.nan
+    index.spread({image.path: (x, y) for image, (x, y) in zip(images, where.tolist(), strict=True) if x == x})
+    drawn = index.find(Query.of({"lasso": "0,0 500,0 500,500 0,500", "truth": "a"}))
+    assert set(drawn.tolist()) == set(np.flatnonzero((where < 0.5).all(axis=1) & (labels == 0)).tolist())
+    told = np.frombuffer(index.map(), ON_MAP)
+    assert told["x"][7] == NOWHERE
+    assert np.abs(told["x"][8:] / (NOWHERE - 1) - where[8:, 0]).max() < 1e-4
+    assert (told["truth"] == labels).all()
+    assert set(told["right"][tests].tolist()) == {0, 1}

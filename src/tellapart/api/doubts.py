@@ -19,7 +19,7 @@ from tellapart.data.corrections import read_corrections
 from tellapart.data.deep_checks import Checked, Deep
 from tellapart.data.doubts import MOST, Doubt, SuspectLabel, doubts_of
 from tellapart.data.label_errors import require_cleanlab
-from tellapart.data.neighbours import nearest
+from tellapart.data.neighbours import nearest, plane
 from tellapart.evaluation.suspects import find_suspects
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.predictions import Predictions, read_predictions
@@ -62,6 +62,15 @@ class Doubts:
         among = np.fromiter(wanted, np.intp)
         found = nearest(self.deep.values, self._places[path], among, count)
         return [(self.deep.images[place].path, similarity) for place, similarity in found]
+
+    def plane(self) -> dict[str, tuple[float, float]]:
+        """Where each image lies on a map of all, by path, 0..1: images that look alike to the bundled backbone are near
+        each other, as far as two axes can show it. Empty without a deep check."""
+        if self.deep is None:
+            return {}
+        found = plane(self.deep.values)
+        rows = zip(self.deep.images, found.tolist(), strict=True)
+        return {image.path: (x, y) for image, (x, y) in rows if x == x}
 
     def write_page(self, path: str | os.PathLike[str]) -> Path:
         """A still page with the doubts and their images, in one file without requests to anywhere, to send to whoever

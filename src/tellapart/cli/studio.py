@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tellapart.cli import options
 from tellapart.errors import ConfigError, require_extra
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 LIBRARIES = ("httptools", "starlette", "uvicorn")
 """Libraries of the extra `serve`: a missing one is reported at once, not when it is imported."""
@@ -42,6 +46,9 @@ def command(
             "--labels", metavar="FILE", help="CSV that labels are appended to.", show_default="NAME.labels.csv"
         ),
     ] = None,
+    camera: Annotated[
+        bool, typer.Option("--camera", help="Collect frames of a camera in the folder DATA, train, and look live.")
+    ] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8010,
     label_pattern: options.LabelPattern = None,
@@ -53,21 +60,27 @@ def command(
     """Review doubtful images, correct their labels and train again, in a page on this machine. No image is changed.
 
     Each decision is written at once to a CSV that `tellapart train --corrections` takes. A folder without labels, or
-    --classes: label its images, in a CSV that `tellapart train` takes.
+    --classes: label its images, in a CSV that `tellapart train` takes. --camera: make the images.
     """
     require_extra("tellapart studio", "serve", *LIBRARIES)
     from tellapart.api.labels import labels_file, without_labels
     from tellapart.api.options import make_config
     from tellapart.data.decisions import Decisions
-    from tellapart.serve.http_server import answer, listen
-    from tellapart.serve.limits import Bounds
     from tellapart.serve.middleware import LOOPBACK, Access
     from tellapart.studio.app import application
+    from tellapart.studio.camera import CameraSession, camera_application
     from tellapart.studio.label import LabelSession, label_application
     from tellapart.studio.session import Session
     from tellapart.training.labelling import Labels
     from tellapart.training.unlabelled import Pool
 
+    named = [name for name in (classes or "").split(",") if name.strip()]
+    if camera:
+        if data is None or labels or file:
+            raise ConfigError("Name the folder to collect frames in, such as: tellapart studio frames/ --camera")
+        seen = CameraSession(Path(data), tuple(named))
+        _serve(camera_application(seen, Access(LOOPBACK[0])), f"Studio of {data}", port, browser, seen.trainer.stop)
+        return
     chosen = data or _newest()
     found_by = options.data_options(label_pattern, path_column, label_column, root, None, group_by)
     typed = [part for name, value in found_by.items() if value for part in (f"--{name.replace('_', '-')}", value)]
@@ -81,30 +94,30 @@ def command(
         if is_run or typed or file:
             wrong = "a run" if is_run else typed[0] if typed else "--corrections"
             raise ConfigError(f"Images are labelled in a folder without labels: --classes does not go with {wrong}.")
-        named = [name for name in (classes or "").split(",") if name.strip()]
         found = Labels(Pool(chosen, config), Decisions(labels_file(chosen, labels)), named)
         served = LabelSession(chosen, found)
         page = label_application(served, Access(host))
     else:
         served = Session(chosen, Path(file) if file else _beside(chosen, is_run), config, typed)
         page = application(served, Access(host))
-    place = listen(host, port)
+    _serve(page, f"Studio of {chosen}", port, browser, served.looking.stop)
+
+
+def _serve(page: ASGIApp, said: str, port: int, browser: bool, ending: Callable[[], None]) -> None:
+    """Answer on this machine until it is ended. said: printed with the address."""
+    from tellapart.serve.http_server import answer, listen
+    from tellapart.serve.limits import Bounds
+    from tellapart.serve.middleware import LOOPBACK
+
+    place = listen(LOOPBACK[0], port)
 
     def started(address: str) -> None:
-        print(f"Studio of {chosen} on {address}  (Ctrl-C to stop)", file=sys.stderr, flush=True)
+        print(f"{said} on {address}  (Ctrl-C to stop)", file=sys.stderr, flush=True)
         if browser:
             # In a thread: a browser of the terminal returns when it is left.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    bounds = Bounds()
-    answer(
-        page,
-        place,
-        per_client=bounds.per_client,
-        seconds=5.0,
-        started=started,
-        ending=served.looking.stop,
-    )
+    answer(page, place, per_client=Bounds().per_client, seconds=5.0, started=started, ending=ending)
 
 
 def _newest() -> str:

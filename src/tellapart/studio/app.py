@@ -37,6 +37,7 @@ _PAGES = {
     "/browse": (_OURS, "browse.html", "text/html"),
     "/page/review.js": (_OURS, "review.js", "text/javascript"),
     "/page/browse.js": (_OURS, "browse.js", "text/javascript"),
+    "/page/map.js": (_OURS, "map.js", "text/javascript"),
     **SHARED,
 }
 
@@ -94,6 +95,7 @@ class Studio:
             "classes": [] if index is None else list(index.classes),
             "images": 0 if index is None else len(index.catalog),
             "answered": index is not None and index.answered,
+            "mapped": session.found is not None and session.found.deep is not None,
             "verdicts": list(VERDICTS),
             "sorts": list(SORTS),
             "kinds": session.kinds(settled),
@@ -216,6 +218,23 @@ class Studio:
         query, index = Query.of(request.query_params), self._index
         return JSONResponse({"classes": list(index.classes), "counts": await asyncio.to_thread(index.confusion, query)})
 
+    async def map(self, _request: Request) -> Response:
+        """The map as bytes: browse.ON_MAP of each image. Empty before the images were looked into."""
+        content = await asyncio.to_thread(self._index.map)
+        return Response(content, media_type="application/octet-stream")
+
+    async def heat(self, request: Request) -> Response:
+        """What speaks for the answer of the run, over the image."""
+        place = request.path_params["place"]
+        path = self._path(place)
+        try:
+            content = await asyncio.to_thread(self._session.heat, place)
+        except (TellapartError, OSError) as error:
+            raise HTTPException(404, f"There is no heat of {printable(path)}: {error}") from None
+        if content is None:
+            raise HTTPException(404, f"No run tells what speaks for {printable(path)}.")
+        return Response(content, media_type="image/jpeg")
+
     async def image(self, request: Request) -> Response:
         """All that is known of one image."""
         path = self._path(request.path_params["place"])
@@ -269,6 +288,8 @@ def _routes(studio: Studio) -> Starlette:
         Route("/v1/images", studio.images),
         Route("/v1/images.csv", studio.table),
         Route("/v1/confusion", studio.confusion),
+        Route("/v1/map", studio.map),
+        Route("/heat/{place:int}", studio.heat),
         Route("/v1/images/{place:int}", studio.image),
         Route("/pixels/{place:int}/{side:int}/{digest:str}", studio.pixels),
     ]

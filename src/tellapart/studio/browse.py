@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,10 +41,20 @@ COLUMNS = (
 )
 
 
+_LASSO = re.compile(r"-?\d{1,5},-?\d{1,5}( -?\d{1,5},-?\d{1,5}){2,}")
+_LONGEST = 4000
+
+ON_MAP = np.dtype([("x", "<u2"), ("y", "<u2"), ("truth", "<u2"), ("split", "u1"), ("right", "u1")])
+"""An image on the map: its place in 0..65,534, or NOWHERE; the number of its class, 65,535 for none; that of its split,
+255 for none; 0 wrong, 1 right, 2 not answered."""
+NOWHERE = 65535
+
+
 @dataclass(frozen=True)
 class Query:
     """Which images, and in which order. Empty: all. right: `yes` or `no`. doubt: a kind of doubts.KINDS. text: part of
-    a path, in any case. sort: of SORTS, with a `-` before it the largest first; images without a value come last."""
+    a path, in any case. lasso: corners of a polygon on the map, "x,y x,y ..." in thousandths. sort: of SORTS, with a
+    `-` before it the largest first; images without a value come last."""
 
     split: str = ""
     truth: str = ""
@@ -52,6 +63,7 @@ class Query:
     verdict: str = ""
     doubt: str = ""
     text: str = ""
+    lasso: str = ""
     sort: str = "name"
 
     @classmethod
@@ -64,7 +76,16 @@ class Query:
                 raise ConfigError(unknown(name, value[:100], values))
         if made.sort.removeprefix("-") not in SORTS:
             raise ConfigError(unknown("sort", made.sort[:100], SORTS))
+        made.corners()
         return made
+
+    def corners(self) -> NDArray[np.float64]:
+        """Of the lasso, (n, 2) in 0..1. Raises ConfigError."""
+        if not self.lasso:
+            return np.empty((0, 2))
+        if not _LASSO.fullmatch(self.lasso) or len(self.lasso) > _LONGEST:
+            raise ConfigError('`lasso` must be corners such as "100,100 900,100 500,900".')
+        return np.array([pair.split(",") for pair in self.lasso.split()], np.float64) / 1000
 
 
 class Index:
@@ -86,6 +107,7 @@ class Index:
         }
         self._answer = np.full(count, -1, np.int64)
         self._verdict = np.full(count, "", "U8")
+        self._plane: NDArray[np.float64] | None = None
         self._probabilities: dict[int, NDArray[np.float64]] = {}
         if predictions is not None:
             self._take(predictions)
@@ -103,6 +125,30 @@ class Index:
         if said.verdicts:
             self._verdict[at] = np.array(said.verdicts)[rows]
         self._probabilities = dict(zip(at.tolist(), said.probabilities[rows], strict=True))
+
+    def spread(self, plane: Mapping[str, tuple[float, float]]) -> None:
+        """Where images lie on the map, 0..1, by path."""
+        found = np.full((len(self._names), 2), np.nan)
+        for path, place in plane.items():
+            if path in self.places:
+                found[self.places[path]] = place
+        self._plane = found
+
+    def map(self) -> bytes:
+        """Each image as ON_MAP has it, in order; empty before it is spread."""
+        if self._plane is None:
+            return b""
+        found = np.zeros(len(self._names), ON_MAP)
+        there = ~np.isnan(self._plane[:, 0])
+        for side, name in enumerate("xy"):
+            found[name] = NOWHERE
+            found[name][there] = np.round(self._plane[there, side] * (NOWHERE - 1))
+        found["truth"] = np.where(self._truth < 0, NOWHERE, self._truth)
+        found["split"] = 255
+        for number, split in enumerate(SPLITS):
+            found["split"][self._split == split] = number
+        found["right"] = np.where(self._answer < 0, 2, self._answer == self._truth)
+        return found.tobytes()
 
     @property
     def answered(self) -> bool:
@@ -124,6 +170,8 @@ class Index:
         if query.doubt:
             doubted = [self.places[path] for each in doubts if each.kind == query.doubt for path in each.paths]
             kept &= np.isin(np.arange(len(kept)), doubted)
+        if query.lasso:
+            kept &= inside(self._plane, query.corners()) if self._plane is not None else False
         found = np.flatnonzero(kept)
         if text := query.text.lower():
             found = np.array([place for place in found.tolist() if text in self._names[place]], np.intp)
@@ -132,6 +180,10 @@ class Index:
             return found[::-1] if query.sort.startswith("-") else found
         values = self._values[key][found]
         return found[np.argsort(-values if query.sort.startswith("-") else values, kind="stable")]  # nan comes last
+
+    def named(self, place: int) -> int:
+        """The number of the class that the run said, or where it said nothing of the label."""
+        return int(self._answer[place] if self._answer[place] >= 0 else self._truth[place])
 
     def row(self, place: int) -> dict[str, Any]:
         """What a page shows of an image; None where nothing is known."""
@@ -181,6 +233,21 @@ class Index:
             row |= {"probability": row["confidence"], "doubts": " ".join(sorted(kinds.get(row["path"], ())))}
             writer.writerow([as_cell("" if row[name] is None else str(row[name])) for name in COLUMNS])
         return text.getvalue()
+
+
+def inside(points: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points (n, 2) a polygon (m, 2) holds, by the parity of the edges to the right of each; nan: none.
+
+    >>> inside(np.array([[0.5, 0.5], [2, 0.5], [np.nan, 0.5]]), np.array([[0, 0], [1, 0], [1, 1], [0, 1]]))
+    array([ True, False, False])
+    """
+    x, y = points.T
+    found = np.zeros(len(points), np.bool_)
+    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if ay != by:
+            crosses = (ay > y) != (by > y)
+            found ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
+    return found
 
 
 def _number(value: float) -> float | None:

@@ -52,15 +52,21 @@ async def _missing(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": printable(error.detail)}, error.status_code, error.headers)
 
 
-async def body_of(request: Request) -> dict[str, Any]:
+async def bytes_of(request: Request) -> bytes:
+    """The body of a request. Raises HTTPException for one of more than BODY."""
     parts, count = [], 0
     async for part in request.stream():
         count += len(part)
         if count > BODY:
             raise HTTPException(413, f"A request may have {BODY:,} bytes.")
         parts.append(part)
+    return b"".join(parts)
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """A body that is a JSON object."""
     try:
-        found = from_json(b"".join(parts))
+        found = from_json(await bytes_of(request))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -64,7 +64,7 @@ class Trainer:
         with self._lock:
             if self.last is not None and self.last.state == "running":
                 return False
-            self.last = Retrain(_free(self._out()))
+            self.last = Retrain(_free(self.wanted))
             threading.Thread(target=self._go, args=(self.last,), daemon=True).start()
             return True
 
@@ -80,7 +80,9 @@ class Trainer:
             except subprocess.TimeoutExpired:
                 process.kill()
 
-    def _out(self) -> Path:
+    @property
+    def wanted(self) -> Path:
+        """The folder of the new run; with a number behind it where that is taken."""
         if self._run is None:
             name = re.sub(r"[^\w.-]+", "-", Path(self._data).name.removesuffix(".labels.csv")).strip("-") or "images"
             return Path("runs") / (name if self._corrections is None else f"{name}-corrected")

@@ -6,18 +6,27 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tellapart.api.doubts import Doubts, doubts, predictions_of, run_at
 from tellapart.config import Config
+from tellapart.data import pixels
+from tellapart.data.batches import catalogued
 from tellapart.data.corrections import Correction
 from tellapart.data.decisions import Decisions
 from tellapart.data.doubts import KINDS, Doubt
+from tellapart.data.sources import open_row
 from tellapart.errors import ConfigError, MissingExtraError, TellapartError, unknown
 from tellapart.files import harmless
 from tellapart.progress import Phase, Progress
 from tellapart.studio.browse import Index
 from tellapart.studio.retrain import Trainer
+from tellapart.svg import encoded
+
+if TYPE_CHECKING:
+    from tellapart.explain.heat import HeatMaker
 
 _PATIENCE = 3.0
 ACTIONS = ("keep", "drop", "relabel", "together", "proposal")
@@ -37,6 +46,8 @@ class Session:
         self.found: Doubts | None = None
         self.looking = Looking()
         self._by_key: dict[str, Doubt] = {}
+        self._maker: HeatMaker | None = None
+        self._heat_lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
@@ -82,8 +93,28 @@ class Session:
     def _keep(self, found: Doubts) -> None:
         if self.run is None:
             self.index = Index(found.catalog, None)
+        if self.index is not None and found.deep is not None:
+            self.index.spread(found.plane())
         self._by_key = {doubt.key: doubt for doubt in found}
         self.found = found
+
+    def heat(self, place: int) -> bytes | None:
+        """A JPEG of an image as the run's network sees it, and which parts speak for its answer, or for its label where
+        the run gave none; None without a run. Raises TellapartError for an image that is gone or changed, or a run
+        without its network."""
+        if self.run is None or self.index is None or self.index.named(place) < 0:
+            return None
+        from tellapart.explain.heat import HeatMaker, overlay
+        from tellapart.inference.predictor import Predictor
+
+        with self._heat_lock:
+            if self._maker is None:
+                self._maker = HeatMaker(Predictor(self.run.require(self.run.onnx_file, "exported network")))
+            catalog = self.index.catalog
+            content = catalogued(catalog.root, catalog.images[place], open_row)
+            seen = pixels.read(content, self._maker.predictor.spec)
+            (heat,) = self._maker.heat(seen[None], np.array([self.index.named(place)]))
+        return encoded(overlay(seen, heat), 88)
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:

@@ -1,10 +1,11 @@
 // Browse: all images in a grid of which only the part in view is in the page. The address keeps the filter.
 
+import { drawMap, openMap } from "./map.js";
 import { $, alertWith, ask, bar, counted, fill, make, shown } from "./studio.js";
 
 const PAGE = 100;
 const form = $("query");
-const fields = ["text", "split", "truth", "answer", "right", "verdict", "doubt", "sort"];
+const fields = ["text", "split", "truth", "answer", "right", "verdict", "doubt", "lasso", "sort"];
 let state = null;
 let total = 0;
 let pages = new Map(); // number -> rows, or the promise of them
@@ -49,6 +50,8 @@ async function begin() {
   }
   fill(form.elements.sort, orders, asked.get("sort") ?? "name");
   form.elements.text.value = asked.get("text") ?? "";
+  form.elements.lasso.value = asked.get("lasso") ?? "";
+  showMap();
   for (const label of document.querySelectorAll(".said")) label.hidden = !state.answered;
   await search();
 }
@@ -64,6 +67,19 @@ async function search() {
   $("status").textContent = total === state.images ? counted(total, "image") : `${total.toLocaleString("en")} of ${counted(state.images, "image")}`;
   draw();
   if (state.answered && state.classes.length <= 40) matrix();
+  drawMap(form.elements.lasso.value);
+}
+
+// The map is there once the images were looked into.
+async function showMap() {
+  while (!state.mapped && !state.looking.over) {
+    await new Promise((done) => setTimeout(done, 1000));
+    state = await ask("/v1/state").catch(() => state);
+  }
+  $("map").hidden = !state.mapped;
+  const open = () => openMap(state, (lasso) => set({ lasso }, false), show).then(() => drawMap(form.elements.lasso.value)).catch(alertOf);
+  $("map").addEventListener("toggle", () => $("map").open && open(), { once: true });
+  if (form.elements.lasso.value) $("map").open = true;
 }
 
 const alertOf = (problem) => alertWith(problem ? problem.message : "");
@@ -145,10 +161,17 @@ async function enlarge(place) {
   }
 }
 
+// An image that is not in the list, or not known to be.
+async function show(id) {
+  enlarged = -1;
+  drawCard(await ask(`/v1/images/${id}`));
+  if (!$("card").open) $("card").showModal();
+}
+
 function drawCard(image) {
   $("card-title").textContent = image.path;
   $("card-before").disabled = enlarged <= 0;
-  $("card-after").disabled = enlarged >= total - 1;
+  $("card-after").disabled = enlarged < 0 || enlarged >= total - 1;
   const facts = [["Label", image.label], ["Split", image.split || "none"], ["Answer", image.answer && `${image.answer}${image.verdict ? ` (${image.verdict})` : ""}`],
     ["Decided", image.fate], ["Loss", image.loss?.toFixed(3)], ["Distance", image.distance?.toFixed(2)], ["Pixels", `${image.width} × ${image.height}`],
     ["Doubts", image.doubts.map((one) => `${one.kind}${one.settled ? ` (${one.settled})` : ""}`).join(", ")]];
@@ -164,10 +187,27 @@ function drawCard(image) {
     button.addEventListener("click", async () => drawCard(await ask(`/v1/images/${other.id}`)));
     return make("li", {}, button);
   });
+  const figure = make("figure", {}, shown(image, 1024, `Image ${image.path}`));
+  if (state.run) figure.append(make("figcaption", {}, heat(image, figure)));
   $("card-body").replaceChildren(
-    make("figure", {}, shown(image, 1024, `Image ${image.path}`)),
+    figure,
     make("div", { class: "facts" }, list, image.probabilities.length ? bars : null, acts, make("p", { id: "card-said", role: "status" })),
     ...(near.length ? [make("div", { class: "near" }, make("h3", { text: "Nearest training images" }), make("ul", { class: "strip", role: "list" }, ...near))] : []));
+}
+
+// A button that shows what speaks for the answer, or where there is none for the label, over the image as the network sees it, and again the image itself.
+function heat(image, figure) {
+  const label = image.answer ?? image.label;
+  const button = make("button", { type: "button", "aria-pressed": false, text: `What speaks for ${label}` });
+  button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    const made = on ? make("img", { src: `/heat/${image.id}`, alt: `Image ${image.path}, its parts that speak for ${label} in warm colours` })
+      : shown(image, 1024, `Image ${image.path}`);
+    made.addEventListener("error", () => on && made.replaceWith(make("span", { class: "gone", text: "No heat can be made of this image." })));
+    figure.firstElementChild.replaceWith(made);
+    button.setAttribute("aria-pressed", on);
+  });
+  return button;
 }
 
 function classes(image) {
@@ -216,9 +256,9 @@ async function matrix() {
   $("matrix").hidden = false;
 }
 
-function set(values) {
+function set(values, up = true) {
   for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
-  scrollTo({ top: 0 });
+  if (up) scrollTo({ top: 0 });
   return search();
 }
 

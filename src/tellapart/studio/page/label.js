@@ -124,11 +124,11 @@ function drawLearned() {
   $("learn").hidden = !state.labelled;
   const lacking = "The accuracy is estimated once ten images that were drawn at random, one in five, have a label.";
   $("accuracy").textContent = told?.accuracy ? `Estimated accuracy ${told.accuracy}` : lacking;
-  const rests = told?.accuracy ? `By cross-validation on the ${told.drawn} images that were drawn at random: those that were asked for because they are hard, or accepted because they are easy, would mislead. ` : "";
+  $("rests").textContent = told?.accuracy ? `By cross-validation on the ${told.drawn} images that were drawn at random: those that were asked for because they are hard, or accepted because they are easy, would mislead.` : "";
   const more = told?.enough
     ? `More labels hardly pay: the last ones changed what it says of ${told.changed} of the images.`
     : told?.changed ? `More labels pay: the last ones changed what it says of ${told.changed} of the images.` : "";
-  $("hint").textContent = rests + more;
+  $("hint").textContent = more;
   $("hint").classList.toggle("settled", Boolean(told?.enough));
   $("corrections").replaceChildren("Kept in ", make("code", { text: state.file }), ". Train with: ", make("code", { text: state.command }));
   const running = state.training?.state === "running";

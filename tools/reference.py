@@ -63,13 +63,15 @@ def layouts_page() -> str:
     """Every layout of labelled images, from the table that reads them."""
     parts = [
         "# Layouts",
-        "What `tellapart layouts` shows: each layout is found by looking, in a folder, a zip, a tar, or at an address. They are "
-        "tried in this order; `NAME:PLACE` reads a place with one of them. Packages may add others (how-to: plug-ins).",
+        "What `tellapart layouts` shows: each layout is found by looking, in a folder, a zip, a tar, or at an address. "
+        "They are tried in this order; `NAME:PLACE` reads a place with one of them. Packages may add others (how-to: plug-ins).",
     ]
     rows = ["| layout | for example | what is read |", "|---|---|---|"]
-    for reader in SOURCES.values():
-        if origin(SOURCES.kind, reader.name) is None:
-            rows.append(f"| `{reader.name}` | `{_cell(reader.example)}` | {_cell(reader.about)} |")
+    rows += [
+        f"| `{reader.name}` | `{_cell(reader.example)}` | {_cell(reader.about)} |"
+        for reader in SOURCES.values()
+        if origin(SOURCES.kind, reader.name) is None
+    ]
     return "\n\n".join([*parts, "\n".join(rows)]) + "\n"
 
 

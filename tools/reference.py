@@ -64,7 +64,7 @@ def layouts_page() -> str:
     parts = [
         "# Layouts",
         "What `tellapart layouts` shows: each layout is found by looking, in a folder, a zip, a tar, or at an address. "
-        "They are tried in this order; `NAME:PLACE` reads a place with one of them. Packages may add others (how-to: plug-ins).",
+        "They are tried in this order; `NAME:PLACE` reads a place with one of them. Packages may add others.",
     ]
     rows = ["| layout | for example | what is read |", "|---|---|---|"]
     rows += [

@@ -17,6 +17,8 @@ import tellapart
 from tellapart import plugins
 from tellapart.cli.main import app
 from tellapart.config import Config
+from tellapart.data.sources import SOURCES
+from tellapart.tables import origin
 
 
 def commands_page() -> str:
@@ -57,6 +59,22 @@ def settings_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def layouts_page() -> str:
+    """Every layout of labelled images, from the table that reads them."""
+    parts = [
+        "# Layouts",
+        "What `tellapart layouts` shows: each layout is found by looking, in a folder, a zip, a tar, or at an address. "
+        "They are tried in this order; `NAME:PLACE` reads a place with one of them. Packages may add others.",
+    ]
+    rows = ["| layout | for example | what is read |", "|---|---|---|"]
+    rows += [
+        f"| `{reader.name}` | `{_cell(reader.example)}` | {_cell(reader.about)} |"
+        for reader in SOURCES.values()
+        if origin(SOURCES.kind, reader.name) is None
+    ]
+    return "\n\n".join([*parts, "\n".join(rows)]) + "\n"
+
+
 def python_page() -> str:
     """Every public name, its docstring taken from the code by mkdocstrings."""
     parts = ["# Python", "`import tellapart as ta`; these names are public, everything else may change."]
@@ -69,6 +87,7 @@ def python_page() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
+    "reference/layouts.md": layouts_page,
     "reference/python.md": python_page,
     "reference/settings.md": settings_page,
 }

@@ -198,6 +198,8 @@ def test_an_address_is_fetched_once_and_read(files: Files, tmp_path: Path) -> No
         (("http://127.0.0.1:9/a.zip",), r"refused\. Without network access, download it elsewhere"),
         (("kaggle:a/b/c",), "expected kaggle:OWNER/DATASET"),
         (("kaggle:a/b", "--out", "x"), "set KAGGLEHUB_CACHE"),
+        (("hf://a/b", "--out", "x"), "set HF_HOME"),
+        (("tfds:a", "--out", "x"), "set TFDS_DATA_DIR"),
     ],
 )
 def test_a_wrong_request_says_what_to_do(arguments: tuple[str, ...], message: str) -> None:

@@ -32,7 +32,14 @@ EXAMPLES = {
 }
 
 
-ELSEWHERE = {"lists": "lists", "idx-files": "idx", "parquet": "shards", "webdataset": "shards", "tfrecord": "shards"}
+ELSEWHERE = {
+    "boxes": "boxes",
+    "lists": "lists",
+    "idx-files": "idx",
+    "parquet": "shards",
+    "webdataset": "shards",
+    "tfrecord": "shards",
+}
 """Layouts of files with content, and the test_sources_*.py that reads them."""
 
 

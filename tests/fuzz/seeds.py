@@ -9,7 +9,7 @@ import json
 import struct
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +142,12 @@ def _tar(members: Mapping[str, bytes], packing: str) -> bytes:
     return file.getvalue()
 
 
-TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".txt", ".tar", ".tfrecord", ".xlsx")
 """The first byte of an input says which of these it is."""
 
 
 def tables(_: Path | None = None) -> Mapping[str, bytes]:
-    """Tables of the images a.png, b.png and c.png, each kind with its leading byte."""
+    """Tables of the images a.png, b.png and c.png, and shards with images inside, each kind with its leading byte."""
     rows = [("a.png", "cat", "train", "1"), ("b.png", "dog", "train", "2"), ("c.png", "dog", "test", "2")]
     text = "path,label,split,group\n" + "".join(",".join(row) + "\n" for row in rows)
     quoted = 'file;class\n"a.png";"cat; and dog"\n" b.png ";"1.0"\nc;"2"\n'
@@ -156,6 +156,12 @@ def tables(_: Path | None = None) -> Mapping[str, bytes]:
         "csv of quotes": b"\0" + quoted.encode(),
         "csv in UTF-16": b"\0" + text.encode("utf-16"),
         "tsv": b"\1" + text.replace(",", "\t").encode("utf-8-sig"),
+        "JSON Lines": b"\3"
+        + b"".join(b'{"file_name": "%s", "label": "%s"}\n' % (a.encode(), b.encode()) for a, b, *_ in rows),
+        "list": b"\4" + b"".join(f"{path} {label}\n".encode() for path, label, *_ in rows),
+        "tar shard": b"\5" + _tar_shard(),
+        **{name: b"\6" + content for name, content in _records().items()},
+        **{name: b"\7" + content for name, content in _excel(rows).items()},
     }
     try:
         import pyarrow
@@ -167,7 +173,59 @@ def tables(_: Path | None = None) -> Mapping[str, bytes]:
         file = io.BytesIO()
         parquet.write_table(pyarrow.table(columns), file, compression=packing)
         made[f"parquet, {packing}"] = b"\2" + file.getvalue()
+    file = io.BytesIO()
+    image = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    images = pyarrow.array([{"bytes": b"GIF89a", "path": "a.gif"}, {"bytes": b"GIF89a", "path": None}], image)
+    parquet.write_table(pyarrow.table({"image": images, "label": pyarrow.array([0, 1])}), file)
+    made["parquet with images"] = b"\2" + file.getvalue()
     return made
+
+
+def _tar_shard() -> bytes:
+    file = io.BytesIO()
+    members = {"1.jpg": b"GIF89a", "1.cls": b"0", "2.jpg": b"GIF89a", "2.json": b'{"label": 1}', "2.cls": b"1"}
+    with tarfile.open(fileobj=file, mode="w") as shard:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            shard.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def _records() -> dict[str, bytes]:
+    """Two records with an image and a label; none without the library of the checksums."""
+    try:
+        import google_crc32c
+    except ModuleNotFoundError:
+        return {}
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes((number << 3 | 2, len(content))) + content
+
+    def checked(content: bytes) -> bytes:
+        crc = google_crc32c.value(content)
+        return content + struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    made = b""
+    for label in range(2):
+        image = field(1, field(1, b"image") + field(2, field(1, field(1, b"GIF89a"))))
+        number = field(1, field(1, b"label") + field(2, field(3, field(1, bytes((label,))))))
+        example = field(1, image + number)
+        made += checked(struct.pack("<Q", len(example))) + checked(example)
+    return {"TFRecord": made}
+
+
+def _excel(rows: Sequence[tuple[str, ...]]) -> dict[str, bytes]:
+    try:
+        import openpyxl
+    except ModuleNotFoundError:
+        return {}
+    book = openpyxl.Workbook()
+    for row in (("path", "label", "split", "group"), *rows):
+        book.active.append(row)
+    file = io.BytesIO()
+    book.save(file)
+    return {"Excel": file.getvalue()}
 
 
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "train-images-idx3-ubyte.gz", "labels.txt")

@@ -38,13 +38,16 @@ def read_archive(data: bytes, folder: Path) -> None:
 
 def read_table(data: bytes, folder: Path) -> None:
     from tellapart.config import DataConfig
-    from tellapart.data.sources import read_source
+    from tellapart.data.sources import open_row, read_source
 
     for name in "abc":
         (folder / f"{name}.png").touch()
+    os.environ["TELLAPART_CACHE"] = str(folder / "cache")
     path = folder / f"labels{seeds.TABLES[data[0] % len(seeds.TABLES)] if data else '.csv'}"
     path.write_bytes(data[1:])
-    read_source(path, DataConfig())
+    source = read_source(path, DataConfig())
+    for row in source.rows[:3]:
+        open_row(source.root, row.path)
 
 
 def read_idx(data: bytes, folder: Path) -> None:

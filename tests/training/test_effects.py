@@ -26,6 +26,7 @@ OTHER: dict[str, Any] = {
     "data.path_column": "file",
     "data.label_column": "species",
     "data.root": ".",
+    "data.crop_boxes": True,
     "data.corrections": "corrections.csv",
     "data.test_fraction": 0.4,
     "data.validation_fraction": 0.4,

@@ -35,7 +35,8 @@ def fetch(
     out: str | os.PathLike[str] | None = None,
     progress: Progress = BY_HAND,
 ) -> Path:
-    """Download labelled images once: a collection, a URL or kaggle:NAME -> a path for `read`.
+    """Download labelled images once: a collection, a URL, hf://USER/NAME, kaggle:NAME or tfds:NAME -> a path
+    for `read`.
 
     `tellapart fetch` lists the collections. sha256: the expected checksum of the file at a URL. Raises FetchError,
     which tells what to do without a network.

@@ -42,6 +42,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    crop_boxes: options.CropBoxes = False,
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
     format: options.FormatOption = options.OutputFormat.table,
@@ -54,7 +55,7 @@ def command(
     if page is not None and not deep:
         raise ConfigError("--page shows the images that --deep finds doubtful. Give both options.")
     _require_writable(write, deep, corrections)
-    given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by)
+    given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes)
     with display() as progress:
         checked = ta.check(data, deep=deep, config=ta.make_config(data=given), progress=progress)
     catalog = checked.catalog

@@ -15,7 +15,10 @@ from tellapart.files import expanded
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(help="A collection, a URL, kaggle:OWNER/DATASET or kaggle:COMPETITION.", show_default=False),
+        typer.Argument(
+            help="A collection, a URL, hf://USER/NAME, kaggle:OWNER/DATASET, kaggle:COMPETITION or tfds:NAME.",
+            show_default=False,
+        ),
     ] = None,
     sha256: Annotated[str | None, typer.Option(metavar="DIGITS", help="Expected SHA-256 of the file at a URL.")] = None,
     out: Annotated[
@@ -67,4 +70,7 @@ def _show_collections(format: options.OutputFormat) -> None:
     for row in COLLECTIONS.values():
         rows.add_row(row.name, f"{row.size / 1e6:,.0f}" if row.size else "-", row.summary, row.source, row.licence)
     show(rows)
-    show("tellapart fetch NAME downloads one; builtin:pets works offline.")
+    show(
+        "tellapart fetch NAME downloads one, as do hf://USER/NAME, kaggle:OWNER/DATASET, tfds:NAME and URLs; "
+        "builtin:pets works offline."
+    )

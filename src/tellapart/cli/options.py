@@ -32,6 +32,10 @@ LabelColumn = Annotated[str | None, typer.Option(help="Table column with the cla
 Root = Annotated[
     str | None, typer.Option(help="Folder that the table's paths are relative to.", rich_help_panel=DATA_PANEL)
 ]
+CropBoxes = Annotated[
+    bool,
+    typer.Option("--crop-boxes", help="Each box of COCO or YOLO annotations is an image.", rich_help_panel=DATA_PANEL),
+]
 Corrections = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="CSV of images to relabel, drop or regroup.", rich_help_panel=DATA_PANEL),
@@ -86,6 +90,7 @@ def data_options(
     root: str | None,
     corrections: str | None = None,
     group_by: str | None = None,
+    crop_boxes: bool = False,
 ) -> dict[str, Any]:
     return {
         "label_pattern": label_pattern,
@@ -94,6 +99,7 @@ def data_options(
         "root": root,
         "corrections": corrections,
         "group_by": group_by,
+        "crop_boxes": crop_boxes or None,
     }
 
 

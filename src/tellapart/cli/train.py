@@ -56,6 +56,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    crop_boxes: options.CropBoxes = False,
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
@@ -75,7 +76,7 @@ def command(
     seconds = None if time is None else options.parse_duration(time, "--time")
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
-        found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
+        found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
         options.resume_alone("run", *begun, settings, *found_by)
         with display() as progress:
             run = ta.resume(
@@ -99,7 +100,9 @@ def command(
             epochs=epochs,
             seed=seed,
             track=track or (),
-            data=options.data_options(label_pattern, path_column, label_column, root, corrections, group_by),
+            data=options.data_options(
+                label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes
+            ),
             settings=settings or (),
         )
         with display() as progress:

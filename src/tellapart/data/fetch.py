@@ -1,4 +1,4 @@
-"""The name of a public data set, a URL, or kaggle:NAME -> a local folder or file that `tellapart train` reads.
+"""The name of a public data set, a URL, or one of another site -> a local folder or file that `tellapart train` reads.
 
 Downloads are stored in the cache, or at `out`, complete or not at all; what already exists is not downloaded again.
 """
@@ -13,27 +13,38 @@ import sys
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from tellapart.data.address import is_address
 from tellapart.data.public_datasets import COLLECTIONS, Collection
 from tellapart.data.sources.archive import unpack
 from tellapart.data.sources.folders import split_named
+from tellapart.data.sources.hugging_face import SCHEME, snapshot
 from tellapart.data.sources.listing import ARCHIVE_SUFFIXES, kind_of
+from tellapart.data.sources.remote import is_remote, local_copy
 from tellapart.download import download, file_checksum
-from tellapart.errors import FetchError, MissingExtraError, unknown
+from tellapart.errors import FetchError, MissingExtraError, require_extra, unknown
 from tellapart.files import cache_root
 from tellapart.progress import SILENT, Progress
 
 KAGGLE = "kaggle:"
+TFDS = "tfds:"
 _LOGIN = "Kaggle needs a login: set KAGGLE_API_TOKEN, or put the kaggle.json from your account page into ~/.kaggle/."
 
 
 def fetch(name: str, *, sha256: str | None = None, out: Path | None = None, progress: Progress = SILENT) -> Path:
-    """Download a collection, a URL or a Kaggle data set once; the returned path is what `read` and `train` take.
+    """Download a collection, a URL, or a data set of Kaggle, Hugging Face or TensorFlow Datasets once; the returned
+    path is what `read` and `train` take.
 
     sha256: of the file at a URL. out: the file or folder to write; default: the cache. Raises FetchError, which tells
     what to do without a network.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise FetchError(f"{sha256!r} is not a SHA-256; expected 64 hexadecimal digits.")
+    if name.startswith(SCHEME):
+        _require_own_cache("A data set of Hugging Face", "HF_HOME", out)
+        return snapshot(name)
+    if is_remote(name) and not is_address(name):
+        _require_own_cache("What is at such an address", "TELLAPART_CACHE", out)
+        return local_copy(name, progress=progress)
     if "://" in name:
         return _address(name, sha256 or "", out, progress)
     if sha256:
@@ -43,8 +54,13 @@ def fetch(name: str, *, sha256: str | None = None, out: Path | None = None, prog
         )
     if name.startswith(KAGGLE):
         return _kaggle(name.removeprefix(KAGGLE), out)
+    if name.startswith(TFDS):
+        return _tensorflow(name.removeprefix(TFDS), out)
     if name not in COLLECTIONS:
-        raise FetchError(unknown("collection", name, COLLECTIONS) + " Or give a URL, or kaggle:OWNER/DATASET.")
+        raise FetchError(
+            unknown("collection", name, COLLECTIONS)
+            + " Or give a URL, hf://USER/NAME, kaggle:OWNER/DATASET or tfds:NAME."
+        )
     row = COLLECTIONS[name]
     return _kaggle(row.kaggle, out) if row.kaggle else _collection(row, out, progress)
 
@@ -110,8 +126,7 @@ def _kaggle(name: str, out: Path | None) -> Path:
     """A competition, or OWNER/DATASET, by kagglehub, which handles login and resuming, and uses its own cache."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise FetchError(f"kaggle:{name} is incomplete; expected kaggle:OWNER/DATASET or kaggle:COMPETITION.")
-    if out is not None:
-        raise FetchError("Kaggle's client keeps downloads in its own cache; set KAGGLEHUB_CACHE, not --out.")
+    _require_own_cache("A data set of Kaggle", "KAGGLEHUB_CACHE", out)
     try:
         import kagglehub
     except ModuleNotFoundError as error:
@@ -129,6 +144,31 @@ def _kaggle(name: str, out: Path | None) -> Path:
         raise FetchError(
             f"kaggle:{name} could not be downloaded: {reason}\n{_LOGIN} Some require accepting their rules first, at "
             f"{page}. Without network access, download the zip there with a browser, copy it here and name the file."
+        ) from None
+
+
+def _require_own_cache(client: str, variable: str, out: Path | None) -> None:
+    if out is not None:
+        raise FetchError(f"{client} is kept in a cache of its own; set {variable}, not --out.")
+
+
+def _tensorflow(name: str, out: Path | None) -> Path:
+    """A data set of TensorFlow Datasets by its library, which downloads and prepares it once, as TFRecord files."""
+    _require_own_cache("A data set of TensorFlow Datasets", "TFDS_DATA_DIR", out)
+    require_extra("Fetching from TensorFlow Datasets", "tfds", "tensorflow_datasets", "google_crc32c")
+    try:
+        # Standard output is reserved for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            import tensorflow_datasets
+
+            builder = tensorflow_datasets.builder(name, file_format="tfrecord")
+            builder.download_and_prepare()
+            return Path(builder.data_dir)
+    except Exception as error:  # noqa: BLE001 - it raises what its many parts raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise FetchError(
+            f"tfds:{name} could not be prepared: {reason}\nThe names are at https://www.tensorflow.org/datasets. "
+            "Without network access, prepare it elsewhere, copy its folder in ~/tensorflow_datasets, and name that."
         ) from None
 
 

@@ -133,8 +133,9 @@ def here(name: str, progress: Progress = SILENT) -> str:
 
 def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
     """Raise ConfigError for settings on how labels are found that have no effect on the layout of `data`."""
-    names = ("label_pattern", "path_column", "label_column", "root")
-    unused = [f"data.{name}" for name in names if getattr(config, name) is not None and name not in source.taken]
+    names = ("label_pattern", "path_column", "label_column", "root", "crop_boxes")
+    given = (name for name in names if getattr(config, name) not in (None, False))
+    unused = [f"data.{name}" for name in given if name not in source.taken]
     if unused:
         of = data if isinstance(data, str | os.PathLike) else f"a {type(data).__name__}"
         raise ConfigError(

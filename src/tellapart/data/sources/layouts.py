@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from tellapart import words
+from tellapart.data.sources.boxes import read_boxes
 from tellapart.data.sources.file_names import read_names
 from tellapart.data.sources.folders import read_class_folders, read_split_folders
 from tellapart.data.sources.idx import read_idx
@@ -24,6 +25,10 @@ SOURCES: Table[Reader] = Table(
     Reader,
     SourceError,
     (
+        Reader(
+            "boxes", "images/train/1.jpg  labels/train/1.txt  (or a COCO json)", read_boxes,
+            about="Detection as YOLO and COCO write it: refused, or with --crop-boxes each box an image of its class.",
+        ),
         Reader(
             "split-folders", "photos/train/cats/1.jpg  photos/test/dogs/2.jpg", read_split_folders,
             about="Class folders inside train, val and test, as YOLO classify and labelling tools write.",
@@ -91,7 +96,7 @@ def layouts(*, about: bool = False) -> str:
     read of each.
 
     >>> layouts().partition(",")[0]
-    'Nine layouts work'
+    'Ten layouts work'
     """
     readers, broken = SOURCES.load_all()
     folders = [reader for reader in readers if reader.example and reader.read is not None]

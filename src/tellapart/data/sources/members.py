@@ -1,7 +1,8 @@
 """The path of a row -> the image: a file, or a member of a container.
 
 A member is written CONTAINER#MEMBER: `train-00000-of-00004.parquet#17`, `shard-000000.tar#000001.jpg`,
-`train-images-idx3-ubyte.gz#17`. CONTAINERS is the table of all: whatever reads images by row reads these too.
+`train-images-idx3-ubyte.gz#17`; `photo.jpg#10,20,64,48` is a part of an image. CONTAINERS is the table of all: whatever
+reads images by row reads these too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.image_file import MAX_BYTES
+from tellapart.data.image_formats import SUFFIXES
+from tellapart.data.sources.crop import read_crop
 from tellapart.data.sources.idx import read_idx_image
 from tellapart.data.sources.listing import kind_of
 from tellapart.data.sources.parquet_images import image_columns, open_parquet, read_parquet_image
@@ -25,10 +28,12 @@ from tellapart.errors import SourceError, unknown
 
 @dataclass(frozen=True)
 class Container:
-    """file: what its name ends with. read: (file, member, limit of bytes) -> the bytes of an image file, or pixels."""
+    """file: what its name ends with. read: (file, member, limit of bytes) -> the bytes of an image file, or pixels.
+    member: what members look like."""
 
     file: str
     read: Callable[[Path, str, int], bytes | NDArray[np.uint8]]
+    member: str = ".+"
 
 
 CONTAINERS = (
@@ -36,9 +41,10 @@ CONTAINERS = (
     Container(r"\.parquet", read_parquet_image),
     Container(r"\.tar", read_tar_image),
     Container(r"\.tfrecords?|[-_.]\d{5}-of-\d{5}(?:\.tfrecords?)?", read_tfrecord_image),
+    Container(rf"\.(?:{'|'.join(sorted(SUFFIXES))})", read_crop, r"\d{1,9}(?:,\d{1,9}){3}"),
 )
 _MEMBER = re.compile(
-    "(?P<file>.+?(?:" + "|".join(f"(?P<c{n}>{each.file})" for n, each in enumerate(CONTAINERS)) + "))#(?P<member>.+)",
+    "|".join(f"(?P<file{n}>.+?(?:{each.file}))#(?P<member{n}>{each.member})" for n, each in enumerate(CONTAINERS)),
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -64,8 +70,8 @@ def member_of(root: Path, path: str) -> Member | None:
     match = _MEMBER.fullmatch(path) if "#" in path else None
     if match is None:
         return None
-    number = next(n for n in range(len(CONTAINERS)) if match[f"c{n}"])
-    return Member(root / match["file"], match["member"], CONTAINERS[number])
+    number = next(n for n in range(len(CONTAINERS)) if match[f"file{n}"])
+    return Member(root / match[f"file{number}"], match[f"member{number}"], CONTAINERS[number])
 
 
 def holds_members(path: Path) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +76,7 @@ def local_copy(address: str, *, progress: Progress = SILENT) -> Path:
     try:
         names = braces_expanded(address)
         system, path = url_to_fs(names[0])
+        system.invalidate_cache()
         found, base = _listed(system, [url_to_fs(name)[1] for name in names])
         key = hashlib.blake2b(f"{scheme}\0{base}".encode(), digest_size=16).hexdigest()
         root = cache_root() / "remote" / key
@@ -202,16 +203,19 @@ def _continue(system: Any, file: _File, part: Path) -> None:
     held = part.stat().st_size if part.is_file() else 0
     with part.open("ab") as out:
         if file.size is not None:
-            while held < file.size and (
-                chunk := system.cat_file(file.path, start=held, end=min(held + _CHUNK, file.size))
-            ):
+            while held < file.size:
+                end = min(held + _CHUNK, file.size)
+                chunk = system.cat_file(file.path, start=held, end=end)
+                if len(chunk) > end - held:  # a server without ranges sends the whole file
+                    out.truncate(0)
+                    held = 0
+                if not chunk:
+                    return
                 out.write(chunk)
                 out.flush()
                 held += len(chunk)
             return
         out.truncate(0)  # a server that tells no size
-        read: Callable[[int], bytes]
         with system.open(file.path, "rb", block_size=0) as source:
-            read = source.read
-            while chunk := read(_CHUNK):
+            while chunk := source.read(_CHUNK):
                 out.write(chunk)

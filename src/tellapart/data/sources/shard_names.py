@@ -35,10 +35,12 @@ def split_in_name(path: str) -> Split | None:
 
     >>> split_in_name("flowers_validation_00000-of-00005.tfrecord"), split_in_name("data/test/0000.parquet")
     ('validation', 'test')
+    >>> split_in_name("blood_test-train.tfrecord-00000-of-00001")
+    'train'
     """
     *folders, name = path.split("/")
     stem = stem_of(name)
-    words = [stem, *re.split(r"[-_.\s]", stem)]
+    words = [stem, *reversed(re.split(r"[-_.\s]", stem))]  # the name of the data set comes first
     return next(filter(None, map(split_named, (*words, *reversed(folders)))), None)
 
 

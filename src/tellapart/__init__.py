@@ -16,7 +16,10 @@ _HOMES = {
     "Doubts": "tellapart.api.doubts",
     "Evaluation": "tellapart.api.values",
     "Explanation": "tellapart.explain.explanation",
+    "Features": "tellapart.api.features",
     "Finding": "tellapart.data.findings",
+    "ImageClassifier": "tellapart.api.estimators",
+    "ImageFeatures": "tellapart.api.estimators",
     "ImageSpec": "tellapart.task",
     "Lines": "tellapart.progress",
     "Phase": "tellapart.progress",
@@ -33,6 +36,7 @@ _HOMES = {
     "doubts": "tellapart.api.doubts",
     "evaluate": "tellapart.api.evaluation",
     "export": "tellapart.api.runs",
+    "features": "tellapart.api.features",
     "fetch": "tellapart.api.datasets",
     "ladder": "tellapart.api.study",
     "list_runs": "tellapart.api.runs",
@@ -58,7 +62,10 @@ __all__ = [
     "Doubts",
     "Evaluation",
     "Explanation",
+    "Features",
     "Finding",
+    "ImageClassifier",
+    "ImageFeatures",
     "ImageSpec",
     "Lines",
     "Phase",
@@ -75,6 +82,7 @@ __all__ = [
     "doubts",
     "evaluate",
     "export",
+    "features",
     "fetch",
     "ladder",
     "list_runs",
@@ -96,7 +104,9 @@ __all__ = [
 if TYPE_CHECKING:
     from tellapart.api.datasets import check, fetch, read
     from tellapart.api.doubts import Doubts, doubts
+    from tellapart.api.estimators import ImageClassifier, ImageFeatures
     from tellapart.api.evaluation import evaluate
+    from tellapart.api.features import Features, features
     from tellapart.api.options import make_config
     from tellapart.api.runs import (
         Run,

@@ -68,6 +68,7 @@ COMMAND_LINES: dict[str, list[str]] = {
     "recipes": ["recipes"],
     "layouts": ["layouts"],
     "fetch": ["fetch"],
+    "features": ["features", "shapes", "--out", "features.npz", "--neighbours", "2"],
     "export": ["export", "run"],
     "export to web": ["export", "run", "--to", "web"],
     "export int8": ["export", "run", "--to", "onnx", "--quantize", "int8"],

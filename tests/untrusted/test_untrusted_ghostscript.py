@@ -35,6 +35,7 @@ COMMAND_LINES = {
     "predict": ["predict", "RUN", "EVIL", "IMAGES"],
     "evaluate": ["evaluate", "RUN", "IMAGES"],
     "evaluate theirs": ["evaluate", "THEIRS"],
+    "features": ["features", "IMAGES", "--out", "features.npz"],
     "explain": ["explain", "RUN", "EVIL"],
     "report": ["report", "THEIRS"],
     "compare": ["compare", "RUN", "THEIRS"],

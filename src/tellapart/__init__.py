@@ -43,6 +43,8 @@ _HOMES = {
     "make_config": "tellapart.api.options",
     "open_run": "tellapart.api.runs",
     "predict": "tellapart.api.runs",
+    "pull": "tellapart.api.hub",
+    "push": "tellapart.api.hub",
     "read": "tellapart.api.datasets",
     "resume": "tellapart.api.training",
     "resume_ladder": "tellapart.api.study",
@@ -89,6 +91,8 @@ __all__ = [
     "make_config",
     "open_run",
     "predict",
+    "pull",
+    "push",
     "read",
     "resume",
     "resume_ladder",
@@ -107,6 +111,7 @@ if TYPE_CHECKING:
     from tellapart.api.estimators import ImageClassifier, ImageFeatures
     from tellapart.api.evaluation import evaluate
     from tellapart.api.features import Features, features
+    from tellapart.api.hub import pull, push
     from tellapart.api.options import make_config
     from tellapart.api.runs import (
         Run,

@@ -65,17 +65,17 @@ def test_a_classifier_is_fitted_validated_pickled_and_keeps_the_kind_of_labels(
 ) -> None:
     pytest.importorskip("keras")
     paths = sorted(map(str, two_shapes.rglob("*.png")))
-    labels = np.array([10 if "disc" in path else 9 for path in paths])
+    labels = np.array([-1 if "disc" in path else -2 for path in paths])  # as text in the other order
     classifier = ta.ImageClassifier(model="cnn", epochs=8, settings=SMALL)
     assert cross_val_score(classifier, paths, labels, cv=2).shape == (2,)
     arrays = np.stack([np.asarray(Image.open(path)) for path in paths])
     fitted = clone(classifier).set_params(out=tmp_path / "run").fit(arrays, labels)
-    assert fitted.classes_.tolist() == [9, 10]
+    assert fitted.classes_.tolist() == [-2, -1]
     rows = fitted.predict_proba(paths[:5])
     assert rows.shape == (5, 2)
     np.testing.assert_allclose(rows.sum(axis=1), 1)
     expected = ta.open_run(tmp_path / "run").predict(paths[:5])
-    assert [answer.probabilities["9"] for answer in expected] == pytest.approx(rows[:, 0])
+    assert [answer.probabilities["-2"] for answer in expected] == pytest.approx(rows[:, 0])
     assert fitted.predict(arrays[:5]).tolist() == [int(answer.label) for answer in expected]
     again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - of this test
     np.testing.assert_array_equal(again.predict_proba(arrays[:5]), fitted.predict_proba(arrays[:5]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,12 +22,14 @@ SUBJECT = ".//{http://purl.org/dc/elements/1.1/}subject//{http://www.w3.org/1999
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two folders with the same names in both, and a broken image."""
+    """Folders with the same names in them, two of them with equal content, and a broken image."""
     folder = tmp_path / "photos"
     for place, kind in (("a", "disc"), ("b", "stripes")):
         (folder / place).mkdir(parents=True)
         for number in range(3):
             draw(kind, 60 + number).save(folder / place / f"{number}.png")
+    (folder / "c").mkdir()
+    shutil.copy(folder / "a" / "0.png", folder / "c" / "0.png")
     (folder / "broken.png").write_bytes(b"no image")
     return folder
 
@@ -47,10 +50,10 @@ def test_images_are_linked_by_label_under_names_that_keep_both_and_a_second_run_
     target = tmp_path / "by label"
     done = call("predict", shapes_run, photos, "--sort-into", target, "--keywords")
     assert done.returncode == 1, done.stderr  # the broken one
-    assert "6 images linked; 1 image left in place" in done.stderr
+    assert "7 images linked; 1 image left in place" in done.stderr
     said = {answer.path: answer for answer in ta.predict(shapes_run, photos)}
     rows = rows_of(target)
-    assert len(rows) == 7
+    assert len(rows) == 8
     for row in rows:
         if not row["sorted as"]:
             assert row["image"].endswith("broken.png")
@@ -61,7 +64,7 @@ def test_images_are_linked_by_label_under_names_that_keep_both_and_a_second_run_
         sidecar = ElementTree.parse(target / f"{row['sorted as']}.xmp")
         expected = [] if row["verdict"] == "unlike" else [row["label"]]
         assert [item.text for item in sidecar.findall(SUBJECT)] == expected
-    assert len({row["sorted as"] for row in rows}) == 7
+    assert len({row["sorted as"] for row in rows}) == 8
     assert {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()} == before
     first = files_of(target)
     assert call("predict", shapes_run, photos, "--sort-into", target).returncode == 1

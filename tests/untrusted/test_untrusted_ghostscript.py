@@ -43,7 +43,7 @@ COMMAND_LINES = {
     "ladder": ["ladder", "IMAGES", "--rung", "dense", "--budget", "1m", "--out", "ladder"],
     "tune": ["tune", "IMAGES", "--trials", "1", "--budget", "1m", "--out", "tune", *SMALL],
 }
-NO_IMAGES = {"demo", "layouts", "runs", "models", "recipes", "fetch"}
+NO_IMAGES = {"demo", "layouts", "runs", "models", "recipes", "fetch", "push", "pull"}
 """Commands that read no image which somebody sent."""
 SLOW = ("check deep", "resume", "ladder", "tune")
 

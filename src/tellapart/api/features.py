@@ -66,7 +66,7 @@ class Features:
         Raises ImageError for one that cannot be read.
 
         >>> found = ta.features("photos/")
-        >>> found.similar(found.paths[0])[0][0][0] == found.paths[0]
+        >>> found.similar(f"photos/{found.paths[0]}")[0][0][0] == found.paths[0]
         True
         """
         asked = required(embed(images_of(images)))

@@ -16,7 +16,10 @@ _HOMES = {
     "Doubts": "tellapart.api.doubts",
     "Evaluation": "tellapart.api.values",
     "Explanation": "tellapart.explain.explanation",
+    "Features": "tellapart.api.features",
     "Finding": "tellapart.data.findings",
+    "ImageClassifier": "tellapart.api.estimators",
+    "ImageFeatures": "tellapart.api.estimators",
     "ImageSpec": "tellapart.task",
     "Labels": "tellapart.training.labelling",
     "Lines": "tellapart.progress",
@@ -34,6 +37,7 @@ _HOMES = {
     "doubts": "tellapart.api.doubts",
     "evaluate": "tellapart.api.evaluation",
     "export": "tellapart.api.runs",
+    "features": "tellapart.api.features",
     "fetch": "tellapart.api.datasets",
     "labels": "tellapart.api.labels",
     "ladder": "tellapart.api.study",
@@ -41,6 +45,8 @@ _HOMES = {
     "make_config": "tellapart.api.options",
     "open_run": "tellapart.api.runs",
     "predict": "tellapart.api.runs",
+    "pull": "tellapart.api.hub",
+    "push": "tellapart.api.hub",
     "read": "tellapart.api.datasets",
     "resume": "tellapart.api.training",
     "resume_ladder": "tellapart.api.study",
@@ -60,7 +66,10 @@ __all__ = [
     "Doubts",
     "Evaluation",
     "Explanation",
+    "Features",
     "Finding",
+    "ImageClassifier",
+    "ImageFeatures",
     "ImageSpec",
     "Labels",
     "Lines",
@@ -78,6 +87,7 @@ __all__ = [
     "doubts",
     "evaluate",
     "export",
+    "features",
     "fetch",
     "labels",
     "ladder",
@@ -85,6 +95,8 @@ __all__ = [
     "make_config",
     "open_run",
     "predict",
+    "pull",
+    "push",
     "read",
     "resume",
     "resume_ladder",
@@ -100,7 +112,10 @@ __all__ = [
 if TYPE_CHECKING:
     from tellapart.api.datasets import check, fetch, read
     from tellapart.api.doubts import Doubts, doubts
+    from tellapart.api.estimators import ImageClassifier, ImageFeatures
     from tellapart.api.evaluation import evaluate
+    from tellapart.api.features import Features, features
+    from tellapart.api.hub import pull, push
     from tellapart.api.labels import labels
     from tellapart.api.options import make_config
     from tellapart.api.runs import (

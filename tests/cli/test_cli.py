@@ -14,7 +14,7 @@ from tests.command import COMMAND, call
 
 NAMES = (
     "demo", "check", "train", "evaluate", "predict", "explain", "compare", "ladder", "tune", "export", "serve",
-    "report", "runs", "models", "recipes", "layouts", "fetch",
+    "report", "runs", "models", "recipes", "layouts", "fetch", "features", "push", "pull",
 )  # fmt: skip
 
 

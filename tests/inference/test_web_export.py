@@ -216,7 +216,8 @@ def serve(page: Page, runtime: Path, more: bytes = b"") -> None:
 
     def answer(route: Any) -> None:
         content = (runtime / "dist" / route.request.url.rsplit("/", 1)[1]).read_bytes()
-        route.fulfill(body=content + more, headers={"Access-Control-Allow-Origin": "*"})
+        content += more if route.request.url.endswith(".mjs") else b""
+        route.fulfill(body=content, headers={"Access-Control-Allow-Origin": "*"})
 
     page.route(f"{RUNTIME_ADDRESS}**", answer)
 

@@ -68,8 +68,10 @@ COMMAND_LINES: dict[str, list[str]] = {
     "recipes": ["recipes"],
     "layouts": ["layouts"],
     "fetch": ["fetch"],
+    "features": ["features", "shapes", "--out", "features.npz", "--neighbours", "2"],
     "export": ["export", "run"],
     "export to web": ["export", "run", "--to", "web"],
+    "push": ["push", "run", "hf://me/pets", "--dry-run"],
     "export int8": ["export", "run", "--to", "onnx", "--quantize", "int8"],
 }
 EXTRAS = {
@@ -134,7 +136,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 def test_every_command_is_tried() -> None:
     tried = {words[0] for words in (*COMMAND_LINES.values(), *(words for _, words in EXTRAS.values()))}
-    assert tried | {"serve", "studio"} == set(COMMANDS)
+    assert tried | {"serve", "studio", "pull"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", [*COMMAND_LINES, *EXTRAS])

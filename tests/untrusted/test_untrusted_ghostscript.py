@@ -35,6 +35,7 @@ COMMAND_LINES = {
     "predict": ["predict", "RUN", "EVIL", "IMAGES"],
     "evaluate": ["evaluate", "RUN", "IMAGES"],
     "evaluate theirs": ["evaluate", "THEIRS"],
+    "features": ["features", "IMAGES", "--out", "features.npz"],
     "explain": ["explain", "RUN", "EVIL"],
     "report": ["report", "THEIRS"],
     "compare": ["compare", "RUN", "THEIRS"],
@@ -42,7 +43,7 @@ COMMAND_LINES = {
     "ladder": ["ladder", "IMAGES", "--rung", "dense", "--budget", "1m", "--out", "ladder"],
     "tune": ["tune", "IMAGES", "--trials", "1", "--budget", "1m", "--out", "tune", *SMALL],
 }
-NO_IMAGES = {"demo", "layouts", "runs", "models", "recipes", "fetch"}
+NO_IMAGES = {"demo", "layouts", "runs", "models", "recipes", "fetch", "push", "pull"}
 """Commands that read no image which somebody sent."""
 SLOW = ("check deep", "resume", "ladder", "tune")
 

@@ -40,6 +40,16 @@ class Catalog(PlainCatalog):
         pandas."""
         return frame(([getattr(image, name) for name in COLUMNS] for image in self.images), COLUMNS)
 
+    def to_croissant(self) -> dict[str, Any]:
+        """Its description as Croissant (JSON-LD, MLCommons): every image's path, label and split, as JSON values.
+
+        >>> ta.read("photos/").to_croissant()["name"]
+        'photos'
+        """
+        from tellapart.data.croissant import croissant, dataset_name
+
+        return croissant(self, dataset_name(self))
+
     def plot(self) -> Drawing:
         """A bar per class: the number of usable images in each split."""
         from tellapart.report.drawing import counts_drawing

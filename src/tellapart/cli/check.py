@@ -38,6 +38,9 @@ def command(
         str | None,
         typer.Option(metavar="FILE", help="With --deep: write an HTML page that shows the doubtful images, to send."),
     ] = None,
+    croissant: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the catalog's description as Croissant (JSON-LD).")
+    ] = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
@@ -49,8 +52,11 @@ def command(
 ) -> None:
     """List the images and report problems in them. No image is changed."""
     from tellapart.data.catalog import SPLITS
+    from tellapart.data.croissant import croissant as croissant_of
+    from tellapart.data.croissant import dataset_name
     from tellapart.data.groups import SEEMING
     from tellapart.errors import ConfigError
+    from tellapart.files import to_json, write_text
 
     if page is not None and not deep:
         raise ConfigError("--page shows the images that --deep finds doubtful. Give both options.")
@@ -65,6 +71,9 @@ def command(
         from tellapart.api.doubts import doubts_of_checked
 
         doubts_of_checked(checked).write_page(page)
+    if croissant is not None:
+        described = croissant_of(catalog, dataset_name(catalog))
+        write_text(Path(croissant), f"{to_json(described, indent=2)}\n")
     needs_person = any(finding.needs_person for finding in catalog.findings)
     counts = catalog.counts()
     if format is options.OutputFormat.json:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,13 +19,31 @@ from tellapart.cli.console import display
 from tellapart.cli.exit_codes import NEEDS_PERSON
 from tellapart.cli.predict_output import Output
 from tellapart.progress import Phase
+from tellapart.words import counted
 
 if TYPE_CHECKING:
     from tellapart.data.findings import Finding
+    from tellapart.inference.inputs import Held
     from tellapart.inference.prediction import Prediction
     from tellapart.inference.predictor import Predictor
     from tellapart.inference.shift_watch import ShiftWatch
+    from tellapart.inference.sorting import Sorting
     from tellapart.progress import Progress
+
+
+class SortBy(StrEnum):
+    """What the folders are named for."""
+
+    label = "label"
+    verdict = "verdict"
+
+
+class SortHow(StrEnum):
+    """What is put into them."""
+
+    link = "link"
+    copy = "copy"
+    plan = "plan"
 
 
 def command(
@@ -53,6 +72,17 @@ def command(
         int | None,
         typer.Option(min=1, help="Batch size of each core.", show_default="4; on a GPU 32"),
     ] = None,
+    sort_into: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Sort the images into folders here. Nothing is moved or overwritten."),
+    ] = None,
+    by: Annotated[SortBy, typer.Option(help="With --sort-into: folders by label or by verdict.")] = SortBy.label,
+    how: Annotated[
+        SortHow, typer.Option(help="With --sort-into: hard links, copies, or only the list sorted.csv.")
+    ] = SortHow.link,
+    keywords: Annotated[
+        bool, typer.Option("--keywords", help="With --sort-into: label and verdict as keywords, in XMP sidecars.")
+    ] = False,
     path_column: options.PathColumn = None,
     root: options.Root = None,
     device: options.DeviceOption = options.Device.auto,
@@ -91,7 +121,8 @@ def command(
     require_table(images, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
     predictor, watch = _open(Path(run), device, one=len(images) == 1 and Path(images[0]).suffix.lower() in SUFFIXES)
-    take = partial(predictor.predict_named, batch_size=batch_size, watch=watch)
+    sorting = _sorting(sort_into, (by.value, how.value), predictor.task.classes, keywords, images)
+    take = _taking(partial(predictor.predict_named, batch_size=batch_size, watch=watch), sorting)
     # Rows printed on the terminal show the progress themselves.
     shown = out is None and resume is None and sys.stdout.isatty()
     left_out: list[Finding] = []
@@ -115,11 +146,44 @@ def command(
             errors = write(sys.stdout, predictions, classes, output, top=top)
     if written := resume or out:
         print(f"tellapart: written as {output.value} to {written}", file=sys.stderr)
+    if sorting:
+        _tell_sorted(sorting)
     shift = watch and watch.shift()
     for sentence in shift.sentences if shift and shift.found else ():
         print(f"tellapart: {sentence}", file=sys.stderr)
     if tell_errors(errors, left_out):
         raise typer.Exit(NEEDS_PERSON)
+
+
+def _sorting(
+    into: str | None, choice: tuple[str, str], classes: tuple[str, ...], keywords: bool, images: list[str]
+) -> Sorting | None:
+    from tellapart.errors import ConfigError
+    from tellapart.inference.sorting import Sorting
+
+    if into is None:
+        if keywords or choice != (SortBy.label, SortHow.link):
+            raise ConfigError("--by, --how and --keywords need --sort-into DIR, which names the folder to sort into.")
+        return None
+    made = Sorting(Path(into), choice[0], choice[1], classes, keywords)  # type: ignore[arg-type]
+    made.refuse_among(images)
+    return made
+
+
+def _taking(
+    predict: Callable[[Iterable[tuple[str, Held]]], Iterator[Prediction]], sorting: Sorting | None
+) -> Callable[[Iterable[tuple[str, Held]]], Iterator[Prediction]]:
+    """The same, with each image put in its place as its prediction comes."""
+    if sorting is None:
+        return predict
+    return lambda images: sorting.sorted(predict(sorting.watched(images)))
+
+
+def _tell_sorted(sorting: Sorting) -> None:
+    verb = {"link": "linked", "copy": "copied", "plan": "planned"}[sorting.how]
+    left = f"; {counted(len(sorting.left), 'image')} left in place" if sorting.left else ""
+    place = sorting.folder / "sorted.csv"
+    print(f"tellapart: {counted(sorting.placed, 'image')} {verb}{left}; listed in {place}", file=sys.stderr)
 
 
 @contextmanager

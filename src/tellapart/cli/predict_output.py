@@ -1,4 +1,4 @@
-"""Predictions -> output rows: a table, csv, JSON or JSON Lines, each written as it comes."""
+"""Predictions -> output rows: a table, csv (also as Excel opens it), JSON or JSON Lines, each written as it comes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Output(StrEnum):
 
     table = "table"
     csv = "csv"
+    excel = "excel"
     json = "json"
     jsonl = "jsonl"
 
@@ -76,8 +77,10 @@ def write(
 
     if output is Output.table:
         _write_table(file, counted(), classes, top)
-    elif output is Output.csv:
-        _write_csv(file, counted(), classes, header)
+    elif output in (Output.csv, Output.excel):
+        if output is Output.excel:
+            file.write("\ufeff")  # by which it recognises UTF-8
+        _write_csv(file, counted(), classes, header, "\r\n" if output is Output.excel else "\n")
     else:
         _write_json(file, counted(), lines=output is Output.jsonl)
     file.flush()
@@ -105,13 +108,11 @@ def columns(classes: tuple[str, ...]) -> list[str]:
     return ["path", "label", "probability", "verdict", "distance", *map(as_cell, classes), "warning", "error"]
 
 
-def write_row(file: TextIO, cells: Sequence[str]) -> None:
+def write_row(file: TextIO, cells: Sequence[str], end: str = "\n") -> None:
     """A line of csv. Python before 3.13 leaves a carriage return unquoted, and readers then end the row there."""
     quoted = any("\r" in cell for cell in cells)
     writer = (
-        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        if quoted
-        else csv.writer(file, lineterminator="\n")
+        csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL) if quoted else csv.writer(file, lineterminator=end)
     )
     writer.writerow(cells)
 
@@ -134,14 +135,16 @@ def _on_a_line(text: str) -> str:
     return harmless(text).replace("\n", "\\n")
 
 
-def _write_csv(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], header: bool) -> None:
+def _write_csv(
+    file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], header: bool, end: str
+) -> None:
     text = harmless if file.isatty() else printable
     if header:
-        write_row(file, [text(name) for name in columns(classes)])
+        write_row(file, [text(name) for name in columns(classes)], end)
     for p in predictions:
         values = [""] * len(classes) if p.error else map(_figure, p.probabilities.values())
         said = [as_cell(text(p.label)), _figure(p.probability), p.verdict, _figure(p.distance)]
-        write_row(file, [as_cell(text(p.path)), *said, *values, as_cell(text(p.warning)), as_cell(text(p.error))])
+        write_row(file, [as_cell(text(p.path)), *said, *values, as_cell(text(p.warning)), as_cell(text(p.error))], end)
 
 
 def _figure(value: float) -> str:

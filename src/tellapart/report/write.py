@@ -1,4 +1,4 @@
-"""A finished run's folder -> report.html and figures/ inside it."""
+"""A finished run's folder -> report.html, README.md and figures/ inside it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tellapart.report.charts import chart_drawing
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
+from tellapart.report.model_card import write_model_card
 from tellapart.report.report import render
 from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
@@ -37,7 +38,7 @@ BATCH_IMAGES = 16
 
 
 def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
-    """Write report.html and the figures atomically. Raises RunError for a run without an evaluation."""
+    """Write report.html, the figures and the model card atomically. Raises RunError for a run without an evaluation."""
     stage, steps = Phase.REPORTING, 3
     progress.update(stage, 0, steps)
     try:
@@ -53,6 +54,7 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     for name, svg in figures.items():
         run.write_text(run.figures / f"{name}.svg", svg)
     run.write_text(run.report_file, page)
+    write_model_card(run)
     if run.record.reported is False:
         run.update(reported=True)
     progress.update(stage, steps, steps)

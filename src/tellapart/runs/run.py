@@ -127,6 +127,11 @@ class RunFolder(Inside):
         return self.place("report.html")
 
     @property
+    def card_file(self) -> Path:
+        """The model card, in Markdown."""
+        return self.place("README.md")
+
+    @property
     def checkpoint(self) -> Path:
         return self.place("checkpoint")
 

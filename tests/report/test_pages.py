@@ -17,8 +17,7 @@ import tellapart as ta
 from tellapart.evaluation.intervals import Estimate
 from tellapart.report.charts import place
 from tellapart.report.curves import Curve, curves_svg
-from tellapart.report.index import SCRIPT, policy_source
-from tellapart.report.page import floor_tenth
+from tellapart.report.page import floor_tenth, policy_source, script_of
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.svg import SERIES
 from tests.values import history_row, plan
@@ -187,7 +186,7 @@ def test_a_click_on_a_heading_sorts_the_index(catalog: ta.Catalog, tmp_path: Pat
     for (const place of [1, 1, 0, 7]) { buttons[place].click(); seen.push(names()); }
     document.title = JSON.stringify([seen, document.querySelector("[aria-sort]").cellIndex]);
     """
-    ours, theirs = f"'{policy_source(SCRIPT)}'", f"'{policy_source(clicks)}'"
+    ours, theirs = f"'{policy_source(script_of(('sort.js',)))}'", f"'{policy_source(clicks)}'"
     html = page.read_text()
     assert html.count(ours) == 1
     # Another script, which the page does not name, would make this title of its own.

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 90
 """Seconds for one answer, on a machine that is busy with other things."""
@@ -36,7 +38,13 @@ os.dup2(pipes[0], 3), os.dup2(pipes[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 """Puts the pipes where the browser looks for them. Copied thrice, they cannot lie in each other's place."""
-_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27}
+_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "Space": 32}
+
+
+def axe_core() -> str:
+    """The script of axe-core, from the package that brings it."""
+    package = pytest.importorskip("axe_playwright_python")
+    return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
 class Browser:
@@ -115,9 +123,15 @@ class Browser:
             raise RuntimeError(found["exceptionDetails"])
         return found["result"].get("value")
 
+    def accessibility_violations(self) -> list[str]:
+        """What axe-core finds against the page: the rule, and the first element that breaks it."""
+        self.value(axe_core())
+        found = self.value("axe.run().then(found => found.violations.map(v => [v.id, v.help, v.nodes[0].html]))")
+        return [": ".join(each) for each in found]
+
     def press(self, key: str) -> None:
-        code = {"key": key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
-        text = {"text": "\r"} if key == "Enter" else {}
+        code = {"key": " " if key == "Space" else key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
+        text = {"text": {"Enter": "\r", "Space": " "}[key]} if key in ("Enter", "Space") else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", **code, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 

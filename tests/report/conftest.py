@@ -57,6 +57,12 @@ def make_predictions(classes: tuple[str, ...], n: int, surety: float = 4) -> Pre
     return Predictions(paths, truth, odds / odds.sum(axis=1, keepdims=True))
 
 
+def wrong_answers(n: int) -> Predictions:
+    """n images of cats, all named dogs, the later the surer."""
+    sure = np.linspace(0.6, 0.9, n)
+    return Predictions(tuple(f"{i}.jpg" for i in range(n)), np.zeros(n, np.int64), np.stack([1 - sure, sure], axis=1))
+
+
 def make_report(classes: tuple[str, ...] = PETS, n: int = 300, **changes: Any) -> ReportInput:
     splits = ("train", "train", "train", "validation", "test")
     images = tuple(

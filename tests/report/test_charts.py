@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tellapart.report.charts import HEIGHT, WIDTH, Axis, Chart, chart_drawing, grid, log_axis, nice_axis
+from tellapart.report.charts import HEIGHT, MOST_ROWS, WIDTH, Axis, Chart, chart_drawing, grid, log_axis, nice_axis
 from tellapart.report.learning import learning_chart
 from tellapart.runs.history import HistoryRow
+from tellapart.words import percent
 from tests.values import history_row
 
 
@@ -80,12 +81,25 @@ def test_fits_of_a_head_are_shown_along_the_strength_of_regularisation() -> None
         "10⁻¹",
     ]
     assert "epoch" not in texts(chart)
+    assert not list(drawn(chart).iter("polyline")), "no time passes from one fit to the next"
+    assert len([dot for dot in drawn(chart).iter("circle") if dot.get("r") == "3.5"]) == 10
+
+
+def test_a_chart_is_also_a_table_of_what_it_shows() -> None:
+    table = learning_chart(fits(3), "accuracy", 2).table()
+    assert table.head == ("regularisation path, from strong to weak", "training", "validation")
+    assert table.rows[1] == ("100", "80 %", "70 %")
+    assert table.points == ("fit 2, the one kept: 70.0 % on the validation split",)
+    long = learning_chart(history(400), "loss", 2).table()
+    assert len(long.rows) == MOST_ROWS
+    assert (long.rows[0][0], long.rows[-1][0]) == ("1", "400")
+    assert nice_axis(0, 1, percent).told(0.999999) == "> 99.9 %", "never all by rounding"
 
 
 def test_fine_tuning_is_a_second_line_behind_a_mark() -> None:
     rows = fits(4) + [replace(row, epoch=row.epoch + 4, phase="fine-tune") for row in history(3)]
     chart = learning_chart(rows, "loss", 6)
-    assert [len(part) for part in lines(chart, "validation")] == [4, 3]
+    assert [len(part) for part in lines(chart, "validation")] == [3]
     assert "fine-tuning" in texts(chart)
     assert "to 4: fits of the head on the frozen backbone; then epochs of fine-tuning" in texts(chart)
     assert texts(chart).count("training") == 1

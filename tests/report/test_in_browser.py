@@ -84,6 +84,72 @@ def _report(kind: str) -> ReportInput:
     )
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing_against_the_page(width: int, browser: Browser, pages: Callable[[str], Path]) -> None:
+    """axe-core's rules of WCAG 2.2 and good practice; its colour rule is above, in light and dark."""
+    for kind in ("ten", "hundred"):
+        browser.open(pages(kind), width)
+        assert browser.accessibility_violations() == [], kind
+
+
+def test_an_image_is_enlarged_with_its_whole_path_by_pointer_and_by_key(
+    browser: Browser, pages: Callable[[str], Path]
+) -> None:
+    browser.open(pages("pets"), 1400)
+    wide = "document.querySelector('#mistakes').closest('section').querySelector('.images img').clientWidth"
+    before = browser.value(wide)
+    zoom = "section[aria-labelledby=mistakes] .zoom"
+    browser.click(zoom)
+    assert browser.value(wide) > 2 * before
+    browser.press("Space")
+    assert browser.value(wide) == before
+    browser.click("button.cell.mistake")
+    folder = "[...document.querySelectorAll(':popover-open .folder')].filter(e => e.checkVisibility()).length"
+    assert browser.value(folder) == 0
+    browser.value("document.querySelector(':popover-open .zoom').click()")
+    assert browser.value(folder) == 1
+
+
+def test_classes_are_sorted_by_their_headings_and_begin_with_the_worst(
+    browser: Browser, pages: Callable[[str], Path]
+) -> None:
+    browser.open(pages("ten"), 1400)
+    recalls = "[...document.querySelectorAll('.of-classes tbody tr')].map(row => +row.cells[2].dataset.sort)"
+    found = browser.value(recalls)
+    assert found == sorted(found)
+    browser.click(".of-classes thead th:nth-child(3) button")
+    assert browser.value(recalls) == sorted(found, reverse=True)
+    assert browser.value("document.querySelector('.of-classes [aria-sort]').getAttribute('aria-sort')") == "descending"
+
+
+def test_a_drawn_matrix_tells_its_counts_and_opens_its_cells(browser: Browser, pages: Callable[[str], Path]) -> None:
+    browser.open(pages("hundred"), 1400)
+    places = browser.value("[...document.querySelectorAll('.told')].map(e => e.dataset.cell)")
+    cell = next(place for place in places if len(set(place.split("-"))) == 2)
+    browser.click(f".told[data-cell='{cell}']")
+    assert (
+        browser.value("document.querySelector('.readout').textContent").split(" of ")[0].endswith(("image", "images"))
+    )
+    assert browser.value(OPEN) == [f"cell-{cell}"]
+
+
+def test_arabic_names_are_cut_at_their_end_and_tables_of_charts_are_whole(
+    browser: Browser, pages: Callable[[str], Path]
+) -> None:
+    browser.open(pages("pets"), 380)
+    assert browser.value("[...document.querySelectorAll('.name')].every(e => e.dir === 'auto')")
+    browser.value("document.querySelectorAll('details.data').forEach(each => { each.open = true })")
+    assert browser.value("document.documentElement.scrollWidth") == 380
+    rows = "document.querySelectorAll('details.data tbody tr').length"
+    assert browser.value(rows) > 2 * 12
+
+
+def test_long_tables_do_not_lie_on_what_follows_on_paper(browser: Browser, pages: Callable[[str], Path]) -> None:
+    browser.open(pages("hundred"), 760, media="print")
+    clipped = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollHeight > e.clientHeight + 1).length"
+    assert browser.value(clipped) == 0
+
+
 KINDS = ("pets", "two", "hostile", "ten", "hundred")
 
 
@@ -95,7 +161,6 @@ def test_no_complaint_no_request_and_nothing_wider_than_the_window(
     browser.open(pages(kind), width)
     assert browser.value("document.readyState") == "complete"
     assert browser.value("document.documentElement.scrollWidth") == width
-    assert browser.value("document.querySelectorAll('script').length") == 0
     assert browser.complaints == []
     assert browser.requests == [pages(kind).as_uri()]
     # Every image that is shown is whole.

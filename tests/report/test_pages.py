@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
@@ -15,12 +16,13 @@ import pytest
 
 import tellapart as ta
 from tellapart.evaluation.intervals import Estimate
+from tellapart.experiments.tune import TuneFolder
 from tellapart.report.charts import place
 from tellapart.report.curves import Curve, curves_svg
-from tellapart.report.index import SCRIPT, policy_source
-from tellapart.report.page import floor_tenth
+from tellapart.report.page import floor_tenth, policy_source, script_of
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.svg import SERIES
+from tests.report.browser import CHROMIUM, Browser
 from tests.values import history_row, plan
 
 ROWS = [history_row(e, val_accuracy=0.5 + e / 20, val_loss=1 / e, seconds=1.5) for e in range(1, 6)]
@@ -187,7 +189,7 @@ def test_a_click_on_a_heading_sorts_the_index(catalog: ta.Catalog, tmp_path: Pat
     for (const place of [1, 1, 0, 7]) { buttons[place].click(); seen.push(names()); }
     document.title = JSON.stringify([seen, document.querySelector("[aria-sort]").cellIndex]);
     """
-    ours, theirs = f"'{policy_source(SCRIPT)}'", f"'{policy_source(clicks)}'"
+    ours, theirs = f"'{policy_source(script_of(('sort.js', 'index.js')))}'", f"'{policy_source(clicks)}'"
     html = page.read_text()
     assert html.count(ours) == 1
     # Another script, which the page does not name, would make this title of its own.
@@ -207,3 +209,47 @@ def test_a_click_on_a_heading_sorts_the_index(catalog: ta.Catalog, tmp_path: Pat
     assert set(seen[2]) == set(best_first)
     assert seen[3][-1] in ("half", "b")
     assert column == 7
+
+
+def test_the_index_lists_ladders_and_searches_and_reports_lead_back_to_it(catalog: ta.Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    run = make_run(folder / "a", catalog, 1)
+    run.report_file.write_text('<a href="../index.html" hidden>All runs</a>')
+    record = {
+        "data": "/photos/pets",
+        "budget_seconds": 600,
+        "spent_seconds": 61,
+        "command": "tellapart ladder",
+        "seed": 0,
+    }
+    TuneFolder(folder / "tune-1", {**record, "start": plan().config.to_dict(), "trials": 3}).create()
+    (folder / "tune-1" / "tune.html").write_text("a page")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "ladder.json").write_text("{}")
+    text = ta.write_index(folder).read_text()
+    assert '<a href="tune-1/tune.html">tune-1</a>' in text
+    assert "<td>1 min 1 s</td>" in re.sub(' data-sort="[^"]*"', "", text)
+    assert ">pets</td>" in text
+    assert "broken" not in text
+    assert run.report_file.read_text() == '<a href="../index.html">All runs</a>'
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; apt-get install chromium brings it")
+def test_two_ticked_runs_give_the_command_that_compares_them_at_any_width(catalog: ta.Catalog, tmp_path: Path) -> None:
+    page = index_of(tmp_path / "runs", catalog)
+    compared, _ = ta.write_comparison(ta.compare(tmp_path / "runs" / "b", tmp_path / "runs" / "<i>"), tmp_path / "out")
+    with Browser() as browser:
+        for width in (390, 1440):
+            for each in (page, compared):
+                browser.open(each, width)
+                assert browser.value("document.documentElement.scrollWidth") == width
+                assert browser.accessibility_violations() == []
+                assert browser.value("[...document.querySelectorAll('.card')].every(card => card.tabIndex === 0)")
+        browser.open(page, 1440)
+        browser.click("#runs tbody tr:nth-child(2) input")
+        assert "Tick another" in browser.value("document.querySelector('.chosen').textContent")
+        browser.click("#runs tbody tr:nth-child(3) input")
+        command = browser.value("document.querySelector('.chosen code').textContent")
+        names = [str(tmp_path / "runs" / name) for name in ("slow #1", "<i>")]
+        assert command == f"tellapart compare {shlex.join(names)} --out comparison"
+        assert browser.complaints == []

@@ -4,7 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,50 +18,14 @@ from tellapart.evaluation.evaluate import evaluate
 from tellapart.evaluation.evidence import Evidence
 from tellapart.evaluation.judge import judge
 from tellapart.report.input import ReportInput
+from tellapart.report.page import policy_source
 from tellapart.report.report import render
 from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
-from tests.report.conftest import evaluated, make_predictions, read_made_up
+from tests.report.conftest import evaluated, make_predictions, read_made_up, wrong_answers
+from tests.report.page import NARROW, Page
 
 ReportOf = Callable[..., ReportInput]
-VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
-NARROW = "\N{NARROW NO-BREAK SPACE}"
-
-
-class Page(HTMLParser):
-    """Reads a page; collects text, attributes and headings; fails on a tag that is not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attributes}) == len(attributes), (tag, attributes)
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"[ \n]+", " ", " ".join(self.texts))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def test_the_verdict_stands_first_with_its_interval_and_the_points_it_rests_on(report_of: ReportOf) -> None:
@@ -119,13 +83,15 @@ def test_the_page_asks_for_nothing(report_of: ReportOf) -> None:
         a[name] for _, a in page.tags for name in ("src", "href", "srcset", "action", "data", "poster") if a.get(name)
     ]
     assert addresses
-    assert all(str(address).startswith(("#", "data:image/")) for address in addresses)
+    assert all(str(address).startswith(("#", "data:image/")) for address in set(addresses) - {"../index.html"})
     assert "url(" not in html
     assert not re.search(r"https?:|@import|@font-face", html)
-    assert not page.all("script")
+    assert page.all("script") == [{}]
     assert not page.all("link")
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert str(policy).startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline';")
+    (script,) = re.findall(r"<script>(.*)</script>", html, re.DOTALL)
+    assert str(policy).endswith(f"; script-src '{policy_source(script)}'"), "and no other script runs"
 
 
 @pytest.mark.parametrize("count", [3, 23])
@@ -141,7 +107,8 @@ def test_names_are_shown_as_text_and_never_run(count: int, report_of: ReportOf) 
     for shown in (report, report_of(classes, 90, evaluation=mistaken, environment={"<u>": "<u>"}, command="<u>a && b")):
         html = render(shown)
         page = Page(html)
-        assert not {"script", "b", "u", "i"} & {tag for tag, a in page.tags if "style" not in a}
+        assert len(page.all("script")) == 1
+        assert not {"b", "u", "i"} & {tag for tag, a in page.tags if "style" not in a}
         assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
         assert hostile[0] in page.text
         assert all(str(image["src"]).startswith("data:") for image in page.all("img"))
@@ -167,7 +134,10 @@ def test_any_number_of_classes_gives_a_whole_page_without_doubled_ids(
         for _, attributes in page.tags
         if "scroll" in str(attributes.get("class")).split()
     )
-    assert {a["for"] if "for" in a else a["href"] for a in page.all("a")} <= {f"#{name}" for name in ids}
+    assert {a["for"] if "for" in a else a["href"] for a in page.all("a")} <= {
+        "../index.html",
+        *(f"#{name}" for name in ids),
+    }
 
 
 def test_the_confusion_table_holds_counts_shares_and_shades(report_of: ReportOf) -> None:
@@ -181,12 +151,6 @@ def test_the_confusion_table_holds_counts_shares_and_shades(report_of: ReportOf)
     assert f'<div class="cell mistake" style="--shade:0.316">1<span>10.0{NARROW}%</span></div>' in html
     assert '<div class="cell none" style="--shade:0.0">0</div>' in html
     assert "Area under the ROC curve" in html
-
-
-def wrong_answers(n: int) -> Predictions:
-    """n images of cats, all named dogs, the later the surer."""
-    sure = np.linspace(0.6, 0.9, n)
-    return Predictions(tuple(f"{i}.jpg" for i in range(n)), np.zeros(n, np.int64), np.stack([1 - sure, sure], axis=1))
 
 
 def test_mistakes_are_shown_surest_first_and_at_most_18_small(report_of: ReportOf) -> None:
@@ -205,7 +169,7 @@ def test_mistakes_are_shown_surest_first_and_at_most_18_small(report_of: ReportO
     assert len(images) == 18
     assert images[0]["alt"] == "An image of cats predicted as dogs"
     image = Image.open(io.BytesIO(base64.b64decode(str(images[0]["src"]).split(",")[1])))
-    assert (image.format, image.size) == ("JPEG", (138, 184))
+    assert (image.format, image.size) == ("JPEG", (192, 256))
 
 
 def test_heat_for_the_wrong_name_stands_beside_each_mistake(report_of: ReportOf) -> None:
@@ -229,17 +193,14 @@ def test_heat_for_the_wrong_name_stands_beside_each_mistake(report_of: ReportOf)
     assert "bright regions supported the wrong class" in page.text
 
 
-def test_a_cell_holds_its_images_and_counts_the_rest(report_of: ReportOf) -> None:
-    predictions = wrong_answers(30)
-    report = report_of(
-        ("cats", "dogs"), 40, evaluation=evaluated(("cats", "dogs"), predictions), predictions=predictions, batch=None
-    )
-    html = render(report)
-    behind = html[html.index('<div popover id="cell-0-1"') : html.index('aria-labelledby="classes"')]
-    assert f"30 images, 100{NARROW}% of cats. Shown: the surest; 18 more in predictions.csv." in behind
-    assert re.findall(r'title="(\d+).jpg"', behind) == [str(i) for i in range(29, 17, -1)]
-    assert 'popovertarget="cell-0-1" aria-label="30 images of cats predicted as dogs' in html
-    assert 'popovertarget="cell-1-' not in html
+def test_the_header_names_run_images_and_date_and_leads_back_to_the_index(report_of: ReportOf) -> None:
+    facts = {"name": "pets-3", "source": "photos", "created": "2026-11-27T10:11:12+00:00"}
+    html = render(report_of(index_there=True, **facts))
+    head = html[html.index("<header") : html.index("</header>")]
+    for words in ("<bdi>pets-3</bdi>", "<bdi>photos</bdi>", "<bdi>2026-11-27 10:11 UTC</bdi>"):
+        assert words in head
+    assert '<a href="../index.html">All runs</a>' in head
+    assert '<a href="../index.html" hidden>' in render(report_of(**facts))
 
 
 def test_without_predictions_nothing_opens_and_all_else_stands(report_of: ReportOf) -> None:
@@ -317,8 +278,6 @@ def test_a_file_name_that_is_not_utf8_can_be_written(report_of: ReportOf) -> Non
 
 
 def test_broken_images_are_counted(report_of: ReportOf) -> None:
-    from dataclasses import replace
-
     catalog = report_of().catalog
     spoilt = replace(catalog, images=(replace(catalog.images[0], error="truncated", split=""), *catalog.images[1:]))
     assert "1 of 1,500 could not be read" in Page(render(report_of(catalog=spoilt))).text

@@ -20,6 +20,9 @@ from PIL import Image
 
 import tellapart as ta
 from tests.command import STRICT
+from tests.serve.page import browser, visit
+
+__all__ = ["browser", "visit"]
 
 httpx = pytest.importorskip("httpx")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,85 +15,12 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
+from tests.serve.page import done, heading, rows, transfer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from tests.serve.conftest import Server
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-PATIENCE = 60_000  # ms
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *CAMERA])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]:
-    """Opens the page; afterwards looks that it asked nobody else and broke no policy."""
-    opened: list[tuple[Page, str, list[str], list[str]]] = []
-
-    def go(url: str = server.url, path: str = "/", **options: Any) -> Page:
-        page = browser.new_context(**options).new_page()
-        page.set_default_timeout(PATIENCE)
-        asked: list[str] = []
-        said: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(url + path)
-        opened.append((page, url, asked, said))
-        return page
-
-    yield go
-    for page, url, asked, said in opened:
-        outside = [one for one in asked if not one.startswith((url, f"blob:{url}"))]
-        assert not outside
-        # A browser says so itself of every answer that is not good.
-        assert not [text for text in said if not text.startswith("Failed to load resource")]
-        page.context.close()
-
-
-def rows(page: Page) -> list[dict[str, str]]:
-    """What stands in the list."""
-    return [
-        {"name": row.locator(".name").inner_text(), "label": row.locator(".answer > :first-child").inner_text()}
-        for row in page.locator("#list > li").all()
-    ]
-
-
-def heading(said: ta.Prediction) -> str:
-    """What heads the card of an image."""
-    return "Unlike anything it was taught" if said.verdict == "unlike" else said.label
-
-
-def done(page: Page, count: int) -> None:
-    page.get_by_text(f"{count} done", exact=True).wait_for()
-
-
-def transfer(page: Page, paths: list[Path]) -> Any:
-    """A DataTransfer with these files, as a drop or a paste brings."""
-    data = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in paths]
-    return page.evaluate_handle(
-        """(data) => {
-            const made = new DataTransfer();
-            for (const [name, text] of data) {
-                const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-                made.items.add(new File([bytes], name, {type: "image/jpeg"}));
-            }
-            return made;
-        }""",
-        data,
-    )
 
 
 def test_chosen_files_are_named_with_bars_and_a_broken_one_says_why(
@@ -167,7 +92,7 @@ def test_dropped_and_pasted_images_are_predicted(visit: Callable[..., Page], pho
         transfer(page, photographs[2:3]),
     )
     done(page, 3)
-    assert [row["name"] for row in rows(page)] == [path.name for path in photographs[:3]]
+    assert [row["name"] for row in rows(page)] == [photographs[n].name for n in (2, 0, 1)], "the newest first"
 
 
 def test_heat_comes_on_hover_on_focus_and_on_press(visit: Callable[..., Page], photographs: list[Path]) -> None:
@@ -306,14 +231,16 @@ def test_a_keyboard_reaches_everything_in_order_and_a_screen_reader_hears_it(
     done(page, 1)
     page.locator("body").click(position={"x": 1, "y": 1})
     reached = []
-    for _ in range(8):
+    for _ in range(10):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
                 "(({ariaLabel, innerText}) => (ariaLabel || innerText).split(' ')[0])(document.activeElement)"
             )
         )
-    assert reached[:7] == ["two\nthree", "API", "Choose", "Use", "Download", "Clear", "What"]
+    first = ["two\nthree", "API", "Choose", "Choose", "Use", "Download", "Clear"]
+    assert reached == [*first, reached[7], "What", "Remove"]
+    assert re.fullmatch("1", reached[7]), "the filter of the only verdict"
     heard = page.locator("body").aria_snapshot()
     for words in ("status: 1 done", 'heading "Predictions"', 'combobox "Run"', 'button "What speaks for', "list"):
         assert words in heard

@@ -274,17 +274,17 @@ def write_report(run: str | os.PathLike[str], *, progress: Progress = BY_HAND) -
 
 
 def write_index(folder: str | os.PathLike[str], *, progress: Progress = BY_HAND) -> Path:
-    """Write index.html, which lists the runs of a folder and links to their reports; returns its path.
+    """Write index.html, which lists the runs, ladders and searches of a folder with their pages; returns its path.
 
     A finished run without a report gets one. Raises RunError, and writes nothing, for a folder without runs.
 
     >>> ta.write_index("runs").name
     'index.html'
     """
-    from tellapart.report.index import write_index
+    from tellapart.report.index import studies_in, write_index
 
     rows = summarize_runs(folder)
-    if not rows:
+    if not rows and not studies_in(Path(folder)):
         raise RunError(f"There is no run in {folder}. Name the folder that holds the run folders, such as runs.")
     for run, row in ((RunFolder(Path(row.run)), row) for row in rows):
         if row.status == "done" and row.accuracy and not run.report_file.exists():

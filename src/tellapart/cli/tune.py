@@ -83,8 +83,11 @@ def command(
             )
             common: dict[str, Any] = {"command": command_line(), "cache_limit": limit, **shown}
             found = ta.tune(data, budget=seconds or TUNE_BUDGET, trials=trials, out=out, config=made, **common)
-    train = f"tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}"
-    show_study(found, _tables(found), train, format)
+    if found.helped:
+        then = f"tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}"
+    else:  # the run of the start is kept
+        then = f"tellapart predict {typed(found.tune.trial(found.start.number).path)} IMAGES"
+    show_study(found, _tables(found), then, format)
 
 
 def _tables(found: TuneResult) -> Iterator[Table]:

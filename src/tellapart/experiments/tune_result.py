@@ -68,6 +68,11 @@ class TuneResult(StudyResult):
         return self.tune.start.train.monitor
 
     @property
+    def helped(self) -> bool:
+        """Whether the best is not the start, and classifies more of the test images correctly than the start."""
+        return self.comparison is not None and self.comparison.pairs[0].comparison.difference.value > 0
+
+    @property
     def ranked(self) -> tuple[Trial, ...]:
         """The finished trials, the best first."""
         return ranked(self.trials, self.monitor)

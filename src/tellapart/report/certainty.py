@@ -58,11 +58,17 @@ def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | No
     points = [(float(shares[i]), proportion(round(accuracies[i] * (i + 1)), i + 1, level)) for i in chosen]
     # The first few predictions tell nothing: they must not set the scale.
     low = min(estimate.low for share, estimate in points if share >= _TOLD)
-    x = Axis(0, 1, [(tick / 4, percent(tick / 4, 0)) for tick in range(5)], "coverage: share of images predicted")
+    x = Axis(
+        0,
+        1,
+        [(tick / 4, percent(tick / 4, 0)) for tick in range(5)],
+        "coverage: share of images predicted",
+        shown=percent,
+    )
     y = nice_axis(low, 1, lambda value: percent(value, None), "accuracy of these predictions")
     chart = Chart("Accuracy against coverage", x, y)
     chart.band([(s, e.low) for s, e in points], [(s, e.high) for s, e in points], "validation")
-    chart.line([(s, e.value) for s, e in points], "validation")
+    chart.line([(s, e.value) for s, e in points], "validation", told="accuracy")
     answered = int((confidences >= thresholds.sure).sum()) if thresholds else 0
     if thresholds and answered:
         share, right = float(shares[answered - 1]), float(accuracies[answered - 1])

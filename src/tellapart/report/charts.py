@@ -25,23 +25,41 @@ WIDTH, HEIGHT = 500, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 22, 50, 46
 _GAP = 40  # between the charts of a grid
 _ROW = 22  # of a legend below
+MOST_ROWS = 40
+"""Rows of the table of a chart."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """low < high: its range, above 0 if logarithmic; ticks: (value, text); name: its label."""
+    """low < high: its range, above 0 if logarithmic; ticks: (value, text); name: its label; shown: a value as text."""
 
     low: float
     high: float
     ticks: Sequence[tuple[float, str]]
     name: str = ""
     logarithmic: bool = False
+    shown: Callable[[float], str] = "{:g}".format
 
     def place(self, value: float, start: float, end: float) -> float:
         low, high = self.low, self.high
         if self.logarithmic:
             value, low, high = (math.log(each) for each in (max(value, low), low, high))
         return start + (value - low) / (high - low) * (end - start)
+
+    def told(self, value: float) -> str:
+        """A value as text, to four digits; what is nearly 1 stays below it."""
+        rounded = float(f"{value:.4g}")
+        return self.shown(value if rounded == 1 else rounded)
+
+
+@dataclass(frozen=True)
+class ChartTable:
+    """What a chart shows, to be read: a head and rows of text, and sentences about single points."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    points: tuple[str, ...]
 
 
 @dataclass
@@ -55,16 +73,32 @@ class Chart:
     height: int = HEIGHT
     _parts: list[str] = field(default_factory=list)
     _legend: list[tuple[str, Kind, str]] = field(default_factory=list)
+    _series: dict[str, dict[float, float]] = field(default_factory=dict)
+    _tips: list[str] = field(default_factory=list)
 
-    def line(self, points: Iterable[Point], kind: Kind, name: str = "") -> None:
-        """A line through finite points; a single one is drawn as a dot."""
-        places = [self._at(*point) for point in points if all(map(math.isfinite, point))]
+    def line(self, points: Iterable[Point], kind: Kind, name: str = "", told: str = "") -> None:
+        """A line through finite points; a single one is drawn as a dot. told: its name in the table alone."""
+        places = [self._at(*point) for point in self._finite(points, name or told)]
         if places and name and name not in [known for _, _, known in self._legend]:
             self._legend.append(("line", kind, name))
         if len(places) == 1:
             self._parts.append(f'<circle {_look("dot", kind)} cx="{places[0][0]}" cy="{places[0][1]}" r="3.5"/>')
         elif places:
             self._parts.append(f'<polyline {_look("line", kind)} points="{_points(places)}"/>')
+
+    def marks(self, points: Iterable[Point], kind: Kind, name: str = "", told: str = "") -> None:
+        """Finite points that no line joins, as no time passes between them."""
+        places = [self._at(*point) for point in self._finite(points, name or told)]
+        if places and name and name not in [known for _, _, known in self._legend]:
+            self._legend.append(("dot", kind, name))
+        self._parts += [f'<circle {_look("dot", kind)} cx="{x}" cy="{y}" r="3.5"/>' for x, y in places]
+
+    def _finite(self, points: Iterable[Point], name: str) -> list[Point]:
+        """The finite points, noted for the table."""
+        found = [point for point in points if all(map(math.isfinite, point))]
+        if found and name:
+            self._series.setdefault(name, {}).update(found)
+        return found
 
     def band(self, low: Sequence[Point], high: Sequence[Point], kind: Kind) -> None:
         """The area between two lines."""
@@ -79,6 +113,7 @@ class Chart:
         """tip: the tooltip."""
         if name:
             self._legend.append(("dot", kind, name))
+        self._tips.append(tip)
         across, down = self._at(x, y)
         self._parts.append(
             f'<circle {_look("dot", kind)} cx="{across}" cy="{down}" r="{radius:g}">'
@@ -93,6 +128,17 @@ class Chart:
             beyond = across + 5 + text_width(words) > self.width
             anchor, shift = ("end", -5) if beyond else ("start", 5)
             self._parts.append(text(across + shift, _TOP + 11, words, "small", anchor))
+
+    def table(self) -> ChartTable:
+        """The same as text, at most MOST_ROWS rows, evenly chosen."""
+        places = sorted({x for values in self._series.values() for x in values})
+        if len(places) > MOST_ROWS:
+            last = len(places) - 1
+            places = [places[round(number * last / (MOST_ROWS - 1))] for number in range(MOST_ROWS)]
+        rows = tuple(
+            (self.x.told(x), *(self.y.told(v[x]) if x in v else "" for v in self._series.values())) for x in places
+        )
+        return ChartTable(self.title, (self.x.name or "at", *self._series), rows, tuple(self._tips))
 
     def svg(self, description: str) -> str:
         """An <svg> element without external references, for a page that defines the colours."""
@@ -194,10 +240,11 @@ def nice_axis(
         ticks = [value for value in _steps(math.ceil(low / step), math.floor(high / step), step) if value >= low]
         ticks = ticks if len(ticks) > 1 else sorted({low, high})
         margin = 0.02 * (high - low) or 0.5
-        return Axis(low - margin, high + margin, [(value, shown(value)) for value in ticks], name)
+        return Axis(low - margin, high + margin, [(value, shown(value)) for value in ticks], name, shown=shown)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
-    return Axis(first * step, last * step, [(value, shown(value)) for value in _steps(first, last, step)], name)
+    ticks = _steps(first, last, step)
+    return Axis(ticks[0], ticks[-1], [(value, shown(value)) for value in ticks], name, shown=shown)
 
 
 def log_axis(low: float, high: float, name: str = "", most: int = 6) -> Axis:

@@ -9,8 +9,8 @@ from tellapart.experiments.comparison import Pair, RunsComparison, p_text, point
 from tellapart.files import write_text
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.charts import chart_drawing
-from tellapart.report.curves import Curve, curves_svg
-from tellapart.report.page import floor_tenth, reach, render_page
+from tellapart.report.curves import Curve, curves_charts, curves_svg
+from tellapart.report.page import ShownChart, floor_tenth, reach, render_page
 from tellapart.report.thumbnails import Album, Thumbnails
 from tellapart.runs.shared_images import CommonImage
 from tellapart.svg import series_colour
@@ -23,26 +23,25 @@ MOST_ANSWERS = 4  # of more runs, only wrong answers are listed beside an image
 
 def write_comparison(found: RunsComparison, folder: Path, *, progress: Progress = SILENT) -> list[Path]:
     """Write the page and the figure atomically; returns their paths."""
+    from markupsafe import Markup
+
     stage = Phase.REPORTING.named("writing the comparison")
     progress.update(stage, 0, 2)
-    curves = curves_svg(
-        [
-            Curve(name, run.history, run.record.best_epoch or None)
-            for run, name in zip(found.runs, found.names, strict=True)
-        ],
-        f"Validation accuracy and loss of {', '.join(found.names)}",
-    )
+    histories = [
+        Curve(name, run.history, run.record.best_epoch or None)
+        for run, name in zip(found.runs, found.names, strict=True)
+    ]
+    curves = curves_svg(histories, f"Validation accuracy and loss of {', '.join(found.names)}")
+    shown = ShownChart(Markup(curves), tuple(chart.table() for chart in curves_charts(histories)))
     figure, page = folder / "curves.svg", folder / "compare.html"
     chart_drawing("Curves", curves).save(figure)
     progress.update(stage, 1, 2)
-    write_text(page, render_page("compare.html.jinja", **_values(found, curves)))
+    write_text(page, render_page("compare.html.jinja", **_values(found, shown)))
     progress.update(stage, 2, 2)
     return [page, figure]
 
 
-def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
-    from markupsafe import Markup
-
+def _values(found: RunsComparison, curves: ShownChart) -> dict[str, Any]:
     differences = [pair.comparison.difference for pair in found.pairs]
     classes = found.pairs[0].comparison.per_class if len(found.pairs) == 1 else ()
     shown = found.differing[:IMAGES]
@@ -55,7 +54,7 @@ def _values(found: RunsComparison, svg: str) -> dict[str, Any]:
         "runs": _runs(found),
         "start": floor_tenth([accuracy.low for accuracy in found.accuracies]),
         "reach": reach(differences),
-        "curves": Markup(svg),  # charts escape what they draw
+        "curves": curves,
         "classes": [
             {
                 "label": row.label,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html import escape
+from unicodedata import east_asian_width
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation.evaluate import Evaluation
+from tellapart.files import harmless
 from tellapart.report.thumbnails import Album, Thumbnail
 from tellapart.runs.predictions import Predictions
 from tellapart.svg import data_url, shortened, text, text_width
@@ -18,16 +21,25 @@ from tellapart.words import counted, percent, probability
 MOST_TABLE_CLASSES = 20
 MOST_PAIRS = 24
 MOST_IN_CELL = 12
-MOST_IN_CELLS = 320
+"""Images behind a cell of hits; a cell of mistakes holds all of its images, as far as the page has room."""
+MOST_IN_CELLS = 480
+MOST_LISTED = 1500
+"""Mistakes without an image that are listed by their paths, in all cells."""
+MOST_OPENED = 400
+"""Cells that open, if the matrix is too large for a table."""
+MOST_TOLD = 2500
+"""Cells of a drawn matrix that tell their count, the largest first."""
 SIDE = 104  # pixels
 _STRONG_SHADE = 0.86  # beyond it a hit takes the other text: either stands out with a contrast of 4.5 and more
 _HIT, _MISTAKE = (58, 127, 200), (214, 108, 40)  # seen on white and on black
 _MOST_NAMES = 60
+_LEAST_LETTER = 8  # pixels of a count
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Images of class `truth` that were predicted as `named`, both positions. images: some of them."""
+    """Images of class `truth` that were predicted as `named`, both positions. images: some of them; listed: the paths
+    of others; both with the probability."""
 
     truth: int
     named: int
@@ -36,6 +48,7 @@ class Cell:
     shade: float
     kind: str
     images: tuple[tuple[Thumbnail, str], ...] = ()
+    listed: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:
@@ -43,7 +56,7 @@ class Cell:
 
     @property
     def rest(self) -> int:
-        return self.count - len(self.images)
+        return self.count - len(self.images) - len(self.listed)
 
 
 def cells_of(found: Evaluation) -> dict[tuple[int, int], Cell]:
@@ -60,27 +73,28 @@ def cells_of(found: Evaluation) -> dict[tuple[int, int], Cell]:
 
 
 def opened(found: Evaluation, cells: dict[tuple[int, int], Cell]) -> list[Cell]:
-    """The cells that open: in a table, all that are not empty; with an image, those of the worst pairs."""
+    """The cells that open: in a table, all that are not empty; in a drawn matrix, those of mistakes."""
     if len(found.confusion) <= MOST_TABLE_CLASSES:
         return [cell for cell in cells.values() if cell.count]
-    return worst_pairs(cells)
+    return worst_pairs(cells, MOST_OPENED)
 
 
-def worst_pairs(cells: dict[tuple[int, int], Cell]) -> list[Cell]:
+def worst_pairs(cells: dict[tuple[int, int], Cell], most: int = MOST_PAIRS) -> list[Cell]:
     """The most frequent mistakes, the most frequent first."""
     wrong = [cell for cell in cells.values() if cell.count and cell.truth != cell.named]
-    return sorted(wrong, key=lambda cell: -cell.count)[:MOST_PAIRS]
+    return sorted(wrong, key=lambda cell: -cell.count)[:most]
 
 
 def with_images(cells: Sequence[Cell], predictions: Predictions, album: Album) -> list[Cell]:
     """The cells with as many images as the album allows, in turn: each cell's first, then each cell's second.
 
-    Of mistakes the most confident come first, of hits the least confident: those are the most informative.
+    Of mistakes the most confident come first, of hits the least confident: those are the most informative. Mistakes
+    that have no room as images are listed.
     """
     behind = {(cell.truth, cell.named): list(_behind(predictions, cell)) for cell in cells}
     turns = [
         (place, row)
-        for number in range(MOST_IN_CELL)
+        for number in range(max(map(len, behind.values()), default=0))
         # Mistakes first: they are fewer and tell more.
         for place in sorted(behind, key=lambda place: place[0] == place[1])
         for row in behind[place][number : number + 1]
@@ -90,20 +104,22 @@ def with_images(cells: Sequence[Cell], predictions: Predictions, album: Album) -
     shown: dict[tuple[int, int], list[tuple[Thumbnail, str]]] = {place: [] for place in behind}
     for (place, row), thumbnail in zip(turns, taken, strict=False):
         shown[place].append((thumbnail, probability(float(confidence[row]))))
-    return [
-        Cell(
-            **{name: getattr(cell, name) for name in ("truth", "named", "count", "share", "shade", "kind")},
-            images=tuple(shown[cell.truth, cell.named]),
-        )
-        for cell in cells
-    ]
+    opening, room = [], MOST_LISTED
+    for cell in cells:
+        images = tuple(shown[cell.truth, cell.named])
+        rest = behind[cell.truth, cell.named][len(images) :] if cell.truth != cell.named else []
+        listed = tuple((predictions.paths[row], probability(float(confidence[row]))) for row in rest[:room])
+        room -= len(listed)
+        opening.append(replace(cell, images=images, listed=listed))
+    return opening
 
 
 def _behind(predictions: Predictions, cell: Cell) -> Iterator[int]:
     confidence = predictions.confidence
     rows = np.flatnonzero((predictions.truth == cell.truth) & (predictions.named == cell.named))
     sign = 1 if cell.truth == cell.named else -1
-    yield from rows[np.argsort(sign * confidence[rows], kind="stable")][:MOST_IN_CELL].tolist()
+    most = MOST_IN_CELL if cell.truth == cell.named else len(rows)
+    yield from rows[np.argsort(sign * confidence[rows], kind="stable")][:most].tolist()
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -117,9 +133,10 @@ def shade(share: float, hit: bool) -> float:
 
 
 def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """The matrix as an image, for any number of classes: an <svg> for the page, with names along both sides.
+    """The matrix as a drawing, for any number of classes: an <svg> for the page, with names along both sides.
 
-    Rows are true classes, columns predicted ones; with more than 60 classes, only some names are shown.
+    Rows are true classes, columns predicted ones; with more than 60 classes, only some names are shown. Cells that are
+    not empty show their counts, where these fit, and tell them to whoever points at them.
     """
     k = len(classes)
     side = 40 if k <= MOST_TABLE_CLASSES else max(8, round(900 / k))
@@ -138,15 +155,42 @@ def confusion_svg(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
     for i in range(0, k, step):
         middle = round(margin + (i + 0.5) * side + 0.35 * letter, 1)
         parts.append(text(margin - 6, middle, names[i], "left", "end"))
-        parts.append(f'<g transform="translate({middle:g} {margin - 6}) rotate(-90)">{text(0, 0, names[i], "top")}</g>')
-    parts.append("</g>")
-    if k <= MOST_TABLE_CLASSES:
-        parts += [
-            text(margin + (j + 0.5) * side, round(margin + (i + 0.62) * side, 1), f"{count:,}", "count", "middle")
-            for (i, j), count in np.ndenumerate(confusion)
-            if count
-        ]
-    return "".join(parts) + "</svg>"
+        if upright(names[i]):
+            centre = round(margin + (i + 0.5) * side, 1)
+            parts.append(f'<g writing-mode="vertical-rl">{text(centre, margin - 6, names[i], "top", "end")}</g>')
+        else:
+            turned = f"translate({middle:g} {margin - 6}) rotate(-90)"
+            parts.append(f'<g transform="{turned}">{text(0, 0, names[i], "top")}</g>')
+    return "".join([*parts, "</g>", *_told_cells(confusion, classes, margin, side), "</svg>"])
+
+
+def upright(name: str) -> bool:
+    """Whether most of a name is of signs that stand upright in a vertical line, as Chinese and Japanese ones do.
+
+    >>> upright("制限速度30"), upright("speed limit 30")
+    (True, False)
+    """
+    wide = sum(east_asian_width(letter) in "WF" for letter in name)
+    return 2 * wide > len(name)
+
+
+def _told_cells(confusion: NDArray[np.int64], classes: Sequence[str], margin: int, side: int) -> Iterator[str]:
+    """For each of the fullest cells its count, if it fits, below an area that tells it."""
+    shares = row_shares(confusion)
+    filled = np.argwhere(confusion > 0)
+    order = np.argsort(-confusion[tuple(filled.T)], kind="stable")[:MOST_TOLD]
+    for i, j in filled[order].tolist():
+        count, x, y = int(confusion[i, j]), margin + j * side, margin + i * side
+        letter = min(11.0, 0.48 * side)
+        if letter >= _LEAST_LETTER and text_width(f"{count:,}", letter) < side - 1:
+            yield text(x + side / 2, round(y + side / 2 + 0.35 * letter, 1), f"{count:,}", "count", "middle").replace(
+                "<text ", f'<text font-size="{letter:g}" ', 1
+            )
+        words = f"{counted(count, 'image')} of {classes[i]} predicted as {classes[j]}, {percent(float(shares[i, j]))}"
+        yield (
+            f'<rect class="told" x="{x}" y="{y}" width="{side}" height="{side}" data-cell="{i}-{j}">'
+            f"<title>{escape(harmless(words))}</title></rect>"
+        )
 
 
 def _shaded(confusion: NDArray[np.int64]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tellapart.report.charts import Axis, Chart, grid, log_axis, nice_axis
-from tellapart.runs.history import HistoryRow
+from tellapart.runs.history import HistoryRow, unit_of
 from tellapart.words import percent
 
 _LARGEST_RATIO = 50
@@ -25,7 +25,12 @@ class Curve:
 def curves_svg(curves: Sequence[Curve], description: str) -> str:
     """An <svg> element; a dot marks the epoch kept."""
     legend = [(number, curve.name) for number, curve in enumerate(curves)]
-    return grid([_chart(curves, "accuracy"), _chart(curves, "loss")], description, legend=legend)
+    return grid(curves_charts(curves), description, legend=legend)
+
+
+def curves_charts(curves: Sequence[Curve]) -> list[Chart]:
+    """Its two charts."""
+    return [_chart(curves, "accuracy"), _chart(curves, "loss")]
 
 
 def _chart(curves: Sequence[Curve], quantity: str) -> Chart:
@@ -41,8 +46,10 @@ def _chart(curves: Sequence[Curve], quantity: str) -> Chart:
         y = nice_axis(min(values), max(values), lambda value: f"{value:g}")
     chart = Chart(f"Validation {quantity}", _epochs(rows), y)
     lines = [[(float(row.epoch), row.figure(key)) for row in curve.history] for curve in curves]
-    for number, points in enumerate(lines):
-        chart.line(points, number)
+    for number, (curve, points) in enumerate(zip(curves, lines, strict=True)):
+        # Between fits of a linear head, which differ in their regularisation, no time passes.
+        draw = chart.marks if curve.history and unit_of(curve.history) == "fit" else chart.line
+        draw(points, number, told=curve.name)
     # Above the lines of all.
     for number, (curve, points) in enumerate(zip(curves, lines, strict=True)):
         for epoch, value in points:

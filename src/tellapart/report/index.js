@@ -1,19 +1,25 @@
-// Without script the page is whole: the newest run first. With it, each heading sorts.
-for (const th of document.querySelectorAll("#runs thead th")) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = th.textContent;
-  th.replaceChildren(button);
-  button.addEventListener("click", () => {
-    const column = th.cellIndex, key = row => row.cells[column].dataset.sort ?? row.cells[column].textContent;
-    const body = document.querySelector("#runs tbody"), rows = [...body.rows];
-    const numbers = rows.every(row => key(row) !== "" && !isNaN(key(row)));
-    const first = numbers ? "descending" : "ascending", other = numbers ? "ascending" : "descending";
-    const order = th.getAttribute("aria-sort") === first ? other : first;
-    for (const each of th.parentNode.cells) each.removeAttribute("aria-sort");
-    th.setAttribute("aria-sort", order);
-    const sign = order === "ascending" ? 1 : -1;
-    rows.sort((a, b) => sign * (numbers ? key(a) - key(b) : key(a).localeCompare(key(b), "en", {numeric: true})));
-    body.append(...rows);
-  });
+// Two runs that are ticked: the command that compares them, to copy.
+const chosen = document.querySelector(".chosen"), ticks = [];
+for (const row of document.querySelectorAll("#runs tr[data-run]")) {
+  const tick = document.createElement("input");
+  tick.type = "checkbox";
+  tick.value = row.dataset.run;
+  tick.ariaLabel = `Compare ${row.cells[0].dataset.sort}`;
+  tick.addEventListener("change", tell);
+  row.cells[0].prepend(tick);
+  ticks.push(tick);
+}
+function tell() {
+  const runs = ticks.filter(tick => tick.checked).map(tick => tick.value);
+  chosen.replaceChildren(runs.length === 1 ? "Tick another run to compare it with." : "");
+  if (runs.length < 2) return;
+  const code = document.createElement("code"), copy = document.createElement("button");
+  code.textContent = `tellapart compare ${runs.join(" ")} --out comparison`;
+  copy.type = "button";
+  copy.textContent = "Copy";
+  copy.addEventListener("click", () => navigator.clipboard.writeText(code.textContent).then(
+    () => { copy.textContent = "Copied"; },
+    () => getSelection().selectAllChildren(code),
+  ));
+  chosen.append("They are compared by ", code, copy);
 }

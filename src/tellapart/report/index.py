@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from base64 import b64encode
+import shlex
 from collections.abc import Sequence
-from hashlib import sha256
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from tellapart.errors import TellapartError
 from tellapart.evaluation.intervals import Estimate
-from tellapart.files import write_text
+from tellapart.experiments.ladder import LadderFolder
+from tellapart.experiments.study import Study
+from tellapart.experiments.tune import TuneFolder
+from tellapart.files import harmless, write_text
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.runs.run import RunFolder
 from tellapart.runs.summary import RunSummary
-from tellapart.words import between, duration, percent
+from tellapart.words import between, counted, duration, percent
 
 COLUMNS = (
     ("run", "text"),
@@ -31,37 +35,74 @@ COLUMNS = (
 )
 
 
-SCRIPT = (Path(__file__).parent / "index.js").read_text(encoding="utf-8")
-"""Sorts the table. The page allows no other script."""
-
-
-def policy_source(script: str) -> str:
-    """The source of the one allowed script in a page's content security policy.
-
-    >>> policy_source("")
-    'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
-    """
-    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
+_MARKS = {
+    "not yet": ("stop", "\N{MULTIPLICATION X}"),
+    "with a person": ("care", "!"),
+    "alone": ("good", "\N{CHECK MARK}"),
+}
+_HIDDEN, _SHOWN = '<a href="../index.html" hidden>', '<a href="../index.html">'
 
 
 def write_index(folder: Path, rows: Sequence[RunSummary]) -> Path:
-    """Write the page, the newest run first; returns its path. A run without a report has no link."""
-    from markupsafe import Markup
-
+    """Write the page, the newest run first, then ladders and searches; returns its path. A run without a report has no
+    link; reports lead back to the page from now on."""
     done = sum(row.status == "done" for row in rows)
     unfinished = f"; {len(rows) - done} not finished" if done < len(rows) else ""
+    studies = studies_in(folder)
     text = render_page(
         "index.html.jinja",
         title=folder.resolve().name,
-        lead=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'}{unfinished}." if rows else "No runs yet.",
+        lead=f"{counted(len(rows), 'run')}{unfinished}." if rows else "No runs yet.",
         columns=COLUMNS,
         rows=[_row(folder, row) for row in sorted(rows, key=lambda row: row.created, reverse=True)],
+        studies=[_study(folder, study) for study in studies],
         start=floor_tenth([row.accuracy["low"] for row in rows if row.accuracy]),
-        script=Markup(SCRIPT),
-        script_digest=Markup(policy_source(SCRIPT)),
+        scripts=("sort.js", "index.js"),
     )
     write_text(folder / "index.html", text)
+    for row in rows:
+        if not row.error:
+            _show_way_back(RunFolder(Path(row.run)))
     return folder / "index.html"
+
+
+def studies_in(folder: Path) -> list[Study]:
+    """The ladders and searches directly inside a folder; damaged ones are left out."""
+    found: list[Study] = []
+    for path in sorted(folder.iterdir()):
+        for kind in (LadderFolder, TuneFolder):
+            with suppress(TellapartError):
+                if (path / kind.file).is_file():
+                    found.append(kind.open(path))
+    return found
+
+
+def _study(folder: Path, study: Study) -> dict[str, Any]:
+    begun = [study.run(name).record.created for name in study.trial_names if study.begun(name)]
+    created = min(begun, default="")
+    spent, budget = (float(study.record[f"{name}_seconds"]) for name in ("spent", "budget"))
+    page = study.page_file
+    return {
+        "name": study.path.name,
+        "kind": study.noun,
+        "page": quote(os.fsencode(page.relative_to(folder).as_posix())) if page.exists() else "",
+        "data": PurePath(str(study.record["data"])).name,
+        "trials": len(begun),
+        "spent": spent,
+        "spent_told": duration(spent),
+        "budget": budget,
+        "budget_told": duration(budget),
+        "created": created,
+        "day": created[:16].replace("T", " "),
+    }
+
+
+def _show_way_back(run: RunFolder) -> None:
+    """A report holds a link to this page, hidden until the page is there."""
+    with suppress(TellapartError, OSError, UnicodeError):
+        page = run.read_text(run.report_file)
+        if _HIDDEN in page:
+            run.write_text(run.report_file, page.replace(_HIDDEN, _SHOWN, 1))
 
 
 def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
@@ -77,6 +118,9 @@ def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
         "judged": f"{row.images:,} {row.split}" if row.images else "",
         "data": row.source,
         "use": row.error or row.use or "",
+        "mark": _MARKS.get(row.use or ""),
+        "rank": list(_MARKS).index(row.use) if row.use in _MARKS else -1,
+        "typed": harmless(shlex.quote(row.run)),
         "duration": duration(row.time) if not row.error else "",
         "day": row.created[:16].replace("T", " "),
     }

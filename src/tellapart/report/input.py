@@ -30,7 +30,9 @@ class ReportInput:
     of `evaluation`. clean: the evaluation without test images with copies in training. calibration: as in run.json.
     heat: paths and a class name for each -> images with the heat map of that class, None for one that cannot be read or
     whose output is not a number. verdict: of the run. kept: which weights were kept. steps: those
-    that a time budget was spent on, by name.
+    that a time budget was spent on, by name. name, source, created: of the run; the folder or file of its images; ISO
+    8601, UTC. index_there: whether an index of runs lies in the folder above. link: path of an image -> where it can be
+    opened, or "".
     """
 
     title: str
@@ -54,3 +56,8 @@ class ReportInput:
     calibration: Mapping[str, Any] | None = None
     steps: Mapping[str, Step] | None = None
     heat: Callable[[Sequence[str], Sequence[str]], Sequence[NDArray[np.uint8] | None]] | None = None
+    name: str = ""
+    source: str = ""
+    created: str = ""
+    index_there: bool = False
+    link: Callable[[str], str] = lambda path: ""  # noqa: ARG005 - none

@@ -1,7 +1,7 @@
 """History -> its two charts: accuracy and loss, training and validation.
 
 A row is an epoch, or a fit of a linear head. The fits have decreasing regularisation, and the strength of the
-regularisation is then the horizontal axis.
+regularisation is then the horizontal axis. No line joins fits: each begins anew, and no time passes between them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def learning_chart(history: Sequence[HistoryRow], quantity: Quantity, best: int)
         chart.rule(_across(kept, linear))
     for name, key in (("training", quantity), ("validation", f"val_{quantity}")):
         for part in _phases(history):
-            chart.line([(_across(row, linear), row.figure(key)) for row in part], name, name)
+            draw = chart.marks if unit_of(part) == "fit" else chart.line
+            draw([(_across(row, linear), row.figure(key)) for row in part], name, name)
     if kept is not None and math.isfinite(value := kept.figure(f"val_{quantity}")):
         text = percent(value) if quantity == "accuracy" else f"{value:.3f}"
         tip = f"{unit_of(history)} {best}, the one kept: {text} on the validation split"
@@ -76,4 +77,5 @@ def _strengths(history: Sequence[HistoryRow]) -> Axis:
         high + margin,
         [(tick, "10" + str(-tick).translate(_RAISED)) for tick in ticks],
         "regularisation path, from strong to weak",
+        shown=lambda place: f"{10**-place:.3g}",
     )

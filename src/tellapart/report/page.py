@@ -1,26 +1,59 @@
 """Values -> the HTML of a self-contained page: shared by report, index and comparison.
 
-The two small pages extend page.html.jinja, styled by page.css.
+The small pages extend page.html.jinja, styled by page.css. Each page is whole without its script, which the policy of
+the page names by its digest: no other one runs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from tellapart.evaluation.intervals import Estimate
-from tellapart.report.charts import interval_mark
+from tellapart.report.charts import Chart, ChartTable, interval_mark
 from tellapart.words import between, counted, percent, probability
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 _SPACED_PERCENT = re.compile(r"(\d) %")
 
 
-def render_page(template: str, **values: Any) -> str:
-    """One HTML file without external references; every value is escaped."""
+@dataclass(frozen=True)
+class ShownChart:
+    """A chart on a page: its <svg>, and what it shows as tables."""
+
+    svg: Any
+    tables: tuple[ChartTable, ...]
+
+
+def shown_chart(chart: Chart, description: str = "") -> ShownChart:
+    from markupsafe import Markup
+
+    return ShownChart(Markup(chart.svg(description or chart.title)), (chart.table(),))  # charts escape what they draw
+
+
+def script_of(names: Sequence[str]) -> str:
+    """The script of a page, from files of this folder."""
+    return "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in names)
+
+
+def policy_source(script: str) -> str:
+    """The source of the one allowed script in a page's content security policy.
+
+    >>> policy_source("")
+    'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
+    """
+    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
+
+
+def render_page(template: str, scripts: Sequence[str] = (), **values: Any) -> str:
+    """One HTML file without external references; every value is escaped. scripts: files of this folder."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     from tellapart import __version__
 
@@ -35,6 +68,9 @@ def render_page(template: str, **values: Any) -> str:
     pages.filters["probability"] = probability
     pages.filters["thousands"] = lambda count: f"{count:,}"
     pages.globals["interval"] = interval_mark
+    script = script_of(scripts)
+    pages.globals["script"] = Markup(script)
+    pages.globals["script_source"] = Markup(f"; script-src '{policy_source(script)}'" if script else "")
     text = pages.get_template(template).render(version=__version__, **values)
     # Where a line of a page ends, a figure and its sign stay together.
     text = _SPACED_PERCENT.sub(f"\\1{NARROW}%", text)

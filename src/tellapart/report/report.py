@@ -1,4 +1,4 @@
-"""A finished run's values -> one self-contained HTML file: no script, no network request, for screen and paper.
+"""A finished run's values -> one self-contained HTML file for screen and paper, without network requests.
 
 Takes plain values that the caller reads from a run. The page is report.html.jinja with report.css; its sections come
 from verdict, learning, confusion, certainty, suspects and origin, and are put together here.
@@ -11,36 +11,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tellapart.data.catalog import SPLITS
-from tellapart.evaluation.evaluate import Evaluation
+from tellapart.evaluation.evaluate import ClassMetrics, Evaluation
 from tellapart.evaluation.overfitting import learning
-from tellapart.evaluation.suspects import find_suspects
 from tellapart.report.certainty import certainty
 from tellapart.report.confusion import (
     MOST_TABLE_CLASSES,
+    Cell,
     cells_of,
     confusion_svg,
     opened,
+    upright,
     with_images,
     worst_pairs,
 )
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
+from tellapart.report.mistakes import mistakes_section
 from tellapart.report.origin import origin
-from tellapart.report.page import floor_tenth, render_page
-from tellapart.report.thumbnails import Album, Thumbnail
+from tellapart.report.page import floor_tenth, render_page, shown_chart
+from tellapart.report.thumbnails import Album, shrunk
 from tellapart.report.time import time_section
 from tellapart.runs.history import unit_of
-from tellapart.words import between, counted, duration, percent, probability
+from tellapart.words import between, counted, duration, percent
 
-MISTAKE_SIDE = 184  # pixels
-MOST_MISTAKES = 18
-_MOST_SUSPECTS = 12
 _MOST_BATCH_IMAGES = 16
 _BATCH_SIDE = 112
 _MOST_PATHS = 40
+_MANY_ROWS = 60  # of more, a table scrolls in a box of its own
 _FINDING_ORDER = ("error", "warning", "note")
 
 _MEANINGS = {
@@ -68,8 +67,7 @@ def render(report: ReportInput) -> str:
     # In this order they share the album: what matters most comes first.
     parts = {
         **_verdict(report),
-        **_mistakes(report, album),
-        **_suspects(report, album),
+        **mistakes_section(report, album),
         **_images(report),
         **_training(report, album),
         **_time(report),
@@ -77,7 +75,7 @@ def render(report: ReportInput) -> str:
         **_certainty(report),
         **origin(report),
     }
-    return render_page("report.html.jinja", **parts)
+    return render_page("report.html.jinja", scripts=("sort.js", "report.js"), **parts)
 
 
 def _verdict(report: ReportInput) -> dict[str, Any]:
@@ -87,6 +85,9 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
     return {
         "title": report.title,
         "subtitle": ", ".join([report.config.model.name, *size]),
+        "about": _about(report),
+        "index_there": report.index_there,
+        "link": report.link,
         "accuracy": found.accuracy,
         "verdict": report.verdict,
         "level": percent(found.level, None),
@@ -108,6 +109,13 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
             ("repeat", "Reproduce"),
         ],
     }
+
+
+def _about(report: ReportInput) -> list[tuple[str, str]]:
+    """What the page is about: the run, its images, and when it was begun."""
+    day = report.created[:16].replace("T", " ")
+    facts = [("Run", report.name), ("Images from", report.source), ("Begun", f"{day} UTC" if day else "")]
+    return [(name, value) for name, value in facts if value]
 
 
 def figure_rows(found: Evaluation, classes: Sequence[str]) -> list[dict[str, str]]:
@@ -143,19 +151,17 @@ def _images(report: ReportInput) -> dict[str, Any]:
         "totals": [sum(counts[split].values()) for split in SPLITS],
         "findings": sorted(report.findings, key=lambda finding: _FINDING_ORDER.index(finding.severity)),
         "most_paths": _MOST_PATHS,
+        "many": _MANY_ROWS,
     }
 
 
 def _training(report: ReportInput, album: Album) -> dict[str, Any]:
-    from markupsafe import Markup
-
     history, best = report.history, report.best_epoch
     unit = unit_of(history)
     seconds = sum(row.seconds for row in history)
     speed = np.mean([row.images_per_second for row in history]) if history else 0.0
     curves = [
-        # Charts escape what they draw.
-        Markup(learning_chart(history, quantity, best).svg(f"{quantity} by {unit}, training and validation"))
+        shown_chart(learning_chart(history, quantity, best), f"{quantity} by {unit}, training and validation")
         for quantity in ("accuracy", "loss")
         if history
     ]
@@ -163,7 +169,7 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
     if report.batch:
         pixels, labels = report.batch
         for image, label in zip(pixels[:_MOST_BATCH_IMAGES], labels, strict=False):
-            thumbnail = album.add(label, _shrunk(image, _BATCH_SIDE))
+            thumbnail = album.add(label, shrunk(image, _BATCH_SIDE))
             batch += [thumbnail] if thumbnail else []
     return {
         "training": f"{counted(len(history), unit)} in {duration(seconds)}, {speed:,.0f} images a second. "
@@ -175,22 +181,7 @@ def _training(report: ReportInput, album: Album) -> dict[str, Any]:
 
 
 def _time(report: ReportInput) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    if not report.steps:
-        return {"time_steps": []}
-    found = time_section(report.steps)
-    return {**found, "time_charts": [*map(Markup, found["time_charts"])]}  # charts escape what they draw
-
-
-def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The image as the network sees it, at the size shown on the page."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    image.thumbnail((side, side))
-    found = np.asarray(image)
-    return found if found.ndim == 3 else found[..., None]
+    return time_section(report.steps) if report.steps else {"time_steps": []}
 
 
 def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
@@ -210,12 +201,28 @@ def _confusion(report: ReportInput, album: Album) -> dict[str, Any]:
         # Escapes the class names that it draws.
         "confusion_svg": "" if k <= MOST_TABLE_CLASSES else Markup(confusion_svg(found.confusion, classes)),
         "pairs": worst_pairs(cells)[: 10 if k <= MOST_TABLE_CLASSES else None] if k > 3 else [],
+        "wrong": _by_class(behind),
+        "upright": [upright(name) for name in classes],
         "behind": behind if report.predictions is not None else [],
         "opens": report.predictions is not None,
-        "per_class": [(row, _taken_for(found, place)) for place, row in enumerate(found.per_class)],
+        "per_class": _worst_first([(row, _taken_for(found, place)) for place, row in enumerate(found.per_class)]),
         "scale": start,
         "scale_start": f"{100 * start:.0f}",
     }
+
+
+def _by_class(cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
+    """The mistakes among these cells: the class with the most first, and in it its most frequent ones."""
+    found: dict[int, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: -cell.count):
+        if cell.truth != cell.named:
+            found.setdefault(cell.truth, []).append(cell)
+    return sorted(found.items(), key=lambda item: -sum(cell.count for cell in item[1]))
+
+
+def _worst_first(rows: list[tuple[ClassMetrics, str]]) -> list[tuple[ClassMetrics, str]]:
+    """By recall; classes without images last."""
+    return sorted(rows, key=lambda row: row[0].recall.value if row[0].recall else math.inf)
 
 
 def _taken_for(found: Evaluation, place: int) -> str:
@@ -226,65 +233,6 @@ def _taken_for(found: Evaluation, place: int) -> str:
     return f"{found.per_class[other].label} ({counts[other]:,})" if counts[other] else ""
 
 
-def _mistakes(report: ReportInput, album: Album) -> dict[str, Any]:
-    found = report.evaluation
-    chosen = found.mistakes[:MOST_MISTAKES]
-    thumbnails = album.take([mistake.path for mistake in chosen], MISTAKE_SIDE)
-    readable = [not thumbnail.missing for thumbnail in thumbnails]
-    heats: list[Thumbnail | None] = [None] * len(thumbnails)
-    without = 0
-    if report.heat and any(readable):
-        shown = [mistake for mistake, good in zip(chosen, readable, strict=False) if good]
-        overlays = iter(report.heat([m.path for m in shown], [m.predicted for m in shown]))
-        for place, good in enumerate(readable):
-            overlay = next(overlays) if good else None
-            without += good and overlay is None
-            if overlay is not None:
-                heats[place] = album.add(chosen[place].path, _shrunk(overlay, MISTAKE_SIDE))
-    return {
-        "mistakes": list(zip(chosen, thumbnails, heats, strict=False)),
-        "heated": any(heats),
-        "without_heat": without,
-        "mistakes_sentence": _mistakes_sentence(found, len(thumbnails)),
-    }
-
-
-def _mistakes_sentence(found: Evaluation, shown: int) -> str:
-    wrong = len(found.mistakes)
-    if not wrong:
-        return f"None among {counted(found.n, 'image')}. New images may still have some: see the interval."
-    which = f"the {shown} most confident are shown" if wrong > shown else "all are shown, the most confident first"
-    return (
-        f"{wrong:,} of {counted(found.n, 'image')} {'is' if wrong == 1 else 'are'} misclassified; {which}. "
-        "The percentage is the network's confidence. Inspect them to separate hard images from label errors."
-    )
-
-
-def _suspects(report: ReportInput, album: Album) -> dict[str, Any]:
-    if report.predictions is None:
-        return {"suspects": [], "suspect_count": 0}
-    found = find_suspects(report.predictions)
-    classes = report.catalog.task.classes
-    chosen = found[:_MOST_SUSPECTS]
-    thumbnails = album.take([suspect.path for suspect in chosen], MISTAKE_SIDE)
-    return {
-        "suspects": [
-            {
-                "thumbnail": thumbnail,
-                "label": classes[suspect.label],
-                "given": probability(suspect.given),
-                "suggested": classes[suspect.suggested],
-                "wanted": probability(suspect.wanted),
-            }
-            for suspect, thumbnail in zip(chosen, thumbnails, strict=False)
-        ],
-        "suspect_count": len(found),
-    }
-
-
 def _certainty(report: ReportInput) -> dict[str, Any]:
-    from markupsafe import Markup
-
     found = certainty(report.evaluation, report.predictions, report.calibration, report.evaluation.level)
-    # Charts escape what they draw.
-    return {"certainty": found, "certainty_charts": [Markup(chart.svg(chart.title)) for chart in found.charts]}
+    return {"certainty": found, "certainty_charts": [shown_chart(chart) for chart in found.charts]}

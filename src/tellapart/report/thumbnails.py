@@ -20,7 +20,7 @@ from tellapart.parallel import in_order
 from tellapart.svg import data_url
 from tellapart.task import ImageSpec
 
-BUDGET = 3_400_000
+BUDGET = 3_100_000
 """Limit in bytes for all images embedded in a page: with its tables it stays under 5 MB."""
 _LOSSLESS_SIDE = 64  # smaller ones are all edges, and a JPEG's tables alone outweigh them
 _QUALITY = 78
@@ -78,6 +78,16 @@ class Album:
 def _thumbnail(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
     small = max(pixels.shape[:2]) <= _LOSSLESS_SIDE
     return Thumbnail(path, data_url(pixels, None if small else _QUALITY), small=small)
+
+
+def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The image as the network sees it, at the size shown on the page."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.thumbnail((side, side))
+    found = np.asarray(image)
+    return found if found.ndim == 3 else found[..., None]
 
 
 class Thumbnails:

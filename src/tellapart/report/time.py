@@ -8,6 +8,7 @@ from typing import Any
 from tellapart.experiments.steps import ADDS
 from tellapart.experiments.timed import Step
 from tellapart.report.charts import Chart, nice_axis
+from tellapart.report.page import shown_chart
 from tellapart.words import counted, duration, percent
 
 _IN_MINUTES = 180
@@ -22,7 +23,7 @@ def time_section(steps: Mapping[str, Step]) -> dict[str, Any]:
         time_chart(tried, "log loss", lambda step: step.val_loss or 0.0, lambda value: f"{value:g}"),
     ]
     return {
-        "time_charts": [chart.svg(chart.title) for chart in charts] if len(tried) > 1 else [],
+        "time_charts": [shown_chart(chart) for chart in charts] if len(tried) > 1 else [],
         "time_sentence": _sentence(tried),
         "time_steps": [_row(name, step) for name, step in steps.items()],
     }

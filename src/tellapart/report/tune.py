@@ -8,7 +8,7 @@ from tellapart.experiments.space import figure
 from tellapart.experiments.tune_result import TuneResult
 from tellapart.files import read_text
 from tellapart.report.charts import Chart, nice_axis
-from tellapart.report.page import floor_tenth, reach
+from tellapart.report.page import floor_tenth, reach, shown_chart
 from tellapart.report.study import write_study
 
 WORDS = {"done": "", "pruned": "ended early", "failed": "failed", "unfinished": "time was up"}
@@ -16,8 +16,6 @@ WORDS = {"done": "", "pruned": "ended early", "failed": "failed", "unfinished": 
 
 def write_tune(found: TuneResult) -> Path:
     """Write the page; returns its path."""
-    from markupsafe import Markup
-
     pair = found.comparison.pairs[0] if found.comparison else None
     held, judged = (found.gaps[0].validation_n, found.gaps[0].test_n) if found.gaps else (0, 0)
     unfinished = (each for each in found.trials if each.status != "done")
@@ -32,7 +30,7 @@ def write_tune(found: TuneResult) -> Path:
         start=floor_tenth([each.low for gap in found.gaps for each in (gap.validation, gap.test)]),
         reach=reach(gap.change for gap in found.gaps),
         gained=pair,
-        chart=Markup(search_chart(found).svg(f"{found.monitor} of each trial, and the best so far")),
+        chart=shown_chart(search_chart(found), f"{found.monitor} of each trial, and the best so far"),
         importance=found.importance,
         valued=sum(each.status in ("done", "pruned") for each in found.trials),
         first=found.start,
@@ -42,7 +40,7 @@ def write_tune(found: TuneResult) -> Path:
         trials=[*found.ranked, *unfinished],
         statuses=WORDS,
         figure=figure,
-        toml=read_text(found.tune.best_file),
+        toml=read_text(found.tune.best_file) if found.helped else "",
     )
 
 

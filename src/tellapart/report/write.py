@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +94,20 @@ def _input(run: RunFolder) -> ReportInput:
         verdict=verdict_of(run),
         kept=kept(run.history, record.best_epoch, record.stop),
         steps=TimedFolder.open(run.path).steps if run.place(TIME_FILE).exists() else None,
+        name=run.path.resolve().name,
+        source=record.source,
+        created=record.created,
+        index_there=(run.path.resolve().parent / "index.html").is_file(),
+        link=partial(_link, catalog.root.absolute()),
     )
+
+
+def _link(root: Path, path: str) -> str:
+    """Where an image can be opened on this machine, or "" for one in an archive, or outside the folder."""
+    place = root / path
+    if ".." in place.parts or not place.is_relative_to(root) or not place.is_file():
+        return ""
+    return place.as_uri()
 
 
 def _title(classes: Sequence[str]) -> str:

@@ -40,6 +40,8 @@ _PAGES = {
     "/": ("index.html", "text/html"),
     "/docs": ("docs.html", "text/html"),
     "/page/index.js": ("index.js", "text/javascript"),
+    "/page/card.js": ("card.js", "text/javascript"),
+    "/page/files.js": ("files.js", "text/javascript"),
     "/page/docs.js": ("docs.js", "text/javascript"),
     "/page/style.css": ("style.css", "text/css"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),

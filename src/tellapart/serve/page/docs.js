@@ -7,6 +7,11 @@ function make(tag, text = "", ...inside) {
   return made;
 }
 
+/** What scrolls is reached by keyboard. */
+function pre(text) {
+  return Object.assign(make("pre", text), { tabIndex: 0 });
+}
+
 function table(head, rows) {
   const body = make("tbody", "", ...rows.map((cells) => make("tr", "", ...cells.map((cell) => make("td", cell)))));
   return make("table", "", make("thead", "", make("tr", "", ...head.map((cell) => make("th", cell)))), body);
@@ -34,7 +39,7 @@ function shape(schema, all) {
 
 function content(kinds, all) {
   return Object.entries(kinds ?? {}).map(([kind, { schema }]) =>
-    make("pre", `${kind}\n${schema?.format === "binary" ? "<the image's bytes>" : JSON.stringify(shape(schema, all), null, 2)}`));
+    pre(`${kind}\n${schema?.format === "binary" ? "<the image's bytes>" : JSON.stringify(shape(schema, all), null, 2)}`));
 }
 
 function call(path, method, what, all) {
@@ -55,9 +60,13 @@ function call(path, method, what, all) {
 const described = await (await fetch("/openapi.json")).json();
 const all = described.components?.schemas ?? {};
 document.getElementById("about").textContent = `The API, version ${described.info.version}`;
+// Where the server asks for a token, the examples send it too.
+const guarded = (await fetch("/v1/runs")).status === 401;
+const sent = guarded ? ' -H "Authorization: Bearer $TOKEN"' : "";
 document.getElementById("examples").textContent = [
-  `curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' ${location.origin}/v1/predict`,
-  `curl -F images=@a.jpg -F images=@b.jpg '${location.origin}/v1/predict?explain=1'`,
+  ...(guarded ? ["TOKEN=...   # of this server"] : []),
+  `curl${sent} --data-binary @cat.jpg -H 'Content-Type: image/jpeg' ${location.origin}/v1/predict`,
+  `curl${sent} -F images=@a.jpg -F images=@b.jpg '${location.origin}/v1/predict?explain=1'`,
 ].join("\n");
 document.getElementById("calls").replaceChildren(
   ...Object.entries(described.paths).flatMap(([path, methods]) =>

@@ -1,18 +1,22 @@
 // The page: images in, predictions out. Talks to its own server alone, and keeps nothing after it is closed.
 
+import { fillCard, makeCard, paint } from "./card.js";
+import { dropped, nameOf, ofFolder, unreadable } from "./files.js";
+
 const AT_ONCE = 3;
 const TRIES = 8;
-const BARS = 5;
-const VERDICTS = { sure: "sure", unsure: "not sure", unlike: "Unlike anything it was taught" };
-// Inferno, from dark to bright: rises in lightness evenly, and is told apart by eyes of every kind.
-const COLOURS = [[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]];
+// Milliseconds between questions to a server that is away.
+const AGAIN = 2000;
+const KINDS = { sure: "sure", unsure: "unsure", unlike: "unlike", answered: "without a verdict", failed: "failed" };
 
 const at = (id) => document.getElementById(id);
-const entries = [];
+let entries = [];
 let waiting = [];
 let working = 0;
 let served = null;
 let token = "";
+let away = false;
+let filter = "";
 
 class Refused extends Error {
   constructor(status, message) {
@@ -21,19 +25,20 @@ class Refused extends Error {
   }
 }
 
-/** Asks the server; waits and asks again while it is busy. Throws Refused with its words. */
+/** Asks the server; waits and asks again while it is busy. Throws Refused with its words; status 0: no answer. */
 async function ask(path, options = {}) {
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   for (let attempt = 1; ; attempt += 1) {
     const answer = await fetch(path, { ...options, headers }).catch(() => {
-      throw new Refused(0, "The server does not answer.");
+      throw new Refused(0, "the server does not answer.");
     });
     if (answer.status === 503 && attempt < TRIES) {
       const seconds = Number(answer.headers.get("Retry-After")) || 1;
       await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
       continue;
     }
-    const body = await answer.json().catch(() => ({ error: `The server answered with status ${answer.status}.` }));
+    const body = await answer.json().catch(() => ({ error: `the server answered with status ${answer.status}.` }));
+    if (body.error && answer.status === 503) throw new Refused(503, `the server is busy. ${body.error}`);
     if (body.error) throw new Refused(answer.status, body.error);
     return body;
   }
@@ -43,8 +48,14 @@ async function begin() {
   try {
     served = await ask("/v1/runs");
   } catch (error) {
+    if (error.status === 0) {
+      leave();
+      return;
+    }
     at("about").textContent = "";
     if (error.status === 401) {
+      away = false;
+      warn("");
       at("token-wrong").textContent = token ? "This token is not right." : "";
       at("token-form").hidden = false;
       at("token").focus();
@@ -53,15 +64,27 @@ async function begin() {
     }
     return;
   }
+  if (away) warn("");
+  away = false;
   at("token-form").hidden = true;
-  const choice = at("run");
+  const choice = at("run"), before = choice.value;
   choice.replaceChildren(...served.runs.map((run) => new Option(run.name, run.name)));
+  if (served.runs.some((run) => run.name === before)) choice.value = before;
   at("run-choice").hidden = served.runs.length < 2;
   at("bounds").textContent =
     `Up to ${Math.floor(served.bytes / 1e6)} MB and ${Math.floor(served.pixels / 1e6)} megapixels an image. ` +
     "Images go to this server alone; it keeps none.";
   describe();
   work();
+}
+
+/** The server is away: what waits is kept, and goes on when it is back. */
+function leave() {
+  away = true;
+  const why = navigator.onLine ? "The server does not answer: it may have been stopped." : "This device is offline.";
+  const kept = waiting.length ? ` ${waiting.length} ${waiting.length === 1 ? "image waits" : "images wait"}.` : "";
+  warn(`${why}${kept} Trying again until it answers.`);
+  setTimeout(begin, AGAIN);
 }
 
 function describe() {
@@ -81,34 +104,63 @@ function warn(message) {
   at("alert").hidden = !message;
 }
 
-function add(files) {
-  warn("");
-  for (const file of files) {
-    const entry = { file, name: file.name || "image", run: at("run").value, row: row(file), answer: null, asked: false };
-    entries.push(entry);
-    waiting.push(entry);
-    entry.row.querySelector(".name").textContent = entry.name;
-    const button = entry.row.querySelector(".image");
-    button.addEventListener("pointerenter", () => showHeat(entry));
-    button.addEventListener("focus", () => showHeat(entry));
-    button.addEventListener("click", () => {
-      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
-      showHeat(entry);
-    });
-    at("list").append(entry.row);
-  }
+/** New images come first, in their order, and into view. */
+function add({ images, skipped = 0, left = 0 }) {
+  if (!away) warn("");
+  const notes = [
+    ...(skipped ? [`${skipped} ${skipped === 1 ? "file that is no image was" : "files that are no images were"} left out.`] : []),
+    ...(left ? [`${left} images more than fit at once were left out.`] : []),
+    ...(images.length || skipped ? [] : ["There is no image in it."]),
+  ];
+  if (notes.length) warn(notes.join(" "));
+  const added = images.map((file) => {
+    const name = nameOf(file);
+    return { file, name, run: at("run").value, card: makeCard(file, name), answer: null, asked: false };
+  });
+  for (const entry of added) listen(entry);
+  entries = [...added, ...entries];
+  waiting.push(...added);
+  at("list").prepend(...added.map((entry) => entry.card));
+  if (filter && added.length) show("");
   tell();
+  if (added.length) {
+    at("results").scrollIntoView({ block: "start" });
+    added[0].card.focus({ preventScroll: true });
+  }
   work();
 }
 
-function row(file) {
-  const made = at("row").content.firstElementChild.cloneNode(true);
-  const image = made.querySelector("img");
-  image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
-  // A format that this browser cannot show is still predicted.
-  image.addEventListener("error", () => image.remove(), { once: true });
-  image.src = URL.createObjectURL(file);
-  return made;
+function listen(entry) {
+  const part = (selector) => entry.card.querySelector(selector);
+  const button = part(".image");
+  button.addEventListener("pointerenter", () => showHeat(entry));
+  button.addEventListener("focus", () => showHeat(entry));
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+    showHeat(entry);
+  });
+  part(".again").addEventListener("click", () => {
+    entry.answer = null;
+    entry.run = at("run").value;
+    fillCard(entry.card, entry.name, entry.run, null);
+    waiting.push(entry);
+    entry.card.focus();
+    tell();
+    work();
+  });
+  part(".remove").addEventListener("click", () => {
+    const next = entry.card.nextElementSibling ?? entry.card.previousElementSibling ?? at("choose");
+    entries = entries.filter((one) => one !== entry);
+    waiting = waiting.filter((one) => one !== entry);
+    entry.card.remove();
+    tell();
+    next.focus();
+  });
+}
+
+function kindOf({ answer }) {
+  if (!answer) return "";
+  return answer.error ? "failed" : answer.verdict || "answered";
 }
 
 function tell() {
@@ -116,17 +168,44 @@ function tell() {
   at("results").hidden = entries.length === 0;
   at("status").textContent = done < entries.length ? `${done} of ${entries.length} done` : `${done} done`;
   at("download").disabled = done === 0;
+  const counts = Object.entries(KINDS).map(([kind, words]) => [kind, words, entries.filter((entry) => kindOf(entry) === kind).length]);
+  const there = counts.filter(([, , count]) => count);
+  if (filter && !there.some(([kind]) => kind === filter)) filter = "";
+  const focused = document.activeElement?.dataset?.kind;
+  at("filters").replaceChildren(
+    ...(there.length > 1 || filter ? [["", "all", entries.length], ...there] : there).map(([kind, words, count]) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.kind = kind;
+      button.textContent = `${count} ${words}`;
+      button.setAttribute("aria-pressed", String(kind === filter));
+      button.addEventListener("click", () => show(kind === filter ? "" : kind));
+      return button;
+    }),
+  );
+  if (focused !== undefined) at("filters").querySelector(`[data-kind="${focused}"]`)?.focus();
+  for (const entry of entries) entry.card.hidden = Boolean(filter) && kindOf(entry) !== filter;
+}
+
+function show(kind) {
+  filter = kind;
+  tell();
 }
 
 function work() {
-  while (served && working < AT_ONCE && waiting.length) {
+  while (served && !away && working < AT_ONCE && waiting.length) {
     const entry = waiting.shift();
-    // It may have been given before the runs were known.
-    entry.run ||= at("run").value;
+    // It may have been given before the runs were known, or its run may be gone since.
+    if (!served.runs.some((run) => run.name === entry.run)) entry.run = at("run").value;
     working += 1;
     predict(entry, false)
-      .then((answer) => show(entry, answer))
-      .catch((error) => show(entry, { error: error.message }))
+      .then((answer) => settle(entry, answer))
+      .catch(async (error) => {
+        const why = error.status === 0 ? await unsent(entry) : error.message;
+        if (why) return settle(entry, { error: why });
+        waiting.unshift(entry);
+        if (!away && !(await alive())) leave();
+      })
       .finally(() => {
         working -= 1;
         tell();
@@ -135,59 +214,27 @@ function work() {
   }
 }
 
+const alive = () => fetch("/healthz").then((answer) => answer.ok).catch(() => false);
+
+/** Why an image could not be sent, or "" if it can be sent again: the server is away, or the connection broke once. */
+async function unsent(entry) {
+  const why = await unreadable(entry.file);
+  if (why || !(await alive())) return why;
+  entry.broken = (entry.broken ?? 0) + 1;
+  return entry.broken < 3 ? "" : "the connection breaks while it is sent, though the server answers.";
+}
+
+function settle(entry, answer) {
+  entry.answer = answer;
+  fillCard(entry.card, entry.name, entry.run, answer);
+}
+
 async function predict(entry, explain) {
-  if (entry.file.size > served.bytes) return { error: `It has more than ${Math.floor(served.bytes / 1e6)} MB.` };
+  if (entry.file.size > served.bytes) return { error: `it has more than ${Math.floor(served.bytes / 1e6)} MB.` };
   const query = new URLSearchParams({ run: entry.run, ...(explain && { explain: "1" }) });
   const kind = entry.file.type.startsWith("image/") ? entry.file.type : "application/octet-stream";
   const body = await ask(`/v1/predict?${query}`, { method: "POST", body: entry.file, headers: { "Content-Type": kind } });
   return body.predictions[0];
-}
-
-function show(entry, answer) {
-  entry.answer = answer;
-  const part = (name) => entry.row.querySelector(name);
-  if (answer.error) {
-    part(".label").className = "failed";
-    part(".failed").textContent = `Could not be predicted: ${answer.error}`;
-    return;
-  }
-  // Of an image unlike any that was taught, the class says little: it does not head the card.
-  const unlike = answer.verdict === "unlike";
-  part(".label").textContent = unlike ? VERDICTS.unlike : answer.label;
-  part(".label").classList.toggle("unlike", unlike);
-  part(".verdict").textContent = unlike ? `nearest: ${answer.label}` : (VERDICTS[answer.verdict] ?? "");
-  part(".verdict").classList.toggle(unlike ? "none" : answer.verdict || "none", true);
-  const sorted = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
-  part(".bars").replaceChildren(...sorted.slice(0, BARS).map(([name, value]) => bar(name, value)));
-  if (sorted.length > BARS) {
-    const rest = document.createElement("li");
-    rest.className = "rest";
-    rest.textContent = `and ${sorted.length - BARS} less likely`;
-    part(".bars").append(rest);
-  }
-  const button = part(".image");
-  button.disabled = false;
-  button.setAttribute("aria-label", `What speaks for ${answer.label} in ${entry.name}`);
-}
-
-function bar(name, value) {
-  const item = document.createElement("li");
-  const fill = document.createElement("span");
-  fill.className = "fill";
-  fill.style.width = `${100 * value}%`;
-  const words = document.createElement("span");
-  words.textContent = name;
-  const figure = document.createElement("span");
-  figure.className = "figure";
-  figure.textContent = percent(value);
-  item.append(fill, words, figure);
-  return item;
-}
-
-/** Never says that something is certain, or impossible, because of rounding. */
-function percent(value) {
-  const figure = (100 * value).toFixed(1);
-  return { "100.0": "> 99.9 %", "0.0": "< 0.1 %" }[figure] ?? `${figure} %`;
 }
 
 /** Fetches the heat map once, when it is first looked for. */
@@ -195,43 +242,17 @@ async function showHeat(entry) {
   if (entry.asked || !entry.answer || entry.answer.error) return;
   entry.asked = true;
   try {
-    const { heat } = await predict(entry, true);
-    if (!heat) throw new Error("the network gives no number for a place of it.");
-    await paint(entry.row.querySelector(".heat"), heat);
+    const { heat, error } = await predict(entry, true);
+    if (!heat) throw new Error(error ?? "the network gives no number for a place of it.");
+    await paint(entry.card.querySelector(".heat"), heat);
   } catch (error) {
     entry.asked = false;
-    warn(`No heat map: ${error.message}`);
+    warn(`No heat map of ${entry.name}: ${error.message}`);
   }
-}
-
-async function paint(canvas, heat) {
-  const bytes = Uint8Array.from(atob(heat.png), (letter) => letter.charCodeAt(0));
-  const map = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-  canvas.width = map.width;
-  canvas.height = map.height;
-  const pen = canvas.getContext("2d");
-  pen.drawImage(map, 0, 0);
-  const image = pen.getImageData(0, 0, map.width, map.height);
-  for (let place = 0; place < image.data.length; place += 4) {
-    const strength = image.data[place] / 255;
-    image.data.set([...colour(strength), 210 * Math.sqrt(strength)], place);
-  }
-  pen.putImageData(image, 0, 0);
-  canvas.style.left = `${100 * heat.left}%`;
-  canvas.style.top = `${100 * heat.top}%`;
-  canvas.style.width = `${100 * (heat.right - heat.left)}%`;
-  canvas.style.height = `${100 * (heat.bottom - heat.top)}%`;
-  canvas.dataset.painted = "yes";
-}
-
-function colour(strength) {
-  const place = strength * (COLOURS.length - 1);
-  const below = Math.min(Math.floor(place), COLOURS.length - 2);
-  return COLOURS[below].map((value, channel) => value + (place - below) * (COLOURS[below + 1][channel] - value));
 }
 
 function csv() {
-  const done = entries.filter((entry) => entry.answer);
+  const done = entries.filter((entry) => entry.answer && !entry.card.hidden);
   const classes = [...new Set(done.flatMap((entry) => Object.keys(entry.answer.probabilities ?? {})))];
   const rows = done.map(({ name, run, answer }) => [
     name, run, answer.label ?? "", answer.probability ?? "", answer.verdict ?? "", answer.distance ?? "",
@@ -277,19 +298,26 @@ async function shoot() {
   canvas.getContext("2d").drawImage(video, 0, 0);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
   at("camera-dialog").close();
-  if (blob) add([new File([blob], `camera ${new Date().toISOString().slice(0, 19).replaceAll(":", ".")}.jpg`, { type: "image/jpeg" })]);
+  const name = `camera ${new Date().toISOString().slice(0, 19).replaceAll(":", ".")}.jpg`;
+  if (blob) add({ images: [new File([blob], name, { type: "image/jpeg" })] });
 }
 
-at("choose").addEventListener("click", () => at("files").click());
-at("files").addEventListener("change", () => {
-  add(at("files").files);
-  at("files").value = "";
-});
+for (const [button, input] of [["choose", "files"], ["choose-folder", "folder"]]) {
+  at(button).addEventListener("click", () => at(input).click());
+  at(input).addEventListener("change", () => {
+    const files = [...at(input).files];
+    if (files.length) add(input === "folder" ? ofFolder(files) : { images: files });
+    at(input).value = "";
+  });
+}
+// A phone has no folders to choose.
+at("choose-folder").hidden = !("webkitdirectory" in at("folder")) || matchMedia("(pointer: coarse)").matches;
 at("run").addEventListener("change", describe);
 at("download").addEventListener("click", download);
 at("clear").addEventListener("click", () => {
-  entries.length = 0;
+  entries = [];
   waiting = [];
+  filter = "";
   at("list").replaceChildren();
   tell();
   at("choose").focus();
@@ -306,7 +334,7 @@ at("camera-close").addEventListener("click", () => at("camera-dialog").close());
 at("shoot").addEventListener("click", shoot);
 
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData?.files.length) add(event.clipboardData.files);
+  if (event.clipboardData?.files.length) add({ images: [...event.clipboardData.files] });
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -315,10 +343,10 @@ document.addEventListener("dragover", (event) => {
 document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) document.body.classList.remove("over");
 });
-document.addEventListener("drop", (event) => {
+document.addEventListener("drop", async (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
-  if (event.dataTransfer.files.length) add(event.dataTransfer.files);
+  if (event.dataTransfer.files.length) add(await dropped(event.dataTransfer));
   else warn("Only files can be dropped here: save the image first.");
 });
 

@@ -53,7 +53,6 @@ _WINDOW = 60
 _BLOCK = 1024
 _SAMPLE = 100_000
 _SPREADS = 6.4
-_POPULATION = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
 
 
 def fingerprint(thumbnail: NDArray[np.uint8], side: int = SMALL) -> str:
@@ -78,11 +77,7 @@ def distances(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.in
     >>> distances(unpacked(["00" * 16]), unpacked(["ff" + "00" * 15])).tolist()
     [8]
     """
-    differing = np.bitwise_xor(one, other)
-    mask = _EVEN_BYTES[: differing.shape[1]]
-    even = _population(differing & mask)
-    odd = _population(differing & ~mask)
-    return even + np.minimum(odd, int(np.unpackbits(~mask).sum()) - odd)
+    return _distances(_words(one), _words(other), one.shape[1])
 
 
 def unpacked(fingerprints: Sequence[str], digits: int = BITS // 4) -> NDArray[np.uint8]:
@@ -149,25 +144,43 @@ def _banded_pairs(packed: NDArray[np.uint8], bound: int) -> tuple[NDArray[np.int
     wanted = min(16, round(np.log2(len(packed))) - 4)
     generator = np.random.default_rng(0)
     lowest = np.flatnonzero(_EVEN)[:_BAND_CHOICE]
-    bits = np.unpackbits(packed, axis=1)
-    whole = packed.view(">u8")
+    # In the order of all bits first: keys of 16 bits are then sorted by radix, in a time that grows with their number.
+    first = np.argsort(packed.view(">u8")[:, 0], kind="stable")
+    words, width = _words(packed[first]), packed.shape[1]
+    low = np.unpackbits(packed[first, : lowest[-1] // 8 + 1], axis=1).T[lowest].astype(np.uint16)
     found = []
     for _ in range(_BANDS):
-        chosen = generator.choice(lowest, wanted, replace=False)
-        keys = bits[:, chosen] @ (1 << np.arange(wanted, dtype=np.int64))
-        order = np.lexsort((whole[:, 0], keys))
-        ordered, sorted_keys = packed[order], keys[order]
+        chosen = np.searchsorted(lowest, generator.choice(lowest, wanted, replace=False))
+        keys = np.zeros(len(packed), np.uint16)
+        for place in chosen:
+            keys = (keys << 1) | low[place]
+        order = np.argsort(keys, kind="stable")
+        ordered, sorted_keys = np.ascontiguousarray(words[:, order]), keys[order]
         for shift in range(1, min(_WINDOW, len(order))):
             together = np.flatnonzero(sorted_keys[shift:] == sorted_keys[:-shift])
             if not len(together):
                 break
-            near = distances(ordered[together], ordered[together + shift]) <= bound
-            found.append(np.sort(np.stack([order[together[near]], order[together[near] + shift]]), axis=0))
+            if 2 * len(together) > len(order):  # reading all in their order is faster than picking
+                near = (_distances(ordered[:, :-shift], ordered[:, shift:], width) <= bound)[together]
+            else:
+                near = _distances(ordered[:, together], ordered[:, together + shift], width) <= bound
+            found.append(np.sort(first[np.stack([order[together[near]], order[together[near] + shift]])], axis=0))
     pairs = np.unique(np.concatenate(found, axis=1), axis=1) if found else np.empty((2, 0), np.int64)
     return pairs[0], pairs[1]
 
 
-def _population(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Number of bits set in each row of bytes."""
-    words = np.ascontiguousarray(packed).view(np.uint16)
-    return np.asarray(_POPULATION[words].sum(axis=1, dtype=np.int64))
+def _words(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The same bits in columns of 64, (words, n): a column is worked on at once."""
+    return np.ascontiguousarray(np.ascontiguousarray(packed).view(np.uint64).T)
+
+
+def _distances(one: NDArray[np.uint64], other: NDArray[np.uint64], width: int) -> NDArray[np.int64]:
+    """As `distances`, of fingerprints (words, n) with `width` bytes each."""
+    evens = _EVEN_BYTES[:width].view(np.uint64)
+    even = np.zeros(one.shape[1], np.uint16)
+    odd = np.zeros(one.shape[1], np.uint16)
+    for left, right, mask in zip(one, other, evens, strict=True):
+        differing = left ^ right
+        even += np.bitwise_count(differing & mask)
+        odd += np.bitwise_count(differing & ~mask)
+    return (even + np.minimum(odd, 8 * width - int(np.bitwise_count(evens).sum()) - odd)).astype(np.int64)

@@ -71,7 +71,8 @@ def _draw(
     by_class: dict[str, list[list[int]]] = defaultdict(list)
     for indices in members.values():
         labels = [rows[index].label for index in indices]
-        by_class[max(sorted(set(labels)), key=labels.count)].append(indices)
+        most = labels[0] if len(labels) == 1 else max(sorted(set(labels)), key=labels.count)
+        by_class[most].append(indices)
     drawn: list[int] = []
     for label in sorted(by_class):
         candidates = sorted(by_class[label], key=lambda indices: _rank(rows, indices, purpose))

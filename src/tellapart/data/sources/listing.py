@@ -33,6 +33,7 @@ UNREAD_SUFFIXES = {
     **dict.fromkeys(("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "3gp"), "video"),
 }  # fmt: skip
 """Unsupported formats of images and videos: camera raw, drawings, scans."""
+_NUMBER = re.compile(r"(\d+)")
 _EXPORT = "Export them as JPEG or PNG next to the originals."
 TABLE_SUFFIXES = frozenset(("csv", "tsv", "parquet", "jsonl", "ndjson", "xlsx", "xlsm"))
 NAMES_FILES = frozenset(
@@ -90,7 +91,7 @@ def ignored(name: str) -> bool:
 def natural_key(path: str) -> tuple[list[str | int], str]:
     """Sorts as people do: `cat.2.jpg` before `cat.10.jpg`; ties such as `a1` and `a01` are ordered by the path
     itself."""
-    parts: list[str | int] = list(re.split(r"(\d+)", path))
+    parts: list[str | int] = list(_NUMBER.split(path))
     parts[1::2] = map(int, parts[1::2])
     return parts, path
 

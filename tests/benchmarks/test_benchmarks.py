@@ -22,6 +22,8 @@ TOGETHER = (
 )  # fmt: skip
 """Benchmarks that are prepared alike are run by one command."""
 SLOW = pytest.mark.slow
+AT_NIGHT = ("pretrained", "predict-backbone", "fine-tune")
+"""Those that train or predict with three other libraries take a minute each."""
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +46,10 @@ def photos(tmp_path: Path) -> Path:
 
 
 def rows() -> list[object]:
-    return [pytest.param(names, id=" ".join(names), marks=() if names == ("start",) else SLOW) for names in TOGETHER]
+    def marks(first: str) -> pytest.MarkDecorator | tuple[()]:
+        return pytest.mark.soak if first in AT_NIGHT else () if first == "start" else SLOW
+
+    return [pytest.param(names, id=" ".join(names), marks=marks(names[0])) for names in TOGETHER]
 
 
 @pytest.mark.parametrize("names", rows())

@@ -6,7 +6,6 @@ the same network in Keras: logits, counts, layers in words, and the ONNX graph, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, prod
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from tellapart.config import ModelConfig
 from tellapart.errors import RunError
+from tellapart.files import from_json
 from tellapart.models.bundled_graph import BundledGraph
 from tellapart.models.classifier import CLASS_ACTIVATION, PROBABILITIES, SIMILARITY, Calibration, Classifier
 from tellapart.models.efficientnet_lite import map_shapes
@@ -219,7 +219,7 @@ def bias_name(task: Task) -> str:
 def weight_count(pretrained: PretrainedBackbone) -> int:
     """The weights of a bundled backbone, from the header of their file."""
     with bundled_file(pretrained).open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header = from_json(file.read(int.from_bytes(file.read(8), "little")).decode())
     return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 

@@ -51,7 +51,7 @@ for arguments in json.loads(sys.argv[1]):
 import tellapart as ta
 
 try:
-    ta.train(data, out="cut", image_size=64, budget=0.001, progress=ta.SILENT)
+    ta.train(data, out="cut", image_size=48, budget=0.001, progress=ta.SILENT)
 except ta.TellapartError as error:
     said.append([2, str(error)])
 print(json.dumps(said))

@@ -35,6 +35,7 @@ def prepare(setting: Setting) -> None:
     run = ta.train(setting.folder / "split", model="efficientnet-lite0", out=setting.work / "run")
     ta.export(run.path, "onnx", quantize="int8")
     model, images = run.model(), _pixels(setting, 8)
+    model.save(setting.work / "model.keras")
     kernel, bias = model.layers[-1].get_weights()
     expected = run.predictor().probabilities(images)[:, -kernel.shape[1] :]
     np.savez(setting.work / "head.npz", kernel=kernel, bias=bias, images=images, expected=expected)
@@ -227,7 +228,7 @@ def _pixels(setting: Setting, count: int | None) -> Any:
 def _keras(setting: Setting) -> Any:
     import keras
 
-    return keras.models.load_model(setting.work / "run" / "model.keras")
+    return keras.models.load_model(setting.work / "model.keras")
 
 
 def _torch_python() -> str:

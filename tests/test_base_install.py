@@ -38,7 +38,7 @@ sys.meta_path.insert(0, Absent)
 importlib.util.find_spec = find_spec
 from tellapart.cli.main import run
 
-said = []
+said, data = [], sys.argv[2]
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["tellapart", *arguments]
     out, code = io.StringIO(), 0
@@ -51,7 +51,7 @@ for arguments in json.loads(sys.argv[1]):
 import tellapart as ta
 
 try:
-    ta.train(sys.argv[2], out="cut", image_size=64, budget=0.001, progress=ta.SILENT)
+    ta.train(data, out="cut", image_size=48, budget=0.001, progress=ta.SILENT)
 except ta.TellapartError as error:
     said.append([2, str(error)])
 print(json.dumps(said))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.errors import TrainingError
-from tellapart.experiments import study
+from tellapart.experiments import steps, study
 from tellapart.experiments.steps import FROM_SCRATCH, ON_BACKBONE, Situation
 from tellapart.experiments.timed import TimedFolder, create_timed, spend
 from tellapart.progress import Lines, Progress
@@ -246,3 +246,14 @@ def test_where_the_validation_images_could_show_no_gain_the_time_is_not_spent(
 def test_no_step_is_begun_that_the_time_does_not_pay_for(kind: Any) -> None:
     now = Situation(ON_IT, ON_IT, 10_000, 15_000, 500, 0.05, 20.0, 0, None, None, 15.0)
     assert isinstance(kind.change(now), str)
+
+
+def test_without_keras_nothing_is_fine_tuned_and_it_is_said_what_to_install(
+    begin: Callable[..., TimedFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "has_keras", lambda: False)
+    found = begin()
+    for name in ("top", "whole"):
+        assert found.steps[name].status == "skipped"
+        assert "pip install 'tellapart[train]'" in found.steps[name].reason
+    assert found.steps["mirrored"].status == "tried"

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tellapart.models import backend
+
 pytest.importorskip("keras")
 pytest.importorskip("pandas")
 
@@ -50,3 +52,10 @@ from keras.src.wrappers import sklearn_wrapper
 print(array_slicing.pandas.__name__, plot_image_gallery.plt.__name__, sklearn_wrapper.sklearn.__name__)
 """
     assert said_by(script) == ["pandas", "matplotlib.pyplot", "sklearn"]
+
+
+def test_a_machine_with_a_gpu_and_without_keras_computes_on_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(backend, "has_keras", lambda: False)
+    assert not backend.has_gpu()
+    assert backend.choose_precision("auto", fast_bfloat16=False)[0] == "float32"

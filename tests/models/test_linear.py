@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,12 @@ def test_it_is_read_from_its_file_again_and_a_file_without_its_head_is_an_error(
         LinearClassifier.from_graph(THREE, SPEC, ModelConfig(name=NAME), path, ours.calibration)
     with pytest.raises(RunError, match="does not hold the head"):
         LinearClassifier.from_graph(TWO, SPEC, ours.config, path, ours.calibration)
-    for damaged in (path.read_bytes()[:-5000], b"no file", b""):
+    whole = path.read_bytes()
+    for place in [*range(0, 60, 3), *RANDOM.integers(0, len(whole), 20)]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x85]) + whole[place + 1 :])
+        with suppress(RunError):
+            LinearClassifier.from_graph(THREE, SPEC, ours.config, path, ours.calibration)
+    for damaged in (whole[:-5000], b"no file", b""):
         path.write_bytes(damaged)
         with pytest.raises(RunError, match="does not hold the head"):
             LinearClassifier.from_graph(THREE, SPEC, ours.config, path, ours.calibration)

@@ -82,8 +82,8 @@ def check(
     """The catalog and its problems, as `read` finds them; with `deep`, also an analysis of image content: label errors,
     near-duplicates, outliers, dark, blurred and blank images, overlapping classes.
 
-    Deep checks use the features of the bundled backbone, which `train` caches too. They need the extras `check` and,
-    the first time, `train`. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
+    Deep checks use the features of the bundled backbone, which `train` caches too. Without the extra `check` label
+    errors are left out, which is a finding. data, options: as in `read`. cache_limit: bytes of pixels, and of features.
 
     >>> ta.check("photos/").catalog.broken
     ()

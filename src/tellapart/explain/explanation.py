@@ -240,9 +240,10 @@ def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress
     """Feature maps, in several figures if there are many layers, and the first layer's filters."""
     from tellapart.explain.feature_maps import feature_maps, first_filters
     from tellapart.inference.run_network import in_keras
-    from tellapart.models.backend import start_keras
+    from tellapart.models.backend import require_keras, start_keras
 
     require_plugins(run)
+    require_keras("Showing them")
     progress.update(Phase.STARTING, 0, 1)
     start_keras()
     progress.update(Phase.STARTING, 1, 1)

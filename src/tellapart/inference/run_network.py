@@ -35,7 +35,7 @@ def in_keras(run: RunFolder, images: NDArray[np.uint8] | None = None) -> Classif
     RunError for a run without a network, a file that tellapart did not write, or a network that does not say what
     model.onnx does; MissingExtraError without Keras.
     """
-    require_keras("The network of a run in Keras")
+    require_keras("The network of a run as Keras has it")
     if is_plain(run):
         made = linear_of(run).in_keras()
         _compare(run, made, compared_images(run).images if images is None else images)

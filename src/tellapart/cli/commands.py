@@ -13,7 +13,7 @@ PANELS = {
     "Get started": ("demo", "layouts", "check", "train"),
     "Use and understand": ("predict", "evaluate", "explain", "report", "runs"),
     "Improve": ("studio", "compare", "ladder", "tune"),
-    "Ship": ("export", "serve"),
+    "Ship": ("export", "optimize", "serve"),
     "Models, recipes and data": ("models", "recipes", "fetch"),
 }
 PLUGINS = "Plug-ins"

@@ -53,6 +53,7 @@ def command(
     path_column: options.PathColumn = None,
     root: options.Root = None,
     device: options.DeviceOption = options.Device.auto,
+    exact: options.Exact = False,
 ) -> None:
     """Predict images, in the given order. An unreadable image gives a row with its error."""
     from tellapart.cli.predict_output import format_by_suffix, write
@@ -66,7 +67,8 @@ def command(
         raise ConfigError("--resume and --out both name the output file. Give one of them.")
     require_table(images, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
-    predictor, watch = _open(Path(run), device, one=len(images) == 1 and Path(images[0]).suffix.lower() in SUFFIXES)
+    one = len(images) == 1 and Path(images[0]).suffix.lower() in SUFFIXES
+    predictor, watch = _open(Path(run), device, one=one, exact=exact)
     take = partial(predictor.predict_named, batch_size=batch_size, watch=watch)
     # Rows printed on the terminal show the progress themselves.
     shown = out is None and resume is None and sys.stdout.isatty()
@@ -126,7 +128,7 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
         yield told(progress)
 
 
-def _open(path: Path, device: options.Device, *, one: bool) -> tuple[Predictor, ShiftWatch | None]:
+def _open(path: Path, device: options.Device, *, one: bool, exact: bool) -> tuple[Predictor, ShiftWatch | None]:
     """And who tells whether the images differ from those it was validated on; of `one` image nobody can."""
     from tellapart.errors import ConfigError
     from tellapart.files import harmless
@@ -139,7 +141,11 @@ def _open(path: Path, device: options.Device, *, one: bool) -> tuple[Predictor, 
     run = ta.open_run(path)
     if run.missing_report:
         print(harmless(f"tellapart: {run.missing_report}"), file=sys.stderr)
-    predictor = run.predictor(device=device.value)
+    predictor = run.predictor(device=device.value, exact=exact)
+    if predictor.arithmetic != "float32":
+        from tellapart.inference.fast import told
+
+        print(f"tellapart: {told(predictor)}", file=sys.stderr)
     if one:
         return predictor, None
     from tellapart.evaluation.shift import Reference

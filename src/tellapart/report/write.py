@@ -20,6 +20,7 @@ from tellapart.evaluation.overfitting import kept
 from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.experiments.timed import TimedFolder
 from tellapart.explain.heat import HeatMaker, overlay
+from tellapart.inference.fast import cost_in_words
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.certainty import coverage_chart, reliability_chart
@@ -30,6 +31,7 @@ from tellapart.report.learning import learning_chart
 from tellapart.report.report import render
 from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
+from tellapart.runs.record import RunRecord
 from tellapart.runs.run import TIME_FILE, RunFolder
 from tellapart.words import listed
 
@@ -80,6 +82,7 @@ def _input(run: RunFolder) -> ReportInput:
         onnx_check={
             "largest difference in probability": f"{record.onnx_difference:.1e}",
             "images compared": record.verified_images,
+            **_fast(record),
         },
         notes=[*_notes(record.decided, batch is not None), *no_heat, *no_predictions],
         batch=batch,
@@ -91,6 +94,13 @@ def _input(run: RunFolder) -> ReportInput:
         kept=kept(run.history, record.best_epoch, record.stop),
         steps=TimedFolder.open(run.path).steps if run.place(TIME_FILE).exists() else None,
     )
+
+
+def _fast(record: RunRecord) -> dict[str, str]:
+    """What `tellapart optimize` gained and cost, if it was asked and its record is intact."""
+    with suppress(LookupError, TypeError, ValueError, ArithmeticError):
+        return {} if record.fast is None else {"faster arithmetic": cost_in_words(record.fast)}
+    return {}
 
 
 def _title(classes: Sequence[str]) -> str:

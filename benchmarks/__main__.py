@@ -18,6 +18,7 @@ from benchmarks.images import default_data, stage
 from benchmarks.measure import Row, measure
 from benchmarks.process import ROOT
 from benchmarks.table import BENCHMARKS
+from tellapart.models.runtime import processor
 from tellapart.parallel import cores
 
 LIBRARIES = ("tellapart", "tensorflow", "keras", "numpy", "pillow", "opencv-python-headless", "onnxruntime")
@@ -83,18 +84,11 @@ def _machine() -> dict[str, Any]:
     versions = {name: metadata.version(name) for name in LIBRARIES}
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": _processor(),
+        "machine": processor(),
         "cores": cores(),
         "python": platform.python_version(),
         **versions,
     }
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _show(benchmark: Benchmark, rows: list[Row]) -> None:

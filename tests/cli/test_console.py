@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def test_ctrl_c_is_told_and_another_end_is_left_as_it_is(
     def command() -> None:
         raise ends
 
-    monkeypatch.setattr(main, "app", other)
+    monkeypatch.setattr(main, "app_of", lambda _: other)
     monkeypatch.setattr(backend, "process_is_ours", False)  # put back, as this process is pytest's
     monkeypatch.setattr(sys, "argv", ["tellapart"])
     with pytest.raises(SystemExit) as ended:
@@ -152,3 +153,17 @@ def test_progress_goes_to_a_stream_of_a_host_that_is_no_file(monkeypatch: pytest
         progress.line("here")
     assert sys.stderr.getvalue() == "here\n"
     assert not sys.stderr.closed
+
+
+def test_a_command_imports_no_file_of_another() -> None:
+    """Each takes its time before anything is predicted."""
+    code = (
+        "import sys; sys.argv = ['tellapart', 'predict', '--help']\n"
+        "from tellapart.cli.main import run\n"
+        "try: run()\n"
+        "finally: print([name for name in sys.modules if name.startswith('tellapart.cli.')], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "tellapart.cli.predict'" in done.stderr
+    assert "tellapart.cli.train'" not in done.stderr

@@ -36,6 +36,7 @@ SMALL = [
     word
     for setting in (
         "model.name=cnn", "model.filters=[4]", "model.dense=[4]", "image.height=24", "image.width=24", "train.epochs=2",
+        "data.validation_fraction=0.5",
     )
     for word in ("--set", setting)
 ]  # fmt: skip
@@ -72,6 +73,7 @@ COMMAND_LINES: dict[str, list[str]] = {
     "export": ["export", "run"],
     "export to web": ["export", "run", "--to", "web"],
     "push": ["push", "run", "hf://me/pets", "--dry-run"],
+    "optimize": ["optimize", "run", "--keep", "0.9"],
     "export int8": ["export", "run", "--to", "onnx", "--quantize", "int8"],
 }
 EXTRAS = {

@@ -40,6 +40,7 @@ COMMAND_LINES = {
     "report": ["report", "THEIRS"],
     "compare": ["compare", "RUN", "THEIRS"],
     "export": ["export", "THEIRS", "--format", "onnx"],
+    "optimize": ["optimize", "THEIRS"],
     "ladder": ["ladder", "IMAGES", "--rung", "dense", "--budget", "1m", "--out", "ladder"],
     "tune": ["tune", "IMAGES", "--trials", "1", "--budget", "1m", "--out", "tune", *SMALL],
 }

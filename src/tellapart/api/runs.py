@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tellapart.experiments.comparison import RunsComparison
     from tellapart.explain.explanation import Explanation
     from tellapart.inference.export_run import Export
+    from tellapart.inference.optimize import Optimized
     from tellapart.svg import Drawing
 
 
@@ -112,11 +113,16 @@ class Run(RunFolder):
             return in_keras(self).network
         return open_keras(self.require(self.model_file, "trained network"))
 
-    def predictor(self, threads: int | None = None, device: Device = "auto") -> Predictor:
-        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. The run's limits on
-        pixels and bytes of an image apply."""
+    def predictor(self, threads: int | None = None, device: Device = "auto", *, exact: bool = True) -> Predictor:
+        """The network in ONNX Runtime; imports no TensorFlow. device: `auto`, `cpu` or `cuda`. exact: as trained;
+        False: the fast file, if `tellapart.optimize` made one and the device is not `cuda`. The run's limits on pixels
+        and bytes of an image apply."""
+        from tellapart.inference.fast import open_fast
+
+        bounds = self.config.data
+        found = None if exact or device == "cuda" else open_fast(self, threads, bounds)
         file = self.require(self.onnx_file, "exported network")
-        return Predictor(file, threads=threads, device=device, bounds=self.config.data)
+        return found or Predictor(file, threads=threads, device=device, bounds=bounds)
 
     def evaluate(
         self, data: Any = None, *, split: Split | None = None, progress: Progress = BY_HAND, **options: Any
@@ -127,14 +133,19 @@ class Run(RunFolder):
         return evaluate(self.path, data, split=split, progress=progress, **options)
 
     def predict(
-        self, images: Any, *, path_column: str | None = None, root: str | os.PathLike[str] | None = None
+        self,
+        images: Any,
+        *,
+        path_column: str | None = None,
+        root: str | os.PathLike[str] | None = None,
+        exact: bool = False,
     ) -> PredictionList:
         """The same as `tellapart.predict`."""
         from tellapart.evaluation.shift import Reference
         from tellapart.inference.python_inputs import images_of
         from tellapart.inference.shift_watch import ShiftWatch
 
-        predictor = self.predictor()
+        predictor = self.predictor(exact=exact)
         named = images_of(images, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
         reference = Reference.of_run(self)
         watch = ShiftWatch(reference) if reference else None
@@ -219,6 +230,7 @@ def predict(
     *,
     path_column: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    exact: bool = False,
 ) -> PredictionList:
     """A Prediction for each image, in the given order; `to_frame()` of the list is a DataFrame.
 
@@ -234,7 +246,31 @@ def predict(
     >>> ta.predict("runs/pets", np.zeros((2, 64, 64, 3), np.uint8))[1].path
     'image 1'
     """
-    return open_run(run).predict(images, path_column=path_column, root=root)
+    return open_run(run).predict(images, path_column=path_column, root=root, exact=exact)
+
+
+def optimize(
+    run: str | os.PathLike[str], *, keep: float = 0.998, undo: bool = False, progress: Progress = BY_HAND
+) -> Optimized | None:
+    """Choose the fastest arithmetic that keeps the labels of the validation images: float32, int8, or bfloat16 in
+    OpenVINO. `predict` and `serve` use it from then on; the run keeps the network as trained.
+
+    Needs the extra `train`; bfloat16 the extra `openvino` and a processor that has it. keep: share of the labels that
+    must stay the same, 0.9..1. undo: remove the fast file, and return None. Raises RunError for an unfinished run,
+    ExportError if an image is missing or there are fewer than 20.
+
+    >>> ta.optimize("runs/pets")  # doctest: +SKIP
+    """
+    from tellapart.inference.optimize import optimize_run, undo_optimize
+
+    folder = open_folder(run)
+    with one_writer(folder):
+        found = undo_optimize(folder) if undo else optimize_run(folder, keep=keep, progress=progress)
+        if folder.report_file.exists():
+            from tellapart.report.write import write_report
+
+            write_report(folder, progress=progress)
+        return found
 
 
 def compare(*runs: str | os.PathLike[str]) -> RunsComparison:

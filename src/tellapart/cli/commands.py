@@ -13,7 +13,7 @@ PANELS = {
     "Get started": ("demo", "layouts", "check", "train"),
     "Use and understand": ("predict", "evaluate", "explain", "report", "runs"),
     "Improve": ("studio", "compare", "ladder", "tune"),
-    "Ship": ("export", "serve", "features", "push", "pull"),
+    "Ship": ("export", "optimize", "serve", "features", "push", "pull"),
     "Models, recipes and data": ("models", "recipes", "fetch"),
 }
 PLUGINS = "Plug-ins"

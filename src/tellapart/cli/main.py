@@ -140,7 +140,7 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip()))
 
 
-def _app(names: Iterable[str]) -> typer.Typer:
+def app_of(names: Iterable[str]) -> typer.Typer:
     """The command line with these commands."""
     made = typer.Typer(
         name="tellapart",
@@ -162,7 +162,7 @@ def __getattr__(name: str) -> Any:
     """`app`: the command line with every command, for those who describe or test it."""
     if name != "app":
         raise AttributeError(f"module 'tellapart.cli.main' has no attribute {name!r}")
-    globals()["app"] = _app(COMMANDS)
+    globals()["app"] = app_of(COMMANDS)
     return globals()["app"]
 
 
@@ -178,7 +178,7 @@ def run() -> None:
     backend.process_is_ours = True
     try:
         # The files of the other commands are not even imported.
-        _app([sys.argv[1]] if sys.argv[1:2] and sys.argv[1] in COMMANDS else COMMANDS)()
+        app_of([sys.argv[1]] if sys.argv[1:2] and sys.argv[1] in COMMANDS else COMMANDS)()
     except TellapartError as error:
         print(f"tellapart: {harmless(str(error))}", file=sys.stderr)
         sys.exit(WRONG)

@@ -73,6 +73,11 @@ DeviceOption = Annotated[
 ]
 
 
+Exact = Annotated[
+    bool, typer.Option("--exact", help="The network as trained, even if `tellapart optimize` made a faster file.")
+]
+
+
 class OutputFormat(StrEnum):
     """How an answer is printed."""
 

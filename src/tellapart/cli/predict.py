@@ -95,6 +95,7 @@ def command(
     part_size: Annotated[
         int | None, typer.Option(min=1, help="Images of each file that --cluster writes.", show_default="2000")
     ] = None,
+    exact: options.Exact = False,
 ) -> None:
     """Predict images, in the given order. An unreadable image gives a row with its error."""
     from tellapart.cli.predict_output import format_by_suffix, tell_errors, write
@@ -112,7 +113,8 @@ def command(
         asked = Asked(cluster, out, device, batch_size, part_size, path_column, root)
         # Here only what its file says is needed.
         here = open_predictor(Path(run), options.Device.cpu)
-        predict_on_cluster(here, images, asked, alone=resume is None and format is None and top == 1)
+        alone = resume is None and format is None and top == 1 and sort_into is None and not (keywords or exact)
+        predict_on_cluster(here, images, asked, alone=alone)
         return
     if part_size is not None:
         raise ConfigError("--part-size applies to --cluster. Omit it.")
@@ -120,7 +122,8 @@ def command(
         raise ConfigError("--resume and --out both name the output file. Give one of them.")
     require_table(images, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
-    predictor, watch = _open(Path(run), device, one=len(images) == 1 and Path(images[0]).suffix.lower() in SUFFIXES)
+    one = len(images) == 1 and Path(images[0]).suffix.lower() in SUFFIXES
+    predictor, watch = _open(Path(run), device, one=one, exact=exact)
     sorting = _sorting(sort_into, (by.value, how.value), predictor.task.classes, keywords, images)
     take = _taking(partial(predictor.predict_named, batch_size=batch_size, watch=watch), sorting)
     # Rows printed on the terminal show the progress themselves.
@@ -202,18 +205,18 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
         yield told(progress)
 
 
-def _open(path: Path, device: options.Device, *, one: bool) -> tuple[Predictor, ShiftWatch | None]:
+def _open(path: Path, device: options.Device, *, one: bool, exact: bool) -> tuple[Predictor, ShiftWatch | None]:
     """And who tells whether the images differ from those it was validated on; of `one` image nobody can."""
     if path.is_file() or one:
-        return open_predictor(path, device), None
+        return open_predictor(path, device, exact=exact), None
     from tellapart.evaluation.shift import Reference
     from tellapart.inference.shift_watch import ShiftWatch
 
     reference = Reference.of_run(ta.open_run(path))
-    return open_predictor(path, device), ShiftWatch(reference) if reference else None
+    return open_predictor(path, device, exact=exact), ShiftWatch(reference) if reference else None
 
 
-def open_predictor(path: Path, device: options.Device) -> Predictor:
+def open_predictor(path: Path, device: options.Device, *, exact: bool = False) -> Predictor:
     """Of a run, or of a model.onnx. Raises ConfigError for any other file."""
     from tellapart.errors import ConfigError
     from tellapart.files import harmless
@@ -226,4 +229,9 @@ def open_predictor(path: Path, device: options.Device) -> Predictor:
     run = ta.open_run(path)
     if run.missing_report:
         print(harmless(f"tellapart: {run.missing_report}"), file=sys.stderr)
-    return run.predictor(device=device.value)
+    predictor = run.predictor(device=device.value, exact=exact)
+    if predictor.arithmetic != "float32":
+        from tellapart.inference.fast import told
+
+        print(f"tellapart: {told(predictor)}", file=sys.stderr)
+    return predictor

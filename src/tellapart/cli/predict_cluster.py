@@ -42,7 +42,7 @@ def predict_on_cluster(predictor: Predictor, images: Sequence[str], asked: Asked
     if asked.out is None or not alone:
         raise ConfigError(
             "--cluster writes parquet files to --out, a folder or URL that all machines share, and the same command "
-            "continues them. Give --out, and omit --format, --resume and --top."
+            "continues them. Give --out, and omit --format, --resume, --top, --sort-into, --keywords and --exact."
         )
     left_out: list[Finding] = []
     given = Given(sys.stdin, asked.path_column, asked.root, told=left_out.append)

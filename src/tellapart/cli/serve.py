@@ -32,6 +32,7 @@ def command(
         int | None, typer.Option(min=1, help="Number of processor cores to use.", show_default="all")
     ] = None,
     device: options.DeviceOption = options.Device.auto,
+    exact: options.Exact = False,
     max_body: Annotated[str, typer.Option(help="Size of a request body.", rich_help_panel=BOUNDS_PANEL)] = "32MB",
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Pixels per image.", rich_help_panel=BOUNDS_PANEL)
@@ -56,6 +57,7 @@ def command(
     from pathlib import Path
 
     require_extra("tellapart serve", "serve", *LIBRARIES)
+    from tellapart.inference.fast import told
     from tellapart.parallel import cores
     from tellapart.serve.http_server import listen
     from tellapart.serve.limits import Bounds
@@ -79,7 +81,11 @@ def command(
         raise ConfigError(f"Cannot read the token from {token_file}: {reason}.") from None
     access = Access(host, token, tuple(origin or ()))
     place = listen(host, port)
-    predictors = open_predictors(runs, device.value)
+    predictors = open_predictors(runs, device.value, exact=exact)
+
+    for name, predictor in predictors.items():
+        if words := told(predictor):
+            print(f"tellapart: {name} is {words}", file=sys.stderr)
 
     def started(address: str) -> None:
         print(f"Serving {', '.join(predictors)} on {address}  (Ctrl-C to stop)", file=sys.stderr, flush=True)

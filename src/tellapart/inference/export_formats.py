@@ -11,7 +11,6 @@ import importlib.util
 import io
 import logging
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from tellapart.inference.predictor import METADATA_KEY
 from tellapart.models.backend import backend_name, start_keras
 from tellapart.models.keras_file import open_keras
 from tellapart.models.onnx_by_keras import graph_of
+from tellapart.models.openvino_runtime import openvino_module
 from tellapart.models.runtime import onnx_runtime, open_session
 
 if TYPE_CHECKING:
@@ -209,14 +209,8 @@ def _run_keras(path: Path) -> Run:
     return lambda images: _arrays(model(images, training=False))
 
 
-def _openvino() -> Any:
-    """The openvino module, without the telemetry package that reports each conversion to its maker."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return importlib.import_module("openvino")
-
-
 def _write_openvino(shipment: Shipment, path: Path) -> None:
-    openvino = _openvino()
+    openvino = openvino_module()
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain = Path(folder) / "model.onnx"
         _write_onnx(shipment, plain)
@@ -224,7 +218,7 @@ def _write_openvino(shipment: Shipment, path: Path) -> None:
 
 
 def _embed_openvino(path: Path, metadata: str) -> None:
-    openvino = _openvino()
+    openvino = openvino_module()
     model = openvino.Core().read_model(str(path))
     model.set_rt_info(metadata, METADATA_KEY)
     with tempfile.TemporaryDirectory() as folder:
@@ -236,7 +230,7 @@ def _embed_openvino(path: Path, metadata: str) -> None:
 
 
 def _run_openvino(path: Path) -> Run:
-    openvino = _openvino()
+    openvino = openvino_module()
     # On processors with bfloat16 it would otherwise compute in bfloat16.
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: {port.any_name: np.asarray(given) for port, given in model(images).items()}

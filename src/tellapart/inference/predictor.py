@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -44,6 +44,7 @@ ADDITION_KEY = "tellapart_class_activation"
 """Where inference.class_activation puts what a file adds to itself to tell places."""
 NO_NUMBER = "the network's output is not a number"
 """Why an image has no prediction though it could be read."""
+BFLOAT16 = "bfloat16"
 BATCH = {"cpu": 4, "cuda": 32}
 """Images that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
 cache."""
@@ -124,8 +125,9 @@ class Predictor:
 
     threads: processor cores it may use; None takes all. device: `auto`, `cpu` or `cuda`; the attribute `device` says
     which of the two it is. bounds: max_pixels and max_bytes of an image, such as those of a run's config.data; None:
-    the defaults of the settings. Raises ExportError for a file that tellapart did not write, ConfigError for the device
-    `cuda` where there is none.
+    the defaults of the settings. arithmetic: `bfloat16` computes in OpenVINO, for a file that inference.optimize wrote
+    for it; any other is that of the file. Raises ExportError for a file that tellapart did not write, ConfigError for
+    the device `cuda` where there is none.
 
     >>> predictor = Predictor("runs/pets/model.onnx", threads=1)
     >>> predictor.probabilities(np.zeros((2, *predictor.spec.shape), np.uint8)).shape
@@ -139,9 +141,11 @@ class Predictor:
         threads: int | None = None,
         device: Device = "auto",
         bounds: DataConfig | None = None,
+        arithmetic: str = "float32",
     ) -> None:
         self.path = Path(model)
         self.bounds = bounds or DataConfig()
+        self.arithmetic = arithmetic
         self._threads = threads or cores()
         self._session, self._opened = open_session(self.path, self._threads, device=device), self._threads
         self.device: Literal["cpu", "cuda"] = "cuda" if CUDA in self._session.get_providers() else "cpu"
@@ -161,6 +165,8 @@ class Predictor:
         self._addition: str = entries.get(ADDITION_KEY, "")
         self._gives_places = "class_activation" in names
         self._explaining: onnxruntime.InferenceSession | None = None
+        if arithmetic == BFLOAT16:
+            self._session = self._open(self._threads)
         self.tells_places = self._gives_places or bool(self._addition)
         """Whether class_activation has an answer."""
 
@@ -173,12 +179,24 @@ class Predictor:
         """The same with the distance (n,) of each image from the nearest class; nan where the file cannot tell."""
         return self._run(self._engine(self._threads), batch)
 
+    def alone(self) -> Callable[[NDArray[np.uint8]], object]:
+        """The same on one core for each thread that calls it, as predict_named does with many images."""
+        return partial(self._run, self._engine(1))
+
     def _engine(self, threads: int) -> onnxruntime.InferenceSession:
         """The network on so many threads. One is kept open, as a large network would be twice in memory."""
         with self._opening:
             if self._opened != threads and self.device == "cpu":
-                self._session, self._opened = open_session(self.path, threads), threads
+                self._session, self._opened = self._open(threads), threads
             return self._session
+
+    def _open(self, threads: int) -> onnxruntime.InferenceSession:
+        """The network on the processor."""
+        if self.arithmetic == BFLOAT16:
+            from tellapart.models.openvino_runtime import Bfloat16
+
+            return Bfloat16(self.path, threads)
+        return open_session(self.path, threads)
 
     def _run(
         self, engine: onnxruntime.InferenceSession, batch: NDArray[np.uint8]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import mmap
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,6 +75,14 @@ def open_session(
         return runtime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
         raise ExportError(f"{path} cannot be read as an ONNX model: {error}") from None
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _on_cuda(

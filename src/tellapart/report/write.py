@@ -22,6 +22,7 @@ from tellapart.evaluation.overfitting import kept
 from tellapart.evaluation.selective_prediction import Thresholds
 from tellapart.experiments.timed import TimedFolder
 from tellapart.explain.heat import HeatMaker, overlay
+from tellapart.inference.fast import cost_in_words
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.report.certainty import coverage_chart, reliability_chart
@@ -33,6 +34,7 @@ from tellapart.report.model_card import write_model_card
 from tellapart.report.report import render
 from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
+from tellapart.runs.record import RunRecord
 from tellapart.runs.run import TIME_FILE, RunFolder
 from tellapart.words import listed
 
@@ -84,6 +86,7 @@ def _input(run: RunFolder) -> ReportInput:
         onnx_check={
             "largest difference in probability": f"{record.onnx_difference:.1e}",
             "images compared": record.verified_images,
+            **_fast(record),
         },
         notes=[*_notes(record.decided, batch is not None), *no_heat, *no_predictions],
         batch=batch,
@@ -108,6 +111,13 @@ def _link(root: Path, path: str) -> str:
     if ".." in place.parts or not place.is_relative_to(root) or not place.is_file():
         return ""
     return place.as_uri()
+
+
+def _fast(record: RunRecord) -> dict[str, str]:
+    """What `tellapart optimize` gained and cost, if it was asked and its record is intact."""
+    with suppress(LookupError, TypeError, ValueError, ArithmeticError):
+        return {} if record.fast is None else {"faster arithmetic": cost_in_words(record.fast)}
+    return {}
 
 
 def _title(classes: Sequence[str]) -> str:

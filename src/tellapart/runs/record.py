@@ -64,7 +64,7 @@ class RunRecord(BaseModel):
 
     data: where the images are; source: the name of what they were read from. decided: what was chosen from the images,
     in words. seconds: total training time. reported: False until the report is written. own_layers: for a custom
-    network, the layers in model.keras that are not built in, each "module.Class".
+    network, the layers in model.keras that are not built in, each "module.Class". fast: what inference.optimize found.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -99,6 +99,7 @@ class RunRecord(BaseModel):
     calibration: dict[str, Any] | None = None
     folds: dict[str, float] | None = None
     onnx_difference: float | None = None
+    fast: dict[str, Any] | None = None
     verified_images: int = 0
     reported: bool | None = None
     mlflow_run: str | None = None

@@ -43,7 +43,8 @@ TIME_FILE = "time.json"
 FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
 _FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
-    "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html", TIME_FILE,
+    "model-fast.onnx", "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html",
+    TIME_FILE,
 )  # fmt: skip
 _TRAINED = ("config.toml", "catalog.csv", "corrections.csv", "history.jsonl")
 _FOLDERS = ("checkpoint", "figures", "exports", "explain", "tensorboard")
@@ -95,6 +96,11 @@ class RunFolder(Inside):
     @property
     def onnx_file(self) -> Path:
         return self.place("model.onnx")
+
+    @property
+    def fast_file(self) -> Path:
+        """The network in the arithmetic that inference.optimize chose, if it is not float32."""
+        return self.place("model-fast.onnx")
 
     @property
     def means_file(self) -> Path:

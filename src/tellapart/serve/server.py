@@ -9,7 +9,9 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tellapart.config import DataConfig
 from tellapart.errors import ConfigError
+from tellapart.inference.fast import open_fast
 from tellapart.inference.predictor import Predictor
 from tellapart.models.runtime import Device
 from tellapart.runs.run import open_run
@@ -19,9 +21,10 @@ from tellapart.serve.limits import Bounds
 from tellapart.serve.middleware import Access
 
 
-def open_predictors(runs: Sequence[str], device: Device = "auto") -> dict[str, Predictor]:
+def open_predictors(runs: Sequence[str], device: Device = "auto", *, exact: bool = False) -> dict[str, Predictor]:
     """The runs by name, in order, each opened for one thread, as every thread of the server runs the network by itself.
-    Each is a run folder or a model.onnx, or NAME=PATH; without a name, the name of the folder.
+    Each is a run folder or a model.onnx, or NAME=PATH; without a name, the name of the folder. exact: as in
+    Run.predictor.
 
     Raises ConfigError for two of one name and for a device that is not available, RunError or ExportError for one that
     cannot be served.
@@ -35,7 +38,9 @@ def open_predictors(runs: Sequence[str], device: Device = "auto") -> dict[str, P
             found[name] = Predictor(path, threads=1, device=device)
         else:
             folder = open_run(path)
-            found[name] = Predictor(folder.require(folder.onnx_file, "exported network"), threads=1, device=device)
+            fast = None if exact or device == "cuda" else open_fast(folder, 1, DataConfig())
+            file = folder.require(folder.onnx_file, "exported network")
+            found[name] = fast or Predictor(file, threads=1, device=device)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 httpx = pytest.importorskip("httpx")
 
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "label.md"
 Visit = Callable[..., "Page"]
 DESK = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
@@ -190,6 +192,19 @@ def test_a_killed_studio_keeps_every_label(folder: Path, truth: dict[str, str], 
     assert state["labelled"] == 6
     assert {one["name"] for one in state["classes"]} <= set(BREEDS.values())
     assert len(read_corrections(file)) == 6
+
+
+def test_the_program_of_the_page_about_it_runs(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared_cache: Path,  # noqa: ARG001 - features
+) -> None:
+    (tmp_path / "photos").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    program = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL)[0]
+    exec(compile(program, str(HOW_TO), "exec"), {})  # noqa: S102 - the page's own
+    assert (tmp_path / "photos.labels.csv").exists()
 
 
 def test_a_page_of_a_stranger_labels_nothing(studio: Studio) -> None:

@@ -162,5 +162,5 @@ def test_a_batch_asks_different_questions() -> None:
     half = np.full((180, 2), 0.5, np.float32)
     half[:, 0] += generator.uniform(0, 0.01, 180)
     assert sorted(place // 30 for place in uncertain(values, half, np.arange(180), 6)) == list(range(6))
-    asked = typical(values, np.array([0, 31]), np.arange(60, 180), 4)
+    asked = typical(values, np.array([0, 31]), np.setdiff1d(np.arange(180), [0, 31]), 4)
     assert sorted(place // 30 for place in asked) == [2, 3, 4, 5]

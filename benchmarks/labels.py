@@ -63,7 +63,7 @@ def collection(folder: Path) -> Collection:
 
 
 @dataclass
-class _Shown:
+class Shown:
     """What Labels asks of a Pool, of images that are all there."""
 
     coordinates: NDArray[np.float32]
@@ -86,7 +86,7 @@ def asked_by_studio(values: NDArray[np.float32], truth: NDArray[np.int64], work:
     """The positions of the images, in the order in which the studio asks for them; each is answered rightly."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         classes = [str(number) for number in range(int(truth.max()) + 1)]
-        labels = Labels(_Shown(values), Decisions(Path(folder) / "labels.csv"), classes)  # type: ignore[arg-type]
+        labels = Labels(Shown(values), Decisions(Path(folder) / "labels.csv"), classes)  # type: ignore[arg-type]
         while wanted := labels.suggest(1):
             place = int(wanted[0].path)
             yield place

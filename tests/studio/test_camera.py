@@ -144,6 +144,7 @@ def test_the_frames_of_a_take_are_in_one_split(tmp_path: Path) -> None:
     for image in found.images:
         splits.setdefault(image.path.rpartition("-")[0], set()).add(image.split)
     assert len(splits) == 8
+    assert {image.split for image in found.images} == {"train", "validation", "test"}
     assert all(len(each) == 1 for each in splits.values())
 
 

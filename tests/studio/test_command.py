@@ -24,6 +24,8 @@ def call_after(before: str, *arguments: str | Path, cwd: Path) -> subprocess.Com
         ([], "There is no run in runs/"),
         (["{run}", "--root", "x"], "A run knows how its images were read"),
         (["{run}", "--corrections", "other.csv"], "not a table of corrections"),
+        (["{run}", "--classes", "a,b"], "--classes does not go with a run"),
+        (["--camera"], "Name the folder to collect frames in"),
     ],
 )
 def test_what_cannot_be_shown_is_said(shapes_run: Path, tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -138,8 +138,9 @@ def test_a_hundred_thousand_images_are_filtered_and_sorted_as_numpy_says() -> No
     where = generator.uniform(size=(count, 2))
     where[7] = np.nan
     index.spread({image.path: (x, y) for image, (x, y) in zip(images, where.tolist(), strict=True) if x == x})
-    drawn = index.find(Query.of({"lasso": "0,0 500,0 500,500 0,500", "truth": "a"}))
-    assert set(drawn.tolist()) == set(np.flatnonzero((where < 0.5).all(axis=1) & (labels == 0)).tolist())
+    drawn = index.find(Query.of({"lasso": "200,300 700,300 700,600 200,600", "truth": "a"}))
+    held = ((where > (0.2, 0.3)) & (where < (0.7, 0.6))).all(axis=1)
+    assert set(drawn.tolist()) == set(np.flatnonzero(held & (labels == 0)).tolist())
     told = np.frombuffer(index.map(), ON_MAP)
     assert told["x"][7] == NOWHERE
     assert np.abs(told["x"][8:] / (NOWHERE - 1) - where[8:, 0]).max() < 1e-4

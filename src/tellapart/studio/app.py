@@ -236,8 +236,10 @@ class Studio:
         return Response(content, media_type="image/jpeg")
 
     async def image(self, request: Request) -> Response:
-        """All that is known of one image."""
+        """All that is known of one image; with ?short what a list shows of it."""
         path = self._path(request.path_params["place"])
+        if "short" in request.query_params:
+            return JSONResponse(self._image(path))
 
         def found() -> dict[str, Any]:
             settled = self._session.settled()

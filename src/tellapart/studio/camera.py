@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -172,7 +173,7 @@ class _Page:
             "run": None if run is None else str(run),
             "problem": problem,
             "training": None if last is None else last.to_dict(),
-            "command": f"tellapart train {session.folder} --group-by '{TAKES}'",
+            "command": printable(shlex.join(["tellapart", "train", str(session.folder), "--group-by", TAKES])),
         }
 
     async def frame(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ The features are computed in one thread, and the accuracy is estimated in anothe
 from __future__ import annotations
 
 import asyncio
+import shlex
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -136,7 +137,9 @@ class _Page:
             "assessment": self._assessment(),
             "looking": session.looking.to_dict(),
             "training": None if session.trainer.last is None else session.trainer.last.to_dict(),
-            "command": f"tellapart train {labels.decisions.path} --root {labels.pool.root}",
+            "command": printable(
+                shlex.join(["tellapart", "train", str(labels.decisions.path), "--root", str(labels.pool.root)])
+            ),
         }
 
     def _assessment(self) -> dict[str, Any] | None:

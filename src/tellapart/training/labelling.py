@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.corrections import Correction
-from tellapart.data.decisions import Decisions
+from tellapart.data.decisions import Decision, Decisions
 from tellapart.data.neighbours import nearest
 from tellapart.errors import ConfigError, unknown
 from tellapart.training.learner import Assessment, Head, assess, audited, fit_head
@@ -92,6 +92,7 @@ class Labels(Mapping[str, str]):
         self._lock = threading.RLock()
         self._last: _State | None = None
         self._asked: list[tuple[int, str]] = []
+        self._decided: tuple[tuple[Decision, ...], dict[str, Correction]] = ((), {})
 
     def __getitem__(self, path: str) -> str:
         row = self.decided[path]
@@ -106,20 +107,24 @@ class Labels(Mapping[str, str]):
         return sum(row.action == "relabel" for row in self.decided.values())
 
     @property
-    def decided(self) -> dict[str, Correction]:
+    def decided(self) -> Mapping[str, Correction]:
         """The last word on each image of the folder: relabel, or drop for one that was skipped; in order."""
-        rows: dict[str, Correction] = {}
-        for decision in self.decisions.made:
-            for row in decision.rows:
+        made = self.decisions.made
+        before, rows = self._decided
+        if before != made:
+            rows = {}
+            for row in (row for decision in made for row in decision.rows):
                 if row.path in self.pool.places and row.action in ("relabel", "drop"):
                     rows.pop(row.path, None)
                     rows[row.path] = row
+            self._decided = (made, rows)
         return rows
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Those that were named, then those that came with a label."""
-        return tuple(dict.fromkeys([*self._named, *self.values()]))
+        labels = (row.label for row in self.decided.values() if row.action == "relabel")
+        return tuple(dict.fromkeys([*self._named, *labels]))
 
     def give(self, labels: Mapping[str, str], how: str = "chosen", version: int | None = None) -> None:
         """Write labels down, path -> class, undone together; they are on the disk when this returns. how: of HOW. A

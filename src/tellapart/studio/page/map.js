@@ -229,7 +229,7 @@ async function hover(event) {
   card.style.top = `${Math.min(event.clientY - box.top + 12, box.height - 150)}px`;
   if (found === asked) return;
   asked = found;
-  const image = await ask(`/v1/images/${found}`).catch(() => null);
+  const image = await ask(`/v1/images/${found}?short`).catch(() => null);
   if (!image || asked !== found) return;
   card.replaceChildren(make("img", { src: pixels(image, 160), alt: "" }), make("span", { text: image.label }));
   card.hidden = false;

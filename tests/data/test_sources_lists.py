@@ -97,6 +97,12 @@ def test_a_list_with_labels_outside_the_names_or_several_is_refused(lines: str, 
         read(tmp_path / "train.txt")
 
 
+def test_a_list_of_images_elsewhere_is_no_layout_of_a_folder_and_the_next_one_is_tried(tmp_path: Path) -> None:
+    fill(tmp_path, ["cat.1.jpg", "cat.2.jpg", "dog.1.jpg"])
+    (tmp_path / "images.txt").write_text("1 001.Cat/cat_1.jpg\n2 002.Dog/dog_1.jpg\n")
+    assert [label for _, label, _ in table(read(tmp_path))] == ["cat", "cat", "dog"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

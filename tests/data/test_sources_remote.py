@@ -119,6 +119,8 @@ def test_a_folder_of_a_bucket_is_the_catalog_of_its_files_and_is_transferred_onc
     bucket.put_object(Bucket="photos", Key=changed, Body=photos[-1].content)  # type: ignore[attr-defined]
     ta.read("s3://photos/pets")
     assert transferred == [f"photos/{changed}"]
+    bucket.delete_object(Bucket="photos", Key=changed)  # type: ignore[attr-defined]
+    assert len(ta.read("s3://photos/pets")) == len(catalog) - 1
     with pytest.raises(FetchError, match="photos/dogs holds no images, tables or shards"):
         ta.read("s3://photos/dogs")
 
@@ -141,6 +143,8 @@ def test_shards_of_a_web_server_are_read_by_pattern_and_a_folder_by_its_page(
     names = f"{address}/shards/data/{{train-00000-of-00002,train-00001-of-00002,test-00000-of-00001}}.parquet"
     assert contents(ta.read(names)) == expected
     assert contents(ta.read(f"{address}/pets/")) == expected
+    fewer = ta.read(f"{address}/shards/data/train-{{00000-of-00002,00001-of-00002}}.parquet")
+    assert len(fewer) == sum(photo.split == "train" for photo in photos)
     shard = f"{address}/shards/data/test-00000-of-00001.parquet"
     assert {held.read() for _, held in find_images([shard])} == {p.content for p in photos if p.split == "test"}  # type: ignore[union-attr]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -203,3 +204,13 @@ def test_a_mask_beside_an_image_is_no_image_and_shards_of_no_split_are_told(
         ("train-0.tar#0.jpg", "Abyssinian"), ("train-0.tar#1.jpg", "Bengal")
     ]  # fmt: skip
     assert finding(source, "shard-not-used").paths == ("extra-0.tar",)
+
+
+def test_a_compressed_shard_says_how_to_have_it_read(photos: list[Photo], tmp_path: Path) -> None:
+    members = {}
+    for n, photo in enumerate(photos):
+        members |= {f"{n}.jpg": photo.content, f"{n}.cls": str(photo.number).encode()}
+    content = tar_of(tmp_path / "a.tar", members).read_bytes()
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(content, 1))
+    with pytest.raises(SourceError, match="read from tar shards that are not compressed: gunzip these"):
+        read(tmp_path / "a.tar.gz")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
+from tellapart.data.sources import open_row
 from tellapart.errors import (
     ConfigError,
     ImageError,
@@ -162,8 +163,9 @@ def _read(path: Path, predictor: Predictor) -> NDArray[np.uint8]:
         raise SourceError(f"{path} is a folder; explain takes one image of it, such as {path / 'image.jpg'}.")
     try:
         bounds = predictor.bounds
-        return pixels.read(path, predictor.spec, max_pixels=bounds.max_pixels, max_bytes=bounds.max_bytes)
-    except ImageError as error:
+        held = open_row(path.parent, path.name)  # a file, or a member such as train.parquet#17
+        return pixels.read(held, predictor.spec, max_pixels=bounds.max_pixels, max_bytes=bounds.max_bytes)
+    except (ImageError, SourceError) as error:
         raise SourceError(f"{path} cannot be explained, as it cannot be read: {error}.") from None
     except OSError as error:
         raise SourceError(f"{path} cannot be explained, as it cannot be read: {error.strerror or error}.") from None

@@ -19,7 +19,7 @@ from tellapart.data.sources.columns import USUAL, plain_name
 from tellapart.data.sources.hugging_face import SCHEME
 from tellapart.data.sources.image_paths import locate
 from tellapart.data.sources.listing import kind_of, list_folder
-from tellapart.data.sources.members import Member, holds_members, members_of
+from tellapart.data.sources.members import Member, holds_members, member_there, members_of
 from tellapart.data.sources.patterns import braces_expanded, is_pattern
 from tellapart.data.sources.remote import is_remote
 from tellapart.data.sources.table_file import load_table
@@ -84,7 +84,7 @@ def find_images(
                 raise SourceError(f"Nothing matches {name!r}.")
             yield from find_images(matches, told=told, path_column=path_column, root=root)
         else:
-            yield name, path
+            yield name, _at(path)
 
 
 def require_table(names: Iterable[Any], path_column: str | None, root: str | os.PathLike[str] | None) -> None:
@@ -155,10 +155,15 @@ def _in_table(path: Path, column: str | None, root: str | os.PathLike[str] | Non
             yield named, _listed(named, folder / (locate(folder, named) or named), "in a table")
 
 
+def _at(path: Path) -> Path | Member:
+    """The member of a container if the path names one, such as train.parquet#17."""
+    return (member_there(path.parent, path.name) if "#" in path.name else None) or path
+
+
 def _listed(name: str, path: Path, where: str) -> Held:
     """The path, or an error for a URL: the list may be written by someone else."""
     if not has_scheme(name) or path.exists():
-        return path
+        return _at(path)
     advice = "give it as an argument (xargs), or to tellapart.predict in Python"
     return ImageError("not an image", f"URLs {where} are not opened; {advice}")
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import tellapart as ta
 from tellapart.config import Config
+from tellapart.data.sources.image_paths import locate
 from tellapart.errors import TellapartError
 from tellapart.files import harmless
 from tellapart.runs.run import RunFolder
@@ -115,8 +116,8 @@ class Trainer:
         file = folder / "config.toml"
         file.write_text(Config.to_toml(plain), encoding="utf-8")
         catalog = self._run.catalog
-        if not catalog.root.is_dir() or not (catalog.root / catalog.images[0].path).is_file():
-            return [*train, str(catalog.root), "--config", str(file)]  # such as idx files, which no table names
+        if not catalog.root.is_dir() or not locate(catalog.root, catalog.images[0].path):
+            return [*train, str(catalog.root), "--config", str(file)]
         return [*train, str(self._run.catalog_file), "--root", str(catalog.root), "--config", str(file)]
 
     def _watch(self, command: list[str], told: Retrain) -> int:

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tellapart.data.sources.parquet_images import BLOCK
 from tellapart.errors import FetchError, SourceError, require_extra
 from tellapart.files import cache_root, drafting
 
 SCHEME = "hf://"
+ROWS = 100
+"""Of a row group, as `datasets` itself writes images."""
 _NAME = re.compile(r"hf://(?:datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+?))?(?P<below>/[^@]*)?/?")
 _REFUSED = (
     ("IterableDataset", "streams, and a run must find its images again. Load it without streaming=True."),
@@ -81,7 +82,7 @@ def _write(part: Any, path: Path) -> None:
 
     _image_column(part)
     with parquet.ParquetWriter(path, part.features.arrow_schema) as file:
-        for table in part.with_format("arrow").iter(BLOCK):
+        for table in part.with_format("arrow").iter(ROWS):
             file.write_table(embed_table_storage(table.cast(part.features.arrow_schema)))
 
 

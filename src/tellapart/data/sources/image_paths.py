@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tellapart.data.sources.listing import counted, ignored, kind_of, leads_to_folder
+from tellapart.data.sources.members import member_there
 from tellapart.data.sources.table_file import undecoded
 from tellapart.errors import SourceError, some
 
@@ -40,11 +41,13 @@ def located(root: Path, names: Sequence[str], table: str) -> tuple[list[str], st
 def locate(root: Path, named: str) -> str:
     """Path of an existing file relative to root with forward slashes (absolute if elsewhere), "" if there is none.
 
-    Besides the name itself, it tries backslashes as slashes, the other Unicode forms, and a suffix for a name without
-    one.
+    A member of a container, as a catalog of shards names it, is there if its container is. Besides the name itself, it
+    tries backslashes as slashes, the other Unicode forms, and a suffix for a name without one.
     """
     if not named:
         return ""
+    if "#" in named and (member := member_there(root, named)) is not None:
+        return f"{relative(os.path.normpath(member.file), root)}#{member.member}"
     place = f"{root}/"
     suffixes = ("",) if kind_of(named) == "image" else ("", *_SUFFIXES)
     for name in dict.fromkeys((named, *_forms(named))):

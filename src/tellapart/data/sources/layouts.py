@@ -109,5 +109,9 @@ def layouts(*, about: bool = False) -> str:
 
 
 def _shown(reader: Reader, about: bool) -> list[str]:
-    wrapped = textwrap.wrap(reader.about, 80, initial_indent=" " * 17, subsequent_indent=" " * 17) if about else []
+    wrapped = (
+        textwrap.wrap(reader.about, 80, break_on_hyphens=False, initial_indent=" " * 17, subsequent_indent=" " * 17)
+        if about
+        else []
+    )
     return [f"  {reader.name:<14} {reader.example}", *wrapped]

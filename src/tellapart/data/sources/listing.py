@@ -137,7 +137,9 @@ class Listing:
 
     @property
     def advice(self) -> str:
-        """What to do if there is no image; empty without advice."""
+        """What to do if there is no image, or labels where they are not read; empty without advice."""
+        if self.others.get(".cls"):
+            return "Labels in .cls are read from tar shards that are not compressed: gunzip these, or tar the folder."
         if self.images:
             return ""
         if self.archives:

@@ -87,8 +87,8 @@ def _read(lists: Sequence[Path], root: Path, config: DataConfig) -> Source | str
             inside = at if base == root else _below(base / at, root)
             there.append(LabelledPath(inside, _label(label, names, path) or _folder(inside), split))
     if not there:
-        raise SourceError(
-            f"{next(iter(read))}: none of its {counted(len(missing), 'image')} exists below {root}; the first is "
+        return (
+            f"{next(iter(read)).name}: none of its {counted(len(missing), 'image')} exists below {root}; the first is "
             f"{missing[0]!r}. Tell where they are with --root FOLDER."
         )
     if missing:

@@ -66,12 +66,18 @@ class Member:
 
 
 def member_of(root: Path, path: str) -> Member | None:
-    """The member that the path of a row names; None for a file. A file whose own name contains # is a file."""
+    """The member that the path of a row names; None for a file, also for one whose own name contains #."""
     match = _MEMBER.fullmatch(path) if "#" in path else None
     if match is None:
         return None
     number = next(n for n in range(len(CONTAINERS)) if match[f"file{n}"])
     return Member(root / match[f"file{number}"], match[f"member{number}"], CONTAINERS[number])
+
+
+def member_there(root: Path, path: str) -> Member | None:
+    """The same, if there is such a container."""
+    member = member_of(root, path)
+    return member if member is not None and member.file.is_file() else None
 
 
 def holds_members(path: Path) -> bool:
@@ -111,5 +117,5 @@ def open_row(root: Path, path: str) -> Path | bytes | NDArray[np.uint8]:
     >>> open_row(Path("photos"), "cats/a#1.jpg").as_posix()
     'photos/cats/a#1.jpg'
     """
-    member = member_of(root, path)
+    member = member_there(root, path)
     return root / path if member is None else member.read()

@@ -18,11 +18,14 @@ from typing import Any
 
 from tellapart.errors import ImageError, SourceError, require_extra
 from tellapart.files import from_json
+from tellapart.parallel import cores
 
-BLOCK = 100
-"""Rows of a block; as many as `datasets` puts into a row group of images."""
-HELD = 8
-"""Blocks held in memory."""
+BLOCK = 25
+"""Rows of a block."""
+HELD = 4 + 2 * cores()
+"""Blocks held in memory: all cores read near each other."""
+HELD_BYTES = 512 * 2**20
+"""At most, of the blocks beyond two."""
 _BUFFER = 1 << 20
 
 _opening = Lock()
@@ -112,6 +115,10 @@ def _opened(path: Path, size: int, changed: int, column: str) -> _Rows:  # noqa:
     return _Rows(path, column)
 
 
+def _bytes(rows: list[bytes | None]) -> int:
+    return sum(len(row) for row in rows if row is not None)
+
+
 class _Rows:
     """The images of a file by row, thread-safe: a reader per row group goes forward block by block."""
 
@@ -126,6 +133,7 @@ class _Rows:
         self._starts = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
         self._lock = Lock()
         self._blocks: OrderedDict[tuple[int, int], list[bytes | None]] = OrderedDict()
+        self._held = 0
         self._at: tuple[int, int] = (-1, 0)
         self._reader: Iterator[list[bytes | None]] = iter(())
 
@@ -155,9 +163,10 @@ class _Rows:
         return self._blocks[key]
 
     def _keep(self, key: tuple[int, int], rows: list[bytes | None]) -> None:
+        self._held += _bytes(rows) - _bytes(self._blocks.pop(key, []))
         self._blocks[key] = rows
-        if len(self._blocks) > HELD:
-            self._blocks.popitem(last=False)
+        while len(self._blocks) > HELD or (self._held > HELD_BYTES and len(self._blocks) > 2):
+            self._held -= _bytes(self._blocks.popitem(last=False)[1])
 
     def _read(self, group: int) -> Iterator[list[bytes | None]]:
         from pyarrow import ArrowException, types

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,9 +78,11 @@ def local_copy(address: str, *, progress: Progress = SILENT) -> Path:
         system, path = url_to_fs(names[0])
         system.invalidate_cache()
         found, base = _listed(system, [url_to_fs(name)[1] for name in names])
-        key = hashlib.blake2b(f"{scheme}\0{base}".encode(), digest_size=16).hexdigest()
+        asked = "\0".join(name.rstrip("/") for name in names)
+        key = hashlib.blake2b(asked.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         root = cache_root() / "remote" / key
         files = [_file(root, base, path, info) for path, info in found.items()]
+        _remove_others(root, files)
         _transfer(system, files, progress)
     except (FetchError, SourceError):
         raise
@@ -147,6 +149,14 @@ def _file(root: Path, base: str, path: str, info: Mapping[str, Any]) -> _File:
     return _File(path, root.joinpath(*parts), int(size) if size is not None else None, stamp)
 
 
+def _remove_others(root: Path, files: Sequence[_File]) -> None:
+    """What is no longer at the server is no longer among the images."""
+    kept = {place for file in files for place in (file.place, _stamps(file), _part(file))}
+    for path in root.rglob("*") if root.is_dir() else ():
+        if path.is_file() and path not in kept:
+            path.unlink(missing_ok=True)
+
+
 def _transfer(system: Any, files: Iterable[_File], progress: Progress) -> None:
     """Every file that is not there in this version, in parallel."""
     lacking = [file for file in files if not file.place.is_file() or _stamp_of(file) != file.stamp]
@@ -174,6 +184,10 @@ def _stamps(file: _File) -> Path:
     return file.place.with_name(f".{file.place.name}.version")
 
 
+def _part(file: _File) -> Path:
+    return file.place.with_name(f".{file.place.name}.{file.stamp}.part")
+
+
 def _stamp_of(file: _File) -> str:
     with suppress(OSError, UnicodeDecodeError):
         return _stamps(file).read_text("utf-8")
@@ -183,7 +197,7 @@ def _stamp_of(file: _File) -> str:
 def _fetch(system: Any, file: _File) -> None:
     """Into a neighbour, which keeps what an interrupted transfer of this version had, then to its place."""
     file.place.parent.mkdir(parents=True, exist_ok=True)
-    part = file.place.with_name(f".{file.place.name}.{file.stamp}.part")
+    part = _part(file)
     if file.size is not None and file.size <= _WHOLE:
         part.write_bytes(system.cat_file(file.path))
     else:

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from tellapart import __version__
+from tellapart.errors import require_extra
 from tellapart.files import to_json
 from tellapart.inference.export_formats import ONNX, ExportFormat, Run, Shipment
 from tellapart.inference.mlflow_model import IMAGE, PATH, output_columns
@@ -46,6 +47,7 @@ def _quiet() -> Iterator[None]:
 
 def save_pyfunc(onnx: Path, path: Path) -> None:
     """Write the MLflow model of a model.onnx, with signature and example, into a folder that does not exist yet."""
+    require_extra("The format mlflow", "tables", "pandas")
     start_mlflow()
     predictor = Predictor(onnx)
     with _quiet(), tempfile.TemporaryDirectory() as folder:

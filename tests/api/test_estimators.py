@@ -66,7 +66,7 @@ def test_a_classifier_is_fitted_validated_pickled_and_keeps_the_kind_of_labels(
     pytest.importorskip("keras")
     paths = sorted(map(str, two_shapes.rglob("*.png")))
     labels = np.array([-1 if "disc" in path else -2 for path in paths])  # as text in the other order
-    classifier = ta.ImageClassifier(model="cnn", epochs=8, settings=SMALL)
+    classifier = ta.ImageClassifier(model="cnn", epochs=3, settings=SMALL)
     assert cross_val_score(classifier, paths, labels, cv=2).shape == (2,)
     arrays = np.stack([np.asarray(Image.open(path)) for path in paths])
     fitted = clone(classifier).set_params(out=tmp_path / "run").fit(arrays, labels)

@@ -27,7 +27,7 @@ from tellapart.runs.lock import one_writer
 from tellapart.runs.new_folder import new_place, require_free
 from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
-from tellapart.runs.run import TIME_FILE, create_run
+from tellapart.runs.run import TIME_FILE, RunFolder, create_run
 from tellapart.runs.run import open_run as open_folder
 
 SHOWN_CLASSES = 10
@@ -44,6 +44,7 @@ def train(
     cache_limit: int = DEFAULT_LIMIT,
     budget: float | None = None,
     time: float | None = None,
+    earlier: str | os.PathLike[str] | None = None,
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Run:
@@ -53,10 +54,11 @@ def train(
     image_size, augment and seed. out: the run's folder (default: runs/IMAGES-MODEL-N). cache_limit: bytes of decoded
     images cached on disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept, and
     `resume` continues. time: seconds from now, spent on better classifiers than the default, from cheap to expensive;
-    the one that the validation images prefer becomes the run. progress: how progress is shown: by default a bar on a
-    terminal and in a notebook, and nothing if output is piped; `tellapart.Lines()` writes plain lines, for a log;
-    `tellapart.SILENT` nothing; or your own `tellapart.Progress`. Raises SourceError, ConfigError, and RunError if `out`
-    is not empty.
+    the one that the validation images prefer becomes the run. earlier: a run to whose images these are added: its test
+    images stay the test images, and its settings are taken without `config` and options. progress: how progress is
+    shown: by default a bar on a terminal and in a notebook, and nothing if output is piped; `tellapart.Lines()` writes
+    plain lines, for a log; `tellapart.SILENT` nothing; or your own `tellapart.Progress`. Raises SourceError,
+    ConfigError, and RunError if `out` is not empty.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
@@ -69,6 +71,9 @@ def train(
     from tellapart.training.tracker_backends import require_trackers, tracked
 
     deadline, started = _deadline(budget), _since(0)
+    called = name_of(data)
+    if earlier is not None:
+        data, config = _added_to(open_folder(earlier), data, config, options, progress)
     config = config or make_config(**known_options(options))
     require_trackers(config)
     if config.model.name != AUTO:
@@ -91,7 +96,6 @@ def train(
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
         progress.line(_what_is_learnt(catalog))
-        called = name_of(data)
         name = name or options.get("recipe") or f"{called}-{config.model.name.rpartition(':')[2]}"
         with new_place(out, name) as place:
             if time is not None:
@@ -104,6 +108,19 @@ def train(
             fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run, progress=progress)
     return Run(run.path)
+
+
+def _added_to(
+    run: RunFolder, data: Any, config: Config | None, options: dict[str, Any], progress: Progress
+) -> tuple[Catalog, Config]:
+    """The catalog of the run's images and these, and the run's settings unless others are given."""
+    from tellapart.api.additions import joined, settings_of
+
+    config = config or make_config(**{"config": settings_of(run), **known_options(options)})
+    found = joined(run, data, config, progress)
+    for text in found.told:
+        progress.line(text)
+    return found.catalog, config
 
 
 def _source(data: Any, config: Config, progress: Progress) -> Source:

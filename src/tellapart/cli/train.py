@@ -16,6 +16,7 @@ from tellapart.words import counted, measured
 
 if TYPE_CHECKING:
     from tellapart.api.runs import Run
+    from tellapart.config import Config
 
 
 def command(
@@ -48,6 +49,12 @@ def command(
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Run folder.", show_default="runs/NAME-N")] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="RUN", help="Add the images to those of this run; its test images stay the test images."
+        ),
+    ] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Resume an interrupted run.")] = None,
     moved: options.Moved = None,
     trust_code: options.TrustCode = False,
@@ -75,7 +82,21 @@ def command(
     limit = options.parse_bytes(cache_limit)
     seconds = None if time is None else options.parse_duration(time, "--time")
     if resume is not None:
-        begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
+        begun = (
+            data,
+            recipe,
+            model,
+            weights,
+            fine_tune,
+            config,
+            image_size,
+            augment,
+            epochs,
+            seed,
+            track,
+            out,
+            earlier,
+        )
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
         options.resume_alone("run", *begun, settings, *found_by)
         with display() as progress:
@@ -89,9 +110,14 @@ def command(
     elif data is None:
         raise ConfigError("Give the images to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:
+        start: Config | str | None = config
+        if earlier is not None and recipe is None and config is None:
+            from tellapart.api.additions import settings_of
+
+            start = settings_of(ta.open_run(earlier))
         made = ta.make_config(
             recipe=recipe,
-            config=config,
+            config=start,
             model=model,
             weights=weights,
             fine_tune=fine_tune,
@@ -114,9 +140,12 @@ def command(
                 command=command_line(),
                 cache_limit=limit,
                 time=seconds,
+                earlier=earlier,
                 progress=progress,
             )
     show_run(run, format)
+    if earlier is not None and format is not options.OutputFormat.json and run.status == "done":
+        show_comparison(earlier, run)
     end_with(run, strict)
 
 
@@ -148,6 +177,14 @@ def show_run(run: Run, format: options.OutputFormat) -> None:
     if record.status == "interrupted":
         show(f"resume  tellapart train --resume {typed(run.path)}")
     show(f"next    tellapart predict {typed(run.path)} IMAGES")
+
+
+def show_comparison(earlier: str, run: Run) -> None:
+    """Print whether it is better than the run that it continues, on the test images of both."""
+    found = ta.compare(earlier, run.path)
+    show(f"compare {found.verdict}")
+    for name, accuracy in zip(found.names, found.accuracies, strict=True):
+        show(f"        {name}: {measured(accuracy)} on {counted(found.n, 'test image')}")
 
 
 def end_with(run: Run, strict: bool) -> None:

@@ -17,12 +17,14 @@ _ROWS = {
     "openvino": "export_formats:OPENVINO",
     "keras": "export_formats:KERAS",
     "web": "web_export:WEB",
+    "mlflow": "mlflow_export:MLFLOW_MODEL",
 }
 _OTHER_NAMES = {
     **dict.fromkeys(("tflite", "tensorflow-lite", "tf-lite"), "litert"),
     **dict.fromkeys(("savedmodel", "saved_model", "tensorflow", "tf"), "saved-model"),
     **dict.fromkeys(("vino", "ir"), "openvino"),
     **dict.fromkeys(("h5", "hdf5", ".keras"), "keras"),
+    **dict.fromkeys(("pyfunc", "mlmodel"), "mlflow"),
     **dict.fromkeys(("html", "browser", "onnxruntime-web"), "web"),
 }
 

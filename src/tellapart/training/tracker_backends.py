@@ -7,15 +7,19 @@ resumed run logs what is missing. Needs the extra `track`.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from tellapart.config import Config
 from tellapart.errors import ConfigError, TellapartError, require_extra
+from tellapart.inference.mlflow_export import save_pyfunc, start_mlflow
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow
 from tellapart.runs.run import RunFolder
@@ -91,14 +95,7 @@ class Mlflow:
     name = "MLflow"
 
     def __init__(self) -> None:
-        # A server that is down may delay training for seconds, not minutes; and MLflow's own telemetry is off.
-        for name, value in (
-            ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),
-            ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
-            ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
-            ("MLFLOW_DISABLE_TELEMETRY", "true"),
-        ):
-            os.environ.setdefault(name, value)
+        start_mlflow()
         with warnings.catch_warnings():
             # Deprecated names inside the library are for its maintainers to fix.
             warnings.simplefilter("ignore")
@@ -134,6 +131,10 @@ class Mlflow:
         for file in (run.config_file, run.metrics_file, run.report_file, run.onnx_file):
             if file.exists():
                 self._client.log_artifact(self._id, str(file))
+        if run.onnx_file.exists() and find_spec("pandas"):
+            with tempfile.TemporaryDirectory() as folder:
+                save_pyfunc(run.onnx_file, Path(folder) / "model")
+                self._client.log_artifacts(self._id, str(Path(folder) / "model"), "model")
         self._client.set_terminated(self._id, status)
 
     def _experiment(self) -> str:

@@ -167,3 +167,36 @@ def test_a_command_imports_no_file_of_another() -> None:
     assert done.returncode == 0
     assert "tellapart.cli.predict'" in done.stderr
     assert "tellapart.cli.train'" not in done.stderr
+
+
+def test_a_path_that_is_broken_goes_on_behind_its_label(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "runs/" + "/".join(f"a folder {number}" for number in range(20))
+    monkeypatch.setenv("COLUMNS", "80")
+    for label in ("page    ", "          ", "warning ", "note: "):
+        show(label + path)
+        first, *others = capsys.readouterr().out.splitlines()
+        assert first.startswith(label + "runs/")
+        assert others
+        assert all(line.startswith(" " * len(label)) and line[len(label)] != " " for line in others)
+        assert max(map(len, [first, *others])) <= 80
+    monkeypatch.delenv("COLUMNS")
+    show(f"page    {path}")
+    assert capsys.readouterr().out == f"page    {path}\n", "in a file or pipe a path is whole"
+
+
+def test_severities_are_coloured_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ("error   broken: a", "warning: b", "note: c", "noted: d")
+    for line in lines:
+        show(line)
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for line in lines:
+        show(line)
+    begins = [line.split("m", 1)[0] for line in capsys.readouterr().out.splitlines()]
+    assert begins == ["\x1b[1;31", "\x1b[33", "\x1b[36", "noted: d"]

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -56,9 +57,11 @@ def image(planted: Any, trained: Trained) -> Path:
 def test_an_image_is_explained_in_figures_and_sentences(trained: Trained, image: Path, tmp_path: Path) -> None:
     run = trained("cnn")
     found = run.explain(image, out=tmp_path / "why")
-    assert {path.name for path in (tmp_path / "why").iterdir()} == {"heat.svg", "feature-maps.svg", "filters.svg"}
+    assert {path.name for path in (tmp_path / "why").iterdir()} == {
+        "heat.svg", "feature-maps.svg", "filters.svg", "explain.html",
+    }  # fmt: skip
     assert set(found.files) == set((tmp_path / "why").iterdir())
-    for path in found.files:
+    for path in found.files[:-1]:
         assert all(pixels.std() > 10 for pixels in images_in(path.read_text(encoding="utf-8")))
     (predicted,) = run.predict(image)
     assert (found.label, found.probability) == (predicted.label, pytest.approx(predicted.probability))
@@ -67,6 +70,36 @@ def test_an_image_is_explained_in_figures_and_sentences(trained: Trained, image:
     assert any(f"{found.agreement:.2f}" in sentence for sentence in found.words)
     assert found.covered < found.probability, "what decides the class was covered"
     assert found.words[0].startswith(f"Predicted {predicted.label}")
+
+
+def test_the_page_shows_the_heat_with_its_scale_and_the_training_images_that_look_alike(
+    trained: Trained, planted: Any, tmp_path: Path
+) -> None:
+    run = trained("cnn")
+    known = run.catalog.split("train").images[0]
+    copy = tmp_path / "a copy <b>.png"
+    copy.write_bytes((planted.root / known.path).read_bytes())
+    page = run.explain(copy, out=tmp_path / "why").files[-1].read_text(encoding="utf-8")
+    assert page.count('<img src="data:image/') == len(run.explain(copy, out=tmp_path / "why").panels) + 8
+    first = page[page.index("Training images that look most like it") :]
+    assert first.index(known.path) < first.index("similarity 1.00") + 200, "a copy is the nearest"
+    assert "linear-gradient(to right, rgb(0 0 4)" in page
+    assert "a copy &lt;b&gt;.png" in page
+    assert 'href="heat.svg"' in page
+    inside = run.explain(planted.root / known.path, out=tmp_path / "own").files[-1].read_text(encoding="utf-8")
+    assert "similarity 1.00" not in inside, "an image is not its own neighbour"
+
+
+def test_without_the_training_images_the_page_says_why_it_has_no_neighbours(
+    trained: Trained, image: Path, tmp_path: Path
+) -> None:
+    run = ta.open_run(shutil.copytree(trained("cnn").path, tmp_path / "run"))
+    table = run.path / "run.json"
+    values = json.loads(table.read_text()) | {"data": str(tmp_path / "nowhere")}
+    table.write_text(json.dumps(values))
+    page = ta.open_run(run.path).explain(image, out=tmp_path / "why").files[-1].read_text(encoding="utf-8")
+    assert "Not available: " in page
+    assert "Where the evidence lies" in page
 
 
 def test_an_image_that_is_unlike_is_told_so_before_any_class() -> None:
@@ -123,7 +156,7 @@ def test_without_the_extra_the_heat_is_shown_all_the_same(
     run = trained("cnn")
     monkeypatch.setattr(explanation, "_network_figures", missing)
     found = run.explain(image, out=tmp_path / "why")
-    assert [path.name for path in found.files] == ["heat.svg"]
+    assert [path.name for path in found.files] == ["heat.svg", "explain.html"]
     assert "tellapart[train]" in found.words[-1]
 
 
@@ -132,7 +165,7 @@ def test_a_network_without_convolutions_has_no_feature_maps_and_its_weights_are_
 ) -> None:
     run = trained("dense")
     found = run.explain(image, out=tmp_path / "why")
-    assert [path.name for path in found.files] == ["heat.svg", "filters.svg"]
+    assert [path.name for path in found.files] == ["heat.svg", "filters.svg", "explain.html"]
     assert first_filters(classifier_of(run)).values.shape == (128, 28, 28, 3)
 
 

@@ -107,7 +107,9 @@ def test_figures_of_an_explanation_are_drawn_with_any_name(
         image = next((hostile_images / name).glob("*.png"))
         found = hostile_run.explain(image, label=name, out=tmp_path / "explained")
         assert found.label == name
-        assert {ElementTree.parse(path).getroot().tag for path in found.files} == {"{http://www.w3.org/2000/svg}svg"}
+        *figures, page = found.files
+        assert "<script" not in page.read_text(encoding="utf-8")
+        assert {ElementTree.parse(path).getroot().tag for path in figures} == {"{http://www.w3.org/2000/svg}svg"}
 
 
 def test_an_image_named_as_a_folder_is_explained_inside_the_run(hostile_run: ta.Run, tmp_path: Path) -> None:

@@ -6,14 +6,15 @@ What only some of them need is imported by them: `predict` of one image is over 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.data.catalog import Split
 from tellapart.errors import RunError, TellapartError
+from tellapart.files import write_text
 from tellapart.inference.prediction import PredictionList
 from tellapart.inference.predictor import Predictor
 from tellapart.models.runtime import Device
@@ -23,6 +24,7 @@ from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import RunFolder
 from tellapart.runs.run import list_runs as list_folders
 from tellapart.runs.run import open_run as open_folder
+from tellapart.words import counted
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from tellapart.inference.export_run import Export
     from tellapart.inference.optimize import Optimized
     from tellapart.svg import Drawing
+
+
+NEIGHBOURS = 8
+"""Training images on the page of `explain`."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +167,31 @@ class Run(RunFolder):
         trust_code: bool = False,
         progress: Progress = BY_HAND,
     ) -> Explanation:
-        """Why an image is predicted as it is, with figures in a folder: see explain.explanation.explain. trust_code: as
-        in `export`; without it, feature maps and filters of a custom network are omitted."""
+        """Why an image is predicted as it is, with figures and a page, explain.html, in a folder: see
+        explain.explanation.explain. The page also shows the training images that look most like it. trust_code: as in
+        `export`; without it, feature maps and filters of a custom network are omitted."""
         from tellapart.explain.explanation import explain
 
         let_run(self, trust_code=trust_code)
-        return explain(self, image, label=label, out=out, progress=progress)
+        found = explain(self, image, label=label, out=out, progress=progress)
+        return _with_page(self, found, self.write_text if out is None else write_text, progress)
+
+
+def _with_page(
+    run: RunFolder, found: Explanation, write: Callable[[Path, str], None], progress: Progress
+) -> Explanation:
+    """The explanation with its page beside its figures. Without its training images, it has no neighbours."""
+    from tellapart.report.explanation import FILE, explanation_page
+    from tellapart.training.similar import similar_images
+
+    try:
+        near, among = similar_images(run, Path(found.image), NEIGHBOURS, progress=progress)
+        compared = f"Of {counted(among, 'training image')}, as the bundled backbone sees them. Similarity: up to 1."
+    except (TellapartError, OSError) as error:
+        near, compared = [], f"Not available: {error}"
+    page = found.files[0].parent / FILE
+    write(page, explanation_page(found, run, near, compared))
+    return replace(found, files=(*found.files, page))
 
 
 def let_run(run: RunFolder, *, model: Any = None, trust_code: bool = False) -> None:

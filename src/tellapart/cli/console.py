@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -108,6 +109,10 @@ def show(value: Any) -> None:
     from rich.table import Table
 
     console = Console(width=width_shown(), markup=False, highlight=False, emoji=False)
+    if isinstance(value, str):
+        for line in value.split("\n"):
+            _show_line(harmless(line), console)
+        return
     if isinstance(value, Table):
         left_out = _fit(value, console)
         console.print(value)
@@ -116,7 +121,34 @@ def show(value: Any) -> None:
                 f"Not shown for lack of width: {', '.join(left_out)}. A wider terminal or --format json shows all."
             )
         return
-    console.print(harmless(value) if isinstance(value, str) else value)
+    console.print(value)
+
+
+_LABELLED = re.compile(r" +|(?:error|warning|note):? +|[a-z]+ {2,}")
+_SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def _show_line(line: str, console: Console) -> None:
+    """A line of text; where it is too long, it goes on below its begin: indented as it is, or behind its label."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    label = found[0] if (found := _LABELLED.match(line)) else ""
+    severity = line[: len(line) - len(line.lstrip("abcdefghijklmnopqrstuvwxyz"))]
+    style = _SEVERITIES.get(severity, "") if line[len(severity) :].startswith((":", " ")) else ""
+    indent = cell_len(label)
+    rest = Text(line[len(label) :])
+    bound = sys.stdout.isatty() or "COLUMNS" in os.environ  # elsewhere a line is as long as it is
+    if bound and 2 * indent < console.width:
+        parts = list(rest.wrap(console, console.width - indent, overflow="fold"))
+    else:
+        parts = [rest]
+    for number, part in enumerate(parts):
+        part.rstrip()
+        whole = Text(label if number == 0 else " " * indent).append_text(part)
+        if number == 0 and style:
+            whole.stylize(style, 0, len(severity))
+        console.print(whole, soft_wrap=True)
 
 
 def width_shown() -> int:

@@ -8,7 +8,7 @@ import typer
 
 import tellapart as ta
 from tellapart.cli import options
-from tellapart.cli.console import display, show, show_json
+from tellapart.cli.console import display, short, show, show_json
 
 
 def command(
@@ -24,7 +24,8 @@ def command(
     trust_code: options.TrustCode = False,
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
-    """Show which regions of an image support a class, verified by occlusion; feature maps and filters."""
+    """Show which regions of an image support a class, verified by occlusion; feature maps and filters; and the training
+    images that look most like it. All of it is on one page."""
 
     with display() as progress:
         explanation = ta.open_run(run).explain(image, label=label, out=out, trust_code=trust_code, progress=progress)
@@ -33,5 +34,7 @@ def command(
         return
     for sentence in explanation.words:
         show(sentence)
-    for path in explanation.files:
-        show(str(path))
+    *figures, page = explanation.files
+    for path in figures:
+        show(f"figure  {short(path)}")
+    show(f"page    {short(page)}")

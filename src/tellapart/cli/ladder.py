@@ -11,7 +11,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import table, typed
 from tellapart.cli.study import live, show_study
-from tellapart.words import measured, percent, size
+from tellapart.words import duration, measured, percent, size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,8 +80,8 @@ def _tables(found: LadderResult) -> Iterator[Table]:
     from tellapart.experiments.comparison import p_text, points
 
     rows = table(
-        "rung", f">accuracy on {found.n:,} {found.split} (95 % interval)", "", ">ms an image", "?>training, s",
-        "?>file", "?>parameters", "?>processor, s",
+        "rung", f">accuracy on {found.n:,} {found.split} (95 % interval)", "", ">ms an image", "?>training",
+        "?>file", "?>parameters", "?>processor",
     )  # fmt: skip
     for each in found.standings:
         state = each.state
@@ -92,10 +92,10 @@ def _tables(found: LadderResult) -> Iterator[Table]:
             measured(each.accuracy) if each.accuracy else "-",
             ", ".join(filter(None, (told, status))),
             f"{state.milliseconds:.3g}" if state.milliseconds else "-",
-            f"{state.wall_seconds:,.0f}",
+            duration(state.wall_seconds),
             size(state.file_bytes) if state.file_bytes else "-",
             f"{each.parameters:,}" if each.parameters else "-",
-            f"{state.processor_seconds:,.0f}",
+            duration(state.processor_seconds),
         )
     yield rows
     steps = table("step", ">points gained (95 % interval)", ">p", "difference")
@@ -111,7 +111,7 @@ def progress_table(ladder: LadderFolder) -> Table:
     """The progress of each rung."""
     from tellapart.experiments.ladder import best_so_far
 
-    columns = ("rung", "status", ">epochs", ">best on validation", ">training, s", ">processor, s")
+    columns = ("rung", "status", ">epochs", ">best on validation", ">training", ">processor")
     rows = table(*columns, title=ladder.time_told)
     for rung in ladder.rungs:
         state = ladder.states[rung.name]
@@ -123,7 +123,7 @@ def progress_table(ladder: LadderFolder) -> Table:
             state.status,
             str(epochs or ""),
             percent(best.val_accuracy) if best else "",
-            f"{state.wall_seconds:,.0f}" if state.wall_seconds else "",
-            f"{state.processor_seconds:,.0f}" if state.processor_seconds else "",
+            duration(state.wall_seconds) if state.wall_seconds else "",
+            duration(state.processor_seconds) if state.processor_seconds else "",
         )
     return rows

@@ -11,7 +11,7 @@ import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import table, typed
 from tellapart.cli.study import live, show_study
-from tellapart.words import percent
+from tellapart.words import duration, measured, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,11 +95,11 @@ def _tables(found: TuneResult) -> Iterator[Table]:
     from tellapart.experiments.space import figure
 
     searched = (f"?{each.short}" for each in found.dimensions)
-    rows = table("trial", f">{found.monitor}", ">accuracy", *searched, "?>epochs", "?>s")
+    rows = table("trial", f">{found.monitor}", ">accuracy", *searched, "?>epochs", "?>time")
     for each in found.ranked[:SHOWN]:
         told = {found.start.number: " (the start)", found.best.number: " (the best)"}.get(each.number, "")
         figures = (f"{each.value:.4f}", percent(each.accuracy or 0.0))
-        spent = (f"{each.epochs}", f"{each.seconds:.0f}")
+        spent = (f"{each.epochs}", duration(each.seconds))
         settings = (figure(each.values[dimension.name]) for dimension in found.dimensions)
         rows.add_row(each.name + told, *figures, *settings, *spent)
     yield rows
@@ -114,7 +114,10 @@ def _tables(found: TuneResult) -> Iterator[Table]:
         for gap in found.gaps:
             name = f"{gap.name}, {'the start' if gap.name == found.start.name else 'the best'}"
             rows.add_row(
-                name, str(gap.validation), str(gap.test), points(gap.change, min(gap.validation_n, gap.test_n))
+                name,
+                measured(gap.validation),
+                measured(gap.test),
+                points(gap.change, min(gap.validation_n, gap.test_n)),
             )
         yield rows
 
@@ -125,7 +128,7 @@ def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
 
     monitor = tune.start.train.monitor
     best = next(iter(ranked(trials, monitor)), None)
-    rows = table("trial", "status", f">{monitor}", ">accuracy", ">epochs", ">seconds", title=tune.time_told)
+    rows = table("trial", "status", f">{monitor}", ">accuracy", ">epochs", ">time", title=tune.time_told)
     newest = [each for each in trials if each is not best][-SHOWN:]
     for each in ([best] if best else []) + newest:
         rows.add_row(
@@ -134,6 +137,6 @@ def progress_table(tune: TuneFolder, trials: list[Trial]) -> Table:
             "" if each.value is None else f"{each.value:.4f}",
             "" if each.accuracy is None else percent(each.accuracy),
             str(each.epochs or ""),
-            f"{each.seconds:,.0f}" if each.seconds else "",
+            duration(each.seconds) if each.seconds else "",
         )
     return rows

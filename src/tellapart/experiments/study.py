@@ -32,6 +32,7 @@ from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.runs.safe_folder import Inside
 from tellapart.training.epochs import Watch
+from tellapart.words import duration
 
 FORMAT = 1
 FINISHING_SECONDS = 12.0
@@ -137,7 +138,7 @@ class Study(_Folder, ABC):
     @property
     def time_told(self) -> str:
         """How much of the budget is spent, in words."""
-        return f"{self.record['spent_seconds']:,.0f} of {self.record['budget_seconds']:,.0f} seconds"
+        return f"{duration(self.record['spent_seconds'])} of {duration(self.record['budget_seconds'])}"
 
     @property
     def resume_command(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ class Explanation:
 
     agreement: rank correlation of class activation and occlusion over the image, -1..1; None if the network has no
     class activation map, or one of the two is constant. covered: the probability with the hottest tenth of the image
-    covered. words: the same as sentences. files: the written files.
+    covered. words: the same as sentences. files: the written files. panels: the images of the heat figure, uint8
+    (h, w, 1 or 3), with their titles.
 
     >>> explanation = ta.open_run("runs/pets").explain("photos/Bengal/Bengal_1.jpg")
     >>> explanation.words[0].startswith("Predicted Bengal"), explanation.files[0].suffix
@@ -73,6 +74,7 @@ class Explanation:
     covered: float
     words: tuple[str, ...]
     files: tuple[Path, ...]
+    panels: tuple[tuple[str, NDArray[np.uint8]], ...] = field(default=(), repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -124,7 +126,8 @@ def explain(
     heat = normalised(losses if own is None else own[0], losses.shape)
     covered = float(require_numbers(predictor.probabilities(_cover(seen, heat)[None]))[0, chosen])
     words = _words(said, predictor.task.classes[chosen], maker.method, agreement, heat, covered)
-    figures = {"heat": _heat_figure(maker, seen, said, chosen, losses, words[1:])}
+    panels = _panels(maker, seen, said, chosen, losses)
+    figures = {"heat": heat_figure(panels, words[1:])}
     try:
         figures |= _network_figures(run, seen, progress)
     except (MissingExtraError, MissingPluginError, UntrustedCodeError) as error:
@@ -139,6 +142,7 @@ def explain(
         covered,
         words,
         tuple(_save(folder / f"{title}.svg", figure, placed) for title, figure in figures.items()),
+        tuple(panels),
     )
 
 
@@ -213,14 +217,9 @@ def _words(
     return tuple(words)
 
 
-def _heat_figure(
-    maker: HeatMaker,
-    seen: NDArray[np.uint8],
-    said: Prediction,
-    chosen: int,
-    losses: NDArray[np.float32],
-    words: tuple[str, ...],
-) -> Drawing:
+def _panels(
+    maker: HeatMaker, seen: NDArray[np.uint8], said: Prediction, chosen: int, losses: NDArray[np.float32]
+) -> list[tuple[str, NDArray[np.uint8]]]:
     """The image, the heat of the explained class, its occlusion, then the heat of other likely classes."""
     classes = maker.predictor.task.classes
     panels = [("as the network sees it", seen)]
@@ -235,7 +234,7 @@ def _heat_figure(
             title = f"evidence for {shortened(classes[number])}, {shown(said.probabilities[classes[number]])}"
             panels.append((title, overlay(seen, heat)))
         panels.insert(2, occluded)
-    return heat_figure(panels, words)
+    return panels
 
 
 def _network_figures(run: RunFolder, seen: NDArray[np.uint8], progress: Progress) -> dict[str, Drawing]:

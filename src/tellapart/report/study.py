@@ -26,6 +26,7 @@ def write_study(found: StudyResult, seed: int, **values: Any) -> Path:
         budget=duration(record["budget_seconds"]),
         command=record["command"],
         seed=seed,
+        duration=duration,
         link=lambda run: _link(study, run),
         points=points,
         share=share,

@@ -145,9 +145,27 @@ def evaluation(count: int, _: Path) -> Step:
     return lambda: evaluate(Task(tuple(classes)), said, split="test")
 
 
+def plan(count: int, folder: Path) -> Step:
+    """Of `predict --cluster`: a list of paths, and the same again."""
+    from tellapart.cluster.inputs import Given, find_items
+    from tellapart.cluster.plan import Plan
+    from tellapart.cluster.storage import Storage
+
+    names = folder / "list.txt"
+    with names.open("w") as file:
+        file.writelines(f"/photos/class {n % CLASSES}/image {n % 1000}.jpg\n" for n in range(count))
+
+    def work() -> None:
+        for _ in range(2):
+            with names.open() as lines:
+                Plan(Storage(folder / "answers"), 2000).extend(find_items(["-"], Given(lines)))
+
+    return work
+
+
 STEPS: dict[str, Callable[[int, Path], Step]] = {
     made.__name__.replace("_", " "): made
-    for made in (splits, groups, checks, catalog_written, catalog_read, near_copies, index, compare, evaluation)
+    for made in (splits, groups, checks, catalog_written, catalog_read, near_copies, index, compare, evaluation, plan)
 }
 
 

@@ -6,8 +6,11 @@ LADDER/ has a run for each rung; TUNE/ has the runs of the start and of the best
 from __future__ import annotations
 
 import os
+import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import read_source
-from tellapart.errors import require_extra
+from tellapart.errors import ConfigError, require_extra
 from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
@@ -31,8 +34,21 @@ from tellapart.task import ImageSpec
 if TYPE_CHECKING:
     from tellapart.experiments.ladder import LadderFolder
     from tellapart.experiments.ladder_result import LadderResult
-    from tellapart.experiments.tune import Trial, TuneFolder
+    from tellapart.experiments.study import Session
+    from tellapart.experiments.tune import Runner, Trial, TuneFolder
     from tellapart.experiments.tune_result import TuneResult
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster, by its address (`auto`, HOST:PORT, ray://HOST:PORT), and what each trial gets of it: processor
+    cores and GPUs, which may be a part of one. parallel: most trials at a time; None: as many as there is room for."""
+
+    address: str = "auto"
+    cpus: int = 2
+    gpus: float = 0.0
+    parallel: int | None = None
+
 
 LadderWatch = Callable[["LadderFolder"], None]
 TuneWatch = Callable[["TuneFolder", list["Trial"]], None]
@@ -121,14 +137,18 @@ def tune(
     cache_limit: int = DEFAULT_LIMIT,
     progress: Progress = BY_HAND,
     watch: TuneWatch = lambda *_: None,
+    cluster: Cluster | None = None,
+    storage: str = "",
     **options: Any,
 ) -> TuneResult:
     """Search for a better configuration in `budget` seconds on the validation images, then evaluate on the test images.
 
     data: as in `read`. trials: maximum number. out: the search's folder (default: runs/tune-N). config: the starting
     configuration, the first trial; options: those of `make_config` instead. The searched settings depend on its model:
-    docs/tune.md. watch: called with the folder and its trials as they change. Raises MissingExtraError without the
-    extra `tune`, RunError if not even the first trial is finished in time.
+    docs/tune.md. watch: called with the folder and its trials as they change. cluster: of Ray, to train trials; data
+    and out are then in folders that its machines share. storage: where Optuna keeps the trials: the address of a
+    database, or `journal`, a file of the folder (default with a cluster; else SQLite there). Raises MissingExtraError
+    without the extra `tune`, RunError if not even the first trial is finished in time.
 
     >>> found = ta.tune("photos/", model="dense", epochs=1, trials=2, out="runs/tune")
     >>> found.start.name, found.best.name in ("trial-1", "trial-2"), found.tune.best_file.name
@@ -152,9 +172,20 @@ def tune(
             trials=trials,
             command=command,
             spent_seconds=time.monotonic() - started,
+            **_stored(place, storage, cluster),
         )
     with one_writer(made):
-        return _search(made, catalog, cache_limit, progress, watch)
+        return _search(made, catalog, cache_limit, progress, watch, cluster)
+
+
+def _stored(place: Path, storage: str, cluster: Cluster | None) -> dict[str, str]:
+    """What the record of a search says of Optuna's storage. A database may hold other searches too."""
+    from tellapart.experiments.tune import JOURNAL
+
+    storage = storage or (JOURNAL if cluster else "")
+    if not storage or storage == JOURNAL:
+        return {"storage": storage} if storage else {}
+    return {"storage": storage, "study_name": f"{place.name} {secrets.token_hex(4)}"}
 
 
 def resume_tune(
@@ -165,9 +196,11 @@ def resume_tune(
     cache_limit: int = DEFAULT_LIMIT,
     progress: Progress = BY_HAND,
     watch: TuneWatch = lambda *_: None,
+    cluster: Cluster | None = None,
 ) -> TuneResult:
     """Resume a search; finished trials are kept. budget, trials: totals, with those already done; None: unchanged.
-    Raises RunError for a folder that is not a search, or images that changed.
+    cluster: as in `tune`, for a search that was started on one or with a `storage`. Raises RunError for a folder that
+    is not a search, or images that changed.
 
     >>> ta.resume_tune("runs/tune", budget=2400).advice  # doctest: +SKIP
     """
@@ -178,7 +211,7 @@ def resume_tune(
         catalog = found.catalog
         if catalog is None:
             _, catalog = _tune_images(found.record["data"], found.start, cache_limit, progress)
-        return _search(found, catalog, cache_limit, progress, watch)
+        return _search(found, catalog, cache_limit, progress, watch, cluster)
 
 
 def _ladder_images(
@@ -237,19 +270,46 @@ def _climb(
     return found
 
 
-def _search(tune: TuneFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: TuneWatch) -> TuneResult:
+def _search(
+    tune: TuneFolder,
+    catalog: Catalog,
+    cache_limit: int,
+    progress: Progress,
+    watch: TuneWatch,
+    cluster: Cluster | None = None,
+) -> TuneResult:
     from tellapart.experiments.learner import learner
     from tellapart.experiments.tune import search
     from tellapart.experiments.tune_result import chosen_of, judge
     from tellapart.report.tune import write_tune
 
     learn = learner(tune, cache_limit)
-    search(tune, catalog, learn=lambda *given: learn(*given).best, progress=progress, watch=watch)
+    with _runner(cluster, tune, catalog, cache_limit) as runner:
+        search(tune, catalog, learn=lambda *given: learn(*given).best, progress=progress, watch=watch, runner=runner)
     runs = [tune.trial(number) for number in sorted({1, chosen_of(tune).number})]
     _finish(runs, cache_limit, progress)
     found = judge(tune)
     write_tune(found)
     return found
+
+
+@contextmanager
+def _runner(
+    cluster: Cluster | None, tune: TuneFolder, catalog: Catalog, cache_limit: int
+) -> Iterator[Callable[[Session], Runner] | None]:
+    if cluster is None:
+        yield None
+        return
+    from tellapart.cluster.trials import Needs, trials_on
+
+    if not tune.record.get("storage"):
+        raise ConfigError(
+            f"The trials of {tune.path} are in SQLite, which one machine writes. Resume it without a cluster, or start "
+            "a search with one."
+        )
+    needs = Needs(cluster.cpus, cluster.gpus, cluster.parallel)
+    with trials_on(cluster.address, tune, catalog, needs, cache_limit) as made:
+        yield made
 
 
 def _finish(runs: Iterable[RunFolder], cache_limit: int, progress: Progress) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tellapart.experiments.tune_result import TuneResult
 
 SHOWN = 10
+CLUSTER_PANEL = "Trials on a cluster"
 
 
 def command(
@@ -43,6 +44,31 @@ def command(
         str | None,
         typer.Option(metavar="TUNE", help="Resume a search; --budget and --trials then include what was already done."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="auto|ADDRESS", help="Train trials on a Ray cluster.", rich_help_panel=CLUSTER_PANEL),
+    ] = None,
+    trial_cpus: Annotated[
+        int, typer.Option(min=1, help="Processor cores of each trial.", rich_help_panel=CLUSTER_PANEL)
+    ] = 2,
+    trial_gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs of each trial, such as 1 or 0.5.", rich_help_panel=CLUSTER_PANEL)
+    ] = 0.0,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most trials at a time.", rich_help_panel=CLUSTER_PANEL, show_default="what there is room for"
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL|journal",
+            help="Where Optuna keeps the trials.",
+            rich_help_panel=CLUSTER_PANEL,
+            show_default="SQLite in the folder; with --cluster a journal file there",
+        ),
+    ] = None,
     settings: options.Settings = None,
     label_pattern: options.LabelPattern = None,
     path_column: options.PathColumn = None,
@@ -58,17 +84,20 @@ def command(
     The first trial is the starting configuration. At the end, it and the best trial are evaluated on the test images
     and compared; the best configuration is written to best.toml, for train --config.
     """
-    from tellapart.api.study import TUNE_BUDGET
+    from tellapart.api.study import TUNE_BUDGET, Cluster
     from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     found_by = (label_pattern, path_column, label_column, root, corrections, group_by)
-    begun = (recipe, model, weights, fine_tune, config, image_size, seed, out, settings, *found_by)
-    options.begin_or_resume("tune", data, resume, *begun, noun="search", besides="at most --budget and --trials")
+    begun = (recipe, model, weights, fine_tune, config, image_size, seed, out, settings, storage, *found_by)
+    options.begin_or_resume(
+        "tune", data, resume, *begun, noun="search", besides="at most --budget, --trials and --cluster"
+    )
+    spread = None if cluster is None else Cluster(cluster, trial_cpus, trial_gpus, parallel)
     with live(progress_table) as shown:
         if resume is not None:
-            found = ta.resume_tune(resume, budget=seconds, trials=trials, cache_limit=limit, **shown)
+            found = ta.resume_tune(resume, budget=seconds, trials=trials, cache_limit=limit, cluster=spread, **shown)
         else:
             made = ta.make_config(
                 recipe=recipe,
@@ -81,7 +110,8 @@ def command(
                 data=options.data_options(*found_by),
                 settings=settings or (),
             )
-            common: dict[str, Any] = {"command": command_line(), "cache_limit": limit, **shown}
+            common: dict[str, Any] = {"command": command_line(), "cache_limit": limit, "cluster": spread, **shown}
+            common["storage"] = storage or ""
             found = ta.tune(data, budget=seconds or TUNE_BUDGET, trials=trials, out=out, config=made, **common)
     if found.helped:
         then = f"tellapart train {typed(found.tune.record['data'])} --config {typed(found.tune.best_file)}"

@@ -328,6 +328,8 @@ class _Told:
         self._trial, self._run, self._monitor = trial, run, train.monitor
         self._phase = "fine-tune" if train.fine_tune else "head"
         self._reported = 0
+        # Where a worker of a cluster was killed, the same trial goes on, and Optuna knows its epochs already.
+        self._known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         for row in self._rows() if run.run_file.exists() else ():
             self._report(row)
         self.behind = bool(self._reported) and trial.should_prune()
@@ -346,4 +348,5 @@ class _Told:
 
     def _report(self, row: HistoryRow) -> None:
         self._reported += 1
-        self._trial.report(row.figure(self._monitor), self._reported)
+        if self._reported not in self._known:
+            self._trial.report(row.figure(self._monitor), self._reported)

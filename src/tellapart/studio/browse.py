@@ -108,7 +108,8 @@ class Index:
         self._answer = np.full(count, -1, np.int64)
         self._verdict = np.full(count, "", "U8")
         self._plane: NDArray[np.float64] | None = None
-        self._probabilities: dict[int, NDArray[np.float64]] = {}
+        self._said: NDArray[np.float64] | None = None
+        self._row = np.full(count, -1, np.int64)  # of each image in it
         if predictions is not None:
             self._take(predictions)
 
@@ -124,7 +125,7 @@ class Index:
             self._values["distance"][at] = said.distances[rows]
         if said.verdicts:
             self._verdict[at] = np.array(said.verdicts)[rows]
-        self._probabilities = dict(zip(at.tolist(), said.probabilities[rows], strict=True))
+        self._said, self._row[at] = said.probabilities, rows
 
     def spread(self, plane: Mapping[str, tuple[float, float]]) -> None:
         """Where images lie on the map, 0..1, by path."""
@@ -153,7 +154,7 @@ class Index:
     @property
     def answered(self) -> bool:
         """Whether a run said something of any image."""
-        return bool(self._probabilities)
+        return self._said is not None
 
     def find(self, query: Query, doubts: Iterable[Doubt] = ()) -> NDArray[np.intp]:
         """The positions of the images, in the order that is asked for."""
@@ -205,9 +206,9 @@ class Index:
     def probabilities(self, place: int, most: int = 9) -> list[tuple[str, float]]:
         """What the run said of an image: classes with their probabilities, the likeliest first; empty where it said
         nothing."""
-        values = self._probabilities.get(place)
-        if values is None:
+        if self._said is None or self._row[place] < 0:
             return []
+        values = self._said[self._row[place]]
         return [(self.classes[c], float(values[c])) for c in np.argsort(-values, kind="stable")[:most].tolist()]
 
     def confusion(self, query: Query) -> list[list[int]]:

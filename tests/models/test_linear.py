@@ -29,8 +29,8 @@ def classifier(features: str, task: Task) -> LinearClassifier:
     """With a random head, calibrated."""
     config = ModelConfig(name=NAME, features=features, root=candidates(PRETRAINED[NAME])[features].root)
     made = LinearClassifier(task, SPEC, config, LinearHead(np.empty(0), np.empty(0)))
-    width, units = sum(map(made._width, made.features.pools)), 1 if task is TWO else 3
-    kernel = RANDOM.normal(size=(width, units)) / np.sqrt(width)
+    units = 1 if task is TWO else 3
+    kernel = RANDOM.normal(size=(made.width, units)) / np.sqrt(made.width)
     made.head.set_linear(kernel, RANDOM.normal(size=units))
     means = RANDOM.normal(size=(len(task.classes), made.compared_width)).astype(np.float32)
     means /= np.linalg.norm(means, axis=1, keepdims=True)

@@ -73,9 +73,8 @@ class LinearClassifier:
             raise RunError(f"{path} does not hold the head of its run's network: {error!r}.") from None
         made = cls(task, spec, config, LinearHead(kernel, bias), calibration)
         units = 1 if task.kind == "binary" else len(task.classes)
-        width = sum(map(made._width, made.features.pools))
-        if kernel.shape != (width, units) or bias.shape != (units,):
-            raise RunError(f"{path} holds a head of shape {kernel.shape}, and config.toml names {(width, units)}.")
+        if kernel.shape != (made.width, units) or bias.shape != (units,):
+            raise RunError(f"{path} holds a head of shape {kernel.shape}, and config.toml names {(made.width, units)}.")
         return made
 
     def in_keras(self) -> Classifier:
@@ -99,6 +98,11 @@ class LinearClassifier:
     def shapes(self) -> dict[str, tuple[int, int, int]]:
         """(rows, columns, channels) of each map of the backbone, by name."""
         return map_shapes(self.pretrained.name, self.spec.height, self.spec.width)
+
+    @property
+    def width(self) -> int:
+        """Of the features that the head reads."""
+        return sum(map(self._width, self.features.pools))
 
     @property
     def compared_width(self) -> int:

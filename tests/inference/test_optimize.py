@@ -79,15 +79,26 @@ def test_predict_and_serve_take_it_and_exact_does_not(
     assert "int8" not in call("predict", str(run), str(next(shapes.rglob("*.png"))), "--exact").stderr
 
 
-def test_it_is_calibrated_anew_with_thresholds_of_its_own(optimized: tuple[Path, Optimized], trained: Path) -> None:
-    run, found = optimized
-    opened = ta.open_run(run)
-    fast, exact = Predictor(opened.fast_file).metadata, Predictor(ta.open_run(trained).onnx_file).metadata
-    trial = next(each for each in found.trials if each.arithmetic == "int8")
-    assert fast.temperature == pytest.approx(exact.temperature * trial.temperature)
-    assert fast.task == exact.task
-    assert fast.thresholds is not None
-    assert fast.thresholds != exact.thresholds
+def test_it_is_calibrated_anew_with_thresholds_of_its_own(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimizing, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(optimizing, "fit_temperature", lambda logits, truth: 4.0 if len(logits) == len(truth) else 0.0)
+    monkeypatch.setattr(optimizing, "_times", lambda made, _: {name: SLOWER[name] for name in made})
+    run = ta.open_run(shutil.copytree(trained, tmp_path / "run"))
+    found = ta.optimize(run, keep=0.9)
+    assert found is not None
+    assert found.trials[1].temperature == 4.0
+    fast, exact = Predictor(run.fast_file), Predictor(run.onnx_file)
+    assert fast.metadata.temperature == exact.metadata.temperature * 4
+    assert fast.metadata.thresholds != exact.metadata.thresholds
+    catalog = run.catalog.split("validation")
+    paths = [catalog.root / image.path for image in catalog.images]
+    sizes = [
+        np.mean([abs(np.log(said.probability / (1 - said.probability))) for said in each.predict(paths)])
+        for each in (fast, exact)
+    ]
+    assert sizes[1] / sizes[0] == pytest.approx(4, rel=0.15)
 
 
 def test_a_temperature_divides_the_logits(trained: Path, tmp_path: Path) -> None:

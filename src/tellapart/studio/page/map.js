@@ -154,7 +154,7 @@ canvas.addEventListener("pointerdown", (event) => {
     other = event;
     return;
   }
-  held = { id: event.pointerId, from: [event.clientX, event.clientY], last: event, moved: false };
+  held = { id: event.pointerId, from: [event.clientX, event.clientY], start: placeOf(event), last: event, moved: false };
   canvas.setPointerCapture(event.pointerId);
   $("map-near").hidden = true;
 });
@@ -171,7 +171,7 @@ canvas.addEventListener("pointermove", (event) => {
   }
   if (Math.hypot(event.clientX - held.from[0], event.clientY - held.from[1]) > 4) held.moved = true;
   if (!held.moved) return;
-  if (drawing && !event.shiftKey) trail.push(placeOf(event));
+  if (drawing && !event.shiftKey) trail.push(...(trail.length ? [] : [held.start]), placeOf(event));
   else {
     const [before, now] = [placeOf(held.last), placeOf(event)];
     view.x += before[0] - now[0];

@@ -134,6 +134,29 @@ def test_a_data_set_of_the_hub_is_read_by_its_name_and_again_without_the_network
     assert "hf download someone/others --repo-type dataset" in other
 
 
+def test_a_name_of_the_hub_may_have_a_revision_and_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    asked: list[object] = []
+
+    def download(repo: str, *, repo_type: str, revision: str | None, allow_patterns: list[str] | None) -> str:
+        asked.append((repo, repo_type, revision, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    (tmp_path / "data").mkdir()
+    hugging_face.snapshot("hf://a/b")
+    hugging_face.snapshot("hf://datasets/a/b@v1.0/data/")
+    hugging_face.snapshot("hf://a/b@refs/convert/parquet")
+    assert asked == [
+        ("a/b", "dataset", None, None),
+        ("a/b", "dataset", "v1.0", ["data", "data/**"]),
+        ("a/b", "dataset", "refs/convert/parquet", None),
+    ]
+    with pytest.raises(FetchError, match="a/b holds nothing at 'date'"):
+        hugging_face.snapshot("hf://a/b/date")
+
+
 def test_a_name_that_is_none_of_the_hub_is_told() -> None:
     with pytest.raises(FetchError, match=r"expected hf://USER/NAME"):
         ta.read("hf://pets")

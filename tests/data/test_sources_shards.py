@@ -11,6 +11,8 @@ import pytest
 import tellapart as ta
 from tellapart.config import DataConfig
 from tellapart.data import scan as scanning
+from tellapart.data.catalog import ImageRecord
+from tellapart.data.groups import METHODS
 from tellapart.data.sources import open_row, parquet_images, read_source
 from tellapart.errors import SourceError
 from tellapart.inference.inputs import find_images
@@ -214,3 +216,10 @@ def test_a_compressed_shard_says_how_to_have_it_read(photos: list[Photo], tmp_pa
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(content, 1))
     with pytest.raises(SourceError, match="read from tar shards that are not compressed: gunzip these"):
         read(tmp_path / "a.tar.gz")
+
+
+def test_the_name_of_a_shard_is_no_session_but_that_of_a_member_is() -> None:
+    paths = [f"train-{n % 3:05d}-of-00003.parquet#{n}" for n in range(9)]
+    paths += [f"train-{n % 3:06d}.tar#dog{n % 2}-{n:02d}.jpg" for n in range(4)]
+    images = [ImageRecord(path, label="cat" if n < 9 else "dog") for n, path in enumerate(paths)]
+    assert METHODS["name"].find(images) == [""] * 9 + ["dog0", "dog1", "dog0", "dog1"]

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from tellapart.data.findings import Finding
 from tellapart.data.leakage import GROUP, leak_findings, tied
 from tellapart.data.perceptual_hash import distances, unpacked
 from tellapart.data.sources.listing import natural_key
+from tellapart.data.sources.members import member_of
 from tellapart.errors import ConfigError, unknown
 
 SESSION = timedelta(minutes=5)
@@ -47,6 +49,7 @@ SEEMING = "groups-by-"
 
 _PAIRS = 20_000
 _SHOWN = 3
+_HERE = Path()
 _COUNTED = re.compile(r"(?P<stem>.*[^\W_])[\s._(-]+\d+\)?")
 
 Keys = list[str]
@@ -205,7 +208,8 @@ def _by_name(images: Sequence[ImageRecord]) -> Keys:
     folder. A key shared by over half of a class is ignored, as it is the name of the class, or of the camera."""
     keys = []
     for image in images:
-        folder, _, name = image.path.rpartition("/")
+        member = member_of(_HERE, image.path) if "#" in image.path else None  # its container is no session
+        folder, _, name = (image.path if member is None else member.member).rpartition("/")
         name = name.rpartition(".")[0] or name
         counted = _COUNTED.fullmatch(name)
         keys.append(counted["stem"] if counted else folder if name.isdecimal() else "")

@@ -20,7 +20,9 @@ from tellapart.files import cache_root, drafting
 SCHEME = "hf://"
 ROWS = 100
 """Of a row group, as `datasets` itself writes images."""
-_NAME = re.compile(r"hf://(?:datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+?))?(?P<below>/[^@]*)?/?")
+_NAME = re.compile(
+    r"hf://(?:datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/[\w.-]+/[\w.-]+|[\w.-]+))?(?P<below>/[^@]*)?"
+)
 _REFUSED = (
     ("IterableDataset", "streams, and a run must find its images again. Load it without streaming=True."),
     ("IterableDatasetDict", "streams, and a run must find its images again. Load it without streaming=True."),
@@ -92,7 +94,7 @@ def snapshot(name: str) -> Path:
     Raises FetchError, which tells what to do without a network; MissingExtraError without the extra `hf`.
     """
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or ".." in name.split("/"):
         raise FetchError(
             f"{name} is not a data set of Hugging Face; expected hf://USER/NAME, or hf://USER/NAME/FOLDER."
         )

@@ -105,7 +105,7 @@ def _listed(system: Any, paths: list[str]) -> tuple[dict[str, Mapping[str, Any]]
     """The files at these paths with what the server tells of them, and the folder that they are relative to."""
     found: dict[str, Mapping[str, Any]] = {}
     for path in paths:
-        if glob.has_magic(path):
+        if _is_pattern(path):
             found |= system.glob(path, detail=True)
         elif _is_file(system, path):
             found[path] = system.info(path)
@@ -116,9 +116,14 @@ def _listed(system: Any, paths: list[str]) -> tuple[dict[str, Mapping[str, Any]]
     found = {name: info for name, info in found.items() if info.get("type", "file") == "file"}
     if not found:
         raise FetchError(f"{paths[0]} holds no images, tables or shards.")
-    alone = len(paths) == 1 and not glob.has_magic(paths[0]) and paths[0] not in found
+    alone = len(paths) == 1 and not _is_pattern(paths[0]) and paths[0] not in found
     base = paths[0].rstrip("/") if alone else _parent(list(found))
     return found, base
+
+
+def _is_pattern(path: str) -> bool:
+    """In the address of a web server, ? begins the query."""
+    return "*" in path if path.startswith(("http://", "https://")) else glob.has_magic(path)
 
 
 def _is_file(system: Any, path: str) -> bool:

@@ -54,6 +54,7 @@ _HOMES = {
     "resume_tune": "tellapart.api.study",
     "summarize_runs": "tellapart.api.runs",
     "train": "tellapart.api.training",
+    "train_folds": "tellapart.api.folds",
     "tune": "tellapart.api.study",
     "write_comparison": "tellapart.api.runs",
     "write_index": "tellapart.api.runs",
@@ -105,6 +106,7 @@ __all__ = [
     "resume_tune",
     "summarize_runs",
     "train",
+    "train_folds",
     "tune",
     "write_comparison",
     "write_index",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from tellapart.api.estimators import ImageClassifier, ImageFeatures
     from tellapart.api.evaluation import evaluate
     from tellapart.api.features import Features, features
+    from tellapart.api.folds import train_folds
     from tellapart.api.hub import pull, push
     from tellapart.api.labels import labels
     from tellapart.api.options import make_config

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import tellapart as ta
 from tellapart.api.additions import joined, settings_of
@@ -30,8 +31,8 @@ def more(tmp_path: Path, two_shapes: Path, shapes_run: Path) -> Path:
     known = next(image for image in catalog.split("train").images if image.label == "disc")
     shutil.copy(two_shapes / known.path, folder / "stripes" / "was a disc.png")
     tested = next(image for image in catalog.split("test").images if image.label == "disc")
-    from PIL import Image
-
+    again = next(image for image in catalog.split("test").images if image.label == "stripes")
+    shutil.copy(two_shapes / again.path, folder / "stripes" / "tested before.png")
     with Image.open(two_shapes / tested.path) as image:
         image.save(folder / "disc" / "tested.webp", lossless=True)
     return folder

@@ -60,7 +60,7 @@ def test_a_finished_run_holds_everything_its_design_names(trained: ta.Run) -> No
     names = {p.name for p in trained.path.iterdir()}
     assert names == {
         "run.json", "config.toml", "catalog.csv", "history.jsonl", "model.keras", "model.onnx", "metrics.json",
-        "predictions.csv", "figures", "report.html", "class_means.npy", "validation_traits.npy",
+        "predictions.csv", "figures", "report.html", "README.md", "class_means.npy", "validation_traits.npy",
     }  # fmt: skip
     assert trained.status == "done"
     assert {p.name for p in trained.figures.iterdir()} == {

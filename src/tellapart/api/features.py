@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ class Features:
         with replacing(place) as draft:
             if place.suffix == ".npz":
                 with draft.open("wb") as file:
-                    np.savez(file, allow_pickle=False, **columns)
+                    np.savez(file, **cast("dict[str, Any]", columns))
             else:
                 _write_parquet(draft, columns)
         return place

@@ -70,8 +70,7 @@ def train(
     from tellapart.training.plan import decide
     from tellapart.training.tracker_backends import require_trackers, tracked
 
-    deadline, started = _deadline(budget), _since(0)
-    called = name_of(data)
+    deadline, started, called = _deadline(budget), _since(0), name_of(data)
     if earlier is not None:
         data, config = _added_to(open_folder(earlier), data, config, options, progress)
     config = config or make_config(**known_options(options))

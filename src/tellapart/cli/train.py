@@ -12,7 +12,7 @@ from tellapart.cli.console import display, short, show, show_json, typed
 from tellapart.cli.evaluate import show_figures
 from tellapart.cli.exit_codes import NEEDS_PERSON, STOPPED
 from tellapart.training.trackers import TRACKERS
-from tellapart.words import counted, measured
+from tellapart.words import counted, measured, size
 
 if TYPE_CHECKING:
     from tellapart.api.runs import Run
@@ -49,6 +49,10 @@ def command(
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Run folder.", show_default="runs/NAME-N")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Train so many networks, each tested on another part, and average them: for few images."),
+    ] = None,
     earlier: Annotated[
         str | None,
         typer.Option(
@@ -82,23 +86,9 @@ def command(
     limit = options.parse_bytes(cache_limit)
     seconds = None if time is None else options.parse_duration(time, "--time")
     if resume is not None:
-        begun = (
-            data,
-            recipe,
-            model,
-            weights,
-            fine_tune,
-            config,
-            image_size,
-            augment,
-            epochs,
-            seed,
-            track,
-            out,
-            earlier,
-        )
+        begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
-        options.resume_alone("run", *begun, settings, *found_by)
+        options.resume_alone("run", *begun, earlier, folds, settings, *found_by)
         with display() as progress:
             run = ta.resume(
                 resume, data=moved, cache_limit=limit, time=seconds, trust_code=trust_code, progress=progress
@@ -110,14 +100,9 @@ def command(
     elif data is None:
         raise ConfigError("Give the images to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:
-        start: Config | str | None = config
-        if earlier is not None and recipe is None and config is None:
-            from tellapart.api.additions import settings_of
-
-            start = settings_of(ta.open_run(earlier))
         made = ta.make_config(
             recipe=recipe,
-            config=start,
+            config=config if earlier is None or recipe or config else _settings_of(earlier),
             model=model,
             weights=weights,
             fine_tune=fine_tune,
@@ -131,6 +116,11 @@ def command(
             ),
             settings=settings or (),
         )
+        if folds is not None:
+            if earlier is not None or seconds is not None:
+                raise ConfigError("--folds trains on all images with one configuration: omit --from and --time.")
+            show_folds(data, folds, made, out)
+            return
         with display() as progress:
             run = ta.train(
                 data,
@@ -177,6 +167,22 @@ def show_run(run: Run, format: options.OutputFormat) -> None:
     if record.status == "interrupted":
         show(f"resume  tellapart train --resume {typed(run.path)}")
     show(f"next    tellapart predict {typed(run.path)} IMAGES")
+
+
+def _settings_of(earlier: str) -> Config:
+    from tellapart.api.additions import settings_of
+
+    return settings_of(ta.open_run(earlier))
+
+
+def show_folds(data: str, folds: int, config: Config, out: str | None) -> None:
+    """Train the folds and print the figure of all images."""
+    with display() as progress:
+        done = ta.train_folds(data, folds=folds, config=config, out=out, progress=progress)
+    show_figures(done.evaluation)
+    show(f"Every image was tested once, by a network that was not trained on it. The average of {folds} networks:")
+    show(f"model   {short(done.model)}  {size(done.model.stat().st_size)}")
+    show(f"next    tellapart predict {typed(done.model)} IMAGES")
 
 
 def show_comparison(earlier: str, run: Run) -> None:

@@ -62,11 +62,11 @@ def model_card(run: RunFolder) -> str:
     return f"---\n{_front_matter(run, evaluation)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def write_model_card(run: RunFolder) -> bool:
-    """Write README.md, unless a person has made it their own. Whether it was written."""
+def write_model_card(run: RunFolder, card: str | None = None) -> bool:
+    """Write README.md, unless a person has made it their own. card: if already made. Whether it was written."""
     if run.card_file.exists() and WRITTEN not in run.read_text(run.card_file):
         return False
-    run.write_text(run.card_file, model_card(run))
+    run.write_text(run.card_file, card or model_card(run))
     return True
 
 

@@ -30,7 +30,7 @@ from tellapart.report.charts import chart_drawing
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
-from tellapart.report.model_card import write_model_card
+from tellapart.report.model_card import model_card, write_model_card
 from tellapart.report.report import render
 from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
@@ -48,7 +48,7 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     try:
         report = _input(run)
         progress.update(stage, 1, steps)
-        figures, page = _figures(report), render(report)
+        figures, page, card = _figures(report), render(report), model_card(run)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RunError(
             f"{run.path} lacks the data for a report ({error!r}): it is damaged, or from another version of "
@@ -58,7 +58,7 @@ def write_report(run: RunFolder, *, progress: Progress = SILENT) -> None:
     for name, svg in figures.items():
         run.write_text(run.figures / f"{name}.svg", svg)
     run.write_text(run.report_file, page)
-    write_model_card(run)
+    write_model_card(run, card)
     if run.record.reported is False:
         run.update(reported=True)
     progress.update(stage, steps, steps)

@@ -71,39 +71,6 @@ def test_a_name_in_the_first_column_is_not_broken(
     assert "cats-dogs-b-augmented" in capsys.readouterr().out
 
 
-def test_a_path_that_is_broken_goes_on_behind_its_label(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = "runs/" + "/".join(f"a folder {number}" for number in range(20))
-    monkeypatch.setenv("COLUMNS", "80")
-    for label in ("page    ", "          ", "warning ", "note: "):
-        show(label + path)
-        first, *others = capsys.readouterr().out.splitlines()
-        assert first.startswith(label + "runs/")
-        assert others
-        assert all(line.startswith(" " * len(label)) and line[len(label)] != " " for line in others)
-        assert max(map(len, [first, *others])) <= 80
-    monkeypatch.delenv("COLUMNS")
-    show(f"page    {path}")
-    assert capsys.readouterr().out == f"page    {path}\n", "in a file or pipe a path is whole"
-
-
-def test_severities_are_coloured_on_a_terminal_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = ("error   broken: a", "warning: b", "note: c", "noted: d")
-    for line in lines:
-        show(line)
-    assert "\x1b" not in capsys.readouterr().out
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    for line in lines:
-        show(line)
-    begins = [line.split("m", 1)[0] for line in capsys.readouterr().out.splitlines()]
-    assert begins == ["\x1b[1;31", "\x1b[33", "\x1b[36", "noted: d"]
-
-
 def test_a_path_to_type_is_short_and_in_quotes_where_the_shell_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,3 +152,36 @@ def test_progress_goes_to_a_stream_of_a_host_that_is_no_file(monkeypatch: pytest
         progress.line("here")
     assert sys.stderr.getvalue() == "here\n"
     assert not sys.stderr.closed
+
+
+def test_a_path_that_is_broken_goes_on_behind_its_label(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "runs/" + "/".join(f"a folder {number}" for number in range(20))
+    monkeypatch.setenv("COLUMNS", "80")
+    for label in ("page    ", "          ", "warning ", "note: "):
+        show(label + path)
+        first, *others = capsys.readouterr().out.splitlines()
+        assert first.startswith(label + "runs/")
+        assert others
+        assert all(line.startswith(" " * len(label)) and line[len(label)] != " " for line in others)
+        assert max(map(len, [first, *others])) <= 80
+    monkeypatch.delenv("COLUMNS")
+    show(f"page    {path}")
+    assert capsys.readouterr().out == f"page    {path}\n", "in a file or pipe a path is whole"
+
+
+def test_severities_are_coloured_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ("error   broken: a", "warning: b", "note: c", "noted: d")
+    for line in lines:
+        show(line)
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for line in lines:
+        show(line)
+    begins = [line.split("m", 1)[0] for line in capsys.readouterr().out.splitlines()]
+    assert begins == ["\x1b[1;31", "\x1b[33", "\x1b[36", "noted: d"]

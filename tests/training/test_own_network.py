@@ -72,7 +72,7 @@ def test_a_network_of_ones_own_is_trained_resumed_exported_and_explained_where_i
         with pytest.raises(UntrustedCodeError, match=r"networks_of_mine:small is custom code.*--trust-code"):
             act()
     found = stopped.explain(images[0], out=tmp_path / "why")
-    assert [path.name for path in found.files] == ["heat.svg"]
+    assert [path.name for path in found.files] == ["heat.svg", "explain.html"]
     assert "--trust-code" in found.words[-1]
 
     run = ta.resume(stopped.path, trust_code=True)
@@ -85,7 +85,7 @@ def test_a_network_of_ones_own_is_trained_resumed_exported_and_explained_where_i
         assert ta.export(run.path, form, out=tmp_path / f"model.{form}").difference < 1e-4
     found = run.explain(images[0], out=tmp_path / "why now")
     assert found.method == "class activation"
-    assert {path.name for path in found.files} == {"heat.svg", "feature-maps.svg", "filters.svg"}
+    assert {path.name for path in found.files} == {"heat.svg", "feature-maps.svg", "filters.svg", "explain.html"}
 
 
 def test_a_run_or_configuration_of_somebody_else_runs_no_code(named: str, shapes: Path, tmp_path: Path) -> None:

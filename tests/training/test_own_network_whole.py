@@ -68,7 +68,7 @@ def test_a_network_of_ones_own_is_killed_resumed_exported_explained_and_served(
 
     found = run.explain(test[0], out=tmp_path / "why", trust_code=True)
     assert found.method == NETWORKS[name]
-    assert {path.name for path in found.files} == FIGURES[name]
+    assert {path.name for path in found.files} == {*FIGURES[name], "explain.html"}
 
     server = serve(run.path)
     try:

@@ -8,38 +8,13 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
-PATIENCE = 600.0
-"""Seconds for a node to start; Ray gives up after 30, which is not enough on a busy machine."""
-
-
-def be_patient() -> None:
-    from ray._private import services
-
-    asked = services.get_node
-
-    def get_node(*given: Any, **named: Any) -> Any:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return asked(*given, **named)
-            except RuntimeError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.5)
-
-    services.get_node = get_node
-
-
 def main() -> None:
     from ray.cluster_utils import Cluster
-
-    be_patient()
 
     # A short path, as it holds sockets.
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")

@@ -44,7 +44,7 @@ FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
 _FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
     "model-fast.onnx", "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html",
-    TIME_FILE,
+    "README.md", TIME_FILE,
 )  # fmt: skip
 _TRAINED = ("config.toml", "catalog.csv", "corrections.csv", "history.jsonl")
 _FOLDERS = ("checkpoint", "figures", "exports", "explain", "tensorboard")
@@ -321,11 +321,8 @@ class RunFolder(Inside):
         """The file; RunError with the reason if it does not exist yet."""
         if not file.exists():
             status = self.status
-            hint = (
-                f" Its status is {status!r}; finish it with: tellapart train --resume {self.path}"
-                if status != "done"
-                else ""
-            )
+            finish = f" Its status is {status!r}; finish it with: tellapart train --resume {self.path}"
+            hint = "" if status == "done" else finish
             raise RunError(f"{self.path} has no {what} ({file.name}).{hint}")
         return file
 

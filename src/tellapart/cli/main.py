@@ -173,7 +173,7 @@ def run() -> None:
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     # Looking for plug-ins of pydantic reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    # Imports make many objects that stay, and collecting them again and again took a tenth of a short command.
+    # Imports make many objects that stay, and collecting them again and again takes time from a short command.
     gc.set_threshold(50_000, *gc.get_threshold()[1:])
     backend.process_is_ours = True
     try:

@@ -36,13 +36,13 @@ def geometry(
 
 def bilinear(raster: Raster, box: tuple[float, float, float, float], inner: tuple[int, int]) -> NDArray[np.uint8]:
     """The box resized to the inner size: equal to Pillow's antialiased bilinear filter within about one grey level, in
-    a third of the time. Reduced by whole numbers while more than halved, blurred for the rest, sampled once."""
+    half the time. Reduced by whole numbers while more than halved, blurred for the rest, sampled once."""
     if box == (0, 0, *raster.size) and inner == raster.size:
         return raster.reduced((1, 1), (0, 0, *raster.size))
     steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
     factors = (ceil(steps[0] / 2), ceil(steps[1] / 2))
     if factors == (1, 1) and min(steps) >= 1:
-        # At most half a pixel of the image, and of the result: whole pixels are sampled in half the time.
+        # At most half a pixel of the image, and of the result: whole pixels are sampled faster.
         box = (round(box[0]), round(box[1]), round(box[2]), round(box[3]))
         steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
     outer = (floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3]))

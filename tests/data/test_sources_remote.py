@@ -152,20 +152,20 @@ def test_shards_of_a_web_server_are_read_by_pattern_and_a_folder_by_its_page(
 
 
 def test_an_interrupted_transfer_continues_where_it_stopped(
-    web: tuple[str, Path], photos: list[Photo], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    web: tuple[str, Path], own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, folder = web
-    FORMS["parquet"](folder, photos)
-    shard = folder / "data" / "train-00000-of-00002.parquet"
+    shard = folder / "train-00000-of-00001.parquet"
+    shard.write_bytes(bytes(range(256)) * 2000)
     monkeypatch.setattr(remote, "_WHOLE", 1000)
     monkeypatch.setattr(remote, "_CHUNK", 100_000)
     monkeypatch.setattr(Web, "refuses_from", 200_000)
     with pytest.raises(FetchError, match=r"503.*\n.*Run the command again to continue"):
-        remote.local_copy(f"{address}/data/{shard.name}")
+        remote.local_copy(f"{address}/{shard.name}")
     assert not list(own_cache.rglob(shard.name))
     monkeypatch.setattr(Web, "refuses_from", 0)
     Web.asked.clear()
-    copy = remote.local_copy(f"{address}/data/{shard.name}")
+    copy = remote.local_copy(f"{address}/{shard.name}")
     assert copy.read_bytes() == shard.read_bytes()
     starts = [asked.removeprefix("bytes=").partition("-")[0] for _, asked in Web.asked if asked]
     assert starts[0] == "200000"

@@ -316,7 +316,7 @@ def test_the_live_table_shows_how_far_each_rung_is(make_rung: MakeRung, tmp_path
     console.print(progress_table(ladder))
     text = console.export_text()
     console.file.close()
-    assert re.search(r"dense\s+done\s+1\s+80\.0 %\s+20\s+10", text)
+    assert re.search(r"dense\s+done\s+1\s+80\.0 %\s+20 s\s+10 s", text)
     assert re.search(r"conv\s+waiting", text)
     assert "0 s of 16 min 40 s" in text
 

@@ -43,7 +43,8 @@ TIME_FILE = "time.json"
 FIGURES = ("accuracy", "loss", "confusion", "reliability", "coverage")
 _FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
-    "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html", TIME_FILE,
+    "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html", "README.md",
+    TIME_FILE,
 )  # fmt: skip
 _TRAINED = ("config.toml", "catalog.csv", "corrections.csv", "history.jsonl")
 _FOLDERS = ("checkpoint", "figures", "exports", "explain", "tensorboard")

@@ -24,7 +24,8 @@ pytest.importorskip("keras")
 FOLDERS = ("checkpoint", "checkpoint/head", "checkpoint/fine-tune", "tensorboard", "figures", "exports", "explain")
 FILES = (
     "run.json", "config.toml", "catalog.csv", "corrections.csv", "history.jsonl", "model.keras", "model.onnx",
-    "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html", ".tellapart.lock",
+    "class_means.npy", "validation_traits.npy", "metrics.json", "predictions.csv", "report.html", "README.md",
+    ".tellapart.lock",
 )  # fmt: skip
 DEEPER = (
     "figures/confusion.svg", "exports/model.onnx", "exports/model.onnx.json", "exports/model-saved-model",

@@ -45,7 +45,7 @@ def test_what_is_nearly_right_is_told_before_any_work(
     ("name", "words"),
     [
         ("labels.xls", "Save it as xlsx or csv"),
-        ("train.tfrecord", "TFRecord"),
+        ("train.tfrecord", "damaged or cut short"),
         ("annotations.json", "columns path and label"),
         ("images.npz", "one folder per class"),
         ("photos.rar", "Unpack it"),

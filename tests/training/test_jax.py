@@ -119,7 +119,7 @@ def test_a_format_that_tensorflow_writes_is_refused_on_jax_with_what_to_do(train
 
 @pytest.mark.parametrize("backend", ["torch", "numpy", "tensorfow"])
 def test_another_backend_is_refused_before_any_image_is_read(backend: str, shapes: Path, tmp_path: Path) -> None:
-    done = command(backend, "train", str(shapes), "--out", str(tmp_path / "run"))
+    done = command(backend, "train", str(shapes), "--model", "cnn", "--out", str(tmp_path / "run"))
     assert done.returncode == 2
     assert f"KERAS_BACKEND is '{backend}'" in done.stderr
     assert "tensorflow or jax" in done.stderr

@@ -18,9 +18,10 @@ from tellapart.data import pixels
 from tellapart.data.sources import open_row, read_source
 from tellapart.errors import TellapartError
 from tellapart.evaluation.selective_prediction import Thresholds
-from tellapart.inference.export_run import Held, ship
+from tellapart.inference.export_run import write_export
 from tellapart.inference.exports import EXPORTS
 from tellapart.inference.predictor import Metadata
+from tellapart.inference.run_images import Held
 from tellapart.models.backend import start_keras
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.pretrained_weights import bundled_file, load_pretrained
@@ -57,7 +58,7 @@ def row_of(name: str, folder: Path) -> str:
     for form in EXPORTS.values():
         path = folder / f"{name}-{form.name}{form.suffix}"
         try:
-            made = ship(model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, held=images(spec))
+            made = write_export(model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, held=images(spec))
             cells.append(f"{made.difference:.0e}, {made.bytes / 1e6:.1f} MB")
         except TellapartError as error:
             cells.append(f"refused: {error}")

@@ -222,11 +222,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
-def harmless(text: str) -> str:
+def terminal_safe(text: str) -> str:
     """`printable` text for people, in which names of files and classes cannot control the terminal: control characters
     are escaped.
 
-    >>> harmless("a\\x1b[2Jb")
+    >>> terminal_safe("a\\x1b[2Jb")
     'a\\\\x1b[2Jb'
     """
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), printable(text))

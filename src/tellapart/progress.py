@@ -9,7 +9,7 @@ from enum import StrEnum
 from html import escape
 from typing import Any, TextIO
 
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 
 
 class Phase(StrEnum):
@@ -106,7 +106,7 @@ class Lines(Progress):
 
     def line(self, text: str) -> None:
         """The text, immediately."""
-        print(harmless(text), file=self._stream or sys.stderr, flush=True)
+        print(terminal_safe(text), file=self._stream or sys.stderr, flush=True)
 
 
 class Rewritten(Progress):
@@ -131,7 +131,7 @@ class Rewritten(Progress):
     def _write(self, text: str, *, last: bool) -> None:
         stream = self._stream or sys.stderr
         room = shutil.get_terminal_size().columns - 1
-        text = harmless(text).replace("\n", " ") if not last else harmless(text)
+        text = terminal_safe(text).replace("\n", " ") if not last else terminal_safe(text)
         stream.write(f"\r\x1b[K{text}\n" if last else f"\r\x1b[K{text[:room]}")
         stream.flush()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.files import harmless, write_text
+from tellapart.files import terminal_safe, write_text
 
 # Distinguishable with colour blindness, and in grey print (Okabe and Ito's blue and vermilion, darkened for white).
 INK = "#1c2127"
@@ -116,7 +116,7 @@ def drawing(title: str, svg: str, style: str) -> Drawing:
     width, height = (float(side) + 2 * MARGIN for side in box.groups())
     head, _, rest = svg.replace(box[0], f'viewBox="{-MARGIN} {-MARGIN} {width:g} {height:g}"', 1).partition(">")
     opening = f'{head} xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}">'
-    return Drawing(title, harmless(f"{opening}<style>{_STYLE}{style}</style>{rest}\n"))
+    return Drawing(title, terminal_safe(f"{opening}<style>{_STYLE}{style}</style>{rest}\n"))
 
 
 def text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:

@@ -69,7 +69,7 @@ def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_
 ) -> None:
     model = network("cnn")
     path = path_of(tmp_path, name)
-    made = export_run.ship(model, metadata(), EXPORTS[name], path, held=held())
+    made = export_run.write_export(model, metadata(), EXPORTS[name], path, held=held())
     assert made.difference < 1e-4
     answers = EXPORTS[name].run(path)(held().images)
     np.testing.assert_allclose(answers["probabilities"], model.network.predict(held().images, verbose=0), atol=1e-4)
@@ -89,7 +89,7 @@ def test_a_format_answers_in_its_own_runtime_what_keras_answers_and_says_how_it_
 def test_networks_of_every_kind_go_into_every_format(row: str, name: str, tmp_path: Path) -> None:
     side = max(SIDE, PRETRAINED[row].smallest) if row in PRETRAINED else SIDE
     model = network(row, side)
-    made = export_run.ship(model, metadata(side), EXPORTS[name], path_of(tmp_path, name), held=held(side))
+    made = export_run.write_export(model, metadata(side), EXPORTS[name], path_of(tmp_path, name), held=held(side))
     assert made.difference < 1e-4
 
 
@@ -105,7 +105,7 @@ def test_a_file_that_differs_is_not_written_and_what_stood_there_stays(name: str
     path = path_of(tmp_path, name)
     path.mkdir() if name == "saved-model" else path.write_bytes(b"what stood here")
     with pytest.raises(ExportError, match="differs from the trained network"):
-        export_run.ship(model, metadata(), replace(EXPORTS[name], write=write_another), path, held=held())
+        export_run.write_export(model, metadata(), replace(EXPORTS[name], write=write_another), path, held=held())
     assert path.is_dir() if name == "saved-model" else path.read_bytes() == b"what stood here"
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
@@ -140,13 +140,13 @@ def test_a_runtime_that_cannot_open_the_file_refuses_it(tmp_path: Path) -> None:
 
     row = replace(EXPORTS["onnx"], write=write_nothing)
     with pytest.raises(ExportError, match="does not run in ONNX Runtime"):
-        export_run.ship(model, metadata(), row, tmp_path / "model.onnx", held=held())
+        export_run.write_export(model, metadata(), row, tmp_path / "model.onnx", held=held())
     assert not list(tmp_path.iterdir())
 
 
 def test_an_exported_onnx_file_predicts_as_the_file_of_the_run(tmp_path: Path) -> None:
     model = network("cnn")
-    export_run.ship(model, metadata(), EXPORTS["onnx"], tmp_path / "model.onnx", held=held())
+    export_run.write_export(model, metadata(), EXPORTS["onnx"], tmp_path / "model.onnx", held=held())
     predictor = Predictor(tmp_path / "model.onnx")
     assert predictor.metadata == metadata()
     assert not np.isnan(predictor.answer(held().images)[1]).any()
@@ -156,7 +156,7 @@ def test_openvino_carries_the_metadata_inside(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     model = network("cnn")
     path = tmp_path / "model.xml"
-    export_run.ship(model, metadata(), EXPORTS["openvino"], path, held=held())
+    export_run.write_export(model, metadata(), EXPORTS["openvino"], path, held=held())
     found = openvino.Core().read_model(str(path)).get_rt_info("tellapart").astype(str)
     assert Metadata.from_dict(json.loads(found)) == metadata()
 

@@ -21,7 +21,7 @@ import tellapart as ta
 from tellapart.api.study import ladder
 from tellapart.data.catalog import read_images
 from tellapart.errors import ConfigError
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tests.command import COMMAND
 from tests.conftest import draw
 from tests.report.browser import CHROMIUM, Browser
@@ -241,13 +241,13 @@ def test_csv_on_a_terminal_cannot_steer_it_either(hostile_run: ta.Run, tmp_path:
 
 def test_letters_of_all_scripts_are_shown_as_they_are() -> None:
     for text in ("Größe 猫 собака 🐈", "a\nb\tc", "e\u0301", "شجرة"):
-        assert harmless(text) == text
+        assert terminal_safe(text) == text
 
 
 def test_an_unknown_class_in_a_message_is_harmless(hostile_run: ta.Run, hostile_images: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         hostile_run.explain(next(hostile_images.rglob("*.png")), label="x")
-    assert not CONTROLS.search(harmless(str(caught.value)))
+    assert not CONTROLS.search(terminal_safe(str(caught.value)))
 
 
 def test_a_class_name_makes_no_file_or_folder(hostile_run: ta.Run) -> None:

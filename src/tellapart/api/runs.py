@@ -374,11 +374,11 @@ def export(
     >>> made.path.name, made.difference < made.bound
     ('model.onnx', True)
     """
-    from tellapart.inference.export_run import ship_run
+    from tellapart.inference.export_run import export_run
 
     folder = open_folder(run)
     let_run(folder, trust_code=trust_code)
     require_plugins(folder)
     place, brought = (Path(given) if given else None for given in (out, runtime))
     with nullcontext() if out else one_writer(folder, beside_others=True):
-        return ship_run(folder, format, place, quantize=quantize, runtime=brought, progress=progress)
+        return export_run(folder, format, place, quantize=quantize, runtime=brought, progress=progress)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tellapart.files import harmless, to_json
+from tellapart.files import terminal_safe, to_json
 from tellapart.progress import Lines, Progress
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _LiveProgress(Progress):
         self._bar.update(self._task, completed=done, total=total or None, detail=detail)
 
     def line(self, text: str) -> None:
-        self._bar.console.print(harmless(text), markup=False, highlight=False)
+        self._bar.console.print(terminal_safe(text), markup=False, highlight=False)
 
 
 NAME_WIDTH = 36
@@ -81,8 +81,8 @@ NAME_WIDTH = 36
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table, whose cells are shown `harmless`. A column whose name starts with `>` is right-aligned; one whose
-    name starts with `?` is dropped by `show` if the terminal is too narrow, the last of them first."""
+    """An empty table, whose cells are shown `terminal_safe`. A column whose name starts with `>` is right-aligned; one
+    whose name starts with `?` is dropped by `show` if the terminal is too narrow, the last of them first."""
     from rich import box
     from rich.table import Table
 
@@ -90,13 +90,13 @@ def table(*columns: str, title: str | None = None) -> Table:
         optional: list[str]
 
         def add_row(self, *cells: Any, **options: Any) -> None:
-            super().add_row(*(harmless(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+            super().add_row(*(terminal_safe(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
     made = Harmless(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     made.optional = []
     for column in columns:
         plain = column.removeprefix("?")
-        name = harmless(plain.removeprefix(">"))
+        name = terminal_safe(plain.removeprefix(">"))
         made.add_column(name, justify="right" if plain.startswith(">") else "left", overflow="fold")
         if column.startswith("?"):
             made.optional.append(name)
@@ -111,7 +111,7 @@ def show(value: Any) -> None:
     console = Console(width=width_shown(), markup=False, highlight=False, emoji=False)
     if isinstance(value, str):
         for line in value.split("\n"):
-            _show_line(harmless(line), console)
+            _show_line(terminal_safe(line), console)
         return
     if isinstance(value, Table):
         left_out = _fit(value, console)
@@ -178,7 +178,7 @@ def typed(path: str | os.PathLike[str]) -> str:
     >>> typed(Path.cwd() / "my runs" / "cats-1")
     "'my runs/cats-1'"
     """
-    return shlex.quote(harmless(short(path)))
+    return shlex.quote(terminal_safe(short(path)))
 
 
 def short(path: str | os.PathLike[str]) -> str:
@@ -192,6 +192,6 @@ def show_json(value: Any) -> None:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON in plain Unicode; if it holds anything that is not `harmless`, all in ASCII."""
+    """JSON in plain Unicode; if it holds anything that is not `terminal_safe`, all in ASCII."""
     text = to_json(value, indent=indent)
-    return text if harmless(text) == text else to_json(value, indent=indent, ascii=True)
+    return text if terminal_safe(text) == text else to_json(value, indent=indent, ascii=True)

@@ -7,7 +7,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tellapart.tables import passed_through
 
 
@@ -28,7 +28,7 @@ def tell(error: Exception, *, whole: bool) -> None:
         lines.append(_kept(text))
     ours = "Open an issue in the repository; if a file from someone else caused the error, follow SECURITY.md instead."
     lines.append("Send it to the author of the plug-in." if plugin else ours)
-    print(harmless("\n".join(lines)), file=sys.stderr)
+    print(terminal_safe("\n".join(lines)), file=sys.stderr)
 
 
 def _kept(text: str) -> str:

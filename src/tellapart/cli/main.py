@@ -21,7 +21,7 @@ from tellapart import __version__
 from tellapart.cli.commands import COMMANDS, Command
 from tellapart.cli.exit_codes import FAULT, STOPPED, WRONG, exit_codes
 from tellapart.errors import TellapartError
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tellapart.models import backend
 from tellapart.tables import Plugin, installed
 
@@ -180,7 +180,7 @@ def run() -> None:
         # The files of the other commands are not even imported.
         app_of([sys.argv[1]] if sys.argv[1:2] and sys.argv[1] in COMMANDS else COMMANDS)()
     except TellapartError as error:
-        print(f"tellapart: {harmless(str(error))}", file=sys.stderr)
+        print(f"tellapart: {terminal_safe(str(error))}", file=sys.stderr)
         sys.exit(WRONG)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer turns Ctrl-C into a silent exit.
@@ -193,12 +193,12 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except MemoryError as error:
-        print(harmless(f"tellapart: out of memory ({str(error) or 'MemoryError'}). {_MEMORY}"), file=sys.stderr)
+        print(terminal_safe(f"tellapart: out of memory ({str(error) or 'MemoryError'}). {_MEMORY}"), file=sys.stderr)
         sys.exit(WRONG)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is never exit code 1
         if isinstance(error, OSError) and error.errno in DISK:
             where = f"{error.filename}: " if error.filename else ""
-            print(harmless(f"tellapart: {where}{os.strerror(error.errno)}. {DISK[error.errno]}"), file=sys.stderr)
+            print(terminal_safe(f"tellapart: {where}{os.strerror(error.errno)}. {DISK[error.errno]}"), file=sys.stderr)
             sys.exit(WRONG)
         from tellapart.cli.crash_report import tell
 

@@ -10,7 +10,7 @@ import typer
 import tellapart as ta
 from tellapart.cli import options
 from tellapart.cli.console import display, show, show_json, table
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tellapart.progress import Phase
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def command(
     if name is None:
         listed, broken = ARCHITECTURES.load_all()
         for reason in broken.values():
-            print(harmless(f"tellapart: {reason}"), file=sys.stderr)
+            print(terminal_safe(f"tellapart: {reason}"), file=sys.stderr)
         if format is options.OutputFormat.json:
             show_json([{"name": row.name, "summary": row.summary, "side": row.side} for row in listed])
             return

@@ -219,7 +219,7 @@ def _open(path: Path, device: options.Device, *, one: bool, exact: bool) -> tupl
 def open_predictor(path: Path, device: options.Device, *, exact: bool = False) -> Predictor:
     """Of a run, or of a model.onnx. Raises ConfigError for any other file."""
     from tellapart.errors import ConfigError
-    from tellapart.files import harmless
+    from tellapart.files import terminal_safe
     from tellapart.inference.predictor import Predictor
 
     if path.is_file():
@@ -228,7 +228,7 @@ def open_predictor(path: Path, device: options.Device, *, exact: bool = False) -
         return Predictor(path, device=device.value)
     run = ta.open_run(path)
     if run.missing_report:
-        print(harmless(f"tellapart: {run.missing_report}"), file=sys.stderr)
+        print(terminal_safe(f"tellapart: {run.missing_report}"), file=sys.stderr)
     predictor = run.predictor(device=device.value, exact=exact)
     if predictor.arithmetic != "float32":
         from tellapart.inference.fast import told

@@ -14,7 +14,7 @@ from tellapart.cli.exit_codes import NEEDS_PERSON
 from tellapart.cli.options import Device
 from tellapart.cli.predict_output import tell_errors
 from tellapart.errors import ConfigError
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 
 if TYPE_CHECKING:
     from tellapart.data.findings import Finding
@@ -52,6 +52,6 @@ def predict_on_cluster(predictor: Predictor, images: Sequence[str], asked: Asked
     parts = "1 part" if said.parts == 1 else f"{said.parts:,} parts"
     earlier = f", {said.rows - said.predicted:,} of them before" if said.rows > said.predicted else ""
     words = f"tellapart: {said.rows:,} rows{earlier}, as parquet in {parts}, in {said.address}"
-    print(harmless(words), file=sys.stderr)
+    print(terminal_safe(words), file=sys.stderr)
     if tell_errors(said.errors, left_out):
         raise typer.Exit(NEEDS_PERSON)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tellapart.cli.console import json_text
 from tellapart.errors import ConfigError, some
-from tellapart.files import as_cell, harmless, printable
+from tellapart.files import as_cell, printable, terminal_safe
 from tellapart.words import probability
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def tell_errors(errors: int, left_out: Sequence[Finding]) -> bool:
         print(f"tellapart: {count} why", file=sys.stderr)
     for finding in left_out:
         words = f"{finding.meaning} {finding.done} ({some(finding.paths, 3)})"
-        print(f"tellapart: {harmless(words)}", file=sys.stderr)
+        print(f"tellapart: {terminal_safe(words)}", file=sys.stderr)
     return bool(errors) or any(finding.needs_person for finding in left_out)
 
 
@@ -118,7 +118,7 @@ def write_row(file: TextIO, cells: Sequence[str], end: str = "\n") -> None:
 
 
 def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], top: int) -> None:
-    width = max(len(harmless(name)) for name in classes)
+    width = max(len(terminal_safe(name)) for name in classes)
     for p in predictions:
         if p.error:
             answer = f"error: {_on_a_line(p.error)}"
@@ -132,13 +132,13 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
 
 def _on_a_line(text: str) -> str:
     """A name with a line break must not start another row."""
-    return harmless(text).replace("\n", "\\n")
+    return terminal_safe(text).replace("\n", "\\n")
 
 
 def _write_csv(
     file: TextIO, predictions: Iterator[Prediction], classes: tuple[str, ...], header: bool, end: str
 ) -> None:
-    text = harmless if file.isatty() else printable
+    text = terminal_safe if file.isatty() else printable
     if header:
         write_row(file, [text(name) for name in columns(classes)], end)
     for p in predictions:

@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """List the runs of a folder, oldest first, with their results. `tellapart compare` tells which is better."""
     from tellapart.evaluation.intervals import Estimate
-    from tellapart.files import harmless
+    from tellapart.files import terminal_safe
     from tellapart.runs.run import RunFolder
 
     rows = ta.summarize_runs(folder, where=where or (), sort=sort)
@@ -71,4 +71,4 @@ def command(
     show(found)
     for row in rows:
         if told := row.error or RunFolder(Path(row.run)).missing_report:
-            print(harmless(f"tellapart: {told}"), file=sys.stderr)
+            print(terminal_safe(f"tellapart: {told}"), file=sys.stderr)

@@ -97,7 +97,7 @@ def _chosen(catalog: Catalog, split: Split) -> Catalog:
     return chosen
 
 
-def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predictions:
+def as_predictions(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predictions:
     """The predictions for these images, in order, as arrays."""
     without = [p.path for p in predictions if p.error]
     if without:
@@ -111,7 +111,7 @@ def said_of(task: Task, chosen: Catalog, predictions: list[Prediction]) -> Predi
 
 
 def _compared(task: Task, chosen: Catalog, split: str, predictions: list[Prediction]) -> Evaluation:
-    said = replace(said_of(task, chosen, predictions), verdicts=tuple(p.verdict for p in predictions))
+    said = replace(as_predictions(task, chosen, predictions), verdicts=tuple(p.verdict for p in predictions))
     return evaluate(task, said, split=split)
 
 
@@ -158,9 +158,9 @@ def with_verdict(
     if learned:
         return evaluation
     if clean is not None and not own:
-        said = said_of(run.task, *_part_without(leaking, chosen, predictions))
+        said = as_predictions(run.task, *_part_without(leaking, chosen, predictions))
         return replace(evaluation, verdict=judge(evidence_of(run, run.record, clean, said, own=False)))
-    said = said_of(run.task, chosen, predictions)
+    said = as_predictions(run.task, chosen, predictions)
     return judged(evidence_of(run, run.record, evaluation, said, own=own, clean=clean))
 
 

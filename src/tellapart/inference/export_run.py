@@ -73,7 +73,7 @@ class Export:
         return {**asdict(self), "path": str(self.path)}
 
 
-def ship_run(
+def export_run(
     run: RunFolder,
     format: str,
     out: Path | None = None,
@@ -116,14 +116,14 @@ def ship_run(
             run.place("exports", name)
         run.make_folder(run.exports)
     if isinstance(classifier, LinearClassifier):
-        made = _ship_linear(classifier, metadata, row, place, held)
+        made = _write_plain(classifier, metadata, row, place, held)
     else:
-        made = ship(classifier, metadata, row, place, held=held, options=Options(examples, runtime))
+        made = write_export(classifier, metadata, row, place, held=held, options=Options(examples, runtime))
     progress.update(Phase.EXPORTING, 2, 2)
     return made
 
 
-def ship(
+def write_export(
     classifier: Classifier,
     metadata: Metadata,
     row: ExportFormat,
@@ -174,7 +174,7 @@ def ship(
     return export
 
 
-def _ship_linear(classifier: LinearClassifier, metadata: Metadata, row: ExportFormat, path: Path, held: Held) -> Export:
+def _write_plain(classifier: LinearClassifier, metadata: Metadata, row: ExportFormat, path: Path, held: Held) -> Export:
     """The same as ONNX for a network that Keras took no part in."""
     with drafting(path.parent, path.name) as folder:
         draft = folder / path.name

@@ -16,7 +16,7 @@ from tellapart.evaluation.evaluate import ClassMetrics, Evaluation
 from tellapart.evaluation.evidence import evaluations_of
 from tellapart.evaluation.intervals import Estimate
 from tellapart.evaluation.overfitting import kept
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tellapart.report.drawing import confusion_drawing, counts_drawing, curves_drawing
 from tellapart.report.page import render_page
 from tellapart.report.report import figure_rows
@@ -61,7 +61,7 @@ class Card:
         """One element; every text is escaped, and truncated if very long."""
         images = [(each.title, _CAPTIONS.get(each.title, ""), _address(each)) for each in self.drawings]
         text = render_page("card.html.jinja", card=self, images=images, most=_LONGEST_TEXT)
-        return harmless(text)
+        return terminal_safe(text)
 
 
 def run_card(run: RunFolder) -> str:

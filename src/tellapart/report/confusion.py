@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation.evaluate import Evaluation
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tellapart.report.thumbnails import Album, Thumbnail
 from tellapart.runs.predictions import Predictions
 from tellapart.svg import data_url, shortened, text, text_width
@@ -189,7 +189,7 @@ def _told_cells(confusion: NDArray[np.int64], classes: Sequence[str], margin: in
         words = f"{counted(count, 'image')} of {classes[i]} predicted as {classes[j]}, {percent(float(shares[i, j]))}"
         yield (
             f'<rect class="told" x="{x}" y="{y}" width="{side}" height="{side}" data-cell="{i}-{j}">'
-            f"<title>{escape(harmless(words))}</title></rect>"
+            f"<title>{escape(terminal_safe(words))}</title></rect>"
         )
 
 

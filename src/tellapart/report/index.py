@@ -15,7 +15,7 @@ from tellapart.evaluation.intervals import Estimate
 from tellapart.experiments.ladder import LadderFolder
 from tellapart.experiments.study import Study
 from tellapart.experiments.tune import TuneFolder
-from tellapart.files import harmless, write_text
+from tellapart.files import terminal_safe, write_text
 from tellapart.report.page import floor_tenth, render_page
 from tellapart.runs.run import RunFolder
 from tellapart.runs.summary import RunSummary
@@ -120,7 +120,7 @@ def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
         "use": row.error or row.use or "",
         "mark": _MARKS.get(row.use or ""),
         "rank": list(_MARKS).index(row.use) if row.use in _MARKS else -1,
-        "typed": harmless(shlex.quote(row.run)),
+        "typed": terminal_safe(shlex.quote(row.run)),
         "duration": duration(row.time) if not row.error else "",
         "day": row.created[:16].replace("T", " "),
     }

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from tellapart.data import pixels
 from tellapart.data.sources.listing import ignored, kind_of, natural_key
 from tellapart.errors import ConfigError, ImageError, TellapartError
-from tellapart.files import harmless, printable, replacing
+from tellapart.files import printable, replacing, terminal_safe
 from tellapart.inference.predictor import Predictor
 from tellapart.runs.run import open_run
 from tellapart.serve.middleware import Access, Guard
@@ -163,7 +163,7 @@ class _Page:
         try:
             run = session.run
         except (TellapartError, OSError) as error:
-            problem = harmless(str(error))
+            problem = terminal_safe(str(error))
         last = session.trainer.last
         return {
             "folder": printable(str(session.folder)),

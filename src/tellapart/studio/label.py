@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tellapart.errors import ConfigError, TellapartError
-from tellapart.files import harmless, printable
+from tellapart.files import printable, terminal_safe
 from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.http import PROBLEMS, SHARED, all_are, body_of, page_file, version_of
 from tellapart.studio.images import SIDES, shown
@@ -76,7 +76,7 @@ class LabelSession:
         except StoppedError:
             pass
         except (TellapartError, OSError) as error:
-            self.looking.problem = harmless(str(error))
+            self.looking.problem = terminal_safe(str(error))
         finally:
             self.looking.over = True
             self.changed()

@@ -23,7 +23,7 @@ import tellapart as ta
 from tellapart.config import Config
 from tellapart.data.sources.image_paths import locate
 from tellapart.errors import TellapartError
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tellapart.runs.run import RunFolder
 from tellapart.words import counted, measured
 
@@ -100,7 +100,7 @@ class Trainer:
                     told.result = compared(self._run, told.out)
                 told.state = "done" if code == 0 else "failed"
         except (TellapartError, OSError) as error:
-            told.lines.append(harmless(str(error)))
+            told.lines.append(terminal_safe(str(error)))
             told.state = "failed"
         finally:
             told.seconds = time.monotonic() - told.started
@@ -135,7 +135,7 @@ class Trainer:
             self._process = process
             for line in process.stdout or ():
                 if line.strip():
-                    told.lines.append(harmless(line.rstrip()))
+                    told.lines.append(terminal_safe(line.rstrip()))
             return process.wait()
 
 

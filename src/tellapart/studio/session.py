@@ -19,7 +19,7 @@ from tellapart.data.decisions import Decisions
 from tellapart.data.doubts import KINDS, Doubt
 from tellapart.data.sources import open_row
 from tellapart.errors import ConfigError, MissingExtraError, TellapartError, unknown
-from tellapart.files import harmless
+from tellapart.files import terminal_safe
 from tellapart.progress import Phase, Progress
 from tellapart.studio.browse import Index
 from tellapart.studio.retrain import Trainer
@@ -79,7 +79,7 @@ class Session:
         except MissingExtraError as error:
             self.looking.problem = f"Only found by what is known without a look into the images. {error}"
         except (TellapartError, OSError) as error:
-            self.looking.problem = harmless(str(error))
+            self.looking.problem = terminal_safe(str(error))
         finally:
             self.looking.over = True
 

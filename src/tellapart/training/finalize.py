@@ -22,9 +22,9 @@ from tellapart.evaluation.judge import judged
 from tellapart.evaluation.overfitting import kept
 from tellapart.evaluation.shift import Reference, compare, learn_reference, some, traits_of
 from tellapart.inference.evaluate_split import (
+    as_predictions,
     measure,
     measure_rows,
-    said_of,
     with_shift,
     without_leaks,
     write_predictions,
@@ -67,7 +67,7 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     run.write_array(run.traits_file, reference.traits)
     split = _judged(catalog)
     evaluation, predictions = _evaluated(state, fitted, final, trust, reference)
-    said = said_of(catalog.task, catalog.split(split), predictions)
+    said = as_predictions(catalog.task, catalog.split(split), predictions)
     before = reliability(said.truth, sharpened(said.probabilities, trust.calibration.temperature)).error
     leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
     clean = without_leaks(catalog.task, catalog.split(split), split, predictions, leaking)

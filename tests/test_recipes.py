@@ -12,8 +12,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.config import DataConfig
-from tellapart.data.sources import read_source
-from tellapart.data.sources.idx import open_row
+from tellapart.data.sources import open_row, read_source
 from tellapart.recipes import load_recipe, reached, recipe_names
 
 BREEDS = Path(ta.__file__).parent / "data" / "builtin" / "pets"

@@ -37,7 +37,7 @@ def test_a_run_of_shards_finds_each_image_again_wherever_images_are_read(tmp_pat
     assert not said.error
     assert set(said.probabilities) == set(CLASSES)
     assert run.explain(data / path).probability > 0
-    content, kind = shown(catalog, catalog.images[0], 160, Thumbnails())
+    content, kind = shown(catalog.root, catalog.images[0], 160, Thumbnails())
     assert kind == "image/jpeg"
     assert content
     again = ta.read(run.catalog_file, root=str(data))  # as the studio trains again

@@ -217,8 +217,8 @@ def test_the_live_table_shows_the_best_and_the_newest(world: World, tmp_path: Pa
     ("given", "said"),
     [
         ((), "Give the images"),
-        (("images", "--resume", "x"), "Give at most --budget and --trials"),
-        (("--resume", "x", "--recipe", "cats-dogs-64"), "Give at most --budget and --trials"),
+        (("images", "--resume", "x"), "Give at most --budget, --trials and --cluster"),
+        (("--resume", "x", "--recipe", "cats-dogs-64"), "Give at most --budget, --trials and --cluster"),
         (("images", "--recipe", "a", "--config", "b"), "not both"),
         (("images", "--budget", "soon"), "is not a duration"),
     ],

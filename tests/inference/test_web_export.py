@@ -114,7 +114,7 @@ def photographs(folder: Path) -> list[Path]:
 
 
 def test_the_page_predicts_from_the_disk_alone_what_tellapart_predicts(page: Page, run: ta.Run, tmp_path: Path) -> None:
-    assert page.evaluate("tellapartChecked.good")
+    assert page.evaluate("tellapartChecked.good"), page.evaluate("tellapartChecked")
     said = page.locator("#checks").inner_text()
     assert "differ from those of the trained network by at most 0.0000" in said
     assert "4 test images differ from tellapart by at most 0.0" in said
@@ -183,7 +183,7 @@ def test_images_are_dropped_pasted_and_taken_by_the_camera_and_a_broken_one_says
     page.click("#shoot")
     page.get_by_text("4 done", exact=True).wait_for()
     page.click("#camera-close")
-    assert page.evaluate("document.getElementById('video').srcObject === null")
+    page.wait_for_function("() => document.getElementById('video').srcObject === null")
     names = page.locator("#list .name").all_inner_texts()
     assert names[:3] == ["broken <b>.jpg", "drop.jpg", "paste.jpg"]
     assert names[3].startswith("camera ")

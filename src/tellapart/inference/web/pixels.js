@@ -127,13 +127,18 @@ const tellapartPixels = (() => {
   }
 
   /** Reduced by whole numbers while more than halved, blurred for the rest, sampled once. */
-  function bilinear(raster, box, inner) {
-    const steps = [(box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1]];
-    const factors = steps.map((step) => Math.ceil(step / 2));
+  function bilinear(raster, given, inner) {
+    const stepsOf = (sides) => [(sides[2] - sides[0]) / inner[0], (sides[3] - sides[1]) / inner[1]];
+    const factors = stepsOf(given).map((step) => Math.ceil(step / 2));
+    const whole = Math.max(...factors) === 1 && Math.min(...stepsOf(given)) >= 1;
+    const box = whole ? given.map(rounded) : given;
+    const steps = stepsOf(box);
     const outer = [Math.floor(box[0]), Math.floor(box[1]), Math.ceil(box[2]), Math.ceil(box[3])];
     let small = reduced(raster, factors, [outer[0], outer[1], Math.min(outer[2], raster.width), Math.min(outer[3], raster.height)]);
     const [across, down] = [steps[0] / factors[0], steps[1] / factors[1]];
     if (across > 1 || down > 1) small = blurred(small, across, down);
+    const even = [0, 1].every((at) => (outer[at + 2] - outer[at]) % factors[at] === 0);
+    if (even && box.every((side, at) => side === outer[at])) return stretched(small, inner);
     const first = [
       (box[0] - outer[0]) / factors[0] + across / 2 - 0.5,
       (box[1] - outer[1]) / factors[1] + down / 2 - 0.5,
@@ -194,6 +199,29 @@ const tellapartPixels = (() => {
         }
       }
     }
+    return held(out, ...inner);
+  }
+
+  /** All of an image, in the whole numbers that OpenCV computes in: weights of 1/2048, and four bits fewer between. */
+  function stretched({ width, height, data }, inner) {
+    const cells = (count, most) => Array.from({ length: count }, (_, number) => {
+      const place = Math.fround((number + 0.5) * (most / count) - 0.5);
+      const first = clamped(Math.floor(place), most - 1);
+      const part = place < 0 || first >= most - 1 ? 0 : place - first;
+      return { first, next: Math.min(first + 1, most - 1), near: rounded((1 - part) * 2048), far: rounded(part * 2048) };
+    });
+    const across = cells(inner[0], width);
+    const out = new Uint8ClampedArray(inner[0] * inner[1] * CHANNELS);
+    cells(inner[1], height).forEach(({ first: above, next: below, near, far }, row) => {
+      across.forEach((place, column) => {
+        for (let colour = 0; colour < 3; colour += 1) {
+          const [upper, lower] = [above, below].map((y) =>
+            data[(y * width + place.first) * CHANNELS + colour] * place.near + data[(y * width + place.next) * CHANNELS + colour] * place.far);
+          const sum = (((upper >> 4) * near) >> 16) + (((lower >> 4) * far) >> 16);
+          out[(row * inner[0] + column) * CHANNELS + colour] = (sum + 2) >> 2;
+        }
+      });
+    });
     return held(out, ...inner);
   }
 

@@ -252,6 +252,7 @@ def _told_apart(old: NDArray[np.float64], new: NDArray[np.float64]) -> Estimate:
 
 def _differences(old: NDArray[np.float64], new: NDArray[np.float64]) -> tuple[str, ...]:
     moved = new.mean(axis=0) - old.mean(axis=0)
-    # Those that moved as far, such as to the end at _FARTHEST, are equal: of those the first of TRAITS are told, brightness before all.
-    chosen = [place for place in np.argsort(-np.abs(moved).round(1), kind="stable") if abs(moved[place]) >= _MOVED][:_TOLD]
+    # Those that moved as far, such as to the end at _FARTHEST, are equal: of those the first of TRAITS are told.
+    order = np.argsort(-np.abs(moved).round(1), kind="stable")
+    chosen = [place for place in order if abs(moved[place]) >= _MOVED][:_TOLD]
     return tuple(_WORDS[TRAITS[place]][int(moved[place] > 0)] for place in chosen)

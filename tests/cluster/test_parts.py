@@ -22,6 +22,7 @@ from tellapart.cluster.predict import _begin
 from tellapart.cluster.storage import Storage
 from tellapart.errors import ConfigError, SourceError
 from tellapart.files import printable
+from tests.data.shards import tar_of
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -114,6 +115,18 @@ def test_archives_tables_of_bytes_and_lists_give_the_answers_of_their_images(
     assert [round(row["probability"], 6) for row in rows] == expected * 5
     assert rows[0]["path"] == f"{names[0]}/in/0.png"
     assert [row["path"] for row in rows[10:12]] == [f"{names[2]}#1", f"{names[2]}#2"]
+
+
+def test_the_shards_of_a_folder_give_the_answers_of_their_members(
+    storage: Storage, shapes_run: Path, images: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "shards").mkdir()
+    members = {f"{number}.png": Path(path).read_bytes() for number, path in enumerate(images[:3])}
+    tar_of(tmp_path / "shards" / "shard-000000.tar", members | {f"{number}.cls": b"disc" for number in range(3)})
+    rows = answers(storage, shapes_run, list(find_items([str(tmp_path / "shards")], Given())))
+    alone = ta.predict(shapes_run, tmp_path / "shards")
+    assert [(row["path"], row["label"], row["error"]) for row in rows] == [(one.path, one.label, "") for one in alone]
+    assert len(rows) == 3
 
 
 def test_a_damaged_shard_gives_the_rows_before_the_damage_and_an_error(

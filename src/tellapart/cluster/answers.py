@@ -21,6 +21,7 @@ from tellapart.cluster.storage import Storage, file_system, reason
 from tellapart.config import DataConfig
 from tellapart.data.address import Address, has_scheme, is_address
 from tellapart.data.sources.listing import ignored, kind_of
+from tellapart.data.sources.members import member_there
 from tellapart.errors import ConfigError, ImageError, SourceError
 from tellapart.files import cache_root, printable, replacing
 from tellapart.inference.inputs import Held
@@ -164,8 +165,10 @@ def images_of(item: Item, max_bytes: int) -> Iterator[tuple[str, Held]]:
     elif item.kind == "file":
         if is_address(item.place):
             yield item.name, Address(item.place)
+        elif has_scheme(item.place):
+            yield item.name, Stored(item.place)
         else:
-            yield item.name, Stored(item.place) if has_scheme(item.place) else Path(item.place)
+            yield item.name, member_there(Path(), item.place) or Path(item.place)
     else:
         try:
             yield from (_rows if item.kind == "rows" else _members)(item, max_bytes)

@@ -19,6 +19,7 @@ from tellapart.data.address import Address, has_scheme, is_address
 from tellapart.data.findings import Finding
 from tellapart.data.sources.image_paths import locate
 from tellapart.data.sources.listing import ignored, kind_of
+from tellapart.data.sources.members import Member
 from tellapart.errors import ImageError, SourceError, require_extra
 from tellapart.files import expanded
 from tellapart.inference.inputs import column_of, find_images
@@ -92,6 +93,8 @@ def _here(name: str, given: Given) -> Iterator[Item]:
                 yield Item(shown, str(held), "error")
             elif isinstance(held, Address):
                 yield Item(shown, held.url)
+            elif isinstance(held, Member):
+                yield Item(shown, f"{whole_address(held.file)}#{held.member}")
             else:
                 assert isinstance(held, Path)
                 yield Item(shown, whole_address(held))

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import io
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +25,7 @@ from tellapart.models.backend import backend_name, start_keras
 from tellapart.models.keras_file import open_keras
 from tellapart.models.onnx_by_keras import graph_of
 from tellapart.models.openvino_runtime import openvino_module
+from tellapart.models.quiet import quiet
 from tellapart.models.runtime import onnx_runtime, open_session
 
 if TYPE_CHECKING:
@@ -85,20 +82,6 @@ class ExportFormat:
             )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the converters, which report each step."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
-
-
 def _write_onnx(shipment: Shipment, path: Path) -> None:
     import onnx
 
@@ -128,7 +111,7 @@ def _quantize_onnx(shipment: Shipment, path: Path) -> None:
             return next(self._left, None)
 
     assert shipment.examples is not None
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet("absl"):
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         _write_onnx(shipment, plain)
         quantization.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
@@ -152,7 +135,7 @@ def _run_onnx(path: Path) -> Run:
 
 
 def _write_litert(shipment: Shipment, path: Path) -> None:
-    with _quiet():
+    with quiet("absl"):
         shipment.model.export(str(path), format="litert", verbose=False)
 
 
@@ -160,7 +143,7 @@ def _quantize_litert(shipment: Shipment, path: Path) -> None:
     tensorflow = importlib.import_module("tensorflow")
     examples = shipment.examples
     assert examples is not None
-    with _quiet():
+    with quiet("absl"):
         shipment.model.export(
             str(path),
             format="litert",
@@ -185,7 +168,7 @@ def _run_litert(path: Path) -> Run:
 
 
 def _write_saved_model(shipment: Shipment, path: Path) -> None:
-    with _quiet():
+    with quiet("absl"):
         shipment.model.export(str(path), format="tf_saved_model", verbose=False)
 
 
@@ -211,7 +194,7 @@ def _run_keras(path: Path) -> Run:
 
 def _write_openvino(shipment: Shipment, path: Path) -> None:
     openvino = openvino_module()
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet("absl"):
         plain = Path(folder) / "model.onnx"
         _write_onnx(shipment, plain)
         openvino.save_model(openvino.convert_model(str(plain)), str(path), compress_to_fp16=False)

@@ -6,9 +6,6 @@ import io
 import os
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from tellapart.files import to_json
 from tellapart.inference.export_formats import ONNX, ExportFormat, Run, Shipment
 from tellapart.inference.mlflow_model import IMAGE, PATH, output_columns
 from tellapart.inference.predictor import Predictor
+from tellapart.models.quiet import quiet
 
 LOADER = "tellapart.inference.mlflow_model"
 _NETWORK = "model.onnx"
@@ -37,20 +35,12 @@ def start_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow reports each step, and deprecated names inside it are for its maintainers to fix."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
 def save_pyfunc(onnx: Path, path: Path) -> None:
     """Write the MLflow model of a model.onnx, with signature and example, into a folder that does not exist yet."""
     require_extra("The format mlflow", "tables", "pandas")
     start_mlflow()
     predictor = Predictor(onnx)
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet(errors=True), tempfile.TemporaryDirectory() as folder:
         import pandas
         from mlflow import pyfunc
         from mlflow.models import ModelSignature

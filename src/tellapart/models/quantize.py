@@ -6,12 +6,7 @@ in float32: they cost little, and the difference from float32 is smaller then.
 
 from __future__ import annotations
 
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
+from tellapart.models.quiet import quiet
 from tellapart.models.runtime import onnx_runtime
 
 if TYPE_CHECKING:
@@ -51,7 +47,7 @@ def int8(graph: onnx.ModelProto, images: NDArray[np.uint8], path: Path) -> None:
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             return next(self._left, None)
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet("root"):
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         onnx.save(given, str(plain))
         quantization.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
@@ -105,20 +101,6 @@ def _last_layers(graph: onnx.GraphProto) -> set[str]:
             if node.op_type not in (*_LINEAR, "Conv"):
                 left += [makers[name] for name in node.input if name in makers]
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the quantizer, which advises on each step."""
-    logger = logging.getLogger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 def entries(graph: onnx.ModelProto) -> dict[str, str]:

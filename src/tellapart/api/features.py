@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tellapart.api.datasets import read
 from tellapart.config import DataConfig
-from tellapart.data.neighbours import COUNT, Neighbours, neighbours
+from tellapart.data.neighbours import COUNT, Neighbours, directions_of, neighbours
 from tellapart.data.sources import open_row
 from tellapart.errors import ConfigError, ImageError, SourceError, require_extra
 from tellapart.files import replacing
@@ -70,7 +70,7 @@ class Features:
         True
         """
         asked = required(embed(images_of(images)))
-        cosines = _directions(asked) @ _directions(self.values).T
+        cosines = directions_of(asked) @ directions_of(self.values).T
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
         return [[(self.paths[at], float(row[at])) for at in places] for row, places in zip(cosines, order, strict=True)]
 
@@ -179,11 +179,6 @@ def required(found: Iterable[tuple[str, NDArray[np.float32] | ImageError]]) -> N
             raise ImageError(values.reason, f"{name}: {values.detail}")
         rows.append(values)
     return np.stack(rows) if rows else np.empty((0, WIDTH), np.float32)
-
-
-def _directions(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths: NDArray[np.float32] = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, np.maximum(lengths, 1e-9), dtype=np.float32)
 
 
 def _write_parquet(place: Path, columns: dict[str, NDArray[Any]]) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from tellapart.data.address import Address, has_scheme, is_address
 from tellapart.data.findings import Finding
@@ -28,6 +28,20 @@ from tellapart.files import expanded
 
 Held = Source | Address | Member | ImageError
 """An image, its location, or why there is none."""
+
+Read = TypeVar("Read")
+
+
+def read_held(image: Held, max_bytes: int, read: Callable[[Source], Read]) -> Read | ImageError:
+    """What `read` gives of an image, such as its pixels, or why it has none. max_bytes: of an image elsewhere."""
+    try:
+        if isinstance(image, ImageError):
+            return image
+        return read(image.read(max_bytes) if isinstance(image, Address | Member) else image)
+    except ImageError as error:
+        return error
+    except (OSError, SourceError) as error:  # SourceError: a damaged container
+        return ImageError("unreadable", getattr(error, "strerror", None) or str(error))
 
 
 def find_images(

@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 
 from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.data.address import Address
 from tellapart.data.pixels import Decoded
-from tellapart.data.sources.members import Member
-from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError, SourceError
+from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError
 from tellapart.evaluation.selective_prediction import Thresholds, Verdict
 from tellapart.files import from_json
-from tellapart.inference.inputs import Held
+from tellapart.inference.inputs import Held, read_held
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.python_inputs import images_of
 from tellapart.models.runtime import CUDA, Device, open_session
@@ -311,15 +309,12 @@ class Predictor:
     def _read(self, image: Held) -> Decoded | str:
         """It with its pixels, or why it has none."""
         bounds = self.bounds
-        try:
-            if isinstance(image, ImageError):
-                return str(image)
-            source = image.read(bounds.max_bytes) if isinstance(image, Address | Member) else image
-            return pixels.decode(source, self.spec, bounds.max_pixels, max_bytes=bounds.max_bytes)
-        except ImageError as error:
-            return str(error)
-        except (OSError, SourceError) as error:  # SourceError: a damaged container
-            return f"unreadable: {getattr(error, 'strerror', None) or error}"
+        found = read_held(
+            image,
+            bounds.max_bytes,
+            lambda source: pixels.decode(source, self.spec, bounds.max_pixels, max_bytes=bounds.max_bytes),
+        )
+        return str(found) if isinstance(found, ImageError) else found
 
 
 def _entries(session: onnxruntime.InferenceSession, path: Path) -> dict[str, str]:

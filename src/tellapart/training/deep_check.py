@@ -22,16 +22,11 @@ from tellapart.data.deep_checks import Checked, DeepEvidence, look_deeper
 from tellapart.data.quality import measure_quality
 from tellapart.data.sources import open_row
 from tellapart.data.sources.source import Source
-from tellapart.models.feature_engine import bundled_engine
-from tellapart.models.features import union
-from tellapart.models.pretrained import PRETRAINED, offered
-from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
 from tellapart.progress import Phase, Progress
 from tellapart.task import ImageSpec
-from tellapart.training.features import backbone_key, extract, feature_cache
+from tellapart.training.features import BACKBONE, bundled_features, every_feature, extract
 from tellapart.training.plan import decide
 
-BACKBONE = "efficientnet-lite0"
 _AT_ONCE = 64
 
 
@@ -71,9 +66,7 @@ def look_into(
 
 def _inspect(images: Images, cache: PixelCache, progress: Progress) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Features (n, width) and quality (n, 3) of the images of these rows. cache: of the pixels, for its limit."""
-    taken = union(offered(PRETRAINED[BACKBONE], cache.spec).values())
-    key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], cache.spec, taken), bundled_engine(BACKBONE, taken)
-    with feature_cache(key, engine.width, cache.limit_bytes) as features:
+    with bundled_features(cache.spec, every_feature(cache.spec), cache.limit_bytes) as (engine, features):
         # The first are the averages of the top map; the others are cached for training.
         tell, averages = partial(progress.update, Phase.FEATURES), engine.widths[0]
         found = extract(engine, images, features, tell=tell, first=averages)

@@ -14,20 +14,16 @@ from numpy.typing import NDArray
 
 from tellapart.config import DataConfig
 from tellapart.data import pixels
-from tellapart.data.address import Address
-from tellapart.data.cache import DEFAULT_LIMIT, ArrayCache
-from tellapart.data.sources.members import Member
-from tellapart.errors import ImageError, SourceError
-from tellapart.inference.inputs import Held
-from tellapart.models.feature_engine import FeatureEngine, bundled_engine
+from tellapart.data.cache import ArrayCache
+from tellapart.errors import ImageError
+from tellapart.inference.inputs import Held, read_held
+from tellapart.models.feature_engine import FeatureEngine
 from tellapart.models.features import TOP, FeatureSet, Pool
 from tellapart.models.pretrained import PRETRAINED
-from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
 from tellapart.parallel import in_order
 from tellapart.task import ImageSpec
-from tellapart.training.features import backbone_key, feature_cache
+from tellapart.training.features import BACKBONE, bundled_features
 
-BACKBONE = "efficientnet-lite0"
 SPEC = ImageSpec(PRETRAINED[BACKBONE].side, PRETRAINED[BACKBONE].side, fit="crop")
 """As the backbone was trained."""
 WIDTH = 1280
@@ -46,10 +42,8 @@ def embed(
     bounds: limits of an image's pixels and bytes. tell: called with the number of images done.
     """
     limits = bounds or DataConfig()
-    engine = bundled_engine(BACKBONE, _TAKEN)
-    key = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], SPEC, _TAKEN)
     coming, done = iter(images), 0
-    with feature_cache(f"{key}-pixels", engine.width, DEFAULT_LIMIT) as cache:
+    with bundled_features(SPEC, _TAKEN, found_by="-pixels") as (engine, cache):
         while chunk := list(islice(coming, _AT_ONCE)):
             taken = list(in_order(lambda held: _pixels(held, limits), [held for _, held in chunk]))
             good = [found for found in taken if not isinstance(found, ImageError)]
@@ -61,15 +55,11 @@ def embed(
 
 
 def _pixels(image: Held, limits: DataConfig) -> NDArray[np.uint8] | ImageError:
-    if isinstance(image, ImageError):
-        return image
-    try:
-        source = image.read(limits.max_bytes) if isinstance(image, Address | Member) else image
-        return pixels.read(source, SPEC, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
-    except ImageError as error:
-        return error
-    except (OSError, SourceError) as error:  # SourceError: a damaged container
-        return ImageError("unreadable", getattr(error, "strerror", None) or str(error))
+    return read_held(
+        image,
+        limits.max_bytes,
+        lambda source: pixels.read(source, SPEC, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes),
+    )
 
 
 def _computed(engine: FeatureEngine, cache: ArrayCache, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +21,18 @@ from tellapart.config import AUGMENTATIONS, AugmentConfig
 from tellapart.data import augment as augmenting
 from tellapart.data import pixels as road
 from tellapart.data.batches import Batches, Images
-from tellapart.data.cache import ArrayCache, Store
+from tellapart.data.cache import DEFAULT_LIMIT, ArrayCache, Store
 from tellapart.files import cache_root, to_json
-from tellapart.models.feature_engine import FeatureEngine
-from tellapart.models.features import FeatureSet
+from tellapart.models.feature_engine import FeatureEngine, bundled_engine
+from tellapart.models.features import FeatureSet, union
+from tellapart.models.pretrained import PRETRAINED, offered
+from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
 from tellapart.parallel import cores, in_order
 from tellapart.task import ImageSpec
 from tellapart.training.feature_rows import blocks, let_go, room
 
+BACKBONE = "efficientnet-lite0"
+"""The backbone in the package, which ships as a graph too."""
 _KEPT_SECONDS = 2.0
 _LET_GO = 256
 """Batches after which memory of a file is given back."""
@@ -45,6 +50,23 @@ def feature_cache(key: str, width: int, limit_bytes: int) -> ArrayCache:
     return ArrayCache(
         key, (width,), np.float16, root=cache_root() / "features", what="features", limit_bytes=limit_bytes
     )
+
+
+def every_feature(spec: ImageSpec) -> FeatureSet:
+    """What training may choose from of BACKBONE: computed and cached together, so that all who look share one pass."""
+    return union(offered(PRETRAINED[BACKBONE], spec).values())
+
+
+@contextmanager
+def bundled_features(
+    spec: ImageSpec, taken: FeatureSet, limit_bytes: int = DEFAULT_LIMIT, *, found_by: str = ""
+) -> Iterator[tuple[FeatureEngine, ArrayCache]]:
+    """What computes features of BACKBONE without Keras, and where training keeps them. found_by: what the cache is
+    asked with, where that is not the digest of a file."""
+    engine = bundled_engine(BACKBONE, taken)
+    key = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], spec, taken) + found_by
+    with feature_cache(key, engine.width, limit_bytes) as cache:
+        yield engine, cache
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,16 @@ import numpy as np
 
 from tellapart.data import pixels
 from tellapart.data.batches import Images
-from tellapart.data.cache import DEFAULT_LIMIT
 from tellapart.data.neighbours import nearest
 from tellapart.data.sources import open_row
-from tellapart.models.feature_engine import bundled_engine
-from tellapart.models.features import union
-from tellapart.models.pretrained import PRETRAINED, offered
-from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
+from tellapart.models.pretrained import PRETRAINED
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.task import ImageSpec
-from tellapart.training.deep_check import BACKBONE
-from tellapart.training.features import backbone_key, extract, feature_cache
+from tellapart.training.features import BACKBONE, bundled_features, every_feature, extract
 
 MOST_COMPARED = 2000
 """Training images that are compared; of more, evenly spaced ones: their features may not be in the cache."""
-_SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,8 @@ def similar_images(
     """
     catalog, spec = run.catalog, run.spec
     if run.config.model.name != BACKBONE or spec.channels != 3:
-        spec = ImageSpec(_SIDE, _SIDE, 3)
+        side = PRETRAINED[BACKBONE].side
+        spec = ImageSpec(side, side, 3)
     rows = [row for row in catalog.split("train").images if not row.error]
     with suppress(ValueError):  # it lies elsewhere
         own = image.resolve().relative_to(catalog.root.resolve()).as_posix()
@@ -56,11 +51,9 @@ def similar_images(
         return [], 0
     chosen = np.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED)).astype(int).tolist()
     rows = [rows[place] for place in chosen]
-    taken = union(offered(PRETRAINED[BACKBONE], spec).values())
-    key, engine = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], spec, taken), bundled_engine(BACKBONE, taken)
     images = Images(catalog.root, rows, spec, open_row=open_row, bounds=run.config.data)
-    averages = engine.widths[0]
-    with feature_cache(key, engine.width, DEFAULT_LIMIT) as features:
+    with bundled_features(spec, every_feature(spec)) as (engine, features):
+        averages = engine.widths[0]
         known = extract(engine, images, features, tell=partial(progress.update, Phase.FEATURES), first=averages)
     bounds = run.config.data
     seen = pixels.read(image, spec, max_pixels=bounds.max_pixels, max_bytes=bounds.max_bytes)

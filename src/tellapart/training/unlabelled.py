@@ -28,13 +28,12 @@ from tellapart.data.sources import folder_of, open_row
 from tellapart.data.sources.listing import list_folder
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.errors import ImageError, SourceError
-from tellapart.models.feature_engine import FeatureEngine, bundled_engine
-from tellapart.models.features import FeatureSet, root_of, union
+from tellapart.models.feature_engine import FeatureEngine
+from tellapart.models.features import FeatureSet, root_of
 from tellapart.models.pretrained import PRETRAINED, offered
-from tellapart.models.pretrained_weights import BUNDLED_DIGESTS
 from tellapart.progress import SILENT, Phase, Progress
-from tellapart.training.deep_check import BACKBONE, inspection_spec
-from tellapart.training.features import backbone_key, extract, feature_cache
+from tellapart.training.deep_check import inspection_spec
+from tellapart.training.features import BACKBONE, bundled_features, every_feature, extract
 
 WIDTH = 256
 """Coordinates of an image."""
@@ -135,14 +134,12 @@ class Pool:
         whole = Source(self.root, tuple(LabelledPath(path, "") for path in self.paths), "images without labels")
         spec = inspection_spec(self._config, whole)
         sets = offered(PRETRAINED[BACKBONE], spec)
-        taken = union(sets.values())
-        engine = bundled_engine(BACKBONE, taken)
-        columns, parts = _read(taken, sets.get(READ, sets["top"]), engine.widths)
-        key = backbone_key(BACKBONE, BUNDLED_DIGESTS[BACKBONE], spec, taken)
+        taken = every_feature(spec)
         with (
             PixelCache(spec, limit_bytes=self._limit) as pixels,
-            feature_cache(key, engine.width, self._limit) as kept,
+            bundled_features(spec, taken, self._limit) as (engine, kept),
         ):
+            columns, parts = _read(taken, sets.get(READ, sets["top"]), engine.widths)
             done = 0
             progress.update(Phase.FEATURES, 0, len(self.paths))
             for places in _groups(len(self.paths)):

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 from tellapart.inference.web_export import RUNTIME_ADDRESS, RUNTIME_FILES
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
 TOLERANCE = 0.01
 IMAGES = 60
@@ -44,17 +42,6 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> ta.Run:
     return ta.train("builtin:pets", out=tmp_path_factory.mktemp("web") / "run")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield found
-        found.close()
 
 
 Visit = Callable[..., "Page"]

@@ -20,9 +20,9 @@ from PIL import Image
 
 import tellapart as ta
 from tests.command import STRICT
-from tests.serve.page import browser, visit
+from tests.serve.page import visit
 
-__all__ = ["browser", "visit"]
+__all__ = ["visit"]
 
 httpx = pytest.importorskip("httpx")
 

@@ -26,7 +26,6 @@ pytest.importorskip("cleanlab")
 pytest.importorskip("uvicorn")
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 60.0
 SWAPPED = ("cat/wrong-1.jpg", "cat/wrong-2.jpg")
 
@@ -128,19 +127,6 @@ def studio(shared_studio: Studio) -> Studio:
     """With nothing decided."""
     shared_studio.undo_all()
     return shared_studio
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        arguments = ["--no-sandbox", "--disable-gpu", *camera]
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield found
-        found.close()
 
 
 @pytest.fixture

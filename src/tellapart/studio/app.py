@@ -6,8 +6,7 @@ The guards and the page policy are those of `serve`. Answers are JSON; what is d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -23,8 +22,8 @@ from tellapart.errors import ConfigError, TellapartError
 from tellapart.files import printable
 from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.browse import MOST, SORTS, VERDICTS, Index, Query
-from tellapart.studio.http import PROBLEMS, SHARED, all_are, body_of, page_file, version_of, whole_number
-from tellapart.studio.images import SIDES, shown
+from tellapart.studio.http import all_are, body_of, image_file, page_application, version_of, whole_number
+from tellapart.studio.images import SIDES
 from tellapart.studio.session import Session, dropped_first
 from tellapart.studio.thumbnails import Thumbnails
 
@@ -38,7 +37,6 @@ _PAGES = {
     "/page/review.js": (_OURS, "review.js", "text/javascript"),
     "/page/browse.js": (_OURS, "browse.js", "text/javascript"),
     "/page/map.js": (_OURS, "map.js", "text/javascript"),
-    **SHARED,
 }
 
 
@@ -252,17 +250,13 @@ class Studio:
         return JSONResponse(await asyncio.to_thread(found))
 
     async def pixels(self, request: Request) -> Response:
-        """The image itself. Its address names its content, so a browser may keep it."""
+        """The image itself, upright and no larger than `side`."""
         place, side = request.path_params["place"], request.path_params["side"]
         path = self._path(place)
         image = self._index.catalog.images[place]
         if side not in SIDES or image.error:
             raise HTTPException(404, f"There is no such image of {path!r}.")
-        try:
-            content, kind = await asyncio.to_thread(shown, self._index.catalog.root, image, side, self._thumbnails)
-        except (TellapartError, OSError) as error:
-            raise HTTPException(404, f"{quote(path)} cannot be read any more: {error}") from None
-        return Response(content, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
+        return await image_file(self._index.catalog.root, image, side, self._thumbnails, quote(path))
 
     def _path(self, place: int) -> str:
         images = self._index.catalog.images
@@ -272,13 +266,6 @@ class Studio:
 
 
 def _routes(studio: Studio) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        studio.begin()
-        yield
-        await asyncio.to_thread(studio.close)
-
-    pages = [Route(path, page_file(room, name, kind)) for path, (room, name, kind) in _PAGES.items()]
     asked = [
         Route("/report", studio.report),
         Route("/v1/state", studio.state),
@@ -295,4 +282,4 @@ def _routes(studio: Studio) -> Starlette:
         Route("/v1/images/{place:int}", studio.image),
         Route("/pixels/{place:int}/{side:int}/{digest:str}", studio.pixels),
     ]
-    return Starlette(routes=[*pages, *asked], lifespan=lifespan, exception_handlers=PROBLEMS)
+    return page_application(_PAGES, asked, begin=studio.begin, close=studio.close)

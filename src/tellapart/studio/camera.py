@@ -10,8 +10,7 @@ import asyncio
 import re
 import shlex
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from tellapart.files import printable, replacing, terminal_safe
 from tellapart.inference.predictor import Predictor
 from tellapart.runs.run import open_run
 from tellapart.serve.middleware import Access, Guard
-from tellapart.studio.http import PROBLEMS, SHARED, body_of, bytes_of, page_file
+from tellapart.studio.http import body_of, bytes_of, page_application
 from tellapart.studio.retrain import Trainer
 from tellapart.training.labelling import class_name
 from tellapart.words import probability
@@ -44,7 +43,6 @@ _SHOWN = 9
 _PAGES = {
     "/": ("tellapart.studio", "camera.html", "text/html"),
     "/page/camera.js": ("tellapart.studio", "camera.js", "text/javascript"),
-    **SHARED,
 }
 
 
@@ -198,16 +196,10 @@ class _Page:
 
 
 def _routes(page: _Page) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(page.close)
-
-    pages = [Route(path, page_file(room, name, kind)) for path, (room, name, kind) in _PAGES.items()]
     asked = [
         Route("/v1/state", page.state),
         Route("/v1/frames", page.frame, methods=["POST"]),
         Route("/v1/look", page.look, methods=["POST"]),
         Route("/v1/train", page.train, methods=["POST"]),
     ]
-    return Starlette(routes=[*pages, *asked], lifespan=lifespan, exception_handlers=PROBLEMS)
+    return page_application(_PAGES, asked, close=page.close)

@@ -1,18 +1,26 @@
-"""What the pages of the studio share: files, the body of a request, and answers in words where something is wrong."""
+"""What the pages of the studio share: application, files, images, the body of a request, and errors in words."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from tellapart.data.catalog import ImageRecord
 from tellapart.data.decisions import OutdatedError
 from tellapart.errors import ConfigError, TellapartError
 from tellapart.files import from_json, printable
+from tellapart.studio.images import shown
+from tellapart.studio.thumbnails import Thumbnails
 
 BODY = 1_000_000
 """Bytes of a request."""
@@ -20,7 +28,7 @@ BODY = 1_000_000
 Answer = Callable[[Request], Awaitable[Response]]
 
 _OURS, _SERVED = "tellapart.studio", "tellapart.serve"
-SHARED = {
+_SHARED = {
     "/page/studio.js": (_OURS, "studio.js", "text/javascript"),
     "/page/learn.js": (_OURS, "learn.js", "text/javascript"),
     "/page/studio.css": (_OURS, "studio.css", "text/css"),
@@ -30,7 +38,26 @@ SHARED = {
 """Files of all pages: their package, name and media type by address."""
 
 
-def page_file(room: str, name: str, kind: str) -> Answer:
+def page_application(
+    pages: Mapping[str, tuple[str, str, str]],
+    asked: Sequence[Route],
+    *,
+    begin: Callable[[], object] = lambda: None,
+    close: Callable[[], object],
+) -> Starlette:
+    """The application of a page. pages: files by address, as _SHARED has them. close: waits in a thread of its own."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        begin()
+        yield
+        await asyncio.to_thread(close)
+
+    files_of = [Route(path, _page_file(room, name, kind)) for path, (room, name, kind) in {**_SHARED, **pages}.items()]
+    return Starlette(routes=[*files_of, *asked], lifespan=lifespan, exception_handlers=PROBLEMS)
+
+
+def _page_file(room: str, name: str, kind: str) -> Answer:
     content = (files(room) / "page" / name).read_bytes()
 
     async def file(_request: Request) -> Response:
@@ -50,6 +77,15 @@ async def _wrong(_request: Request, error: Exception) -> Response:
 async def _missing(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": printable(error.detail)}, error.status_code, error.headers)
+
+
+async def image_file(root: Path, image: ImageRecord, side: int, kept: Thumbnails, called: str) -> Response:
+    """The image itself, as studio.images.shown gives it. Its address names its content, so a browser may keep it."""
+    try:
+        content, kind = await asyncio.to_thread(shown, root, image, side, kept)
+    except (TellapartError, OSError) as error:
+        raise HTTPException(404, f"{called} cannot be read any more: {error}") from None
+    return Response(content, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
 
 
 async def bytes_of(request: Request) -> bytes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,8 +21,8 @@ from starlette.types import ASGIApp
 from tellapart.errors import ConfigError, TellapartError
 from tellapart.files import printable, terminal_safe
 from tellapart.serve.middleware import Access, Guard
-from tellapart.studio.http import PROBLEMS, SHARED, all_are, body_of, page_file, version_of
-from tellapart.studio.images import SIDES, shown
+from tellapart.studio.http import all_are, body_of, image_file, page_application, version_of
+from tellapart.studio.images import SIDES
 from tellapart.studio.retrain import Trainer
 from tellapart.studio.session import Looking, StoppedError
 from tellapart.studio.thumbnails import Thumbnails
@@ -38,7 +37,6 @@ NEIGHBOURS = 5
 _PAGES = {
     "/": ("tellapart.studio", "label.html", "text/html"),
     "/page/label.js": ("tellapart.studio", "label.js", "text/javascript"),
-    **SHARED,
 }
 _PATIENCE = 3.0
 
@@ -207,17 +205,13 @@ class _Page:
         return JSONResponse(await asyncio.to_thread(self._state))
 
     async def pixels(self, request: Request) -> Response:
-        """The image itself. Its address names its content, so a browser may keep it."""
+        """The image itself, upright and no larger than `side`."""
         place, side = request.path_params["place"], request.path_params["side"]
         path, pool = self._path(place), self._labels.pool
         record = pool.records.get(place)
         if side not in SIDES or record is None or record.error:
             raise HTTPException(404, f"There is no such image of {printable(path)}.")
-        try:
-            content, kind = await asyncio.to_thread(shown, pool.root, record, side, self._thumbnails)
-        except (TellapartError, OSError) as error:
-            raise HTTPException(404, f"{printable(path)} cannot be read any more: {error}") from None
-        return Response(content, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
+        return await image_file(pool.root, record, side, self._thumbnails, printable(path))
 
     def _paths(self, places: Any) -> list[str]:
         if not all_are(places, int):
@@ -232,13 +226,6 @@ class _Page:
 
 
 def _routes(page: _Page) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        page.session.begin()
-        yield
-        await asyncio.to_thread(page.close)
-
-    pages = [Route(path, page_file(room, name, kind)) for path, (room, name, kind) in _PAGES.items()]
     asked = [
         Route("/v1/state", page.state),
         Route("/v1/near/{place:int}", page.near),
@@ -247,4 +234,4 @@ def _routes(page: _Page) -> Starlette:
         Route("/v1/train", page.train, methods=["POST"]),
         Route("/pixels/{place:int}/{side:int}/{digest:str}", page.pixels),
     ]
-    return Starlette(routes=[*pages, *asked], lifespan=lifespan, exception_handlers=PROBLEMS)
+    return page_application(_PAGES, asked, begin=page.session.begin, close=page.close)

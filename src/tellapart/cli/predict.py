@@ -162,12 +162,13 @@ def _sorting(
     into: str | None, choice: tuple[str, str], classes: tuple[str, ...], keywords: bool, images: list[str]
 ) -> Sorting | None:
     from tellapart.errors import ConfigError
-    from tellapart.inference.sorting import Sorting
 
     if into is None:
         if keywords or choice != (SortBy.label, SortHow.link):
             raise ConfigError("--by, --how and --keywords need --sort-into DIR, which names the folder to sort into.")
         return None
+    from tellapart.inference.sorting import Sorting  # not where nothing is sorted: it takes 13 ms
+
     made = Sorting(Path(into), choice[0], choice[1], classes, keywords)  # type: ignore[arg-type]
     made.refuse_among(images)
     return made
@@ -183,10 +184,14 @@ def _taking(
 
 
 def _tell_sorted(sorting: Sorting) -> None:
+    from tellapart.inference.sorting import LIST
+
     verb = {"link": "linked", "copy": "copied", "plan": "planned"}[sorting.how]
     left = f"; {counted(len(sorting.left), 'image')} left in place" if sorting.left else ""
-    place = sorting.folder / "sorted.csv"
-    print(f"tellapart: {counted(sorting.placed, 'image')} {verb}{left}; listed in {place}", file=sys.stderr)
+    print(
+        f"tellapart: {counted(sorting.placed, 'image')} {verb}{left}; listed in {sorting.folder / LIST}",
+        file=sys.stderr,
+    )
 
 
 @contextmanager

@@ -155,6 +155,26 @@ def test_progress_goes_to_a_stream_of_a_host_that_is_no_file(monkeypatch: pytest
     assert not sys.stderr.closed
 
 
+def test_a_prediction_of_one_image_imports_nothing_that_only_many_need(shapes_run: Path, two_shapes: Path) -> None:
+    image = next(two_shapes.rglob("*.png"))
+    code = (
+        f"import sys; sys.argv = ['tellapart', 'predict', {str(shapes_run)!r}, {str(image)!r}]\n"
+        "from tellapart.cli.main import run\n"
+        "try: run()\n"
+        "finally: print(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert image.name in done.stdout
+    imported = set(done.stderr.split())
+    assert "tellapart.inference.predictor" in imported
+    assert not imported & {
+        "tellapart.evaluation.shift",
+        "tellapart.inference.shift_watch",
+        "tellapart.inference.sorting",
+    }
+
+
 def test_a_command_imports_no_file_of_another() -> None:
     """Each takes its time before anything is predicted."""
     code = (

@@ -100,7 +100,7 @@ def command(
     """Predict images, in the given order. An unreadable image gives a row with its error."""
     from tellapart.cli.predict_output import format_by_suffix, tell_errors, write
     from tellapart.cli.predict_resume import format_of, resumed
-    from tellapart.data.image_formats import SUFFIXES
+    from tellapart.data.sources.listing import kind_of
     from tellapart.errors import ConfigError
     from tellapart.files import replacing
     from tellapart.inference.inputs import find_images, require_table
@@ -122,7 +122,7 @@ def command(
         raise ConfigError("--resume and --out both name the output file. Give one of them.")
     require_table(images, path_column, root)
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
-    one = len(images) == 1 and Path(images[0]).suffix.lower() in SUFFIXES
+    one = len(images) == 1 and kind_of(images[0]) == "image" and Path(images[0]).is_file()
     predictor, watch = _open(Path(run), device, one=one, exact=exact)
     sorting = _sorting(sort_into, (by.value, how.value), predictor.task.classes, keywords, images)
     take = _taking(partial(predictor.predict_named, batch_size=batch_size, watch=watch), sorting)
@@ -212,13 +212,14 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
 
 def _open(path: Path, device: options.Device, *, one: bool, exact: bool) -> tuple[Predictor, ShiftWatch | None]:
     """And who tells whether the images differ from those it was validated on; of `one` image nobody can."""
+    predictor = open_predictor(path, device, exact=exact)
     if path.is_file() or one:
-        return open_predictor(path, device, exact=exact), None
+        return predictor, None
     from tellapart.evaluation.shift import Reference
     from tellapart.inference.shift_watch import ShiftWatch
 
     reference = Reference.of_run(ta.open_run(path))
-    return open_predictor(path, device, exact=exact), ShiftWatch(reference) if reference else None
+    return predictor, ShiftWatch(reference) if reference else None
 
 
 def open_predictor(path: Path, device: options.Device, *, exact: bool = False) -> Predictor:

@@ -168,11 +168,8 @@ def test_a_prediction_of_one_image_imports_nothing_that_only_many_need(shapes_ru
     assert image.name in done.stdout
     imported = set(done.stderr.split())
     assert "tellapart.inference.predictor" in imported
-    assert not imported & {
-        "tellapart.evaluation.shift",
-        "tellapart.inference.shift_watch",
-        "tellapart.inference.sorting",
-    }
+    for_many = ("evaluation.shift", "inference.shift_watch", "inference.sorting")
+    assert not imported & {f"tellapart.{name}" for name in for_many}
 
 
 def test_a_command_imports_no_file_of_another() -> None:

@@ -212,27 +212,34 @@ def _counted(predictions: Iterator[Prediction], shown: bool) -> Iterator[Iterato
 
 def _open(path: Path, device: options.Device, *, one: bool, exact: bool) -> tuple[Predictor, ShiftWatch | None]:
     """And who tells whether the images differ from those it was validated on; of `one` image nobody can."""
-    predictor = open_predictor(path, device, exact=exact)
-    if path.is_file() or one:
+    if path.is_file():
+        return open_predictor(path, device), None
+    run = ta.open_run(path)
+    predictor = _predictor_of(run, device, exact)
+    if one:
         return predictor, None
     from tellapart.evaluation.shift import Reference
     from tellapart.inference.shift_watch import ShiftWatch
 
-    reference = Reference.of_run(ta.open_run(path))
+    reference = Reference.of_run(run)
     return predictor, ShiftWatch(reference) if reference else None
 
 
-def open_predictor(path: Path, device: options.Device, *, exact: bool = False) -> Predictor:
+def open_predictor(path: Path, device: options.Device) -> Predictor:
     """Of a run, or of a model.onnx. Raises ConfigError for any other file."""
     from tellapart.errors import ConfigError
-    from tellapart.files import terminal_safe
     from tellapart.inference.predictor import Predictor
 
     if path.is_file():
         if path.suffix.lower() != ".onnx":
             raise ConfigError(f"{path} is neither a run nor an .onnx file. Name the run first, then the images.")
         return Predictor(path, device=device.value)
-    run = ta.open_run(path)
+    return _predictor_of(ta.open_run(path), device, exact=False)
+
+
+def _predictor_of(run: ta.Run, device: options.Device, exact: bool) -> Predictor:
+    from tellapart.files import terminal_safe
+
     if run.missing_report:
         print(terminal_safe(f"tellapart: {run.missing_report}"), file=sys.stderr)
     predictor = run.predictor(device=device.value, exact=exact)

@@ -39,7 +39,8 @@ def read_held(image: Held, max_bytes: int, read: Callable[[Source], Read]) -> Re
             return image
         return read(image.read(max_bytes) if isinstance(image, Address | Member) else image)
     except ImageError as error:
-        return error
+        # A new one: the frames of one that was raised hold the image, in a cycle with whoever keeps it.
+        return ImageError(error.reason, error.detail)
     except (OSError, SourceError) as error:  # SourceError: a damaged container
         return ImageError("unreadable", getattr(error, "strerror", None) or str(error))
 

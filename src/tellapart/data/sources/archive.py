@@ -69,8 +69,7 @@ def unpacked(archive: Path) -> tuple[Path, tuple[str, ...]]:
         raise SourceError(f"{archive} is neither a file nor a folder.")
     state = f"{whole}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
     target = cache_root() / "archives" / hashlib.blake2b(state, digest_size=16).hexdigest()
-    if not (target / _LEFT_OUT).is_file():  # written last: if missing, the folder was partly deleted
-        shutil.rmtree(target, ignore_errors=True)
+    if not (target / _LEFT_OUT).is_file():
         unpack(whole, target)
     return target, tuple(from_json((target / _LEFT_OUT).read_text("utf-8")))
 
@@ -109,11 +108,18 @@ def unpack(
 
 
 def _put(neighbour: Path, target: Path) -> None:
+    """What another process has put there stays; what was partly deleted, without the list that is written last, is
+    moved away."""
     try:
         neighbour.rename(target)
     except OSError:
-        if not target.is_dir():  # else another process was first, with the same content
+        if (target / _LEFT_OUT).is_file():
+            return
+        if not target.is_dir():
             raise
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent, ignore_cleanup_errors=True) as aside:
+            target.rename(Path(aside, "partly deleted"))
+            neighbour.rename(target)
 
 
 def _remove_unfinished(folder: Path) -> None:

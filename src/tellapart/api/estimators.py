@@ -35,7 +35,7 @@ from tellapart.progress import SILENT
 from tellapart.training.embedding import WIDTH, embed
 
 
-class _TakesImages(BaseEstimator):  # type: ignore[misc]
+class _TakesImages(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -44,7 +44,7 @@ class _TakesImages(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-class ImageFeatures(TransformerMixin, _TakesImages):  # type: ignore[misc]
+class ImageFeatures(TransformerMixin, _TakesImages):  # type: ignore[misc]  # scikit-learn has no types
     """Images -> embeddings, float32 (n, 1280), of the bundled backbone, for any estimator. It learns nothing from the
     images, needs no Keras, and caches what it computed.
 
@@ -74,7 +74,7 @@ class ImageFeatures(TransformerMixin, _TakesImages):  # type: ignore[misc]
         return True
 
 
-class ImageClassifier(ClassifierMixin, _TakesImages):  # type: ignore[misc]
+class ImageClassifier(ClassifierMixin, _TakesImages):  # type: ignore[misc]  # scikit-learn has no types
     """`tellapart.train` as an estimator: fit(images, labels), predict, predict_proba, score.
 
     model, image_size, epochs, fine_tune, seed, settings: as in `make_config`. out: keep the run, with its report, in

@@ -169,7 +169,7 @@ def _sorting(
         return None
     from tellapart.inference.sorting import Sorting  # not where nothing is sorted: it takes 13 ms
 
-    made = Sorting(Path(into), choice[0], choice[1], classes, keywords)  # type: ignore[arg-type]
+    made = Sorting(Path(into), choice[0], choice[1], classes, keywords)  # type: ignore[arg-type]  # enums' words
     made.refuse_among(images)
     return made
 

@@ -201,6 +201,6 @@ def _look() -> Callable[[list[str], str, str, str], dict[str, Any]]:
                 storage = "" if there.exists(token) else "what other machines write there is not seen"
             except Exception as error:  # noqa: BLE001 - told by the machine that asked
                 storage = str(error)
-        return {"versions": versions, "storage": storage, "image": not image or os.path.exists(image)}  # noqa: PTH110
+        return {"versions": versions, "storage": storage, "image": not image or os.path.exists(image)}  # noqa: PTH110 - a path of any bytes
 
     return look

@@ -120,7 +120,7 @@ def _one_image(address: str) -> bool:
 
 def _matching(pattern: str) -> list[str]:
     # The pattern may be absolute; a name from braces alone is taken, so that a missing file has an error.
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
+    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207 - it may be absolute
 
 
 def _members(path: Path, name: str, column: str | None = None) -> Iterator[tuple[str, Member]]:

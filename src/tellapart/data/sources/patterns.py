@@ -50,10 +50,13 @@ def matches(name: str) -> tuple[Path, list[Path]]:
     missing: list[str] = []
     for each in braces_expanded(name):
         path = expanded(each)
-        if not glob.has_magic(each):
-            (found if path.is_file() else missing).append(path if path.is_file() else each)  # type: ignore[arg-type]
-            continue
-        found += [Path(file) for file in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(file)]  # noqa: PTH207, PTH113
+        if glob.has_magic(each):
+            named = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - it may be absolute
+            found += filter(Path.is_file, map(Path, named))
+        elif path.is_file():
+            found.append(path)
+        else:
+            missing.append(each)
     if missing and found:
         raise SourceError(f"{name!r}: {len(missing)} of its files do not exist: {some(missing, 3)}.")
     if not found:

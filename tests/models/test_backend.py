@@ -57,5 +57,6 @@ print(array_slicing.pandas.__name__, plot_image_gallery.plt.__name__, sklearn_wr
 def test_a_machine_with_a_gpu_and_without_keras_computes_on_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(backend, "has_keras", lambda: False)
+    monkeypatch.setattr(backend, "library", lambda: pytest.fail("There is no Keras to ask."))
     assert not backend.has_gpu()
     assert backend.choose_precision("auto", fast_bfloat16=False)[0] == "float32"

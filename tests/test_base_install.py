@@ -94,6 +94,7 @@ def said(shapes: Path, folder: Path) -> Answers:
             "web": ["export", "run", "--to", "web"],
             "compare": ["compare", "run", "timed"],
             "ladder": ["ladder", data, "--out", "ladder", "--rung", "pretrained", "--rung", "dense"],
+            "folds": ["train", data, "--folds", "2", "--out", "folds", *SMALL],
             "runs": ["runs", "."],
             "cnn": ["train", data, "--model", "cnn", "--out", "cnn"],
             "backbone": ["train", data, "--model", "mobilenet-v2", "--out", "backbone"],
@@ -109,23 +110,10 @@ def said(shapes: Path, folder: Path) -> Answers:
     )
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "check",
-        "train",
-        "time",
-        "evaluate",
-        "predict",
-        "report",
-        "explain",
-        "export",
-        "web",
-        "compare",
-        "ladder",
-        "runs",
-    ],
-)
+SHORT_WAY = "check train time evaluate predict report explain export web compare ladder folds runs".split()
+
+
+@pytest.mark.parametrize("command", SHORT_WAY)
 def test_a_command_of_the_short_way_needs_no_extra(command: str, said: Answers) -> None:
     code, text = said[command]
     # Exit code 1 of a check: there are findings that need a person.

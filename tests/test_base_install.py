@@ -110,7 +110,8 @@ def said(shapes: Path, folder: Path) -> Answers:
     )
 
 
-SHORT_WAY = "check train time evaluate predict report explain export web compare ladder folds runs".split()
+SHORT_WAY = ["check", "train", "time", "evaluate", "predict", "report", "explain", "export", "web", "compare", "ladder"]
+SHORT_WAY += ["folds", "runs"]
 
 
 @pytest.mark.parametrize("command", SHORT_WAY)

@@ -47,7 +47,7 @@ def write_folds(
         model=model.name,
         found=found,
         figures=figure_rows(found, metadata.task.classes),
-        folds=[{"name": run.path.name, "n": n, "accuracy": own, "link": _link(place, run)} for run, own, n in folds],
+        folds=[{"name": run.path.name, "n": n, "accuracy": own, "link": _link(run)} for run, own, n in folds],
         start=floor_tenth([own.low for _, own, _ in folds]),
         classes=metadata.task.classes,
         confusions=worst_pairs(cells_of(found), _MOST_CONFUSIONS),
@@ -57,7 +57,7 @@ def write_folds(
     return place / PAGE
 
 
-def _link(place: Path, run: RunFolder) -> str:
-    """Link to the report of a run; "" if it has none."""
+def _link(run: RunFolder) -> str:
+    """Link from beside a run to its report; "" if it has none."""
     report = run.report_file
-    return quote(os.fsencode(report.relative_to(place).as_posix())) if report.exists() else ""
+    return quote(os.fsencode(f"{run.path.name}/{report.name}")) if report.exists() else ""

@@ -59,7 +59,8 @@ def row_of(name: str, folder: Path) -> str:
         path = folder / f"{name}-{form.name}{form.suffix}"
         try:
             made = write_export(model, Metadata(TASK, spec, Thresholds(0.99, 0.9, 0.5)), form, path, held=images(spec))
-            cells.append(f"{made.difference:.0e}, {made.bytes / 1e6:.1f} MB")
+            difference = "not run" if made.difference is None else f"{made.difference:.0e}"
+            cells.append(f"{difference}, {made.bytes / 1e6:.1f} MB")
         except TellapartError as error:
             cells.append(f"refused: {error}")
     keras.backend.clear_session()

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,17 @@ from tellapart.errors import RunError
 
 ABSENT = ("tensorflow", "keras", "onnx", "h5py", "safetensors", "jax", "tf2onnx", "optuna", "cleanlab")
 
-COMMANDS = f"""
+COMMANDS = """
 import contextlib, importlib.util, io, json, sys
 
-ABSENT = {ABSENT!r}
+ABSENT = json.loads(sys.argv[3])
 there = importlib.util.find_spec
 
 class Absent:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name.partition(".")[0] in ABSENT:
-            raise ModuleNotFoundError(f"{{name}} is not installed", name=name)
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
 
 def find_spec(name, package=None):
     return None if name.partition(".")[0] in ABSENT else there(name, package)
@@ -48,12 +49,13 @@ for arguments in json.loads(sys.argv[1]):
         except SystemExit as end:
             code = end.code
     said.append([code or 0, out.getvalue()])
-import tellapart as ta
+if data:
+    import tellapart as ta
 
-try:
-    ta.train(data, out="cut", image_size=48, budget=0.001, progress=ta.SILENT)
-except ta.TellapartError as error:
-    said.append([2, str(error)])
+    try:
+        ta.train(data, out="cut", image_size=48, budget=0.001, progress=ta.SILENT)
+    except ta.TellapartError as error:
+        said.append([2, str(error)])
 print(json.dumps(said))
 """
 SMALL = ["--image-size", "64"]
@@ -61,14 +63,14 @@ SMALL = ["--image-size", "64"]
 Answers = dict[str, tuple[int, str]]
 
 
-def answers(commands: dict[str, list[str]], data: str, folder: Path) -> Answers:
-    """Exit code and all output of each command, one after the other in one process without the extra; and `cut`: a run
-    whose time is up before its features are there."""
-    call = [sys.executable, "-c", COMMANDS, json.dumps(list(commands.values())), data]
+def answers(commands: dict[str, list[str]], folder: Path, data: str = "", absent: Collection[str] = ABSENT) -> Answers:
+    """Exit code and all output of each command, one after the other in one process without the extra; and, of data,
+    `cut`: a run whose time is up before its features are there."""
+    call = [sys.executable, "-c", COMMANDS, json.dumps(list(commands.values())), data, json.dumps(list(absent))]
     done = subprocess.run(
         call, capture_output=True, text=True, cwd=folder, env={**os.environ, "COLUMNS": "300"}, check=True
     )
-    return {name: (code, said) for name, (code, said) in zip([*commands, "cut"], json.loads(done.stdout), strict=True)}
+    return {name: (code, said) for name, (code, said) in zip([*commands, "cut"], json.loads(done.stdout), strict=False)}
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +91,10 @@ def said(shapes: Path, folder: Path) -> Answers:
             "report": ["report", "run"],
             "explain": ["explain", "run", one],
             "export": ["export", "run", "--to", "onnx"],
+            "web": ["export", "run", "--to", "web"],
             "compare": ["compare", "run", "timed"],
             "ladder": ["ladder", data, "--out", "ladder", "--rung", "pretrained", "--rung", "dense"],
+            "folds": ["train", data, "--folds", "2", "--out", "folds", *SMALL],
             "runs": ["runs", "."],
             "cnn": ["train", data, "--model", "cnn", "--out", "cnn"],
             "backbone": ["train", data, "--model", "mobilenet-v2", "--out", "backbone"],
@@ -99,27 +103,47 @@ def said(shapes: Path, folder: Path) -> Answers:
             "keras": ["export", "run", "--to", "keras"],
             "saved-model": ["export", "run", "--to", "saved-model"],
             "int8": ["export", "run", "--to", "onnx", "--quantize", "int8"],
+            "optimize": ["optimize", "run"],
         },
-        data,
         folder,
+        data,
     )
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["check", "train", "time", "evaluate", "predict", "report", "explain", "export", "compare", "ladder", "runs"],
-)
+SHORT_WAY = ["check", "train", "time", "evaluate", "predict", "report", "explain", "export", "web", "compare", "ladder"]
+SHORT_WAY += ["folds", "runs"]
+
+
+@pytest.mark.parametrize("command", SHORT_WAY)
 def test_a_command_of_the_short_way_needs_no_extra(command: str, said: Answers) -> None:
     code, text = said[command]
     # Exit code 1 of a check: there are findings that need a person.
     assert code == (command == "check"), text
 
 
-@pytest.mark.parametrize("command", ["cnn", "backbone", "fine-tune", "dense", "keras", "saved-model", "int8"])
+@pytest.mark.parametrize("command", ["cnn", "backbone", "fine-tune", "dense", "keras", "saved-model"])
 def test_what_needs_keras_says_what_to_install(command: str, said: Answers) -> None:
     code, text = said[command]
     assert code == 2
     assert "pip install 'tellapart[train]'" in text
+
+
+@pytest.mark.parametrize("command", ["int8", "optimize"])
+def test_what_needs_onnx_alone_says_what_to_install(command: str, said: Answers) -> None:
+    code, text = said[command]
+    assert code == 2
+    assert "pip install 'tellapart[int8]'" in text
+
+
+def test_int8_needs_onnx_and_no_keras(run: ta.Run, folder: Path) -> None:
+    pytest.importorskip("onnx")
+    commands = {
+        name: ["export", str(run.path), "--to", name, "--quantize", "int8", "--json"] for name in ("onnx", "web")
+    }
+    said = answers(commands, folder, absent={*ABSENT, "sympy"} - {"onnx"})
+    assert {name: code for name, (code, _) in said.items()} == dict.fromkeys(commands, 0), said
+    before, after = (estimate["value"] for estimate in json.loads(said["onnx"][1].partition("\n")[2])["accuracy"])
+    assert after >= before - 0.1
 
 
 def test_what_is_left_out_is_told(said: Answers) -> None:

@@ -31,6 +31,9 @@ def test_every_image_is_tested_once_and_the_file_is_the_average(images: Path, tm
     assert done.evaluation.n == 24
     stored = json.loads((tmp_path / "folds" / "folds.json").read_text(encoding="utf-8"))
     assert stored["evaluation"]["accuracy"]["value"] == done.evaluation.accuracy.value
+    page = done.report.read_text(encoding="utf-8")
+    assert "of 24 images, each tested by a network that had not seen it" in page
+    assert [page.count(f'href="fold-{number}/report.html"') for number in (1, 2)] == [1, 1]
     paths = sorted(images.rglob("*.png"))
     each = np.array([[said.probabilities["disc"] for said in run.predict(paths)] for run in done.runs])
     average = ta.Predictor(done.model)
@@ -43,6 +46,7 @@ def test_every_image_is_tested_once_and_the_file_is_the_average(images: Path, tm
     again = call("train", images, "--folds", "2", "--model", "cnn", *settings, "--out", done.path)
     assert again.returncode == 0, again.stderr
     assert "Every image was tested once" in again.stdout
+    assert "folds.html" in again.stdout
     with pytest.raises(RunError, match="other images or another seed"):
         ta.train_folds(images, folds=2, config=ta.make_config(model="cnn", seed=1, settings=SMALL), out=done.path)
 

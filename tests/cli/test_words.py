@@ -79,5 +79,5 @@ def test_export_takes_the_format_by_to_and_by_its_older_name_which_it_tells(shap
     assert "--format is deprecated" in older.stderr
     assert (tmp_path / "b.keras").exists()
     explained = call("export", "--help").stdout
-    assert "onnx|litert|saved-model|openvino|keras|web|mlflow" in explained
+    assert "onnx|litert|mediapipe|coreml|saved-model|openvino|keras|web|mlflow" in explained
     assert "--format" not in explained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.data.sources import remote
-from tellapart.errors import FetchError, SourceError
+from tellapart.errors import FetchError, MissingExtraError, SourceError
 from tellapart.inference.inputs import find_images
 from tests.data.shards import FORMS, Photo, in_folders, photographs
 from tests.data.test_sources_shards import contents
@@ -125,9 +126,13 @@ def test_a_folder_of_a_bucket_is_the_catalog_of_its_files_and_is_transferred_onc
         ta.read("s3://photos/dogs")
 
 
-def test_a_scheme_without_its_package_says_which_to_install() -> None:
-    with pytest.raises(FetchError, match=r"gs://photos/pets needs the package gcsfs: pip install gcsfs"):
-        ta.read("gs://photos/pets")
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_a_scheme_without_its_package_says_which_to_install(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    absent = ("gcsfs", "adlfs")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in absent else find(name, *rest))
+    with pytest.raises(MissingExtraError, match=rf"{scheme}:// .*pip install 'tellapart\[{scheme}\]'"):
+        ta.read(f"{scheme}://photos/pets")
 
 
 @pytest.mark.usefixtures("own_cache")

@@ -50,7 +50,10 @@ def test_augmentation_and_views_follow_from_what_sees_the_images(
     assert decide(config, read_source(shapes, DataConfig())).config == config, "a run's own configuration repeats it"
 
 
-def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_backbone(shapes: Path, tmp_path: Path) -> None:
+def test_many_tiny_images_get_a_network_of_their_own_size_where_keras_trains_it_and_others_the_backbone(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tellapart.training.plan.has_keras", lambda: True)
     found = decide(make_config(), read_source(shapes, DataConfig()))
     assert found.config.model.name == "efficientnet-lite0"
     assert found.spec == ImageSpec(224, 224, fit="crop")
@@ -61,6 +64,10 @@ def test_many_tiny_images_get_a_network_of_their_own_size_and_others_the_backbon
     assert found.config.model.name == "resnet-small"
     assert found.spec == ImageSpec(28, 28, 1)
     assert "10,000 images" in found.reasons[0]
+    monkeypatch.setattr("tellapart.training.plan.has_keras", lambda: False)
+    found = decide(make_config(), tiles)
+    assert found.config.model.name == "efficientnet-lite0"
+    assert "resnet-small may be better: pip install 'tellapart[train]' adds it" in found.reasons[0]
 
 
 @pytest.mark.parametrize("setting", ["train.fine_tune=2", "train.fine_tune=all", "train.views=2"])

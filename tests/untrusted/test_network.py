@@ -78,6 +78,7 @@ COMMAND_LINES: dict[str, list[str]] = {
 }
 EXTRAS = {
     "export to litert": ("ai_edge_litert", ["export", "run", "--to", "litert"]),
+    "export to coreml": ("coremltools", ["export", "run", "--to", "coreml"]),
     "export to mlflow": ("mlflow", ["export", "run", "--to", "mlflow"]),
     "export to openvino": ("openvino", ["export", "run", "--to", "openvino"]),
     "tune": ("optuna", ["tune", "shapes", *SMALL, "--trials", "2", "--budget", "1m", "--out", "tune"]),

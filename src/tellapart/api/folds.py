@@ -23,11 +23,13 @@ from tellapart.data.sources import open_row
 from tellapart.data.splits import assign_splits
 from tellapart.errors import ConfigError, RunError
 from tellapart.evaluation.evaluate import Evaluation, evaluate
+from tellapart.evaluation.intervals import proportion
 from tellapart.evaluation.selective_prediction import choose_thresholds
 from tellapart.files import to_json, write_text
 from tellapart.inference.averaged import write_average
 from tellapart.inference.predictor import Metadata
 from tellapart.progress import BY_HAND, Progress
+from tellapart.report.folds import write_folds
 from tellapart.runs.predictions import Predictions, read_predictions
 
 MOST = 20
@@ -39,13 +41,14 @@ _COMPARED = 16
 class Folds:
     """path: the folder. model: the average, as model.onnx. evaluation: of every image, by the network that was not
     trained on it: the figure to expect of the average, or a little less. runs: one a fold. difference: of the average
-    from the mean of its networks."""
+    from the mean of its networks. report: a page with all of this."""
 
     path: Path
     model: Path
     evaluation: Evaluation
     runs: tuple[Run, ...]
     difference: float
+    report: Path
 
 
 def train_folds(
@@ -82,7 +85,8 @@ def train_folds(
     for number in range(folds):
         progress.line(f"fold {number + 1} of {folds}")
         runs.append(_trained(place / f"fold-{number + 1}", _catalog(whole, parts, number, config), config, progress))
-    said = _pooled(runs)
+    told = _told(runs)
+    said = _pooled(told)
     task, first = whole.task, runs[0]
     kept = first.predictor().metadata.thresholds
     thresholds = choose_thresholds(said.truth, said.probabilities, said.distances, kept.target) if kept else None
@@ -92,11 +96,16 @@ def train_folds(
     model = place / "model.onnx"
     files = [run.onnx_file for run in runs]
     pixels = images.take(np.arange(len(images)))
-    difference = write_average(files, model, Metadata(task, first.spec, thresholds), pixels)
+    metadata = Metadata(task, first.spec, thresholds)
+    difference = write_average(files, model, metadata, pixels)
     found = evaluate(task, said, split="test")
     record = {"folds": [run.path.name for run in runs], "difference": difference, "evaluation": found.to_dict()}
     write_text(place / RESULT, to_json(record, indent=2) + "\n")
-    return Folds(place, model, found, tuple(runs), difference)
+    own = [proportion(int((each.named == each.truth).sum()), len(each.truth)) for each in told]
+    page = write_folds(
+        model, metadata, found, list(zip(runs, own, (len(each.truth) for each in told), strict=True)), difference
+    )
+    return Folds(place, model, found, tuple(runs), difference, page)
 
 
 def _parts(images: tuple[ImageRecord, ...], folds: int, seed: int) -> NDArray[np.int64]:
@@ -137,14 +146,19 @@ def _trained(place: Path, catalog: Catalog, config: Config, progress: Progress) 
     return train(catalog, config=config, out=place, progress=progress)
 
 
-def _pooled(runs: list[Run]) -> Predictions:
-    """What each network said of its own test images, together."""
+def _told(runs: list[Run]) -> list[Predictions]:
+    """What each network said of its own test images."""
     found = []
     for run in runs:
         said = read_predictions(run.require(run.predictions_file, "predictions"), run.task.classes)
         if said is None:
             raise RunError(f"{run.predictions_file} is damaged. Train the fold again.")
         found.append(said)
+    return found
+
+
+def _pooled(found: list[Predictions]) -> Predictions:
+    """All of it together."""
     distances = None if any(said.distances is None for said in found) else [said.distances for said in found]
     return Predictions(
         tuple(path for said in found for path in said.paths),

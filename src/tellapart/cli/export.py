@@ -26,10 +26,11 @@ def command(
     format: Annotated[str | None, typer.Option("--format", hidden=True, help="Deprecated name of --to.")] = None,
     quantize: Annotated[
         Quantize | None,
-        typer.Option(help="Quantise: smaller and faster, slightly less accurate. onnx, litert, web."),
+        typer.Option(help="Quantise: smaller and faster, slightly less accurate. onnx, web, litert, mediapipe."),
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="Output file, or folder for saved-model and web.", show_default="in RUN/exports")
+        str | None,
+        typer.Option(help="Output file, or folder for saved-model, web and mlflow.", show_default="in RUN/exports"),
     ] = None,
     runtime: Annotated[
         str | None,
@@ -64,6 +65,9 @@ def command(
         return
     place = made.path / "index.html" if (made.path / "index.html").is_file() else made.path
     show(f"{place}  {made.bytes / 1e6:.1f} MB; details in {made.path.name}.json")
+    if made.difference is None:
+        show("not compared with the trained network, as it does not run on this system; its structure was read back")
+        return
     kind = "mean" if made.quantized else "largest"
     of = f"on {made.images} images; tolerance {made.bound:g}"
     show(f"{kind} difference from the trained network {made.difference:.1e} {of}")

@@ -182,6 +182,7 @@ def show_folds(data: str, folds: int, config: Config, out: str | None) -> None:
     show_figures(done.evaluation)
     show(f"Every image was tested once, by a network that was not trained on it. The average of {folds} networks:")
     show(f"model   {short(done.model)}  {size(done.model.stat().st_size)}")
+    show(f"report  {short(done.report)}")
     show(f"next    tellapart predict {typed(done.model)} IMAGES")
 
 

@@ -1,16 +1,15 @@
 """model.onnx of several runs -> one file whose outputs are their means, with what they have in common stored once.
 
 Runs on the same frozen backbone share its weights and its computation, so that the file is hardly larger than one of
-them. Needs the extra `train`.
+them. Needs neither Keras nor the onnx package.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +19,24 @@ from tellapart.files import replacing, to_json
 from tellapart.inference.onnx_export import BOUND
 from tellapart.inference.predictor import METADATA_KEY, Metadata, Predictor
 from tellapart.models.classifier import PROBABILITIES, SIMILARITY
+from tellapart.models.onnx_file import Node, constants_in, entry, graphs_in, parts_of, text_of
 from tellapart.models.onnx_safety import refuse_other_files
+from tellapart.models.protobuf import block, block_of, encoded_fields
 
-if TYPE_CHECKING:
-    import onnx
+# Numbers of fields in onnx.proto.
+_IR, _OPSET, _GRAPH = 1, 8, 7  # of a model
+_NODE, _TENSOR, _INPUT, _OUTPUT = 1, 5, 11, 12  # of a graph
+_TENSOR_NAME, _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME = 8, 1, 2, 3
 
 
 def write_average(files: Sequence[Path], path: Path, metadata: Metadata, images: NDArray[np.uint8]) -> float:
     """Write the average of these networks, which take the same images and tell apart the same classes. images: for the
     check that the file gives the mean of what they give; returns the largest difference. Raises ExportError if it is
     too large."""
-    import onnx
-
     with replacing(path) as draft:
-        model = _merged([_opened(file) for file in files])
-        entry = model.metadata_props.add()
-        entry.key, entry.value = METADATA_KEY, to_json(metadata.to_dict())
-        onnx.save(model, str(draft))
+        with draft.open("wb") as file:
+            file.writelines(_merged([_opened(one) for one in files]))
+            file.write(entry(METADATA_KEY, to_json(metadata.to_dict())))
         each = [Predictor(file).answer(images) for file in files]
         ours = Predictor(draft).answer(images)
         expected = np.mean([probabilities for probabilities, _ in each], axis=0)
@@ -49,73 +49,82 @@ def write_average(files: Sequence[Path], path: Path, metadata: Metadata, images:
     return difference
 
 
-def _opened(file: Path) -> onnx.ModelProto:
-    import onnx
-
+def _opened(file: Path) -> memoryview:
     content = file.read_bytes()
     refuse_other_files(content, str(file))
-    return onnx.load_from_string(content)
+    return memoryview(content)
 
 
 @dataclass
 class _Merge:
-    """What is in the merged graph: the name of each weight by its content, and of each result by how it is computed."""
+    """The merged graph: its fields so far, the name of each weight by its content, and of each result by how it is
+    computed."""
 
-    weights: dict[bytes, str] = field(default_factory=dict)
+    image: str
+    nodes: list[bytes] = field(default_factory=list)
+    weights: list[bytes | memoryview] = field(default_factory=list)
+    weight_names: dict[bytes, str] = field(default_factory=dict)
     results: dict[bytes, list[str]] = field(default_factory=dict)
 
+    def add(self, content: memoryview, number: int) -> dict[str, str]:
+        """Add the graph of a file; its names -> theirs here. Whatever is here already is not added."""
+        called = {_input(content): self.image, "": ""}
+        for name, weight in (each for graph in graphs_in(content) for each in constants_in(graph)):
+            plain = [part for place, part in encoded_fields(weight) if place != _TENSOR_NAME]
+            key = _digest(plain)
+            if key not in self.weight_names:
+                self.weight_names[key] = f"average_{number}_{name}"
+                self.weights += block_of(_TENSOR, [*plain, block(_TENSOR_NAME, self.weight_names[key])])
+            called[name] = self.weight_names[key]
+        for node in _parts(content, _NODE):
+            inputs = [block(_NODE_INPUT, called[text_of(name)]) for name in parts_of(node, _NODE_INPUT)]
+            named = (_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME)
+            added: list[bytes | memoryview] = [*inputs]
+            added += (part for place, part in encoded_fields(node) if place not in named)
+            outputs = [text_of(name) for name in parts_of(node, _NODE_OUTPUT)]
+            key = _digest(added)
+            if key not in self.results:
+                self.results[key] = [f"average_{number}_{name}" if name else "" for name in outputs]
+                self.nodes.append(b"".join((*added, *(block(_NODE_OUTPUT, name) for name in self.results[key]))))
+            called |= dict(zip(outputs, self.results[key], strict=True))
+        return called
 
-def _merged(models: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
-    import onnx
-    from onnx import helper
 
-    first, known = models[0].graph, _Merge()
-    (taken,) = first.input
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    names = [_add(model.graph, number, taken.name, known, nodes, weights) for number, model in enumerate(models)]
+def _merged(contents: Sequence[memoryview]) -> list[bytes | memoryview]:
+    """The encoding of the average, not joined. Its first fields are those of the first file."""
+    first = contents[0]
+    made = _Merge(_input(first))
+    names = [made.add(content, number) for number, content in enumerate(contents)]
     outputs = []
-    for output in first.output:
-        if output.name in (PROBABILITIES, SIMILARITY) and all(output.name in called for called in names):
-            nodes.append(helper.make_node("Mean", [called[output.name] for called in names], [output.name]))
-            outputs.append(output)
-    graph = helper.make_graph(nodes, "average", [taken], outputs, weights)
-    made = helper.make_model(graph, opset_imports=list(models[0].opset_import), ir_version=models[0].ir_version)
-    onnx.checker.check_model(made)
-    return made
+    for output in _parts(first, _OUTPUT):
+        name = _name(output)
+        if name in (PROBABILITIES, SIMILARITY) and all(name in called for called in names):
+            made.nodes.append(Node("Mean", [called[name] for called in names], name, {}).encoded())
+            outputs.append(block(_OUTPUT, output))
+    taken = block(_INPUT, next(_parts(first, _INPUT)))
+    nodes = [block(_NODE, node) for node in made.nodes]
+    graph = [*nodes, block(2, "average"), *made.weights, taken, *outputs]
+    head = [part for place, part in encoded_fields(first) if place in (_IR, _OPSET)]
+    return [*head, *block_of(_GRAPH, graph)]
 
 
-def _add(
-    graph: onnx.GraphProto,
-    number: int,
-    image: str,
-    known: _Merge,
-    nodes: list[onnx.NodeProto],
-    weights: list[onnx.TensorProto],
-) -> dict[str, str]:
-    """Add a graph to the merged ones; its names -> theirs there. Whatever is there already is not added."""
-    import onnx
+def _parts(content: memoryview, number: int) -> Iterator[memoryview]:
+    """The fields of this number in the graph of a file."""
+    return (part for graph in graphs_in(content) for part in parts_of(graph, number))
 
-    called = {graph.input[0].name: image, "": ""}
-    for weight in graph.initializer:
-        plain = onnx.TensorProto()
-        plain.CopyFrom(weight)
-        plain.ClearField("name")
-        key = hashlib.blake2b(plain.SerializeToString(deterministic=True)).digest()
-        if key not in known.weights:
-            plain.name = known.weights[key] = f"average_{number}_{weight.name}"
-            weights.append(plain)
-        called[weight.name] = known.weights[key]
-    for node in graph.node:
-        added = onnx.NodeProto()
-        added.CopyFrom(node)
-        added.ClearField("name")
-        del added.input[:], added.output[:]
-        added.input.extend(called[name] for name in node.input)
-        key = hashlib.blake2b(added.SerializeToString(deterministic=True)).digest()
-        if key not in known.results:
-            known.results[key] = [f"average_{number}_{name}" if name else "" for name in node.output]
-            added.output.extend(known.results[key])
-            nodes.append(added)
-        called |= dict(zip(node.output, known.results[key], strict=True))
-    return called
+
+def _input(content: memoryview) -> str:
+    """The name of the image in a file."""
+    return _name(next(_parts(content, _INPUT)))
+
+
+def _name(value: memoryview) -> str:
+    """Of an input or output."""
+    return text_of(next(parts_of(value, 1)))
+
+
+def _digest(parts: Sequence[bytes | memoryview]) -> bytes:
+    digest = hashlib.blake2b()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()

@@ -1,7 +1,7 @@
 """The built-in export formats, rows of inference.exports: how each is written, and how its own runtime runs it.
 
-Every file has the outputs of models.classifier under their names and takes uint8 images. Needs the extra `train`, and
-the runtime of the format.
+Every file has the outputs of models.classifier under their names and takes uint8 images. Needs the runtime of the
+format and, where it is not made of the ONNX file of a network that Keras took no part in, the extra `train`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 
 from tellapart.errors import ExportError, require_extra
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.predictor import METADATA_KEY
+from tellapart.inference.predictor import METADATA_KEY, Metadata
+from tellapart.models import quantize
 from tellapart.models.backend import backend_name, start_keras
+from tellapart.models.classifier import PROBABILITIES
 from tellapart.models.keras_file import open_keras
 from tellapart.models.onnx_by_keras import graph_of
+from tellapart.models.onnx_file import entry
 from tellapart.models.openvino_runtime import openvino_module
 from tellapart.models.quiet import quiet
-from tellapart.models.runtime import onnx_runtime, open_session
+from tellapart.models.runtime import open_session
 
 if TYPE_CHECKING:
     import keras
@@ -39,36 +42,45 @@ Run = Callable[[Images], Answers]
 @dataclass(frozen=True)
 class Shipment:
     """What is exported. model: image -> outputs by name, as a dictionary. names: of the outputs, in order. examples:
-    training images for calibrating quantized ranges. runtime: a folder with the runtime, for formats that bring it."""
+    training images for calibrating quantized ranges. runtime: a folder with the runtime, for formats that bring it.
+    metadata: classes and image size. write_onnx: writes the ONNX file of a network that Keras took no part in, which
+    has no `model`; only formats that are made of that file get one."""
 
     model: keras.Model
     names: tuple[str, ...]
     examples: Images | None = None
     runtime: Path | None = None
+    metadata: Metadata | None = None
+    write_onnx: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)
 class ExportFormat:
     """suffix: of the file, empty for a folder. write: writes to a path that does not exist yet. run: opens the written
-    file.
+    file; None where its structure is right, and its runtime is not for this system.
 
     quantize: writes it with int8 arithmetic, or None. embed: stores the metadata, as JSON, in the written file, if the
     format has a place for it. needs: the module and the extra of the runtime, if it has one. by_tensorflow: whether
-    only the TensorFlow backend of Keras can write it. finish: adds the record of the check to what was written and
-    checked. takes_runtime: whether it can bring its runtime, from a folder.
+    only the TensorFlow backend of Keras can write it. of_onnx: whether it is made of the ONNX file, so that a network
+    that Keras took no part in needs no Keras. adapt: network and classes -> the network as the format has it, if it
+    holds less. finish: adds the record of the check to what was written and checked. takes_runtime: whether it can
+    bring its runtime, from a folder. stem: of the name that a file gets unless another is given.
     """
 
     name: str
     suffix: str
     runtime: str
     write: Callable[[Shipment, Path], None]
-    run: Callable[[Path], Run]
+    run: Callable[[Path], Run | None]
     quantize: Callable[[Shipment, Path], None] | None = None
     embed: Callable[[Path, str], None] | None = None
     needs: tuple[str, str] | None = None
     by_tensorflow: bool = False
+    of_onnx: bool = False
+    adapt: Callable[[keras.Model, Metadata], keras.Model] | None = None
     finish: Callable[[Path, dict[str, Any]], None] | None = None
     takes_runtime: bool = False
+    stem: str = "model"
 
     def require(self) -> None:
         """Raises MissingExtraError if the runtime is not installed, ExportError if Keras uses a backend that cannot
@@ -83,6 +95,9 @@ class ExportFormat:
 
 
 def _write_onnx(shipment: Shipment, path: Path) -> None:
+    if shipment.write_onnx is not None:
+        shipment.write_onnx(path)
+        return
     import onnx
 
     listed = start_keras().Model(shipment.model.input, [shipment.model.output[name] for name in shipment.names])
@@ -90,81 +105,26 @@ def _write_onnx(shipment: Shipment, path: Path) -> None:
 
 
 def _embed_onnx(path: Path, metadata: str) -> None:
-    import onnx
-
-    graph = onnx.load(str(path))
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, metadata
-    onnx.save(graph, str(path))
+    # Two messages, one after the other, are one with the fields of both.
+    with path.open("ab") as file:
+        file.write(entry(METADATA_KEY, metadata))
 
 
 def _quantize_onnx(shipment: Shipment, path: Path) -> None:
-    quantization = onnx_runtime(".quantization")
-
-    class Reader:
-        """Training images, one by one, as the quantizer requests them."""
-
-        def __init__(self, name: str, images: Iterable[Images]) -> None:
-            self._left = ({name: image[None]} for image in images)
-
-        def get_next(self) -> dict[str, Images] | None:
-            return next(self._left, None)
+    import onnx
 
     assert shipment.examples is not None
-    with tempfile.TemporaryDirectory() as folder, quiet("absl"):
-        plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
-        _write_onnx(shipment, plain)
-        quantization.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-        name = open_session(plain).get_inputs()[0].name
-        quantization.quantize_static(
-            str(prepared),
-            str(path),
-            Reader(name, shipment.examples),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        _write_onnx(shipment, plain := Path(folder) / "plain.onnx")
+        graph = onnx.load(str(plain))
+    quantize.put_entries(graph, {})  # they name values that are other ones then
+    quantize.int8(graph, shipment.examples, path)
 
 
 def _run_onnx(path: Path) -> Run:
     session = open_session(path)
     taken, given = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(given, session.run(None, {taken: images}), strict=True))
-
-
-def _write_litert(shipment: Shipment, path: Path) -> None:
-    with quiet("absl"):
-        shipment.model.export(str(path), format="litert", verbose=False)
-
-
-def _quantize_litert(shipment: Shipment, path: Path) -> None:
-    tensorflow = importlib.import_module("tensorflow")
-    examples = shipment.examples
-    assert examples is not None
-    with quiet("absl"):
-        shipment.model.export(
-            str(path),
-            format="litert",
-            verbose=False,
-            optimizations=[tensorflow.lite.Optimize.DEFAULT],
-            representative_dataset=lambda: ([image[None]] for image in examples),
-        )
-
-
-def _run_litert(path: Path) -> Run:
-    interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(str(path))
-    signature = next(iter(interpreter.get_signature_list().values()))
-    run = interpreter.get_signature_runner()
-    taken = signature["inputs"][0]
-
-    def answer(images: Images) -> Answers:
-        # Its plan is made for one image.
-        rows = [run(**{taken: image[None]}) for image in images]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-
-    return answer
 
 
 def _write_saved_model(shipment: Shipment, path: Path) -> None:
@@ -223,21 +183,29 @@ def _arrays(tensors: Mapping[str, Any]) -> Answers:
     return {name: np.asarray(given, np.float32) for name, given in tensors.items()}
 
 
-ONNX = ExportFormat("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx)
-LITERT = ExportFormat(
-    "litert", ".tflite", "LiteRT", _write_litert, _run_litert, _quantize_litert,
-    needs=("ai_edge_litert", "litert"), by_tensorflow=True,
-)  # fmt: skip
+ONNX = ExportFormat("onnx", ".onnx", "ONNX Runtime", _write_onnx, _run_onnx, _quantize_onnx, _embed_onnx, of_onnx=True)
 SAVED_MODEL = ExportFormat("saved-model", "", "TensorFlow", _write_saved_model, _run_saved_model, by_tensorflow=True)
 OPENVINO = ExportFormat(
     "openvino", ".xml", "OpenVINO", _write_openvino, _run_openvino, embed=_embed_openvino,
-    needs=("openvino", "openvino"),
+    needs=("openvino", "openvino"), of_onnx=True,
 )  # fmt: skip
 KERAS = ExportFormat("keras", ".keras", "Keras", _write_keras, _run_keras)
 
 
+def every_class(model: keras.Model, metadata: Metadata) -> keras.Model:
+    """The network with the probabilities of all classes, (n, classes), also of two; the other outputs stay."""
+    if metadata.task.kind != "binary":
+        return model
+    keras = start_keras()
+    said = model.output[PROBABILITIES]
+    both = keras.ops.concatenate([1.0 - said, said], axis=-1)
+    return keras.Model(model.input, {**model.output, PROBABILITIES: both})
+
+
 def require_quantizable(row: ExportFormat) -> None:
-    """Raises ExportError for a format without int8 support here."""
+    """Raises ExportError for a format without int8 support here, MissingExtraError without what quantizes."""
     if row.quantize is None:
         able = ", ".join(other.name for other in EXPORTS.values() if other.quantize)
         raise ExportError(f"The format {row.name} cannot be quantized. Formats with --quantize int8: {able}.")
+    if row.of_onnx:
+        require_extra("int8", "int8", "onnx")

@@ -1,13 +1,15 @@
 """A trained network + real images -> a file in an export format with its record, rejected unless its outputs agree.
 
 Needs the runtime of the format, in which every file is run before it gets its final name; and the extra `train`, except
-for the ONNX file of a network that Keras took no part in.
+for what is made of the ONNX file of a network that Keras took no part in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,8 @@ from tellapart.evaluation.selective_prediction import Thresholds, choose_thresho
 from tellapart.files import drafting, to_json, write_text
 from tellapart.inference.export_formats import Answers, ExportFormat, Run, Shipment, require_quantizable
 from tellapart.inference.exports import EXPORTS
-from tellapart.inference.onnx_export import BOUND, differences, export_linear
-from tellapart.inference.predictor import Metadata, Predictor, every_class
+from tellapart.inference.onnx_export import BOUND, differences, linear_answers, write_linear
+from tellapart.inference.predictor import Metadata, Predictor, every_class, outputs_in_words
 from tellapart.inference.run_images import Held, compared_images, images_of
 from tellapart.inference.run_network import in_keras, is_plain, linear_of
 from tellapart.models.backend import start_keras
@@ -57,12 +59,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Export:
-    """An exported file. difference: from the trained network, on `images` images; bound: the limit that it is below.
-    accuracy: on the validation split, before and after quantization, if quantized."""
+    """An exported file. difference: from the trained network, on `images` images; bound: the limit that it is below;
+    None and 0 where the runtime is for another system, and only the structure of the file was checked. accuracy: on the
+    validation split, before and after quantization, if quantized."""
 
     path: Path
     format: str
-    difference: float
+    difference: float | None
     bound: float
     images: int
     bytes: int
@@ -91,7 +94,7 @@ def export_run(
     row.require()
     if quantize:
         require_quantizable(row)
-    name = f"model-{quantize}" if quantize else "model"
+    name = f"{row.stem}-{quantize}" if quantize else row.stem
     place = out or run.place("exports", f"{name}{row.suffix}" if row.suffix else f"{name}-{format}")
     if row.suffix and place.suffix != row.suffix:
         raise ExportError(f"A file of the format {format} must end in {row.suffix}; given {place}.")
@@ -109,22 +112,18 @@ def export_run(
     else:
         held = compared_images(run)
     progress.update(Phase.EXPORTING, 1, 2)
-    plain = linear_of(run) if row.name == "onnx" and not quantize and is_plain(run) else None
-    classifier = plain or in_keras(run, held.images)
+    classifier = linear_of(run) if row.of_onnx and is_plain(run) else in_keras(run, held.images)
     if out is None:
         for name in (f"{place.name}.json", f"{place.stem}.bin"):  # files beside it
             run.place("exports", name)
         run.make_folder(run.exports)
-    if isinstance(classifier, LinearClassifier):
-        made = _write_plain(classifier, metadata, row, place, held)
-    else:
-        made = write_export(classifier, metadata, row, place, held=held, options=Options(examples, runtime))
+    made = write_export(classifier, metadata, row, place, held=held, options=Options(examples, runtime))
     progress.update(Phase.EXPORTING, 2, 2)
     return made
 
 
 def write_export(
-    classifier: Classifier,
+    classifier: Classifier | LinearClassifier,
     metadata: Metadata,
     row: ExportFormat,
     path: Path,
@@ -134,37 +133,37 @@ def write_export(
 ) -> Export:
     """Write `path`, and next to it, as .json, what it contains and how it was checked.
 
-    classifier: calibrated, in float32. held: images for the comparison with it, in Keras. Raises ExportError, and keeps
-    the previous content of `path`, if the outputs differ by the bound or more; MissingExtraError without the runtime.
+    classifier: calibrated, in float32. held: images for the comparison with it, in Keras, or in NumPy for a network
+    that Keras took no part in. Raises ExportError, and keeps the previous content of `path`, if the outputs differ by
+    the bound or more; MissingExtraError without the runtime.
     """
     row.require()
     examples = options.examples
     if examples is not None:
         require_quantizable(row)
-    whole, names = classifier.outputs()
-    named = start_keras().Model(whole.input, dict(zip(names, whole.outputs, strict=True)))
-    shipment = Shipment(named, tuple(names), examples, options.runtime)
+    shipment, theirs = _shipped(classifier, metadata, row, held, options)
     with drafting(path.parent, path.name) as folder:
         draft = folder / path.name
-        theirs = _answers(_in_keras(named), held.images)
         (row.write if examples is None or row.quantize is None else row.quantize)(shipment, draft)
-        with layers_of(named) if is_own(classifier.config.name) else nullcontext():
+        with layers_of(shipment.model) if is_own(classifier.config.name) else nullcontext():
             ours = _answered(row, draft, held)
-        if examples is None:
-            export = Export(path, row.name, differences(ours, theirs), BOUND, len(held.labels), _size(draft))
+        n = len(held.labels)
+        if ours is None:
+            export = Export(path, row.name, None, BOUND, 0, _size(draft))
+        elif examples is None:
+            export = Export(path, row.name, differences(ours, theirs), BOUND, n, _size(draft))
         else:
             lost, accuracy = _quantized(metadata, held, theirs, ours)
-            n = len(held.labels)
             export = Export(path, row.name, lost, QUANTIZED_BOUND, n, _size(draft), "int8", accuracy)
             metadata = replace(metadata, thresholds=_thresholds(metadata, held, ours))
-        if not export.difference < export.bound:
+        if export.difference is not None and not export.difference < export.bound:
             raise ExportError(
                 f"The {row.name} file differs from the trained network by {export.difference:.2g} on "
                 f"{export.images} images; the tolerance is {export.bound:g}. It was not written."
             )
         if row.embed is not None:
-            row.embed(draft, to_json(metadata.to_dict()))
-        record = _record(export, row, names, metadata)
+            row.embed(draft, to_json(_about(row, shipment.names, metadata)))
+        record = _record(export, row, shipment.names, metadata)
         if row.finish is not None:
             row.finish(draft, record)
             export = replace(export, bytes=_size(draft))
@@ -174,19 +173,34 @@ def write_export(
     return export
 
 
-def _write_plain(classifier: LinearClassifier, metadata: Metadata, row: ExportFormat, path: Path, held: Held) -> Export:
-    """The same as ONNX for a network that Keras took no part in."""
-    with drafting(path.parent, path.name) as folder:
-        draft = folder / path.name
-        difference = export_linear(classifier, metadata, draft, held.images)
-        export = Export(path, row.name, difference, BOUND, len(held.labels), _size(draft))
-        _place(draft, path)
-    _write_record(path, _record(export, row, [given.name for given in classifier.outputs()], metadata))
-    return export
+def _shipped(
+    classifier: Classifier | LinearClassifier, metadata: Metadata, row: ExportFormat, held: Held, options: Options
+) -> tuple[Shipment, Answers]:
+    """What is exported, and the outputs of the network that its file is compared with."""
+    examples, runtime = options.examples, options.runtime
+    if isinstance(classifier, LinearClassifier):
+        names = tuple(given.name for given in classifier.outputs())
+        write = partial(write_linear, classifier)
+        return Shipment(None, names, examples, runtime, metadata, write), linear_answers(classifier, held.images)
+    whole, given = classifier.outputs()
+    named = start_keras().Model(whole.input, dict(zip(given, whole.outputs, strict=True)))
+    if row.adapt is not None:
+        named = row.adapt(named, metadata)
+    shipment = Shipment(named, tuple(name for name in given if name in named.output), examples, runtime, metadata)
+    return shipment, _answers(_in_keras(named), held.images)
 
 
-def _record(export: Export, row: ExportFormat, names: list[str], metadata: Metadata) -> dict[str, Any]:
-    return export.to_dict() | {"runtime": row.runtime, "answers": names, **metadata.to_dict()}
+def _record(export: Export, row: ExportFormat, names: Sequence[str], metadata: Metadata) -> dict[str, Any]:
+    return export.to_dict() | {"runtime": row.runtime, "answers": list(names), **_about(row, names, metadata)}
+
+
+def _about(row: ExportFormat, names: Sequence[str], metadata: Metadata) -> dict[str, Any]:
+    """What whoever uses the file needs to know."""
+    about = metadata.to_dict()
+    if row.adapt is not None:
+        said = outputs_in_words(metadata.task, every_class=True)
+        about["outputs"] = {name: words for name, words in said.items() if name in names}
+    return about
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:
@@ -197,10 +211,16 @@ def _quantized(
     metadata: Metadata, held: Held, theirs: Answers, ours: Answers
 ) -> tuple[float, tuple[Estimate, Estimate]]:
     """The mean difference of the probabilities, and the accuracy before and after."""
-    before, after = (every_class(metadata.task, answers[PROBABILITIES]) for answers in (theirs, ours))
+    before, after = (_probabilities(metadata, answers) for answers in (theirs, ours))
     n = len(held.labels)
     first, second = (proportion(int((p.argmax(axis=1) == held.labels).sum()), n) for p in (before, after))
     return float(np.abs(after - before).mean()), (first, second)
+
+
+def _probabilities(metadata: Metadata, answers: Answers) -> NDArray[np.float64]:
+    """Of every class, (n, classes), also where a file has only that of the second."""
+    said = answers[PROBABILITIES]
+    return said.astype(np.float64) if said.shape[1] > 1 else every_class(metadata.task, said)
 
 
 def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | None:
@@ -208,7 +228,7 @@ def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | N
     if metadata.thresholds is None:
         return None
     distance = 1 - ours[SIMILARITY].max(axis=1) if SIMILARITY in ours else None
-    probabilities = every_class(metadata.task, ours[PROBABILITIES])
+    probabilities = _probabilities(metadata, ours)
     return choose_thresholds(held.labels, probabilities, distance, metadata.thresholds.target)
 
 
@@ -216,9 +236,11 @@ def _in_keras(model: keras.Model) -> Run:
     return lambda images: {name: np.asarray(given) for name, given in model(images, training=False).items()}
 
 
-def _answered(row: ExportFormat, draft: Path, held: Held) -> Answers:
+def _answered(row: ExportFormat, draft: Path, held: Held) -> Answers | None:
+    """The outputs of the file; None where only its structure can be checked."""
     try:
-        return _answers(row.run(draft), held.images)
+        run = row.run(draft)
+        return None if run is None else _answers(run, held.images)
     except Exception as error:  # each runtime has its own errors
         raise ExportError(f"The {row.name} file does not run in {row.runtime}: {error}. It was not written.") from error
 

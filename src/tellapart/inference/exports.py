@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 _ROWS = {
     "onnx": "export_formats:ONNX",
-    "litert": "export_formats:LITERT",
+    "litert": "litert_export:LITERT",
+    "mediapipe": "litert_export:MEDIAPIPE",
+    "coreml": "coreml_export:COREML",
     "saved-model": "export_formats:SAVED_MODEL",
     "openvino": "export_formats:OPENVINO",
     "keras": "export_formats:KERAS",
@@ -21,6 +23,8 @@ _ROWS = {
 }
 _OTHER_NAMES = {
     **dict.fromkeys(("tflite", "tensorflow-lite", "tf-lite"), "litert"),
+    **dict.fromkeys(("android", "mediapipe-tasks"), "mediapipe"),
+    **dict.fromkeys(("core-ml", "mlpackage", "mlmodel", "ios"), "coreml"),
     **dict.fromkeys(("savedmodel", "saved_model", "tensorflow", "tf"), "saved-model"),
     **dict.fromkeys(("vino", "ir"), "openvino"),
     **dict.fromkeys(("h5", "hdf5", ".keras"), "keras"),

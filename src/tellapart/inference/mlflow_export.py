@@ -87,10 +87,10 @@ def _finish(path: Path, record: dict[str, Any]) -> None:
         save_pyfunc(network, path)
 
 
-def _run(path: Path) -> Run:
+def _run(path: Path) -> Run | None:
     return ONNX.run(next(place for place in (path / _NETWORK, path / "data" / _NETWORK) if place.exists()))
 
 
 MLFLOW_MODEL = ExportFormat(
-    "mlflow", "", "ONNX Runtime", _write, _run, needs=("mlflow", "track"), finish=_finish
+    "mlflow", "", "ONNX Runtime", _write, _run, needs=("mlflow", "track"), of_onnx=True, finish=_finish
 )  # fmt: skip

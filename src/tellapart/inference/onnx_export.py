@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,15 +75,17 @@ def export_linear(
     """The same for a linear head on a bundled backbone: the difference is that from the head in NumPy on the features
     of the backbone's own graph. Needs neither Keras nor the onnx package."""
     expected = linear_answers(classifier, images)
-    backbone = BundledGraph.of(classifier.pretrained.name)
-    entries = {METADATA_KEY: to_json(metadata.to_dict())}
-    if not classifier.averages_top:
-        entries[ADDITION_KEY] = addition_to(classifier, backbone)
     with replacing(path) as neighbour:
-        with neighbour.open("wb") as file:
-            file.writelines(classifier.graph(entries, backbone).parts())
-        del backbone
+        write_linear(classifier, neighbour, {METADATA_KEY: to_json(metadata.to_dict())})
         return _verified(neighbour, images, expected)
+
+
+def write_linear(classifier: LinearClassifier, path: Path, entries: Mapping[str, str] = MappingProxyType({})) -> None:
+    """The ONNX file of such a network, which nothing is compared with. entries: of its metadata."""
+    backbone = BundledGraph.of(classifier.pretrained.name)
+    added = {} if classifier.averages_top else {ADDITION_KEY: addition_to(classifier, backbone)}
+    with path.open("wb") as file:
+        file.writelines(classifier.graph({**entries, **added}, backbone).parts())
 
 
 def linear_answers(classifier: LinearClassifier, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""A finished run -> the fastest arithmetic that keeps its labels, in a file of its own. Needs `onnx` (extra `train`).
+"""A finished run -> the fastest arithmetic that keeps its labels, in a file of its own. Needs `onnx` (extra `int8`).
 
 Candidates are float32, int8 and, in OpenVINO, bfloat16. One half of the validation images gives the ranges of int8, the
 temperature and the thresholds; the other takes no part in that, and tells what the arithmetic costs. The test split
@@ -108,7 +108,7 @@ class _Said:
 
 def optimize_run(run: RunFolder, *, keep: float = KEPT, progress: Progress = SILENT) -> Optimized:
     """Try, choose and write: see api.runs.optimize."""
-    require_extra("tellapart optimize", "train", "onnx")
+    require_extra("tellapart optimize", "int8", "onnx")
     if not LEAST_KEPT <= keep <= 1:
         raise ConfigError(f"The share of labels to keep is {LEAST_KEPT:g} to 1; given {keep:g}.")
     if run.status != "done":

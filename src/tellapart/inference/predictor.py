@@ -72,7 +72,7 @@ class Metadata:
             "thresholds": self.thresholds and self.thresholds.to_dict(),
             "temperature": self.temperature,
             "input": _input_in_words(self.spec),
-            "outputs": _outputs_in_words(self.task),
+            "outputs": outputs_in_words(self.task),
         }
 
     @classmethod
@@ -103,10 +103,11 @@ def _input_in_words(spec: ImageSpec) -> str:
     )
 
 
-def _outputs_in_words(task: Task) -> dict[str, str]:
-    """What each output of the file holds; those that it lacks are told too, as they depend on the network."""
+def outputs_in_words(task: Task, *, every_class: bool = False) -> dict[str, str]:
+    """What each output of the file holds; those that it lacks are told too, as they depend on the network. every_class:
+    whether it has a probability for each of two classes."""
     columns = ", ".join(f"{number}: {name}" for number, name in enumerate(task.classes))
-    if task.kind == "binary":
+    if task.kind == "binary" and not every_class:
         said = f"float32 (n, 1): calibrated probability of {task.classes[1]}; that of {task.classes[0]} is 1 minus this"
     else:
         said = f"float32 (n, {len(task.classes)}): calibrated probabilities, which sum to 1; columns {columns}"

@@ -85,7 +85,7 @@ def _runtime(folder: Path | None) -> dict[str, Any]:
     return {"files": {name: _text((found / name).read_bytes()) for name in RUNTIME_FILES}}
 
 
-def _run(path: Path) -> Run:
+def _run(path: Path) -> Run | None:
     with tempfile.TemporaryDirectory() as folder:
         return ONNX.run(_as_onnx(path, Path(folder)))
 
@@ -186,5 +186,5 @@ def _taken(folder: Path, script: tuple[str, str]) -> dict[str, Any]:
 
 
 WEB = ExportFormat(
-    "web", "", "ONNX Runtime", _write, _run, _quantize, finish=_finish, takes_runtime=True
+    "web", "", "ONNX Runtime", _write, _run, _quantize, of_onnx=True, finish=_finish, takes_runtime=True
 )  # fmt: skip

@@ -130,9 +130,14 @@ class File:
         several."""
         opset = block(1, "") + integer(2, OPSET)
         graph = _graph(self.nodes, self.constants, self.inputs, self.outputs)
-        entries = (block(14, block(1, key), block(2, value)) for key, value in self.entries.items())
+        entries = (entry(key, value) for key, value in self.entries.items())
         begin = integer(1, IR) + block(2, PRODUCER) + block(8, opset)
         return [begin, *block_of(7, [block(2, self.name), *graph]), *entries]
+
+
+def entry(key: str, value: str) -> bytes:
+    """Of the metadata of a file: may also be appended to a file."""
+    return block(14, block(1, key), block(2, value))
 
 
 def _graph(

@@ -38,6 +38,31 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
         yield number, value
 
 
+def encoded_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """(number, the field as it is encoded, with its key) of each field. Raises ValueError for what is no message.
+
+    >>> [(number, bytes(field).hex()) for number, field in encoded_fields(memoryview(integer(1, 150) + block(2, "a")))]
+    [(1, '089601'), (2, '120161')]
+    """
+    place = 0
+    while place < len(message):
+        begin = place
+        key, place = _varint(message, place)
+        wire = key & 7
+        if wire == _VARINT:
+            _, place = _varint(message, place)
+        elif wire in (_EIGHT, _FOUR):
+            place += 8 if wire == _EIGHT else 4
+        elif wire == _BYTES:
+            length, place = _varint(message, place)
+            place += length
+        else:
+            raise ValueError(f"it holds a field of the kind {wire}, which the format does not have")
+        if place > len(message):
+            raise ValueError("it is truncated")
+        yield (key & 0xFFFFFFFF) >> 3, message[begin:place]
+
+
 def numbers(value: Value) -> list[int]:
     """A field that may be repeated: one signed number, or several packed into bytes.
 

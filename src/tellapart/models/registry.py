@@ -108,15 +108,21 @@ TINY_SIDE = 64
 MANY = 10_000
 
 
-def choose(sizes: Sequence[tuple[int, int]], images: int) -> tuple[str, str]:
-    """The architecture that suits the images, and why. sizes: (height, width) of some; images: how many in all.
+def choose(sizes: Sequence[tuple[int, int]], images: int, keras: bool = True) -> tuple[str, str]:
+    """The architecture that suits the images, and why. sizes: (height, width) of some; images: how many in all. keras:
+    whether it is installed, without which nothing is trained from scratch.
 
     A backbone trained on photographs is better than what a few images can teach; only for many tiny images, which it
     would see enlarged, a network of their own size is better (Fashion-MNIST: see docs/recipes.md) and faster.
     """
     largest = max((max(size) for size in sizes), default=TINY_SIDE + 1)
     if largest <= TINY_SIDE and images >= MANY:
-        return "resnet-small", f"model: resnet-small, as the {images:,} images are at most {largest} pixels per side"
+        those = f"the {images:,} images are at most {largest} pixels per side"
+        if keras:
+            return "resnet-small", f"model: resnet-small, as {those}"
+        return "efficientnet-lite0", (
+            f"model: efficientnet-lite0; as {those}, resnet-small may be better: pip install 'tellapart[train]' adds it"
+        )
     return "efficientnet-lite0", "model: efficientnet-lite0, the pretrained backbone inside the package"
 
 

@@ -12,7 +12,7 @@ from tellapart.config import AUGMENTATIONS, AUTO, Config, ModelConfig, Plan
 from tellapart.data.scan import decide_spec, sample
 from tellapart.data.sources.source import Source
 from tellapart.errors import ModelError
-from tellapart.models.backend import choose_precision
+from tellapart.models.backend import choose_precision, has_keras
 from tellapart.models.build import require_image
 from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, options_of, require_offered
 from tellapart.models.registry import choose, resolve
@@ -31,7 +31,7 @@ def decide(config: Config, source: Source) -> Plan:
     seen = cache(lambda: sample(source, config.data))
     model, reasons = config.model.model_dump(), []
     if config.model.name == AUTO:
-        model["name"], reason = choose([(found.height, found.width) for found in seen()], len(source.rows))
+        model["name"], reason = choose([(found.height, found.width) for found in seen()], len(source.rows), has_keras())
         reasons.append(reason)
     try:
         row, options = resolve(ModelConfig.model_validate(model))

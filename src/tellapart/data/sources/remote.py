@@ -25,8 +25,8 @@ from tellapart.files import cache_root, replacing
 from tellapart.progress import SILENT, Phase, Progress
 
 PROTOCOLS = {
-    "s3": ("s3fs", "remote"), "http": ("aiohttp", "remote"), "https": ("aiohttp", "remote"), "gs": ("gcsfs", ""),
-    "gcs": ("gcsfs", ""), "az": ("adlfs", ""), "abfs": ("adlfs", ""),
+    "s3": ("s3fs", "remote"), "http": ("aiohttp", "remote"), "https": ("aiohttp", "remote"), "gs": ("gcsfs", "gs"),
+    "gcs": ("gcsfs", "gs"), "az": ("adlfs", "az"), "abfs": ("adlfs", "az"),
 }  # fmt: skip
 """Scheme -> the module that serves it, and the extra that has it."""
 MAX_FILES = 2_000_000
@@ -68,9 +68,7 @@ def local_copy(address: str, *, progress: Progress = SILENT) -> Path:
     """
     scheme = address.partition("://")[0].lower()
     module, extra = PROTOCOLS[scheme]
-    if extra:
-        require_extra(f"Reading {scheme}:// addresses", extra, "fsspec", module)
-    require_extra(f"Reading {scheme}:// addresses", "remote", "fsspec")
+    require_extra(f"Reading {scheme}:// addresses", extra, "fsspec", module)
     from fsspec.core import url_to_fs
 
     try:
@@ -86,8 +84,6 @@ def local_copy(address: str, *, progress: Progress = SILENT) -> Path:
         _transfer(system, files, progress)
     except (FetchError, SourceError):
         raise
-    except ImportError:
-        raise FetchError(f"{address} needs the package {module}: pip install {module}") from None
     except FileNotFoundError as error:
         raise FetchError(f"{address} does not exist: {error}.") from None
     except Exception as error:  # noqa: BLE001 - each library raises its own

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -28,7 +26,7 @@ def test_the_trials_of_a_killed_worker_are_run_again(two_nodes: TwoNodes, two_sh
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as command:
         while not list(out.glob("trial-2/history.jsonl")) and command.poll() is None:
             time.sleep(0.05)
-        os.kill(two_nodes.raylet, signal.SIGKILL)
+        two_nodes.kill_second()
         assert command.stdout is not None
         said = command.stdout.read()
     assert command.returncode == 0, said

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.api.datasets import catalog_of, source_of, source_of_catalog
+from tellapart.api.datasets import catalog_of, source_of
 from tellapart.api.options import known_options, make_config
 from tellapart.api.runs import Run, let_run
 from tellapart.config import AUTO, Config
@@ -20,7 +20,7 @@ from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.sources.hugging_face import is_dataset
-from tellapart.data.sources.source import Source
+from tellapart.data.sources.source import Source, source_of_catalog
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.needs import require_what_trains
 from tellapart.models.pretrained_weights import require_weights

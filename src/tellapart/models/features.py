@@ -137,7 +137,7 @@ def root_of(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 def widened(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Float16 or float32 -> float32, a new array, ten times as fast as NumPy, which converts one number at a time. What
+    """Float16 or float32 -> float32, a new array, faster than NumPy, which converts one number at a time. What
     is infinite becomes 65,536, the next beyond the largest float16.
 
     >>> widened(np.array([1.5, -6e-8, -0.0, 65504, np.inf], np.float16)).tolist()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +12,24 @@ from pathlib import Path
 import pytest
 
 
-@dataclass(frozen=True)
+@dataclass
 class TwoNodes:
     """address: of the cluster. raylet: the process of the second node that makes it a node."""
 
     address: str
     raylet: int
+    process: subprocess.Popen[str]
+
+    def kill_second(self) -> None:
+        os.kill(self.raylet, signal.SIGKILL)
+
+    def add_another(self) -> None:
+        """In place of one that was killed, for the next test."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("another\n")
+        self.process.stdin.flush()
+        self.raylet = int(next(line for line in self.process.stdout if line.strip().isdigit()))
 
 
 TRIES = 3
@@ -31,7 +45,7 @@ def two_nodes() -> Iterator[TwoNodes]:
             assert process.stdout is not None
             said = next((line for line in process.stdout if line.startswith("{")), "")
             if said:
-                yield TwoNodes(**json.loads(said))
+                yield TwoNodes(**json.loads(said), process=process)
                 process.communicate()
                 return
     pytest.skip(f"the machine is too busy for Ray, which did not start in {TRIES} tries")

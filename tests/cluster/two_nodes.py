@@ -1,5 +1,5 @@
 """A Ray cluster of two nodes on this machine, in a process of its own: its address and the second node's process are
-printed as JSON, and it ends with standard input."""
+printed as JSON; each line of standard input adds such a node, whose process is printed; and it ends with the input."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from typing import Any
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
+def added(cluster: Any, node: dict[str, Any]) -> int:
+    """The process that makes it a node."""
+    (raylet,) = cluster.add_node(**node).all_processes["raylet"]
+    found: int = raylet.process.pid
+    return found
+
+
 def main() -> None:
     from ray.cluster_utils import Cluster
 
@@ -20,10 +27,9 @@ def main() -> None:
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     node: dict[str, Any] = {"num_cpus": 3, "object_store_memory": 100_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False, "temp_dir": folder})
-    second = cluster.add_node(**node)
-    (raylet,) = second.all_processes["raylet"]
-    print(json.dumps({"address": cluster.address, "raylet": raylet.process.pid}), flush=True)
-    sys.stdin.read()
+    print(json.dumps({"address": cluster.address, "raylet": added(cluster, node)}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(added(cluster, node)), flush=True)
     cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -84,3 +84,13 @@ def test_a_certain_answer_falls_into_the_last_bin_and_can_be_undone() -> None:
     logits, _ = answers(50, 3, 1.0)
     np.testing.assert_allclose(sharpened(softmax(logits / 2.5), 2.5), softmax(logits), atol=1e-9)
     assert sharpened(np.array([[1.0, 0.0]]), 2.0).tolist() == [[1.0, 0.0]]
+
+
+def test_chance_of_very_many_images_is_as_small_as_their_number_says() -> None:
+    generator = np.random.default_rng(0)
+    sure = generator.uniform(0.5, 1, 90_000)
+    given = np.stack([sure, 1 - sure], axis=1)
+    truth = (generator.random(90_000) > sure).astype(np.int64)
+    few, many = reliability(truth[:900], given[:900]), reliability(truth, given)
+    assert few.by_chance / many.by_chance == pytest.approx(10, rel=0.2)
+    assert many.error < 2 * many.by_chance

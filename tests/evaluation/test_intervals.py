@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tellapart.evaluation import metrics
+from tellapart.evaluation import intervals, metrics
 from tellapart.evaluation.intervals import (
     Estimate,
     auc_estimate,
@@ -186,3 +186,11 @@ def test_a_difference_of_two_groups_has_the_limits_that_its_author_published(
 ) -> None:
     found = independent_difference(first, second)
     assert (found.low, found.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))
+
+
+def test_the_bootstrap_of_very_many_losses_has_the_spread_of_their_mean() -> None:
+    losses = np.random.default_rng(0).exponential(size=80_000)
+    found = intervals.mean_loss_estimate(losses)
+    half = 1.96 * losses.std() / np.sqrt(len(losses))
+    assert found.value == pytest.approx(losses.mean())
+    assert [found.value - found.low, found.high - found.value] == pytest.approx([half, half], rel=0.15)

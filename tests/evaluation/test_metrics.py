@@ -59,3 +59,10 @@ def test_area_under_curve_equals_sklearn_with_ties() -> None:
 def test_area_under_curve_of_one_class_is_refused() -> None:
     with pytest.raises(ValueError, match="2 positives and 0 negatives"):
         metrics.area_under_curve(np.array([True, True]), np.array([0.1, 0.9]))
+
+
+def test_the_top_classes_of_very_many_images_are_those_of_each() -> None:
+    given = np.random.default_rng(0).dirichlet(np.ones(8), 2500)
+    truth = np.arange(2500) % 8
+    order = np.argsort(-given, axis=1, kind="stable")[:, :3]
+    assert np.array_equal(metrics.in_top(truth, given, 3), (order == truth[:, None]).any(axis=1))

@@ -96,7 +96,7 @@ def test_a_start_that_fails_ends_the_search(world: World, tmp_path: Path) -> Non
 
 def test_needs_that_no_machine_meets_are_refused() -> None:
     from tellapart.cluster.connection import Node
-    from tellapart.cluster.trials import Needs, room_for
+    from tellapart.cluster.tasks import Needs, room_for
 
     nodes = [Node("a", "a", 8, 1), Node("b", "b", 4, 0)]
     assert room_for(nodes, Needs(cpus=2)) == 6

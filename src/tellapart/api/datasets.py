@@ -11,7 +11,6 @@ from tellapart.api.options import make_config
 from tellapart.api.values import Catalog
 from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
-from tellapart.data.catalog import Catalog as PlainCatalog
 from tellapart.data.catalog import ImageRecord
 from tellapart.data.checks import find_all
 from tellapart.data.corrections import Correction, corrected, read_corrections
@@ -21,7 +20,7 @@ from tellapart.data.groups import group_findings, grouped, method_of
 from tellapart.data.scan import scan
 from tellapart.data.sources import read_source, refuse_unused
 from tellapart.data.sources.listing import natural_key
-from tellapart.data.sources.source import LabelledPath, Source
+from tellapart.data.sources.source import Source
 from tellapart.data.splits import assign_splits, drawn_splits
 from tellapart.errors import SourceError
 from tellapart.progress import BY_HAND, SILENT, Progress
@@ -138,8 +137,3 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
 def task_of(images: Iterable[ImageRecord]) -> Task:
     """The classes in natural order, as people sort names."""
     return Task(tuple(sorted({image.label for image in images}, key=natural_key)))
-
-
-def source_of_catalog(catalog: PlainCatalog) -> Source:
-    rows = tuple(LabelledPath(p.path, p.label, p.split, p.group) for p in catalog.images)
-    return Source(catalog.root, rows, catalog.layout)

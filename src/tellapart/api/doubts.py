@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.api.datasets import check, source_of_catalog
+from tellapart.api.datasets import check
 from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog, Split
@@ -20,6 +20,7 @@ from tellapart.data.deep_checks import Checked, Deep
 from tellapart.data.doubts import MOST, Doubt, SuspectLabel, doubts_of
 from tellapart.data.label_errors import require_cleanlab
 from tellapart.data.neighbours import nearest, plane
+from tellapart.data.sources.source import source_of_catalog
 from tellapart.evaluation.suspects import find_suspects
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.predictions import Predictions, read_predictions

@@ -32,7 +32,9 @@ from tellapart.runs.run import RunFolder
 from tellapart.task import ImageSpec
 
 if TYPE_CHECKING:
+    from tellapart.cluster.tasks import Needs
     from tellapart.experiments.ladder import LadderFolder
+    from tellapart.experiments.ladder import Runner as LadderRunner
     from tellapart.experiments.ladder_result import LadderResult
     from tellapart.experiments.study import Session
     from tellapart.experiments.tune import Runner, Trial, TuneFolder
@@ -67,13 +69,15 @@ def ladder(
     cache_limit: int = DEFAULT_LIMIT,
     progress: Progress = BY_HAND,
     watch: LadderWatch = lambda _: None,
+    cluster: Cluster | None = None,
 ) -> LadderResult:
     """Train a series of networks, from dense layers to a fine-tuned backbone, in `budget` seconds, and recommend one.
 
     data: as in `read`. out: the ladder's folder (default: runs/ladder-N), with a run for each rung and ladder.html.
     rungs: names of experiments.rungs; default: all. config: its seed, data, image and train sections apply to all;
     settings: `section.key=value` for every rung, which override its row. watch: called with the ladder whenever a
-    rung's state changes. Raises ConfigError for an unknown rung, RunError if no rung completes an epoch in time.
+    rung's state changes. cluster: of Ray, to train rungs; data and out are then in folders that its machines share.
+    Raises ConfigError for an unknown rung, RunError if no rung completes an epoch in time.
 
     >>> found = ta.ladder("photos/", rungs=["dense", "conv"], settings=["train.epochs=1"], out="runs/ladder")
     >>> found.choice.recommended in ("dense", "conv"), found.n
@@ -100,7 +104,7 @@ def ladder(
             spent_seconds=time.monotonic() - started,
         )
     with one_writer(made):
-        return _climb(made, catalog, cache_limit, progress, watch)
+        return _climb(made, catalog, cache_limit, progress, watch, cluster)
 
 
 def resume_ladder(
@@ -110,9 +114,11 @@ def resume_ladder(
     cache_limit: int = DEFAULT_LIMIT,
     progress: Progress = BY_HAND,
     watch: LadderWatch = lambda _: None,
+    cluster: Cluster | None = None,
 ) -> LadderResult:
     """Resume a ladder; finished rungs are kept. budget: seconds, including those already spent; None: unchanged.
-    Raises RunError for a folder that is not a ladder, or images that changed.
+    cluster: as in `ladder`, whether it was started on one or not. Raises RunError for a folder that is not a ladder, or
+    images that changed.
 
     >>> ta.resume_ladder("runs/ladder", budget=1200).advice  # doctest: +SKIP
     """
@@ -123,7 +129,7 @@ def resume_ladder(
         if catalog is None:
             settings = found.record["settings"]
             catalog, _ = _ladder_images(found.record["data"], found.config, settings, cache_limit, progress)
-        return _climb(found, catalog, cache_limit, progress, watch)
+        return _climb(found, catalog, cache_limit, progress, watch, cluster)
 
 
 def tune(
@@ -250,7 +256,12 @@ def _trainable(data: Any, config: Config, spec: ImageSpec, cache_limit: int, pro
 
 
 def _climb(
-    ladder: LadderFolder, catalog: Catalog, cache_limit: int, progress: Progress, watch: LadderWatch
+    ladder: LadderFolder,
+    catalog: Catalog,
+    cache_limit: int,
+    progress: Progress,
+    watch: LadderWatch,
+    cluster: Cluster | None,
 ) -> LadderResult:
     from tellapart.experiments.ladder import climb
     from tellapart.experiments.ladder_result import stand
@@ -262,7 +273,8 @@ def _climb(
             return resume(out, **shared)
         return train(catalog, config=config, out=out, command=ladder.record["command"], **shared)
 
-    climb(ladder, catalog, train=learn, progress=progress, watch=watch)
+    with _rungs(cluster, ladder, catalog, cache_limit) as runner:
+        climb(ladder, catalog, train=learn, progress=progress, watch=watch, runner=runner)
     for name in filter(ladder.begun, ladder.trial_names):
         _report(ladder.run(name), progress)
     found = stand(ladder, catalog)
@@ -294,21 +306,39 @@ def _search(
 
 
 @contextmanager
+def _rungs(
+    cluster: Cluster | None, ladder: LadderFolder, catalog: Catalog, cache_limit: int
+) -> Iterator[Callable[[Session], LadderRunner] | None]:
+    if cluster is None:
+        yield None
+        return
+    from tellapart.cluster.rungs import rungs_on
+
+    with rungs_on(cluster.address, ladder, catalog, _needs(cluster), cache_limit) as made:
+        yield made
+
+
+def _needs(cluster: Cluster) -> Needs:
+    from tellapart.cluster.tasks import Needs
+
+    return Needs(cluster.cpus, cluster.gpus, cluster.parallel)
+
+
+@contextmanager
 def _runner(
     cluster: Cluster | None, tune: TuneFolder, catalog: Catalog, cache_limit: int
 ) -> Iterator[Callable[[Session], Runner] | None]:
     if cluster is None:
         yield None
         return
-    from tellapart.cluster.trials import Needs, trials_on
+    from tellapart.cluster.trials import trials_on
 
     if not tune.record.get("storage"):
         raise ConfigError(
             f"The trials of {tune.path} are in SQLite, which one machine writes. Resume it without a cluster, or start "
             "a search with one."
         )
-    needs = Needs(cluster.cpus, cluster.gpus, cluster.parallel)
-    with trials_on(cluster.address, tune, catalog, needs, cache_limit) as made:
+    with trials_on(cluster.address, tune, catalog, _needs(cluster), cache_limit) as made:
         yield made
 
 

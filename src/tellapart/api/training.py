@@ -6,11 +6,13 @@ import os
 import re
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tellapart.api.datasets import catalog_of, source_of, source_of_catalog
+from tellapart.api.datasets import catalog_of, source_of
 from tellapart.api.options import known_options, make_config
 from tellapart.api.runs import Run, let_run
 from tellapart.config import AUTO, Config
@@ -18,10 +20,11 @@ from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.sources.hugging_face import is_dataset
-from tellapart.data.sources.source import Source
+from tellapart.data.sources.source import Source, source_of_catalog
 from tellapart.errors import ConfigError, RunError, some
 from tellapart.models.needs import require_what_trains
 from tellapart.models.pretrained_weights import require_weights
+from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.new_folder import new_place, require_free
@@ -29,6 +32,9 @@ from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import TIME_FILE, RunFolder, create_run
 from tellapart.runs.run import open_run as open_folder
+
+if TYPE_CHECKING:
+    from tellapart.training.sharded import FeatureSource
 
 SHOWN_CLASSES = 10
 """Number of findings shown before training begins."""
@@ -46,6 +52,8 @@ def train(
     time: float | None = None,
     earlier: str | os.PathLike[str] | None = None,
     progress: Progress = BY_HAND,
+    cluster: str | None = None,
+    feature_store: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Run:
     """Train a classifier and create a finished run: network, verified ONNX file, figures, report.
@@ -57,7 +65,9 @@ def train(
     the one that the validation images prefer becomes the run. earlier: a run to whose images these are added: its test
     images stay the test images, and its settings are taken without `config` and options. progress: how progress is
     shown: by default a bar on a terminal and in a notebook, and nothing if output is piped; `tellapart.Lines()` writes
-    plain lines, for a log; `tellapart.SILENT` nothing; or your own `tellapart.Progress`. Raises SourceError,
+    plain lines, for a log; `tellapart.SILENT` nothing; or your own `tellapart.Progress`. cluster: the address of a Ray
+    cluster (`auto`, HOST:PORT, ray://HOST:PORT), which computes the features of a frozen backbone, and keeps them in
+    feature_store, a folder or address that its machines share, as they share the images. Raises SourceError,
     ConfigError, and RunError if `out` is not empty.
 
     >>> run = ta.train("photos/", seed=1)
@@ -66,7 +76,7 @@ def train(
     """
     from tellapart.report.write import write_report
     from tellapart.training.effects import without_effect
-    from tellapart.training.fit import fit, require_trainable
+    from tellapart.training.fit import fit
     from tellapart.training.plan import decide
     from tellapart.training.tracker_backends import require_trackers, tracked
 
@@ -80,6 +90,8 @@ def train(
     require_weights(config.model.weights)
     if out:
         require_free(Path(out))
+    if time is not None and cluster is not None:
+        raise ConfigError("A time budget tries several networks on this machine. Give --time or --cluster, not both.")
     source = _source(data, config, progress)
     plan = decide(config, source)
     require_what_trains(plan.config)
@@ -87,14 +99,11 @@ def train(
     plan, config = replace(plan, reasons=(*plan.reasons, *ignored)), plan.config
     for text in ignored:
         progress.line(text)
-    with PixelCache(plan.spec, limit_bytes=cache_limit) as cache:
-        if isinstance(data, Catalog):
-            scan(source, config.data, cache=cache, progress=progress)
-            catalog = data
-        else:
-            catalog = catalog_of(source, config, cache, progress)
-        require_trainable(catalog)
-        progress.line(_what_is_learnt(catalog))
+    with (
+        _features_on(cluster, feature_store, config) as features,
+        PixelCache(plan.spec, limit_bytes=cache_limit) as cache,
+    ):
+        catalog = _catalog(data, source, config, cache, progress)
         name = name or options.get("recipe") or f"{called}-{config.model.name.rpartition(':')[2]}"
         with new_place(out, name) as place:
             if time is not None:
@@ -104,9 +113,49 @@ def train(
                 return train_timed(place, plan, catalog, cache, progress, **record)
             run = create_run(place, plan, catalog, command=command, source=called)
         with one_writer(run), tracked(run, progress) as watch:
-            fit(run, cache, deadline=deadline, progress=progress, watch=watch)
+            fit(run, cache, deadline=deadline, progress=progress, watch=watch, source=features)
             write_report(run, progress=progress)
     return Run(run.path)
+
+
+@contextmanager
+def _features_on(
+    cluster: str | None, store: str | os.PathLike[str] | None, config: Config
+) -> Iterator[FeatureSource | None]:
+    """What computes the features; None: this machine."""
+    if cluster is None:
+        if store is not None:
+            raise ConfigError("--feature-store is where the machines of a --cluster keep features. Give both.")
+        yield None
+        return
+    if store is None:
+        raise ConfigError(
+            "The machines of a cluster keep the features in a folder or storage that all of them share: give "
+            "--feature-store, such as s3://bucket/features/."
+        )
+    if resolve(config.model)[0].pretrained is None:
+        raise ConfigError(
+            f"--cluster computes the features of a frozen backbone, and {config.model.name} is trained from nothing. "
+            "Leave out --cluster, or name a backbone with --model."
+        )
+    from tellapart.cluster.features import features_on
+
+    with features_on(cluster, os.fspath(store)) as made:
+        yield made
+
+
+def _catalog(data: Any, source: Source, config: Config, cache: PixelCache, progress: Progress) -> Catalog:
+    """The images, which can be trained on; those of a Catalog are decoded alone."""
+    from tellapart.training.fit import require_trainable
+
+    if isinstance(data, Catalog):
+        scan(source, config.data, cache=cache, progress=progress)
+        catalog = data
+    else:
+        catalog = catalog_of(source, config, cache, progress)
+    require_trainable(catalog)
+    progress.line(_what_is_learnt(catalog))
+    return catalog
 
 
 def _added_to(
@@ -174,8 +223,10 @@ def resume(
     model: Any = None,
     trust_code: bool = False,
     progress: Progress = BY_HAND,
+    cluster: str | None = None,
+    feature_store: str | os.PathLike[str] | None = None,
 ) -> Run:
-    """Resume an interrupted run exactly; cache_limit and budget as in `train`.
+    """Resume an interrupted run exactly; cache_limit, budget, cluster and feature_store as in `train`.
 
     time: for a run that was started with it, the seconds in total. data: the new location of its images, if they were
     moved. model, trust_code: for a run with a custom network, the network itself, or whether the code that the run
@@ -192,6 +243,8 @@ def resume(
     if (Path(run) / TIME_FILE).exists():
         from tellapart.api.timed import resume_timed
 
+        if cluster is not None:
+            raise ConfigError("A run with a time budget is trained on this machine. Leave out --cluster.")
         if data is not None:
             raise ConfigError("The images of a run with a time budget cannot be moved before it is done.")
         through = resume_timed(
@@ -207,27 +260,36 @@ def resume(
     for other in require_plugins(folder):
         progress.line(other)
     require_trackers(folder.config)
-    with one_writer(folder), PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
+    with (
+        one_writer(folder),
+        _features_on(cluster, feature_store, folder.config) as features,
+        PixelCache(folder.spec, limit_bytes=cache_limit) as cache,
+    ):
         if folder.missing_report and folder.status == "done":
             progress.line(folder.missing_report)
             write_report(folder, progress=progress)
             return Run(folder.path)
         if data is not None:
             relocate(folder, data, progress=progress)
-        catalog = folder.catalog
-        source = source_of_catalog(catalog)
-        found = scan(source, folder.config.data, cache=cache, progress=progress)
-        changed = [p.path for p, now in zip(catalog.images, found, strict=True) if p.digest != now.digest]
-        if changed:
-            gone = all(now.error for now in found)
-            raise RunError(
-                f"None of the {len(found):,} images of {folder.path} is in {source.root} any more. Give their "
-                f"new location: tellapart train --resume {shlex.quote(str(folder.path))} --data PLACE"
-                if gone
-                else f"{len(changed)} images changed since {folder.path} started, the first: {changed[0]}. "
-                "Restore them, or train a new run."
-            )
+        _require_unchanged(folder, cache, progress)
         with tracked(folder, progress) as watch:
-            fit(folder, cache, deadline=deadline, progress=progress, watch=watch)
+            fit(folder, cache, deadline=deadline, progress=progress, watch=watch, source=features)
             write_report(folder, progress=progress)
     return Run(folder.path)
+
+
+def _require_unchanged(folder: RunFolder, cache: PixelCache, progress: Progress) -> None:
+    """Raises RunError where the images of a run are not what they were."""
+    catalog = folder.catalog
+    source = source_of_catalog(catalog)
+    found = scan(source, folder.config.data, cache=cache, progress=progress)
+    changed = [p.path for p, now in zip(catalog.images, found, strict=True) if p.digest != now.digest]
+    if changed:
+        gone = all(now.error for now in found)
+        raise RunError(
+            f"None of the {len(found):,} images of {folder.path} is in {source.root} any more. Give their "
+            f"new location: tellapart train --resume {shlex.quote(str(folder.path))} --data PLACE"
+            if gone
+            else f"{len(changed)} images changed since {folder.path} started, the first: {changed[0]}. "
+            "Restore them, or train a new run."
+        )

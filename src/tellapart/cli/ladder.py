@@ -41,6 +41,10 @@ def command(
     label_column: options.LabelColumn = None,
     root: options.Root = None,
     group_by: options.GroupBy = None,
+    cluster: options.Cluster = None,
+    trial_cpus: options.TrialCpus = 2,
+    trial_gpus: options.TrialGpus = 0.0,
+    parallel: options.Parallel = None,
     cache_limit: options.CacheLimit = "20GB",
     format: options.FormatOption = options.OutputFormat.table,
 ) -> None:
@@ -49,17 +53,18 @@ def command(
     Each rung is a run, for report, compare and predict. One page shows the accuracy and cost of each rung, which steps
     made a significant difference, and the cheapest rung that is not significantly worse than the best.
     """
-    from tellapart.api.study import LADDER_BUDGET
+    from tellapart.api.study import LADDER_BUDGET, Cluster
     from tellapart.runs.versions import command_line
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if budget is None else options.parse_duration(budget)
     found_by = (label_pattern, path_column, label_column, root, None, group_by)
     begun = (rung, image_size, seed, out, settings, *found_by)
-    options.begin_or_resume("ladder", data, resume, *begun, noun="ladder", besides="at most --budget")
+    options.begin_or_resume("ladder", data, resume, *begun, noun="ladder", besides="at most --budget and --cluster")
+    spread = None if cluster is None else Cluster(cluster, trial_cpus, trial_gpus, parallel)
     with live(progress_table) as shown:
         if resume is not None:
-            found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, **shown)
+            found = ta.resume_ladder(resume, budget=seconds, cache_limit=limit, cluster=spread, **shown)
         else:
             found = ta.ladder(
                 data,
@@ -70,6 +75,7 @@ def command(
                 settings=settings or (),
                 command=command_line(),
                 cache_limit=limit,
+                cluster=spread,
                 **shown,
             )
     predict = f"tellapart predict {typed(found.ladder.run(found.choice.recommended).path)} IMAGES"

@@ -57,6 +57,21 @@ GroupBy = Annotated[
     ),
 ]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the custom network code that the run names.")]
+TRIALS_PANEL = "Trials on a cluster"
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="auto|ADDRESS", help="Train trials on a Ray cluster.", rich_help_panel=TRIALS_PANEL),
+]
+TrialCpus = Annotated[int, typer.Option(min=1, help="Processor cores of each trial.", rich_help_panel=TRIALS_PANEL)]
+TrialGpus = Annotated[
+    float, typer.Option(min=0, help="GPUs of each trial, such as 1 or 0.5.", rich_help_panel=TRIALS_PANEL)
+]
+Parallel = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Most trials at a time.", rich_help_panel=TRIALS_PANEL, show_default="what there is room for"
+    ),
+]
 CacheLimit = Annotated[str, typer.Option(help="Disk space for decoded images, such as 500MB or 20GB.")]
 
 

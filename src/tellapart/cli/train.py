@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,8 @@ from tellapart.words import counted, measured, size
 if TYPE_CHECKING:
     from tellapart.api.runs import Run
     from tellapart.config import Config
+
+CLUSTER_PANEL = "Features on a cluster"
 
 
 def command(
@@ -71,6 +73,22 @@ def command(
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="Compute the features of the backbone on a Ray cluster.",
+            rich_help_panel=CLUSTER_PANEL,
+        ),
+    ] = None,
+    feature_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="Where its machines keep the features, for this run and later ones.",
+            rich_help_panel=CLUSTER_PANEL,
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -85,14 +103,13 @@ def command(
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if time is None else options.parse_duration(time, "--time")
+    shared: dict[str, Any] = {"cache_limit": limit, "time": seconds, "cluster": cluster, "feature_store": feature_store}
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
         options.resume_alone("run", *begun, earlier, folds, settings, *found_by)
         with display() as progress:
-            run = ta.resume(
-                resume, data=moved, cache_limit=limit, time=seconds, trust_code=trust_code, progress=progress
-            )
+            run = ta.resume(resume, data=moved, trust_code=trust_code, progress=progress, **shared)
     elif moved is not None:
         raise ConfigError(
             "--data gives the new location of the images of --resume RUN. Name new images without --data."
@@ -117,8 +134,10 @@ def command(
             settings=settings or (),
         )
         if folds is not None:
-            if earlier is not None or seconds is not None:
-                raise ConfigError("--folds trains on all images with one configuration: omit --from and --time.")
+            if earlier is not None or seconds is not None or cluster is not None:
+                raise ConfigError(
+                    "--folds trains on all images with one configuration: omit --from, --time and --cluster."
+                )
             show_folds(data, folds, made, out)
             return
         with display() as progress:
@@ -128,10 +147,9 @@ def command(
                 out=out,
                 name=recipe,
                 command=command_line(),
-                cache_limit=limit,
-                time=seconds,
                 earlier=earlier,
                 progress=progress,
+                **shared,
             )
     show_run(run, format)
     if earlier is not None and format is not options.OutputFormat.json and run.status == "done":

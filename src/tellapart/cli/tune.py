@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tellapart.experiments.tune_result import TuneResult
 
 SHOWN = 10
-CLUSTER_PANEL = "Trials on a cluster"
 
 
 def command(
@@ -44,28 +43,16 @@ def command(
         str | None,
         typer.Option(metavar="TUNE", help="Resume a search; --budget and --trials then include what was already done."),
     ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(metavar="auto|ADDRESS", help="Train trials on a Ray cluster.", rich_help_panel=CLUSTER_PANEL),
-    ] = None,
-    trial_cpus: Annotated[
-        int, typer.Option(min=1, help="Processor cores of each trial.", rich_help_panel=CLUSTER_PANEL)
-    ] = 2,
-    trial_gpus: Annotated[
-        float, typer.Option(min=0, help="GPUs of each trial, such as 1 or 0.5.", rich_help_panel=CLUSTER_PANEL)
-    ] = 0.0,
-    parallel: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Most trials at a time.", rich_help_panel=CLUSTER_PANEL, show_default="what there is room for"
-        ),
-    ] = None,
+    cluster: options.Cluster = None,
+    trial_cpus: options.TrialCpus = 2,
+    trial_gpus: options.TrialGpus = 0.0,
+    parallel: options.Parallel = None,
     storage: Annotated[
         str | None,
         typer.Option(
             metavar="URL|journal",
             help="Where Optuna keeps the trials.",
-            rich_help_panel=CLUSTER_PANEL,
+            rich_help_panel=options.TRIALS_PANEL,
             show_default="SQLite in the folder; with --cluster a journal file there",
         ),
     ] = None,

@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import islice
 from lzma import LZMAError
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Any
 
 from tellapart.cluster.inputs import Item
 from tellapart.cluster.plan import Plan, answers_file
-from tellapart.cluster.storage import Storage, file_system, reason
+from tellapart.cluster.storage import Storage, file_system, local_copy, reason
 from tellapart.config import DataConfig
 from tellapart.data.address import Address, has_scheme, is_address
 from tellapart.data.sources.listing import ignored, kind_of
 from tellapart.data.sources.members import member_there
 from tellapart.errors import ConfigError, ImageError, SourceError
-from tellapart.files import cache_root, printable, replacing
+from tellapart.files import printable
 from tellapart.inference.inputs import Held
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.predictor import Predictor
@@ -55,7 +54,7 @@ class PartPredictor:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._plan = Plan(work.out, size=1)
-        file = _model_file(work.out, work.model)
+        file = local_copy(work.out, MODEL, work.model)
         self._predictor = Predictor(file, threads=work.threads, device=work.device, bounds=work.bounds)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
@@ -73,19 +72,6 @@ class PartPredictor:
             counts = write(file, predictions, self._predictor.task.classes)
             self._work.out.put(file, answers_file(number))
         return counts
-
-
-def _model_file(out: Storage, digest: str) -> Path:
-    """The network on this machine, shared by its predictors; ONNX Runtime opens a file."""
-    file = cache_root() / "cluster" / f"{digest}.onnx"
-    if not file.exists():
-        content = out.read(MODEL)
-        if sha256(content).hexdigest() != digest:
-            raise ConfigError(f"{MODEL} in {out.address} was changed. Name another --out.")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as neighbour:
-            neighbour.write_bytes(content)
-    return file
 
 
 def columns(classes: tuple[str, ...]) -> list[str]:

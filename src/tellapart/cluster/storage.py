@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import uuid
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.data.address import has_scheme
 from tellapart.errors import ConfigError, MissingExtraError, SourceError, TellapartError
-from tellapart.files import from_json, to_json
+from tellapart.files import cache_root, from_json, replacing, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +134,20 @@ class Storage:
             self.remove(name)
         except Exception as error:  # noqa: BLE001 - those of storage libraries share no class
             raise ConfigError(f"{self.address} cannot be written: {reason(error)}.") from None
+
+
+def local_copy(storage: Storage, name: str, digest: str) -> Path:
+    """An ONNX file of the storage on this machine, shared by its processes; ONNX Runtime opens a file. digest: its
+    SHA-256. Raises ConfigError for another."""
+    file = cache_root() / "cluster" / f"{digest}.onnx"
+    if not file.exists():
+        content = storage.read(name)
+        if sha256(content).hexdigest() != digest:
+            raise ConfigError(f"{name} in {storage.address} was changed. Remove it, or name another place.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as neighbour:
+            neighbour.write_bytes(content)
+    return file
 
 
 def reason(error: BaseException) -> str:

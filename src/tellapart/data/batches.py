@@ -83,6 +83,18 @@ class Images:
         """Digests of the files, in the order of the rows."""
         return [image.digest for image in self._images]
 
+    def some(self, rows: NDArray[np.intp]) -> Images:
+        """These rows, without the cache, as another process takes them."""
+        images = [ImageRecord(self._images[row].path, "", digest=self._images[row].digest) for row in rows.tolist()]
+        return Images(self._root.absolute(), images, self.spec, open_row=self._open_row, bounds=self._bounds)
+
+    def first_file(self) -> str:
+        """The absolute path of the first image, or of what contains it; empty without images."""
+        path = (self._root / self._images[0].path).absolute() if self._images else Path()
+        while path.name and not path.exists():
+            path = path.parent
+        return str(path) if path.name else ""
+
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Pixels of these rows, (n, height, width, channels). Raises ImageError with the path."""
         out = np.empty((len(rows), *self.spec.shape), np.uint8)

@@ -266,7 +266,7 @@ def _check(task: Task, said: Predictions, split: str) -> None:
             f"{truth.min()}..{truth.max()}."
         )
     # Written so that nan fails too.
-    if not (np.all(probabilities >= 0) and np.all(np.abs(probabilities.sum(axis=1) - 1) <= _ROW_SUM_TOLERANCE)):
+    if not (probabilities.min() >= 0 and np.all(np.abs(probabilities.sum(axis=1) - 1) <= _ROW_SUM_TOLERANCE)):
         raise ValueError(
             "Each row of probabilities is 0 or more and sums to 1. Are these logits, or is one not a number?"
         )

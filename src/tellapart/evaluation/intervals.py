@@ -20,6 +20,7 @@ from tellapart.evaluation.metrics import SMALLEST_PROBABILITY, Floats, Ints
 
 RESAMPLES = 1000
 _BLOCK_VALUES = 1_000_000  # values of a bootstrap in memory at a time: 16 MB with their indices
+_CACHED_VALUES = 2**15  # as many as the fastest cache of a core holds, with their indices
 
 
 @dataclass(frozen=True)
@@ -150,14 +151,26 @@ def mean_loss_estimate(losses: Floats, level: float = 0.95, seed: int = 0) -> Es
 
 
 def _resampled_means(values: Floats, generator: np.random.Generator) -> Floats:
-    """Means of RESAMPLES samples with replacement, a limited block at a time."""
+    """Means of RESAMPLES samples with replacement, a limited block at a time.
+
+    Of more values than the processor's cache holds: first how many of a sample fall into each part of them, then which,
+    part by part. That is the same distribution, and reaching into all of them at random would take three times as long.
+    """
     n = len(values)
-    rows = max(1, _BLOCK_VALUES // n)
-    blocks = [
-        values[generator.integers(0, n, (min(rows, RESAMPLES - start), n), dtype=np.int32)].mean(axis=1)
-        for start in range(0, RESAMPLES, rows)
-    ]
-    return np.concatenate(blocks)
+    if n <= _CACHED_VALUES:
+        rows = max(1, _BLOCK_VALUES // n)
+        blocks = [
+            values[generator.integers(0, n, (min(rows, RESAMPLES - start), n), dtype=np.int32)].mean(axis=1)
+            for start in range(0, RESAMPLES, rows)
+        ]
+        return np.concatenate(blocks)
+    parts = np.array_split(values, -(-n // _CACHED_VALUES))
+    counts = generator.multinomial(n, [len(part) / n for part in parts], RESAMPLES)
+    sums = np.zeros(RESAMPLES)
+    for part, wanted in zip(parts, counts.T, strict=True):
+        for sample, count in enumerate(wanted.tolist()):
+            sums[sample] += part[generator.integers(0, len(part), count, dtype=np.int32)].sum()
+    return sums / n
 
 
 def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.95) -> Estimate:

@@ -7,8 +7,8 @@ coordinates by Newton's method, without scipy.optimize: its import alone takes a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,76 @@ class Logistic:
 
     def probabilities(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, classes) of coordinates (n, dimensions)."""
-        scores = coordinates @ self.kernel.astype(np.float32) + self.bias.astype(np.float32)
-        if scores.shape[1] == 1:
-            scores = np.concatenate([-scores / 2, scores / 2], axis=1)
-        return _softmax(scores)[0]
+        return probabilities_of(coordinates @ self.kernel.astype(np.float32) + self.bias.astype(np.float32))
+
+
+class Objective(Protocol):
+    """What is fitted: a mean loss over images, as a function of a linear layer over coordinates.
+
+    squares: (dimensions,), the mean square of each coordinate. total: of the weights of the images. units: outputs of
+    the layer.
+    """
+
+    squares: NDArray[np.float32]
+    total: float
+    units: int
+
+    def look(
+        self, kernel: NDArray[np.float64], bias: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """The loss without the penalty, and its gradients by kernel and bias."""
+
+
+def fitted(objective: Objective, strength: float, start: Logistic | None = None) -> Logistic:
+    """The layer with the least penalised loss. strength: the inverse of the regularisation, as scikit-learn's C. start:
+    a fit of another strength."""
+    from scipy.optimize import minimize
+
+    penalty = 1 / (strength * objective.total)
+    scale = (1 / np.sqrt(_CURVATURE * objective.squares + penalty)).astype(np.float64)[:, None]
+    width, units = len(scale), objective.units
+    begin = np.zeros((width + 1, units))
+    if start is not None:
+        begin = np.concatenate([start.kernel / scale, start.bias[None]])
+
+    def penalised(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        given = flat.reshape(-1, units)
+        kernel = given[:-1] * scale
+        loss, by_kernel, by_bias = objective.look(kernel, given[-1])
+        gradient = (by_kernel + penalty * kernel) * scale
+        return loss + penalty / 2 * float(np.square(kernel).sum()), np.concatenate([gradient, by_bias[None]]).ravel()
+
+    options = {"maxiter": _ITERATIONS, "gtol": _GRADIENT, "ftol": _GAIN}
+    found = minimize(penalised, begin.ravel(), jac=True, method="L-BFGS-B", options=options)
+    ended = found.x.reshape(width + 1, units)
+    return Logistic(ended[:-1] * scale, ended[-1].copy())
+
+
+def probabilities_of(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, classes) of scores (n, units)."""
+    if scores.shape[1] == 1:
+        scores = np.concatenate([-scores / 2, scores / 2], axis=1)
+    return _softmax(scores)[0]
+
+
+def truth_of(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """(n, units) of labels (n,): of two classes, the second alone."""
+    truth = np.zeros((len(labels), classes), np.float32)
+    truth[np.arange(len(labels)), labels] = 1
+    return truth[:, 1:] if classes == 2 else truth
+
+
+def loss_of(
+    scores: NDArray[np.float32], truth: NDArray[np.float32], each: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32]]:
+    """The loss of scores (n, units), weighted by each (n, 1), and its gradient by the scores."""
+    if truth.shape[1] == 1:
+        said = (1 / (1 + np.exp(-np.clip(scores, -80, 80)))).astype(np.float32)
+        losses = np.asarray(np.logaddexp(0, scores) - truth * scores, np.float32)
+    else:
+        said, total = _softmax(scores)
+        losses = total - (truth * scores).sum(axis=1, keepdims=True)
+    return float((losses * each).sum(dtype=np.float64)), (said - truth) * each
 
 
 class Problem:
@@ -49,56 +115,42 @@ class Problem:
         classes: int,
         weights: NDArray[np.float32] | None = None,
     ) -> None:
-        count = len(labels)
-        each = np.ones(count, np.float32) if weights is None else weights.astype(np.float32)
-        truth = np.zeros((count, classes), np.float32)
-        truth[np.arange(count), labels] = 1
-        self._total = float(each.sum())
-        self._each = (each / self._total)[:, None]
-        # Of two classes, the score of the second alone.
-        self._truth = truth[:, 1:] if classes == 2 else truth
+        each = np.ones(len(labels), np.float32) if weights is None else weights.astype(np.float32)
+        self.total = float(each.sum())
+        self._each = (each / self.total)[:, None]
+        self._truth = truth_of(labels, classes)
+        self.units = self._truth.shape[1]
         self._coordinates = coordinates
-        self._squares = np.einsum("ij,ij->j", coordinates, coordinates, dtype=np.float32) / count
+        self.squares = np.einsum("ij,ij->j", coordinates, coordinates, dtype=np.float32) / len(labels)
 
     def fit(self, strength: float, start: Logistic | None = None) -> Logistic:
-        """strength: the inverse of the regularisation, as scikit-learn's C. start: a fit of another strength."""
-        penalty = 1 / (strength * self._total)
-        if len(self._squares) <= _FEW and self._truth.shape[1] == 1:
-            return self._by_newton(penalty)
-
-        from scipy.optimize import minimize
-
-        scale = (1 / np.sqrt(_CURVATURE * self._squares + penalty)).astype(np.float64)[:, None]
-        width, units = len(scale), self._truth.shape[1]
-        begin = np.zeros((width + 1, units))
-        if start is not None:
-            begin = np.concatenate([start.kernel / scale, start.bias[None]])
-        found = minimize(
-            self._objective(scale, penalty),
-            begin.ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": _ITERATIONS, "gtol": _GRADIENT, "ftol": _GAIN},
-        )
-        ended = found.x.reshape(width + 1, units)
-        return Logistic(ended[:-1] * scale, ended[-1].copy())
+        """As `fitted` has it."""
+        if len(self.squares) <= _FEW and self.units == 1:
+            return self._by_newton(1 / (strength * self.total))
+        return fitted(self, strength, start)
 
     def _by_newton(self, penalty: float) -> Logistic:
         """Steps halved until the loss falls, as far from the optimum a whole one may overshoot."""
         coordinates = self._coordinates.astype(np.float64)
         width = coordinates.shape[1]
         ahead = np.concatenate([coordinates, np.ones((len(coordinates), 1))], axis=1)
-        ridge = np.diag([*np.full(width, penalty), 1e-9])  # the last, of the bias, keeps the matrix regular
-        objective = self._objective(np.ones((width, 1)), penalty)
+        ridge = np.array([*np.full(width, penalty), 1e-9])  # the last, of the bias, keeps the matrix regular
+
+        def penalised(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            loss, by_kernel, by_bias = self.look(weights[:-1, None], weights[-1:])
+            gradient = np.append(by_kernel[:, 0], by_bias)
+            gradient[:-1] += penalty * weights[:-1]
+            return loss + penalty / 2 * float(np.square(weights[:-1]).sum()), gradient
+
         weights = np.zeros(width + 1)
-        loss, gradient = objective(weights)
+        loss, gradient = penalised(weights)
         for _ in range(_ITERATIONS):
             said = 1 / (1 + np.exp(-np.clip(ahead @ weights, -80, 80)))
-            curvature = ahead.T @ (ahead * (said * (1 - said) * self._each[:, 0])[:, None]) + ridge
+            curvature = ahead.T @ (ahead * (said * (1 - said) * self._each[:, 0])[:, None]) + np.diag(ridge)
             step = np.linalg.solve(curvature, gradient)
             before = loss
             for _ in range(20):
-                loss, gradient = objective(weights - step)
+                loss, gradient = penalised(weights - step)
                 if loss <= before:
                     weights = weights - step
                     break
@@ -107,28 +159,13 @@ class Problem:
                 break
         return Logistic(weights[:-1, None], weights[-1:])
 
-    def _objective(
-        self, scale: NDArray[np.float64], penalty: float
-    ) -> Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]:
-        """Flat weights of the scaled coordinates and biases -> the loss and its gradient."""
-        coordinates, truth, each = self._coordinates, self._truth, self._each
-
-        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            given = flat.reshape(-1, truth.shape[1])
-            kernel = given[:-1] * scale
-            scores = coordinates @ kernel.astype(np.float32) + given[-1].astype(np.float32)
-            if truth.shape[1] == 1:
-                said = 1 / (1 + np.exp(-np.clip(scores, -80, 80)))
-                losses = np.logaddexp(0, scores) - truth * scores
-            else:
-                said, total = _softmax(scores)
-                losses = total - (truth * scores).sum(axis=1, keepdims=True)
-            error = (said - truth) * each
-            gradient = (coordinates.T @ error + penalty * kernel) * scale
-            loss = float((losses * each).sum(dtype=np.float64)) + penalty / 2 * float(np.square(kernel).sum())
-            return loss, np.concatenate([gradient, error.sum(axis=0, keepdims=True)]).ravel()
-
-        return objective
+    def look(
+        self, kernel: NDArray[np.float64], bias: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """As Objective has it."""
+        scores = self._coordinates @ kernel.astype(np.float32) + bias.astype(np.float32)
+        loss, error = loss_of(scores, self._truth, self._each)
+        return loss, (self._coordinates.T @ error).astype(np.float64), error.sum(axis=0).astype(np.float64)
 
 
 def _softmax(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_AT_ONCE = 1024
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -39,10 +41,14 @@ def log_losses(truth: Ints, probabilities: NDArray[Any]) -> Floats:
 
 def in_top(truth: Ints, probabilities: NDArray[Any], top: int) -> NDArray[np.bool_]:
     """Whether the true class is among the `top` most probable, shape (n,). Ties are in class order, as in argmax."""
-    given = probabilities[np.arange(len(truth)), truth][:, None]
-    earlier = np.arange(probabilities.shape[1])[None, :] < truth[:, None]
-    ahead = (probabilities > given) | ((probabilities == given) & earlier)
-    return np.asarray(ahead.sum(axis=1) < top)
+    found = np.empty(len(truth), np.bool_)
+    for start in range(0, len(truth), _AT_ONCE):  # memory that is used again is already there
+        rows, true = probabilities[start : start + _AT_ONCE], truth[start : start + _AT_ONCE]
+        given = rows[np.arange(len(true)), true][:, None]
+        earlier = np.arange(rows.shape[1])[None, :] < true[:, None]
+        ahead = (rows > given) | ((rows == given) & earlier)
+        found[start : start + _AT_ONCE] = ahead.sum(axis=1) < top
+    return found
 
 
 def area_under_curve(positive: NDArray[np.bool_], scores: NDArray[Any]) -> float:

@@ -3,6 +3,8 @@
 All rungs share one catalog, one split and one seed. They are trained in the order of their turn, not of the table: the
 most reliable and cheapest first. Each gets a share of the remaining time; what it does not use goes to the next rungs.
 A rung that runs out of time keeps its best epoch. A killed ladder continues where it was.
+
+Where a rung is trained is up to a Runner: here, one after another, or on the machines of a cluster (cluster.rungs).
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
 from tellapart.experiments.rungs import Rung, chosen
-from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Session, Study, Train
+from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Outcome, Session, Study, Train
 from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import forget_networks
@@ -90,6 +92,26 @@ def create_ladder(path: Path, rungs: Sequence[Rung], **record: Any) -> LadderFol
     return LadderFolder(path, {"spent_seconds": 0.0, **record}, tuple(rungs), states).create()
 
 
+@dataclass(frozen=True)
+class Work:
+    """A rung to train, and the most seconds of that. state: of the rung before."""
+
+    rung: Rung
+    seconds: float
+    state: State
+
+
+class Runner(Protocol):
+    """Trains rungs. slots: how many at a time."""
+
+    slots: int
+
+    def start(self, work: Work) -> None: ...
+
+    def next(self) -> tuple[str, State]:
+        """The name of a rung that ended, once one has, and its state then."""
+
+
 def climb(
     ladder: LadderFolder,
     catalog: Catalog,
@@ -97,25 +119,57 @@ def climb(
     train: Train,
     progress: Progress,
     watch: Callable[[LadderFolder], None],
+    runner: Callable[[Session], Runner] | None = None,
 ) -> None:
     """Train every unfinished rung in turn while there is time; the time left then goes to those that ran out of it.
-    watch: called whenever a state changes.
+    watch: called whenever a state changes. runner: None trains here.
 
     A rung that fails records the reason and does not stop the others.
     Raises KeyboardInterrupt for Ctrl-C, with everything kept.
     """
     with Session(ladder, progress, lambda: watch(ladder)) as session:
+        chosen = _Here(ladder, catalog, train, session) if runner is None else runner(session)
         for finished in (("done",), ("done", "failed")):
             waiting = [rung for rung in ladder.rungs if ladder.states[rung.name].status not in finished]
-            waiting.sort(key=lambda rung: rung.turn)
-            for place, rung in enumerate(waiting):
-                share = rung.share / sum(other.share for other in waiting[place:])
-                seconds = share * session.left - _finishing(ladder)
-                try:
-                    _climb_one(ladder, rung, catalog, seconds, train, session)
-                except KeyboardInterrupt:
-                    ladder.states[rung.name].status = "waiting"
-                    raise
+            _take(ladder, sorted(waiting, key=lambda rung: rung.turn), chosen, session)
+        if runner is not None:
+            # Each was timed on another machine, beside others.
+            for name, state in ladder.states.items():
+                if state.judged:
+                    state.milliseconds = _milliseconds(ladder.run(name), catalog)
+
+
+def _take(ladder: LadderFolder, waiting: list[Rung], runner: Runner, session: Session) -> None:
+    """Train these, as many at a time as there is room for."""
+    flying: set[str] = set()
+    try:
+        while waiting or flying:
+            while waiting and len(flying) < runner.slots:
+                share = min(1.0, runner.slots * waiting[0].share / sum(rung.share for rung in waiting))
+                if runner.slots >= len(waiting) + len(flying):
+                    share = 1.0
+                rung, seconds = waiting.pop(0), share * session.left - _finishing(ladder)
+                if _begin(ladder, rung, seconds):
+                    flying.add(rung.name)
+                    runner.start(Work(rung, seconds, ladder.states[rung.name]))
+            if flying:
+                name, ladder.states[name] = runner.next()
+                flying.remove(name)
+                session.keep()
+    except KeyboardInterrupt:
+        for name in flying:
+            ladder.states[name].status = "waiting"
+        raise
+
+
+def _begin(ladder: LadderFolder, rung: Rung, seconds: float) -> bool:
+    """Whether there is something to do for a rung, and time for it."""
+    state = ladder.states[rung.name]
+    if not trained(ladder.run(rung.name)) and seconds < FEWEST_SECONDS:
+        state.status = "time up" if state.judged else "not reached"
+        return False
+    state.status = "training"
+    return True
 
 
 def _finishing(ladder: LadderFolder) -> float:
@@ -124,27 +178,45 @@ def _finishing(ladder: LadderFolder) -> float:
     return max(known, default=FINISHING_SECONDS)
 
 
-def _climb_one(
-    ladder: LadderFolder, rung: Rung, catalog: Catalog, seconds: float, train: Train, session: Session
-) -> None:
-    run, state, config = ladder.run(rung.name), ladder.states[rung.name], ladder.rung_config(rung)
-    trained = ladder.begun(rung.name) and run.status == "done"
-    if not trained and seconds < FEWEST_SECONDS:
-        state.status = "time up" if state.judged else "not reached"
+class _Here:
+    """The Runner of one process."""
+
+    slots = 1
+
+    def __init__(self, ladder: LadderFolder, catalog: Catalog, train: Train, session: Session) -> None:
+        self._ladder, self._catalog, self._train, self._session = ladder, catalog, train, session
+        self._works: list[Work] = []
+
+    def start(self, work: Work) -> None:
+        self._works.append(work)
+
+    def next(self) -> tuple[str, State]:
+        work, session = self._works.pop(), self._session
+        name, state, run = work.rung.name, work.state, self._ladder.run(work.rung.name)
+        with session.counting(state):
+            session.line(f"rung {name}: {work.rung.adds}")
+            outcome = None
+            if not trained(run):
+                forget_networks()  # networks of earlier rungs are in their files
+                config, seconds = self._ladder.rung_config(work.rung), work.seconds
+                outcome = session.attempt(name, lambda: self._train(self._catalog, config, run.path, seconds, session))
+            settle(run, state, self._catalog, outcome)
+            if state.judged:
+                state.finishing_seconds = round(time.monotonic() - session.learned, 2)
+        return name, state
+
+
+def trained(run: RunFolder) -> bool:
+    return run.run_file.exists() and run.status == "done"
+
+
+def settle(run: RunFolder, state: State, catalog: Catalog, outcome: Outcome | None) -> None:
+    """Record what became of a rung, and judge its network if it has one. outcome: None if it was trained before."""
+    if outcome is not None and outcome.reason is None:
+        state.status, state.error = ("failed", str(outcome.error)) if outcome.error else ("not reached", "")
         return
-    if not trained:
-        forget_networks()  # networks of earlier rungs are in their files
-    state.status = "training"
-    with session.counting(state):
-        session.line(f"rung {rung.name}: {rung.adds}")
-        if not trained:
-            outcome = session.attempt(rung.name, lambda: train(catalog, config, run.path, seconds, session))
-            if outcome.reason is None:
-                state.status, state.error = ("failed", str(outcome.error)) if outcome.error else ("not reached", "")
-                return
-        _judge(run, state, catalog)
-        state.finishing_seconds = round(time.monotonic() - session.learned, 2)
-        state.status, state.error = ("done" if run.status == "done" else "time up"), ""
+    _judge(run, state, catalog)
+    state.status, state.error = ("done" if run.status == "done" else "time up"), ""
 
 
 def validated(catalog: Catalog) -> Catalog:
@@ -160,6 +232,12 @@ def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
     _, predictions = measure(predictor, held, "validation")
     state.validation = [found.label for found in predictions]
     state.file_bytes = run.onnx_file.stat().st_size
+    state.milliseconds = _milliseconds(run, catalog)
+
+
+def _milliseconds(run: RunFolder, catalog: Catalog) -> float:
+    """From one image file to its prediction, median."""
+    held, predictor = validated(catalog), Predictor(run.onnx_file, bounds=run.config.data)
     seconds = []
     for place in range(WARMED + TIMED):
         path = held.images[place % len(held)].path
@@ -167,7 +245,7 @@ def _judge(run: RunFolder, state: State, catalog: Catalog) -> None:
         started = time.perf_counter()
         list(predictor.predict_named([(path, source)]))
         seconds.append(time.perf_counter() - started)
-    state.milliseconds = round(1000 * median(seconds[WARMED:]), 2)
+    return round(1000 * median(seconds[WARMED:]), 2)
 
 
 def best_so_far(run: RunFolder) -> HistoryRow | None:

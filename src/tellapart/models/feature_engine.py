@@ -66,7 +66,7 @@ def choose_engine(
     """
     if has_gpu():
         return _in_keras(network)
-    file = _kept_file(key)
+    file = graph_file(key)
     kept = _kept_engine(file, names)
     if kept is not None:
         return kept
@@ -101,13 +101,19 @@ def _kept_engine(file: Path, names: list[str]) -> FeatureEngine | None:
     if not file.exists():
         return None
     try:
-        return _in_onnxruntime(open_session(file, threads=1), names)
+        return graph_engine(file, names)
     except ExportError:
         file.unlink(missing_ok=True)
         return None
 
 
-def _kept_file(key: str) -> Path:
+def graph_engine(file: Path, names: list[str]) -> FeatureEngine:
+    """A backbone by the file that `choose_engine` made of it, on another machine too. Raises ExportError."""
+    return _in_onnxruntime(open_session(file, threads=1), names)
+
+
+def graph_file(key: str) -> Path:
+    """Where `choose_engine` keeps a backbone as ONNX."""
     return cache_root() / "backbones" / f"{key}.onnx"
 
 

@@ -132,8 +132,30 @@ def root_of(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     >>> root_of(np.array([-4, 0, 9], np.float16)).round(2).tolist()
     [-2.0, 0.0, 3.0]
     """
-    wide = values.astype(np.float32)
+    wide = widened(values)
     return np.asarray(wide / np.sqrt(np.abs(wide) + np.float32(FLOOR)), np.float32)
+
+
+def widened(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Float16 or float32 -> float32, a new array, faster than NumPy, which converts one number at a time. What
+    is infinite becomes 65,536, the next beyond the largest float16.
+
+    >>> widened(np.array([1.5, -6e-8, -0.0, 65504, np.inf], np.float16)).tolist()
+    [1.5, -5.960464477539063e-08, -0.0, 65504.0, 65536.0]
+    """
+    if values.dtype != np.float16:
+        return values.astype(np.float32)
+    bits = values.view(np.int16).astype(np.int32)
+    bits <<= 13  # the fraction and the exponent, which begins at another number, are where those of a float32 are
+    bits &= _NO_COPIES
+    found = bits.view(np.float32)
+    found *= _EXPONENT
+    return found
+
+
+_NO_COPIES = np.array(0x8FFFE000, np.uint32).view(np.int32)
+"""All but the copies of the sign that widening a negative number has left."""
+_EXPONENT = np.float32(2.0 ** (127 - 15))
 
 
 def _root(x: Any) -> Any:

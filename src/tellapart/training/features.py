@@ -160,36 +160,49 @@ def _computed(
 ) -> Generator[tuple[NDArray[np.int64], NDArray[np.float16]], None, None]:
     """The features of these places among all views, in pieces, each of which the cache was given."""
     digests = images.digests
-
-    def decode(chunk: NDArray[np.int64]) -> NDArray[np.uint8]:
-        rows = chunk % len(images)
-        pixels = images.take(rows)
-        views.show(pixels, [digests[row] for row in rows], chunk // len(images))
-        return pixels
-
-    def compute(chunk: NDArray[np.int64]) -> NDArray[np.float32]:
-        return engine.compute(decode(chunk))
-
-    chunks = [places[start : start + engine.batch] for start in range(0, len(places), engine.batch)]
     started = kept = time.perf_counter()
     done = 0
-    # A core that decodes and computes for itself waits for no other.
-    coming: Iterable[NDArray[np.float32]] = (
-        in_order(compute, chunks, workers=cores(), ahead=cores() + 2)
-        if engine.many
-        else map(engine.compute, in_order(decode, chunks, workers=cores(), ahead=cores() + 2))
-    )
-    for chunk, computed in zip(chunks, coming, strict=True):
-        found = computed.astype(np.float16)
+    view, rows = np.divmod(places, max(1, len(images)))
+    for chunk, found in computed(engine, images, views, (rows, view), cores()):
         for place, row in zip(chunk, found, strict=True):
-            cache.put(views.key(digests[place % len(images)], int(place // len(images))), row)
-        yield chunk, found
+            cache.put(views.key(digests[rows[place]], int(view[place])), row)
+        yield places[chunk], found
         done += len(chunk)
         now = time.perf_counter()
         if now - kept > _KEPT_SECONDS:
             cache.flush()
             kept = now
         tell(done, len(places), f"{done / (now - started):.0f} images/s")
+
+
+def computed(
+    engine: FeatureEngine,
+    images: Images,
+    views: Views,
+    wanted: tuple[NDArray[np.int64], NDArray[np.int64]],
+    workers: int,
+) -> Generator[tuple[NDArray[np.int64], NDArray[np.float16]], None, None]:
+    """The features of these rows in these views, with their positions in `wanted`, a few at a time, in order."""
+    digests, (rows, view) = images.digests, wanted
+
+    def decode(chunk: NDArray[np.int64]) -> NDArray[np.uint8]:
+        pixels = images.take(rows[chunk])
+        views.show(pixels, [digests[row] for row in rows[chunk]], view[chunk])
+        return pixels
+
+    def compute(chunk: NDArray[np.int64]) -> NDArray[np.float32]:
+        return engine.compute(decode(chunk))
+
+    places = np.arange(len(rows))
+    chunks = [places[start : start + engine.batch] for start in range(0, len(places), engine.batch)]
+    # A core that decodes and computes for itself waits for no other.
+    coming: Iterable[NDArray[np.float32]] = (
+        in_order(compute, chunks, workers=workers, ahead=workers + 2)
+        if engine.many
+        else map(engine.compute, in_order(decode, chunks, workers=workers, ahead=workers + 2))
+    )
+    for chunk, found in zip(chunks, coming, strict=True):
+        yield chunk, found.astype(np.float16)
 
 
 def _read(store: Store, out: NDArray[np.float16], width: int) -> NDArray[np.intp]:

@@ -45,6 +45,7 @@ from tellapart.training.frozen import fit_on_backbone
 from tellapart.training.interruption import CtrlC, TimeUp
 from tellapart.training.memory import memory_told
 from tellapart.training.plan import plan_of
+from tellapart.training.sharded import FeatureSource
 
 TIMED_IMAGES = 32
 TOLD_WEIGHTS = 5
@@ -58,16 +59,18 @@ def fit(
     deadline: float | None = None,
     progress: Progress = SILENT,
     watch: Watch = go_on,
+    source: FeatureSource | None = None,
 ) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.onnx, metrics.json, and
     model.keras if Keras trained it.
 
-    Ctrl-C ends it cleanly with the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
+    Ctrl-C ends it cleanly with the best epoch so far, and so does the deadline, on the clock of time.monotonic. source:
+    of the features of a frozen backbone, where they are not computed here. Raises
     TrainingError if it cannot start, the loss is not a number, memory runs out, or time runs out in the first epoch;
     ModelError for weights that are not available, ImageError for an image that was changed or removed.
     """
     with memory_told(run), _timed(run):
-        finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
+        finish(*_fitted(run, cache, _Given(("train", "validation", "test"), deadline, progress, watch, source)))
 
 
 def learn(
@@ -83,7 +86,7 @@ def learn(
     The run is then interrupted, with the reason in `stopped`; `fit` resumes it.
     """
     with memory_told(run), _timed(run):
-        state, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
+        state, fitted = _fitted(run, cache, _Given(("train", "validation"), deadline, progress, watch))
     run.update(status="interrupted", **fitted.stop.to_dict())
     return Learned(state, fitted)
 
@@ -136,19 +139,23 @@ def _timed(run: RunFolder) -> Iterator[None]:
     run.update(seconds=round(earlier + time.monotonic() - started, 1))
 
 
-def _fitted(
-    run: RunFolder,
-    cache: PixelCache,
-    splits: tuple[Split, ...],
-    deadline: float | None,
-    progress: Progress,
-    watch: Watch,
-) -> tuple[Fitting, Fitted]:
+@dataclass(frozen=True)
+class _Given:
+    """As `fit` has them, and the splits whose images are used."""
+
+    splits: tuple[Split, ...]
+    deadline: float | None
+    progress: Progress
+    watch: Watch
+    source: FeatureSource | None = None
+
+
+def _fitted(run: RunFolder, cache: PixelCache, given: _Given) -> tuple[Fitting, Fitted]:
     """Everything except the end, with the images of these splits."""
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to resume. Train again with another --out.")
     try:
-        state = _prepare(run, cache, splits, progress, CtrlC(deadline), watch)
+        state = _prepare(run, cache, given)
         pretrained = resolve(state.config.model)[0].pretrained
         with state.ctrl_c:
             fitted = _from_nothing(state) if pretrained is None else fit_on_backbone(state, pretrained)
@@ -162,31 +169,27 @@ def _fitted(
                 f"The time was up before the first epoch of {run.path} ended. Resume with more time: "
                 f"tellapart train --resume {shlex.quote(str(run.path))}"
             ) from None
-        progress.line(f"Stopped. Resume with: tellapart train --resume {shlex.quote(str(run.path))}")
+        given.progress.line(f"Stopped. Resume with: tellapart train --resume {shlex.quote(str(run.path))}")
         raise
     return state, fitted
 
 
-def _prepare(
-    run: RunFolder,
-    cache: PixelCache,
-    splits: tuple[Split, ...],
-    progress: Progress,
-    ctrl_c: CtrlC,
-    watch: Watch,
-) -> Fitting:
+def _prepare(run: RunFolder, cache: PixelCache, given: _Given) -> Fitting:
     """Everything that the phases share; decisions on the way are recorded in run.json."""
     plan, catalog = plan_of(run), run.catalog
     require_what_trains(plan.config)
     config, spec, precision = plan.config, plan.spec, plan.config.train.precision
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")
-    progress.line(f"{config.model.name}: images {spec.height}x{spec.width}, {precision}; class weights: {weighting}")
+    given.progress.line(
+        f"{config.model.name}: images {spec.height}x{spec.width}, {precision}; class weights: {weighting}"
+    )
     if cache.problem:
-        progress.line(cache.problem)
-    images = {split: _images(catalog.split(split), cache, config) for split in splits}
-    labels = {split: catalog.split(split).class_indices() for split in splits}
-    return Fitting(run, config, catalog, cache, images, labels, weights, progress, ctrl_c, watch)
+        given.progress.line(cache.problem)
+    images = {split: _images(catalog.split(split), cache, config) for split in given.splits}
+    labels = {split: catalog.split(split).class_indices() for split in given.splits}
+    shared = (given.progress, CtrlC(given.deadline), given.watch, given.source)
+    return Fitting(run, config, catalog, cache, images, labels, weights, *shared)
 
 
 def _images(chosen: Catalog, cache: PixelCache, config: Config) -> Images:

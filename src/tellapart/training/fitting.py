@@ -23,6 +23,7 @@ from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, Watch, compile_model
 from tellapart.training.head import Examples
 from tellapart.training.interruption import CtrlC
+from tellapart.training.sharded import FeatureSource
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +33,8 @@ EVALUATION_BATCH = 32
 
 @dataclass
 class Fitting:
-    """What the phases share. labels: class positions of the images of a split."""
+    """What the phases share. labels: class positions of the images of a split. source: of features that are computed
+    elsewhere; None: here."""
 
     run: RunFolder
     config: Config
@@ -44,6 +46,7 @@ class Fitting:
     progress: Progress
     ctrl_c: CtrlC
     watch: Watch
+    source: FeatureSource | None = None
 
     def start(self) -> None:
         """Start Keras if needed, and seed its random numbers."""

@@ -17,9 +17,10 @@ from tellapart.config import AUGMENTATIONS, AUTO, ModelConfig
 from tellapart.data.batches import Batches, labels_of
 from tellapart.data.catalog import Split
 from tellapart.data.duplicates import groups_of
+from tellapart.errors import ModelError
 from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
-from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine
+from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine, graph_file
 from tellapart.models.features import FeatureSet, union
 from tellapart.models.linear import LinearClassifier, LinearHead, weight_count
 from tellapart.models.needs import is_linear, needs_keras, ships_as_graph
@@ -43,7 +44,10 @@ from tellapart.training.head import (
     fold_count,
     repeated_folds,
     simplest,
+    some_of,
 )
+from tellapart.training.sharded import Asked
+from tellapart.training.sharded_head import SAMPLED, Whole, fit_sharded
 from tellapart.training.span import Reading
 from tellapart.words import measured
 
@@ -63,7 +67,7 @@ def fit_on_backbone(state: Fitting, pretrained: PretrainedBackbone) -> Fitted:
     """The weights of the backbone, its features, the head, and optionally the top of the backbone."""
     config = state.config
     sets, taken = _sets(state, pretrained)
-    graph = ships_as_graph(config.model) and not has_gpu()
+    graph = ships_as_graph(config.model) and (state.source is not None or not has_gpu())
     if graph and not needs_keras(config):
         return _without_keras(state, pretrained, sets, taken)
     state.start()
@@ -106,10 +110,11 @@ def _sets(state: Fitting, pretrained: PretrainedBackbone) -> tuple[dict[str, Fea
 @dataclass(frozen=True)
 class _Extracted:
     """examples: the features of each split; of the training images in every view. places: the columns of each pool's
-    output, by its key."""
+    output, by its key. whole: the training images where they are too many to be held; `examples` then has some."""
 
     examples: dict[Split, Examples]
     places: dict[str, slice]
+    whole: Whole | None = None
 
     def reading(self, chosen: FeatureSet) -> Reading:
         return Reading([self.places[pool.key] for pool in chosen.pools], root=chosen.root)
@@ -136,6 +141,8 @@ def _with_keras(state: Fitting, classifier: Classifier, taken: FeatureSet, engin
 
 
 def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSet) -> _Extracted:
+    if state.source is not None:
+        return _from_shards(state, key, engine, taken)
     config = state.config
     augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
     examples: dict[Split, Examples] = {}
@@ -149,9 +156,38 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
                 np.tile(state.labels[split], views.count),
                 None if groups is None else np.tile(groups, views.count),
             )
+    return _Extracted(examples, _places(engine, taken))
+
+
+def _from_shards(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSet) -> _Extracted:
+    """The features that others compute and keep. Few are held, and then all goes on as with those of this machine."""
+    config, source = state.config, state.source
+    assert source is not None
+    graph = None if ships_as_graph(config.model) else graph_file(key)
+    if graph is not None and (engine.name != "onnxruntime" or not graph.exists()):
+        raise ModelError(f"{config.model.name} is computed by Keras on this machine, which --cluster cannot spread.")
+    asked = Asked(key, resolve(config.model)[0].name, taken, engine.widths, graph)
+    augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
+    examples: dict[Split, Examples] = {}
+    whole = None
+    for split, images in state.images.items():
+        views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
+        found = source(asked, images, views, partial(state.told, stage))
+        labels = np.tile(state.labels[split], views.count)
+        if split == "train" and is_linear(config) and found.bytes > feature_rows.HELD_BYTES:
+            whole = Whole(found, labels, state.class_weights)
+            examples[split] = whole.sample()
+        else:
+            groups = _groups(state, views.count) if split == "train" else None
+            examples[split] = Examples(found.held(), labels, None if groups is None else np.tile(groups, views.count))
+    return _Extracted(examples, _places(engine, taken), whole)
+
+
+def _places(engine: FeatureEngine, taken: FeatureSet) -> dict[str, slice]:
+    """The columns of each pool's output, by its key."""
     ends = np.cumsum(engine.widths).tolist()
     places = zip(taken.pools, engine.widths, ends, strict=True)
-    return _Extracted(examples, {pool.key: slice(end - width, end) for pool, width, end in places})
+    return {pool.key: slice(end - width, end) for pool, width, end in places}
 
 
 def _groups(state: Fitting, views: int) -> NDArray[np.int64] | None:
@@ -171,13 +207,15 @@ def _fit_linear(
     """
     run, examples, tried = state.run, extracted.examples, (len(sets) + 1) * len(STRENGTHS)
     begun = 0
+    # Of very many, some choose; all of them are read when the last head is fitted.
+    validation = some_of(examples["validation"], SAMPLED) if extracted.whole else examples["validation"]
 
     def fitted(reading: Reading) -> HeadFit:
         nonlocal begun
         before, begun = begun, begun + len(STRENGTHS)
         return fit_linear(
             examples["train"],
-            examples["validation"],
+            validation,
             reading,
             state.class_weights,
             state.config.train,
@@ -190,6 +228,8 @@ def _fit_linear(
     ways = [fits[name], fitted(readings[1])]
     way = simplest([fit.losses for fit in ways])
     fit = ways[way]
+    if extracted.whole is not None:
+        fit = _fit_all(state, extracted.whole, examples, (readings[way], fit))
     state.progress.update(Phase.HEAD, tried, tried)
     if len(sets) > 1:
         classifier = None if classifier is None else classifier.with_features(name)
@@ -210,6 +250,22 @@ def _fit_linear(
     where = f"the validation split and {fit.folds} folds of the training split" if fit.folds else "the validation split"
     words = f"regularisation chosen on {where} from {len(fit.history)} strengths"
     return Fitted(final, fit.best, Stop(StopReason.CONVERGED, words), extracted.read(sets[name]))
+
+
+def _fit_all(state: Fitting, whole: Whole, examples: dict[Split, Examples], chosen: tuple[Reading, HeadFit]) -> HeadFit:
+    """The head of all training images, once some of them have chosen what it reads."""
+    stage = Phase.HEAD.named("fitting the head to all images")
+    told = partial(_told_of_fit, state, stage)
+    found = fit_sharded(whole, examples["train"], examples["validation"], chosen, state.config.train, told)
+    state.note(
+        f"features and regularisation chosen with {len(examples['train'].labels):,} of {len(whole.labels):,} training "
+        "images; the head is fitted to all of them, shard by shard"
+    )
+    return found
+
+
+def _told_of_fit(state: Fitting, stage: str, strength: int, reached: str) -> None:
+    state.told(stage, strength, strength, reached)
 
 
 def _decided(state: Fitting, name: str, fits: dict[str, HeadFit]) -> None:

@@ -98,7 +98,7 @@ def fit_linear(
             found = problem.fit(float(strength), found)
             figures: dict[str, Any] = {}
             for prefix, part in (("", training), ("val_", validation)):
-                judged = _judged(found.probabilities(seen[prefix]), part.labels)
+                judged = judge(found.probabilities(seen[prefix]), part.labels)
                 figures |= {f"{prefix}{name}": float(values.mean()) for name, values in judged.items()}
             if folds:
                 apart = _judged_apart(training, folds, float(strength))
@@ -168,7 +168,7 @@ def _judged_apart(training: Examples, folds: Sequence[_Fold], strength: float) -
     apart = {name: np.zeros(len(labels)) for name in ("loss", "accuracy")}
     for fold in folds:
         fold.found = fold.problem.fit(strength, fold.found)
-        for name, values in _judged(fold.found.probabilities(fold.there), labels[fold.held]).items():
+        for name, values in judge(fold.found.probabilities(fold.there), labels[fold.held]).items():
             apart[name][fold.held] = values
     _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     return {name: np.bincount(number, values) / sizes for name, values in apart.items()}
@@ -235,7 +235,7 @@ def one_thread() -> AbstractContextManager[object]:
     return limits
 
 
-def _judged(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+def judge(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """Log loss and correctness of each image, from probabilities (n, classes)."""
     right = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
     return {"loss": -np.log(right), "accuracy": (probabilities.argmax(axis=1) == labels).astype(np.float64)}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.models.features import root_of
+from tellapart.models.features import root_of, widened
 from tellapart.training.feature_rows import blocks
 
 MOST = 3000
@@ -39,6 +39,16 @@ class Reading:
     columns: Sequence[slice]
     shortened: float = 0.0
     root: bool = False
+
+    def of(self, rows: NDArray[np.float16]) -> NDArray[np.float32]:
+        """What a head reads of rows that hold its columns alone."""
+        return root_of(rows) if self.root else widened(rows)
+
+
+def read_rows(features: NDArray[np.float16], reading: Reading) -> Iterator[NDArray[np.float32]]:
+    """What a head reads of features (n, width), in blocks."""
+    for rows in blocks(features):
+        yield reading.of(np.concatenate([rows[:, place] for place in reading.columns], axis=1))
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,13 @@ class Span:
         kernel = self._map(self._axes @ kernel) / self._spread[:, None]
         return LinearHead(kernel.astype(np.float32), (bias - self._centre @ kernel).astype(np.float32))
 
+    def gradient(self, kernel: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The gradient of a loss by the kernel over the coordinates, from those by kernel and bias of `head`."""
+        scaled = (kernel - np.outer(self._centre, bias)) / self._spread[:, None]
+        if self._landmarks is not None:
+            scaled = self._landmarks @ scaled
+        return np.asarray(self._axes.T @ scaled, np.float64)
+
     def _map(self, axes: NDArray[Any]) -> NDArray[Any]:
         """Combinations of the landmarks, as combinations of the features."""
         return axes if self._landmarks is None else self._landmarks.T @ axes
@@ -124,9 +141,7 @@ class Span:
 
     def _rows(self, features: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
         """The features that are read, in blocks."""
-        for rows in blocks(features):
-            read = np.concatenate([rows[:, place] for place in self._reading.columns], axis=1)
-            yield root_of(read) if self._reading.root else read.astype(np.float32)
+        return read_rows(features, self._reading)
 
     def _scaled(self, features: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
         return ((rows - self._centre) / self._spread for rows in self._rows(features))

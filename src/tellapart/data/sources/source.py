@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tellapart.data.catalog import Catalog
 from tellapart.data.findings import Finding
 
 
@@ -29,3 +30,9 @@ class Source:
     layout: str
     findings: tuple[Finding, ...] = ()
     taken: tuple[str, ...] = ()
+
+
+def source_of_catalog(catalog: Catalog) -> Source:
+    """The images of a catalog, with the splits and groups that it gave them."""
+    rows = tuple(LabelledPath(p.path, p.label, p.split, p.group) for p in catalog.images)
+    return Source(catalog.root, rows, catalog.layout)

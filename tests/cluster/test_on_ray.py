@@ -1,10 +1,8 @@
-"""`predict --cluster` on a real cluster of two nodes."""
+"""`predict` and `train --cluster` on a real cluster of two nodes."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -13,11 +11,41 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
+from tellapart.cluster.feature_shards import keys_in
+from tellapart.cluster.storage import Storage
 from tests.cluster.conftest import TwoNodes
 from tests.command import COMMAND
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pytestmark = pytest.mark.slow
+
+
+def test_a_killed_node_loses_no_features_and_a_second_run_computes_none(
+    two_nodes: TwoNodes, two_shapes: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "features"
+    words = [*COMMAND, "train", str(two_shapes), "--augment", "light", "--set", "train.views=12"]
+    words += ["--cluster", two_nodes.address, "--feature-store", str(store)]
+    with subprocess.Popen([*words, "--out", str(tmp_path / "one")], stdout=subprocess.PIPE, text=True) as first:
+        while not (done := list(store.glob("*/*.arrow"))) and first.poll() is None:
+            time.sleep(0.02)
+        two_nodes.kill_second()
+        assert first.stdout is not None
+        said = first.stdout.read()
+    two_nodes.add_another()
+    assert first.returncode == 0, said
+    run = ta.open_run(tmp_path / "one")
+    counts = {split: sum(classes.values()) for split, classes in run.catalog.counts().items()}
+    shards = list(store.glob("*/*.arrow"))
+    assert len(done) < len(shards) - 2, "the node was killed after the end"
+    keys = [key for path in shards for key in keys_in(Storage(path.parent.parent), path.parent.name, path.name)]
+    assert len(keys) == len(set(keys)) == 12 * counts["train"] + counts["validation"] + counts["test"]
+
+    before = {path: path.stat().st_mtime_ns for path in shards}
+    second = subprocess.run([*words, "--out", str(tmp_path / "two")], capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    assert {path: path.stat().st_mtime_ns for path in store.glob("*/*.arrow")} == before
+    assert ta.open_run(tmp_path / "two").onnx_file.read_bytes() == run.onnx_file.read_bytes()
 
 
 def test_a_killed_node_loses_and_doubles_no_row_and_a_second_run_predicts_nothing(
@@ -35,7 +63,7 @@ def test_a_killed_node_loses_and_doubles_no_row_and_a_second_run_predicts_nothin
         first.stdin.close()
         while len(done := list(out.glob("part-*"))) < 3 and first.poll() is None:
             time.sleep(0.02)
-        os.kill(two_nodes.raylet, signal.SIGKILL)
+        two_nodes.kill_second()
         assert first.stderr is not None
         said = first.stderr.read()
     assert first.returncode == 1, said

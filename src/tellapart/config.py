@@ -118,6 +118,9 @@ class ModelConfig(BaseModel):
 
     name: str = Field(AUTO, description="auto: chosen from the images")
     weights: str = Field("auto", description="weights of a pretrained backbone: auto, imagenet, none, or a file")
+    mirrored: bool = Field(
+        False, description="predict from the average features of an image and its mirror image, at twice the cost"
+    )
 
     @model_validator(mode="after")
     def _finite(self) -> Self:

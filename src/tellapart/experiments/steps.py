@@ -90,11 +90,13 @@ Change = Planned | str
 
 @dataclass(frozen=True)
 class StepKind:
-    """A row of the table. adds: what the step changes, in words. change: decides."""
+    """A row of the table. adds: what the step changes, in words. change: decides. goes_on: from what the best step has
+    learned, so that nothing is learned again."""
 
     name: str
     adds: str
     change: Callable[[Situation], Change]
+    goes_on: bool = False
 
 
 def finishing_seconds(taught: int, images: int, image_seconds: float) -> float:
@@ -205,6 +207,17 @@ def _longer(now: Situation) -> Change:
     return Planned(with_sections(now.best, train=changed), now.compile_seconds + epochs * now.epoch_seconds)
 
 
+def _both(now: Situation) -> Change:
+    """The best one as it is, which sees each image and its mirror image: on the validation images now, and on all that
+    finishing the run reads."""
+    held = now.all_images - now.train_images
+    seconds = (3 * held + min(MOST_CALIBRATED, now.train_images)) * now.image_seconds
+    seconds += now.compile_seconds / 2 if now.best.train.fine_tune else 0.0
+    if seconds > MARGIN * now.left:
+        return f"it would take {seconds:,.0f} of the {max(now.left, 0):,.0f} seconds left"
+    return Planned(with_sections(now.best, model={"mirrored": True}), seconds)
+
+
 def _fine_tuned(now: Situation, blocks: int | str, epochs: int, **more: Any) -> Config:
     changed = {"fine_tune": blocks, "epochs": epochs, "patience": max(epochs, now.best.train.patience)}
     return with_sections(now.best, train={**FINE_TUNING, **changed, **more}, augment=_augmentation(now, "strong"))
@@ -220,6 +233,7 @@ ON_BACKBONE = (
     StepKind("top", f"the top {TOP_BLOCKS} blocks of the backbone fine-tuned", _top),
     StepKind("whole", "the whole backbone fine-tuned", _whole),
     StepKind("longer", "the same for as long as there is time", _longer),
+    StepKind("both", "predictions averaged over each image and its mirror image", _both, goes_on=True),
 )
 FROM_SCRATCH = (
     FIRST,

@@ -205,6 +205,10 @@ class _Spending:
 
     def _attempt(self, kind: StepKind, config: Config, seconds: float) -> Outcome:
         run = self.folder.step_run(kind.name)
+        if kind.goes_on and self.folder.best is not None:
+            if not run.run_file.exists():
+                run.take_over(self.folder.step_run(self.folder.best))
+            run.write_config(config)
         return self.session.attempt(
             run.path.name, lambda: self.learn(self.catalog, config, run.path, seconds, self.session)
         )

@@ -76,7 +76,7 @@ def export_linear(
     expected = linear_answers(classifier, images)
     backbone = BundledGraph.of(classifier.pretrained.name)
     entries = {METADATA_KEY: to_json(metadata.to_dict())}
-    if not classifier.averages_top:
+    if not (classifier.averages_top or classifier.config.mirrored):
         entries[ADDITION_KEY] = addition_to(classifier, backbone)
     with replacing(path) as neighbour:
         with neighbour.open("wb") as file:
@@ -92,6 +92,8 @@ def linear_answers(classifier: LinearClassifier, images: NDArray[np.uint8]) -> d
     engine = bundled_engine(classifier.pretrained.name, taken)
     parts = [images[start : start + engine.batch] for start in range(0, len(images), engine.batch)]
     features = np.concatenate([engine.compute(part) for part in parts])
+    if classifier.config.mirrored:
+        features = (features + np.concatenate([engine.compute(part[:, :, ::-1]) for part in parts])) / 2
     if taken.root:
         features = root_of(features)
     kernel, bias = classifier.head.weights()

@@ -59,7 +59,9 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     """The best weights, in float32, as a verified ONNX file, and as Keras where it trained them; then the test split,
     once."""
     run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
-    final = fitted.classifier.in_float32()
+    final = fitted.classifier.in_float32().as_predicted(mirrored=state.config.model.mirrored)
+    if state.config.model.mirrored:
+        state.note("each prediction is from the average of an image and its mirror image, which doubles its cost")
     trust = _trust(state, final, fitted)
     final = final.calibrated(trust.calibration)
     progress.line(kept(run.history, fitted.best.epoch, fitted.stop))

@@ -31,7 +31,15 @@ from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
 from tellapart.training import feature_rows
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.features import CachedFeatures, Views, backbone_key, extract, feature_cache
+from tellapart.training.features import (
+    CachedFeatures,
+    MirroredViews,
+    Views,
+    backbone_key,
+    extract,
+    feature_cache,
+    mean_of_both,
+)
 from tellapart.training.fine_tune import fine_tune
 from tellapart.training.fitting import Fitted, Fitting, epochs_of
 from tellapart.training.head import (
@@ -138,17 +146,18 @@ def _with_keras(state: Fitting, classifier: Classifier, taken: FeatureSet, engin
 def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSet) -> _Extracted:
     config = state.config
     augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
+    plain = MirroredViews() if config.model.mirrored else Views()
     examples: dict[Split, Examples] = {}
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
         for split, images in state.images.items():
-            views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
+            learns, stage = split == "train", Phase.FEATURES.named(f"features, {split}")
+            views = augmented if learns else plain
             found = extract(engine, images, cache, views, partial(state.told, stage))
-            groups = _groups(state, views.count) if split == "train" else None
-            examples[split] = Examples(
-                found,
-                np.tile(state.labels[split], views.count),
-                None if groups is None else np.tile(groups, views.count),
-            )
+            if not learns and config.model.mirrored:
+                found = mean_of_both(found)
+            times, groups = (augmented.count, _groups(state, augmented.count)) if learns else (1, None)
+            labels = np.tile(state.labels[split], times)
+            examples[split] = Examples(found, labels, None if groups is None else np.tile(groups, times))
     ends = np.cumsum(engine.widths).tolist()
     places = zip(taken.pools, engine.widths, ends, strict=True)
     return _Extracted(examples, {pool.key: slice(end - width, end) for pool, width, end in places})
@@ -199,7 +208,7 @@ def _fit_linear(
             f"long axes of the features shortened: loss {fit.losses.mean():.3g}, {ways[0].losses.mean():.3g} without"
         )
     final = classifier or LinearClassifier(
-        state.catalog.task, state.cache.spec, state.config.model, LinearHead(fit.head.kernel, fit.head.bias)
+        state.catalog.task, state.cache.spec, state.plain, LinearHead(fit.head.kernel, fit.head.bias)
     )
     final.head.set_linear(fit.head.kernel, fit.head.bias)
     # What a fine-tuning before Ctrl-C added stays: it goes on from there.

@@ -179,6 +179,9 @@ class TrainConfig(_Section):
         description="factor on the learning rate from each block of the backbone to the one below it; 1: one rate for "
         "all",
     )
+    fine_tune_average: bool = Field(
+        False, description="average the weights before and after fine-tuning, if validation images prefer that"
+    )
     fine_tune_on: Literal["images", "activations"] = Field(
         "images",
         description="images: the whole network computes in each epoch, on images augmented anew; activations: what "

@@ -25,8 +25,14 @@ NOTHING_LEFT = 0.02
 """Log loss of the validation images below which no step is tried: half of their mistakes would be too few to tell."""
 MOST_CALIBRATED = 500
 """Training images that finishing a run reads again, about."""
-FINE_TUNING = {"schedule": "warmup-cosine", "fine_tune_learning_rate": 1e-3, "fine_tune_layer_decay": 0.8}
-"""Settings of [train]: rates that fall toward the image, and to zero by the last epoch (docs/how-to/backbones.md)."""
+FINE_TUNING = {
+    "schedule": "warmup-cosine",
+    "fine_tune_learning_rate": 1e-3,
+    "fine_tune_layer_decay": 0.8,
+    "fine_tune_average": True,
+}
+"""Settings of [train]: rates that fall toward the image, and to zero by the last epoch, and at the end the average with
+what was there before (docs/how-to/backbones.md)."""
 MORE_EPOCHS = 1.5
 """So many times as many epochs as before, or a longer training is not begun."""
 COMPILE_SECONDS = {"tensorflow": 15.0, "jax": 60.0}

@@ -108,7 +108,14 @@ def calibrate_head(
 def calibrated_losses(
     classifier: Classifier | LinearClassifier, held: Images | Examples, labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(n,) log loss of each validation image after the temperature that these images give. The network stays as it is.
+    """(n,) log loss of each validation image, by calibrated_probabilities."""
+    return _losses(calibrated_probabilities(classifier, held, labels), labels)
+
+
+def calibrated_probabilities(
+    classifier: Classifier | LinearClassifier, held: Images | Examples, labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(n, classes) of the validation images after the temperature that they give. The network stays as it is.
 
     held: the images, or their features where the backbone was frozen.
     """
@@ -119,7 +126,7 @@ def calibrated_losses(
         kernel, bias = classifier.head.weights()
         seen = _seen(inferring(classifier.probe()), held, np.arange(len(labels)))
         logits = np.concatenate([read @ kernel + bias for _, read in seen])
-    return _losses(softmax(logits / fit_temperature(logits, labels)), labels)
+    return softmax(logits / fit_temperature(logits, labels))
 
 
 def head_logits(classifier: Classifier | LinearClassifier, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,10 +1,16 @@
 """Test accuracy against wall time from the shell: ours with and without a time budget, and how others fine-tune.
 
-    python -m benchmarks.frontier FOLDER ... --seeds 5 --results frontier.jsonl
+    python -m benchmarks.frontier
 
-Each way is a command of its own on the same splits, which a seed draws, and on the same weights: EfficientNet-Lite0 at
-224x224. Every result is appended to the file at once, and a way that is in it already is not run again, so that hours
-of measuring can be taken in pieces. `--table` prints the table of what the file holds, and `--figure PATH` draws it.
+runs every way on every set of images beside the checkout, or on those that are named, seed after seed. Each way is a
+command of its own on the same splits, which a seed draws, and on the same weights: EfficientNet-Lite0 at 224x224.
+
+A seed takes at most 44 minutes a set for the four ways with a time (less where nothing is left to gain), and what the
+others take: a minute for ours, some minutes each for keras and fastai. On the seven sets of the project that is most of
+six hours. It can be stopped at any time: each result is appended to the file of results at once, what is in it is not
+measured again, and the same command goes on. A way that fails is told and left for the next time. At the end, or at
+Ctrl-C, the table of what the file holds is printed and the figure is written; `--seeds 0` does that alone. On a machine
+that does other work the times mean nothing.
 
 `before` is the default of tellapart 0.1: a linear head on the averages of the top map. `keras` is the transfer learning
 that Keras documents (keras.io/guides/transfer_learning): a head on the frozen backbone, then the whole of it at 1e-5.
@@ -21,10 +27,11 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import tellapart as ta
 from benchmarks.start import console_script
@@ -34,6 +41,7 @@ from tellapart.words import duration, percent
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HERE = Path(__file__)
+BESIDE = HERE.resolve().parents[2] / "shared" / "data"
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,14 @@ class Result:
     accuracy: float
     n: int
     seconds: float
+
+
+class Asked(NamedTuple):
+    """A command to measure."""
+
+    folder: Path
+    way: str
+    seed: int
 
 
 def _ours(*options: str) -> Callable[[Path, Path, int], list[str]]:
@@ -102,8 +118,43 @@ def measured(way: str, data: Path, seed: int) -> Result:
 
 
 def read(file: Path) -> list[Result]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return [Result(**json.loads(line)) for line in lines]
+    """What was measured; a last line that a kill broke off is left out."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return [Result(**json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def append(file: Path, found: Result) -> None:
+    whole = file.read_text(encoding="utf-8") if file.exists() else ""
+    if whole and not whole.endswith("\n"):
+        file.write_text(whole[: whole.rfind("\n") + 1], encoding="utf-8")
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(asdict(found)) + "\n")
+
+
+def missing(results: Iterable[Result], folders: Sequence[Path], ways: Sequence[str], seeds: int) -> list[Asked]:
+    """What is not measured yet, seed after seed, so that every set and way has as many."""
+    done = {(each.data, each.way, each.seed) for each in results}
+    wanted = [Asked(folder, way, seed) for seed in range(seeds) for folder in folders for way in ways]
+    return [each for each in wanted if (each.folder.name, each.way, each.seed) not in done]
+
+
+def measure_all(asked: Sequence[Asked], file: Path) -> int:
+    """Appends each result to the file; returns how many failed. Ctrl-C ends it."""
+    failed = 0
+    for number, each in enumerate(asked, start=1):
+        name = f"{number} of {len(asked)}: {each.folder.name} {each.way} seed {each.seed}"
+        try:
+            found = measured(each.way, each.folder, each.seed)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on", file=sys.stderr)
+            break
+        except (RuntimeError, ValueError, LookupError, ta.TellapartError) as error:
+            failed += 1
+            print(f"{name} failed: {error}", file=sys.stderr, flush=True)
+            continue
+        append(file, found)
+        print(f"{name}: {percent(found.accuracy)} in {duration(found.seconds)}", file=sys.stderr, flush=True)
+    return failed
 
 
 def by_way(results: Iterable[Result]) -> dict[str, dict[str, list[Result]]]:
@@ -151,37 +202,37 @@ def charts(results: list[Result]) -> list[Chart]:
     return made
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.frontier", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folders", nargs="*", type=Path, metavar="FOLDER", help="sets of images; all beside the checkout"
+    )
     parser.add_argument("--ways", default=",".join(WAYS), help="of them, separated by commas")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=Path("frontier.jsonl"))
-    parser.add_argument("--table", action="store_true")
-    parser.add_argument("--figure", type=Path)
-    asked = parser.parse_args()
-    ways = asked.ways.split(",")
+    parser.add_argument("--figure", type=Path, help="SVG; by default beside the results")
+    given = parser.parse_args(arguments)
+    ways = given.ways.split(",")
     if unknown := set(ways) - set(WAYS):
         parser.error(f"no way is called {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
     if "fastai" in ways and not os.environ.get("FASTAI_PYTHON"):
         ways.remove("fastai")
         print("without fastai: FASTAI_PYTHON names no Python that has it", file=sys.stderr)
-    done = {(each.data, each.way, each.seed) for each in read(asked.results)}
-    for seed in range(asked.seeds):
-        for folder in asked.folders:
-            for way in ways:
-                if (folder.name, way, seed) in done:
-                    continue
-                found = measured(way, folder, seed)
-                print(f"{found.data} {way} seed {seed}: {percent(found.accuracy)} in {found.seconds} s", flush=True)
-                with asked.results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(found)) + "\n")
-    if asked.table:
-        print(table(read(asked.results)))
-    if asked.figure:
+    folders = given.folders or sorted(folder for folder in BESIDE.glob("*") if folder.is_dir())
+    if given.seeds and not folders:
+        parser.error(f"there are no images at {BESIDE}; name folders of images")
+    failed = measure_all(missing(read(given.results), folders, ways, given.seeds), given.results)
+    results = read(given.results)
+    if results:
+        print(table(results))
         title = "Test accuracy against time"
-        drawn = chart_drawing(title, grid(charts(read(asked.results)), title))
-        asked.figure.write_text(drawn.svg, encoding="utf-8")
+        figure = given.figure or given.results.with_suffix(".svg")
+        figure.write_text(chart_drawing(title, grid(charts(results), title)).svg, encoding="utf-8")
+        print(f"figure written to {figure}", file=sys.stderr)
+    if failed:
+        sys.exit(f"{failed} failed, as told above; the same command tries them again")
 
 
 if __name__ == "__main__":

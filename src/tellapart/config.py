@@ -118,6 +118,9 @@ class ModelConfig(BaseModel):
 
     name: str = Field(AUTO, description="auto: chosen from the images")
     weights: str = Field("auto", description="weights of a pretrained backbone: auto, imagenet, none, or a file")
+    mirrored: bool = Field(
+        False, description="predict from the average features of an image and its mirror image, at twice the cost"
+    )
 
     @model_validator(mode="after")
     def _finite(self) -> Self:
@@ -175,6 +178,9 @@ class TrainConfig(_Section):
         le=1,
         description="factor on the learning rate from each block of the backbone to the one below it; 1: one rate for "
         "all",
+    )
+    fine_tune_average: bool = Field(
+        False, description="average the weights before and after fine-tuning, if validation images prefer that"
     )
     fine_tune_on: Literal["images", "activations"] = Field(
         "images",

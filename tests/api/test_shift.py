@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import tellapart as ta
+from tellapart.cli.main import app
 from tellapart.data.corruptions import darkened
 from tellapart.errors import RunError
-from tellapart.evaluation.shift import Reference, learn_reference
+from tellapart.evaluation.selective_prediction import Thresholds
+from tellapart.evaluation.shift import Reference, Shift, learn_reference
 from tests.command import call
 from tests.conftest import draw, make_shapes
 
@@ -80,6 +84,22 @@ def test_predict_tells_it_of_many_images_and_of_few_nothing(run: ta.Run, dark: P
     usual = run.predict(sorted(run.catalog.root.rglob("*.png"))[:200:2]).shift
     assert usual is not None
     assert not usual.found
+
+
+def test_no_row_of_predict_is_sure_where_sure_predictions_cannot_be_relied_on(
+    run: ta.Run, dark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Thresholds, "verdict", lambda *_: "sure")
+    rows = {}
+    for withheld in (False, True):
+        monkeypatch.setattr(Shift, "withheld", withheld)
+        file = tmp_path / f"{withheld}.csv"
+        said = CliRunner().invoke(app, ["predict", str(run.path), str(dark), "--out", str(file)])
+        assert said.exit_code == 0
+        with file.open(encoding="utf-8", newline="") as opened:
+            rows[withheld] = {row["verdict"] for row in csv.DictReader(opened)}
+        assert {p.verdict for p in run.predict(dark)} == rows[withheld]
+    assert rows == {False: {"sure"}, True: {"unsure"}}
 
 
 def test_a_run_without_traits_tells_nothing_and_a_damaged_one_says_so(run: ta.Run, dark: Path, tmp_path: Path) -> None:

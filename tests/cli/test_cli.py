@@ -245,6 +245,21 @@ def test_the_answer_of_training_says_whether_to_rely_on_it(run: ta.Run, capsys: 
     assert conclusion.replace("&", "&amp;") in run.report_file.read_text(encoding="utf-8")
 
 
+def test_training_ends_with_what_more_time_would_be_spent_on(
+    run: ta.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tellapart.cli.train import show_outlook
+    from tellapart.experiments import outlook
+
+    assert run.record.image_seconds
+    monkeypatch.setattr(outlook, "NOTHING_LEFT", 0.0)
+    show_outlook(run)
+    assert capsys.readouterr().out.startswith("more    --time 5m would go on after these")
+    monkeypatch.setattr(outlook, "NOTHING_LEFT", run.record.calibration["validation_loss"] + 0.1)
+    show_outlook(run)
+    assert capsys.readouterr().out.startswith("more    --time would hardly gain")
+
+
 def test_check_says_what_to_type_next(two_shapes: Path, tmp_path: Path) -> None:
     shown = call("check", two_shapes)
     assert f"next    tellapart train '{two_shapes}'" in shown.stdout

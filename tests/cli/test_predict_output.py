@@ -7,12 +7,13 @@ import io
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tellapart.cli.predict_output import Output, write
+from tellapart.cli.predict_output import Output, withhold, write
 from tellapart.cli.predict_resume import _key, _read
 from tellapart.files import from_cell
 from tellapart.inference.prediction import Prediction
@@ -51,6 +52,19 @@ def printed(known: tuple[str, ...], rows: list[Prediction], output: Output) -> s
 
 def figure(value: float) -> str:
     return "" if value != value else f"{value:.6f}"
+
+
+@given(said=predictions(), output=st.sampled_from(Output))
+@settings(max_examples=60)
+def test_sure_verdicts_that_are_withheld_afterwards_leave_what_would_have_been_written_without_them(
+    said: tuple[tuple[str, ...], list[Prediction]], output: Output
+) -> None:
+    known, rows = said
+    rows = [replace(row, verdict=row.verdict or "unlike") for row in rows]
+    others = [replace(row, verdict="unsure") if row.verdict == "sure" else row for row in rows]
+    changed = io.StringIO(newline="")
+    withhold(io.StringIO(printed(known, rows, output), newline=""), changed, output)
+    assert changed.getvalue() == printed(known, others, output)
 
 
 def test_unlike_heads_the_row_and_the_object_before_any_class() -> None:

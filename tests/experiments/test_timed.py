@@ -199,6 +199,30 @@ def test_ctrl_c_keeps_the_best_so_far_and_before_the_first_result_ends_it(
     assert begin().steps["larger"].status == "tried"
 
 
+def test_mirror_images_when_predicting_are_tried_last_with_what_the_best_step_has_learned(
+    begin: Callable[..., TimedFolder], trainer: Trainer
+) -> None:
+    trainer.losses = {"top": 0.3, "both": 0.29}
+    found = begin()
+    assert found.best == "both"
+    assert trainer.configs["both"].model.mirrored
+    assert trainer.configs["both"].train == trainer.configs["top"].train
+    assert found.step_run("both").history == found.step_run("top").history
+    assert found.step_run("both").config.model.mirrored
+    assert not found.step_run("top").config.model.mirrored
+
+
+@pytest.mark.parametrize("loss", [0.4999, 0.8])
+def test_mirror_images_that_the_validation_images_do_not_ask_for_are_not_kept(
+    begin: Callable[..., TimedFolder], trainer: Trainer, loss: float
+) -> None:
+    trainer.losses = {"both": loss}
+    found = begin()
+    assert found.steps["both"].status == "tried"
+    assert not found.steps["both"].kept
+    assert found.best == "default"
+
+
 def test_a_step_that_fails_is_told_and_the_others_go_on(begin: Callable[..., TimedFolder], trainer: Trainer) -> None:
     trainer.raises = {"top": TrainingError("the loss became not-a-number")}
     told = Lines()

@@ -59,6 +59,24 @@ def test_its_file_says_what_the_same_network_says_in_keras_and_that_of_keras_say
         np.testing.assert_allclose(mine, keras, atol=1e-4 * max(1.0, np.abs(keras).max()))
 
 
+def test_one_that_averages_an_image_and_its_mirror_image_says_the_same_of_both_in_every_form(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    plain, metadata, files = classifier("levels", TWO), Metadata(TWO, SPEC), [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    ours = plain.as_predicted(mirrored=True)
+    theirs = plain.in_keras().as_predicted(mirrored=True)
+    assert export_linear(ours, metadata, files[0], IMAGES) < 1e-5
+    assert export_onnx(theirs, metadata, files[1], IMAGES) < 1e-4
+    names = [given.name for given in ours.outputs()]
+    one, other = (open_session(file).run(names, {"image": IMAGES}) for file in files)
+    turned = open_session(files[0]).run(names, {"image": np.ascontiguousarray(IMAGES[:, :, ::-1])})
+    for mine, keras, mirror in zip(one, other, turned, strict=True):
+        np.testing.assert_allclose(mine, keras, atol=1e-4)
+        np.testing.assert_allclose(mine, mirror, atol=1e-5)
+    export_linear(plain, metadata, files[1], IMAGES)
+    assert np.abs(open_session(files[1]).run(names, {"image": IMAGES})[0] - one[0]).max() > 1e-3
+    assert theirs.as_predicted(mirrored=True) is theirs
+
+
 def test_its_shapes_are_those_of_the_network_in_keras() -> None:
     pytest.importorskip("keras")
     ours = classifier("top", TWO)

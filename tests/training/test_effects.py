@@ -51,6 +51,7 @@ OTHER: dict[str, Any] = {
     "augment.fill_value": 200,
     "model.name": "resnet-small",
     "model.weights": "none",
+    "model.mirrored": True,
     "train.optimizer": "sgd",
     "train.learning_rate": 0.03,
     "train.schedule": "cosine",
@@ -69,6 +70,7 @@ OTHER: dict[str, Any] = {
     "train.fine_tune_learning_rate": 0.01,
     "train.fine_tune_layer_decay": 0.5,
     "train.fine_tune_on": "activations",
+    "train.fine_tune_average": True,
     "train.sure_accuracy": 0.6,
 }
 """A value that is not the default, for each setting that decides a run."""

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tellapart as ta
 from tellapart.progress import Progress
 from tellapart.training.fitting import Fitted, Fitting
+from tellapart.training.interruption import CtrlC
 
 pytest.importorskip("keras")
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
 from tellapart.training import fine_tune, frozen  # noqa: E402
+from tellapart.training.averaging import Judge, Line  # noqa: E402
 
 # The head reads maps of several depths, two of which lie below the cut; with roots nothing would be left to learn. The
 # 39 training images fill their batches.
@@ -92,6 +95,30 @@ def test_a_run_that_was_stopped_among_activations_and_epochs_ends_as_one_never_s
     resumed = ta.resume(stopped.path)
     assert resumed.status == "done"
     assert_same_run(resumed, whole)
+
+
+def test_an_average_with_what_was_there_before_is_chosen_once_and_ends_in_the_files(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[Line] = []
+
+    def half(line: Line, usual: int, judge: Judge, ctrl_c: CtrlC) -> tuple[int, float]:  # noqa: ARG001
+        lines.append(line)
+        assert judge().ndim == 1
+        line.go_to(60)
+        return 60, 0.1
+
+    monkeypatch.setattr(Line, "best", half)
+    settings = ("augment=none", CACHED, "train.fine_tune_average=true", "train.epochs=1")
+    run = train(shapes, tmp_path / "run", *settings)
+    assert any(note.startswith("weights averaged: 60 % of the way") for note in run.record.decided)
+    (line,) = lines
+    for weights, before, after in zip(run.model().get_weights(), line.before, line.after, strict=True):
+        if weights.shape == before.shape and not np.array_equal(before, after) and weights.ndim == 4:
+            np.testing.assert_allclose(weights, before + 0.6 * (after - before), atol=1e-6)
+            break
+    else:
+        pytest.fail("nothing was learned")
 
 
 @pytest.mark.parametrize(

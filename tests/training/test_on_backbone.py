@@ -189,6 +189,16 @@ def test_fine_tuning_changes_the_top_blocks_and_no_statistics_of_batch_normalisa
     assert run.record.onnx_difference < 1e-3
 
 
+def test_a_run_may_predict_from_an_image_and_its_mirror_image(shapes: Path, tmp_path: Path) -> None:
+    run = train(shapes, tmp_path / "run", "model.mirrored=true", "train.fine_tune=1", "train.epochs=1")
+    assert any("which doubles its cost" in note for note in run.record.decided)
+    images = np.stack([read(path, run.spec) for path in sorted(shapes.rglob("*.png"))[::17]])
+    said, mirrored = (run.model().predict_on_batch(each) for each in (images, images[:, :, ::-1]))
+    np.testing.assert_allclose(said, mirrored, atol=1e-5)
+    ours = [list(found.probabilities.values()) for found in run.predictor().predict(list(images))]
+    np.testing.assert_allclose(ours, said, atol=1e-4)
+
+
 def test_fine_tuning_that_harms_is_told_and_the_frozen_backbone_is_kept(
     frozen: ta.Run, shapes: Path, tmp_path: Path
 ) -> None:

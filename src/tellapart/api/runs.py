@@ -149,14 +149,15 @@ class Run(RunFolder):
         """The same as `tellapart.predict`."""
         from tellapart.evaluation.shift import Reference
         from tellapart.inference.python_inputs import images_of
-        from tellapart.inference.shift_watch import ShiftWatch
+        from tellapart.inference.shift_watch import ShiftWatch, withheld
 
         predictor = self.predictor(exact=exact)
         named = images_of(images, path_column=path_column, root=root, max_bytes=predictor.bounds.max_bytes)
         reference = Reference.of_run(self)
         watch = ShiftWatch(reference) if reference else None
         answers = list(predictor.predict_named(named, watch=watch))
-        return PredictionList(answers, predictor.task.classes, watch.shift() if watch else None)
+        shift = watch.shift() if watch else None
+        return PredictionList(withheld(answers, shift), predictor.task.classes, shift)
 
     def explain(
         self,

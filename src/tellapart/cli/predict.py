@@ -144,6 +144,9 @@ def command(
             _counted(take(given), shown) as predictions,
         ):
             errors = write(file, predictions, classes, output, top=top)
+        shift = watch and watch.shift()
+        if shift and shift.withheld:
+            _withhold(Path(out), output)
     else:
         with _counted(take(given), shown) as predictions:
             errors = write(sys.stdout, predictions, classes, output, top=top)
@@ -156,6 +159,16 @@ def command(
         print(f"tellapart: {sentence}", file=sys.stderr)
     if tell_errors(errors, left_out):
         raise typer.Exit(NEEDS_PERSON)
+
+
+def _withhold(file: Path, output: Output) -> None:
+    """In the rows of a file that is written."""
+    from tellapart.cli.predict_output import withhold
+    from tellapart.files import replacing
+
+    opened = partial(open, encoding="utf-8", errors="surrogateescape", newline="")
+    with opened(file) as written, replacing(file) as neighbour, opened(neighbour, "w") as changed:
+        withhold(written, changed, output)
 
 
 def _sorting(

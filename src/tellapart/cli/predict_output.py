@@ -87,6 +87,24 @@ def write(
     return errors
 
 
+def withhold(written: TextIO, file: TextIO, output: Output) -> None:
+    """Copy what `write` wrote, with no verdict sure: those are unsure."""
+    if output in (Output.csv, Output.excel):
+        place = columns(()).index("verdict")
+        for cells in csv.reader(written):
+            cells[place] = "unsure" if cells[place] == "sure" else cells[place]
+            write_row(file, cells, "\r\n" if output is Output.excel else "\n")
+        return
+    # In JSON, quotes inside a name are escaped, so that no name looks like a verdict; in a table the verdict is first.
+    if output is Output.table:
+        sure, unsure = "sure     ", "unsure   "
+    else:
+        sure, unsure = '"verdict": "sure"', '"verdict": "unsure"'
+    for line in written:
+        here = output is not Output.table or line.startswith(sure)
+        file.write(line.replace(sure, unsure, 1) if here else line)
+
+
 def tell_errors(errors: int, left_out: Sequence[Finding]) -> bool:
     """On standard error: how many rows are errors, and which files of a folder were left out; returns whether a person
     should look."""

@@ -152,6 +152,8 @@ def command(
                 **shared,
             )
     show_run(run, format)
+    if format is not options.OutputFormat.json:
+        show_outlook(run)
     if earlier is not None and format is not options.OutputFormat.json and run.status == "done":
         show_comparison(earlier, run)
     end_with(run, strict)
@@ -185,6 +187,15 @@ def show_run(run: Run, format: options.OutputFormat) -> None:
     if record.status == "interrupted":
         show(f"resume  tellapart train --resume {typed(run.path)}")
     show(f"next    tellapart predict {typed(run.path)} IMAGES")
+
+
+def show_outlook(run: Run) -> None:
+    """Print what more time would be spent on, and what is at stake."""
+    from tellapart.experiments.outlook import outlook
+
+    told = outlook(run)
+    for number, sentence in enumerate(told.sentences if told else ()):
+        show(f"{'' if number else 'more':8}{sentence}")
 
 
 def _settings_of(earlier: str) -> Config:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tellapart.config import AUGMENTATIONS, AugmentConfig, Config
+from tellapart.experiments.study import FINISHING_SECONDS
 from tellapart.models.backend import has_keras
 from tellapart.models.registry import resolve
+from tellapart.runs.run import RunFolder
 from tellapart.words import counted
 
 LARGER = 4 / 3
@@ -19,8 +21,18 @@ BACKWARD = 3.0
 TOP_BACKWARD = 1.0
 """The same where only the top blocks are trained."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
-FINE_TUNING = {"schedule": "warmup-cosine", "fine_tune_learning_rate": 1e-3, "fine_tune_layer_decay": 0.8}
-"""Settings of [train]: rates that fall toward the image, and to zero by the last epoch (docs/how-to/backbones.md)."""
+NOTHING_LEFT = 0.02
+"""Log loss of the validation images below which no step is tried: half of their mistakes would be too few to tell."""
+MOST_CALIBRATED = 500
+"""Training images that finishing a run reads again, about."""
+FINE_TUNING = {
+    "schedule": "warmup-cosine",
+    "fine_tune_learning_rate": 1e-3,
+    "fine_tune_layer_decay": 0.8,
+    "fine_tune_average": True,
+}
+"""Settings of [train]: rates that fall toward the image, and to zero by the last epoch, and at the end the average with
+what was there before (docs/how-to/backbones.md)."""
 MORE_EPOCHS = 1.5
 """So many times as many epochs as before, or a longer training is not begun."""
 COMPILE_SECONDS = {"tensorflow": 15.0, "jax": 60.0}
@@ -70,17 +82,44 @@ class Situation:
         return min(MOST_EPOCHS, int((MARGIN * self.left - first) / max(each, 1e-3)))
 
 
-Change = Config | str
-"""The configuration of a step, or why it is not tried."""
+@dataclass(frozen=True)
+class Planned:
+    """A step that there is time for. seconds: it takes about so long."""
+
+    config: Config
+    seconds: float
+
+
+Change = Planned | str
+"""A step, or why it is not tried."""
 
 
 @dataclass(frozen=True)
 class StepKind:
-    """A row of the table. adds: what the step changes, in words. change: decides."""
+    """A row of the table. adds: what the step changes, in words. change: decides. goes_on: from what the best step has
+    learned, so that nothing is learned again."""
 
     name: str
     adds: str
     change: Callable[[Situation], Change]
+    goes_on: bool = False
+
+
+def finishing_seconds(taught: int, images: int, image_seconds: float) -> float:
+    """Of finishing a run after its training: calibration, export, evaluation and the report. taught: its training
+    images; images: all; image_seconds: of one on its way through the network."""
+    return FINISHING_SECONDS + (images - taught + min(MOST_CALIBRATED, taught)) * image_seconds
+
+
+def passed_epochs(run: RunFolder, taught: int) -> tuple[float, float | None]:
+    """Of the last training of a run, counted over all training images, and the seconds of each as measured; 0 and None
+    without one."""
+    train = run.config.train
+    rows = [row for row in run.history if row.regularization is None and row.phase in ("", "fine-tune")]
+    if not rows:
+        return 0.0, None
+    share = min(taught, train.batch_size * (train.steps_per_epoch or taught)) / taught
+    return len(rows) * share, rows[-1].seconds / share
 
 
 def with_sections(config: Config, **sections: Mapping[str, Any]) -> Config:
@@ -102,7 +141,7 @@ def _affordable(now: Situation, seconds: float, change: Callable[[], Config]) ->
     share = SMALL_SHARE if now.whole_epochs >= FEWEST_EPOCHS else MARGIN
     if seconds > share * now.left:
         return f"it would take {seconds:,.0f} of the {max(now.left, 0):,.0f} seconds left"
-    return change()
+    return Planned(change(), seconds)
 
 
 def _mirrored(now: Situation) -> Change:
@@ -147,15 +186,18 @@ def _top(now: Situation) -> Change:
     epochs = min(12, int((0.4 * now.left - now.pass_seconds - now.compile_seconds / 2) / max(each, 1e-3)))
     if epochs < FEWEST_EPOCHS:
         return f"{now.left:,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
-    return _fine_tuned(now, TOP_BLOCKS, epochs, fine_tune_on="activations")
+    seconds = now.pass_seconds + now.compile_seconds / 2 + epochs * each
+    return Planned(_fine_tuned(now, TOP_BLOCKS, epochs, fine_tune_on="activations"), seconds)
 
 
 def _whole(now: Situation) -> Change:
     if not has_keras():
         return NO_KERAS
-    if now.whole_epochs < FEWEST_EPOCHS:
+    epochs = now.whole_epochs
+    if epochs < FEWEST_EPOCHS:
         return f"{max(now.left, 0):,.0f} seconds are not enough for {FEWEST_EPOCHS} epochs"
-    return _fine_tuned(now, "all", now.whole_epochs, fine_tune_on="images")
+    seconds = now.compile_seconds + epochs * BACKWARD * now.train_images * now.image_seconds
+    return Planned(_fine_tuned(now, "all", epochs, fine_tune_on="images"), seconds)
 
 
 def _longer(now: Situation) -> Change:
@@ -168,7 +210,18 @@ def _longer(now: Situation) -> Change:
     changed: dict[str, Any] = {"epochs": epochs, "patience": max(epochs, now.best.train.patience)}
     if not now.best.train.fine_tune:
         changed |= {"schedule": "cosine", "steps_per_epoch": None, "validation_steps": None}
-    return with_sections(now.best, train=changed)
+    return Planned(with_sections(now.best, train=changed), now.compile_seconds + epochs * now.epoch_seconds)
+
+
+def _both(now: Situation) -> Change:
+    """The best one as it is, which sees each image and its mirror image: on the validation images now, and on all that
+    finishing the run reads."""
+    held = now.all_images - now.train_images
+    seconds = (3 * held + min(MOST_CALIBRATED, now.train_images)) * now.image_seconds
+    seconds += now.compile_seconds / 2 if now.best.train.fine_tune else 0.0
+    if seconds > MARGIN * now.left:
+        return f"it would take {seconds:,.0f} of the {max(now.left, 0):,.0f} seconds left"
+    return Planned(with_sections(now.best, model={"mirrored": True}), seconds)
 
 
 def _fine_tuned(now: Situation, blocks: int | str, epochs: int, **more: Any) -> Config:
@@ -176,7 +229,7 @@ def _fine_tuned(now: Situation, blocks: int | str, epochs: int, **more: Any) -> 
     return with_sections(now.best, train={**FINE_TUNING, **changed, **more}, augment=_augmentation(now, "strong"))
 
 
-FIRST = StepKind("default", "what train does without --time", lambda now: now.best)
+FIRST = StepKind("default", "what train does without --time", lambda now: Planned(now.best, now.left))
 
 ON_BACKBONE = (
     FIRST,
@@ -186,6 +239,7 @@ ON_BACKBONE = (
     StepKind("top", f"the top {TOP_BLOCKS} blocks of the backbone fine-tuned", _top),
     StepKind("whole", "the whole backbone fine-tuned", _whole),
     StepKind("longer", "the same for as long as there is time", _longer),
+    StepKind("both", "predictions averaged over each image and its mirror image", _both, goes_on=True),
 )
 FROM_SCRATCH = (
     FIRST,

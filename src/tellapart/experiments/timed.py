@@ -22,14 +22,18 @@ from tellapart.data.catalog import Catalog
 from tellapart.errors import TrainingError
 from tellapart.experiments.steps import (
     COMPILE_SECONDS,
+    NOTHING_LEFT,
     Change,
+    Planned,
     Situation,
     StepKind,
+    finishing_seconds,
     on_backbone,
+    passed_epochs,
     steps_of,
     with_sections,
 )
-from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Outcome, Session, Study
+from tellapart.experiments.study import FEWEST_SECONDS, Outcome, Session, Study
 from tellapart.models.backend import backend_name
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow
@@ -37,14 +41,10 @@ from tellapart.runs.record import StopReason
 from tellapart.runs.run import TIME_FILE, RunFolder
 from tellapart.words import percent
 
-NOTHING_LEFT = 0.02
-"""Log loss of the validation images below which no step is tried: half of their mistakes would be too few to tell."""
 FIRST_SHARE = 0.2
 """Of all the time, what the first training of a network from scratch may take, if an epoch of it ends by then."""
 FIRST_STEPS = 200
 """Batches of its epochs, of many images, so that a first result is there soon."""
-MOST_CALIBRATED = 500
-"""Training images that finishing a run reads again, about."""
 
 
 class LearnedStep(Protocol):
@@ -189,7 +189,7 @@ class _Spending:
                 step.status, step.reason = "skipped", change
                 self.session.line(f"{kind.name}: not tried, as {change}")
                 return
-            step.config = change.to_dict()
+            step.config = change.config.to_dict()
         if left < FEWEST_SECONDS and not first:
             step.status, step.reason = "skipped", "the time was up"
             return
@@ -205,6 +205,10 @@ class _Spending:
 
     def _attempt(self, kind: StepKind, config: Config, seconds: float) -> Outcome:
         run = self.folder.step_run(kind.name)
+        if kind.goes_on and self.folder.best is not None:
+            if not run.run_file.exists():
+                run.take_over(self.folder.step_run(self.folder.best))
+            run.write_config(config)
         return self.session.attempt(
             run.path.name, lambda: self.learn(self.catalog, config, run.path, seconds, self.session)
         )
@@ -212,7 +216,7 @@ class _Spending:
     def _change(self, kind: StepKind, left: float) -> Change:
         folder, best = self.folder, self.folder.best
         if best is None:
-            return self._first()
+            return Planned(self._first(), left)
         reached = folder.steps[best]
         if reached.val_loss is not None and reached.val_loss < NOTHING_LEFT:
             return f"with a log loss of {reached.val_loss:.3f} the validation images could show no gain any more"
@@ -226,7 +230,7 @@ class _Spending:
             self._side,
             self._image_seconds(run.config),
             left,
-            *self._epochs(run),
+            *passed_epochs(run, self._taught),
             harmless,
             COMPILE_SECONDS[backend_name()],
         )
@@ -240,15 +244,6 @@ class _Spending:
             return start
         return with_sections(start, train={"steps_per_epoch": FIRST_STEPS, "validation_steps": FIRST_STEPS})
 
-    def _epochs(self, run: RunFolder) -> tuple[float, float | None]:
-        """Of the last training of a run, counted over all training images, and the seconds of each as measured."""
-        train = run.config.train
-        rows = [row for row in run.history if row.regularization is None and row.phase in ("", "fine-tune")]
-        if not rows:
-            return 0.0, None
-        share = min(self._taught, train.batch_size * (train.steps_per_epoch or self._taught)) / self._taught
-        return len(rows) * share, rows[-1].seconds / share
-
     def _image_seconds(self, config: Config) -> float:
         """As measured on the first step, for the input size of this configuration."""
         start = self.folder.start.image
@@ -256,9 +251,7 @@ class _Spending:
         return float(self.folder.record["image_seconds"]) * pixels[0] / pixels[1]
 
     def _finishing(self) -> float:
-        """Seconds that finishing the best step takes: calibration, export, evaluation, and the report."""
-        read = self._all - self._taught + min(MOST_CALIBRATED, self._taught)
-        return FINISHING_SECONDS + read * float(self.folder.record.get("image_seconds", 0.0))
+        return finishing_seconds(self._taught, self._all, float(self.folder.record.get("image_seconds", 0.0)))
 
     def _end(self, kind: StepKind, step: Step, outcome: Outcome) -> None:
         """Record what came out, and whether it is better than what it changed."""

@@ -80,8 +80,10 @@ class Places:
 
 def places_of(classifier: Classifier) -> Places | None:
     """None if the features have no positions, are maxima over a grid, or are normalised in a way that is not supported
-    here."""
+    here, or if an image's mirror image takes part."""
     made, backbone = classifier.features, classifier.backbone
+    if backbone.mirrored:
+        return None
     normalization = backbone.normalization if made.normalised else None
     if not (normalization is None or isinstance(normalization, start_keras().layers.LayerNormalization)):
         return None

@@ -83,7 +83,11 @@ def export_linear(
 def write_linear(classifier: LinearClassifier, path: Path, entries: Mapping[str, str] = MappingProxyType({})) -> None:
     """The ONNX file of such a network, which nothing is compared with. entries: of its metadata."""
     backbone = BundledGraph.of(classifier.pretrained.name)
-    added = {} if classifier.averages_top else {ADDITION_KEY: addition_to(classifier, backbone)}
+    added = (
+        {}
+        if classifier.averages_top or classifier.config.mirrored
+        else {ADDITION_KEY: addition_to(classifier, backbone)}
+    )
     with path.open("wb") as file:
         file.writelines(classifier.graph({**entries, **added}, backbone).parts())
 
@@ -95,6 +99,8 @@ def linear_answers(classifier: LinearClassifier, images: NDArray[np.uint8]) -> d
     engine = bundled_engine(classifier.pretrained.name, taken)
     parts = [images[start : start + engine.batch] for start in range(0, len(images), engine.batch)]
     features = np.concatenate([engine.compute(part) for part in parts])
+    if classifier.config.mirrored:
+        features = (features + np.concatenate([engine.compute(part[:, :, ::-1]) for part in parts])) / 2
     if taken.root:
         features = root_of(features)
     kernel, bias = classifier.head.weights()

@@ -73,7 +73,8 @@ def _figure(value: float) -> float | None:
 
 class PredictionList(list[Prediction]):
     """A list of predictions, one per image, in the given order. classes: in their order. shift: whether the images
-    differ from the run's validation images; None for fewer than 50, or if unknown.
+    differ from the run's validation images; None for fewer than 50, or if unknown. Where it withholds them, no verdict
+    is sure.
 
     >>> answers = ta.predict("runs/pets", "photos/Bengal")
     >>> answers[0].label, list(answers.to_frame().columns)[:3]

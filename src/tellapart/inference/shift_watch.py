@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from heapq import heappush, heappushpop
 from itertools import count
 
@@ -15,6 +16,13 @@ from tellapart.data.looks import measure_looks
 from tellapart.data.pixels import Decoded
 from tellapart.evaluation.shift import MOST, Reference, Shift, compare, traits_of
 from tellapart.inference.prediction import Prediction
+
+
+def withheld(said: Iterable[Prediction], shift: Shift | None) -> list[Prediction]:
+    """The predictions, of which none is sure where sure ones cannot be relied on: then those are unsure."""
+    if shift is None or not shift.withheld:
+        return list(said)
+    return [replace(each, verdict="unsure") if each.verdict == "sure" else each for each in said]
 
 
 class ShiftWatch:

@@ -28,6 +28,7 @@ class Backbone:
 
     normalization: the layer of the pretrained weights after the average of the top map, if any. row: that of
     models.pretrained, with scaling, licence and the origin of weights; None for a network trained from scratch.
+    mirrored: the maps are of the images and, behind them, of their mirror images.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Backbone:
     maps: Mapping[str, Any]
     normalization: Any = None
     row: PretrainedBackbone | None = None
+    mirrored: bool = False
 
     @cached_property
     def network(self) -> keras.Model:

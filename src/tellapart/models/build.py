@@ -25,15 +25,18 @@ if TYPE_CHECKING:
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def build_backbone(row: Architecture, options: Options, image: Any) -> Backbone:
-    """The backbone on the Keras tensor of uint8 images (n, height, width, channels); random weights."""
-    scaled = pretrained.scaled(image, row.scaling(options))
+def build_backbone(row: Architecture, options: Options, image: Any, *, mirrored: bool = False) -> Backbone:
+    """The backbone on the Keras tensor of uint8 images (n, height, width, channels); random weights. mirrored: their
+    mirror images pass through it as well."""
+    keras = start_keras()
+    both = keras.layers.Concatenate(axis=0)([image, keras.ops.flip(image, axis=2)]) if mirrored else image
+    scaled = pretrained.scaled(both, row.scaling(options))
     maps = row.maps(scaled, options)
     normalization = None
     if row.pretrained and row.pretrained.normalization:
         normalization = row.pretrained.normalization()
         normalization.build((None, maps[TOP].shape[-1]))  # its weights exist even if other maps are used
-    return Backbone(row.name, image, maps, normalization, row.pretrained)
+    return Backbone(row.name, image, maps, normalization, row.pretrained, mirrored)
 
 
 def require_image(pretrained: PretrainedBackbone, spec: ImageSpec) -> None:

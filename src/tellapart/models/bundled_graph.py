@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tellapart.models.features import Pool
 from tellapart.models.onnx_file import Constant, constants_in, graphs_in, parts_of, text_of, values_in
 from tellapart.models.pretrained_weights import bundled_graph
-from tellapart.models.protobuf import fields, numbers
+from tellapart.models.protobuf import block, fields, numbers
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ class _Node:
     output: str
     perm: tuple[int, ...]
     encoded: bytes
+
+    def reading(self, instead: Mapping[str, str]) -> bytes:
+        """Encoded, with other inputs in the place of some."""
+        if instead.keys().isdisjoint(self.inputs):
+            return self.encoded
+        found = [(number, value) for number, value in fields(memoryview(self.encoded)) if isinstance(value, memoryview)]
+        names = (instead.get(text_of(value), text_of(value)) if number == 1 else value for number, value in found)
+        return b"".join(block(number, value) for (number, _), value in zip(found, names, strict=True))
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,11 @@ class BundledGraph:
             constants |= dict(constants_in(graph))
         return cls(nodes, constants, memoryview(path.with_suffix(".safetensors").read_bytes()))
 
-    def part(self, outputs: Iterable[str]) -> tuple[list[bytes], list[Constant]]:
+    def part(
+        self, outputs: Iterable[str], instead: Mapping[str, str] | None = None
+    ) -> tuple[list[bytes], list[Constant]]:
         """The encoded nodes that compute some tensors, in order, and the constants that they read, float32 and in the
-        order of axes that the nodes take."""
+        order of axes that the nodes take. instead: for a tensor, the name of another one that is read in its place."""
         read: dict[str, NDArray[Any]] = {}
         taken: set[str] = set()
         waiting = list(outputs)
@@ -66,7 +76,7 @@ class BundledGraph:
             elif name in self.nodes:
                 taken.add(name)
                 waiting += self.nodes[name].inputs
-        nodes = [node.encoded for name, node in self.nodes.items() if name in taken]
+        nodes = [node.reading(instead or {}) for name, node in self.nodes.items() if name in taken]
         return nodes, [Constant(name, read[name]) for name in sorted(read)]
 
     def map_of(self, pool: Pool) -> tuple[str, bool]:

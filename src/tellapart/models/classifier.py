@@ -113,7 +113,7 @@ class Classifier:
         with arithmetic(precision):
             image = keras.Input(spec.shape, dtype="uint8", name="image")
             try:
-                backbone = build_backbone(row, options, image)
+                backbone = build_backbone(row, options, image, mirrored=config.mirrored)
             except ValueError as error:
                 if "zero or negative" not in str(error):
                     raise
@@ -183,6 +183,16 @@ class Classifier:
         twin.network.set_weights(self.network.get_weights())
         return twin.calibrated(self.calibration)
 
+    def as_predicted(self, *, mirrored: bool) -> Classifier:
+        """The same weights, in float32, in a network that averages each image and its mirror image, or not: this one if
+        it is. Training has it plain, and what is finished is as its configuration says."""
+        if mirrored is self.config.mirrored:
+            return self
+        config = self.config.model_copy(update={"mirrored": mirrored})
+        twin = Classifier.from_config(self.task, self.spec, config, features=self.features.declared)
+        twin.network.set_weights(self.network.get_weights())
+        return twin.calibrated(self.calibration)
+
     def in_keras(self) -> Classifier:
         """This one; models.linear has others."""
         return self
@@ -230,6 +240,8 @@ class Classifier:
     @property
     def averaged_map(self) -> Any | None:
         """The tensor (n, height, width, width of the features) whose averages the last layer reads, if it does."""
+        if self.backbone.mirrored:
+            return None
         pools = self.features.declared.pools
         made = self.features
         direct = not (made.dense or made.normalised or made.declared.root or self.head.hidden)

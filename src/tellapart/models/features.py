@@ -80,13 +80,14 @@ class FeatureSet:
 
     def parts(self, backbone: Backbone) -> list[Any]:
         """The output of each pool on the maps of a backbone, Keras tensors (n, values). Raises ModelError for a map
-        that it does not have."""
+        that it does not have. Of a mirrored backbone, the mean over an image and its mirror image."""
         parts = []
         for pool in self.pools:
             if pool.map not in backbone.maps:
                 raise ModelError(unknown(f"feature map of {backbone.name}", pool.map, backbone.maps))
             part = _pooled(backbone.maps[pool.map], pool)
-            parts.append(backbone.normalization(part) if pool.normalised_in(backbone) else part)
+            part = backbone.normalization(part) if pool.normalised_in(backbone) else part
+            parts.append(_mean_of_both(part) if backbone.mirrored else part)
         return parts
 
     def of(self, backbone: Backbone) -> Features:
@@ -156,6 +157,13 @@ def widened(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 _NO_COPIES = np.array(0x8FFFE000, np.uint32).view(np.int32)
 """All but the copies of the sign that widening a negative number has left."""
 _EXPONENT = np.float32(2.0 ** (127 - 15))
+
+
+def _mean_of_both(x: Any) -> Any:
+    """(2 n, values), of images and then of their mirror images -> (n, values)."""
+    from keras import ops
+
+    return ops.mean(ops.reshape(x, (2, -1, x.shape[-1])), axis=0)
 
 
 def _root(x: Any) -> Any:

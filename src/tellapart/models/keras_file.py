@@ -45,6 +45,8 @@ _ARITHMETIC = {
     ("keras.src.ops.numpy", "Absolute"),  # for the root of features, as the next two
     ("keras.src.ops.numpy", "Sqrt"),
     ("keras.src.ops.numpy", "Divide"),
+    ("keras.src.ops.numpy", "Reshape"),  # for the mean over an image and its mirror image, as the next
+    ("keras.src.ops.numpy", "Mean"),
 }
 """Operations in networks that are not layers."""
 _PLAIN = ("keras.initializers", "keras.regularizers", "keras.constraints")

@@ -29,6 +29,9 @@ from tellapart.models.pretrained_weights import bundled_file, load_pretrained
 from tellapart.models.registry import resolve
 from tellapart.task import ImageSpec, Task
 
+IMAGE = "image"
+"""The name of the input of every graph."""
+
 
 @dataclass(eq=False)
 class LinearHead:
@@ -117,11 +120,17 @@ class LinearClassifier:
     @property
     def averages_top(self) -> bool:
         """Whether the head reads averages of one map as they are: then each place's share of a logit is a product."""
-        return len(self.features.pools) == 1 and self.features.pools[0].grid == 1 and not self.features.root
+        features = self.features
+        plain = not (features.root or self.config.mirrored)
+        return len(features.pools) == 1 and features.pools[0].grid == 1 and plain
 
     def in_float32(self) -> LinearClassifier:
         """The same: it is never anything else."""
         return self
+
+    def as_predicted(self, *, mirrored: bool) -> LinearClassifier:
+        """The same, which averages each image and its mirror image, or not."""
+        return replace(self, config=self.config.model_copy(update={"mirrored": mirrored}))
 
     def calibrated(self, calibration: Calibration) -> LinearClassifier:
         """The same with what was found of it."""
@@ -144,6 +153,8 @@ class LinearClassifier:
         ]
         if features.root:
             rows.append(("root", "square roots", str(len(kernel)), "0"))
+        if self.config.mirrored:
+            rows.append(("mirrored", "average of the image and its mirror image", str(len(kernel)), "0"))
         rows.append((last_name(self.task), "Dense", str(len(bias)), f"{kernel.size + bias.size:,}"))
         return [*rows, ("all", "", "", f"{self.parameters:,}")]
 
@@ -168,6 +179,8 @@ class LinearClassifier:
         of `pretrained`. Nothing is compared here."""
         features, nodes = self.features, Nodes("head/")
         parts = [pool.key for pool in features.pools]
+        if self.config.mirrored:
+            parts = [self._mean_of_both(nodes, pool) for pool in features.pools]
         if features.root:
             parts = [_root(nodes, part) for part in parts]
         vector = parts[0] if len(parts) == 1 else nodes.add("Concat", parts, axis=1)
@@ -187,15 +200,22 @@ class LinearClassifier:
             shares = nodes.add("Conv", [tensor, weights, bias], kernel_shape=[1, 1])
             nodes.add("Transpose", [shares], output=CLASS_ACTIVATION, perm=[0, 2, 3, 1])
             taken.append(tensor)
-        below, constants = backbone.part(taken)
+        seen = Nodes("seen/")
+        both = {IMAGE: _beside_mirrored(seen)} if self.config.mirrored else {}
+        below, constants = backbone.part(taken, both)
         return File(
             self.pretrained.name,
-            [*below, *(node.encoded() for node in nodes.nodes)],
-            [*constants, *nodes.constants],
-            [Given("image", "uint8", ("n", *self.spec.shape))],
+            [*(node.encoded() for node in seen.nodes), *below, *(node.encoded() for node in nodes.nodes)],
+            [*seen.constants, *constants, *nodes.constants],
+            [Given(IMAGE, "uint8", ("n", *self.spec.shape))],
             self.outputs(),
             entries,
         )
+
+    def _mean_of_both(self, nodes: Nodes, pool: Pool) -> str:
+        """What features.parts makes of a pool of images and, behind them, of their mirror images."""
+        shape = nodes.constant([2, -1, self._width(pool)], np.int64)
+        return nodes.add("ReduceMean", [nodes.add("Reshape", [pool.key, shape])], axes=[0], keepdims=0)
 
     def _add_similarity(self, nodes: Nodes, means: NDArray[np.float32], first: str, vector: str) -> None:
         """What Calibration.similarity computes, as the Keras layers of Classifier have it."""
@@ -225,6 +245,12 @@ def weight_count(pretrained: PretrainedBackbone) -> int:
     with bundled_file(pretrained).open("rb") as file:
         header = from_json(file.read(int.from_bytes(file.read(8), "little")).decode())
     return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _beside_mirrored(nodes: Nodes) -> str:
+    """The images and, behind them, their mirror images."""
+    begin, end, axis, step = (nodes.constant([part], np.int64) for part in (-1, np.iinfo(np.int64).min, 2, -1))
+    return nodes.add("Concat", [IMAGE, nodes.add("Slice", [IMAGE, begin, end, axis, step])], axis=0)
 
 
 def _root(nodes: Nodes, part: str) -> str:

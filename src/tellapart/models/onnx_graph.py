@@ -220,6 +220,9 @@ def _cropping(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 
 def _reshape(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    if not isinstance(layer, start_keras().layers.Layer):
+        _require(len(layer.newshape) == 3, layer, "a reshape other than of vectors into two halves")
+        return graph.add("Reshape", [*inputs, graph.constant(layer.newshape, np.int64)])
     plain = len(layer.input.shape) == 2 and tuple(layer.target_shape[:-1]) == (1, 1)
     _require(plain, layer, "a reshape other than of a vector into a 1x1 map")
     return graph.add("Unsqueeze", [*inputs, graph.constant([2, 3], np.int64)])
@@ -278,14 +281,20 @@ def _scaled_sum(graph: _Graph, layer: Any, inputs: list[str]) -> str:
 
 
 def _concatenation(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    _require(layer.axis in (-1, len(layer.output.shape) - 1), layer, "another axis")
-    return graph.add("Concat", inputs, axis=1)
+    _require(layer.axis in (0, -1, len(layer.output.shape) - 1), layer, "another axis")
+    return graph.add("Concat", inputs, axis=0 if layer.axis == 0 else 1)
 
 
 def _flip(graph: _Graph, layer: Any, inputs: list[str]) -> str:
-    _require(layer.axis == -1, layer, "another axis")
+    _require(layer.axis in (-1, 2), layer, "another axis")
+    axis = 1 if layer.axis == -1 else 3
     begin, end, step = -1, np.iinfo(np.int64).min, -1
-    return graph.add("Slice", [*inputs, *(graph.constant([part], np.int64) for part in (begin, end, 1, step))])
+    return graph.add("Slice", [*inputs, *(graph.constant([part], np.int64) for part in (begin, end, axis, step))])
+
+
+def _mean(graph: _Graph, layer: Any, inputs: list[str]) -> str:
+    _require(layer.axis in (0, (0,), [0]) and not layer.keepdims, layer, "another axis")
+    return graph.add("ReduceMean", inputs, axes=[0], keepdims=0)
 
 
 def _absolute(graph: _Graph, layer: Any, inputs: list[str]) -> str:  # noqa: ARG001 - a row of the table
@@ -330,6 +339,7 @@ _LAYERS: dict[str, Callable[[_Graph, Any, list[str]], str]] = {
     "Divide": _quotient,
     "Absolute": _absolute,
     "Sqrt": _square_root,
+    "Mean": _mean,
     "Concatenate": _concatenation,
     "Dropout": _same,
 }

@@ -63,8 +63,9 @@ class RunRecord(BaseModel):
     kept.
 
     data: where the images are; source: the name of what they were read from. decided: what was chosen from the images,
-    in words. seconds: total training time. reported: False until the report is written. own_layers: for a custom
-    network, the layers in model.keras that are not built in, each "module.Class". fast: what inference.optimize found.
+    in words. seconds: total training time; image_seconds: of one image on its way through the network. reported: False
+    until the report is written. own_layers: for a custom network, the layers in model.keras that are not built in, each
+    "module.Class". fast: what inference.optimize found.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -90,6 +91,7 @@ class RunRecord(BaseModel):
     class_weights: str = ""
     error: str = ""
     seconds: float = 0.0
+    image_seconds: float | None = None
     stopped: str = ""
     stop_reason: StopReason | None = None
     best_epoch: int = 0

@@ -42,7 +42,8 @@ _BATCH = 32
 @dataclass(frozen=True)
 class Trust:
     """calibration: what of it is a part of the classifier. before, after: the calibration error on the validation
-    split; probabilities, (n, classes), and seen, (n,): of its images, with their distances, nan where not known."""
+    split; probabilities, (n, classes), and seen, (n,): of its images, with their distances, nan where not known. loss:
+    their mean log loss, by these probabilities."""
 
     calibration: Calibration
     thresholds: Thresholds
@@ -50,6 +51,7 @@ class Trust:
     after: Reliability
     probabilities: NDArray[np.float64]
     seen: NDArray[np.floating]
+    loss: float
 
     def distances(self, features: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,), of features (n, width) and logits (n, classes): 1 - the largest similarity; nan where that is not
@@ -67,6 +69,7 @@ class Trust:
             "thresholds": self.thresholds.to_dict(),
             "validation_error_before": self.before.error,
             "validation_error_after": self.after.error,
+            "validation_loss": self.loss,
         }
 
 
@@ -105,7 +108,14 @@ def calibrate_head(
 def calibrated_losses(
     classifier: Classifier | LinearClassifier, held: Images | Examples, labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(n,) log loss of each validation image after the temperature that these images give. The network stays as it is.
+    """(n,) log loss of each validation image, by calibrated_probabilities."""
+    return _losses(calibrated_probabilities(classifier, held, labels), labels)
+
+
+def calibrated_probabilities(
+    classifier: Classifier | LinearClassifier, held: Images | Examples, labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(n, classes) of the validation images after the temperature that they give. The network stays as it is.
 
     held: the images, or their features where the backbone was frozen.
     """
@@ -116,8 +126,7 @@ def calibrated_losses(
         kernel, bias = classifier.head.weights()
         seen = _seen(inferring(classifier.probe()), held, np.arange(len(labels)))
         logits = np.concatenate([read @ kernel + bias for _, read in seen])
-    given = softmax(logits / fit_temperature(logits, labels))[np.arange(len(labels)), labels]
-    return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
+    return softmax(logits / fit_temperature(logits, labels))
 
 
 def head_logits(classifier: Classifier | LinearClassifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -159,7 +168,14 @@ def _trust(
     thresholds = choose_thresholds(labels, probabilities, distance, target)
     before, after = reliability(labels, softmax(logits)), reliability(labels, probabilities)
     seen = np.full(len(labels), np.nan) if distance is None else distance
-    return Trust(found, thresholds, before, after, probabilities, seen)
+    loss = float(_losses(probabilities, labels).mean())
+    return Trust(found, thresholds, before, after, probabilities, seen, loss)
+
+
+def _losses(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,), of probabilities (n, classes)."""
+    given = probabilities[np.arange(len(labels)), labels]
+    return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
 
 def _weighed(found: Calibration, features: NDArray[np.float32], logits: NDArray[np.float32]) -> Calibration:

@@ -27,14 +27,14 @@ class Checkpoint:
 
     @property
     def state(self) -> dict[str, int]:
-        """{"epoch": newest, "best": best}, counted from 1; both 0 before the first epoch ended. Raises RunError for a
-        file with any other content."""
+        """{"epoch": newest, "best": best}, counted from 1; both 0 before the first epoch ended. And what `add` added.
+        Raises RunError for a file with any other content."""
         path = self._file("state.json")
         if not path.exists():
             return {"epoch": 0, "best": 0}
         try:
             found = from_json(self.run.read_text(path))
-            if not all(type(found[name]) is int for name in ("epoch", "best")):
+            if not all(type(value) is int for value in (found["epoch"], found["best"], *found.values())):
                 raise TypeError("epoch and best are whole numbers")
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise RunError(f"The checkpoint {path} cannot be read ({error}). Start the run again.") from None
@@ -46,6 +46,10 @@ class Checkpoint:
         self.run.write_text(self._file("state.json"), to_json({"epoch": epoch, "best": best}))
         needed = (f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors")
         self.run.clear_checkpoint(self.phase, keep=(*needed, "state.json"))
+
+    def add(self, **values: int) -> None:
+        """What is known once the last epoch has ended, until another one does."""
+        self.run.write_text(self._file("state.json"), to_json(self.state | values))
 
     def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> int:
         """Load the newest epoch into a model, and into its optimizer; returns the epoch, 0 if there is none."""

@@ -76,7 +76,7 @@ _RULES = (
         "the backbone is frozen, and its head is fitted over all features in float32",
     ),
     _Rule(
-        ("train.fine_tune_learning_rate", "train.fine_tune_layer_decay", "train.fine_tune_on"),
+        tuple(f"train.fine_tune_{name}" for name in ("learning_rate", "layer_decay", "on", "average")),
         lambda way: not way.tuned,
         "no block of a backbone is fine-tuned; it applies with --fine-tune",
     ),

@@ -96,6 +96,34 @@ class Views:
             pixels[chosen] = changed
 
 
+@dataclass(frozen=True)
+class MirroredViews(Views):
+    """The image and its mirror image."""
+
+    count: int = 2
+
+    def key(self, digest: str, view: int) -> str:
+        return hashlib.blake2b(f"{digest} mirrored".encode(), digest_size=16).hexdigest() if view else digest
+
+    def show(self, pixels: NDArray[np.uint8], digests: Sequence[str], view: NDArray[np.int64]) -> None:  # noqa: ARG002
+        chosen = np.flatnonzero(view)
+        pixels[chosen] = pixels[chosen][:, :, ::-1]
+
+
+def mean_of_both(features: NDArray[np.float16]) -> NDArray[np.float16]:
+    """(n, width), of the features (2 n, width) of MirroredViews."""
+    count = len(features) // 2
+    out = room(count, features.shape[1])
+    start = 0
+    for part in blocks(out):
+        rows = slice(start, start + len(part))
+        part[:] = (features[rows].astype(np.float32) + features[count:][rows]) / 2
+        start += len(part)
+    let_go(features)
+    let_go(out)
+    return out
+
+
 def extract(
     engine: FeatureEngine,
     images: Images,

@@ -5,6 +5,8 @@ In: Fitting and Fitted. Needs the extra `train`.
 
 from __future__ import annotations
 
+import statistics
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -57,7 +59,9 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     """The best weights, in float32, as a verified ONNX file, and as Keras where it trained them; then the test split,
     once."""
     run, progress, catalog, spec = state.run, state.progress, state.catalog, state.cache.spec
-    final = fitted.classifier.in_float32()
+    final = fitted.classifier.in_float32().as_predicted(mirrored=state.config.model.mirrored)
+    if state.config.model.mirrored:
+        state.note("each prediction is from the average of an image and its mirror image, which doubles its cost")
     trust = _trust(state, final, fitted)
     final = final.calibrated(trust.calibration)
     progress.line(kept(run.history, fitted.best.epoch, fitted.stop))
@@ -162,7 +166,8 @@ def _judged(catalog: Catalog) -> Split:
 
 
 def _reference(state: Fitting, trust: Trust) -> Reference:
-    """What new images are compared with."""
+    """What new images are compared with. How long an image takes on its way through the network is measured meanwhile,
+    for run.json."""
     rows, truth, images = trust.probabilities, state.labels["validation"], state.images["validation"]
     right = rows.argmax(axis=1) == truth
     plain = _traits(state, "validation", rows, trust.seen)
@@ -170,14 +175,23 @@ def _reference(state: Fitting, trust: Trust) -> Reference:
     predictor, pixels = Predictor(state.run.onnx_file, device="cpu"), images.take(places)
     seen, correct = [plain], [right[some(len(rows))]]
     sides = np.full(len(places), min(state.cache.spec.height, state.cache.spec.width))
+    taken: list[float] = []
+
+    def answer(few: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
+        started = time.perf_counter()
+        said = predictor.answer(few)
+        taken.append((time.perf_counter() - started) / len(few))
+        return said
+
     for corrupt in CORRUPTIONS:
         spoiled = np.stack([corrupt(image, generator) for image in pixels])
         # A few at a time: of all at once, the arithmetic would need more memory than anything before.
-        parts = [predictor.answer(few) for few in np.array_split(spoiled, -(-len(spoiled) // ANSWERED_AT_ONCE))]
+        parts = [answer(few) for few in np.array_split(spoiled, -(-len(spoiled) // ANSWERED_AT_ONCE))]
         said, distances = (np.concatenate(each) for each in zip(*parts, strict=True))
         seen.append(traits_of(measure_looks(spoiled), sides, said, distances))
         correct.append(said.argmax(axis=1) == truth[places])
     accuracy = float(right.mean())
+    state.run.update(image_seconds=round(statistics.median(taken), 6))
     return learn_reference(plain, np.concatenate(seen), np.concatenate(correct), accuracy, trust.thresholds)
 
 

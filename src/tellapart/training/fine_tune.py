@@ -20,6 +20,7 @@ import numpy as np
 from tellapart.config import AUGMENTATIONS, TrainConfig
 from tellapart.data.batches import Batches, labels_of
 from tellapart.data.cache import ArrayCache
+from tellapart.evaluation.metrics import log_losses
 from tellapart.models.classifier import Classifier
 from tellapart.models.compute import feeders, stepping, to_device
 from tellapart.models.cut import Cut, cut_of
@@ -29,6 +30,8 @@ from tellapart.parallel import cores, in_order
 from tellapart.progress import Phase
 from tellapart.runs.history import best_row, is_better
 from tellapart.runs.record import Stop, StopReason
+from tellapart.training.averaging import Line
+from tellapart.training.calibrate import calibrated_losses, calibrated_probabilities
 from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, compile_model
 from tellapart.training.features import CachedViews, ViewBatches, Views, backbone_key, feature_cache, keep
@@ -68,7 +71,7 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
     if before.stop.reason.goes_on:
         return before
     earlier = tuple(row for row in state.run.history if row.phase == "head")
-    learner = _Learner.of(state, before.classifier.in_keras(), train)
+    learner, checkpoint = _Learner.of(state, before.classifier.in_keras(), train), Checkpoint(state.run, "fine-tune")
     with ExitStack() as opened:
         try:
             model, batches = learner.model_and_batches(opened)
@@ -81,7 +84,7 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
             model,
             *batches,
             state.class_weights,
-            Checkpoint(state.run, "fine-tune"),
+            checkpoint,
             state.progress,
             state.ctrl_c,
             state.watch,
@@ -93,9 +96,9 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
     gained = is_better(best.figure(train.monitor), before.best.figure(train.monitor), train.monitor)
     right = before.best.val_accuracy
     noise = sqrt(right * (1 - right) / len(state.images["validation"]))
-    if gained and best.val_accuracy >= right - noise:
-        return Fitted(learner.classifier, best, reached)
-    return replace(before, stop=reached)
+    gained = gained and best.val_accuracy >= right - noise
+    found = Fitted(learner.classifier, best, reached) if gained else replace(before, stop=reached)
+    return learner.averaged(found, gained, checkpoint) if train.fine_tune_average and rows else found
 
 
 def cost_of(state: Fitting, before: Fitted, train: TrainConfig | None = None) -> Cost:
@@ -197,6 +200,32 @@ class _Learner:
             if any(variable is own for layer in block for own in layer.weights):
                 return float(self.train.fine_tune_layer_decay**below)
         return 1.0
+
+    def averaged(self, found: Fitted, gained: bool, checkpoint: Checkpoint) -> Fitted:
+        """With weights between those before and after, where the validation images prefer them; else `found`, which has
+        those after if they `gained`. The checkpoint keeps what was chosen, so that it is chosen once."""
+        state, network, usual = self.state, self.classifier.network, 100 if gained else 0
+        if found.stop.reason.goes_on:
+            return found
+        held, labels = state.images["validation"], state.labels["validation"]
+        line = Line(self.fitted.network.get_weights(), network.get_weights(), network.set_weights)
+        share = checkpoint.state.get("share")
+        if share is None:
+            share, gain = line.best(usual, lambda: calibrated_losses(self.classifier, held, labels), state.ctrl_c)
+            checkpoint.add(share=share)
+            if share != usual:
+                state.note(
+                    f"weights averaged: {share} % of the way from those before fine-tuning to those after it, by which "
+                    f"the validation loss is {gain:.3g} lower"
+                )
+        if share == usual:
+            line.go_to(100)
+            return found
+        line.go_to(share)
+        said = calibrated_probabilities(self.classifier, held, labels)
+        accuracy, losses = float((said.argmax(axis=1) == labels).mean()), log_losses(labels, said)
+        best = replace(found.best, val_accuracy=accuracy, val_loss=float(losses.mean()))
+        return Fitted(self.classifier, best, found.stop)
 
     def model_and_batches(self, opened: ExitStack) -> tuple[Any, tuple[Batches, Batches]]:
         """What learns, and its training and validation batches. opened: closes the cache. Raises KeyboardInterrupt."""

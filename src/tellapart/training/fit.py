@@ -107,7 +107,8 @@ class Learned:
         """(n,) log loss of each validation image, with calibrated probabilities."""
         state, fitted = self.state, self.fitted
         held = state.images["validation"] if fitted.examples is None else fitted.examples["validation"]
-        return calibrated_losses(fitted.classifier, held, state.labels["validation"])
+        classifier = fitted.classifier.as_predicted(mirrored=state.config.model.mirrored)
+        return calibrated_losses(classifier, held, state.labels["validation"])
 
     def seconds_per_image(self) -> float:
         """Measured: the time of one image on its way up through the network, in the precision of training; without

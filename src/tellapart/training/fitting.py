@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.config import Config, TrainConfig
+from tellapart.config import Config, ModelConfig, TrainConfig
 from tellapart.data.batches import Batches, Images, labels_of
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
@@ -55,8 +55,13 @@ class Fitting:
         seed(self.config.seed)
         self.progress.update(stage, 1, 1)
 
+    @property
+    def plain(self) -> ModelConfig:
+        """The model as it is trained: an image's mirror image takes part in predictions alone."""
+        return self.config.model.model_copy(update={"mirrored": False})
+
     def build(self, precision: str) -> Classifier:
-        return Classifier.from_config(self.catalog.task, self.cache.spec, self.config.model, precision)
+        return Classifier.from_config(self.catalog.task, self.cache.spec, self.plain, precision)
 
     def told(self, stage: str, done: int, total: int, detail: str) -> None:
         """Progress of stages that Ctrl-C or the end of the time budget may interrupt."""

@@ -32,7 +32,15 @@ from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
 from tellapart.training import feature_rows
 from tellapart.training.checkpoint import Checkpoint
-from tellapart.training.features import CachedFeatures, Views, backbone_key, extract, feature_cache
+from tellapart.training.features import (
+    CachedFeatures,
+    MirroredViews,
+    Views,
+    backbone_key,
+    extract,
+    feature_cache,
+    mean_of_both,
+)
 from tellapart.training.fine_tune import fine_tune
 from tellapart.training.fitting import Fitted, Fitting, epochs_of
 from tellapart.training.head import (
@@ -145,17 +153,18 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
         return _from_shards(state, key, engine, taken)
     config = state.config
     augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
+    plain = MirroredViews() if config.model.mirrored else Views()
     examples: dict[Split, Examples] = {}
     with feature_cache(key, engine.width, state.cache.limit_bytes) as cache:
         for split, images in state.images.items():
-            views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
+            learns, stage = split == "train", Phase.FEATURES.named(f"features, {split}")
+            views = augmented if learns else plain
             found = extract(engine, images, cache, views, partial(state.told, stage))
-            groups = _groups(state, views.count) if split == "train" else None
-            examples[split] = Examples(
-                found,
-                np.tile(state.labels[split], views.count),
-                None if groups is None else np.tile(groups, views.count),
-            )
+            if not learns and config.model.mirrored:
+                found = mean_of_both(found)
+            times, groups = (augmented.count, _groups(state, augmented.count)) if learns else (1, None)
+            labels = np.tile(state.labels[split], times)
+            examples[split] = Examples(found, labels, None if groups is None else np.tile(groups, times))
     return _Extracted(examples, _places(engine, taken))
 
 
@@ -168,18 +177,20 @@ def _from_shards(state: Fitting, key: str, engine: FeatureEngine, taken: Feature
         raise ModelError(f"{config.model.name} is computed by Keras on this machine, which --cluster cannot spread.")
     asked = Asked(key, resolve(config.model)[0].name, taken, engine.widths, graph)
     augmented = Views(config.train.views or 1, config.augment or AUGMENTATIONS["none"], config.seed)
+    plain = MirroredViews() if config.model.mirrored else Views()
     examples: dict[Split, Examples] = {}
     whole = None
     for split, images in state.images.items():
-        views, stage = augmented if split == "train" else Views(), Phase.FEATURES.named(f"features, {split}")
-        found = source(asked, images, views, partial(state.told, stage))
-        labels = np.tile(state.labels[split], views.count)
-        if split == "train" and is_linear(config) and found.bytes > feature_rows.HELD_BYTES:
+        learns, stage = split == "train", Phase.FEATURES.named(f"features, {split}")
+        found = source(asked, images, augmented if learns else plain, partial(state.told, stage))
+        times, groups = (augmented.count, _groups(state, augmented.count)) if learns else (1, None)
+        labels = np.tile(state.labels[split], times)
+        if learns and is_linear(config) and found.bytes > feature_rows.HELD_BYTES:
             whole = Whole(found, labels, state.class_weights)
             examples[split] = whole.sample()
         else:
-            groups = _groups(state, views.count) if split == "train" else None
-            examples[split] = Examples(found.held(), labels, None if groups is None else np.tile(groups, views.count))
+            held = mean_of_both(found.held()) if config.model.mirrored and not learns else found.held()
+            examples[split] = Examples(held, labels, None if groups is None else np.tile(groups, times))
     return _Extracted(examples, _places(engine, taken), whole)
 
 
@@ -239,7 +250,7 @@ def _fit_linear(
             f"long axes of the features shortened: loss {fit.losses.mean():.3g}, {ways[0].losses.mean():.3g} without"
         )
     final = classifier or LinearClassifier(
-        state.catalog.task, state.cache.spec, state.config.model, LinearHead(fit.head.kernel, fit.head.bias)
+        state.catalog.task, state.cache.spec, state.plain, LinearHead(fit.head.kernel, fit.head.bias)
     )
     final.head.set_linear(fit.head.kernel, fit.head.bias)
     # What a fine-tuning before Ctrl-C added stays: it goes on from there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -39,6 +40,13 @@ class CtrlC:
     ) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
+
+    @property
+    def left(self) -> float:
+        """Seconds until `check` raises: 0 after Ctrl-C, infinity without a deadline."""
+        if self._pressed:
+            return 0.0
+        return math.inf if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if Ctrl-C was pressed or the time is up."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.api.datasets import catalog_of, source_of, source_of_catalog
+from tellapart.api.devices import ALONE, Team
 from tellapart.api.options import known_options, make_config
 from tellapart.api.runs import Run, let_run
 from tellapart.config import AUTO, Config
@@ -45,6 +46,7 @@ def train(
     budget: float | None = None,
     time: float | None = None,
     earlier: str | os.PathLike[str] | None = None,
+    devices: Team = ALONE,
     progress: Progress = BY_HAND,
     **options: Any,
 ) -> Run:
@@ -55,10 +57,10 @@ def train(
     images cached on disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept, and
     `resume` continues. time: seconds from now, spent on better classifiers than the default, from cheap to expensive;
     the one that the validation images prefer becomes the run. earlier: a run to whose images these are added: its test
-    images stay the test images, and its settings are taken without `config` and options. progress: how progress is
-    shown: by default a bar on a terminal and in a notebook, and nothing if output is piped; `tellapart.Lines()` writes
-    plain lines, for a log; `tellapart.SILENT` nothing; or your own `tellapart.Progress`. Raises SourceError,
-    ConfigError, and RunError if `out` is not empty.
+    images stay the test images, and its settings are taken without `config` and options. devices: those of
+    `all_devices`, which train one network. progress: how progress is shown: by default a bar on a terminal and in a
+    notebook, and nothing if output is piped; `tellapart.Lines()` writes plain lines, for a log; `tellapart.SILENT`
+    nothing; or your own `tellapart.Progress`. Raises SourceError, ConfigError, and RunError if `out` is not empty.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
@@ -66,7 +68,7 @@ def train(
     """
     from tellapart.report.write import write_report
     from tellapart.training.effects import without_effect
-    from tellapart.training.fit import fit, require_trainable
+    from tellapart.training.fit import require_trainable
     from tellapart.training.plan import decide
     from tellapart.training.tracker_backends import require_trackers, tracked
 
@@ -83,6 +85,7 @@ def train(
     source = _source(data, config, progress)
     plan = decide(config, source)
     require_what_trains(plan.config)
+    devices.require(plan.config, time)
     ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
     plan, config = replace(plan, reasons=(*plan.reasons, *ignored)), plan.config
     for text in ignored:
@@ -104,7 +107,7 @@ def train(
                 return train_timed(place, plan, catalog, cache, progress, **record)
             run = create_run(place, plan, catalog, command=command, source=called)
         with one_writer(run), tracked(run, progress) as watch:
-            fit(run, cache, deadline=deadline, progress=progress, watch=watch)
+            devices.fit(run, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(run, progress=progress)
     return Run(run.path)
 
@@ -173,9 +176,10 @@ def resume(
     time: float | None = None,
     model: Any = None,
     trust_code: bool = False,
+    devices: Team = ALONE,
     progress: Progress = BY_HAND,
 ) -> Run:
-    """Resume an interrupted run exactly; cache_limit and budget as in `train`.
+    """Resume an interrupted run exactly; cache_limit, budget and devices as in `train`.
 
     time: for a run that was started with it, the seconds in total. data: the new location of its images, if they were
     moved. model, trust_code: for a run with a custom network, the network itself, or whether the code that the run
@@ -186,14 +190,13 @@ def resume(
     tellapart.errors.RunError: runs/pets is done: there is nothing to resume. Train again with another --out.
     """
     from tellapart.report.write import write_report
-    from tellapart.training.fit import fit
     from tellapart.training.tracker_backends import require_trackers, tracked
 
     if (Path(run) / TIME_FILE).exists():
         from tellapart.api.timed import resume_timed
 
-        if data is not None:
-            raise ConfigError("The images of a run with a time budget cannot be moved before it is done.")
+        if data is not None or devices != ALONE:
+            raise ConfigError("A run with a time budget is trained where it began, on one device, before it is done.")
         through = resume_timed(
             run, seconds=time, cache_limit=cache_limit, model=model, trust_code=trust_code, progress=progress
         )
@@ -207,6 +210,7 @@ def resume(
     for other in require_plugins(folder):
         progress.line(other)
     require_trackers(folder.config)
+    devices.require(folder.config)
     with one_writer(folder), PixelCache(folder.spec, limit_bytes=cache_limit) as cache:
         if folder.missing_report and folder.status == "done":
             progress.line(folder.missing_report)
@@ -228,6 +232,6 @@ def resume(
                 "Restore them, or train a new run."
             )
         with tracked(folder, progress) as watch:
-            fit(folder, cache, deadline=deadline, progress=progress, watch=watch)
+            devices.fit(folder, cache, deadline=deadline, progress=progress, watch=watch)
             write_report(folder, progress=progress)
     return Run(folder.path)

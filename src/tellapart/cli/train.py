@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from tellapart.cli import options
 from tellapart.cli.console import display, short, show, show_json, typed
 from tellapart.cli.evaluate import show_figures
 from tellapart.cli.exit_codes import NEEDS_PERSON, STOPPED
+from tellapart.cli.train_devices import DevicesOption, Given, team_of
 from tellapart.training.trackers import TRACKERS
 from tellapart.words import counted, measured, size
 
@@ -41,6 +42,7 @@ def command(
         str | None,
         typer.Option(help="Find the best classifier in this time, such as 90s, 10m or 1h; with --resume, in all."),
     ] = None,
+    devices: DevicesOption = None,
     seed: options.Seed = None,
     track: Annotated[
         list[str] | None,
@@ -89,10 +91,9 @@ def command(
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
         options.resume_alone("run", *begun, earlier, folds, settings, *found_by)
-        with display() as progress:
-            run = ta.resume(
-                resume, data=moved, cache_limit=limit, time=seconds, trust_code=trust_code, progress=progress
-            )
+        with display() as progress, team_of(devices, Given(moved, trust_code, limit), progress) as team:
+            shown: dict[str, Any] = {"time": seconds, "trust_code": trust_code, "devices": team, "progress": progress}
+            run = ta.resume(resume, data=moved, cache_limit=limit, **shown)
     elif moved is not None:
         raise ConfigError(
             "--data gives the new location of the images of --resume RUN. Name new images without --data."
@@ -117,11 +118,12 @@ def command(
             settings=settings or (),
         )
         if folds is not None:
-            if earlier is not None or seconds is not None:
-                raise ConfigError("--folds trains on all images with one configuration: omit --from and --time.")
+            if earlier is not None or seconds is not None or devices is not None:
+                raise ConfigError("--folds trains all images with one configuration: omit --from, --time, --devices.")
             show_folds(data, folds, made, out)
             return
-        with display() as progress:
+        given = Given(data, trust_code or model is not None, limit)
+        with display() as progress, team_of(devices, given, progress) as team:
             run = ta.train(
                 data,
                 config=made,
@@ -131,6 +133,7 @@ def command(
                 cache_limit=limit,
                 time=seconds,
                 earlier=earlier,
+                devices=team,
                 progress=progress,
             )
     show_run(run, format)

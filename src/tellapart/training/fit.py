@@ -26,6 +26,7 @@ from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.models.backend import has_keras
 from tellapart.models.compute import inferring
+from tellapart.models.devices import ONE, Devices
 from tellapart.models.feature_engine import bundled_engine
 from tellapart.models.keras_file import own_classes
 from tellapart.models.linear import LinearClassifier
@@ -58,16 +59,25 @@ def fit(
     deadline: float | None = None,
     progress: Progress = SILENT,
     watch: Watch = go_on,
+    devices: Devices = ONE,
 ) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.onnx, metrics.json, and
-    model.keras if Keras trained it.
+    model.keras if Keras trained it. devices: that train a network of Keras, from Devices.found; of several processes,
+    only the first one calls this, and the others call `take_part`.
 
     Ctrl-C ends it cleanly with the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
     TrainingError if it cannot start, the loss is not a number, memory runs out, or time runs out in the first epoch;
     ModelError for weights that are not available, ImageError for an image that was changed or removed.
     """
     with memory_told(run), _timed(run):
-        finish(*_fitted(run, cache, ("train", "validation", "test"), deadline, progress, watch))
+        finish(*_fitted(run, cache, ("train", "validation", "test"), _Way(deadline, progress, watch, devices)))
+
+
+def take_part(run: RunFolder, cache: PixelCache, devices: Devices) -> None:
+    """Train with the other processes until they have the last epoch; what is learned is theirs to keep. run: a copy of
+    theirs, in a folder of this process. Raises as `fit` does, and KeyboardInterrupt where it was stopped."""
+    with memory_told(run):
+        _fitted(run, cache, ("train", "validation"), _Way(None, SILENT, go_on, devices))
 
 
 def learn(
@@ -83,7 +93,7 @@ def learn(
     The run is then interrupted, with the reason in `stopped`; `fit` resumes it.
     """
     with memory_told(run), _timed(run):
-        state, fitted = _fitted(run, cache, ("train", "validation"), deadline, progress, watch)
+        state, fitted = _fitted(run, cache, ("train", "validation"), _Way(deadline, progress, watch))
     run.update(status="interrupted", **fitted.stop.to_dict())
     return Learned(state, fitted)
 
@@ -136,19 +146,25 @@ def _timed(run: RunFolder) -> Iterator[None]:
     run.update(seconds=round(earlier + time.monotonic() - started, 1))
 
 
-def _fitted(
-    run: RunFolder,
-    cache: PixelCache,
-    splits: tuple[Split, ...],
-    deadline: float | None,
-    progress: Progress,
-    watch: Watch,
-) -> tuple[Fitting, Fitted]:
+@dataclass(frozen=True)
+class _Way:
+    """How a run is trained, beyond its plan."""
+
+    deadline: float | None
+    progress: Progress
+    watch: Watch
+    devices: Devices = ONE
+
+    def ctrl_c(self) -> CtrlC:
+        return CtrlC(self.deadline, self.devices.any if self.devices.world > 1 else None)
+
+
+def _fitted(run: RunFolder, cache: PixelCache, splits: tuple[Split, ...], way: _Way) -> tuple[Fitting, Fitted]:
     """Everything except the end, with the images of these splits."""
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to resume. Train again with another --out.")
     try:
-        state = _prepare(run, cache, splits, progress, CtrlC(deadline), watch)
+        state = _prepare(run, cache, splits, way)
         pretrained = resolve(state.config.model)[0].pretrained
         with state.ctrl_c:
             fitted = _from_nothing(state) if pretrained is None else fit_on_backbone(state, pretrained)
@@ -162,22 +178,16 @@ def _fitted(
                 f"The time was up before the first epoch of {run.path} ended. Resume with more time: "
                 f"tellapart train --resume {shlex.quote(str(run.path))}"
             ) from None
-        progress.line(f"Stopped. Resume with: tellapart train --resume {shlex.quote(str(run.path))}")
+        way.progress.line(f"Stopped. Resume with: tellapart train --resume {shlex.quote(str(run.path))}")
         raise
     return state, fitted
 
 
-def _prepare(
-    run: RunFolder,
-    cache: PixelCache,
-    splits: tuple[Split, ...],
-    progress: Progress,
-    ctrl_c: CtrlC,
-    watch: Watch,
-) -> Fitting:
+def _prepare(run: RunFolder, cache: PixelCache, splits: tuple[Split, ...], way: _Way) -> Fitting:
     """Everything that the phases share; decisions on the way are recorded in run.json."""
-    plan, catalog = plan_of(run), run.catalog
+    plan, catalog, progress = plan_of(run), run.catalog, way.progress
     require_what_trains(plan.config)
+    way.devices.require_divides(plan.config.train)
     config, spec, precision = plan.config, plan.spec, plan.config.train.precision
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")
@@ -186,7 +196,8 @@ def _prepare(
         progress.line(cache.problem)
     images = {split: _images(catalog.split(split), cache, config) for split in splits}
     labels = {split: catalog.split(split).class_indices() for split in splits}
-    return Fitting(run, config, catalog, cache, images, labels, weights, progress, ctrl_c, watch)
+    shared = (images, labels, weights, progress, way.ctrl_c(), way.watch, way.devices)
+    return Fitting(run, config, catalog, cache, *shared)
 
 
 def _images(chosen: Catalog, cache: PixelCache, config: Config) -> Images:
@@ -227,13 +238,23 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
 def _from_nothing(state: Fitting) -> Fitted:
     """Train the whole network in epochs."""
     state.start()
-    classifier = state.build(state.config.train.precision)
-    if is_own(state.config.model.name):
-        state.run.update(own_layers=own_classes(classifier.network))
-        require_exportable(classifier, state)
-    state.progress.line(f"{classifier.network.count_params():,} parameters, all trainable")
-    train = state.config.train
-    batches = batches_of_images(state, train)
-    epochs = epochs_of(state, train, classifier.network, batches, Checkpoint(state.run))
-    stop = epochs.go()
+    train, devices, checkpoint = state.config.train, state.devices, Checkpoint(state.run)
+    with devices.used():
+        classifier = state.build(train.precision)
+    if is_own(state.config.model.name) and devices.rank == 0:
+        tried = classifier if devices.count == 1 else state.build(train.precision)
+        state.run.update(own_layers=own_classes(tried.network))
+        require_exportable(tried, state)
+    with devices.used():
+        state.progress.line(f"{classifier.network.count_params():,} parameters, all trainable")
+        if devices.count > 1:
+            state.note(devices.told)
+        batches = batches_of_images(state, train)
+        with devices.together():
+            stop = epochs_of(state, train, classifier.network, batches, checkpoint).train_on()
+    if devices.count > 1:
+        # What follows is for one device: the same network, which no other holds.
+        classifier = state.build(train.precision)
+    if devices.rank == 0:
+        checkpoint.restore_best(classifier.network)
     return Fitted(classifier, best_row(state.run.history, train.monitor), stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,10 +19,10 @@ from tellapart.errors import ConfigError, TellapartError
 from tellapart.models.backend import choose_jax
 from tellapart.models.devices import ONE, Devices
 from tellapart.models.registry import resolve
-from tellapart.progress import BY_HAND, Progress
+from tellapart.progress import BY_HAND, SILENT, Progress
 from tellapart.runs.relocate import relocate
 from tellapart.runs.run import RunFolder
-from tellapart.training.launchers import OWN, place_of
+from tellapart.training.launchers import OWN, Place, place_of
 
 if TYPE_CHECKING:
     from tellapart.training.epochs import Watch
@@ -59,12 +59,15 @@ class Team:
     def fit(
         self, run: RunFolder, cache: PixelCache, *, deadline: float | None, progress: Progress, watch: Watch
     ) -> None:
-        """As training.fit, with all."""
-        from tellapart.training.fit import fit
+        """As training.fit, with all of them."""
+        from tellapart.training.fit import fit, fit_together
 
+        if self == ALONE:
+            fit(run, cache, deadline=deadline, progress=progress, watch=watch)
+            return
         if self.crew is not None:
             self.crew.lead(run)
-        fit(run, cache, deadline=deadline, progress=progress, watch=watch, devices=self.devices)
+        fit_together(run, cache, self.devices, deadline=deadline, progress=progress, watch=watch)
 
     def take_part(
         self,
@@ -100,9 +103,10 @@ ALONE = Team()
 
 
 @contextmanager
-def all_devices() -> Iterator[Team]:
+def all_devices(cluster: str | None = None) -> Iterator[Team]:
     """All devices of this machine, by JAX, and of the processes that a launcher started with this one
-    (docs/how-to/several-devices.md).
+    (docs/how-to/several-devices.md). cluster: the address of a Ray cluster, `auto` or HOST:PORT, that this machine
+    belongs to: a process is started on each of its other machines.
 
     Before anything else of Keras in this process. Raises MissingExtraError without JAX, and ConfigError if the
     variables of the launcher are wrong, a process does not come in time, or has other versions.
@@ -111,14 +115,30 @@ def all_devices() -> Iterator[Team]:
     ...     run = ta.train("photos/", model="cnn", devices=devices)
     """
     choose_jax("Training on several devices")
-    place = place_of(os.environ)
-    if place is None:
-        yield Team(Devices.found())
-        return
+    with ExitStack() as stack:
+        if cluster is None:
+            place = place_of(os.environ)
+        else:
+            from tellapart.cluster.processes import started
+
+            place = stack.enter_context(started(cluster, take_part_at))
+        if place is None:
+            yield Team(Devices.found())
+            return
+        from tellapart.training.processes import crew_of
+
+        crew = stack.enter_context(crew_of(place))
+        yield Team(crew.devices, crew)
+
+
+def take_part_at(place: Place) -> None:
+    """Train with the process that leads, in one that it had started on another machine."""
     from tellapart.training.processes import crew_of
 
+    os.environ["KERAS_BACKEND"] = "jax"
     with crew_of(place) as crew:
-        yield Team(crew.devices, crew)
+        # Whoever leads has started this one, and names only code that it was told to run.
+        Team(crew.devices, crew).take_part(trust_code=True, progress=SILENT)
 
 
 def refuse_launched() -> None:

@@ -73,6 +73,12 @@ def command(
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
     cache_limit: options.CacheLimit = "20GB",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS", help="Train a network from scratch on every machine of a Ray cluster, as --devices."
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -91,7 +97,7 @@ def command(
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
         options.resume_alone("run", *begun, earlier, folds, settings, *found_by)
-        with display() as progress, team_of(devices, Given(moved, trust_code, limit), progress) as team:
+        with display() as progress, team_of(devices, Given(cluster, moved, trust_code, limit), progress) as team:
             shown: dict[str, Any] = {"time": seconds, "trust_code": trust_code, "devices": team, "progress": progress}
             run = ta.resume(resume, data=moved, cache_limit=limit, **shown)
     elif moved is not None:
@@ -118,11 +124,11 @@ def command(
             settings=settings or (),
         )
         if folds is not None:
-            if earlier is not None or seconds is not None or devices is not None:
-                raise ConfigError("--folds trains all images with one configuration: omit --from, --time, --devices.")
+            if earlier is not None or seconds is not None or devices is not None or cluster:
+                raise ConfigError("--folds trains one configuration, here: omit --from, --time, --devices, --cluster.")
             show_folds(data, folds, made, out)
             return
-        given = Given(data, trust_code or model is not None, limit)
+        given = Given(cluster, data, trust_code or model is not None, limit)
         with display() as progress, team_of(devices, given, progress) as team:
             run = ta.train(
                 data,

@@ -37,8 +37,10 @@ DevicesOption = Annotated[
 
 @dataclass(frozen=True)
 class Given:
-    """What a process that does not lead needs of the command: data, the place of the images on its machine."""
+    """What processes need of the command. cluster: whose machines train; data: the place of the images on the machine
+    of a process that does not lead."""
 
+    cluster: str | None
     data: str | None
     trust_code: bool
     cache_limit: int
@@ -49,11 +51,11 @@ def team_of(devices: Devices | None, given: Given, progress: Progress) -> Iterat
     """The devices of the command. A process that does not lead takes part here, and ends with the last epoch."""
     from tellapart.api.devices import ALONE, all_devices, refuse_launched
 
-    if devices is None:
+    if devices is None and given.cluster is None:
         refuse_launched()
         yield ALONE
         return
-    with all_devices() as team:
+    with all_devices(given.cluster) as team:
         if team.leads:
             yield team
             return

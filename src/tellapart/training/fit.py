@@ -59,25 +59,39 @@ def fit(
     deadline: float | None = None,
     progress: Progress = SILENT,
     watch: Watch = go_on,
-    devices: Devices = ONE,
 ) -> None:
     """Train a created or interrupted run to its end: afterwards it holds model.onnx, metrics.json, and
-    model.keras if Keras trained it. devices: that train a network of Keras, from Devices.found; of several processes,
-    only the first one calls this, and the others call `take_part`.
+    model.keras if Keras trained it.
 
     Ctrl-C ends it cleanly with the best epoch so far, and so does the deadline, on the clock of time.monotonic. Raises
     TrainingError if it cannot start, the loss is not a number, memory runs out, or time runs out in the first epoch;
     ModelError for weights that are not available, ImageError for an image that was changed or removed.
     """
     with memory_told(run), _timed(run):
-        finish(*_fitted(run, cache, ("train", "validation", "test"), _Way(deadline, progress, watch, devices)))
+        finish(*_fitted(run, cache, _Given(("train", "validation", "test"), deadline, progress, watch)))
+
+
+def fit_together(
+    run: RunFolder,
+    cache: PixelCache,
+    devices: Devices,
+    *,
+    deadline: float | None = None,
+    progress: Progress = SILENT,
+    watch: Watch = go_on,
+) -> None:
+    """Like `fit`, of a network that is trained from scratch, on several devices. Of several processes, the first one
+    calls this, and the others call `take_part`."""
+    with memory_told(run), _timed(run):
+        given = _Given(("train", "validation", "test"), deadline, progress, watch, devices=devices)
+        finish(*_fitted(run, cache, given))
 
 
 def take_part(run: RunFolder, cache: PixelCache, devices: Devices) -> None:
     """Train with the other processes until they have the last epoch; what is learned is theirs to keep. run: a copy of
     theirs, in a folder of this process. Raises as `fit` does, and KeyboardInterrupt where it was stopped."""
     with memory_told(run):
-        _fitted(run, cache, ("train", "validation"), _Way(None, SILENT, go_on, devices))
+        _fitted(run, cache, _Given(("train", "validation"), None, SILENT, go_on, devices=devices))
 
 
 def learn(
@@ -93,7 +107,7 @@ def learn(
     The run is then interrupted, with the reason in `stopped`; `fit` resumes it.
     """
     with memory_told(run), _timed(run):
-        state, fitted = _fitted(run, cache, ("train", "validation"), _Way(deadline, progress, watch))
+        state, fitted = _fitted(run, cache, _Given(("train", "validation"), deadline, progress, watch))
     run.update(status="interrupted", **fitted.stop.to_dict())
     return Learned(state, fitted)
 
@@ -147,24 +161,22 @@ def _timed(run: RunFolder) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How a run is trained, beyond its plan."""
+class _Given:
+    """As `fit` has them, and the splits whose images are used."""
 
+    splits: tuple[Split, ...]
     deadline: float | None
     progress: Progress
     watch: Watch
     devices: Devices = ONE
 
-    def ctrl_c(self) -> CtrlC:
-        return CtrlC(self.deadline, self.devices.any if self.devices.world > 1 else None)
 
-
-def _fitted(run: RunFolder, cache: PixelCache, splits: tuple[Split, ...], way: _Way) -> tuple[Fitting, Fitted]:
+def _fitted(run: RunFolder, cache: PixelCache, given: _Given) -> tuple[Fitting, Fitted]:
     """Everything except the end, with the images of these splits."""
     if run.status == "done":
         raise RunError(f"{run.path} is done: there is nothing to resume. Train again with another --out.")
     try:
-        state = _prepare(run, cache, splits, way)
+        state = _prepare(run, cache, given)
         pretrained = resolve(state.config.model)[0].pretrained
         with state.ctrl_c:
             fitted = _from_nothing(state) if pretrained is None else fit_on_backbone(state, pretrained)
@@ -178,26 +190,29 @@ def _fitted(run: RunFolder, cache: PixelCache, splits: tuple[Split, ...], way: _
                 f"The time was up before the first epoch of {run.path} ended. Resume with more time: "
                 f"tellapart train --resume {shlex.quote(str(run.path))}"
             ) from None
-        way.progress.line(f"Stopped. Resume with: tellapart train --resume {shlex.quote(str(run.path))}")
+        given.progress.line(f"Stopped. Resume with: tellapart train --resume {shlex.quote(str(run.path))}")
         raise
     return state, fitted
 
 
-def _prepare(run: RunFolder, cache: PixelCache, splits: tuple[Split, ...], way: _Way) -> Fitting:
+def _prepare(run: RunFolder, cache: PixelCache, given: _Given) -> Fitting:
     """Everything that the phases share; decisions on the way are recorded in run.json."""
-    plan, catalog, progress = plan_of(run), run.catalog, way.progress
+    plan, catalog = plan_of(run), run.catalog
     require_what_trains(plan.config)
-    way.devices.require_divides(plan.config.train)
+    given.devices.require_divides(plan.config.train)
     config, spec, precision = plan.config, plan.spec, plan.config.train.precision
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")
-    progress.line(f"{config.model.name}: images {spec.height}x{spec.width}, {precision}; class weights: {weighting}")
+    given.progress.line(
+        f"{config.model.name}: images {spec.height}x{spec.width}, {precision}; class weights: {weighting}"
+    )
     if cache.problem:
-        progress.line(cache.problem)
-    images = {split: _images(catalog.split(split), cache, config) for split in splits}
-    labels = {split: catalog.split(split).class_indices() for split in splits}
-    shared = (images, labels, weights, progress, way.ctrl_c(), way.watch, way.devices)
-    return Fitting(run, config, catalog, cache, *shared)
+        given.progress.line(cache.problem)
+    images = {split: _images(catalog.split(split), cache, config) for split in given.splits}
+    labels = {split: catalog.split(split).class_indices() for split in given.splits}
+    ctrl_c = CtrlC(given.deadline, given.devices.any if given.devices.world > 1 else None)
+    shared = (given.progress, ctrl_c, given.watch)
+    return Fitting(run, config, catalog, cache, images, labels, weights, *shared, devices=given.devices)
 
 
 def _images(chosen: Catalog, cache: PixelCache, config: Config) -> Images:

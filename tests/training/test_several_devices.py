@@ -47,7 +47,7 @@ class Numbers:
     """Rows that are their own numbers, as images of one pixel."""
 
     def __len__(self) -> int:
-        return 19
+        return 22
 
     def take(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return rows[:, None, None, None].astype(np.uint8)
@@ -58,7 +58,7 @@ class Numbers:
 def test_the_shares_of_all_processes_are_the_batch_of_one(world: int, devices: int, steps: int | None) -> None:
     def batches(rank: int, of: int) -> Batches:
         share = Share(rank, of, devices if of > 1 else 1)
-        labels = np.zeros((19, 1), np.float32)
+        labels = np.zeros((22, 1), np.float32)
         augment = AugmentConfig(brightness=0.5)
         return Batches(Numbers(), labels, 8, shuffle=True, augment=augment, steps=steps, share=share)
 
@@ -164,6 +164,18 @@ def test_a_process_that_waits_in_vain_says_for_whom(rank: int, monkeypatch: pyte
     assert time.monotonic() - began < 5
 
 
+def reached(there: Place) -> socket.socket:
+    """A connection, as soon as something listens."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return socket.create_connection((there.host, there.port), 5)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("hello", "told"),
     [
@@ -185,11 +197,7 @@ def test_a_process_with_other_versions_or_numbers_is_told_to_both(
     leading = threading.Thread(target=lead)
     leading.start()
     for stranger in (b"GET / HTTP/1.0\r\n\r\n", None):
-        while True:
-            with suppress(OSError):
-                connection = socket.create_connection((here.host, here.port), 5)
-                break
-        with connection:
+        with reached(here) as connection:
             words = {"host": "there", "machine": "x", "visible": None, "versions": None, **hello, "bytes": 0}
             connection.sendall(stranger or to_json(words).encode() + b"\n")
             refused.append(connection.makefile().readline())

@@ -130,7 +130,9 @@ def _batches_alone(order: Order, config: Any) -> float:
         batches = Batches(images, labels, size, shuffle=True, augment=config.augment, steps=steps)
         started = time.perf_counter()
         threads = {"workers": feeders(), "ahead": feeders() + 3}
-        count = sum(len(batch[0]) for batch in batches.epoch(**threads, then=lambda batch: to_device((*batch, None))))
+        count = sum(
+            len(batch[0]) for batch in batches.epoch(**threads, then=lambda batch, _: to_device((*batch, None)))
+        )
     return count / (time.perf_counter() - started)
 
 

@@ -32,6 +32,7 @@ _HOMES = {
     "SILENT": "tellapart.progress",
     "Task": "tellapart.task",
     "TellapartError": "tellapart.errors",
+    "all_devices": "tellapart.api.devices",
     "check": "tellapart.api.datasets",
     "compare": "tellapart.api.runs",
     "doubts": "tellapart.api.doubts",
@@ -84,6 +85,7 @@ __all__ = [
     "Task",
     "TellapartError",
     "__version__",
+    "all_devices",
     "check",
     "compare",
     "doubts",
@@ -115,6 +117,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tellapart.api.datasets import check, fetch, read
+    from tellapart.api.devices import all_devices
     from tellapart.api.doubts import Doubts, doubts
     from tellapart.api.estimators import ImageClassifier, ImageFeatures
     from tellapart.api.evaluation import evaluate

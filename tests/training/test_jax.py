@@ -15,6 +15,7 @@ import pytest
 
 import tellapart as ta
 from tests.command import COMMAND
+from tests.training.several import trained_in_two
 from tests.training.test_kill import kill_when
 
 pytestmark = [
@@ -25,7 +26,7 @@ pytestmark = [
 SETTINGS = (
     "model.name=cnn", "image.height=32", "image.width=32", "model.filters=[8, 16]", "model.dense=[16]",
     "model.dropout=0.3", "model.batch_normalization=true", "train.precision=float32",
-    "train.batch_size=7", "train.epochs=4", "train.patience=0", "train.learning_rate=0.003", "augment=medium",
+    "train.batch_size=8", "train.epochs=4", "train.patience=0", "train.learning_rate=0.003", "augment=medium",
 )  # fmt: skip
 
 
@@ -93,6 +94,21 @@ def test_a_run_on_jax_that_was_killed_ends_as_one_never_stopped(
     one, two = ta.open_run(trained), ta.open_run(killed)
     assert_same_run(one, two)
     assert one.metrics == two.metrics
+
+
+def test_two_processes_learn_what_one_learns_with_the_same_batches(trained: Path, shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for code, said in trained_in_two(["train", shapes, "--out", out, *settings(), "--devices", "all"]):
+        assert code == 0, said
+    one, two = ta.open_run(trained), ta.open_run(out)
+    learnt = [[[row.loss, row.val_loss] for row in run.history] for run in (one, two)]
+    np.testing.assert_allclose(learnt[1], learnt[0], atol=1e-4)
+    assert "trained on 2 devices in 2 processes, each with an equal part of every batch" in two.record.decided
+    # TensorFlow opens the file here, and it says what model.onnx says.
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    said = two.model().predict_on_batch(pixels)
+    np.testing.assert_allclose(said, two.predictor().probabilities(pixels), atol=1e-5)
+    np.testing.assert_allclose(said, one.model().predict_on_batch(pixels), atol=1e-3)
 
 
 def test_a_head_and_the_top_of_a_backbone_are_trained_and_explained_on_jax(shapes: Path, tmp_path: Path) -> None:

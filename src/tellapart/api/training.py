@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.api.datasets import catalog_of, source_of
+from tellapart.api.devices import ALONE, Team
 from tellapart.api.options import known_options, make_config
 from tellapart.api.runs import Run, let_run
 from tellapart.config import AUTO, Config
@@ -51,6 +52,7 @@ def train(
     budget: float | None = None,
     time: float | None = None,
     earlier: str | os.PathLike[str] | None = None,
+    devices: Team = ALONE,
     progress: Progress = BY_HAND,
     cluster: str | None = None,
     feature_store: str | os.PathLike[str] | None = None,
@@ -63,12 +65,13 @@ def train(
     images cached on disk. budget: seconds from now, after which training ends as by Ctrl-C: its best epoch is kept, and
     `resume` continues. time: seconds from now, spent on better classifiers than the default, from cheap to expensive;
     the one that the validation images prefer becomes the run. earlier: a run to whose images these are added: its test
-    images stay the test images, and its settings are taken without `config` and options. progress: how progress is
-    shown: by default a bar on a terminal and in a notebook, and nothing if output is piped; `tellapart.Lines()` writes
-    plain lines, for a log; `tellapart.SILENT` nothing; or your own `tellapart.Progress`. cluster: the address of a Ray
-    cluster (`auto`, HOST:PORT, ray://HOST:PORT), which computes the features of a frozen backbone, and keeps them in
-    feature_store, a folder or address that its machines share, as they share the images. Raises SourceError,
-    ConfigError, and RunError if `out` is not empty.
+    images stay the test images, and its settings are taken without `config` and options. devices: those of
+    `all_devices`, which train one network. progress: how progress is shown: by default a bar on a terminal and in a
+    notebook, and nothing if output is piped; `tellapart.Lines()` writes plain lines, for a log; `tellapart.SILENT`
+    nothing; or your own `tellapart.Progress`. cluster: the address of a Ray cluster (`auto`, HOST:PORT,
+    ray://HOST:PORT), which computes the features of a frozen backbone, and keeps them in feature_store, a folder or
+    address that its machines share, as they share the images. Raises SourceError, ConfigError, and RunError if `out` is
+    not empty.
 
     >>> run = ta.train("photos/", seed=1)
     >>> run.path.name, run.metrics["test"]["accuracy"]["value"] > 0.9
@@ -76,7 +79,6 @@ def train(
     """
     from tellapart.report.write import write_report
     from tellapart.training.effects import without_effect
-    from tellapart.training.fit import fit
     from tellapart.training.plan import decide
     from tellapart.training.tracker_backends import require_trackers, tracked
 
@@ -95,6 +97,7 @@ def train(
     source = _source(data, config, progress)
     plan = decide(config, source)
     require_what_trains(plan.config)
+    devices.require(plan.config, time)
     ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
     plan, config = replace(plan, reasons=(*plan.reasons, *ignored)), plan.config
     for text in ignored:
@@ -113,7 +116,7 @@ def train(
                 return train_timed(place, plan, catalog, cache, progress, **record)
             run = create_run(place, plan, catalog, command=command, source=called)
         with one_writer(run), tracked(run, progress) as watch:
-            fit(run, cache, deadline=deadline, progress=progress, watch=watch, source=features)
+            devices.fit(run, cache, deadline=deadline, progress=progress, watch=watch, source=features)
             write_report(run, progress=progress)
     return Run(run.path)
 
@@ -135,8 +138,8 @@ def _features_on(
         )
     if resolve(config.model)[0].pretrained is None:
         raise ConfigError(
-            f"--cluster computes the features of a frozen backbone, and {config.model.name} is trained from nothing. "
-            "Leave out --cluster, or name a backbone with --model."
+            f"--cluster computes the features of a frozen backbone, and {config.model.name} is trained from scratch. "
+            "Leave out --feature-store, and each machine trains it; or name a backbone with --model."
         )
     from tellapart.cluster.features import features_on
 
@@ -222,11 +225,12 @@ def resume(
     time: float | None = None,
     model: Any = None,
     trust_code: bool = False,
+    devices: Team = ALONE,
     progress: Progress = BY_HAND,
     cluster: str | None = None,
     feature_store: str | os.PathLike[str] | None = None,
 ) -> Run:
-    """Resume an interrupted run exactly; cache_limit, budget, cluster and feature_store as in `train`.
+    """Resume an interrupted run exactly; cache_limit, budget, devices, cluster and feature_store as in `train`.
 
     time: for a run that was started with it, the seconds in total. data: the new location of its images, if they were
     moved. model, trust_code: for a run with a custom network, the network itself, or whether the code that the run
@@ -237,16 +241,16 @@ def resume(
     tellapart.errors.RunError: runs/pets is done: there is nothing to resume. Train again with another --out.
     """
     from tellapart.report.write import write_report
-    from tellapart.training.fit import fit
     from tellapart.training.tracker_backends import require_trackers, tracked
 
     if (Path(run) / TIME_FILE).exists():
         from tellapart.api.timed import resume_timed
 
-        if cluster is not None:
-            raise ConfigError("A run with a time budget is trained on this machine. Leave out --cluster.")
-        if data is not None:
-            raise ConfigError("The images of a run with a time budget cannot be moved before it is done.")
+        if data is not None or devices != ALONE or cluster is not None:
+            raise ConfigError(
+                "A run with a time budget is trained where it began, on one device, before it is done. Leave out "
+                "--data, --devices and --cluster."
+            )
         through = resume_timed(
             run, seconds=time, cache_limit=cache_limit, model=model, trust_code=trust_code, progress=progress
         )
@@ -260,6 +264,7 @@ def resume(
     for other in require_plugins(folder):
         progress.line(other)
     require_trackers(folder.config)
+    devices.require(folder.config)
     with (
         one_writer(folder),
         _features_on(cluster, feature_store, folder.config) as features,
@@ -273,7 +278,7 @@ def resume(
             relocate(folder, data, progress=progress)
         _require_unchanged(folder, cache, progress)
         with tracked(folder, progress) as watch:
-            fit(folder, cache, deadline=deadline, progress=progress, watch=watch, source=features)
+            devices.fit(folder, cache, deadline=deadline, progress=progress, watch=watch, source=features)
             write_report(folder, progress=progress)
     return Run(folder.path)
 

@@ -11,6 +11,7 @@ from tellapart.cli import options
 from tellapart.cli.console import display, short, show, show_json, typed
 from tellapart.cli.evaluate import show_figures
 from tellapart.cli.exit_codes import NEEDS_PERSON, STOPPED
+from tellapart.cli.train_devices import DevicesOption, Given, team_of
 from tellapart.training.trackers import TRACKERS
 from tellapart.words import counted, measured, size
 
@@ -43,6 +44,7 @@ def command(
         str | None,
         typer.Option(help="Find the best classifier in this time, such as 90s, 10m or 1h; with --resume, in all."),
     ] = None,
+    devices: DevicesOption = None,
     seed: options.Seed = None,
     track: Annotated[
         list[str] | None,
@@ -77,7 +79,8 @@ def command(
         str | None,
         typer.Option(
             metavar="auto|ADDRESS",
-            help="Compute the features of the backbone on a Ray cluster.",
+            help="A Ray cluster. With --feature-store, it computes the features of the backbone; without, its machines "
+            "train a network from scratch, as --devices.",
             rich_help_panel=CLUSTER_PANEL,
         ),
     ] = None,
@@ -103,13 +106,15 @@ def command(
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if time is None else options.parse_duration(time, "--time")
-    shared: dict[str, Any] = {"cache_limit": limit, "time": seconds, "cluster": cluster, "feature_store": feature_store}
+    shared: dict[str, Any] = {"cache_limit": limit, "time": seconds, "cluster": cluster if feature_store else None}
+    shared["feature_store"] = feature_store
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
         options.resume_alone("run", *begun, earlier, folds, settings, *found_by)
-        with display() as progress:
-            run = ta.resume(resume, data=moved, trust_code=trust_code, progress=progress, **shared)
+        given = Given(None if feature_store else cluster, moved, trust_code, limit)
+        with display() as progress, team_of(devices, given, progress) as team:
+            run = ta.resume(resume, data=moved, trust_code=trust_code, devices=team, progress=progress, **shared)
     elif moved is not None:
         raise ConfigError(
             "--data gives the new location of the images of --resume RUN. Name new images without --data."
@@ -134,13 +139,12 @@ def command(
             settings=settings or (),
         )
         if folds is not None:
-            if earlier is not None or seconds is not None or cluster is not None:
-                raise ConfigError(
-                    "--folds trains on all images with one configuration: omit --from, --time and --cluster."
-                )
+            if earlier is not None or seconds is not None or devices is not None or cluster:
+                raise ConfigError("--folds trains one configuration, here: omit --from, --time, --devices, --cluster.")
             show_folds(data, folds, made, out)
             return
-        with display() as progress:
+        given = Given(None if feature_store else cluster, data, trust_code or model is not None, limit)
+        with display() as progress, team_of(devices, given, progress) as team:
             run = ta.train(
                 data,
                 config=made,
@@ -148,6 +152,7 @@ def command(
                 name=recipe,
                 command=command_line(),
                 earlier=earlier,
+                devices=team,
                 progress=progress,
                 **shared,
             )

@@ -120,8 +120,8 @@ def _nodes() -> list[Node]:
     return useful
 
 
-def require_ready(nodes: list[Node], out: Storage, image: str = "") -> None:
-    """Every machine has the package, the versions of this one, the storage, and the image (a path), if one is given.
+def require_ready(nodes: list[Node], out: Storage | None, image: str = "") -> None:
+    """Every machine has the package, the versions of this one, the storage, and the image (a path), if they are given.
 
     Raises ConfigError that names the machine and what is wrong there.
     """
@@ -129,12 +129,13 @@ def require_ready(nodes: list[Node], out: Storage, image: str = "") -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     token = f"_seen-{os.getpid()}"
-    out.write(token, b"")
+    if out is not None:
+        out.write(token, b"")
     try:
         look = ray.remote(num_cpus=0, max_retries=1)(_look())
         asked = [
             look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.identity, soft=False)).remote(
-                list(_SAME), out.address, token, image
+                list(_SAME), "" if out is None else out.address, token, image
             )
             for node in nodes
         ]
@@ -145,13 +146,14 @@ def require_ready(nodes: list[Node], out: Storage, image: str = "") -> None:
         except ray.exceptions.RayError as error:
             raise ConfigError(f"A machine of the cluster cannot work: {str(error).strip().splitlines()[-1]}") from None
     finally:
-        out.remove(token)
+        if out is not None:
+            out.remove(token)
     here = {name: _version(name) for name in _SAME}
     for node, found in zip(nodes, answers, strict=True):
         _require_fit(node, here, found, out, image)
 
 
-def _require_fit(node: Node, here: dict[str, str], found: dict[str, Any], out: Storage, image: str) -> None:
+def _require_fit(node: Node, here: dict[str, str], found: dict[str, Any], out: Storage | None, image: str) -> None:
     where = f"Machine {node.name} of the cluster"
     if not found["versions"]["tellapart"]:
         needed = f"pip install 'tellapart[cluster]=={here['tellapart']}'"
@@ -160,7 +162,7 @@ def _require_fit(node: Node, here: dict[str, str], found: dict[str, Any], out: S
     if other:
         wanted = some([f"{name} {here[name]}" for name in _SAME if found["versions"][name] != here[name]], 5)
         raise ConfigError(f"{where} has {some(other, 5)}; this machine has {wanted}. Install the same everywhere.")
-    if found["storage"]:
+    if out is not None and found["storage"]:
         raise ConfigError(
             f"{where} cannot use {out.address}: {found['storage']}. Name a folder that all machines share, or an "
             "address such as s3://."
@@ -192,7 +194,7 @@ def _look() -> Callable[[list[str], str, str, str], dict[str, Any]]:
             except metadata.PackageNotFoundError:
                 versions[name] = ""
         storage = ""
-        if versions["tellapart"]:
+        if versions["tellapart"] and address:
             from tellapart.cluster.storage import Storage
 
             try:

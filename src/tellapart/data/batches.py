@@ -124,6 +124,27 @@ class Images:
         return bool(digest) and self._cache is not None and self._cache.put(digest, pixels)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes makes of a batch: its part of equal ones, in the order of the processes; or, of a
+    batch that does not divide by the devices of all, the whole, as each device then computes it.
+
+    >>> Share(rank=1, world=2, devices=4).of(8), Share(rank=1, world=2, devices=4).of(6)
+    (slice(4, 8, None), slice(0, 6, None))
+    """
+
+    rank: int = 0
+    world: int = 1
+    devices: int = 1
+
+    def of(self, images: int) -> slice:
+        """Of a batch of so many images."""
+        if images % self.devices:
+            return slice(0, images)
+        part = images // self.world
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+
 class Rows(Protocol):
     """What Batches takes rows from: Images, or features computed from them."""
 
@@ -139,7 +160,7 @@ class Batches:
     images: uint8 (n, h, w, c) by row, or, without augmentation, any other rows. labels: float32 (n, 1) or (n, k), from
     `labels_of`. steps: batches per epoch; None: each image once, with a short last batch. With steps, epochs are
     segments of an endless sequence of passes over the images, so no image repeats before all others were used, and no
-    augmentation repeats.
+    augmentation repeats. share: the part of each batch that this process makes.
     """
 
     images: Rows
@@ -149,6 +170,7 @@ class Batches:
     augment: AugmentConfig | None = None
     seed: int = 0
     steps: int | None = None
+    share: Share = Share()
 
     def __post_init__(self) -> None:
         if not len(self.images) or len(self.images) != len(self.labels):
@@ -161,8 +183,9 @@ class Batches:
         return self.steps or -(-len(self.images) // self.batch_size)
 
     def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Images (n, height, width, channels) and their labels (n, 1) or (n, k). Raises IndexError, ImageError."""
-        rows, passes = self.rows(index, epoch)
+        """This process's share: images (n, height, width, channels) and their labels (n, 1) or (n, k). Raises
+        IndexError, ImageError."""
+        rows, passes = (each[self.share.of(self.size(index))] for each in self.rows(index, epoch))
         pixels = self.images.take(rows)
         if self.augment is not None and self.augment.active:
             drawn = augmenting.draw(self.augment, pixels.shape[1:], self.seed, passes, rows)
@@ -170,14 +193,24 @@ class Batches:
         return pixels, self.labels[rows]
 
     def epoch(
-        self, epoch: int = 0, *, workers: int = 1, ahead: int = 4, then: Callable[..., Any] = lambda batch: batch
+        self, epoch: int = 0, *, workers: int = 1, ahead: int = 4, then: Callable[..., Any] = lambda batch, _: batch
     ) -> Generator[Any, None, None]:
         """The batches of an epoch in order, made in threads up to `ahead` before their use. Closing it early stops the
         threads.
 
-        then: a function that the threads apply to each batch.
+        then: a function that the threads apply to each batch, and to the number of images in the shares of all.
         """
-        return in_order(lambda index: then(self.batch(index, epoch)), range(len(self)), workers=workers, ahead=ahead)
+
+        def made(index: int) -> Any:
+            return then(self.batch(index, epoch), self.size(index))
+
+        return in_order(made, range(len(self)), workers=workers, ahead=ahead)
+
+    def size(self, index: int) -> int:
+        """Images of a batch, in the shares of all processes."""
+        if self.steps is not None:
+            return self.batch_size
+        return min(self.batch_size, len(self.images) - index * self.batch_size)
 
     def rows(self, index: int, epoch: int = 0) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """The images of a batch, (n,), and the pass over all images that each belongs to, (n,)."""

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +33,9 @@ _starting = threading.RLock()
 
 process_is_ours = False
 """Set by the command line: only tellapart uses Keras in this process, so its optional imports may be skipped."""
+
+joined = False
+"""Whether JAX computes in several processes now, of which this is one."""
 
 _FOR_OTHERS = frozenset({"sklearn", "pandas", "matplotlib"})
 """Optional imports of Keras for wrappers, plots and data frames: a third of its start-up time."""
@@ -84,6 +87,41 @@ def backend_name() -> str:
 def _installed() -> str:
     there = [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
     return there[0] if there else next(iter(BACKENDS))
+
+
+def choose_jax(what: str) -> None:
+    """Let Keras run on JAX in this process. what: needs it, for the message. Raises MissingExtraError if it is not
+    installed, ConfigError if another backend was named, or Keras was imported with one."""
+    with _starting:
+        if "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND"):
+            require_extra(what, BACKENDS["jax"], "keras", "jax")
+            os.environ["KERAS_BACKEND"] = "jax"
+        if backend_name() != "jax":
+            given = "Keras was imported with" if "keras" in sys.modules else "KERAS_BACKEND names"
+            raise ConfigError(f"{what} needs JAX; {given} {backend_name()}. Set KERAS_BACKEND=jax.")
+        require_keras(what)
+
+
+def join(address: str, rank: int, world: int, devices: list[int] | None) -> None:
+    """Make JAX of this process one of `world`, before Keras starts. address: HOST:PORT where process 0 lets JAX listen.
+    devices: GPUs of this machine that are this process's; None: all."""
+    global joined
+    _keep_what_is_compiled()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    jax: Any = importlib.import_module("jax")
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    with _quiet():
+        jax.distributed.initialize(
+            address, world, rank, devices, cluster_detection_method="deactivate", coordinator_bind_address=address
+        )
+    joined = True
+
+
+def part() -> None:
+    """End what `join` began, in all processes at once; what each computes afterwards is its own."""
+    global joined
+    library().distributed.shutdown()
+    joined = False
 
 
 def library() -> ModuleType:
@@ -172,25 +210,32 @@ class _NotFound(MetaPathFinder):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep C++ start-up messages, which no setting silences, off standard error; show them if an error occurs."""
+def _quiet(stream: int = 2) -> Iterator[None]:
+    """Keep C++ start-up messages, which no setting silences, off standard error, or the other file of that number; show
+    them if an error occurs."""
     sys.stderr.flush()
     try:
-        stderr = os.dup(2)
+        kept = os.dup(stream)
     except OSError:
         yield
         return
     with tempfile.TemporaryFile() as reports:
-        os.dup2(reports.fileno(), 2)
+        os.dup2(reports.fileno(), stream)
         try:
             yield
         except BaseException:
             reports.seek(0)
-            os.write(stderr, reports.read())
+            os.write(kept, reports.read())
             raise
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+            os.dup2(kept, stream)
+            os.close(kept)
+
+
+def quiet_output() -> AbstractContextManager[None]:
+    """Keep what C++ says there off standard output, which is for answers."""
+    sys.stdout.flush()
+    return _quiet(1)
 
 
 def choose_precision(wanted: str, fast_bfloat16: bool = True) -> tuple[str, str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.models.backend import backend_name, has_gpu, library, start_keras, whole_float32
+from tellapart.models.backend import backend_name, has_gpu, library, whole_float32
+from tellapart.models.devices import ONE, Devices
 from tellapart.parallel import cores
 
 if TYPE_CHECKING:
@@ -69,10 +70,13 @@ def stepping(model: keras.Model, *, learn: bool) -> Iterator[Step]:
                 variable.assign(value)
 
 
-def to_device(batch: Batch) -> Batch:
-    """Transfer the batch to the device, in the threads that make batches, so that it takes no time of a step."""
-    convert = start_keras().ops.convert_to_tensor
-    inputs, labels, weights = (None if part is None else convert(part) for part in batch)
+def to_device(batch: Batch, devices: Devices = ONE, images: int | None = None) -> Batch:
+    """Transfer the batch to the device, in the threads that make batches, so that it takes no time of a step.
+
+    devices: several, of which each gets its part; images: in the batches of all processes, of which this is the share.
+    """
+    images = len(batch[0]) if images is None else images
+    inputs, labels, weights = (None if part is None else devices.hold(part, images) for part in batch)
     return inputs, labels, weights
 
 

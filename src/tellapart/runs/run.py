@@ -299,13 +299,16 @@ class RunFolder(Inside):
         A copy that was broken off is made again."""
         self.remove([self.run_file])
         self.clear_checkpoints()
-        files = [other.place(name) for name in _TRAINED]
-        for phase in PHASES:
-            folder = other.checkpoint_of(phase)
-            files += sorted(folder.iterdir()) if folder.is_dir() else []
-        for file in [*filter(Path.is_file, files), other.run_file]:
+        for file in other.trained_files:
             with self.replacing(self.place(*file.relative_to(other.path).parts)) as neighbour:
                 shutil.copyfile(file, neighbour)
+
+    @property
+    def trained_files(self) -> list[Path]:
+        """What a copy of the run goes on from; run.json, which makes a run of a folder, is the last."""
+        files = [self.place(name) for name in _TRAINED]
+        files += [file for phase in PHASES for file in sorted(self.checkpoint_of(phase).glob("*"))]
+        return [*filter(Path.is_file, files), self.run_file]
 
     def discard(self) -> None:
         """Remove the run, except files that tellapart did not write, or wrote on request: exports, explanations."""
@@ -320,10 +323,8 @@ class RunFolder(Inside):
     def require(self, file: Path, what: str) -> Path:
         """The file; RunError with the reason if it does not exist yet."""
         if not file.exists():
-            status = self.status
-            finish = f" Its status is {status!r}; finish it with: tellapart train --resume {self.path}"
-            hint = "" if status == "done" else finish
-            raise RunError(f"{self.path} has no {what} ({file.name}).{hint}")
+            finish = f" Its status is {self.status!r}; finish it with: tellapart train --resume {self.path}"
+            raise RunError(f"{self.path} has no {what} ({file.name}).{'' if self.status == 'done' else finish}")
         return file
 
 
@@ -343,8 +344,7 @@ def create_run(path: Path, plan: Plan, catalog: Catalog, *, command: str = "", s
 
     source: the name of what the images were read from. Raises RunError if the place is taken.
     """
-    config = plan.config
-    path = path.absolute()
+    config, path = plan.config, path.absolute()
     require_free(path)
     record = RunRecord(
         tellapart_run=migrate.FORMAT,

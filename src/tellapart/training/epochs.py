@@ -21,6 +21,7 @@ from tellapart.data.batches import Batches
 from tellapart.errors import TrainingError
 from tellapart.models.backend import start_keras
 from tellapart.models.compute import Batch, feeders, stepping, to_device
+from tellapart.models.devices import ONE, Devices
 from tellapart.progress import Phase, Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.record import Stop, StopReason
@@ -52,7 +53,7 @@ def go_on(_: HistoryRow) -> str:
 class Epochs:
     """Epochs of one network, up to train.epochs of them. before: the rows of history of earlier phases, from which the
     epochs are counted. checkpoint: of the phase that the history names. whole: the network that the checkpoints are of,
-    where `model` is its upper part, with the same variables."""
+    where `model` is its upper part, with the same variables. devices: what the network is held by."""
 
     run: RunFolder
     train: TrainConfig
@@ -66,9 +67,20 @@ class Epochs:
     watch: Watch = go_on
     before: tuple[HistoryRow, ...] = ()
     whole: keras.Model | None = None
+    devices: Devices = ONE
 
     def go(self) -> Stop:
         """Train all remaining epochs; afterwards the network has its best weights. Returns why it ended.
+
+        Raises as `train_on` does.
+        """
+        stopped = self.train_on()
+        if self.checkpoint.state["epoch"]:
+            self.checkpoint.restore_best(self.whole or self.model)
+        return stopped
+
+    def train_on(self) -> Stop:
+        """The same, but the network has the weights of the last epoch.
 
         Raises KeyboardInterrupt for Ctrl-C or the end of the time, and TrainingError for a loss that is not a number,
         before the first epoch of all ended; later these end it with the best epoch so far.
@@ -78,10 +90,7 @@ class Epochs:
         history = self.run.history[len(self.before) : len(self.before) + done]
         if done:
             self.progress.line(f"resuming after epoch {done} of {self.train.epochs}")
-        stopped = self._rest(history)
-        if history:
-            self.checkpoint.restore_best(network)
-        return stopped
+        return self._rest(history)
 
     def _rest(self, history: list[HistoryRow]) -> Stop:
         """The epochs after `history`, to which they are added."""
@@ -111,7 +120,7 @@ class Epochs:
             history.append(row)
             self.progress.line(words(row, train.epochs + offset, best + offset))
             told = self.watch(row)
-            if told:
+            if self.devices.any(bool(told)):
                 return Stop(StopReason.WATCH, told)
         waited = enough(history, train.monitor, train.patience)
         return Stop(StopReason.NO_BETTER, waited) if waited else Stop(StopReason.EPOCHS_DONE, "all epochs done")
@@ -154,10 +163,10 @@ class Epochs:
         """Each finished step of a pass over the batches, a few after the last one started: its number, the images so
         far, and loss and accuracy over them."""
 
-        def ready(batch: tuple[NDArray[Any], NDArray[np.float32]]) -> tuple[int, Batch]:
+        def ready(batch: tuple[NDArray[Any], NDArray[np.float32]], images: int) -> tuple[int, Batch]:
             inputs, labels = batch
             weights = _weights(labels, self.class_weights) if learn else None
-            return len(inputs), to_device((inputs, labels, weights))
+            return images, to_device((inputs, labels, weights), self.devices, images)
 
         asked: deque[tuple[int, int, dict[str, Any]]] = deque()
         count = 0

@@ -292,5 +292,5 @@ class ViewBatches(Batches):
 
     def batch(self, index: int, epoch: int = 0) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Rows (n, width) and their labels (n, 1) or (n, k). Raises IndexError, ImageError."""
-        rows, passes = self.rows(index, epoch)
+        rows, passes = (each[self.share.of(self.size(index))] for each in self.rows(index, epoch))
         return self.images.take((passes + rows) % self.views * len(self.images) + rows), self.labels[rows]

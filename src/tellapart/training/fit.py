@@ -26,6 +26,7 @@ from tellapart.data.sources import open_row
 from tellapart.errors import RunError, TellapartError, TrainingError
 from tellapart.models.backend import has_keras
 from tellapart.models.compute import inferring
+from tellapart.models.devices import ONE, Devices
 from tellapart.models.feature_engine import bundled_engine
 from tellapart.models.keras_file import own_classes
 from tellapart.models.linear import LinearClassifier
@@ -71,6 +72,29 @@ def fit(
     """
     with memory_told(run), _timed(run):
         finish(*_fitted(run, cache, _Given(("train", "validation", "test"), deadline, progress, watch, source)))
+
+
+def fit_together(
+    run: RunFolder,
+    cache: PixelCache,
+    devices: Devices,
+    *,
+    deadline: float | None = None,
+    progress: Progress = SILENT,
+    watch: Watch = go_on,
+) -> None:
+    """Like `fit`, of a network that is trained from scratch, on several devices. Of several processes, the first one
+    calls this, and the others call `take_part`."""
+    with memory_told(run), _timed(run):
+        given = _Given(("train", "validation", "test"), deadline, progress, watch, devices=devices)
+        finish(*_fitted(run, cache, given))
+
+
+def take_part(run: RunFolder, cache: PixelCache, devices: Devices) -> None:
+    """Train with the other processes until they have the last epoch; what is learned is theirs to keep. run: a copy of
+    theirs, in a folder of this process. Raises as `fit` does, and KeyboardInterrupt where it was stopped."""
+    with memory_told(run):
+        _fitted(run, cache, _Given(("train", "validation"), None, SILENT, go_on, devices=devices))
 
 
 def learn(
@@ -149,6 +173,7 @@ class _Given:
     progress: Progress
     watch: Watch
     source: FeatureSource | None = None
+    devices: Devices = ONE
 
 
 def _fitted(run: RunFolder, cache: PixelCache, given: _Given) -> tuple[Fitting, Fitted]:
@@ -179,6 +204,7 @@ def _prepare(run: RunFolder, cache: PixelCache, given: _Given) -> Fitting:
     """Everything that the phases share; decisions on the way are recorded in run.json."""
     plan, catalog = plan_of(run), run.catalog
     require_what_trains(plan.config)
+    given.devices.require_divides(plan.config.train)
     config, spec, precision = plan.config, plan.spec, plan.config.train.precision
     weights, weighting = class_weights(catalog.split("train"), config)
     run.update(status="training", precision=precision, class_weights=weighting, error="")
@@ -189,7 +215,8 @@ def _prepare(run: RunFolder, cache: PixelCache, given: _Given) -> Fitting:
         given.progress.line(cache.problem)
     images = {split: _images(catalog.split(split), cache, config) for split in given.splits}
     labels = {split: catalog.split(split).class_indices() for split in given.splits}
-    shared = (given.progress, CtrlC(given.deadline), given.watch, given.source)
+    ctrl_c = CtrlC(given.deadline, given.devices.any if given.devices.world > 1 else None)
+    shared = (given.progress, ctrl_c, given.watch, given.source, given.devices)
     return Fitting(run, config, catalog, cache, images, labels, weights, *shared)
 
 
@@ -231,13 +258,23 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
 def _from_nothing(state: Fitting) -> Fitted:
     """Train the whole network in epochs."""
     state.start()
-    classifier = state.build(state.config.train.precision)
-    if is_own(state.config.model.name):
-        state.run.update(own_layers=own_classes(classifier.network))
-        require_exportable(classifier, state)
-    state.progress.line(f"{classifier.network.count_params():,} parameters, all trainable")
-    train = state.config.train
-    batches = batches_of_images(state, train)
-    epochs = epochs_of(state, train, classifier.network, batches, Checkpoint(state.run))
-    stop = epochs.go()
+    train, devices, checkpoint = state.config.train, state.devices, Checkpoint(state.run)
+    with devices.used():
+        classifier = state.build(train.precision)
+    if is_own(state.config.model.name) and devices.rank == 0:
+        tried = classifier if devices.count == 1 else state.build(train.precision)
+        state.run.update(own_layers=own_classes(tried.network))
+        require_exportable(tried, state)
+    with devices.used():
+        state.progress.line(f"{classifier.network.count_params():,} parameters, all trainable")
+        if devices.count > 1:
+            state.note(devices.told)
+        batches = batches_of_images(state, train)
+        with devices.together():
+            stop = epochs_of(state, train, classifier.network, batches, checkpoint).train_on()
+    if devices.count > 1:
+        # What follows is for one device: the same network, which no other holds.
+        classifier = state.build(train.precision)
+    if devices.rank == 0:
+        checkpoint.restore_best(classifier.network)
     return Fitted(classifier, best_row(state.run.history, train.monitor), stop)

@@ -14,6 +14,7 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog, Split
 from tellapart.models.backend import backend_name, seed
 from tellapart.models.classifier import Classifier
+from tellapart.models.devices import ONE, Devices
 from tellapart.models.linear import LinearClassifier
 from tellapart.progress import Phase, Progress
 from tellapart.runs.history import HistoryRow
@@ -34,7 +35,7 @@ EVALUATION_BATCH = 32
 @dataclass
 class Fitting:
     """What the phases share. labels: class positions of the images of a split. source: of features that are computed
-    elsewhere; None: here."""
+    elsewhere; None: here. devices: that train the network."""
 
     run: RunFolder
     config: Config
@@ -47,6 +48,7 @@ class Fitting:
     ctrl_c: CtrlC
     watch: Watch
     source: FeatureSource | None = None
+    devices: Devices = ONE
 
     def start(self) -> None:
         """Start Keras if needed, and seed its random numbers."""
@@ -95,14 +97,16 @@ def batches_of_images(state: Fitting, train: TrainConfig) -> tuple[Batches, Batc
         augment=config.augment,
         seed=config.seed,
         steps=train.steps_per_epoch,
+        share=state.devices.share,
     )
     held, size, steps = state.images["validation"], train.batch_size, train.validation_steps
     if steps is None or steps * size >= len(held):
         # Going over the same images again gives no new information.
         if steps is not None:
             state.note(f"train.validation_steps has no effect: {steps} batches hold all validation images")
-        size, steps = EVALUATION_BATCH, None
-    return training, Batches(held, labels_of(task, state.labels["validation"]), size, steps=steps)
+        size, steps = EVALUATION_BATCH * state.devices.count, None
+    labels = labels_of(task, state.labels["validation"])
+    return training, Batches(held, labels, size, steps=steps, share=state.devices.share)
 
 
 def epochs_of(
@@ -116,4 +120,4 @@ def epochs_of(
     training, validation = batches
     compile_model(model, state.catalog.task, train, len(training))
     shared = (state.class_weights, checkpoint, state.progress, state.ctrl_c, state.watch)
-    return Epochs(state.run, train, model, training, validation, *shared)
+    return Epochs(state.run, train, model, training, validation, *shared, devices=state.devices)

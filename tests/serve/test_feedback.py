@@ -92,6 +92,20 @@ def test_what_makes_no_sense_or_too_much_is_refused_and_nothing_is_kept(
     assert sorted(folder.rglob("*")) == before
 
 
+def test_a_screen_reader_finds_no_fault_in_the_question(
+    visit: Callable[..., Page], keeping: Server, photographs: list[Path]
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = visit(keeping.url, bypass_csp=True, viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page.set_input_files("#files", photographs[:1])
+    done(page, 1)
+    assert not axe.Axe().run(page).response["violations"]
+    page.locator(".right").click()
+    page.get_by_role("dialog").wait_for()
+    assert not axe.Axe().run(page).response["violations"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_a_full_folder_says_so_and_a_killed_server_has_lost_nothing(
     keeping: Server, folder: Path, photographs: list[Path]
 ) -> None:

@@ -100,6 +100,16 @@ def test_what_was_said_is_settled_by_keys_and_learned_with_the_same_test_images(
     assert {Path(path).parent.parent: split for path, split in after.items() if path not in before} == {folder: "train"}
 
 
+def test_a_screen_reader_finds_no_fault_in_what_was_said(browser: Browser, studio: Studio) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = browser.new_context(bypass_csp=True, viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(studio.address("/feedback/"))
+    page.locator("#images img").wait_for(timeout=60_000)
+    found = axe.Axe().run(page)
+    page.context.close()
+    assert not found.response["violations"], found.generate_report()
+
+
 def test_a_killed_studio_has_lost_nothing_that_was_settled(studio: Studio, folder: Path, run: ta.Run) -> None:
     state = studio.get("/feedback/v1/state")
     first = studio.get("/feedback/v1/queue")["doubts"][0]["key"]

@@ -38,7 +38,7 @@ def main(out: Path) -> None:
             with sync_playwright() as driver:
                 browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
                 page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-                page.goto(f"{url}/?kind=suspect")
+                page.goto(f"{url}&kind=suspect")
                 page.locator("#near:not([hidden]) img").first.wait_for(timeout=120_000)
                 time.sleep(1)  # for the last images
                 page.screenshot(path=Path(folder) / "studio.png")

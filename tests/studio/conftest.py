@@ -37,12 +37,21 @@ class Studio:
     process: subprocess.Popen[str]
     url: str
     file: Path
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}"}
 
     def get(self, path: str) -> Any:
-        return httpx.get(self.url + path, timeout=PATIENCE).json()
+        return httpx.get(self.url + path, timeout=PATIENCE, headers=self.headers).json()
 
     def post(self, path: str, **body: Any) -> Any:
-        return httpx.post(self.url + path, json=body, timeout=PATIENCE)
+        return httpx.post(self.url + path, json=body, timeout=PATIENCE, headers=self.headers)
+
+    def address(self, path: str = "/") -> str:
+        """As it is opened in a browser, where the token in it gives a cookie."""
+        return f"{self.url}{path}{'&' if '?' in path else '?'}token={self.token}"
 
     def undo_all(self) -> None:
         state = self.get("/v1/state")
@@ -84,7 +93,8 @@ def answering(
             line = process.stderr.readline()
             said += line
             if line.startswith("Studio "):
-                return Studio(process, line.split(" on ")[1].split()[0], file)
+                url, _, token = line.split(" on ")[1].split()[0].partition("/?token=")
+                return Studio(process, url, file, token)
     process.kill()
     raise AssertionError(f"the studio did not start: {said}{process.stderr.read()}")
 
@@ -142,7 +152,7 @@ def visit(browser: Browser, studio: Studio) -> Iterator[Callable[..., Page]]:
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(studio.url + path)
+        page.goto(studio.address(path))
         opened.append((page, asked, said))
         return page
 

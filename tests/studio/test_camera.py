@@ -16,6 +16,7 @@ from PIL import Image
 import tellapart as ta
 from tellapart.errors import ConfigError, ImageError
 from tellapart.studio.camera import TAKES, CameraSession
+from tellapart.studio.frames import Frames
 from tests.studio.conftest import Studio, answering
 
 if TYPE_CHECKING:
@@ -99,6 +100,33 @@ def test_label_and_verdict_follow_the_video_and_a_frame_is_kept(visit: Visit, st
     assert {name: len(files) for name, files in frames(studio).items()} == {"down": 1, label: 1}
 
 
+def test_frames_of_this_session_are_removed_from_the_page_and_come_back_by_undo(visit: Visit, studio: Studio) -> None:
+    before = studio.file / "up" / "take-1-000000.jpg"
+    before.parent.mkdir(parents=True)
+    before.write_bytes(jpeg(0))
+    page = visit("/", **PHONE)
+    for number in range(3):
+        content = jpeg(number)
+        assert (
+            httpx.post(f"{studio.url}/v1/frames?label=up&take=7", content=content, headers=studio.headers).status_code
+            == 200
+        )
+    page.reload()
+    found = frames(studio)["up"]
+    take = page.locator(".take").first
+    take.get_by_role("button", name="Remove frame 2 of up").click()
+    page.get_by_text("1 frame removed.").wait_for()
+    take.get_by_role("button", name="Remove all of these").click()
+    page.get_by_text("2 frames removed.").wait_for()
+    assert frames(studio)["up"] == [before.name], "only what this session wrote"
+    page.keyboard.press("u")
+    page.get_by_text("2 frames there again.").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("1 frame there again.").wait_for()
+    assert frames(studio)["up"] == found
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 @pytest.mark.parametrize("options", [DESK, PHONE], ids=["desk-light", "phone-dark"])
 def test_a_screen_reader_finds_no_fault_in_the_camera(visit: Visit, options: dict[str, Any]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -133,6 +161,28 @@ def test_a_frame_is_a_new_file_below_the_folder_or_none(tmp_path: Path) -> None:
     assert len(set(kept)) == 3
 
 
+def test_a_file_that_changed_since_is_not_removed_and_undo_replaces_none(tmp_path: Path) -> None:
+    session = CameraSession(tmp_path / "frames")
+    given = [jpeg(number) for number in range(3)]
+    paths = [session.keep("up", "1", content) for content in given]
+    written = session.written
+    paths[0].write_bytes(b"of somebody else")
+    with pytest.raises(ConfigError, match="was changed since"):
+        written.remove([1, 0])
+    assert paths[1].exists(), "nothing is removed where one cannot be"
+    with pytest.raises(ConfigError, match="no such frame"):
+        written.remove([99])
+    written.remove([1])
+    paths[1].write_bytes(b"of somebody else")
+    written.restore()
+    assert paths[1].read_bytes() == b"of somebody else"
+    assert given[1] in [path.read_bytes() for path in (tmp_path / "frames" / "up").iterdir()]
+    few = Frames(limit=len(given[2]) - 1)
+    few.write(tmp_path / "few", "1", given[2], 0)
+    with pytest.raises(ConfigError, match="Remove fewer at once"):
+        few.remove([0])
+
+
 def test_the_frames_of_a_take_are_in_one_split(tmp_path: Path) -> None:
     session = CameraSession(tmp_path / "frames")
     for label in ("up", "down"):
@@ -149,9 +199,12 @@ def test_the_frames_of_a_take_are_in_one_split(tmp_path: Path) -> None:
 
 
 def test_strangers_collect_no_frames(studio: Studio) -> None:
-    theirs = {"origin": "https://evil.example"}
+    ours = studio.headers
+    theirs = {**ours, "origin": "https://evil.example"}
     answer = httpx.post(studio.url + "/v1/frames?label=up&take=1", content=jpeg(0), headers=theirs)
     assert answer.status_code == 403
-    assert httpx.post(studio.url + "/v1/frames?label=up&take=1", content=b"x" * 1_000_001).status_code == 413
-    assert httpx.post(studio.url + "/v1/look", content=b"no image").status_code == 400
+    assert (
+        httpx.post(studio.url + "/v1/frames?label=up&take=1", content=b"x" * 1_000_001, headers=ours).status_code == 413
+    )
+    assert httpx.post(studio.url + "/v1/look", content=b"no image", headers=ours).status_code == 400
     assert not studio.file.exists()

@@ -214,8 +214,8 @@ def test_a_page_of_a_stranger_labels_nothing(studio: Studio) -> None:
     version = studio.get("/v1/state")["version"]
     body = {"version": version, "images": [0], "label": "cat"}
     theirs = {"origin": "https://evil.example"}
-    assert httpx.post(studio.url + "/v1/labels", json=body, headers=theirs).status_code == 403
-    assert httpx.get(studio.url + "/v1/state", headers={"host": "evil.example"}).status_code == 403
+    assert httpx.post(studio.url + "/v1/labels", json=body, headers=studio.headers | theirs).status_code == 403
+    assert httpx.get(studio.url + "/v1/state", headers=studio.headers | {"host": "evil.example"}).status_code == 403
     assert studio.get("/v1/state")["made"] == 0
 
 

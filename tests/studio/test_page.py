@@ -222,7 +222,7 @@ def test_what_is_drawn_around_on_the_map_fills_the_list_and_a_press_enlarges(vis
     page.wait_for_function("() => location.search.includes('lasso=')")
     total = studio.get("/v1/state")["images"]
     listed = studio.get("/v1/images" + page.evaluate("location.search"))
-    places = np.frombuffer(httpx.get(studio.url + "/v1/map").content, ON_MAP)
+    places = np.frombuffer(httpx.get(studio.url + "/v1/map", headers=studio.headers).content, ON_MAP)
     right = set(np.flatnonzero((places["x"] > 0.51 * 65534) & (places["x"] < NOWHERE)).tolist())
     found = {row["id"] for row in listed["rows"]}
     assert right <= found

@@ -137,6 +137,17 @@ def test_a_hundred_thousand_images_are_filtered_and_sorted_as_numpy_says() -> No
     assert np.sum(index.confusion(Query())) == len(tests)
     where = generator.uniform(size=(count, 2))
     where[7] = np.nan
+    total, pairs = index.confused(Query())
+    table = np.array(index.confusion(Query()))
+    assert total == 6
+    assert [one["count"] for one in pairs] == sorted(table[~np.eye(3, dtype=bool)].tolist(), reverse=True)
+    first = pairs[0]
+    assert first["count"] == table[classes.index(first["truth"]), classes.index(first["answer"])]
+    assert first["of"] == table[classes.index(first["truth"])].sum()
+    named = index.confused(Query(), "B", 3)
+    assert named[0] == 4
+    assert len(named[1]) == 3
+    assert all("b" in (one["truth"], one["answer"]) for one in named[1])
     index.spread({image.path: (x, y) for image, (x, y) in zip(images, where.tolist(), strict=True) if x == x})
     drawn = index.find(Query.of({"lasso": "200,300 700,300 700,600 200,600", "truth": "a"}))
     held = ((where > (0.2, 0.3)) & (where < (0.7, 0.6))).all(axis=1)

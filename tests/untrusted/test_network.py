@@ -186,9 +186,11 @@ def test_the_studio_reaches_for_nobody(machine: Machine) -> None:
     )
     assert server.stderr is not None
     place = next(line for line in server.stderr if line.startswith("Studio ")).split(" on ")[1].split()[0]
+    place, _, token = place.partition("/?token=")
+    asked = urllib.request.Request(f"{place}/v1/state", headers={"authorization": f"Bearer {token}"})
     looking = True
     while looking:
-        with urllib.request.urlopen(f"{place}/v1/state") as answer:
+        with urllib.request.urlopen(asked) as answer:
             looking = not json.load(answer)["looking"]["over"]
         time.sleep(0.2)
     os.killpg(server.pid, signal.SIGTERM)

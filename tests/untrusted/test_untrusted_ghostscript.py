@@ -164,7 +164,7 @@ def test_the_studio_hands_no_image_of_a_strangers_run_to_ghostscript(
     try:
         rows = studio.get("/v1/images?count=500")["rows"]
         asked = [f"{studio.url}/pixels/{row['id']}/1024/{row['digest']}" for row in rows]
-        found = [httpx.get(address, timeout=60).status_code for address in asked]
+        found = [httpx.get(address, timeout=60, headers=studio.headers).status_code for address in asked]
         assert found.count(404) == 9
         assert set(found) == {200, 404}
     finally:

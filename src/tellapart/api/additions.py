@@ -6,7 +6,7 @@ So both runs are compared on the same images, and what was tested is never train
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from tellapart.data.catalog import ImageRecord
 from tellapart.data.checks import find_all
 from tellapart.data.duplicates import groups_of
 from tellapart.data.scan import scan
+from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.data.splits import assign_splits
 from tellapart.errors import RunError, SourceError
-from tellapart.progress import Progress
+from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
 from tellapart.words import counted, listed
 
@@ -78,6 +79,40 @@ def joined(run: RunFolder, data: Any, config: Config, progress: Progress) -> Joi
         root, task, images, find_all(images, source.findings), f"{source.layout}, added to {run.path.name}"
     )
     return Joined(catalog, tuple(_told(run, catalog, added, relabelled, copies)))
+
+
+def with_training_images(
+    run: RunFolder, folder: Path, labels: Mapping[str, str], progress: Progress = SILENT
+) -> Joined:
+    """The images of a run, with others for training alone. labels: the class of each, by its path in the folder.
+
+    Those that look like an image of the validation or test split are left out, as the network would be judged by what
+    it learned; so are those that the run has already, and those that cannot be read.
+    """
+    before = run.catalog
+    source = Source(folder, tuple(LabelledPath(path, label) for path, label in labels.items()), "added")
+    given = [replace(image, split="train") for image in scan(source, run.config.data, progress=progress)]
+    known = {image.digest for image in before.images if not image.error}
+    usable = [image for image in given if not image.error]
+    fresh = [image for image in usable if image.digest not in known]
+    rows = (*before.images, *fresh)
+    groups = groups_of(rows, [number for number, image in enumerate(rows) if not image.error])
+    judged = {
+        group
+        for group, image in zip(groups, before.images, strict=False)
+        if image.split in ("validation", "test") and not image.error
+    }
+    own = groups[len(before.images) :]
+    added = [_below(image, folder.resolve()) for group, image in zip(own, fresh, strict=True) if group not in judged]
+    told = [f"{counted(len(added), 'image')} added for training; the validation and test images stay the same"]
+    for count, why in (
+        (len(given) - len(usable), "cannot be read"),
+        (len(usable) - len(fresh), "in the run already"),
+        (len(fresh) - len(added), "like a validation or test image"),
+    ):
+        if count:
+            told.append(f"{counted(count, 'image')} left out: {why}")
+    return Joined(Catalog(before.root, before.task, (*before.images, *added)), tuple(told))
 
 
 def _placed(fresh: list[ImageRecord], kept: list[ImageRecord], config: Config) -> tuple[tuple[ImageRecord, ...], int]:

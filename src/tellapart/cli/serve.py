@@ -28,6 +28,12 @@ def command(
         list[str] | None,
         typer.Option(help="Web origin that may call the API, or under which a proxy serves it.", show_default=False),
     ] = None,
+    feedback: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Keep images here of which visitors say what they are.", show_default=False
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Number of processor cores to use.", show_default="all")
     ] = None,
@@ -48,6 +54,10 @@ def command(
     per_client: Annotated[
         int, typer.Option(min=1, help="Connections per client address.", rich_help_panel=BOUNDS_PANEL)
     ] = 128,
+    max_feedback: Annotated[
+        int, typer.Option(min=1, help="Images kept in --feedback.", rich_help_panel=BOUNDS_PANEL)
+    ] = 10_000,
+    feedback_size: Annotated[str, typer.Option(help="Bytes kept in --feedback.", rich_help_panel=BOUNDS_PANEL)] = "2GB",
 ) -> None:
     """Serve runs over HTTP, with a web page, until Ctrl-C or SIGTERM. Open requests are finished first.
 
@@ -57,6 +67,7 @@ def command(
     from pathlib import Path
 
     require_extra("tellapart serve", "serve", *LIBRARIES)
+    from tellapart.data.feedback import FeedbackFolder
     from tellapart.inference.fast import told
     from tellapart.parallel import cores
     from tellapart.serve.http_server import listen
@@ -80,6 +91,8 @@ def command(
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise ConfigError(f"Cannot read the token from {token_file}: {reason}.") from None
     access = Access(host, token, tuple(origin or ()))
+    room = options.parse_bytes(feedback_size, "--feedback-size")
+    kept = None if feedback is None else FeedbackFolder(Path(feedback), max_feedback, room)
     place = listen(host, port)
     predictors = open_predictors(runs, device.value, exact=exact)
 
@@ -90,4 +103,4 @@ def command(
     def started(address: str) -> None:
         print(f"Serving {', '.join(predictors)} on {address}  (Ctrl-C to stop)", file=sys.stderr, flush=True)
 
-    serve(predictors, place, bounds=bounds, access=access, started=started)
+    serve(predictors, place, bounds=bounds, access=access, started=started, feedback=kept)

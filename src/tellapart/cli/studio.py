@@ -46,6 +46,15 @@ def command(
             "--labels", metavar="FILE", help="CSV that labels are appended to.", show_default="NAME.labels.csv"
         ),
     ] = None,
+    feedback: Annotated[
+        str | None,
+        typer.Option(
+            "--feedback",
+            metavar="FOLDER",
+            help="Settle what visitors of `serve --feedback FOLDER` said.",
+            show_default=False,
+        ),
+    ] = None,
     camera: Annotated[
         bool, typer.Option("--camera", help="Collect frames of a camera in the folder DATA, train, and look live.")
     ] = False,
@@ -76,7 +85,7 @@ def command(
 
     named = [name for name in (classes or "").split(",") if name.strip()]
     if camera:
-        if data is None or labels or file:
+        if data is None or labels or file or feedback:
             raise ConfigError("Name the folder to collect frames in, such as: tellapart studio frames/ --camera")
         seen = CameraSession(Path(data), tuple(named))
         _serve(camera_application(seen, Access(LOOPBACK[0])), f"Studio of {data}", port, browser, seen.trainer.stop)
@@ -91,14 +100,15 @@ def command(
     host = LOOPBACK[0]
     served: Session | LabelSession
     if classes is not None or labels is not None or (not is_run and not typed and without_labels(chosen, config)):
-        if is_run or typed or file:
-            wrong = "a run" if is_run else typed[0] if typed else "--corrections"
+        if is_run or typed or file or feedback:
+            wrong = "a run" if is_run else typed[0] if typed else "--corrections" if file else "--feedback"
             raise ConfigError(f"Images are labelled in a folder without labels: --classes does not go with {wrong}.")
         found = Labels(Pool(chosen, config), Decisions(labels_file(chosen, labels)), named)
         served = LabelSession(chosen, found)
         page = label_application(served, Access(host))
     else:
-        served = Session(chosen, Path(file) if file else _beside(chosen, is_run), config, typed)
+        said = None if feedback is None else Path(feedback)
+        served = Session(chosen, Path(file) if file else _beside(chosen, is_run), config, typed, said)
         page = application(served, Access(host))
     _serve(page, f"Studio of {chosen}", port, browser, served.looking.stop)
 
@@ -108,16 +118,18 @@ def _serve(page: ASGIApp, said: str, port: int, browser: bool, ending: Callable[
     from tellapart.serve.http_server import answer, listen
     from tellapart.serve.limits import Bounds
     from tellapart.serve.middleware import LOOPBACK
+    from tellapart.studio.door import Door
 
     place = listen(LOOPBACK[0], port)
+    door = Door(page)
 
     def started(address: str) -> None:
-        print(f"{said} on {address}  (Ctrl-C to stop)", file=sys.stderr, flush=True)
+        print(f"{said} on {door.address(address)}  (Ctrl-C to stop)", file=sys.stderr, flush=True)
         if browser:
             # In a thread: a browser of the terminal returns when it is left.
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(door.address_once(address),), daemon=True).start()
 
-    answer(page, place, per_client=Bounds().per_client, seconds=5.0, started=started, ending=ending)
+    answer(door, place, per_client=Bounds().per_client, seconds=5.0, started=started, ending=ending)
 
 
 def _newest() -> str:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from tellapart import __version__
+from tellapart.data.feedback import FeedbackFolder, Said
 from tellapart.inference.predictor import Predictor
 from tellapart.serve import schemas
 from tellapart.serve.limits import Bounds, RequestError
@@ -36,11 +37,17 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         (503, "Busy: retry after `Retry-After` seconds."),
     )
 }
+_PROBLEMS_OF_FEEDBACK = {
+    **{status: {**told, "model": schemas.Problem} for status, told in _PROBLEMS.items()},
+    422: {"model": schemas.Problem, "description": "The image could not be read."},
+    507: {"model": schemas.Problem, "description": "The folder is full, or cannot be written. Nothing was kept."},
+}
 _PAGES = {
     "/": ("index.html", "text/html"),
     "/docs": ("docs.html", "text/html"),
     "/page/index.js": ("index.js", "text/javascript"),
     "/page/card.js": ("card.js", "text/javascript"),
+    "/page/feedback.js": ("feedback.js", "text/javascript"),
     "/page/files.js": ("files.js", "text/javascript"),
     "/page/docs.js": ("docs.js", "text/javascript"),
     "/page/style.css": ("style.css", "text/css"),
@@ -50,15 +57,21 @@ _PAGES = {
 
 class Application:
     """The ASGI application and its service. Requests that name no run are answered by the first. The networks are
-    warmed up before it is returned."""
+    warmed up before it is returned. feedback: where what people say of the answers is kept."""
 
-    def __init__(self, predictors: Mapping[str, Predictor], bounds: Bounds, access: Access) -> None:
+    def __init__(
+        self,
+        predictors: Mapping[str, Predictor],
+        bounds: Bounds,
+        access: Access,
+        feedback: FeedbackFolder | None = None,
+    ) -> None:
         metrics = Metrics()
-        self.service = Service(predictors, bounds, metrics)
-        self.asgi = Guard(_routes(self.service), access, metrics)
+        self.service = Service(predictors, bounds, metrics, feedback)
+        self.asgi = Guard(_routes(self.service, feedback is not None), access, metrics)
 
 
-def _routes(service: Service) -> FastAPI:
+def _routes(service: Service, keeps: bool) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
@@ -73,6 +86,8 @@ def _routes(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     _add_predictions(app, service)
+    if keeps:
+        _add_feedback(app, service)
     _add_health(app, service)
     _add_pages(app)
     _add_problems(app)
@@ -98,6 +113,25 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.get("/v1/runs", summary="The runs, and the limits of a request", responses={401: _PROBLEMS[401]})
     async def runs() -> schemas.Served:
         return service.served()
+
+
+def _add_feedback(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/feedback",
+        summary="Say whether an answer is right",
+        responses=_PROBLEMS_OF_FEEDBACK,
+        openapi_extra=schemas.body_description(service.bounds),
+    )
+    async def feedback(
+        request: Request,
+        said: Annotated[Said, Query(description="right; other: it is `label`; or none: it is none of the classes.")],
+        run: Annotated[str | None, Query(description="Name of a run; by default the first.")] = None,
+        label: Annotated[str, Query(description="With said=other: the class that it is.")] = "",
+    ) -> schemas.FeedbackReply:
+        """Send one image, as to /v1/predict. The server keeps it as it is in the file, with its answer and what you
+        say, for whoever runs it to look at and to train with: ask the person whose image it is first. The same image
+        again replaces what was said."""
+        return await service.feedback(request, run, said, label)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -23,6 +23,12 @@ class Metrics:
             registry=self.registry,
         )
         self.images = Counter("tellapart_images", "Images by outcome.", ("run", "outcome"), registry=self.registry)
+        self.feedback = Counter(
+            "tellapart_feedback",
+            "Images kept with what people said of the answer.",
+            ("run", "said"),
+            registry=self.registry,
+        )
         self.waiting = Gauge("tellapart_images_waiting", "Images waiting or in progress.", registry=self.registry)
         self.decode_seconds = Histogram(
             "tellapart_decode_seconds", "Time to decode an image.", buckets=_SECONDS, registry=self.registry

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
 """Answered without the token; so are the files of the page. They say nothing that is not in the package."""
-ROUTES = ("/v1/predict", "/v1/runs", "/metrics", *OPEN)
+ROUTES = ("/v1/predict", "/v1/feedback", "/v1/runs", "/metrics", *OPEN)
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "

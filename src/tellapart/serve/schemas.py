@@ -64,6 +64,15 @@ class Served(BaseModel):
     files: int = Field(description="Images per request.")
     bytes: int = Field(description="Bytes per request.")
     pixels: int = Field(description="Pixels per image.")
+    feedback: bool = Field(description="Whether /v1/feedback keeps what people say of the answers.")
+
+
+class FeedbackReply(BaseModel):
+    """What was kept."""
+
+    run: str
+    said: str = Field(description="right, other or none.")
+    label: str = Field(description="The class that is said; empty for none.")
 
 
 class Problem(BaseModel):
@@ -83,7 +92,7 @@ def row(prediction: Prediction, heat: Heat | None) -> dict[str, Any]:
 
 
 def body_description(bounds: Bounds) -> dict[str, Any]:
-    """The three kinds of body that /v1/predict accepts, for its OpenAPI description."""
+    """The three kinds of body that hold images, for the OpenAPI description."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     files = {"type": "array", "items": binary["schema"], "maxItems": bounds.files}
     images = {"type": "array", "items": JsonImage.model_json_schema(), "maxItems": bounds.files}

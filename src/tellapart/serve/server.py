@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tellapart.config import DataConfig
+from tellapart.data.feedback import FeedbackFolder
 from tellapart.errors import ConfigError
 from tellapart.inference.fast import open_fast
 from tellapart.inference.predictor import Predictor
@@ -60,12 +61,14 @@ def serve(
     bounds: Bounds,
     access: Access,
     started: Callable[[str], None],
+    feedback: FeedbackFolder | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then accept nothing more, finish what has begun, and return.
 
-    started: called with the address once requests are answered. A second SIGINT drops what has begun.
+    feedback: where what people say of the answers is kept. started: called with the address once requests are
+    answered. A second SIGINT drops what has begun.
     """
-    application = Application(predictors, bounds, access)
+    application = Application(predictors, bounds, access, feedback)
     answer(
         application.asgi,
         place,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -14,20 +15,25 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from tellapart.data.doubts import KINDS, Doubt
+from tellapart.data.doubts import Doubt
 from tellapart.errors import ConfigError, TellapartError
 from tellapart.files import printable
 from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.browse import MOST, SORTS, VERDICTS, Index, Query
+from tellapart.studio.feedback import FeedbackSession
 from tellapart.studio.http import all_are, body_of, image_file, page_application, version_of, whole_number
 from tellapart.studio.images import SIDES
-from tellapart.studio.session import Session, dropped_first
+from tellapart.studio.review import Review, dropped_first
+from tellapart.studio.session import Session
 from tellapart.studio.thumbnails import Thumbnails
 
 NEIGHBOURS = 5
+_PAIRS = 200
+FEEDBACK = "/feedback/"
+"""The page of what visitors said; what it asks is below it, as the review's is below /."""
 
 _REPORT_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _OURS = "tellapart.studio"
@@ -42,30 +48,15 @@ _PAGES = {
 
 def application(session: Session, access: Access) -> ASGIApp:
     """The studio of a session, guarded."""
-    return Guard(_routes(Studio(session)), access)
+    return Guard(_routes(session), access)
 
 
-class Studio:
-    """What the page asks."""
+class Desk:
+    """What a page asks that settles one doubt after the other."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Review, thumbnails: Thumbnails) -> None:
         self._session = session
-        self._thumbnails = Thumbnails()
-
-    async def report(self, _request: Request) -> Response:
-        """The run's own page. It needs no script, and gets none: a run may be a stranger's."""
-        run = self._session.run
-        if run is None or not run.report_file.is_file():
-            raise HTTPException(404, "There is no report. Write it with: tellapart report RUN")
-        content = await asyncio.to_thread(run.report_file.read_bytes)
-        return Response(content, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY})
-
-    def close(self) -> None:
-        self._session.close()
-        self._thumbnails.close()
-
-    def begin(self) -> None:
-        self._session.begin()
+        self._thumbnails = thumbnails
 
     @property
     def _index(self) -> Index:
@@ -82,12 +73,14 @@ class Studio:
 
     def _state(self) -> dict[str, Any]:
         session = self._session
-        settled, index = session.settled(), session.index
+        session.refresh()
+        settled, index, feedback = session.settled(), session.index, session.feedback
         return {
             "data": printable(session.data),
             "run": None if session.run is None else printable(session.run.path.absolute().name),
             "report": session.run is not None and session.run.report_file.is_file(),
-            "file": printable(str(session.decisions.path)),
+            "file": printable(str(session.file)),
+            "feedback": None if feedback is None else self._of_feedback(feedback),
             "version": session.decisions.version,
             "made": len(session.decisions.made),
             "classes": [] if index is None else list(index.classes),
@@ -103,6 +96,13 @@ class Studio:
             "looking": session.looking.to_dict(),
             "training": None if session.trainer.last is None else session.trainer.last.to_dict(),
         }
+
+    @staticmethod
+    def _of_feedback(feedback: FeedbackSession) -> dict[str, Any]:
+        settled, doubts = feedback.settled(), feedback.doubts
+        added = len(feedback.accepted()[1])
+        file = printable(str(feedback.decisions.path))
+        return {"all": len(doubts), "open": len(doubts) - len(settled), "added": added, "file": file}
 
     async def queue(self, request: Request) -> Response:
         """Each doubt of a kind and class in short: key, kind, its first image, and what was decided."""
@@ -146,7 +146,7 @@ class Studio:
             "version": session.decisions.version,
             "key": key,
             "kind": doubt.kind,
-            "words": KINDS[doubt.kind],
+            "words": session.words[doubt.kind],
             "reason": printable(doubt.reason),
             "images": images,
             "likely": doubt.likely,
@@ -187,11 +187,40 @@ class Studio:
         trainer = self._session.trainer
         if (await body_of(request)).get("stop"):
             await asyncio.to_thread(trainer.stop)
-        elif not self._session.counts()["all"]:
+        elif not self._session.counts()["all"] and not trainer.added()[1]:
             raise ConfigError("Nothing is corrected yet.")
         elif not trainer.start():
             raise ConfigError("A training runs already.")
         return JSONResponse(await asyncio.to_thread(self._state))
+
+    async def pixels(self, request: Request) -> Response:
+        """The image itself, upright and no larger than `side`."""
+        place, side = request.path_params["place"], request.path_params["side"]
+        path = self._path(place)
+        image = self._index.catalog.images[place]
+        if side not in SIDES or image.error:
+            raise HTTPException(404, f"There is no such image of {path!r}.")
+        return await image_file(self._index.catalog.root, image, side, self._thumbnails, quote(path))
+
+    def _path(self, place: int) -> str:
+        images = self._index.catalog.images
+        if not 0 <= place < len(images):
+            raise HTTPException(404, "There is no such image.")
+        return images[place].path
+
+
+class Studio(Desk):
+    """What the pages of a session ask besides."""
+
+    _session: Session
+
+    async def report(self, _request: Request) -> Response:
+        """The run's own page. It needs no script, and gets none: a run may be a stranger's."""
+        run = self._session.run
+        if run is None or not run.report_file.is_file():
+            raise HTTPException(404, "There is no report. Write it with: tellapart report RUN")
+        content = await asyncio.to_thread(run.report_file.read_bytes)
+        return Response(content, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY})
 
     async def images(self, request: Request) -> Response:
         """The images of a query from a position on, with how many there are in all."""
@@ -215,6 +244,12 @@ class Studio:
     async def confusion(self, request: Request) -> Response:
         query, index = Query.of(request.query_params), self._index
         return JSONResponse({"classes": list(index.classes), "counts": await asyncio.to_thread(index.confusion, query)})
+
+    async def confused(self, request: Request) -> Response:
+        """The pairs of classes that are confused most, with ?text= those of a class with this in its name."""
+        query, index = Query.of(request.query_params), self._index
+        total, pairs = await asyncio.to_thread(index.confused, replace(query, text=""), query.text, _PAIRS)
+        return JSONResponse({"total": total, "pairs": pairs})
 
     async def map(self, _request: Request) -> Response:
         """The map as bytes: browse.ON_MAP of each image. Empty before the images were looked into."""
@@ -249,37 +284,40 @@ class Studio:
 
         return JSONResponse(await asyncio.to_thread(found))
 
-    async def pixels(self, request: Request) -> Response:
-        """The image itself, upright and no larger than `side`."""
-        place, side = request.path_params["place"], request.path_params["side"]
-        path = self._path(place)
-        image = self._index.catalog.images[place]
-        if side not in SIDES or image.error:
-            raise HTTPException(404, f"There is no such image of {path!r}.")
-        return await image_file(self._index.catalog.root, image, side, self._thumbnails, quote(path))
 
-    def _path(self, place: int) -> str:
-        images = self._index.catalog.images
-        if not 0 <= place < len(images):
-            raise HTTPException(404, "There is no such image.")
-        return images[place].path
-
-
-def _routes(studio: Studio) -> Starlette:
-    asked = [
+def _routes(session: Session) -> Starlette:
+    thumbnails = Thumbnails()
+    studio = Studio(session, thumbnails)
+    pages = dict(_PAGES)
+    asked: list[BaseRoute] = [
         Route("/report", studio.report),
-        Route("/v1/state", studio.state),
-        Route("/v1/queue", studio.queue),
-        Route("/v1/doubts/{key:str}", studio.doubt),
-        Route("/v1/decisions", studio.decide, methods=["POST"]),
-        Route("/v1/undo", studio.undo, methods=["POST"]),
-        Route("/v1/train", studio.train, methods=["POST"]),
+        *_of_desk(studio),
         Route("/v1/images", studio.images),
         Route("/v1/images.csv", studio.table),
         Route("/v1/confusion", studio.confusion),
+        Route("/v1/confused", studio.confused),
         Route("/v1/map", studio.map),
         Route("/heat/{place:int}", studio.heat),
         Route("/v1/images/{place:int}", studio.image),
-        Route("/pixels/{place:int}/{side:int}/{digest:str}", studio.pixels),
     ]
-    return page_application(_PAGES, asked, begin=studio.begin, close=studio.close)
+    if session.feedback is not None:
+        pages[FEEDBACK] = pages["/"]
+        asked.append(Mount(FEEDBACK.rstrip("/"), routes=_of_desk(Desk(session.feedback, thumbnails))))
+
+    def close() -> None:
+        session.close()
+        thumbnails.close()
+
+    return page_application(pages, asked, begin=session.begin, close=close)
+
+
+def _of_desk(desk: Desk) -> list[BaseRoute]:
+    return [
+        Route("/v1/state", desk.state),
+        Route("/v1/queue", desk.queue),
+        Route("/v1/doubts/{key:str}", desk.doubt),
+        Route("/v1/decisions", desk.decide, methods=["POST"]),
+        Route("/v1/undo", desk.undo, methods=["POST"]),
+        Route("/v1/train", desk.train, methods=["POST"]),
+        Route("/pixels/{place:int}/{side:int}/{digest:str}", desk.pixels),
+    ]

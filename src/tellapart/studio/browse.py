@@ -219,6 +219,31 @@ class Index:
         np.add.at(table, (self._truth[rows], self._answer[rows]), 1)
         return [[int(cell) for cell in row] for row in table]
 
+    def confused(self, query: Query, name: str = "", most: int = MOST) -> tuple[int, list[dict[str, Any]]]:
+        """Pairs of classes that are taken for each other, the most confused first: how many there are, and the first
+        `most`, each with its truth and answer, how many images, and of how many of that truth. Of the split of the
+        query, or all. name: part of the name of either class, in any case."""
+        rows = self.find(Query(split=query.split))
+        rows = rows[(self._answer[rows] >= 0) & (self._truth[rows] >= 0)]
+        of_truth = np.bincount(self._truth[rows], minlength=len(self.classes))
+        wrong = rows[self._answer[rows] != self._truth[rows]]
+        pairs, counts = np.unique(self._truth[wrong] * len(self.classes) + self._answer[wrong], return_counts=True)
+        truth, answer = np.divmod(pairs, len(self.classes))
+        if name:
+            named = np.array([name.lower() in one.lower() for one in self.classes])
+            kept = named[truth] | named[answer]
+            truth, answer, counts = truth[kept], answer[kept], counts[kept]
+        order = np.lexsort((answer, truth, -counts / of_truth[truth], -counts))
+        return len(order), [
+            {
+                "truth": self.classes[truth[place]],
+                "answer": self.classes[answer[place]],
+                "count": int(counts[place]),
+                "of": int(of_truth[truth[place]]),
+            }
+            for place in order[:most].tolist()
+        ]
+
     def table(self, query: Query, doubts: Iterable[Doubt]) -> str:
         """The images as csv, all of them."""
         doubts = tuple(doubts)

@@ -1,7 +1,7 @@
 """A folder that frames of a camera are collected in -> the ASGI application of its page: hold a button, train, look.
 
 Frames are JPEG files in one folder a class, named by the take in which they were made, so that no two of a take are in
-different splits: they are nearly the same image. Written are new files only; none is changed or removed.
+different splits: they are nearly the same image. Written are new files; removed, when a person says so, are only those.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -23,11 +24,12 @@ from starlette.types import ASGIApp
 from tellapart.data import pixels
 from tellapart.data.sources.listing import ignored, kind_of, natural_key
 from tellapart.errors import ConfigError, ImageError, TellapartError
-from tellapart.files import printable, replacing, terminal_safe
+from tellapart.files import printable, terminal_safe
 from tellapart.inference.predictor import Predictor
 from tellapart.runs.run import open_run
 from tellapart.serve.middleware import Access, Guard
-from tellapart.studio.http import body_of, bytes_of, page_application
+from tellapart.studio.frames import Frames
+from tellapart.studio.http import all_are, body_of, bytes_of, page_application
 from tellapart.studio.retrain import Trainer
 from tellapart.training.labelling import class_name
 from tellapart.words import probability
@@ -40,6 +42,7 @@ MOST = 100_000
 
 _TAKE = re.compile(r"\d{1,15}")
 _SHOWN = 9
+_LISTED = 120
 _PAGES = {
     "/": ("tellapart.studio", "camera.html", "text/html"),
     "/page/camera.js": ("tellapart.studio", "camera.js", "text/javascript"),
@@ -57,6 +60,7 @@ class CameraSession:
         self.trainer = Trainer(str(folder), ["--group-by", TAKES], None, None)
         self._named = tuple(map(folder_name, classes))
         self._lock = threading.Lock()
+        self.written = Frames()
         self._predictor: tuple[Path, Predictor] | None = None
         with suppress(TellapartError, OSError):  # there is none, or it is not finished
             self._open(self.trainer.wanted)
@@ -86,16 +90,7 @@ class CameraSession:
             number = sum(self.counts().values())
             if number >= MOST:
                 raise ConfigError(f"{self.folder} holds {number:,} frames, and more are not collected.")
-            place = self.folder / name / f"take-{take}-{number:06}.jpg"
-            while place.exists():
-                number += 1
-                place = place.with_name(f"take-{take}-{number:06}.jpg")
-            try:
-                with replacing(place) as neighbour:
-                    neighbour.write_bytes(content)
-            except OSError as error:
-                raise ConfigError(f"{place} cannot be written: {error.strerror}.") from None
-        return place
+            return self.written.write(self.folder / name, take, content, number)
 
     @property
     def run(self) -> Path | None:
@@ -171,6 +166,7 @@ class _Page:
             "run": None if run is None else str(run),
             "problem": problem,
             "training": None if last is None else last.to_dict(),
+            "written": session.written.version,
             "command": printable(shlex.join(["tellapart", "train", str(session.folder), "--group-by", TAKES])),
         }
 
@@ -180,6 +176,37 @@ class _Page:
         content = await bytes_of(request)
         kept = await asyncio.to_thread(self._session.keep, label, take, content)
         return JSONResponse({"path": printable(str(kept))})
+
+    async def frames(self, _request: Request) -> Response:
+        """The newest frames of this session, and how many removals can be undone."""
+        written = self._session.written
+        rows = [
+            {"id": number, "label": frame.path.parent.name, "take": frame.take, "digest": frame.digest}
+            for number, frame in written.newest(_LISTED)
+        ]
+        for row in rows:
+            row["label"] = printable(str(row["label"]))
+        return JSONResponse({"version": written.version, "frames": rows, "undo": written.undos})
+
+    async def pixels(self, request: Request) -> Response:
+        """A frame of this session."""
+        try:
+            content = await asyncio.to_thread(self._session.written.read, request.path_params["number"])
+        except ConfigError as error:
+            raise HTTPException(404, str(error)) from None
+        headers = {"cache-control": "private, max-age=31536000, immutable"}
+        return Response(content, media_type="image/jpeg", headers=headers)
+
+    async def remove(self, request: Request) -> Response:
+        """{"frames": [id ...]} -> how many of the session's frames were removed."""
+        numbers: list[int] = (await body_of(request)).get("frames", [])
+        if not all_are(numbers, int):
+            raise ConfigError("`frames` must be a list of whole numbers.")
+        return JSONResponse({"count": await asyncio.to_thread(self._session.written.remove, numbers)})
+
+    async def restore(self, _request: Request) -> Response:
+        """Undo the last removal -> how many frames are there again."""
+        return JSONResponse({"count": await asyncio.to_thread(self._session.written.restore)})
 
     async def look(self, request: Request) -> Response:
         """A JPEG -> what the network says of it."""
@@ -199,6 +226,10 @@ def _routes(page: _Page) -> Starlette:
     asked = [
         Route("/v1/state", page.state),
         Route("/v1/frames", page.frame, methods=["POST"]),
+        Route("/v1/frames", page.frames),
+        Route("/v1/remove", page.remove, methods=["POST"]),
+        Route("/v1/restore", page.restore, methods=["POST"]),
+        Route("/frames/{number:int}/{digest:str}", page.pixels),
         Route("/v1/look", page.look, methods=["POST"]),
         Route("/v1/train", page.train, methods=["POST"]),
     ]

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from tellapart.data.catalog import ImageRecord
 from tellapart.data.decisions import OutdatedError
@@ -40,7 +40,7 @@ _SHARED = {
 
 def page_application(
     pages: Mapping[str, tuple[str, str, str]],
-    asked: Sequence[Route],
+    asked: Sequence[BaseRoute],
     *,
     begin: Callable[[], object] = lambda: None,
     close: Callable[[], object],

@@ -24,7 +24,7 @@ from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.http import all_are, body_of, image_file, page_application, version_of
 from tellapart.studio.images import SIDES
 from tellapart.studio.retrain import Trainer
-from tellapart.studio.session import Looking, StoppedError
+from tellapart.studio.review import Looking, StoppedError
 from tellapart.studio.thumbnails import Thumbnails
 from tellapart.training.labelling import BATCH, Labels
 from tellapart.training.learner import Assessment

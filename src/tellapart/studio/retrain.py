@@ -1,7 +1,8 @@
 """Corrections -> a new run by `tellapart train` in a process of its own, compared with the one before it on its test
 images.
 
-The new run gets the images of the old one with their splits, so that both are judged by the same.
+The new run gets the images of the old one with their splits, so that both are judged by the same; images that visitors
+sent are added for training alone.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tellapart as ta
+from tellapart.api.additions import with_training_images
 from tellapart.config import Config
 from tellapart.data.sources.image_paths import locate
-from tellapart.errors import TellapartError
+from tellapart.errors import ConfigError, TellapartError
 from tellapart.files import terminal_safe
 from tellapart.runs.run import RunFolder
 from tellapart.words import counted, measured
@@ -33,13 +35,15 @@ _PATIENCE = 20.0
 
 @dataclass
 class Retrain:
-    """One training. state: running, done, failed or stopped. lines: the last that it said. result: of `compared`."""
+    """One training. state: running, done, failed or stopped. lines: the last that it said. added: which images were, in
+    sentences. result: of `compared`."""
 
     out: Path
     state: str = "running"
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
+    added: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,6 +60,8 @@ class Trainer:
         """data, options: of `tellapart train`, where there is no run to begin from. corrections: None for data that is
         trained on as it is."""
         self._data, self._options, self._run, self._corrections = data, list(options), run, corrections
+        self.added: Callable[[], tuple[Path, Mapping[str, str]]] = lambda: (Path(), {})
+        """Images to train a run on besides: their folder, and the class of each by its path in it."""
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self.last: Retrain | None = None
@@ -92,12 +98,14 @@ class Trainer:
     def _go(self, told: Retrain) -> None:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                corrected = [] if self._corrections is None else ["--corrections", str(self._corrections)]
-                command = [*self._command(Path(folder)), *corrected, "--out", str(told.out)]
+                there = self._corrections is not None and self._corrections.exists()
+                corrected = ["--corrections", str(self._corrections)] if there else []
+                command = [*self._command(Path(folder), told), *corrected, "--out", str(told.out)]
                 code = self._watch(command, told)
             if told.state == "running":
                 if code == 0 and self._run is not None:
                     told.result = compared(self._run, told.out)
+                    told.result["notes"] = [*told.added, *told.result["notes"]]
                 told.state = "done" if code == 0 else "failed"
         except (TellapartError, OSError) as error:
             told.lines.append(terminal_safe(str(error)))
@@ -105,7 +113,7 @@ class Trainer:
         finally:
             told.seconds = time.monotonic() - told.started
 
-    def _command(self, folder: Path) -> list[str]:
+    def _command(self, folder: Path, told: Retrain) -> list[str]:
         train = [sys.executable, "-m", "tellapart", "train"]
         if self._run is None:
             return [*train, self._data, *self._options]
@@ -115,10 +123,19 @@ class Trainer:
         plain = config.model_copy(update={"data": config.data.model_copy(update={**said, "root": None})})
         file = folder / "config.toml"
         file.write_text(Config.to_toml(plain), encoding="utf-8")
-        catalog = self._run.catalog
-        if not catalog.root.is_dir() or not locate(catalog.root, catalog.images[0].path):
+        catalog, (place, added) = self._run.catalog, self.added()
+        found = catalog.root.is_dir() and locate(catalog.root, catalog.images[0].path)
+        if not found and added:
+            raise ConfigError(f"The images of {self._run.path} are not files of a folder: none can be added to them.")
+        if not found:
             return [*train, str(catalog.root), "--config", str(file)]
-        return [*train, str(self._run.catalog_file), "--root", str(catalog.root), "--config", str(file)]
+        table = self._run.catalog_file
+        if added:
+            more = with_training_images(self._run, place, added)
+            told.added = tuple(f"{text[0].upper()}{text[1:]}." for text in more.told)
+            table = folder / table.name
+            more.catalog.write(table)
+        return [*train, str(table), "--root", str(catalog.root), "--config", str(file)]
 
     def _watch(self, command: list[str], told: Retrain) -> int:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "100"}

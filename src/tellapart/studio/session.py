@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,41 +13,40 @@ from tellapart.api.doubts import Doubts, doubts, predictions_of, run_at
 from tellapart.config import Config
 from tellapart.data import pixels
 from tellapart.data.batches import catalogued
-from tellapart.data.corrections import Correction
 from tellapart.data.decisions import Decisions
-from tellapart.data.doubts import KINDS, Doubt
 from tellapart.data.sources import open_row
-from tellapart.errors import ConfigError, MissingExtraError, TellapartError, unknown
+from tellapart.errors import MissingExtraError, TellapartError
 from tellapart.files import terminal_safe
-from tellapart.progress import Phase, Progress
+from tellapart.progress import Phase
 from tellapart.studio.browse import Index
+from tellapart.studio.feedback import FeedbackSession
 from tellapart.studio.retrain import Trainer
+from tellapart.studio.review import Review, StoppedError
 from tellapart.svg import encoded
 
 if TYPE_CHECKING:
     from tellapart.explain.heat import HeatMaker
 
 _PATIENCE = 3.0
-ACTIONS = ("keep", "drop", "relabel", "together", "proposal")
 
 
-class Session:
+class Session(Review):
     """One run, or labelled images. `begin` looks for doubts in the background; until then there are none."""
 
-    def __init__(self, data: str, file: Path, config: Config, options: Sequence[str] = ()) -> None:
-        """file: of the corrections. options: of `train`, as typed, by which the images are read. Raises RunError,
-        ConfigError."""
-        self.data, self._config = data, config
-        self.run = run_at(data)
-        self.decisions = Decisions(file)
-        self.trainer = Trainer(data, options, self.run, file)
-        self.index: Index | None = None
-        self.found: Doubts | None = None
-        self.looking = Looking()
-        self._by_key: dict[str, Doubt] = {}
+    def __init__(
+        self, data: str, file: Path, config: Config, options: Sequence[str] = (), feedback: Path | None = None
+    ) -> None:
+        """file: of the corrections. options: of `train`, as typed, by which the images are read. feedback: the folder
+        of `serve --feedback`, for a run. Raises RunError, ConfigError."""
+        run = run_at(data)
+        super().__init__(data, Decisions(file), Trainer(data, options, run, file), run)
+        self._config = config
         self._maker: HeatMaker | None = None
         self._heat_lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        if feedback is not None:
+            self.feedback = FeedbackSession(feedback, self)
+            self.trainer.added = self.feedback.accepted
 
     def begin(self) -> None:
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -115,139 +113,3 @@ class Session:
             seen = pixels.read(content, self._maker.predictor.spec)
             (heat,) = self._maker.heat(seen[None], np.array([self.index.named(place)]))
         return encoded(overlay(seen, heat), 88)
-
-    @property
-    def doubts(self) -> tuple[Doubt, ...]:
-        return () if self.found is None else self.found.rows
-
-    def doubt(self, key: str) -> Doubt:
-        """Raises ConfigError for one that is not, or no longer, there."""
-        try:
-            return self._by_key[key]
-        except KeyError:
-            raise ConfigError("This doubt is no longer there. Load the page again.") from None
-
-    def decide(self, keys: Sequence[str], action: str, version: int, label: str = "", paths: Sequence[str] = ()) -> int:
-        """Write down one decision for each of these doubts, undone together; how many. label: of a relabel. paths: of
-        the images of one doubt, those that it is about; none: those that are proposed. Without a doubt, any images.
-
-        Raises ConfigError for an unknown doubt, action, class or path; OutdatedError.
-        """
-        if action not in ACTIONS:
-            raise ConfigError(unknown("action", action, ACTIONS))
-        if action == "relabel" and (self.index is None or label not in self.index.classes):
-            raise ConfigError(unknown("class", label, () if self.index is None else self.index.classes))
-        if keys:
-            doubts = [(doubt.key, doubt) for doubt in map(self.doubt, dict.fromkeys(keys))]
-        else:
-            doubts = [("", Doubt("", tuple(paths), "Decided while browsing."))] if paths else []
-        decided = [(key, self._rows(doubt, action, label, paths)) for key, doubt in doubts]
-        decided = [(key, rows) for key, rows in decided if rows]
-        self.decisions.append(decided, version)
-        return len(decided)
-
-    def _rows(self, doubt: Doubt, action: str, label: str, paths: Sequence[str]) -> list[Correction]:
-        if foreign := [path for path in paths if path not in doubt.paths]:
-            raise ConfigError(f"{foreign[0]} is not an image of this doubt.")
-        if action == "keep":
-            return [Correction(path, "keep", reason=doubt.reason) for path in doubt.paths]
-        if action == "together":
-            group = f"copies-{doubt.key}"
-            return [Correction(path, "regroup", group=group, reason=doubt.reason) for path in doubt.paths]
-        if action == "proposal":
-            return list(doubt.proposed)
-        if action == "drop":
-            return [Correction(path, "drop", reason=doubt.reason) for path in paths or dropped_first(doubt)]
-        return [
-            Correction(path, "keep", reason=doubt.reason)
-            if self.label_of(path) == label
-            else Correction(path, "relabel", label=label, reason=doubt.reason)
-            for path in paths or doubt.paths
-        ]
-
-    def label_of(self, path: str) -> str:
-        assert self.index is not None
-        return self.index.catalog.images[self.index.places[path]].label
-
-    def settled(self) -> dict[str, str]:
-        """What was decided of each doubt that is settled, in words, by key: by a decision of its own, or by one about
-        its images elsewhere."""
-        own = {decision.doubt: _said(decision.rows) for decision in self.decisions.made if decision.doubt}
-        fates = {row.path: row for row in self.decisions.corrections if row.action in ("relabel", "drop")}
-        found = {}
-        for doubt in self.doubts:
-            if doubt.key in own:
-                found[doubt.key] = own[doubt.key]
-            elif fates and (words := self._by_fate(doubt, fates)):
-                found[doubt.key] = words
-        return found
-
-    def _by_fate(self, doubt: Doubt, fates: Mapping[str, Correction]) -> str:
-        left = [path for path in doubt.paths if path not in fates or fates[path].action != "drop"]
-        if len(left) < min(2, len(doubt.paths)):
-            return "dropped"
-        if doubt.kind == "suspect" and doubt.paths[0] in fates:
-            return f"now {fates[doubt.paths[0]].label}"
-        labels = {fates[path].label if path in fates else self.label_of(path) for path in left}
-        return "now alike" if doubt.kind == "contradicting" and len(labels) == 1 else ""
-
-    def counts(self) -> dict[str, Any]:
-        """Of corrections: in all, by action, and those of test images, by which both runs are judged."""
-        rows = [row for row in self.decisions.corrections if row.action != "keep"]
-        places = {} if self.index is None else self.index.places
-        test = 0
-        for row in rows:
-            if row.path in places and self.index is not None:
-                test += self.index.catalog.images[places[row.path]].split == "test"
-        return {"all": len(rows), "test": test, **Counter(row.action for row in rows)}
-
-    def kinds(self, settled: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Of each kind that is there its words, how many doubts it has, and how many of them are open."""
-        every = Counter(doubt.kind for doubt in self.doubts)
-        closed = Counter(doubt.kind for doubt in self.doubts if doubt.key in settled)
-        return [
-            {"kind": kind, "words": words, "all": every[kind], "open": every[kind] - closed[kind]}
-            for kind, words in KINDS.items()
-            if every[kind]
-        ]
-
-
-class StoppedError(Exception):
-    """The studio ends."""
-
-
-class Looking(Progress):
-    """How far the search for doubts is. problem: why it went no further, in words."""
-
-    def __init__(self) -> None:
-        self.stage, self.done, self.total, self.over, self.problem = "", 0, 0, False, ""
-        self._stopped = False
-
-    def stop(self) -> None:
-        """End the search at the next image."""
-        self._stopped = True
-
-    def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002 - Progress
-        if self._stopped:
-            raise StoppedError
-        self.stage, self.done, self.total = str(stage), done, total
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the page."""
-        words = ("stage", "done", "total", "over", "problem")
-        return {name: getattr(self, name) for name in words}
-
-
-def dropped_first(doubt: Doubt) -> list[str]:
-    """The images that go where a person says drop and no more: those that are proposed, else all but the first."""
-    proposed = [row.path for row in doubt.proposed if row.action == "drop"]
-    return proposed or list(doubt.paths if len(doubt.paths) == 1 else doubt.paths[1:])
-
-
-def _said(rows: Sequence[Correction]) -> str:
-    done = {"keep": "kept", "drop": "dropped", "regroup": "kept together"}
-    words = [f"now {row.label}" if row.action == "relabel" else done[row.action] for row in rows]
-    counts = Counter(words)
-    return ", ".join(
-        word if len(rows) == 1 or count == len(rows) else f"{count} {word}" for word, count in counts.items()
-    )

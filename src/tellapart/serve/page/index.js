@@ -1,6 +1,7 @@
 // The page: images in, predictions out. Talks to its own server alone, and keeps nothing after it is closed.
 
 import { fillCard, makeCard, paint } from "./card.js";
+import { offer } from "./feedback.js";
 import { dropped, nameOf, ofFolder, unreadable } from "./files.js";
 
 const AT_ONCE = 3;
@@ -73,7 +74,9 @@ async function begin() {
   at("run-choice").hidden = served.runs.length < 2;
   at("bounds").textContent =
     `Up to ${Math.floor(served.bytes / 1e6)} MB and ${Math.floor(served.pixels / 1e6)} megapixels an image. ` +
-    "Images go to this server alone; it keeps none.";
+    (served.feedback
+      ? "Images go to this server alone; it keeps only those of which you say what they are."
+      : "Images go to this server alone; it keeps none.");
   describe();
   work();
 }
@@ -227,13 +230,21 @@ async function unsent(entry) {
 function settle(entry, answer) {
   entry.answer = answer;
   fillCard(entry.card, entry.name, entry.run, answer);
+  if (!served.feedback || answer.error) return;
+  offer(entry.card, entry.name, answer, (said, label) =>
+    ask(`/v1/feedback?${new URLSearchParams({ run: entry.run, said, label })}`, sent(entry.file)));
+}
+
+/** A request that sends an image. */
+function sent(file) {
+  const kind = file.type.startsWith("image/") ? file.type : "application/octet-stream";
+  return { method: "POST", body: file, headers: { "Content-Type": kind } };
 }
 
 async function predict(entry, explain) {
   if (entry.file.size > served.bytes) return { error: `it has more than ${Math.floor(served.bytes / 1e6)} MB.` };
   const query = new URLSearchParams({ run: entry.run, ...(explain && { explain: "1" }) });
-  const kind = entry.file.type.startsWith("image/") ? entry.file.type : "application/octet-stream";
-  const body = await ask(`/v1/predict?${query}`, { method: "POST", body: entry.file, headers: { "Content-Type": kind } });
+  const body = await ask(`/v1/predict?${query}`, sent(entry.file));
   return body.predictions[0];
 }
 

@@ -4,12 +4,14 @@ import { drawMap, openMap } from "./map.js";
 import { $, alertWith, ask, bar, counted, fill, make, shown } from "./studio.js";
 
 const PAGE = 100;
+const MATRIX = 40; // classes, beyond which a matrix is no longer looked at
 const form = $("query");
 const fields = ["text", "split", "truth", "answer", "right", "verdict", "doubt", "lasso", "sort"];
 let state = null;
 let total = 0;
 let pages = new Map(); // number -> rows, or the promise of them
 let current = 0; // of queries: late answers to an older one are passed over
+let opened = false; // the list of pairs, where it stands for the matrix
 let enlarged = -1; // place in the order
 
 function query() {
@@ -35,6 +37,7 @@ async function begin() {
   }
   $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}: ${counted(state.images, "image")}`;
   $("to-report").hidden = !state.report;
+  $("to-feedback").hidden = !state.feedback;
   const all = ["", "all"];
   const asked = new URLSearchParams(location.search);
   const classes = state.classes.map((name) => [name, name]);
@@ -66,7 +69,10 @@ async function search() {
   alertOf(null);
   $("status").textContent = total === state.images ? counted(total, "image") : `${total.toLocaleString("en")} of ${counted(state.images, "image")}`;
   draw();
-  if (state.answered && state.classes.length <= 40) matrix();
+  if (state.answered) {
+    if (state.classes.length <= MATRIX) matrix();
+    pairs().catch(alertOf);
+  }
   drawMap(form.elements.lasso.value);
 }
 
@@ -256,6 +262,27 @@ async function matrix() {
   $("matrix").hidden = false;
 }
 
+// The pairs of classes that are confused, of any number of classes.
+async function pairs() {
+  const split = form.elements.split.value, text = $("pairs-text").value.trim();
+  const { total: found, pairs: list } = await ask(`/v1/confused?${new URLSearchParams({ ...(split && { split }), ...(text && { text }) })}`);
+  if (text !== $("pairs-text").value.trim()) return;
+  const words = found === list.length ? counted(found, "pair") : `${list.length} of ${counted(found, "pair")}`;
+  $("pairs-status").textContent = found || text ? words : "No class was taken for another.";
+  const head = make("tr", {}, ...["Truth", "Taken for", "Images", "Of the truth"].map((name) => make("th", { scope: "col", text: name })));
+  const rows = list.map(({ truth, answer, count, of }) => {
+    const label = `${counted(count, "image")} of ${truth} called ${answer}`;
+    const button = make("button", { type: "button", text: count.toLocaleString("en"), "aria-label": label, class: "miss" });
+    button.addEventListener("click", () => set({ truth, answer }));
+    return make("tr", {}, make("td", { dir: "auto", text: truth }), make("td", { dir: "auto", text: answer }), make("td", {}, button),
+      make("td", { class: "figure", text: `${(100 * count / of).toFixed(0)} % of ${of.toLocaleString("en")}` }));
+  });
+  $("pairs-table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+  $("pairs").hidden = false;
+  if (state.classes.length > MATRIX && !opened) $("pairs").open = true;
+  opened = true;
+}
+
 function set(values, up = true) {
   for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
   if (up) scrollTo({ top: 0 });
@@ -263,6 +290,11 @@ function set(values, up = true) {
 }
 
 let typing = null;
+let naming = null;
+$("pairs-text").addEventListener("input", () => {
+  clearTimeout(naming);
+  naming = setTimeout(() => pairs().catch(alertOf), 200);
+});
 form.addEventListener("input", (event) => {
   clearTimeout(typing);
   typing = setTimeout(search, event.target.name === "text" ? 200 : 0);

@@ -15,6 +15,7 @@ const canvas = document.createElement("canvas");
 let state = null;
 let added = []; // classes without a frame
 let held = null; // {label, take, count} while frames are collected
+let seen = -1; // version of the frames that are listed
 let last = null; // the frame that was looked at, and its label
 
 class Refused extends Error {}
@@ -123,9 +124,55 @@ async function load() {
   try {
     state = await ask("/v1/state");
     draw();
+    if (state.written !== seen) list(await ask("/v1/frames"));
   } catch (problem) {
     alertWith(problem.message);
   }
+}
+
+// The frames of this session, a row for each take. Images that are there already are kept.
+function list({ version, frames, undo }) {
+  seen = version;
+  $("session").hidden = !frames.length && !undo;
+  $("undo").disabled = !undo;
+  const takes = Map.groupBy(frames, (frame) => `${frame.take} ${frame.label}`);
+  const old = new Map([...$("takes").querySelectorAll("li")].map((item) => [item.dataset.frame, item]));
+  const focused = document.activeElement?.closest("li[data-frame]");
+  const next = [focused, focused?.nextElementSibling, focused?.previousElementSibling].map((item) => item?.dataset.frame);
+  $("takes").replaceChildren(...[...takes.values()].map((take) => {
+    const { label } = take[0];
+    const all = make("button", { type: "button", text: "Remove all of these", "aria-label": `Remove all of these frames of ${label}` });
+    all.addEventListener("click", () => remove(take));
+    const items = take.map((frame, index) => old.get(String(frame.id)) ?? single(frame, index + 1));
+    return make("div", { class: "take" },
+      make("div", { class: "bar" }, make("h3", { text: `${label}, ${counted(take.length, "frame")}` }), all),
+      make("ul", { class: "strip frames", role: "list" }, ...items));
+  }));
+  if (focused) {
+    const item = next.map((id) => id && $("takes").querySelector(`li[data-frame="${id}"]`)).find(Boolean);
+    (item?.querySelector("button") ?? $("undo")).focus();
+  }
+}
+
+function single(frame, number) {
+  const image = make("img", { src: `/frames/${frame.id}/${frame.digest}`, alt: "", decoding: "async" });
+  const button = make("button", { type: "button", "aria-label": `Remove frame ${number} of ${frame.label}` }, image);
+  button.addEventListener("click", () => remove([frame]));
+  return make("li", { "data-frame": frame.id }, button);
+}
+
+const remove = (frames) => change("/v1/remove", { frames: frames.map((frame) => frame.id) }, "removed");
+const undo = () => change("/v1/restore", {}, "there again");
+
+async function change(path, body, word) {
+  try {
+    const { count } = await ask(path, body);
+    $("removed").textContent = count ? `${counted(count, "frame")} ${word}.` : "";
+    alertWith("");
+  } catch (problem) {
+    alertWith(problem.message);
+  }
+  await load();
 }
 
 // Looks all the time, one frame after the other, while there is a network and no frames are collected.
@@ -186,9 +233,12 @@ $("new-class").addEventListener("submit", (event) => {
   draw();
 });
 
+$("undo").addEventListener("click", undo);
+
 const ofKey = (event) => (/^[1-9]$/.test(event.key) && state && !event.target.matches("input, select, textarea") ? rows()[event.key - 1] : undefined);
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key.toLowerCase() === "u" && !event.target.matches("input, select, textarea") && !$("undo").disabled) undo();
   const one = ofKey(event);
   if (!one) return;
   event.preventDefault();

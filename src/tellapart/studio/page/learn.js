@@ -4,18 +4,23 @@ import { $, ask, counted, make } from "./studio.js";
 
 export function learn(state, changed) {
   const { all, test = 0 } = state.corrections;
-  $("learn").hidden = all === 0 && !state.training;
+  const added = state.feedback?.added ?? 0;
+  $("learn").hidden = all + added === 0 && !state.training;
   const running = state.training?.state === "running";
-  $("train").textContent = `Train again with ${counted(all, "correction")}`;
-  if (!state.run) $("train").textContent = `Train with ${counted(all, "correction")}`;
-  $("train").disabled = running || all === 0;
+  const taken = [...(all || !added ? [counted(all, "correction")] : []), ...(added ? [`${counted(added, "image")} of visitors`] : [])];
+  $("train").textContent = `${state.run ? "Train again" : "Train"} with ${taken.join(" and ")}`;
+  $("train").disabled = running || all + added === 0;
   $("stop").hidden = !running;
   const done = { relabel: "relabelled", drop: "dropped", regroup: "kept together" };
   const parts = Object.keys(done).filter((name) => state.corrections[name]).map((name) => `${state.corrections[name]} ${done[name]}`);
   const apart = test && state.run
-    ? `${counted(test, "correction")} of test images: these do not count in the comparison, as the runs differ on their truth.`
+    ? ` ${counted(test, "correction")} of test images: these do not count in the comparison, as the runs differ on their truth.`
     : "";
-  $("corrections").replaceChildren(`${parts.join(", ")}. Kept in `, make("code", { text: state.file }), `. ${apart}`);
+  const own = all ? [`${parts.join(", ")}. Kept in `, make("code", { text: state.file }), `.${apart} `] : [];
+  const more = added
+    ? [`${counted(added, "image")} of visitors, for training alone: the test images stay the same. Kept in `, make("code", { text: state.feedback.file }), "."]
+    : [];
+  $("corrections").replaceChildren(...own, ...more);
   tell(state.training);
   $("train").onclick = () => ask("/v1/train", {}).then(changed).catch(changed);
   $("stop").onclick = () => ask("/v1/train", { stop: true }).then(changed).catch(changed);

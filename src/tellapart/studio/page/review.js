@@ -1,10 +1,12 @@
 // Review: one doubt after the other, settled by a key, or many at once. All that is decided lives in the studio;
 // this page holds the number of the state that it saw, so that a second tab is told instead of overwriting it.
+// Also the page of what visitors said of a server's answers: there a doubt is what one said, and keeping it accepts that.
 
-import { $, alertWith, ask, bar, counted, fill, make, pixels, shown } from "./studio.js";
+import { $, alertWith, ask, bar, counted, fill, make, pixels, place as where, shown } from "./studio.js";
 import { learn } from "./learn.js";
 
 const PAGE = 120;
+const ofVisitors = Boolean(where);
 const asked = new URLSearchParams(location.search);
 const filter = { kind: asked.get("kind") ?? "", label: asked.get("label") ?? "" };
 let state = null;
@@ -51,7 +53,11 @@ async function show(key) {
 
 function draw() {
   const images = state.images ? `: ${counted(state.images, "image")}` : "";
-  $("about").textContent = `${state.run ? "Run" : "Images"} ${state.run ?? state.data}${images}`;
+  $("about").textContent = ofVisitors
+    ? `What visitors said of answers like those of ${state.run}${images}`
+    : `${state.run ? "Run" : "Images"} ${state.run ?? state.data}${images}`;
+  $("to-feedback").hidden = !state.feedback;
+  $("to-feedback").querySelector(".count").textContent = state.feedback?.open ?? "";
   $("to-report").hidden = !state.report;
   drawFilters();
   drawLooking();
@@ -67,7 +73,8 @@ function draw() {
   const over = state.looking.over;
   const rest = filter.kind || filter.label ? " of this kind and class" : "";
   $("nothing").hidden = !over || (queue.length > 0 && done < queue.length);
-  $("nothing").textContent = queue.length ? `All doubts${rest} are settled.` : `Nothing is in doubt${rest}.`;
+  const [settled, none] = ofVisitors ? ["All that visitors said", "Nothing was said"] : ["All doubts", "Nothing is in doubt"];
+  $("nothing").textContent = queue.length ? `${settled}${rest} ${ofVisitors ? "is" : "are"} settled.` : `${none}${rest}.`;
   if (many) drawGrid();
   else if (doubt) drawDoubt();
   learn(state, (told) => {
@@ -129,7 +136,7 @@ function drawDoubt() {
   $("images").replaceChildren(...doubt.images.map((image, index) => figure(image, index, several)));
   const there = [...$("likely").children].findIndex((item) => item.contains(document.activeElement));
   $("likely").replaceChildren(...doubt.likely.map(([label, share], index) => {
-    const given = doubt.images.every((image) => image.label === label) ? make("span", { class: "given", text: " as labelled" }) : null;
+    const given = doubt.images.every((image) => image.label === label) ? make("span", { class: "given", text: ofVisitors ? " as said" : " as labelled" }) : null;
     const button = make("button", { type: "button" }, ...bar(label, share, make("kbd", { text: index + 1 }), " "));
     if (given) button.querySelector(".label-name").append(given);
     button.addEventListener("click", () => decide("relabel", label));
@@ -302,5 +309,11 @@ document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible" && state && !busy) load(doubt?.key);
 });
 
+$(ofVisitors ? "to-feedback" : "to-review").setAttribute("aria-current", "page");
+if (ofVisitors) {
+  document.title = "tellapart studio: feedback";
+  for (const words of [$("keep").querySelector(".words"), $("keep-many")]) words.textContent = "Accept";
+  $("propose-many").hidden = true;
+}
 await load();
 poll();

@@ -7,12 +7,15 @@ export class Problem extends Error {
   }
 }
 
+// Where a page asks: what visitors said has questions of its own, below its address.
+export const place = location.pathname.startsWith("/feedback/") ? "/feedback" : "";
+
 // The answer to a question as JSON; with a body it is a POST.
 export async function ask(path, body) {
   const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
   let answer;
   try {
-    answer = await fetch(path, body === undefined ? {} : options);
+    answer = await fetch(place + path, body === undefined ? {} : options);
   } catch {
     throw new Problem("The studio does not answer. Is it still running in its terminal?", 0);
   }
@@ -54,7 +57,7 @@ export const percent = (share) => {
 
 export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
-export const pixels = (image, side) => `/pixels/${image.id}/${side}/${image.digest || "0"}`;
+export const pixels = (image, side) => `${place}/pixels/${image.id}/${side}/${image.digest || "0"}`;
 
 // An <img> that says what is missing where it cannot be shown.
 export function shown(image, side, alt) {

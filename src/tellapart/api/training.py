@@ -29,6 +29,7 @@ from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import TIME_FILE, RunFolder, create_run
 from tellapart.runs.run import open_run as open_folder
+from tellapart.task import require_one_label
 
 SHOWN_CLASSES = 10
 """Number of findings shown before training begins."""
@@ -94,6 +95,7 @@ def train(
         else:
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
+        _require_kind(catalog, time)
         progress.line(_what_is_learnt(catalog))
         name = name or options.get("recipe") or f"{called}-{config.model.name.rpartition(':')[2]}"
         with new_place(out, name) as place:
@@ -120,6 +122,12 @@ def _added_to(
     for text in found.told:
         progress.line(text)
     return found.catalog, config
+
+
+def _require_kind(catalog: Catalog, time: float | None) -> None:
+    if time is not None:
+        instead = "Leave it out, or try other networks with --model and --fine-tune."
+        require_one_label(catalog.task, "--time", instead)
 
 
 def _source(data: Any, config: Config, progress: Progress) -> Source:

@@ -67,6 +67,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    kind: options.Kind = None,
     crop_boxes: options.CropBoxes = False,
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
@@ -87,7 +88,7 @@ def command(
     seconds = None if time is None else options.parse_duration(time, "--time")
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
-        found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
+        found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None, kind)
         options.resume_alone("run", *begun, earlier, folds, settings, *found_by)
         with display() as progress:
             run = ta.resume(
@@ -112,7 +113,7 @@ def command(
             seed=seed,
             track=track or (),
             data=options.data_options(
-                label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes
+                label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes, kind
             ),
             settings=settings or (),
         )

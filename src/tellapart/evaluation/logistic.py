@@ -19,21 +19,26 @@ _CURVATURE = 0.1  # about that of the loss of an image that is neither sure nor 
 
 @dataclass(frozen=True)
 class Logistic:
-    """kernel: (dimensions, units), bias: (units,); one unit for two classes, else one a class."""
+    """kernel: (dimensions, units), bias: (units,); one unit for two classes, else one a class. several: whether each
+    unit says whether a label is there, and not which class it is."""
 
     kernel: NDArray[np.float64]
     bias: NDArray[np.float64]
+    several: bool = False
 
     def probabilities(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, classes) of coordinates (n, dimensions)."""
         scores = coordinates @ self.kernel.astype(np.float32) + self.bias.astype(np.float32)
+        if self.several:
+            return _sigmoid(scores)
         if scores.shape[1] == 1:
             scores = np.concatenate([-scores / 2, scores / 2], axis=1)
         return _softmax(scores)[0]
 
 
 class Problem:
-    """Coordinates (n, dimensions) and labels (n,), 0..classes - 1, and how much each image weighs.
+    """Coordinates (n, dimensions) and labels (n,), 0..classes - 1, and how much each image weighs. Labels (n, classes)
+    of 0 and 1 are several an image: a regression for each.
 
     >>> problem = Problem(np.array([[-1], [1], [2]], np.float32), np.array([0, 1, 1]), 2)
     >>> problem.fit(1.0).probabilities(np.array([[-2], [2]], np.float32)).argmax(axis=1)
@@ -49,12 +54,12 @@ class Problem:
     ) -> None:
         count = len(labels)
         each = np.ones(count, np.float32) if weights is None else weights.astype(np.float32)
-        truth = np.zeros((count, classes), np.float32)
-        truth[np.arange(count), labels] = 1
+        self._several = labels.ndim == 2
+        truth = labels.astype(np.float32) if self._several else np.eye(classes, dtype=np.float32)[labels]
         self._total = float(each.sum())
         self._each = (each / self._total)[:, None]
         # Of two classes, the score of the second alone.
-        self._truth = truth[:, 1:] if classes == 2 else truth
+        self._truth = truth[:, 1:] if classes == 2 and not self._several else truth
         self._coordinates = coordinates
         self._squares = np.einsum("ij,ij->j", coordinates, coordinates, dtype=np.float32) / count
 
@@ -76,20 +81,21 @@ class Problem:
             options={"maxiter": _ITERATIONS, "gtol": _GRADIENT, "ftol": _GAIN},
         )
         ended = found.x.reshape(width + 1, units)
-        return Logistic(ended[:-1] * scale, ended[-1].copy())
+        return Logistic(ended[:-1] * scale, ended[-1].copy(), self._several)
 
     def _objective(
         self, scale: NDArray[np.float64], penalty: float
     ) -> Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]:
         """Flat weights of the scaled coordinates and biases -> the loss and its gradient."""
         coordinates, truth, each = self._coordinates, self._truth, self._each
+        by_itself = self._several or truth.shape[1] == 1
 
         def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             given = flat.reshape(-1, truth.shape[1])
             kernel = given[:-1] * scale
             scores = coordinates @ kernel.astype(np.float32) + given[-1].astype(np.float32)
-            if truth.shape[1] == 1:
-                said = 1 / (1 + np.exp(-np.clip(scores, -80, 80)))
+            if by_itself:
+                said = _sigmoid(scores)
                 losses = np.logaddexp(0, scores) - truth * scores
             else:
                 said, total = _softmax(scores)
@@ -100,6 +106,10 @@ class Problem:
             return loss, np.concatenate([gradient, error.sum(axis=0, keepdims=True)]).ravel()
 
         return objective
+
+
+def _sigmoid(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(scores, -80, 80))), np.float32)
 
 
 def _softmax(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -30,6 +30,7 @@ from tellapart.models.keras_file import layers_of
 from tellapart.models.linear import LinearClassifier
 from tellapart.models.own import is_own
 from tellapart.progress import SILENT, Phase, Progress
+from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
 
 if TYPE_CHECKING:
@@ -199,8 +200,16 @@ def _quantized(
     """The mean difference of the probabilities, and the accuracy before and after."""
     before, after = (every_class(metadata.task, answers[PROBABILITIES]) for answers in (theirs, ours))
     n = len(held.labels)
-    first, second = (proportion(int((p.argmax(axis=1) == held.labels).sum()), n) for p in (before, after))
+    said = (Predictions((), held.labels, rows, labels=_predicted(metadata, rows)) for rows in (before, after))
+    first, second = (proportion(int(each.right.sum()), n) for each in said)
     return float(np.abs(after - before).mean()), (first, second)
+
+
+def _predicted(metadata: Metadata, rows: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+    """Whether each of several labels is predicted, (n, classes); None where an image has one label."""
+    if not metadata.task.several:
+        return None
+    return np.asarray(rows >= np.array(metadata.least))
 
 
 def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | None:

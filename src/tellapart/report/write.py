@@ -133,6 +133,8 @@ def _notes(decided: Sequence[str], has_batch: bool) -> list[str]:
 
 def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
     """A function that overlays heat maps on images; or None and a note, if it would be slow or is not available."""
+    if catalog.task.several:
+        return None, []  # a mistake is of all labels together
     if not run.onnx_file.exists():
         return None, ["There is no model.onnx, so the mistakes have no heat maps."]
     try:
@@ -164,7 +166,8 @@ def _figures(report: ReportInput) -> dict[str, str]:
     if report.history:
         for quantity in ("accuracy", "loss"):
             drawn[quantity] = learning_chart(report.history, quantity, report.best_epoch).svg(quantity)
-    drawn["confusion"] = confusion_svg(found.confusion, report.catalog.task.classes)
+    if not found.several:
+        drawn["confusion"] = confusion_svg(found.confusion, report.catalog.task.classes)
     drawn["reliability"] = reliability_chart(found.calibration).svg("reliability")
     if report.predictions is not None:
         thresholds = Thresholds.from_dict(report.calibration["thresholds"]) if report.calibration else None
@@ -186,7 +189,7 @@ def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8]
     with suppress(ImageError):
         seen, _ = batches.batch(0)
         rows, _ = batches.rows(0)
-        return seen, [train.images[row].label for row in rows]
+        return seen, [train.images[row].label or "none" for row in rows]
     return None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart.api.doubts import Doubts, doubts, predictions_of, run_at
+from tellapart.api.doubts import INSTEAD, Doubts, doubts, predictions_of, run_at
 from tellapart.config import Config
 from tellapart.data import pixels
 from tellapart.data.batches import catalogued
@@ -24,6 +24,7 @@ from tellapart.progress import Phase, Progress
 from tellapart.studio.browse import Index
 from tellapart.studio.retrain import Trainer
 from tellapart.svg import encoded
+from tellapart.task import require_one_label
 
 if TYPE_CHECKING:
     from tellapart.explain.heat import HeatMaker
@@ -40,6 +41,8 @@ class Session:
         ConfigError."""
         self.data, self._config = data, config
         self.run = run_at(data)
+        if self.run is not None:
+            require_one_label(self.run.task, "The studio", INSTEAD)
         self.decisions = Decisions(file)
         self.trainer = Trainer(data, options, self.run, file)
         self.index: Index | None = None

@@ -146,7 +146,7 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
             groups = _groups(state, views.count) if split == "train" else None
             examples[split] = Examples(
                 found,
-                np.tile(state.labels[split], views.count),
+                np.concatenate([state.labels[split]] * views.count),
                 None if groups is None else np.tile(groups, views.count),
             )
     ends = np.cumsum(engine.widths).tolist()
@@ -155,7 +155,10 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
 
 
 def _groups(state: Fitting, views: int) -> NDArray[np.int64] | None:
-    """Of the training images, where the validation images are too few to choose by alone."""
+    """Of the training images, where the validation images are too few to choose by alone; of one label each, by which
+    folds are stratified."""
+    if state.catalog.task.several:
+        return None
     rows = state.catalog.split("train").images
     if len(state.images["validation"]) >= FEW_TO_CHOOSE or len(rows) * views > MOST_FOLDED:
         return None
@@ -247,7 +250,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], reading: Read
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
     rows = [image for split in splits for image in catalog.split(split).images]
-    if len(catalog.split("test")) >= FEW or len(rows) > MOST_FOLDED:
+    if len(catalog.split("test")) >= FEW or len(rows) > MOST_FOLDED or catalog.task.several:
         return
     parts = [(examples[split], len(catalog.split(split))) for split in splits]
     # The plain views alone, which come first.

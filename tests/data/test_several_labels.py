@@ -78,6 +78,24 @@ def test_a_rare_label_stays_in_training_and_copies_stay_together(seed: int) -> N
     assert abs(sizes["test"] - 0.2 * len(done)) <= 4
 
 
+def test_labels_of_which_every_combination_is_rare_are_split_by_label() -> None:
+    names = "abcdefg"
+    texts = ["|".join(name for place, name in enumerate(names) if number >> place & 1) for number in range(128)]
+    rows = [ImageRecord(f"{n}.jpg", text, digest=f"{n}") for n, text in enumerate(texts)]
+    done = assign_splits(rows, seed=0, test_fraction=0.25, validation_fraction=0.2, several=True)
+    tested = [image.label.split("|") for image in done if image.split == "test"]
+    assert abs(len(tested) - 32) <= 2
+    for name in names:
+        assert abs(sum(name in labels for labels in tested) - 16) <= 2
+
+
+def test_a_label_of_two_images_is_learned_and_validated_before_it_is_tested() -> None:
+    rows = [ImageRecord(f"{n}.jpg", "often|pair" if n < 2 else "often", digest=f"{n}") for n in range(40)]
+    for seed in range(4):
+        done = assign_splits(rows, seed=seed, test_fraction=0.5, validation_fraction=0.5, several=True)
+        assert {image.split for image in done if "pair" in image.label} == {"train", "validation"}
+
+
 def test_the_kind_can_be_asked_for_and_has_no_effect_elsewhere(tables: dict[str, Path], tmp_path: Path) -> None:
     lines = [f"{tables['cells'].parent}/{n}.jpg,{LABELS[n % 2]}" for n in range(12)]
     table = tmp_path / "one.csv"

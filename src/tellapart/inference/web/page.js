@@ -282,7 +282,7 @@ function describeChecks(found) {
 }
 
 async function begin() {
-  at("about").textContent = `Tells apart ${list(classes, 8)}.`;
+  at("about").textContent = several ? `Finds ${list(classes, 8)}: several on an image, or none.` : `Tells apart ${list(classes, 8)}.`;
   describeChecks(null);
   at("checked-here").textContent = "Loading the network …";
   try {

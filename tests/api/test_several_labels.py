@@ -17,6 +17,8 @@ import tellapart as ta
 from tellapart.data.pixels import read
 from tellapart.errors import ConfigError, SourceError, TrainingError
 from tellapart.explain.heat import HeatMaker
+from tellapart.inference.exports import EXPORTS
+from tellapart.inference.predictor import Metadata
 from tests.command import call
 from tests.pasted import LABELS, pasted
 
@@ -172,6 +174,45 @@ def test_what_is_for_one_label_is_refused_with_what_can_be_done(run: ta.Run, tab
 def test_weights_of_classes_are_refused(table: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="each label has its own threshold"):
         ta.train(table, out=tmp_path / "run", settings=["train.class_weights=balanced"], progress=ta.SILENT)
+
+
+@pytest.fixture(scope="module")
+def of_keras(table: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> ta.Run:  # noqa: ARG001
+    pytest.importorskip("keras")
+    settings = [
+        "model.name=cnn", "model.filters=[8]", "model.dense=[8]", "image.height=24", "image.width=48",
+        "train.epochs=2", "train.patience=0",
+    ]  # fmt: skip
+    return ta.train(table, out=tmp_path_factory.mktemp("keras") / "run", settings=settings, progress=ta.SILENT)
+
+
+def test_a_network_of_keras_ends_in_sigmoids_and_learns_each_label_by_itself(of_keras: ta.Run, table: Path) -> None:
+    network = of_keras.model()
+    assert network.layers[-1].activation.__name__ == "sigmoid"
+    assert network.output_shape == (None, 3)
+    image = read(table.parent / "0.jpg", of_keras.spec)[None]
+    np.testing.assert_allclose(of_keras.predictor().probabilities(image), network(image), atol=1e-3)
+    assert 0.6 < of_keras.history[-1].val_loss < 0.8, "the mean binary cross-entropy of the labels"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("form", ["onnx", "litert", "saved-model", "keras", "openvino"])
+def test_every_format_has_the_labels_with_their_thresholds(of_keras: ta.Run, form: str, tmp_path: Path) -> None:
+    row = EXPORTS.find(form)
+    if row.needs is not None:
+        pytest.importorskip(row.needs[0])
+    for quantize in ("int8", None) if row.quantize else (None,):
+        made = ta.export(of_keras.path, form, out=tmp_path / f"{quantize}{row.suffix}", quantize=quantize)
+        record = json.loads(made.path.with_name(f"{made.path.name}.json").read_text("utf-8"))
+        assert record["task"]["kind"] == "multilabel"
+        assert len(record["thresholds"]["labels"]) == 3
+
+
+def test_a_file_with_thresholds_of_other_labels_is_damaged(run: ta.Run) -> None:
+    values = run.predictor().metadata.to_dict()
+    values["thresholds"]["labels"] = values["thresholds"]["labels"][:2]
+    with pytest.raises(ConfigError, match="2 thresholds for 3 labels"):
+        Metadata.from_dict(values)
 
 
 def test_predictions_are_shown_and_sorted(run: ta.Run, table: Path, tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def _trainable(data: Any, config: Config, spec: ImageSpec, cache_limit: int, pro
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         catalog = read(data, config=config, cache=cache, progress=progress)
     instead = "Train networks with tellapart train DATA --model NAME, and compare their reports."
-    require_one_label(catalog.task, "ladder and tune", instead)
+    require_one_label(catalog.task, "A ladder or search", instead)
     require_trainable(catalog)
     return catalog
 

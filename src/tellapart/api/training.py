@@ -29,7 +29,6 @@ from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import TIME_FILE, RunFolder, create_run
 from tellapart.runs.run import open_run as open_folder
-from tellapart.task import require_one_label
 
 SHOWN_CLASSES = 10
 """Number of findings shown before training begins."""
@@ -82,6 +81,7 @@ def train(
     if out:
         require_free(Path(out))
     source = _source(data, config, progress)
+    _require_kind(source, time)
     plan = decide(config, source)
     require_what_trains(plan.config)
     ignored = without_effect(config, plan.config, None if isinstance(data, Catalog) else source)
@@ -95,7 +95,6 @@ def train(
         else:
             catalog = catalog_of(source, config, cache, progress)
         require_trainable(catalog)
-        _require_kind(catalog, time)
         progress.line(_what_is_learnt(catalog))
         name = name or options.get("recipe") or f"{called}-{config.model.name.rpartition(':')[2]}"
         with new_place(out, name) as place:
@@ -124,10 +123,12 @@ def _added_to(
     return found.catalog, config
 
 
-def _require_kind(catalog: Catalog, time: float | None) -> None:
-    if time is not None:
-        instead = "Leave it out, or try other networks with --model and --fine-tune."
-        require_one_label(catalog.task, "--time", instead)
+def _require_kind(source: Source, time: float | None) -> None:
+    if source.several and time is not None:
+        raise ConfigError(
+            "--time is for images with one label each; these have several. Leave it out, or try other networks with "
+            "--model and --fine-tune."
+        )
 
 
 def _source(data: Any, config: Config, progress: Progress) -> Source:

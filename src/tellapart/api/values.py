@@ -79,9 +79,9 @@ class Evaluation(PlainEvaluation):
     """
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row per class: label, support, and precision, recall and f1 with their intervals; nan if
-        undefined. Raises MissingExtraError without pandas."""
-        names = ("precision", "recall", "f1")
+        """A DataFrame with a row per class: label, support, and precision, recall and f1, of several labels also
+        average_precision, with their intervals; nan if undefined. Raises MissingExtraError without pandas."""
+        names = ("precision", "recall", "f1", *(["average_precision"] if self.several else []))
         columns = ["label", "support", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]
         rows = ([row.label, row.support, *_figures(getattr(row, name) for name in names)] for row in self.per_class)
         return frame(rows, columns)

@@ -114,7 +114,13 @@ def test_a_prediction_names_all_labels_and_the_probability_that_all_are_right(ru
 
 def test_the_report_has_the_labels_in_place_of_confusions(run: ta.Run) -> None:
     page = run.report_file.read_text("utf-8")
-    for there in ("Exact match", "Mean average precision", "Labels together", "Predicted, but not there"):
+    for there in (
+        "Finding Abyssinian",
+        "Exact match",
+        "Mean average precision",
+        "Labels together",
+        "Predicted, but not there",
+    ):
         assert there in page
     for absent in ("Confusion matrix", "Likely label errors"):
         assert absent not in page

@@ -19,6 +19,7 @@ from tellapart.evaluation.judgement import Verdict
 from tellapart.files import to_json
 from tellapart.models.pretrained import PRETRAINED
 from tellapart.runs.run import RunFolder
+from tellapart.task import Task
 from tellapart.words import counted, listed, measured, percent
 
 WRITTEN = "<!-- Written by tellapart. Remove this line to keep what you change below and above. -->"
@@ -40,7 +41,7 @@ def model_card(run: RunFolder) -> str:
     """The card as Markdown. Raises RunError for a run without an evaluation."""
     evaluation, _ = evaluations_of(run)
     catalog, verdict = run.catalog, verdict_of(run)
-    title = run.config.title or f"Telling apart {listed(catalog.task.classes)}"
+    title = run.config.title or title_of(catalog.task)
     parts = [
         f"# {_plain(title)}",
         WRITTEN,
@@ -62,6 +63,11 @@ def model_card(run: RunFolder) -> str:
         _origin(run),
     ]
     return f"---\n{_front_matter(run, evaluation)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def title_of(task: Task) -> str:
+    """Of a run without one of its own."""
+    return f"{'Finding' if task.several else 'Telling apart'} {listed(task.classes)}"
 
 
 def write_model_card(run: RunFolder, card: str | None = None) -> bool:

@@ -30,13 +30,12 @@ from tellapart.report.charts import chart_drawing
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
-from tellapart.report.model_card import model_card, write_model_card
+from tellapart.report.model_card import model_card, title_of, write_model_card
 from tellapart.report.report import render
 from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.record import RunRecord
 from tellapart.runs.run import TIME_FILE, RunFolder
-from tellapart.words import listed
 
 BATCH_IMAGES = 16
 
@@ -72,7 +71,7 @@ def _input(run: RunFolder) -> ReportInput:
     heat, no_heat = _heat(run, catalog)
     predictions, no_predictions = _predictions(run, evaluation)
     return ReportInput(
-        title=config.title or _title(catalog.task.classes),
+        title=config.title or title_of(catalog.task),
         command=record.command,
         config=config,
         catalog=catalog,
@@ -118,10 +117,6 @@ def _fast(record: RunRecord) -> dict[str, str]:
     with suppress(LookupError, TypeError, ValueError, ArithmeticError):
         return {} if record.fast is None else {"faster arithmetic": cost_in_words(record.fast)}
     return {}
-
-
-def _title(classes: Sequence[str]) -> str:
-    return f"Telling apart {listed(classes)}"
 
 
 def _notes(decided: Sequence[str], has_batch: bool) -> list[str]:

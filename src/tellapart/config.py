@@ -40,6 +40,11 @@ class DataConfig(_Section):
     path_column: str | None = Field(None, description="table column with the image path")
     label_column: str | None = Field(None, description="table column with the class")
     root: str | None = Field(None, description="folder that the table's paths are relative to")
+    kind: Literal["multiclass", "multilabel"] | None = Field(
+        None,
+        description="multiclass: one label an image; multilabel: several, or none; None: multilabel if a row of the "
+        "table has several",
+    )
     crop_boxes: bool = Field(False, description="each box of COCO or YOLO annotations is an image of its class")
     corrections: str | None = Field(
         None, description="csv of images to relabel, drop or regroup, as check --write makes"

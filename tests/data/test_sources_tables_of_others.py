@@ -110,11 +110,11 @@ def test_a_row_of_zeros_has_no_label_and_is_told(photos: Path) -> None:
     assert [finding.paths for finding in source.findings if finding.kind == "unlabelled"] == [("4.jpg",)]
 
 
-def test_several_ones_a_row_are_refused_with_what_to_do(photos: Path) -> None:
+def test_several_ones_a_row_are_refused_with_what_to_do_where_one_label_is_asked_for(photos: Path) -> None:
     path = table(photos, "image,MEL,NV,BCC", "{n}.jpg,{hot}")
     path.write_text(path.read_text("utf-8").replace("3.jpg,1,0,0", "3.jpg,1,0,1", 1), encoding="utf-8")
     with pytest.raises(SourceError, match=r"one row has several 1s: row 4 is 'MEL' and 'BCC'.*--label-column NAME"):
-        read(path)
+        read(path, kind="multiclass")
     assert {row.label for row in read(path, label_column="NV").rows} == {"0", "1"}
 
 
@@ -128,20 +128,25 @@ def test_columns_with_other_numbers_are_no_classes(photos: Path) -> None:
 @pytest.mark.parametrize(
     "several", ["abyssinian|bengal", "abyssinian;bengal", '"abyssinian, bengal"', "\"['a', 'b']\""]
 )
-def test_a_cell_of_several_labels_is_refused_and_no_class_of_its_own(several: str, photos: Path) -> None:
+def test_a_cell_of_several_labels_is_no_class_of_its_own_and_refused_where_one_is_asked_for(
+    several: str, photos: Path
+) -> None:
     path = table(photos, "image,labels", "{n}.jpg,{label}")
     path.write_text(path.read_text("utf-8").replace("5.jpg,bulldog", f"5.jpg,{several}", 1), encoding="utf-8")
     with pytest.raises(
         SourceError, match=r"column 'labels': 1 row names several labels, such as .* in row 6\. An image"
     ):
-        read(path)
+        read(path, kind="multiclass")
+    source = read(path)
+    assert source.several
+    assert source.labels == ({"a", "b"} if "[" in several else set()) | set(NAMES)
+    assert len({row.label for row in source.rows}) == 4
 
 
 def test_labels_that_only_ever_stand_together_are_several_all_the_same(photos: Path) -> None:
     lines = [f"{n}.jpg,{('a|b', 'b|c', 'a|c')[n % 3]}" for n in range(18)]
     (photos / "t.csv").write_text("\n".join(["image,label", *lines]), encoding="utf-8")
-    with pytest.raises(SourceError, match="18 rows name several labels"):
-        read(photos / "t.csv")
+    assert read(photos / "t.csv").labels == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("names", [("tench, Tinca tinca", "goldfish, Carassius"), ("a, b", "b, c"), ("1,5", "2,5")])
@@ -180,8 +185,8 @@ def test_lists_of_one_label_are_that_label(photos: Path) -> None:
     assert {row.label for row in read_source(frame, ta.Config().data).rows} == set(NAMES)
     frame.at[3, "label"] = ["bengal", "bulldog"]
     frame.to_parquet(photos / "t.parquet")
-    with pytest.raises(SourceError, match="1 row names several labels"):
-        read(photos / "t.parquet")
+    source = read(photos / "t.parquet")
+    assert {row.label for row in source.rows} == {*NAMES, "bengal|bulldog"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds, coverage
+from tellapart.runs.predictions import Predictions
 
 
 def rows(confidence: np.ndarray) -> np.ndarray:
@@ -93,7 +94,7 @@ def test_coverage_goes_from_the_surest_to_all() -> None:
     generator = np.random.default_rng(1)
     confidence = generator.uniform(0.5, 1, 500)
     truth = (generator.random(500) > confidence).astype(int)
-    share, accuracy, least = coverage(truth, rows(confidence))
+    share, accuracy, least = coverage(Predictions((), truth, rows(confidence)))
     assert share[-1] == 1
     assert accuracy[-1] == pytest.approx((truth == 0).mean())
     assert (np.diff(least) <= 0).all()

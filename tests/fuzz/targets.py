@@ -89,11 +89,11 @@ def read_run(data: bytes, folder: Path) -> None:
         path.write_bytes(content)
     run = open_run(folder)
     _ = run.status, run.task, run.spec, run.config, run.history, run.metrics, run.means, run.traits
-    classes = run.catalog.task.classes
+    task = run.catalog.task
     _ = len(run.catalog), run.catalog.counts(), run.catalog.digest
     summarize(run)
     read_predictions = _reader_of_predictions()
-    read_predictions(run.predictions_file, classes)
+    read_predictions(run.predictions_file, task)
     values = [SimpleNamespace(assign=lambda value: np.empty((2, 2), np.float32).__setitem__(..., value)) for _ in "abc"]
     model: Any = SimpleNamespace(variables=values)
     checkpoint = Checkpoint(run, "")

@@ -24,6 +24,7 @@ from tellapart.report.confusion import (
 )
 from tellapart.report.thumbnails import Album
 from tellapart.runs.predictions import Predictions, read_predictions
+from tellapart.task import Task
 from tests.report.conftest import evaluated, make_predictions
 
 
@@ -45,7 +46,7 @@ def test_probabilities_are_found_by_the_names_of_the_classes(between: list[str],
         ["caf\udce9.jpg", "label", "path", "0.7", *filled, "0.7", "0.3"],
         ["b,\n.jpg", "path", "path", "0.9", *filled, "0.9", "0.1"],
     )
-    found = read_predictions(path, classes)
+    found = read_predictions(path, Task(classes))
     assert found is not None
     assert found.paths == ("caf\udce9.jpg", "b,\n.jpg")
     assert found.truth.tolist() == [1, 0]
@@ -57,12 +58,12 @@ def test_predictions_that_are_not_of_these_classes_are_not_used(tmp_path: Path) 
     header = ["path", "truth", "label", "probability", "cat", "dog"]
     row = ["a.jpg", "cat", "cat", "0.7", "0.7", "0.3"]
     path = write_csv(tmp_path / "a.csv", header, row)
-    assert read_predictions(path, ("cat", "dog")) is not None
+    assert read_predictions(path, Task(("cat", "dog"))) is not None
     for classes in (("dog", "cat"), ("cat", "dog", "bird")):
-        assert read_predictions(path, classes) is None
+        assert read_predictions(path, Task(classes)) is None
     for rows in ([["a.jpg", "bird", *row[2:]]], [row[:-1]], [[*row[:-1], "much"]], []):
-        assert read_predictions(write_csv(tmp_path / "b.csv", header, *rows), ("cat", "dog")) is None
-    assert read_predictions(tmp_path / "none.csv", ("cat", "dog")) is None
+        assert read_predictions(write_csv(tmp_path / "b.csv", header, *rows), Task(("cat", "dog"))) is None
+    assert read_predictions(tmp_path / "none.csv", Task(("cat", "dog"))) is None
 
 
 def test_an_album_stays_within_its_budget_and_keeps_the_first() -> None:

@@ -22,9 +22,9 @@ from tellapart.data.sources import read_source, refuse_unused
 from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Source
 from tellapart.data.splits import assign_splits, drawn_splits
-from tellapart.errors import SourceError
+from tellapart.errors import ConfigError, SourceError
 from tellapart.progress import BY_HAND, SILENT, Progress
-from tellapart.task import Task
+from tellapart.task import Task, split_labels
 
 
 def fetch(
@@ -90,6 +90,11 @@ def check(
     config = make_config(config=config, data=options)
     source = source_of(data, config, progress)
     drawn = drawn_splits(row.split for row in source.rows)
+    if deep and source.several:
+        raise ConfigError(
+            "check --deep looks for label errors among images with one label each; these have several. Without --deep, "
+            "check finds broken and damaged images, copies, leakage and labels with few images."
+        )
     if not deep:
         return Checked(catalog_of(source, config, None, progress), drawn=drawn)
     from tellapart.training.deep_check import inspection_spec, look_into
@@ -127,13 +132,15 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
         seed=config.seed,
         test_fraction=config.data.test_fraction,
         validation_fraction=config.data.validation_fraction,
+        several=source.several,
     )
     drawn = drawn_splits(row.split for row in source.rows)
     about_groups = group_findings(split, drawn=drawn, asked=config.data.group_by is not None)
-    findings = find_all(split, [*source.findings, *told, *about_groups])
-    return Catalog(source.root, task_of(images), split, findings, source.layout)
+    findings = find_all(split, [*source.findings, *told, *about_groups], several=source.several)
+    return Catalog(source.root, task_of(images, source.several), split, findings, source.layout)
 
 
-def task_of(images: Iterable[ImageRecord]) -> Task:
-    """The classes in natural order, as people sort names."""
-    return Task(tuple(sorted({image.label for image in images}, key=natural_key)))
+def task_of(images: Iterable[ImageRecord], several: bool = False) -> Task:
+    """The classes in natural order, as people sort names. several: whether an image may have several."""
+    names = {name for image in images for name in (split_labels(image.label) if several else (image.label,))}
+    return Task(tuple(sorted(names, key=natural_key)), several)

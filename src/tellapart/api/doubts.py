@@ -25,6 +25,7 @@ from tellapart.evaluation.suspects import find_suspects
 from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.predictions import Predictions, read_predictions
 from tellapart.runs.run import RunFolder, open_run
+from tellapart.task import require_one_label
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,12 @@ class Doubts:
         return write_doubts(self.catalog, self.rows, Path(path))
 
 
+INSTEAD = (
+    "`tellapart check` finds broken images, copies and leakage; labels are corrected in the table, or by --corrections."
+)
+"""Of what shows doubts, where images have several labels."""
+
+
 def doubts(
     data: Any,
     *,
@@ -101,8 +108,10 @@ def doubts(
     """
     run = run_at(data)
     if run is not None:
+        require_one_label(run.task, "The studio", INSTEAD)
         return _of_run(run, deep, cache_limit, progress)
     checked = check(data, deep=deep, config=config, cache_limit=cache_limit, progress=progress, **options)
+    require_one_label(checked.catalog.task, "The studio", INSTEAD)
     return doubts_of_checked(checked)
 
 
@@ -121,7 +130,7 @@ def run_at(data: Any) -> RunFolder | None:
 
 def predictions_of(run: RunFolder) -> Predictions | None:
     """What a run said of the images that it was judged on; None before that."""
-    return read_predictions(run.predictions_file, run.task.classes)
+    return read_predictions(run.predictions_file, run.task)
 
 
 def _of_run(run: RunFolder, deep: bool, cache_limit: int, progress: Progress) -> Doubts:

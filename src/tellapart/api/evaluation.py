@@ -19,7 +19,7 @@ from tellapart.evaluation.shift import Reference
 from tellapart.inference.evaluate_split import measure, with_verdict
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import BY_HAND, Progress
-from tellapart.task import Task
+from tellapart.task import Task, split_labels
 
 
 def evaluate(
@@ -78,13 +78,16 @@ def _chosen(
         if options:
             raise ConfigError(f"A Catalog has its labels: give {', '.join(options)} to read() instead.")
         root, images, given, bounds = data.root, data.images, split, folder.config.data
+        several = data.task.several
     else:
         own = folder.config
         found_by = {"label_pattern": None, "path_column": None, "label_column": None} if options else {}
         config = make_config(
             config=own.model_copy(update={"data": own.data.model_copy(update={"root": None, **found_by})}), data=options
         )
-        source = read_source(data, config.data, known=folder.task.classes)
+        read_by = config.data.model_copy(update={"kind": "multilabel"}) if folder.task.several else config.data
+        source = read_source(data, read_by, known=folder.task.classes)
+        several = source.several or folder.task.several
         if options:
             refuse_unused(source, config.data, data)
         bounds = config.data
@@ -96,5 +99,6 @@ def _chosen(
     if given is None:
         images = tuple(replace(image, split="test") for image in images)
     # The images may be of one class; a class that the network does not know is reported when measuring.
-    unknown = sorted({image.label for image in images} - set(folder.task.classes))
-    return Catalog(root, Task((*folder.task.classes, *unknown)), images), given or "test", bounds
+    there = {name for image in images for name in (split_labels(image.label) if several else (image.label,))}
+    unknown = sorted(there - set(folder.task.classes))
+    return Catalog(root, Task((*folder.task.classes, *unknown), several), images), given or "test", bounds

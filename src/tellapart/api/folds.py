@@ -74,6 +74,10 @@ def train_folds(
         raise ConfigError(f"--folds is 2 to {MOST}; given {folds}.")
     config = config or make_config(**known_options(options))
     source = source_of(data, config)
+    if source.several:
+        raise ConfigError(
+            "--folds is for images with one label each; these have several. Omit it: train keeps a test split."
+        )
     if any(row.split == "test" for row in source.rows):
         raise ConfigError(
             "The images have a test split of their own; with --folds every image is tested. Omit --folds."
@@ -150,7 +154,7 @@ def _told(runs: list[Run]) -> list[Predictions]:
     """What each network said of its own test images."""
     found = []
     for run in runs:
-        said = read_predictions(run.require(run.predictions_file, "predictions"), run.task.classes)
+        said = read_predictions(run.require(run.predictions_file, "predictions"), run.task)
         if said is None:
             raise RunError(f"{run.predictions_file} is damaged. Train the fold again.")
         found.append(said)

@@ -76,17 +76,17 @@ class Run(RunFolder):
         """The prediction for every evaluated image, a row each: path, truth, label, probability, verdict, distance, and
         the probability of each class. Raises RunError if there are none, MissingExtraError without pandas."""
         from tellapart.dataframes import frame
-        from tellapart.runs.predictions import read_predictions
+        from tellapart.runs.predictions import in_words, read_predictions
 
         classes = self.task.classes
-        found = read_predictions(self.require(self.predictions_file, "predictions"), classes)
+        found = read_predictions(self.require(self.predictions_file, "predictions"), self.task)
         if found is None:
             raise RunError(f"{self.predictions_file} is damaged or not from tellapart. Train the run again.")
         verdicts = found.verdicts or [""] * len(found.paths)
         distances = [None] * len(found.paths) if found.distances is None else found.distances.tolist()
-        said = zip(found.paths, found.truth, found.named, found.confidence, verdicts, distances, strict=True)
+        said = zip(found.paths, *in_words(found, self.task), found.confidence, verdicts, distances, strict=True)
         rows = (
-            [path, classes[truth], classes[named], sure, verdict, distance, *values]
+            [path, truth, named, sure, verdict, distance, *values]
             for (path, truth, named, sure, verdict, distance), values in zip(said, found.probabilities, strict=True)
         )
         return frame(rows, ["path", "truth", "label", "probability", "verdict", "distance", *classes])

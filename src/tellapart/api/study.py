@@ -29,7 +29,7 @@ from tellapart.progress import BY_HAND, Progress
 from tellapart.runs.lock import one_writer
 from tellapart.runs.new_folder import new_place
 from tellapart.runs.run import RunFolder
-from tellapart.task import ImageSpec
+from tellapart.task import ImageSpec, require_one_label
 
 if TYPE_CHECKING:
     from tellapart.cluster.tasks import Needs
@@ -251,6 +251,8 @@ def _trainable(data: Any, config: Config, spec: ImageSpec, cache_limit: int, pro
 
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         catalog = read(data, config=config, cache=cache, progress=progress)
+    instead = "Train networks with tellapart train DATA --model NAME, and compare their reports."
+    require_one_label(catalog.task, "A ladder or search", instead)
     require_trainable(catalog)
     return catalog
 

@@ -95,6 +95,7 @@ def train(
     if time is not None and cluster is not None:
         raise ConfigError("A time budget tries several networks on this machine. Give --time or --cluster, not both.")
     source = _source(data, config, progress)
+    _require_kind(source, time, cluster)
     plan = decide(config, source)
     require_what_trains(plan.config)
     devices.require(plan.config, time)
@@ -172,6 +173,15 @@ def _added_to(
     for text in found.told:
         progress.line(text)
     return found.catalog, config
+
+
+def _require_kind(source: Source, time: float | None, cluster: str | None) -> None:
+    for given, option in ((time, "--time"), (cluster, "--cluster")):
+        if source.several and given is not None:
+            raise ConfigError(
+                f"{option} is for images with one label each; these have several. Leave it out, or try other networks "
+                "with --model and --fine-tune."
+            )
 
 
 def _source(data: Any, config: Config, progress: Progress) -> Source:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tellapart.data.catalog import COLUMNS
 from tellapart.data.catalog import Catalog as PlainCatalog
 from tellapart.dataframes import frame
-from tellapart.errors import TellapartError
+from tellapart.errors import ConfigError, TellapartError
 from tellapart.evaluation.evaluate import Evaluation as PlainEvaluation
 from tellapart.evaluation.intervals import Estimate
 from tellapart.runs.summary import RunSummary
@@ -79,17 +79,23 @@ class Evaluation(PlainEvaluation):
     """
 
     def to_frame(self) -> pandas.DataFrame:
-        """A DataFrame with a row per class: label, support, and precision, recall and f1 with their intervals; nan if
-        undefined. Raises MissingExtraError without pandas."""
-        names = ("precision", "recall", "f1")
+        """A DataFrame with a row per class: label, support, and precision, recall and f1, of several labels also
+        average_precision, with their intervals; nan if undefined. Raises MissingExtraError without pandas."""
+        names = ("precision", "recall", "f1", *(["average_precision"] if self.several else []))
         columns = ["label", "support", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]
         rows = ([row.label, row.support, *_figures(getattr(row, name) for name in names)] for row in self.per_class)
         return frame(rows, columns)
 
     def plot(self) -> Drawing:
-        """The confusion matrix: rows are true classes, columns predicted ones."""
+        """The confusion matrix: rows are true classes, columns predicted ones. Raises ConfigError where images have
+        several labels."""
         from tellapart.report.drawing import confusion_drawing
 
+        if self.several:
+            raise ConfigError(
+                "A confusion matrix is for images with one label each. Of several labels, `per_class` has the figures, "
+                "and `confusion` a table of 2 x 2 for each."
+            )
         return confusion_drawing(self.confusion, [row.label for row in self.per_class])
 
     def _repr_html_(self) -> str:

@@ -45,6 +45,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    kind: options.Kind = None,
     crop_boxes: options.CropBoxes = False,
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
@@ -61,7 +62,9 @@ def command(
     if page is not None and not deep:
         raise ConfigError("--page shows the images that --deep finds doubtful. Give both options.")
     _require_writable(write, deep, corrections)
-    given = options.data_options(label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes)
+    given = options.data_options(
+        label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes, kind
+    )
     with display() as progress:
         checked = ta.check(data, deep=deep, config=ta.make_config(data=given), progress=progress)
     catalog = checked.catalog
@@ -84,6 +87,9 @@ def command(
         for label in catalog.task.classes[:MOST_CLASSES]:
             numbers = [counts[split][label] for split in SPLITS]
             summary.add_row(label, *(f"{number:,}" for number in numbers), f"{sum(numbers):,}")
+        if catalog.task.several:
+            sizes = [catalog.sizes()[split] for split in SPLITS]
+            summary.add_row("(images)", *(f"{number:,}" for number in sizes), f"{sum(sizes):,}")
         show(summary)
         if len(catalog.task.classes) > MOST_CLASSES:
             show(f"and {len(catalog.task.classes) - MOST_CLASSES} more classes (--format json lists all)")

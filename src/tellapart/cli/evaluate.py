@@ -52,13 +52,18 @@ def command(
     show_figures(evaluation, data)
     figures = table("metric", ">value (95 % interval)")
     for name, estimate in evaluation.metrics.items():
-        figures.add_row(name, str(estimate) if name == "log_loss" else measured(estimate))
+        figures.add_row(
+            "exact_match" if evaluation.several and name == "accuracy" else name,
+            str(estimate) if name == "log_loss" else measured(estimate),
+        )
     show(figures)
     for note in evaluation.notes:
         show(note)
-    classes = table("class", ">images", ">precision", ">recall", ">f1")
+    more = (">average precision",) if evaluation.several else ()
+    classes = table("label" if more else "class", ">images", ">precision", ">recall", ">f1", *more)
     for row in evaluation.per_class:
-        values = ("-" if value is None else measured(value) for value in (row.precision, row.recall, row.f1))
+        estimates = (row.precision, row.recall, row.f1, row.average_precision)[: 3 + len(more)]
+        values = ("-" if value is None else measured(value) for value in estimates)
         classes.add_row(row.label, f"{row.support:,}", *values)
     show(classes)
     show(meaning(evaluation.calibration)[1])
@@ -74,7 +79,8 @@ def command(
 
 def show_figures(evaluation: Evaluation, data: str | None = None) -> None:
     """Print the accuracy, and on which images."""
+    name = "exact match" if evaluation.several else "accuracy"
     show(
-        f"accuracy {measured(evaluation.accuracy)} on {counted(evaluation.n, 'image')} of "
+        f"{name} {measured(evaluation.accuracy)} on {counted(evaluation.n, 'image')} of "
         f"{data or f'the {evaluation.split} split'}, 95 % interval"
     )

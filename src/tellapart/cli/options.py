@@ -32,6 +32,14 @@ LabelColumn = Annotated[str | None, typer.Option(help="Table column with the cla
 Root = Annotated[
     str | None, typer.Option(help="Folder that the table's paths are relative to.", rich_help_panel=DATA_PANEL)
 ]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        metavar="multiclass|multilabel",
+        help="One label an image, or several (one-hot columns, cells such as a|b); by default as the table has it.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 CropBoxes = Annotated[
     bool,
     typer.Option("--crop-boxes", help="Each box of COCO or YOLO annotations is an image.", rich_help_panel=DATA_PANEL),
@@ -111,6 +119,7 @@ def data_options(
     corrections: str | None = None,
     group_by: str | None = None,
     crop_boxes: bool = False,
+    kind: str | None = None,
 ) -> dict[str, Any]:
     return {
         "label_pattern": label_pattern,
@@ -120,6 +129,7 @@ def data_options(
         "corrections": corrections,
         "group_by": group_by,
         "crop_boxes": crop_boxes or None,
+        "kind": kind,
     }
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tellapart.inference.shift_watch import ShiftWatch
     from tellapart.inference.sorting import Sorting
     from tellapart.progress import Progress
+    from tellapart.task import Task
 
 
 class SortBy(StrEnum):
@@ -124,7 +125,7 @@ def command(
     output = format or format_by_suffix(out) if resume is None else format_of(Path(resume), format)
     one = len(images) == 1 and kind_of(images[0]) == "image" and Path(images[0]).is_file()
     predictor, watch = _open(Path(run), device, one=one, exact=exact)
-    sorting = _sorting(sort_into, (by.value, how.value), predictor.task.classes, keywords, images)
+    sorting = _sorting(sort_into, (by.value, how.value), predictor.task, keywords, images)
     take = _taking(partial(predictor.predict_named, batch_size=batch_size, watch=watch), sorting)
     # Rows printed on the terminal show the progress themselves.
     shown = out is None and resume is None and sys.stdout.isatty()
@@ -172,7 +173,7 @@ def _withhold(file: Path, output: Output) -> None:
 
 
 def _sorting(
-    into: str | None, choice: tuple[str, str], classes: tuple[str, ...], keywords: bool, images: list[str]
+    into: str | None, choice: tuple[str, str], task: Task, keywords: bool, images: list[str]
 ) -> Sorting | None:
     from tellapart.errors import ConfigError
 
@@ -181,8 +182,12 @@ def _sorting(
             raise ConfigError("--by, --how and --keywords need --sort-into DIR, which names the folder to sort into.")
         return None
     from tellapart.inference.sorting import Sorting  # not where nothing is sorted: it takes 13 ms
+    from tellapart.task import require_one_label
 
-    made = Sorting(Path(into), choice[0], choice[1], classes, keywords)  # type: ignore[arg-type]  # enums' words
+    if choice[0] == SortBy.label:
+        instead = "Use --by verdict; with --keywords, all labels of an image are written beside it."
+        require_one_label(task, "--sort-into by label", instead)
+    made = Sorting(Path(into), choice[0], choice[1], task.classes, keywords)  # type: ignore[arg-type]  # enums' words
     made.refuse_among(images)
     return made
 

@@ -30,6 +30,9 @@ class Output(StrEnum):
     jsonl = "jsonl"
 
 
+NONE = "none"
+"""Of the labels, of which an image may have several: in a table for people; in files the label is empty."""
+
 BY_SUFFIX = {
     ".csv": Output.csv,
     ".json": Output.json,
@@ -141,7 +144,8 @@ def _write_table(file: TextIO, predictions: Iterator[Prediction], classes: tuple
         if p.error:
             answer = f"error: {_on_a_line(p.error)}"
         else:
-            named = (f"{_on_a_line(label):{width}}  {probability(value):>8}" for label, value in p.top(top))
+            said = p.told(top) or [(NONE, p.probability)]
+            named = (f"{_on_a_line(label):{width}}  {probability(value):>8}" for label, value in said)
             # The verdict comes first: for an image that is unlike, the class says little.
             answer = "   ".join([f"{p.verdict:6}"] * bool(p.verdict) + list(named))
         damage = f"   damaged: {_on_a_line(p.warning)}" if p.warning else ""

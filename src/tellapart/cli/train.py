@@ -71,6 +71,7 @@ def command(
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
     root: options.Root = None,
+    kind: options.Kind = None,
     crop_boxes: options.CropBoxes = False,
     corrections: options.Corrections = None,
     group_by: options.GroupBy = None,
@@ -110,7 +111,7 @@ def command(
     shared["feature_store"] = feature_store
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
-        found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None)
+        found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None, kind)
         options.resume_alone("run", *begun, earlier, folds, settings, *found_by)
         given = Given(None if feature_store else cluster, moved, trust_code, limit)
         with display() as progress, team_of(devices, given, progress) as team:
@@ -134,7 +135,7 @@ def command(
             seed=seed,
             track=track or (),
             data=options.data_options(
-                label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes
+                label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes, kind
             ),
             settings=settings or (),
         )

@@ -231,11 +231,14 @@ class Batches:
 
 
 def labels_of(task: Task, class_indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Class positions (n,) as the loss requires them: binary (n, 1) of 0 and 1; multiclass one-hot (n, classes).
+    """Class positions (n,) as the loss requires them: binary (n, 1) of 0 and 1; multiclass one-hot (n, classes); of
+    several labels, (n, classes) of 0 and 1, as they are.
 
     >>> labels_of(Task(("a", "b", "c")), np.array([2, 0])).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
+    if task.several:
+        return class_indices.astype(np.float32)
     if task.kind == "binary":
         return class_indices.astype(np.float32)[:, None]
     return np.eye(len(task.classes), dtype=np.float32)[class_indices]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
 from tellapart.files import from_cell, replacing, write_csv
-from tellapart.task import Task
+from tellapart.task import Task, split_labels
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -29,7 +30,8 @@ OLDER_COLUMNS = (COLUMNS[:-1], COLUMNS[:-2])
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One row. path is relative to the catalog's root with forward slashes; digest is of the file's bytes; error is
+    """One row. path is relative to the catalog's root with forward slashes; label is the class, or, of an image with
+    several labels, all of them as `a|b`, empty for none; digest is of the file's bytes; error is
     empty for an image that decodes; fingerprint: a perceptual hash (data.perceptual_hash), empty for a flat image;
     warning tells what is damaged in an image that still decodes; shot is its time and camera (data.exif), which only a
     scan knows: a catalog stores it as the group, if requested."""
@@ -66,7 +68,7 @@ class Catalog:
 
     def __repr__(self) -> str:
         """Short: it may hold thousands of images."""
-        counts = [f"{sum(classes.values())} {split}" for split, classes in self.counts().items()]
+        counts = [f"{count} {split}" for split, count in self.sizes().items()]
         broken = f", {len(self.broken)} broken" if self.broken else ""
         return (
             f"<Catalog {str(self.root)!r}: {len(self)} images of {len(self.task.classes)} classes "
@@ -83,17 +85,29 @@ class Catalog:
         return tuple(p for p in self.images if p.error)
 
     def class_indices(self) -> NDArray[np.int64]:
-        """Position of each image's label in task.classes, shape (n,)."""
+        """Position of each image's label in task.classes, shape (n,); where images have several labels, whether each
+        has each of them, 0 or 1, shape (n, classes)."""
         position = {name: index for index, name in enumerate(self.task.classes)}
-        return np.array([position[p.label] for p in self.images], dtype=np.int64)
+        if not self.task.several:
+            return np.array([position[p.label] for p in self.images], dtype=np.int64)
+        table = np.zeros((len(self.images), len(position)), np.int64)
+        for row, image in enumerate(self.images):
+            table[row, [position[name] for name in self.task.labels(image.label)]] = 1
+        return table
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of usable images by split, then class: every class appears, with 0 if it has none."""
+        """Number of usable images by split, then class: every class appears, with 0 if it has none. An image with
+        several labels counts for each."""
         table: dict[str, dict[str, int]] = {split: dict.fromkeys(self.task.classes, 0) for split in SPLITS}
         for image in self.images:
             if not image.error and image.split:
-                table[image.split][image.label] += 1
+                for name in self.task.labels(image.label):
+                    table[image.split][name] += 1
         return table
+
+    def sizes(self) -> dict[str, int]:
+        """Number of usable images by split."""
+        return {split: sum(p.split == split and not p.error for p in self.images) for split in SPLITS}
 
     @property
     def digest(self) -> str:
@@ -107,6 +121,15 @@ class Catalog:
         """Write the table as csv, atomically."""
         with replacing(path) as neighbour:
             write_csv(neighbour, [COLUMNS, *map(attrgetter(*COLUMNS), self.images)])
+
+
+def by_label(images: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """A row for each label of each image.
+
+    >>> [row.label for row in by_label([ImageRecord("1.jpg", "cat|dog"), ImageRecord("2.jpg", "")])]
+    ['cat', 'dog']
+    """
+    return tuple(replace(image, label=name) for image in images for name in split_labels(image.label))
 
 
 def read_images(path: Path) -> tuple[ImageRecord, ...]:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tellapart.data.catalog import SPLITS, ImageRecord
+from tellapart.data.catalog import SPLITS, ImageRecord, by_label
 from tellapart.data.findings import Finding, images_that
 from tellapart.data.leakage import duplicates, near_duplicates
 from tellapart.data.splits import MINIMUM
@@ -25,10 +25,15 @@ TINY = 32
 ELONGATED = 4
 
 
-def find_all(images: Sequence[ImageRecord], known: Iterable[Finding] = ()) -> tuple[Finding, ...]:
-    """All findings, including those of the source, the most severe first."""
+def find_all(
+    images: Sequence[ImageRecord], known: Iterable[Finding] = (), *, several: bool = False
+) -> tuple[Finding, ...]:
+    """All findings, including those of the source, the most severe first. several: whether images may have several
+    labels; what is checked of a class then counts an image for each of its labels."""
     checks, left_out = CHECKS.load_all()
-    found = [finding for check in checks for finding in _findings(check, images)]
+    chosen = [check for check in checks if not (several and check.one_label)]
+    each = by_label(images) if several else images
+    found = [finding for check in chosen for finding in _findings(check, each if check.by_class else images)]
     return in_order_of_gravity([*known, *found, *map(_left_out, left_out.values())])
 
 
@@ -178,10 +183,16 @@ def odd(images: Sequence[ImageRecord]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Check:
-    """A row of CHECKS. find: images with their splits -> findings."""
+    """A row of CHECKS. find: images with their splits -> findings. by_class: whether it is about the classes, so that
+    an image with several labels counts for each. one_label: whether it makes sense only of one label an image."""
 
     name: str
     find: Callable[[Sequence[ImageRecord]], Iterable[Finding]]
+    by_class: bool = False
+    one_label: bool = False
+
+
+_OF_CLASSES = (alike, balance, few)
 
 
 CHECKS: Table[Check] = Table(
@@ -190,7 +201,7 @@ CHECKS: Table[Check] = Table(
     Check,
     ConfigError,
     [
-        Check(find.__name__.replace("_", "-"), find)
+        Check(find.__name__.replace("_", "-"), find, by_class=find in _OF_CLASSES, one_label=find is balance)
         for find in (broken, damaged, duplicates, near_duplicates, alike, balance, few, odd)
     ],
 )

@@ -21,6 +21,7 @@ from tellapart.data.findings import Finding
 from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, unknown
 from tellapart.files import from_cell, replacing, write_csv
+from tellapart.task import split_labels
 
 Action = Literal["relabel", "drop", "regroup", "keep"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -140,13 +141,13 @@ def corrected(source: Source, corrections: Sequence[Correction], name: str) -> S
 
     Raises ConfigError for paths that the source does not have and labels that no image of it has.
     """
-    labels = {row.label for row in source.rows}
+    labels = source.labels
     paths = {row.path for row in source.rows}
     wrong = [f"{c.path} is not among the {len(paths)} images" for c in corrections if c.path not in paths]
     wrong += [
         f"{c.path}: {unknown('class', c.label, labels)}"
         for c in corrections
-        if c.action == "relabel" and c.label not in labels
+        if c.action == "relabel" and not labels.issuperset(split_labels(c.label) if source.several else (c.label,))
     ]
     _refuse(name, wrong)
     dropped = {c.path for c in corrections if c.action == "drop"}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.metrics import Floats, Ints
+from tellapart.task import Task
 
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
@@ -59,13 +60,15 @@ class Reliability:
 def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> Reliability:
     """For the most probable class of each image, over BINS bins of equal width.
 
-    truth: positions of classes, (n,). probabilities: (n, classes), rows sum to 1. by_chance is drawn with labels that
-    follow the probabilities themselves (Broecker and Smith, Weather and Forecasting 22 (2007) 651).
+    truth: positions of classes, (n,). probabilities: (n, classes), rows sum to 1. Of several labels an image, (n,
+    classes) of 0 and 1, and their own probabilities: whether each is there counts like an image. by_chance is drawn
+    with labels that follow the probabilities themselves (Broecker and Smith, Weather and Forecasting 22 (2007) 651).
 
     >>> given = np.array([[0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.2, 0.8]])
     >>> round(reliability(np.array([0, 0, 0, 1, 1]), given).error, 6)
     0.0
     """
+    truth, probabilities = _each(truth, probabilities)
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == truth
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
@@ -89,12 +92,15 @@ def reliability(truth: Ints, probabilities: NDArray[Any], *, seed: int = 0) -> R
 def fit_temperature(logits: NDArray[Any], truth: Ints) -> float:
     """The divisor of logits that minimises the log loss, COLDEST..HOTTEST; 1 changes nothing.
 
-    logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes. A prior keeps it
+    logits: (n, 1) of the second of two classes, or (n, classes). truth: (n,) positions of classes, or (n, classes) of
+    0 and 1 for several labels, whose logits are divided by the same number. A prior keeps it
     near 1 with few images: its logarithm is normal with deviation 1. And images without a mistake do not prove that
     there are none: then half a mistake is added, at the median distance of the two most probable classes.
     """
     from scipy.optimize import minimize_scalar
 
+    if truth.ndim == 2:
+        logits, truth = logits.reshape(-1, 1), truth.reshape(-1)
     wide = every_logit(logits)
     rows = np.arange(len(truth))
     ordered = np.sort(wide, axis=1)
@@ -115,14 +121,37 @@ def softmax(logits: NDArray[Any]) -> Floats:
     return np.exp(_log_softmax(every_logit(logits)))
 
 
-def sharpened(probabilities: NDArray[Any], temperature: float) -> Floats:
-    """The probabilities (n, classes) before their logits were divided by `temperature`.
+def probabilities_of(task: Task, logits: NDArray[Any]) -> Floats:
+    """(n, classes), from logits (n, units of the last layer): rows sum to 1, unless images have several labels.
+
+    >>> probabilities_of(Task(("a", "b"), several=True), np.zeros((1, 2))).tolist()
+    [[0.5, 0.5]]
+    """
+    if task.several:
+        return softmax(logits.reshape(-1, 1))[:, 1].reshape(logits.shape)
+    return softmax(logits)
+
+
+def sharpened(probabilities: NDArray[Any], temperature: float, *, several: bool = False) -> Floats:
+    """The probabilities (n, classes) before their logits were divided by `temperature`. several: whether images have
+    several labels.
 
     >>> sharpened(np.array([[0.75, 0.25]]), 2).round(3).tolist()
     [[0.9, 0.1]]
     """
+    if several:
+        flat = probabilities.reshape(-1)
+        return sharpened(np.stack([1 - flat, flat], axis=1), temperature)[:, 1].reshape(probabilities.shape)
     with np.errstate(divide="ignore"):
         return np.exp(_log_softmax(np.log(probabilities.astype(np.float64)) * temperature))
+
+
+def _each(truth: Ints, probabilities: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
+    """Of several labels, whether each of them is there, as a prediction of two classes of its own."""
+    if truth.ndim == 1:
+        return truth, probabilities
+    flat = probabilities.reshape(-1)
+    return truth.reshape(-1), np.stack([1 - flat, flat], axis=1)
 
 
 def every_logit(logits: NDArray[Any]) -> Floats:

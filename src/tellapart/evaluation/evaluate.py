@@ -5,74 +5,30 @@ NumPy in, NumPy out; no Keras, no figures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tellapart.errors import some
 from tellapart.evaluation import metrics as measures
 from tellapart.evaluation.calibration import Reliability, reliability
-from tellapart.evaluation.intervals import (
-    Estimate,
-    auc_estimate,
-    f1_estimate,
-    macro_estimates,
-    mean_loss_estimate,
-    proportion,
-)
+from tellapart.evaluation.class_metrics import ClassMetrics, VerdictMetrics, class_metrics, verdict_metrics
+from tellapart.evaluation.intervals import Estimate, auc_estimate, macro_estimates, mean_loss_estimate, proportion
 from tellapart.evaluation.judgement import Verdict
 from tellapart.evaluation.metrics import Ints
 from tellapart.evaluation.mistakes import Mistake, find_mistakes
-from tellapart.evaluation.selective_prediction import VERDICTS
+from tellapart.evaluation.several_labels import Figures, check_labels, label_figures
 from tellapart.evaluation.shift import Shift
 from tellapart.runs.predictions import Predictions
 from tellapart.task import Task
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top_5_accuracy", "auc")
+METRICS = (
+    "accuracy", "balanced_accuracy", "mean_average_precision", "micro_f1", "macro_f1", "log_loss", "top_5_accuracy",
+    "auc",
+)  # fmt: skip
 _ROW_SUM_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class ClassMetrics:
-    """The metrics of one class. support: its images. None: not defined (recall and F1 without images, precision of a
-    class that was never predicted)."""
-
-    label: str
-    support: int
-    precision: Estimate | None
-    recall: Estimate | None
-    f1: Estimate | None
-
-    def to_dict(self) -> dict[str, Any]:
-        figures = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
-        return {
-            "label": self.label,
-            "support": self.support,
-            **{name: figure and figure.to_dict() for name, figure in figures.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ClassMetrics:
-        figures = (values[name] and Estimate.from_dict(values[name]) for name in ("precision", "recall", "f1"))
-        return cls(values["label"], values["support"], *figures)
-
-
-@dataclass(frozen=True)
-class VerdictMetrics:
-    """The images with one verdict. accuracy: of their predictions; None without images."""
-
-    n: int
-    accuracy: Estimate | None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"n": self.n, "accuracy": self.accuracy and self.accuracy.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> VerdictMetrics:
-        return cls(values["n"], values["accuracy"] and Estimate.from_dict(values["accuracy"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +36,8 @@ class Evaluation:
     """The result of a network on one split. Compare two by `to_dict()`.
 
     n: images. level: confidence level of the intervals. metrics: by name, those of METRICS that are defined here.
-    per_class: in class order. confusion: shape (k, k), rows are the truth. mistakes: the most confident first.
+    per_class: in class order. confusion: shape (k, k), rows are the truth; of several labels (k, 2, 2), whether each is
+    there by whether it is predicted (scikit-learn's multilabel_confusion_matrix). mistakes: the most confident first.
     calibration: whether the probabilities are reliable. verdicts: by name, empty if there are none. notes: what is not
     defined here and why. verdict: whether to use the run, and what next; None if it is not judged. shift: whether the
     images differ from the validation images; None if that was not tested.
@@ -100,8 +57,13 @@ class Evaluation:
     shift: Shift | None = None
 
     @property
+    def several(self) -> bool:
+        """Whether images have several labels."""
+        return self.confusion.ndim == 3
+
+    @property
     def accuracy(self) -> Estimate:
-        """Share of all images classified correctly, with its interval."""
+        """Share of all images classified correctly, of several labels in all of them, with its interval."""
         return self.metrics["accuracy"]
 
     def __repr__(self) -> str:
@@ -153,8 +115,10 @@ class Evaluation:
 def evaluate(task: Task, said: Predictions, *, split: str, level: float = 0.95, seed: int = 0) -> Evaluation:
     """Evaluate the predictions of a network for the images of one split.
 
-    Rows of probabilities sum to 1, also for a binary task. The prediction for an image is its most probable class, the
-    first of equal ones. level: of the intervals. seed: of the bootstrap (balanced accuracy, macro F1, log loss).
+    With several labels an image, a prediction is right if all of them are (accuracy is then called exact match), and
+    there are the means of the labels' average precision and F1. Otherwise rows of probabilities sum to 1, also for a
+    binary task, and the prediction is the most probable class, the first of equal ones. level: of the intervals. seed:
+    of the bootstrap (balanced accuracy, macro F1, log loss, and those of several labels).
 
     A class without images in this split has no recall and no F1, and is excluded from the means over classes; a note
     says so. Raises ValueError for no images, or arrays of another shape or range.
@@ -165,11 +129,9 @@ def evaluate(task: Task, said: Predictions, *, split: str, level: float = 0.95, 
     >>> print(evaluate(task, said, split="test").accuracy)
     0.667 (0.208 to 0.939)
     """
-    _check(task, said, split)
-    truth, probabilities = said.truth.astype(np.int64), said.probabilities
-    confusion = measures.confusion_matrix(truth, probabilities.argmax(axis=1), len(task.classes))
-    per_class = _per_class(task, confusion, level)
-    figures, notes = _figures(task, truth, probabilities, confusion, level, seed)
+    (check_labels if task.several else _check)(task, said, split)
+    found = label_figures(task, said, level, seed) if task.several else _figures(task, said, level, seed)
+    truth, per_class, notes = said.truth.astype(np.int64), found.per_class, list(found.notes)
     absent = [row.label for row in per_class if not row.support]
     if absent:
         notes.insert(0, _absent_note(split, absent))
@@ -177,21 +139,22 @@ def evaluate(task: Task, said: Predictions, *, split: str, level: float = 0.95, 
         split=split,
         n=len(truth),
         level=level,
-        metrics=figures,
+        metrics=found.metrics,
         per_class=per_class,
-        confusion=_frozen(confusion),
-        mistakes=find_mistakes(task.classes, truth, probabilities, said.paths),
-        calibration=reliability(truth, probabilities, seed=seed),
-        verdicts=_per_verdict(truth, probabilities, said.verdicts, level) if any(said.verdicts) else {},
+        confusion=_frozen(found.confusion),
+        mistakes=found.mistakes,
+        calibration=reliability(truth, said.probabilities, seed=seed),
+        verdicts=verdict_metrics(said, level),
         notes=tuple(notes),
     )
 
 
-def _figures(
-    task: Task, truth: Ints, probabilities: NDArray[Any], confusion: Ints, level: float, seed: int
-) -> tuple[dict[str, Estimate], list[str]]:
-    """The metrics that are defined, in the order of METRICS, and a note for each that is not."""
+def _figures(task: Task, said: Predictions, level: float, seed: int) -> Figures:
+    """Of images with one label each: the metrics that are defined, in the order of METRICS, and a note for each that is
+    not."""
+    truth, probabilities = said.truth.astype(np.int64), said.probabilities
     n, classes = probabilities.shape
+    confusion = measures.confusion_matrix(truth, said.named, classes)
     balanced_accuracy, macro_f1 = macro_estimates(confusion, level, seed)
     losses = measures.log_losses(truth, probabilities)
     figures = {
@@ -210,43 +173,16 @@ def _figures(
             figures["auc"] = auc_estimate(area, positives, n - positives, level)
         else:
             notes.append("The area under the ROC curve is not defined: it needs images of both classes.")
-    return figures, notes
-
-
-def _per_class(task: Task, confusion: Ints, level: float) -> tuple[ClassMetrics, ...]:
-    rows = []
-    for index, label in enumerate(task.classes):
-        hits, support, named = (
-            int(v) for v in (confusion[index, index], confusion[index].sum(), confusion[:, index].sum())
-        )
-        rows.append(
-            ClassMetrics(
-                label,
-                support,
-                precision=proportion(hits, named, level) if named else None,
-                recall=proportion(hits, support, level) if support else None,
-                f1=f1_estimate(hits, support, named, level) if support else None,
-            )
-        )
-    return tuple(rows)
-
-
-def _per_verdict(
-    truth: Ints, probabilities: NDArray[Any], verdicts: Sequence[str], level: float
-) -> dict[str, VerdictMetrics]:
-    right = probabilities.argmax(axis=1) == truth
-    found: dict[str, VerdictMetrics] = {}
-    for name in VERDICTS:
-        chosen = right[np.array(verdicts) == name]
-        accuracy = proportion(int(chosen.sum()), len(chosen), level) if len(chosen) else None
-        found[name] = VerdictMetrics(len(chosen), accuracy)
-    return found
+    rows = zip(task.classes, np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0), strict=True)
+    per_class = tuple(class_metrics(label, (int(hit), int(own), int(named)), level) for label, hit, own, named in rows)
+    mistakes = find_mistakes(task.classes, truth, probabilities, said.paths)
+    return Figures(figures, per_class, confusion, mistakes, tuple(notes))
 
 
 def _absent_note(split: str, absent: list[str]) -> str:
     return (
         f"The {split} split has no image of {some(absent, 5)}: they have no recall there, and the means "
-        "over classes (balanced accuracy, macro F1) exclude them."
+        "over classes exclude them."
     )
 
 

@@ -13,8 +13,9 @@ from typing import Literal
 
 from tellapart.data.findings import Finding
 from tellapart.errors import RunError
+from tellapart.evaluation.class_metrics import ClassMetrics
 from tellapart.evaluation.compare import fisher
-from tellapart.evaluation.evaluate import ClassMetrics, Evaluation
+from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.intervals import Estimate, independent_difference, proportion
 from tellapart.evaluation.overfitting import Learning, learning
 from tellapart.evaluation.suspects import find_suspects
@@ -155,7 +156,11 @@ def evidence_of(
         if config.train.validation_steps is not None:
             seen = min(seen, config.train.validation_steps * config.train.batch_size)
         calibration = record.calibration
-        suspects = [] if said is None else [row.wanted for row in find_suspects(said)]
+        suspects = [] if said is None or evaluation.several else [row.wanted for row in find_suspects(said)]
+        right = best.val_accuracy if best else 0.0
+        if evaluation.several and calibration:
+            # With the thresholds of the labels, which the history does not know.
+            right, seen = float(calibration["estimate"]["accuracy"]), len(catalog.split("validation"))
         pretrained = any(row.phase == "head" for row in history)
         return Evidence(
             evaluation,
@@ -163,7 +168,7 @@ def evidence_of(
             clean=clean,
             target=float(calibration["thresholds"]["target"]) if calibration else None,
             training=None if best is None else best.accuracy,
-            validation=(round(best.val_accuracy * seen), seen) if best and seen else None,
+            validation=(round(right * seen), seen) if best and seen else None,
             learning=learning(history, config.train.monitor, record.best_epoch) if own else None,
             findings=catalog.findings if own else (),
             tested=said.paths if said is not None else (),
@@ -200,5 +205,5 @@ def evaluations_of(run: RunFolder) -> tuple[Evaluation, Evaluation | None]:
 
 def predictions_of(run: RunFolder, evaluation: Evaluation) -> Predictions | None:
     """The predictions for the images of an evaluation; None if predictions.csv is of other images."""
-    found = read_predictions(run.predictions_file, run.task.classes)
+    found = read_predictions(run.predictions_file, run.task)
     return found if found is not None and len(found.paths) == evaluation.n else None

@@ -56,7 +56,7 @@ def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     """
     if not 0 <= hits <= n or n == 0:
         raise ValueError(f"Given {hits} hits of {n}; expected 0 <= hits <= n and n > 0.")
-    z2 = _quantile(level) ** 2
+    z2 = quantile(level) ** 2
     middle = (hits + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (hits * (n - hits) / n + z2 / 4)) / (n + z2)
     # At the ends the exact limit is the end itself; rounding must not push the value out of its interval.
@@ -90,13 +90,13 @@ def macro_estimates(confusion: Ints, level: float = 0.95, seed: int = 0) -> tupl
     """
     support = confusion.sum(axis=1)
     present = np.flatnonzero(support)
-    hits, named = _draw_hits_and_names(confusion, present, _quantile(level), np.random.default_rng(seed))
+    hits, named = _draw_hits_and_names(confusion, present, quantile(level), np.random.default_rng(seed))
     size = support[present]
     balanced = (hits / size).mean(axis=1)
     macro = (2 * hits / (size + named)).mean(axis=1)
     true_hits = np.diagonal(confusion)[present]
     values = (true_hits / size).mean(), (2 * true_hits / (size + confusion.sum(axis=0)[present])).mean()
-    first, second = (_percentile(value, draws, level) for value, draws in zip(values, (balanced, macro), strict=True))
+    first, second = (percentile(value, draws, level) for value, draws in zip(values, (balanced, macro), strict=True))
     return first, second
 
 
@@ -143,7 +143,7 @@ def mean_loss_estimate(losses: Floats, level: float = 0.95, seed: int = 0) -> Es
     bias = normal.inv_cdf(min(max(below, 0.5 / RESAMPLES), 1 - 0.5 / RESAMPLES))
     acceleration = float((deviations**3).sum()) / (6 * spread**1.5)
     shares = []
-    for z in (-_quantile(level), _quantile(level)):
+    for z in (-quantile(level), quantile(level)):
         stretched = (bias + z) / (1 - acceleration * (bias + z))
         shares.append(normal.cdf(bias + stretched))
     low, high = np.quantile(means, shares)
@@ -180,7 +180,7 @@ def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.
     itself and with both counts replaced by their mean, which keeps the interval inside 0..1 and open at an area of 1.
     """
     mean_count = (positives + negatives) / 2
-    z = _quantile(level)
+    z = quantile(level)
 
     def distance(area: float) -> float:
         pairs = (mean_count - 1) * ((1 - area) / (2 - area) + area / (1 + area))
@@ -188,6 +188,19 @@ def auc_estimate(value: float, positives: int, negatives: int, level: float = 0.
         return abs(value - area) - z * math.sqrt(variance)
 
     return Estimate(value, _crossing(distance, 0.0, value), _crossing(distance, 1.0, value))
+
+
+def average_precision_estimate(value: float, positives: int, level: float = 0.95) -> Estimate:
+    """An average precision with the binomial interval of its number of positives (Boyd, Eng, Page, ECML PKDD 2013), in
+    the form of Wilson, which stays in 0..1 and open at 1; positives > 0.
+
+    >>> print(average_precision_estimate(1.0, 20))
+    1.000 (0.839 to 1.000)
+    """
+    z2 = quantile(level) ** 2
+    middle = (value * positives + z2 / 2) / (positives + z2)
+    half = math.sqrt(z2 * (value * (1 - value) * positives + z2 / 4)) / (positives + z2)
+    return Estimate(value, max(0.0, min(middle - half, value)), max(value, min(middle + half, 1.0)))
 
 
 def paired_difference(only_first: int, only_second: int, n: int, level: float = 0.95) -> Estimate:
@@ -207,7 +220,7 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
         raise ValueError(
             f"Given {only_first} and {only_second} of {n}; expected counts that are n > 0 at most together."
         )
-    z = _quantile(level)
+    z = quantile(level)
     value = (only_second - only_first) / n
 
     def distance(difference: float) -> float:
@@ -252,12 +265,14 @@ def _crossing(distance: Callable[[float], float], outside: float, inside: float)
     return inside
 
 
-def _percentile(value: float, draws: Floats, level: float) -> Estimate:
+def percentile(value: float, draws: Floats, level: float) -> Estimate:
+    """The value with the interval that holds this share of the draws, and the value."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 
-def _quantile(level: float) -> float:
+def quantile(level: float) -> float:
+    """Of the standard normal: 1.96 for a level of 0.95. Raises ValueError for a level outside 0..1."""
     if not 0 < level < 1:
         raise ValueError(f"level is the confidence level of the interval, such as 0.95; given {level}.")
     return NormalDist().inv_cdf((1 + level) / 2)

@@ -27,6 +27,7 @@ from tellapart.errors import some
 from tellapart.evaluation.calibration import Reliability
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import Evidence, evaluations_of, evidence_of, predictions_of
+from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.judgement import MARKS, Mark, Point, Use, Verdict
 from tellapart.evaluation.overfitting import State
 from tellapart.evaluation.steps import next_step
@@ -44,6 +45,8 @@ _FAULTY = 0.1
 _TOLD = 0.05
 """Calibration error: if chance alone explains more, the probabilities cannot be assessed."""
 _LONGEST_MEANING = 160
+_CORRECT = {False: "classified correctly", True: "given exactly their labels"}
+"""What a prediction is that is right, by whether images have several labels."""
 
 
 def judge(found: Evidence) -> Verdict:
@@ -82,7 +85,7 @@ def headline(found: Evaluation, own: bool = True) -> str:
     of = counted(n, f"{found.split} image" if own else "image")
     unseen = " it had never seen" if found.split == "test" and own else ""
     return (
-        f"Of {of}{unseen}, {hits:,} {'was' if hits == 1 else 'were'} classified correctly: "
+        f"Of {of}{unseen}, {hits:,} {'was' if hits == 1 else 'were'} {_CORRECT[found.several]}: "
         f"{percent(found.accuracy.value)} ({percent(found.level, None)} interval {between(found.accuracy)})."
     )
 
@@ -138,6 +141,12 @@ def _weakest(found: Evidence) -> str:
             not found.evaluation.mistakes
         )
     place = next(i for i, other in enumerate(found.evaluation.per_class) if other is row)
+    if found.evaluation.several:
+        extra = int(found.evaluation.confusion[place][0, 1])
+        return (
+            f"Weakest: {row.label}, found on {measured(row.recall)} of {counted(row.support, 'image')} that have it; "
+            f"predicted on {counted(extra, 'image')} without it."
+        )
     counts = found.evaluation.confusion[place].copy()
     counts[place] = 0
     other = found.evaluation.per_class[int(counts.argmax())].label
@@ -184,12 +193,29 @@ def _shift(found: Evidence) -> Iterator[Point]:
 
 def _guessing(found: Evidence) -> Iterator[Point]:
     evaluation = found.evaluation
+    if evaluation.several:
+        yield from _guessing_labels(evaluation)
+        return
     largest = max(evaluation.per_class, key=lambda row: row.support)
     share = largest.support / evaluation.n
     if not found.own and share == 1:
         return  # images of one class alone: always to name it is no yardstick
     always = f"Always predicting {largest.label} would be right for {percent(share)}."
     if evaluation.accuracy.low > share:
+        yield Point("good", "Better than guessing", always, "figures")
+    else:
+        sentence = f"{always} It may have learned nothing."
+        yield Point("stop", "No better than guessing", sentence, "figures", blocks=True)
+
+
+def _guessing_labels(found: Evaluation) -> Iterator[Point]:
+    """The average precision of a label that is guessed is its share of the images."""
+    reached = found.metrics.get("mean_average_precision")
+    if reached is None:
+        return
+    share = float(np.mean([row.support / found.n for row in found.per_class if row.support]))
+    always = f"Guessing the labels would have a mean average precision of {percent(share)}."
+    if reached.low > share:
         yield Point("good", "Better than guessing", always, "figures")
     else:
         sentence = f"{always} It may have learned nothing."
@@ -292,11 +318,19 @@ def _evenness(found: Evidence) -> Iterator[Point]:
     row = found.weakest
     if row is None or row.recall is None:
         return
-    if row.recall.high < found.evaluation.accuracy.low:
+    if row.recall.high < _usual_recall(found.evaluation).low:
         yield Point("care", "Uneven classes", _weakest(found), "classes")
     else:
         chance = "By chance alone it could be as good as the rest."
         yield Point("good", "Even classes", f"{_weakest(found)} {chance}", "classes")
+
+
+def _usual_recall(found: Evaluation) -> Estimate:
+    """What a class is compared with: the accuracy; of several labels, the share of all of them that is found."""
+    if not found.several:
+        return found.accuracy
+    hits, all_of = int(found.confusion[:, 1, 1].sum()), int(found.confusion[:, 1].sum())
+    return proportion(hits, max(1, all_of), found.level)
 
 
 def _honesty(found: Evidence) -> Iterator[Point]:

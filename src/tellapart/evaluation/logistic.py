@@ -21,26 +21,30 @@ _CURVATURE = 0.1  # about that of the loss of an image that is neither sure nor 
 
 @dataclass(frozen=True)
 class Logistic:
-    """kernel: (dimensions, units), bias: (units,); one unit for two classes, else one a class."""
+    """kernel: (dimensions, units), bias: (units,); one unit for two classes, else one a class. several: whether each
+    unit says whether a label is there, and not which class it is."""
 
     kernel: NDArray[np.float64]
     bias: NDArray[np.float64]
+    several: bool = False
 
     def probabilities(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, classes) of coordinates (n, dimensions)."""
-        return probabilities_of(coordinates @ self.kernel.astype(np.float32) + self.bias.astype(np.float32))
+        scores = coordinates @ self.kernel.astype(np.float32) + self.bias.astype(np.float32)
+        return _sigmoid(scores) if self.several else probabilities_of(scores)
 
 
 class Objective(Protocol):
     """What is fitted: a mean loss over images, as a function of a linear layer over coordinates.
 
     squares: (dimensions,), the mean square of each coordinate. total: of the weights of the images. units: outputs of
-    the layer.
+    the layer. several: whether each is of a label of its own.
     """
 
     squares: NDArray[np.float32]
     total: float
     units: int
+    several: bool
 
     def look(
         self, kernel: NDArray[np.float64], bias: NDArray[np.float64]
@@ -70,7 +74,7 @@ def fitted(objective: Objective, strength: float, start: Logistic | None = None)
     options = {"maxiter": _ITERATIONS, "gtol": _GRADIENT, "ftol": _GAIN}
     found = minimize(penalised, begin.ravel(), jac=True, method="L-BFGS-B", options=options)
     ended = found.x.reshape(width + 1, units)
-    return Logistic(ended[:-1] * scale, ended[-1].copy())
+    return Logistic(ended[:-1] * scale, ended[-1].copy(), objective.several)
 
 
 def probabilities_of(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -81,18 +85,21 @@ def probabilities_of(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def truth_of(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """(n, units) of labels (n,): of two classes, the second alone."""
+    """(n, units) of labels (n,): of two classes, the second alone. Of several an image, (n, classes), as they are."""
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
     truth = np.zeros((len(labels), classes), np.float32)
     truth[np.arange(len(labels)), labels] = 1
     return truth[:, 1:] if classes == 2 else truth
 
 
 def loss_of(
-    scores: NDArray[np.float32], truth: NDArray[np.float32], each: NDArray[np.float32]
+    scores: NDArray[np.float32], truth: NDArray[np.float32], each: NDArray[np.float32], several: bool = False
 ) -> tuple[float, NDArray[np.float32]]:
-    """The loss of scores (n, units), weighted by each (n, 1), and its gradient by the scores."""
-    if truth.shape[1] == 1:
-        said = (1 / (1 + np.exp(-np.clip(scores, -80, 80)))).astype(np.float32)
+    """The loss of scores (n, units), weighted by each (n, 1), and its gradient by the scores. several: each unit is of
+    a label of its own."""
+    if several or truth.shape[1] == 1:
+        said = _sigmoid(scores)
         losses = np.asarray(np.logaddexp(0, scores) - truth * scores, np.float32)
     else:
         said, total = _softmax(scores)
@@ -101,7 +108,8 @@ def loss_of(
 
 
 class Problem:
-    """Coordinates (n, dimensions) and labels (n,), 0..classes - 1, and how much each image weighs.
+    """Coordinates (n, dimensions) and labels (n,), 0..classes - 1, and how much each image weighs. Labels (n, classes)
+    of 0 and 1 are several an image: a regression for each.
 
     >>> problem = Problem(np.array([[-1], [1], [2]], np.float32), np.array([0, 1, 1]), 2)
     >>> problem.fit(1.0).probabilities(np.array([[-2], [2]], np.float32)).argmax(axis=1)
@@ -119,7 +127,7 @@ class Problem:
         self.total = float(each.sum())
         self._each = (each / self.total)[:, None]
         self._truth = truth_of(labels, classes)
-        self.units = self._truth.shape[1]
+        self.units, self.several = self._truth.shape[1], labels.ndim == 2
         self._coordinates = coordinates
         self.squares = np.einsum("ij,ij->j", coordinates, coordinates, dtype=np.float32) / len(labels)
 
@@ -157,15 +165,19 @@ class Problem:
                 step = step / 2
             if before - loss <= _GAIN * before:
                 break
-        return Logistic(weights[:-1, None], weights[-1:])
+        return Logistic(weights[:-1, None], weights[-1:], self.several)
 
     def look(
         self, kernel: NDArray[np.float64], bias: NDArray[np.float64]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         """As Objective has it."""
         scores = self._coordinates @ kernel.astype(np.float32) + bias.astype(np.float32)
-        loss, error = loss_of(scores, self._truth, self._each)
+        loss, error = loss_of(scores, self._truth, self._each, self.several)
         return loss, (self._coordinates.T @ error).astype(np.float64), error.sum(axis=0).astype(np.float64)
+
+
+def _sigmoid(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(scores, -80, 80))), np.float32)
 
 
 def _softmax(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

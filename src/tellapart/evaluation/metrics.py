@@ -39,6 +39,29 @@ def log_losses(truth: Ints, probabilities: NDArray[Any]) -> Floats:
     return -np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0)) + 0.0
 
 
+def label_losses(truth: Ints, probabilities: NDArray[Any]) -> Floats:
+    """Mean over the labels of -ln of the probability that each is as it is, shape (n,). Both (n, classes)."""
+    given = np.where(truth == 1, probabilities, 1 - probabilities).astype(np.float64)
+    return np.asarray(-np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0)).mean(axis=1) + 0.0)
+
+
+def average_precision(positive: NDArray[np.bool_], scores: NDArray[Any]) -> float:
+    """Mean of the precision at each positive, from the highest score down: the area under the curve of precision
+    against recall, without interpolation, as in scikit-learn. Raises ValueError without a positive.
+
+    >>> average_precision(np.array([True, False, True]), np.array([0.9, 0.8, 0.7])).__round__(3)
+    0.833
+    """
+    if not positive.any():
+        raise ValueError("Given no positive; expected at least one.")
+    order = np.argsort(-scores, kind="stable")
+    hits, ordered = np.cumsum(positive[order]), scores[order]
+    # Equal scores are one step.
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    hits, count = hits[last], np.flatnonzero(last) + 1
+    return float((np.diff(hits, prepend=0) * hits / count).sum() / hits[-1])
+
+
 def in_top(truth: Ints, probabilities: NDArray[Any], top: int) -> NDArray[np.bool_]:
     """Whether the true class is among the `top` most probable, shape (n,). Ties are in class order, as in argmax."""
     found = np.empty(len(truth), np.bool_)

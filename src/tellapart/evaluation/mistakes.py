@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A misclassified image. truth and predicted are class names; probability, 0..1, was given to `predicted`."""
+    """A misclassified image. truth and predicted are class names, or all of several labels as `a|b`; probability, 0..1,
+    was given to `predicted`."""
 
     path: str
     truth: str

@@ -174,11 +174,11 @@ def some(count: int, most: int = MOST) -> NDArray[np.intp]:
 
 
 def traits_of(
-    looks: NDArray[np.float32], sides: NDArray[np.integer], probabilities: Floats, distances: NDArray[np.floating]
+    looks: NDArray[np.float32], sides: NDArray[np.integer], confidence: Floats, distances: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """(n, len(TRAITS)), of images by what measure_looks gives, their own shorter side in pixels, their probabilities
-    (n, classes) and their distances (n,); one that is not known is 0."""
-    parts = [np.log2(np.maximum(sides, 1)), np.nan_to_num(distances), _odds(probabilities.max(axis=1))]
+    """(n, len(TRAITS)), of images by what measure_looks gives, their own shorter side in pixels, the probabilities
+    (n,) of what is predicted and their distances (n,); one that is not known is 0."""
+    parts = [np.log2(np.maximum(sides, 1)), np.nan_to_num(distances), _odds(confidence)]
     return np.concatenate([looks, np.stack(parts, axis=1)], axis=1).astype(np.float32)
 
 

@@ -12,6 +12,7 @@ from tellapart.evaluation.compare import LEVEL, Comparison, compare, compare_all
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.runs.run import RunFolder
 from tellapart.runs.shared_images import Common, CommonImage, LeftOut, common_images
+from tellapart.task import require_one_label
 from tellapart.words import listed, percent
 from tellapart.words import points as points_of
 
@@ -109,6 +110,8 @@ def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
     if len(runs) < 2 or len(set(places)) < len(places):
         given = ", ".join(str(run.path) for run in runs) or "none"
         raise RunError(f"Comparing takes two or more runs, each once; given {given}.")
+    for run in runs:
+        require_one_label(run.task, "compare", "Evaluate each run on the same images: tellapart evaluate RUN DATA.")
     names = _names(runs)
     common = common_images(runs, names)
     truth, said = common.positions()

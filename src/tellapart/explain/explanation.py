@@ -102,9 +102,9 @@ def explain(
 ) -> Explanation:
     """Write the figures of one image into a folder, and describe them in sentences.
 
-    label: the class to explain (default: the predicted one). out: the folder (default: explain/IMAGE-NAME
-    inside the run). Raises RunError for an unfinished run, SourceError for a file that is not an image, ConfigError for
-    an unknown class, ExportError if the network's output is not a number.
+    label: the class to explain (default: the predicted one; of several labels, the most probable). out: the folder
+    (default: explain/IMAGE-NAME inside the run). Raises RunError for an unfinished run, SourceError for a file that is
+    not an image, ConfigError for an unknown class, ExportError if the network's output is not a number.
     """
     predictor = Predictor(run.require(run.onnx_file, "exported network"), bounds=run.config.data)
     name = os.fspath(image)
@@ -113,7 +113,7 @@ def explain(
     said = prediction(predictor.metadata, name, require_numbers(row), float(distance))
     if label is not None and label not in predictor.task.classes:
         raise ConfigError(unknown("class", label, predictor.task.classes))
-    chosen = predictor.task.index(label or said.label)
+    chosen = predictor.task.index(label or said.top(1)[0][0])
     folder = Path(out) if out is not None else run.place("explain", Path(image).name)
     placed = replacing if out is not None else run.replacing
 
@@ -188,10 +188,11 @@ def _words(
     said: Prediction, label: str, method: str, agreement: float | None, heat: NDArray[np.float32], covered: float
 ) -> tuple[str, ...]:
     probability = said.probabilities[label]
-    first = f"Predicted {said.label}, {shown(said.probability)}."
+    named = said.label or "none of the labels"
+    first = f"Predicted {named}, {shown(said.probability)}."
     if said.verdict == "unlike":
         first = "Out-of-distribution (unlike the training images); the nearest class is "
-        first += f"{said.label}, {shown(said.probability)}."
+        first += f"{named}, {shown(said.probability)}."
     if label != said.label:
         first += f" Explained: {label}, {shown(probability)}."
     if not heat.any():

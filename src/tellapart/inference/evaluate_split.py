@@ -56,6 +56,9 @@ def measure(
             f"The model knows {some(predictor.task.classes, 10)}; the images are also labelled {some(unknown, 10)}. "
             "A class must have the same name in both: rename the folders, or the labels in the table."
         )
+    if chosen.task.several != predictor.task.several:
+        gives, have = ("several labels", "one") if predictor.task.several else ("one label", "several")
+        raise SourceError(f"The model gives {gives} an image, and these have {have}. Name images of the same kind.")
     spec = predictor.spec
     store = Images(chosen.root, chosen.images, spec, open_row=open_row, cache=cache, bounds=predictor.bounds)
     named = ((p.path, store.take(np.array([row]))[0]) for row, p in enumerate(chosen.images))
@@ -91,8 +94,7 @@ def measure_rows(
 def _chosen(catalog: Catalog, split: Split) -> Catalog:
     chosen = catalog.split(split)
     if not len(chosen):
-        there = {name: sum(counts.values()) for name, counts in catalog.counts().items()}
-        held = ", ".join(f"{count:,} in {name}" for name, count in there.items() if count)
+        held = ", ".join(f"{count:,} in {name}" for name, count in catalog.sizes().items() if count)
         raise SourceError(f"The {split} split has no images. Images per split: {held or 'none'}. Name another split.")
     return chosen
 
@@ -105,9 +107,11 @@ def as_predictions(task: Task, chosen: Catalog, predictions: list[Prediction]) -
             f"For {len(without)} of {len(predictions)} images {NO_NUMBER} ({some(without, 3)}), so it cannot be "
             "evaluated. Training failed or the file is damaged; train it again."
         )
-    truth = np.array([task.index(p.label) for p in chosen.images])
+    truth = replace(chosen, task=task).class_indices()
     rows = np.array([[p.probabilities[name] for name in task.classes] for p in predictions])
-    return Predictions(tuple(p.path for p in chosen.images), truth, rows)
+    labels = [[name in (p.labels or ()) for name in task.classes] for p in predictions] if task.several else None
+    paths = tuple(p.path for p in chosen.images)
+    return Predictions(paths, truth, rows, labels=None if labels is None else np.array(labels))
 
 
 def _compared(task: Task, chosen: Catalog, split: str, predictions: list[Prediction]) -> Evaluation:

@@ -22,8 +22,9 @@ from tellapart.evaluation.selective_prediction import Thresholds, choose_thresho
 from tellapart.files import drafting, to_json, write_text
 from tellapart.inference.export_formats import Answers, ExportFormat, Run, Shipment, require_quantizable
 from tellapart.inference.exports import EXPORTS
+from tellapart.inference.file_in_words import outputs_in_words
 from tellapart.inference.onnx_export import BOUND, differences, linear_answers, write_linear
-from tellapart.inference.predictor import Metadata, Predictor, every_class, outputs_in_words
+from tellapart.inference.predictor import Metadata, Predictor, every_class
 from tellapart.inference.run_images import Held, compared_images, images_of
 from tellapart.inference.run_network import in_keras, is_plain, linear_of
 from tellapart.models.backend import start_keras
@@ -32,6 +33,7 @@ from tellapart.models.keras_file import layers_of
 from tellapart.models.linear import LinearClassifier
 from tellapart.models.own import is_own
 from tellapart.progress import SILENT, Phase, Progress
+from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import RunFolder
 
 if TYPE_CHECKING:
@@ -213,7 +215,8 @@ def _quantized(
     """The mean difference of the probabilities, and the accuracy before and after."""
     before, after = (_probabilities(metadata, answers) for answers in (theirs, ours))
     n = len(held.labels)
-    first, second = (proportion(int((p.argmax(axis=1) == held.labels).sum()), n) for p in (before, after))
+    said = (Predictions((), held.labels, rows, labels=_predicted(metadata, rows)) for rows in (before, after))
+    first, second = (proportion(int(each.right.sum()), n) for each in said)
     return float(np.abs(after - before).mean()), (first, second)
 
 
@@ -221,6 +224,13 @@ def _probabilities(metadata: Metadata, answers: Answers) -> NDArray[np.float64]:
     """Of every class, (n, classes), also where a file has only that of the second."""
     said = answers[PROBABILITIES]
     return said.astype(np.float64) if said.shape[1] > 1 else every_class(metadata.task, said)
+
+
+def _predicted(metadata: Metadata, rows: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+    """Whether each of several labels is predicted, (n, classes); None where an image has one label."""
+    if not metadata.task.several:
+        return None
+    return np.asarray(rows >= np.array(metadata.least))
 
 
 def _thresholds(metadata: Metadata, held: Held, ours: Answers) -> Thresholds | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import ExportError
-from tellapart.evaluation.calibration import softmax
+from tellapart.evaluation.calibration import probabilities_of
 from tellapart.files import replacing, to_json
 from tellapart.inference.class_activation import MAP, addition, addition_to, maps_of, places_of
 from tellapart.inference.predictor import ADDITION_KEY, METADATA_KEY, Metadata
@@ -104,7 +104,7 @@ def linear_answers(classifier: LinearClassifier, images: NDArray[np.uint8]) -> d
     if taken.root:
         features = root_of(features)
     kernel, bias = classifier.head.weights()
-    said = softmax(features @ kernel + bias)
+    said = probabilities_of(classifier.task, features @ kernel + bias)
     answers = {PROBABILITIES: (said[:, 1:] if len(bias) == 1 else said).astype(np.float32)}
     if classifier.calibration.means is not None:
         logits, offset = classifier.head.linear()

@@ -26,6 +26,9 @@ _DIGITS = 6
 class Prediction:
     """The prediction for one image. probabilities: by class name, calibrated, in 0..1, summing to 1.
 
+    Where images have several labels, labels are those predicted, label is all of them as `a|b`, empty for none,
+    probability that all are right, and the probabilities of the labels do not sum to 1.
+
     path: as given; for an image without one, such as an array, `image 0`, numbered by position. verdict: empty if the
     file has no thresholds. distance: from the nearest class; nan if unknown. If an image cannot
     be read, or the network's output is not a number, `error` tells why and the rest is empty; `warning` tells what is
@@ -46,10 +49,18 @@ class Prediction:
     distance: float = float("nan")
     error: str = ""
     warning: str = ""
+    labels: tuple[str, ...] | None = None
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """The k most probable classes with their probabilities, in descending order."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+    def told(self, k: int = 1) -> list[tuple[str, float]]:
+        """What is told of an image, with probabilities: the k most probable classes; where images have several labels,
+        those predicted, unless more are asked for. Empty for none of them."""
+        if self.labels is None or k > 1:
+            return self.top(k)
+        return [(label, self.probabilities[label]) for label in self.labels]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `predict --format json` writes and `serve` sends them: numbers to 6 digits, None if
@@ -60,6 +71,7 @@ class Prediction:
             "path": printable(self.path),
             "verdict": self.verdict or None,
             "label": self.label,
+            **({} if self.labels is None else {"labels": list(self.labels)}),
             "probability": _figure(self.probability),
             "probabilities": {label: _figure(value) for label, value in self.probabilities.items()},
             "distance": _figure(self.distance),

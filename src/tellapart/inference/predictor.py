@@ -25,11 +25,13 @@ from tellapart.data.pixels import Decoded
 from tellapart.errors import ConfigError, ExportError, ImageError, NoNumberError
 from tellapart.evaluation.selective_prediction import Thresholds, Verdict
 from tellapart.files import from_json
+from tellapart.inference.file_in_words import input_in_words, outputs_in_words
 from tellapart.inference.inputs import Held, read_held
 from tellapart.inference.prediction import Prediction
 from tellapart.inference.python_inputs import images_of
 from tellapart.models.runtime import CUDA, Device, open_session
 from tellapart.parallel import cores, in_order
+from tellapart.runs.predictions import all_right
 from tellapart.task import ImageSpec, Task
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ BFLOAT16 = "bfloat16"
 BATCH = {"cpu": 4, "cuda": 32}
 """Images that a thread decodes and predicts at a time, by device: what a network makes of more falls out of a core's
 cache."""
+
+
+_EVEN = 0.5
+_ROUNDING = 1e-3
 
 
 class Watch(Protocol):
@@ -65,58 +71,30 @@ class Metadata:
     thresholds: Thresholds | None = None
     temperature: float = 1.0
 
+    @property
+    def least(self) -> tuple[float, ...]:
+        """The probability from which on each of several labels is predicted."""
+        given = self.thresholds and self.thresholds.labels
+        return given or (_EVEN,) * len(self.task.classes)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "task": self.task.to_dict(),
             "image": self.spec.to_dict(),
             "thresholds": self.thresholds and self.thresholds.to_dict(),
             "temperature": self.temperature,
-            "input": _input_in_words(self.spec),
+            "input": input_in_words(self.spec),
             "outputs": outputs_in_words(self.task),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
         """Raises ConfigError, or as Python does for what is not built so, for values that to_dict did not make."""
-        thresholds = values.get("thresholds")
-        return cls(
-            Task.from_dict(values["task"]),
-            ImageSpec.from_dict(values["image"]),
-            thresholds and Thresholds.from_dict(thresholds),
-            float(values.get("temperature", 1.0)),
-        )
-
-
-def _input_in_words(spec: ImageSpec) -> str:
-    """How an image is made ready, for whoever uses the file without tellapart."""
-    size = f"{spec.height} x {spec.width} (height x width)"
-    fits = {
-        "crop": f"scaled to cover {size}, then centre-cropped",
-        "pad": f"scaled to fit inside {size}, centred on black",
-        "squash": f"stretched to {size}",
-    }
-    colours = "RGB, 3 channels last" if spec.channels == 3 else "grey, 1 channel"
-    return (
-        f"uint8, 0..255, shape (n, {spec.height}, {spec.width}, {spec.channels}): {colours}; scaling to the network's "
-        "range is inside the file. For an image file: apply its EXIF orientation, composite transparency over "
-        f"white, then {fits[spec.fit]}, with {spec.interpolation} interpolation, antialiased."
-    )
-
-
-def outputs_in_words(task: Task, *, every_class: bool = False) -> dict[str, str]:
-    """What each output of the file holds; those that it lacks are told too, as they depend on the network. every_class:
-    whether it has a probability for each of two classes."""
-    columns = ", ".join(f"{number}: {name}" for number, name in enumerate(task.classes))
-    if task.kind == "binary" and not every_class:
-        said = f"float32 (n, 1): calibrated probability of {task.classes[1]}; that of {task.classes[0]} is 1 minus this"
-    else:
-        said = f"float32 (n, {len(task.classes)}): calibrated probabilities, which sum to 1; columns {columns}"
-    return {
-        "probabilities": said,
-        "similarity": f"float32 (n, {len(task.classes)}), if present: similarity of the image to each class: "
-        f"the cosine of its features to the class's mean, with its logit weighed in; columns {columns}; 1 - the "
-        "largest is the distance that thresholds.unlike bounds",
-    }
+        task, thresholds = Task.from_dict(values["task"]), values.get("thresholds")
+        held = thresholds and Thresholds.from_dict(thresholds)
+        if held and held.labels is not None and len(held.labels) != len(task.classes):
+            raise ConfigError(f"Given {len(held.labels)} thresholds for {len(task.classes)} labels.")
+        return cls(task, ImageSpec.from_dict(values["image"]), held, float(values.get("temperature", 1.0)))
 
 
 class Predictor:
@@ -216,7 +194,7 @@ class Predictor:
             given: list[NDArray[np.floating]] = engine.run(names, {self._input: batch})
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
             raise ExportError(f"{self.path} cannot be run: {error}") from None
-        units = 1 if self.task.kind == "binary" else len(self.task.classes)
+        units = self.task.units
         shapes: dict[str, tuple[int | None, ...]] = {
             "similarity": (len(batch), None),
             "class_activation": (len(batch), None, None, units),
@@ -340,7 +318,7 @@ def _described(entry: str, session: onnxruntime.InferenceSession, path: Path) ->
         (given,), answer = session.get_inputs(), session.get_outputs()[0]
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError, ConfigError) as error:
         raise ExportError(f"{path} has damaged metadata ({error}). Export it again.") from None
-    units = 1 if metadata.task.kind == "binary" else len(metadata.task.classes)
+    units = metadata.task.units
     # A side that the graph leaves open is a name there.
     sides = [*zip(given.shape[1:], metadata.spec.shape, strict=False), *zip(answer.shape[1:], (units,), strict=False)]
     fits = len(given.shape) == 4 and len(answer.shape) == 2 and given.type == "tensor(uint8)"
@@ -362,10 +340,13 @@ def require_numbers(values: NDArray[_Float]) -> NDArray[_Float]:
 
 
 def every_class(task: Task, output: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What a network gives out, (n, 1) or (n, classes) -> probabilities (n, classes), rows summing to 1; nan in the
-    rows that are none."""
+    """What a network gives out, (n, 1) or (n, classes) -> probabilities (n, classes), rows summing to 1 unless an image
+    has several labels; nan in the rows that are none."""
     values = output.astype(np.float64)
-    binary = task.kind == "binary"
+    if task.several:
+        sound = ((values >= 0) & (values <= 1 + _ROUNDING)).all(axis=1, keepdims=True)
+        return np.where(sound, np.minimum(values, 1.0), np.nan)
+    binary = task.form.one_unit
     rows = np.hstack([1 - values, values]) if binary else values
     with np.errstate(invalid="ignore", over="ignore"):
         total = rows.sum(axis=1, keepdims=True)
@@ -380,9 +361,15 @@ def prediction(
     that are no numbers. warning: what is damaged in it."""
     if not np.isfinite(row).all():
         return Prediction(name, error=NO_NUMBER)
-    best = int(row.argmax())
     values = {label: float(value) for label, value in zip(metadata.task.classes, row, strict=True)}
-    thresholds = metadata.thresholds
-    verdict: Verdict | Literal[""] = thresholds.verdict(float(row[best]), distance) if thresholds else ""
-    label, probability = metadata.task.classes[best], float(row[best])
-    return Prediction(name, label, probability, values, verdict, float(distance), warning=warning)
+    thresholds, task = metadata.thresholds, metadata.task
+    labels: tuple[str, ...] | None = None
+    if task.several:
+        there = row >= np.array(metadata.least)
+        label, probability = task.join(there.tolist()), float(all_right(row[None], there[None])[0])
+        labels = task.labels(label)
+    else:
+        best = int(row.argmax())
+        label, probability = task.classes[best], float(row[best])
+    verdict: Verdict | Literal[""] = thresholds.verdict(probability, distance) if thresholds else ""
+    return Prediction(name, label, probability, values, verdict, float(distance), warning=warning, labels=labels)

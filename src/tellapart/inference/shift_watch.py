@@ -52,7 +52,7 @@ class ShiftWatch:
             row = traits_of(
                 measure_looks(image.pixels[None]),
                 np.array([side]),
-                np.array([[said.probability]]),
+                np.array([said.probability]),
                 np.array([said.distance]),
             )
             with self._lock:

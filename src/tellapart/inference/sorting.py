@@ -188,9 +188,9 @@ def _put(held: str | Path | bytes, target: Path, *, link: bool) -> None:
 
 
 def write_sidecar(image: Path, said: Prediction) -> bool:
-    """Write IMAGE.xmp with the label and verdict as keywords, as digiKam, darktable and ExifTool read it. An existing
-    sidecar is kept. Whether it was written. An image unlike the training images gets no label."""
-    keywords = [said.label] if said.verdict != "unlike" else []
+    """Write IMAGE.xmp with the label (all of several) and the verdict as keywords, as digiKam, darktable and ExifTool
+    read it. An existing sidecar is kept. Whether it was written. An image unlike the training images gets no label."""
+    keywords = [] if said.verdict == "unlike" else [said.label] if said.labels is None else list(said.labels)
     nested = [f"tellapart|{word}" for word in (*keywords, said.verdict) if word]
     plain, below = (
         "".join(f"<rdf:li>{escape(_NOT_IN_XML.sub('_', word))}</rdf:li>" for word in words)

@@ -57,16 +57,14 @@ def for_each_class(
 
 def last_name(task: Task) -> str:
     """Of the last layer."""
-    return "probability" if task.kind == "binary" else "probabilities"
+    return task.form.layer
 
 
 def build_head(task: Task, features: Features, hidden: Hidden) -> Head:
-    """One sigmoid unit for two classes, softmax for more."""
+    """What the form of the task says: one sigmoid unit for two classes, softmax for more, a sigmoid unit for each of
+    several labels."""
     from keras import layers
 
     read, made = stack(features.vector, hidden)
-    if task.kind == "binary":
-        last = layers.Dense(1, activation="sigmoid", dtype="float32", name=last_name(task))
-    else:
-        last = layers.Dense(len(task.classes), activation="softmax", dtype="float32", name=last_name(task))
+    last = layers.Dense(task.units, activation=task.form.activation, dtype="float32", name=last_name(task))
     return Head((*made, last), dense_of(made), read, last(read))

@@ -75,9 +75,9 @@ class LinearClassifier:
         except (OSError, ValueError, LookupError) as error:
             raise RunError(f"{path} does not hold the head of its run's network: {error!r}.") from None
         made = cls(task, spec, config, LinearHead(kernel, bias), calibration)
-        units = 1 if task.kind == "binary" else len(task.classes)
-        if kernel.shape != (made.width, units) or bias.shape != (units,):
-            raise RunError(f"{path} holds a head of shape {kernel.shape}, and config.toml names {(made.width, units)}.")
+        wide = (made.width, task.units)
+        if kernel.shape != wide or bias.shape != wide[1:]:
+            raise RunError(f"{path} holds a head of shape {kernel.shape}, and config.toml names {wide}.")
         return made
 
     def in_keras(self) -> Classifier:
@@ -187,7 +187,7 @@ class LinearClassifier:
         kernel = nodes.constant(self.head.kernel, name=kernel_name(self.task))
         bias = nodes.constant(self.head.bias, name=bias_name(self.task))
         logits = nodes.add("Gemm", [vector, kernel, bias])
-        if self.task.kind == "binary":
+        if self.task.form.activation == "sigmoid":
             nodes.add("Sigmoid", [logits], output=PROBABILITIES)
         else:
             nodes.add("Softmax", [logits], output=PROBABILITIES, axis=1)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 
 from tellapart.data.catalog import SPLITS, Catalog, ImageRecord
-from tellapart.evaluation.evaluate import ClassMetrics, Evaluation
+from tellapart.evaluation.class_metrics import ClassMetrics
+from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import evaluations_of
 from tellapart.evaluation.intervals import Estimate
 from tellapart.evaluation.overfitting import kept
@@ -104,8 +105,9 @@ def _judge(card: Card, found: Evaluation) -> None:
     left = len(classes) - len(shown)
     rows = [_class_row(row) for row in (found.per_class if not left else shown)]
     note = f"The {len(shown)} with the lowest recall; {left:,} others are not shown." if left else ""
-    card.tables.append(CardTable(("class", "images", "recall", "precision", "F1"), rows, note))
-    if len(classes) <= MOST_DRAWN_CLASSES:
+    head = ("label" if found.several else "class", "images", "recall", "precision", "F1")
+    card.tables.append(CardTable((*head, "average precision") if found.several else head, rows, note))
+    if len(classes) <= MOST_DRAWN_CLASSES and not found.several:
         card.drawings.append(confusion_drawing(found.confusion, classes))
 
 
@@ -113,7 +115,8 @@ def _class_row(row: ClassMetrics) -> tuple[str, ...]:
     def figure(value: Estimate | None) -> str:
         return measured(value) if value else "-"
 
-    return row.label, f"{row.support:,}", figure(row.recall), figure(row.precision), figure(row.f1)
+    cells = row.label, f"{row.support:,}", figure(row.recall), figure(row.precision), figure(row.f1)
+    return (*cells, figure(row.average_precision)) if row.average_precision else cells
 
 
 def catalog_card(catalog: Catalog) -> str:
@@ -122,9 +125,9 @@ def catalog_card(catalog: Catalog) -> str:
     broken = f", {len(catalog.broken):,} broken" if catalog.broken else ""
     title = f"{counted(len(catalog), 'image')} of {counted(len(classes), 'class', 'classes')}{broken}"
     card = Card(title, f"{catalog.root}: {catalog.layout}" if catalog.layout else str(catalog.root))
-    totals = [sum(counts[split].values()) for split in SPLITS]
+    totals = [catalog.sizes()[split] for split in SPLITS]
     rows = [(name, *(f"{counts[split][name]:,}" for split in SPLITS)) for name in classes[:MOST_CLASSES]]
-    rows.append(("all", *(f"{total:,}" for total in totals)))
+    rows.append(("images" if catalog.task.several else "all", *(f"{total:,}" for total in totals)))
     left = len(classes) - MOST_CLASSES
     card.tables.append(
         CardTable(("class", *SPLITS), rows, f"{left:,} other classes are not shown." if left > 0 else "")
@@ -147,8 +150,9 @@ def _few(catalog: Catalog) -> list[ImageRecord]:
     """Usable images, one of each class in turn."""
     by_class: dict[str, list[ImageRecord]] = {name: [] for name in catalog.task.classes[:MOST_IMAGES]}
     for image in catalog.images:
-        if not image.error and len(by_class.get(image.label, [None] * MOST_IMAGES)) < MOST_IMAGES:
-            by_class[image.label].append(image)
+        first = next(iter(catalog.task.labels(image.label)), "")
+        if not image.error and len(by_class.get(first, [None] * MOST_IMAGES)) < MOST_IMAGES:
+            by_class[first].append(image)
     turns = chain.from_iterable(zip_longest(*by_class.values()))
     return list(islice((image for image in turns if image is not None), MOST_IMAGES))
 

@@ -51,7 +51,7 @@ def reliability_chart(found: Reliability) -> Chart:
 
 def coverage_chart(found: Predictions, level: float, thresholds: Thresholds | None) -> Chart:
     """Accuracy against coverage, with its interval; the threshold of sure predictions is marked."""
-    shares, accuracies, confidences = coverage(found.truth, found.probabilities)
+    shares, accuracies, confidences = coverage(found)
     n = len(shares)
     first = min(_FEWEST, n) - 1
     chosen = np.unique(np.linspace(first, n - 1, min(n, _MOST_POINTS)).round().astype(int)).tolist()
@@ -123,7 +123,7 @@ def _verdict_rows(found: Evaluation) -> list[dict[str, str]]:
 
 def _target_rows(found: Predictions, level: float) -> list[dict[str, str]]:
     """For each accuracy above that of all predictions: the possible coverage."""
-    shares, accuracies, confidences = coverage(found.truth, found.probabilities)
+    shares, accuracies, confidences = coverage(found)
     rows: list[dict[str, str]] = []
     for target in TARGETS:
         if accuracies[-1] >= target:

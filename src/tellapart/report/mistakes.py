@@ -18,7 +18,8 @@ _MOST_SUSPECTS = 12
 def mistakes_section(report: ReportInput, album: Album) -> dict[str, Any]:
     """What the template shows of both: the most confident mistakes, those of them whose label is doubted, and the
     other doubted labels."""
-    suspects = find_suspects(report.predictions) if report.predictions is not None else []
+    of_one = report.predictions is not None and not report.evaluation.several
+    suspects = find_suspects(report.predictions) if of_one and report.predictions is not None else []
     shown = _mistakes(report, album)
     paths = {mistake.path for mistake, _, _ in shown["mistakes"]}
     others = [suspect for suspect in suspects if suspect.path not in paths]
@@ -61,8 +62,13 @@ def _sentence(found: Evaluation, shown: int) -> str:
     if not wrong:
         return f"None among {counted(found.n, 'image')}. New images may still have some: see the interval."
     which = f"the {shown} most confident are shown" if wrong > shown else "all are shown, the most confident first"
+    what = (
+        ("has a wrong label" if wrong == 1 else "have a wrong label")
+        if found.several
+        else ("is misclassified" if wrong == 1 else "are misclassified")
+    )
     return (
-        f"{wrong:,} of {counted(found.n, 'image')} {'is' if wrong == 1 else 'are'} misclassified; {which}. "
+        f"{wrong:,} of {counted(found.n, 'image')} {what}; {which}. "
         "The percentage is the network's confidence. Inspect them to separate hard images from label errors."
     )
 

@@ -19,6 +19,7 @@ from tellapart.evaluation.judgement import Verdict
 from tellapart.files import to_json
 from tellapart.models.pretrained import PRETRAINED
 from tellapart.runs.run import RunFolder
+from tellapart.task import Task
 from tellapart.words import counted, listed, measured, percent
 
 WRITTEN = "<!-- Written by tellapart. Remove this line to keep what you change below and above. -->"
@@ -28,6 +29,8 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 _MOST_CLASSES = 100
 _NAMES = {
     "accuracy": "Accuracy",
+    "mean_average_precision": "Mean average precision",
+    "micro_f1": "Micro F1",
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
     "log_loss": "Log loss",
@@ -38,7 +41,7 @@ def model_card(run: RunFolder) -> str:
     """The card as Markdown. Raises RunError for a run without an evaluation."""
     evaluation, _ = evaluations_of(run)
     catalog, verdict = run.catalog, verdict_of(run)
-    title = run.config.title or f"Telling apart {listed(catalog.task.classes)}"
+    title = run.config.title or title_of(catalog.task)
     parts = [
         f"# {_plain(title)}",
         WRITTEN,
@@ -62,6 +65,11 @@ def model_card(run: RunFolder) -> str:
     return f"---\n{_front_matter(run, evaluation)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
+def title_of(task: Task) -> str:
+    """Of a run without one of its own."""
+    return f"{'Finding' if task.several else 'Telling apart'} {listed(task.classes)}"
+
+
 def write_model_card(run: RunFolder, card: str | None = None) -> bool:
     """Write README.md, unless a person has made it their own. card: if already made. Whether it was written."""
     if run.card_file.exists() and WRITTEN not in run.read_text(run.card_file):
@@ -83,7 +91,8 @@ def _front_matter(run: RunFolder, found: Evaluation) -> str:
     metrics = [
         {
             "type": "f1" if name == "macro_f1" else name,
-            "name": f"{_NAMES[name]}, {percent(found.level, None)} interval {estimate.low:.4f} to {estimate.high:.4f}",
+            "name": f"{_name(name, found)}, {percent(found.level, None)} interval {estimate.low:.4f} to "
+            f"{estimate.high:.4f}",
             "value": round(estimate.value, 6),
         }
         for name, estimate in found.metrics.items()
@@ -110,9 +119,10 @@ def _purpose(run: RunFolder, catalog: Catalog) -> str:
     names = ", ".join(_plain(name) for name in classes[:_MOST_CLASSES])
     more = f" and {len(classes) - _MOST_CLASSES:,} more" if len(classes) > _MOST_CLASSES else ""
     spec = run.spec
+    each = " of each label, of which an image may have several or none," if catalog.task.several else ""
     return (
         f"An image classifier with {counted(len(classes), 'class', 'classes')}: {names}{more}. It takes images of any "
-        f"size, which it scales to {spec.width} x {spec.height} pixels, and gives calibrated probabilities and a "
+        f"size, which it scales to {spec.width} x {spec.height} pixels, and gives calibrated probabilities{each} and a "
         "verdict: *sure*, *unsure*, or *unlike* the images that it was trained on."
     )
 
@@ -127,16 +137,29 @@ def _limits(verdict: Verdict) -> str:
 
 def _evaluation(found: Evaluation) -> str:
     told = f"On {counted(found.n, 'image')} of the {found.split} split, with {percent(found.level, None)} intervals:"
-    rows = [(_NAMES[name], _figure(name, estimate)) for name, estimate in found.metrics.items() if name in _NAMES]
+    rows = [(_name(name, found), _figure(name, estimate)) for name, estimate in found.metrics.items() if name in _NAMES]
+    more = ("average precision",) if found.several else ()
     classes = [
-        (_plain(row.label), f"{row.support:,}", *(_share(value) for value in (row.precision, row.recall)))
+        (
+            _plain(row.label),
+            f"{row.support:,}",
+            *(_share(value) for value in (row.precision, row.recall, row.average_precision)[: 2 + len(more)]),
+        )
         for row in found.per_class[:_MOST_CLASSES]
     ]
     verdicts = [(name, f"{row.n:,}", _share(row.accuracy)) for name, row in found.verdicts.items()]
-    parts = [told, _table(("metric", "value"), rows), _table(("class", "images", "precision", "recall"), classes)]
+    parts = [
+        told,
+        _table(("metric", "value"), rows),
+        _table(("class", "images", "precision", "recall", *more), classes),
+    ]
     if verdicts:
         parts.append(_table(("verdict", "images", "of these correct"), verdicts))
     return "\n\n".join(parts)
+
+
+def _name(metric: str, found: Evaluation) -> str:
+    return "Exact match" if found.several and metric == "accuracy" else _NAMES[metric]
 
 
 def _figure(name: str, estimate: Estimate) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tellapart.data.catalog import SPLITS
-from tellapart.evaluation.evaluate import ClassMetrics, Evaluation
+from tellapart.evaluation.class_metrics import ClassMetrics
+from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.overfitting import learning
 from tellapart.report.certainty import certainty
 from tellapart.report.confusion import (
@@ -27,6 +28,7 @@ from tellapart.report.confusion import (
     worst_pairs,
 )
 from tellapart.report.input import ReportInput
+from tellapart.report.labels import labels_section
 from tellapart.report.learning import learning_chart
 from tellapart.report.mistakes import mistakes_section
 from tellapart.report.origin import origin
@@ -60,6 +62,21 @@ _MEANINGS = {
     ),
 }
 
+_LABEL_MEANINGS = {
+    "accuracy": ("Exact match", "Share of images of which every label is right, there or not."),
+    "mean_average_precision": (
+        "Mean average precision",
+        "Mean of the labels' average precision: how well the images with a label are ranked above the others.",
+    ),
+    "micro_f1": ("Micro F1", "F1 of all labels of all images together: frequent labels count more."),
+    "macro_f1": ("Macro F1", "Mean of the labels' F1: each label counts the same."),
+    "log_loss": (
+        "Log loss",
+        "Mean negative logarithm of the probability that a label is as it is: 0 is perfect, {guess} is guessing.",
+    ),
+}
+"""The same where images have several labels."""
+
 
 def render(report: ReportInput) -> str:
     """The report as the text of one HTML file, typically 0.3 to 2 MB and under 5 MB, for any number of images."""
@@ -71,7 +88,7 @@ def render(report: ReportInput) -> str:
         **_images(report),
         **_training(report, album),
         **_time(report),
-        **_confusion(report, album),
+        **(labels_section(report) if report.evaluation.several else _confusion(report, album)),
         **_certainty(report),
         **origin(report),
     }
@@ -82,7 +99,9 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
     found = report.evaluation
     image = report.config.image
     size = [f"images of {image.height} × {image.width} pixels"] if image.height and image.width else []
+    several = found.several
     return {
+        "several": several,
         "title": report.title,
         "subtitle": ", ".join([report.config.model.name, *size]),
         "about": _about(report),
@@ -101,10 +120,10 @@ def _verdict(report: ReportInput) -> dict[str, Any]:
             ("images", "Images"),
             ("training", "Training"),
             *([("time", "Time")] if report.steps else []),
-            ("confusion", "Confusion"),
-            ("classes", "Classes"),
+            ("confusion", "Labels together" if several else "Confusion"),
+            ("classes", "Labels" if several else "Classes"),
             ("mistakes", "Mistakes"),
-            *([("suspects", "Likely label errors")] if report.predictions is not None else []),
+            *([("suspects", "Likely label errors")] if report.predictions is not None and not several else []),
             ("certainty", "Calibration"),
             ("repeat", "Reproduce"),
         ],
@@ -119,9 +138,10 @@ def _about(report: ReportInput) -> list[tuple[str, str]]:
 
 
 def figure_rows(found: Evaluation, classes: Sequence[str]) -> list[dict[str, str]]:
-    words = {"positive": classes[-1], "negative": classes[0], "guess": f"{math.log(len(classes)):.2f}"}
+    guess = math.log(2 if found.several else len(classes))
+    words = {"positive": classes[-1], "negative": classes[0], "guess": f"{guess:.2f}"}
     rows = []
-    for key, (name, meaning) in _MEANINGS.items():
+    for key, (name, meaning) in (_LABEL_MEANINGS if found.several else _MEANINGS).items():
         if key in found.metrics:
             estimate = found.metrics[key]
             loss = key == "log_loss"
@@ -148,7 +168,7 @@ def _images(report: ReportInput) -> dict[str, Any]:
         "classes": catalog.task.classes,
         "splits": SPLITS,
         "counts": [{"label": c, "counts": [counts[split][c] for split in SPLITS]} for c in catalog.task.classes],
-        "totals": [sum(counts[split].values()) for split in SPLITS],
+        "totals": [catalog.sizes()[split] for split in SPLITS],
         "findings": sorted(report.findings, key=lambda finding: _FINDING_ORDER.index(finding.severity)),
         "most_paths": _MOST_PATHS,
         "many": _MANY_ROWS,

@@ -30,13 +30,12 @@ from tellapart.report.charts import chart_drawing
 from tellapart.report.confusion import confusion_svg
 from tellapart.report.input import ReportInput
 from tellapart.report.learning import learning_chart
-from tellapart.report.model_card import model_card, write_model_card
+from tellapart.report.model_card import model_card, title_of, write_model_card
 from tellapart.report.report import render
 from tellapart.report.thumbnails import Thumbnails
 from tellapart.runs.predictions import Predictions
 from tellapart.runs.record import RunRecord
 from tellapart.runs.run import TIME_FILE, RunFolder
-from tellapart.words import listed
 
 BATCH_IMAGES = 16
 
@@ -72,7 +71,7 @@ def _input(run: RunFolder) -> ReportInput:
     heat, no_heat = _heat(run, catalog)
     predictions, no_predictions = _predictions(run, evaluation)
     return ReportInput(
-        title=config.title or _title(catalog.task.classes),
+        title=config.title or title_of(catalog.task),
         command=record.command,
         config=config,
         catalog=catalog,
@@ -120,10 +119,6 @@ def _fast(record: RunRecord) -> dict[str, str]:
     return {}
 
 
-def _title(classes: Sequence[str]) -> str:
-    return f"Telling apart {listed(classes)}"
-
-
 def _notes(decided: Sequence[str], has_batch: bool) -> list[str]:
     notes = [text[0].upper() + text[1:] + "." for text in decided]
     if not has_batch:
@@ -133,6 +128,8 @@ def _notes(decided: Sequence[str], has_batch: bool) -> list[str]:
 
 def _heat(run: RunFolder, catalog: Catalog) -> tuple[_Heat | None, list[str]]:
     """A function that overlays heat maps on images; or None and a note, if it would be slow or is not available."""
+    if catalog.task.several:
+        return None, []  # a mistake is of all labels together
     if not run.onnx_file.exists():
         return None, ["There is no model.onnx, so the mistakes have no heat maps."]
     try:
@@ -164,7 +161,8 @@ def _figures(report: ReportInput) -> dict[str, str]:
     if report.history:
         for quantity in ("accuracy", "loss"):
             drawn[quantity] = learning_chart(report.history, quantity, report.best_epoch).svg(quantity)
-    drawn["confusion"] = confusion_svg(found.confusion, report.catalog.task.classes)
+    if not found.several:
+        drawn["confusion"] = confusion_svg(found.confusion, report.catalog.task.classes)
     drawn["reliability"] = reliability_chart(found.calibration).svg("reliability")
     if report.predictions is not None:
         thresholds = Thresholds.from_dict(report.calibration["thresholds"]) if report.calibration else None
@@ -186,7 +184,7 @@ def _training_batch(run: RunFolder, catalog: Catalog) -> tuple[NDArray[np.uint8]
     with suppress(ImageError):
         seen, _ = batches.batch(0)
         rows, _ = batches.rows(0)
-        return seen, [train.images[row].label for row in rows]
+        return seen, [train.images[row].label or "none" for row in rows]
     return None
 
 

@@ -188,7 +188,7 @@ class RunFolder(Inside):
     def catalog(self) -> Catalog:
         record = self.record
         images, task = read_images(self.require(self.catalog_file, "catalog")), record.task
-        foreign = {image.label for image in images if image.split} - set(task.classes)
+        foreign = {name for image in images if image.split for name in task.labels(image.label)} - set(task.classes)
         if foreign:
             raise _damaged(self.catalog_file, ValueError(f"it names {min(foreign)!r}, a class that run.json does not"))
         return Catalog(self._root(record.data), task, images, record.findings, record.layout)

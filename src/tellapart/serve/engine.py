@@ -108,8 +108,8 @@ class Engine:
                 job.answer.cancel()
 
     async def heat(self, run: str, answers: Sequence[Reply]) -> list[Heat | None]:
-        """For each answer what speaks for its label; None where there is no prediction, or the network gives no number
-        for a place. Cancelling it gives up what is not begun."""
+        """For each answer what speaks for its label, of several the most probable; None where there is no prediction,
+        or the network gives no number for a place. Cancelling it gives up what is not begun."""
         loop = asyncio.get_running_loop()
         asked = [
             loop.run_in_executor(self._heat, self._heat_of, run, answer)
@@ -127,7 +127,7 @@ class Engine:
     def _heat_of(self, run: str, answer: Reply) -> Heat | None:
         predictor = self._predictors[run]
         assert answer.pixels is not None
-        label = np.array([predictor.task.index(answer.prediction.label)])
+        label = np.array([predictor.task.index(answer.prediction.top(1)[0][0])])
         try:
             (found,) = self._makers[run].heat(answer.pixels[None], label)
         except NoNumberError:

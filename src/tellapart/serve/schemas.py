@@ -32,8 +32,15 @@ class PredictedImage(BaseModel):
     name: str = Field(description="File name as sent.")
     verdict: str | None = Field(None, description="sure, unsure, or unlike (out-of-distribution); none: unknown.")
     label: str = Field("", description="The most probable class; for an image that is unlike, only the nearest.")
-    probability: float = Field(0.0, description="Calibrated probability of the label, 0 to 1.")
-    probabilities: dict[str, float] = Field({}, description="Probability by class name; they sum to 1.")
+    labels: list[str] | None = Field(
+        None, description="Of a run with several labels an image: those predicted; `label` has them as a|b."
+    )
+    probability: float = Field(
+        0.0, description="Calibrated probability of the label, 0 to 1; of several labels, that all are right."
+    )
+    probabilities: dict[str, float] = Field(
+        {}, description="Probability by class name; they sum to 1, unless an image has several labels."
+    )
     distance: float | None = Field(None, description="Distance from the nearest class; none: unknown.")
     warning: str | None = Field(None, description="Damage found in an image that could still be read.")
     heat: HeatMap | None = Field(None, description="With explain=1.")
@@ -51,6 +58,7 @@ class ServedRun(BaseModel):
     """A run that is served."""
 
     name: str
+    kind: str = Field(description="binary, multiclass, or multilabel: several labels an image, or none.")
     classes: list[str]
     height: int
     width: int

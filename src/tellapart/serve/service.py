@@ -65,6 +65,7 @@ class Service:
             runs=[
                 schemas.ServedRun(
                     name=name,
+                    kind=p.task.kind,
                     classes=list(p.task.classes),
                     height=p.spec.height,
                     width=p.spec.width,

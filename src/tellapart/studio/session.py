@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tellapart.api.doubts import Doubts, doubts, predictions_of, run_at
+from tellapart.api.doubts import INSTEAD, Doubts, doubts, predictions_of, run_at
 from tellapart.config import Config
 from tellapart.data import pixels
 from tellapart.data.batches import catalogued
@@ -23,6 +23,7 @@ from tellapart.studio.feedback import FeedbackSession
 from tellapart.studio.retrain import Trainer
 from tellapart.studio.review import Review, StoppedError
 from tellapart.svg import encoded
+from tellapart.task import require_one_label
 
 if TYPE_CHECKING:
     from tellapart.explain.heat import HeatMaker
@@ -39,6 +40,8 @@ class Session(Review):
         """file: of the corrections. options: of `train`, as typed, by which the images are read. feedback: the folder
         of `serve --feedback`, for a run. Raises RunError, ConfigError."""
         run = run_at(data)
+        if run is not None:
+            require_one_label(run.task, "The studio", INSTEAD)
         super().__init__(data, Decisions(file), Trainer(data, options, run, file), run)
         self._config = config
         self._maker: HeatMaker | None = None

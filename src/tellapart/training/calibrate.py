@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tellapart.data.batches import Images
 from tellapart.data.catalog import Split
-from tellapart.evaluation.calibration import Reliability, fit_temperature, reliability, softmax
+from tellapart.evaluation.calibration import Reliability, fit_temperature, probabilities_of, reliability
+from tellapart.evaluation.metrics import label_losses
 from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.compute import Infer, feeders, inferring
@@ -126,7 +127,7 @@ def calibrated_probabilities(
         kernel, bias = classifier.head.weights()
         seen = _seen(inferring(classifier.probe()), held, np.arange(len(labels)))
         logits = np.concatenate([read @ kernel + bias for _, read in seen])
-    return softmax(logits / fit_temperature(logits, labels))
+    return probabilities_of(classifier.task, logits / fit_temperature(logits, labels))
 
 
 def head_logits(classifier: Classifier | LinearClassifier, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -159,14 +160,15 @@ def _trust(
     kernel, bias = classifier.head.weights()
     temperature = fit_temperature(logits, labels)
     classifier.head.set_linear(kernel / temperature, bias / temperature)
-    probabilities = softmax(logits / temperature)
+    probabilities = probabilities_of(classifier.task, logits / temperature)
     found, distance = Calibration(temperature, means), None
     if own is not None and means is not None:
         of_classes = _by_class(logits / np.float32(temperature))
         found = _weighed(found, own[:, : means.shape[1]], of_classes)
         distance = 1 - found.similarity(own[:, : means.shape[1]], of_classes).max(axis=1)
     thresholds = choose_thresholds(labels, probabilities, distance, target)
-    before, after = reliability(labels, softmax(logits)), reliability(labels, probabilities)
+    before = reliability(labels, probabilities_of(classifier.task, logits))
+    after = reliability(labels, probabilities)
     seen = np.full(len(labels), np.nan) if distance is None else distance
     loss = float(_losses(probabilities, labels).mean())
     return Trust(found, thresholds, before, after, probabilities, seen, loss)
@@ -174,6 +176,8 @@ def _trust(
 
 def _losses(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n,), of probabilities (n, classes)."""
+    if labels.ndim == 2:
+        return label_losses(labels, probabilities)
     given = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
@@ -188,8 +192,16 @@ def _weighed(found: Calibration, features: NDArray[np.float32], logits: NDArray[
 
 
 def _class_means(features: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Of images with several labels, the mean of those that have each."""
     unit = _unit(features)
-    return _unit(np.stack([unit[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)]))
+    return _unit(np.stack([unit[there].mean(axis=0) for there in _of_each_class(labels)]))
+
+
+def _of_each_class(labels: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """Which images are of each class, (n,)."""
+    if labels.ndim == 2:
+        return [column == 1 for column in labels.T]
+    return [labels == label for label in range(int(labels.max()) + 1)]
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -198,9 +210,9 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _some(labels: NDArray[np.int64]) -> NDArray[np.intp]:
     """Places of some of the images, as many of each class as there are, and none of a class left out."""
-    counts = np.bincount(labels)
-    each = max(MOST_SEEN // len(counts), PER_CLASS)
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(counts))]))
+    classes = _of_each_class(labels)
+    each = max(MOST_SEEN // len(classes), PER_CLASS)
+    return np.unique(np.concatenate([np.flatnonzero(there)[:each] for there in classes]))
 
 
 def _seen(

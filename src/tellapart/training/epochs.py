@@ -206,9 +206,11 @@ def compile_model(
     kind, options = made[train.optimizer]
     if pace is not None:
         kind = _paced(kind, [pace(variable) for variable in model.trainable_variables])
-    if task.kind == "binary":
+    if task.form.activation == "sigmoid":
         loss: Any = keras.losses.BinaryCrossentropy(label_smoothing=train.label_smoothing)
         accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy")
+        if task.several:
+            accuracy = keras.metrics.MeanMetricWrapper(_all_right, name="accuracy")
     else:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
@@ -218,6 +220,14 @@ def compile_model(
     nothing = np.zeros((1, model.output.shape[-1]), np.float32)
     model.compute_metrics(None, nothing, nothing)
     model.reset_metrics()
+
+
+def _all_right(truth: Any, said: Any) -> Any:
+    """Whether all labels of each image are right, (n,)."""
+    from keras import ops
+
+    right = ops.equal(ops.greater_equal(truth, 0.5), ops.greater_equal(said, 0.5))
+    return ops.cast(ops.all(right, axis=-1), "float32")
 
 
 def _paced(kind: Any, factors: list[float]) -> Any:

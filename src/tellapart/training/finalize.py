@@ -17,7 +17,7 @@ from tellapart.data.catalog import Catalog, Split
 from tellapart.data.corruptions import CORRUPTIONS
 from tellapart.data.duplicates import leaks, seen_before
 from tellapart.data.looks import measure_looks
-from tellapart.evaluation.calibration import reliability, sharpened, softmax
+from tellapart.evaluation.calibration import probabilities_of, reliability, sharpened
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.evidence import evidence_of
 from tellapart.evaluation.judge import judged
@@ -39,6 +39,7 @@ from tellapart.models.classifier import Classifier
 from tellapart.models.linear import LinearClassifier
 from tellapart.parallel import cores, in_order
 from tellapart.progress import Phase
+from tellapart.runs.predictions import Predictions
 from tellapart.runs.run import CLEAN_PART
 from tellapart.training.calibrate import Trust, calibrate, calibrate_head, head_logits
 from tellapart.training.feature_rows import blocks
@@ -72,7 +73,8 @@ def finish(state: Fitting, fitted: Fitted) -> None:
     split = _judged(catalog)
     evaluation, predictions = _evaluated(state, fitted, final, trust, reference)
     said = as_predictions(catalog.task, catalog.split(split), predictions)
-    before = reliability(said.truth, sharpened(said.probabilities, trust.calibration.temperature)).error
+    uncalibrated = sharpened(said.probabilities, trust.calibration.temperature, several=catalog.task.several)
+    before = reliability(said.truth, uncalibrated).error
     leaking = leaks(catalog.split(split).images, seen_before(catalog.images, split))
     clean = without_leaks(catalog.task, catalog.split(split), split, predictions, leaking)
     clean_part = {} if clean is None else {f"{split}{CLEAN_PART}": clean.to_dict()}
@@ -116,13 +118,14 @@ def _evaluated(
     for part in blocks(fitted.examples[split].features):
         features = part.astype(np.float32)
         logits = head_logits(final, features)
-        given.append(softmax(logits))
+        given.append(probabilities_of(catalog.task, logits))
         distances.append(trust.distances(features, logits))
     rows, distance = np.concatenate(given), np.concatenate(distances)
     metadata = Metadata(catalog.task, state.cache.spec, trust.thresholds, trust.calibration.temperature)
     evaluation, predictions = measure_rows(metadata, catalog, split, rows, distance)
     if split == "test":
-        evaluation = with_shift(evaluation, compare(reference, _traits(state, split, rows, distance)))
+        said = _said(trust, rows, state.labels[split])
+        evaluation = with_shift(evaluation, compare(reference, _traits(state, split, said.confidence, distance)))
     return evaluation, predictions
 
 
@@ -169,8 +172,8 @@ def _reference(state: Fitting, trust: Trust) -> Reference:
     """What new images are compared with. How long an image takes on its way through the network is measured meanwhile,
     for run.json."""
     rows, truth, images = trust.probabilities, state.labels["validation"], state.images["validation"]
-    right = rows.argmax(axis=1) == truth
-    plain = _traits(state, "validation", rows, trust.seen)
+    right = _said(trust, rows, truth).right
+    plain = _traits(state, "validation", _said(trust, rows, truth).confidence, trust.seen)
     places, generator = some(len(images), SPOILED_IMAGES), np.random.default_rng(state.config.seed)
     predictor, pixels = Predictor(state.run.onnx_file, device="cpu"), images.take(places)
     seen, correct = [plain], [right[some(len(rows))]]
@@ -188,23 +191,29 @@ def _reference(state: Fitting, trust: Trust) -> Reference:
         # A few at a time: of all at once, the arithmetic would need more memory than anything before.
         parts = [answer(few) for few in np.array_split(spoiled, -(-len(spoiled) // ANSWERED_AT_ONCE))]
         said, distances = (np.concatenate(each) for each in zip(*parts, strict=True))
-        seen.append(traits_of(measure_looks(spoiled), sides, said, distances))
-        correct.append(said.argmax(axis=1) == truth[places])
+        answers = _said(trust, said, truth[places])
+        seen.append(traits_of(measure_looks(spoiled), sides, answers.confidence, distances))
+        correct.append(answers.right)
     accuracy = float(right.mean())
     state.run.update(image_seconds=round(statistics.median(taken), 6))
     return learn_reference(plain, np.concatenate(seen), np.concatenate(correct), accuracy, trust.thresholds)
 
 
+def _said(trust: Trust, rows: NDArray[np.float64], truth: NDArray[np.int64]) -> Predictions:
+    """What is predicted of images, from their probabilities (n, classes)."""
+    return Predictions((), truth, rows, labels=trust.thresholds.predicted(rows))
+
+
 def _traits(
-    state: Fitting, split: Split, rows: NDArray[np.float64], distances: NDArray[np.floating]
+    state: Fitting, split: Split, confidence: NDArray[np.float64], distances: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Of some images of a split. rows: probabilities of all; distances: of all."""
-    places, images = some(len(rows)), state.images[split]
+    """Of some images of a split. confidence: the probability of what is predicted of all; distances: of all."""
+    places, images = some(len(confidence)), state.images[split]
     parts = np.array_split(places, -(-len(places) // LOOKED_AT_ONCE))
     looks = np.concatenate(list(in_order(lambda part: measure_looks(images.take(part)), parts, workers=cores())))
     records = state.catalog.split(split).images
     sides = np.array([min(records[place].width, records[place].height) for place in places])
-    return traits_of(looks, sides, rows[places], distances[places])
+    return traits_of(looks, sides, confidence[places], distances[places])
 
 
 def _trust(state: Fitting, final: Classifier | LinearClassifier, fitted: Fitted) -> Trust:

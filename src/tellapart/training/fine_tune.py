@@ -20,7 +20,6 @@ import numpy as np
 from tellapart.config import AUGMENTATIONS, TrainConfig
 from tellapart.data.batches import Batches, labels_of
 from tellapart.data.cache import ArrayCache
-from tellapart.evaluation.metrics import log_losses
 from tellapart.models.classifier import Classifier
 from tellapart.models.compute import feeders, stepping, to_device
 from tellapart.models.cut import Cut, cut_of
@@ -36,6 +35,7 @@ from tellapart.training.checkpoint import Checkpoint
 from tellapart.training.epochs import Epochs, compile_model
 from tellapart.training.features import CachedViews, ViewBatches, Views, backbone_key, feature_cache, keep
 from tellapart.training.fitting import Fitted, Fitting, batches_of_images
+from tellapart.training.head import judge
 from tellapart.training.interruption import TimeUp
 
 COMPARED_IMAGES = 8
@@ -222,9 +222,9 @@ class _Learner:
             line.go_to(100)
             return found
         line.go_to(share)
-        said = calibrated_probabilities(self.classifier, held, labels)
-        accuracy, losses = float((said.argmax(axis=1) == labels).mean()), log_losses(labels, said)
-        best = replace(found.best, val_accuracy=accuracy, val_loss=float(losses.mean()))
+        judged = judge(calibrated_probabilities(self.classifier, held, labels), labels)
+        accuracy, loss = float(judged["accuracy"].mean()), float(judged["loss"].mean())
+        best = replace(found.best, val_accuracy=accuracy, val_loss=loss)
         return Fitted(self.classifier, best, found.stop)
 
     def model_and_batches(self, opened: ExitStack) -> tuple[Any, tuple[Batches, Batches]]:

@@ -233,7 +233,7 @@ def require_trainable(catalog: Catalog) -> None:
         lost = [f"{label} ({broken[label]:,} cannot be read)" if broken[label] else label for label in lacking]
         look = " `tellapart check` says why images cannot be read." if any(map(broken.get, lacking)) else ""
         raise TrainingError(f"No training image for {', '.join(lost)}. Add images, or remove the class.{look}")
-    if not any(counts["validation"].values()):
+    if not catalog.sizes()["validation"]:
         raise TrainingError(
             "The validation split has no image. Each class needs at least 3 usable images: one each to train, "
             "validate and test."
@@ -242,6 +242,13 @@ def require_trainable(catalog: Catalog) -> None:
 
 def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] | None, str]:
     """A weight for each class, mean 1 over the images, or None; and a description."""
+    if train.task.several:
+        if config.train.class_weights == "balanced":
+            raise TrainingError(
+                "train.class_weights=balanced weighs an image by its class, and these images have several labels. "
+                "Leave it out: each label has its own threshold, chosen on the validation images."
+            )
+        return None, "none (several labels an image)"
     counts = np.bincount(train.class_indices(), minlength=len(train.task.classes))
     ratio = counts.max() / max(1, counts.min())
     if config.train.class_weights == "none" or (config.train.class_weights == "auto" and ratio <= IMBALANCE):

@@ -163,7 +163,7 @@ def _extracted(state: Fitting, key: str, engine: FeatureEngine, taken: FeatureSe
             if not learns and config.model.mirrored:
                 found = mean_of_both(found)
             times, groups = (augmented.count, _groups(state, augmented.count)) if learns else (1, None)
-            labels = np.tile(state.labels[split], times)
+            labels = np.concatenate([state.labels[split]] * times)
             examples[split] = Examples(found, labels, None if groups is None else np.tile(groups, times))
     return _Extracted(examples, _places(engine, taken))
 
@@ -184,7 +184,7 @@ def _from_shards(state: Fitting, key: str, engine: FeatureEngine, taken: Feature
         learns, stage = split == "train", Phase.FEATURES.named(f"features, {split}")
         found = source(asked, images, augmented if learns else plain, partial(state.told, stage))
         times, groups = (augmented.count, _groups(state, augmented.count)) if learns else (1, None)
-        labels = np.tile(state.labels[split], times)
+        labels = np.concatenate([state.labels[split]] * times)
         if learns and is_linear(config) and found.bytes > feature_rows.HELD_BYTES:
             whole = Whole(found, labels, state.class_weights)
             examples[split] = whole.sample()
@@ -202,7 +202,10 @@ def _places(engine: FeatureEngine, taken: FeatureSet) -> dict[str, slice]:
 
 
 def _groups(state: Fitting, views: int) -> NDArray[np.int64] | None:
-    """Of the training images, where the validation images are too few to choose by alone."""
+    """Of the training images, where the validation images are too few to choose by alone; of one label each, by which
+    folds are stratified."""
+    if state.catalog.task.several:
+        return None
     rows = state.catalog.split("train").images
     if len(state.images["validation"]) >= FEW_TO_CHOOSE or len(rows) * views > MOST_FOLDED:
         return None
@@ -314,7 +317,7 @@ def _report_folds(state: Fitting, examples: dict[Split, Examples], reading: Read
     run, catalog = state.run, state.catalog
     splits: tuple[Split, ...] = ("train", "validation")
     rows = [image for split in splits for image in catalog.split(split).images]
-    if len(catalog.split("test")) >= FEW or len(rows) > MOST_FOLDED:
+    if len(catalog.split("test")) >= FEW or len(rows) > MOST_FOLDED or catalog.task.several:
         return
     parts = [(examples[split], len(catalog.split(split))) for split in splits]
     # The plain views alone, which come first.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tellapart.config import TrainConfig
 from tellapart.evaluation.intervals import Estimate, proportion
 from tellapart.evaluation.logistic import Logistic, Problem
+from tellapart.evaluation.metrics import label_losses
 from tellapart.runs.history import HistoryRow
 from tellapart.training.span import LinearHead, Reading, Span
 from tellapart.words import percent
@@ -33,7 +34,8 @@ FOLDS, REPEATS = 5, 4
 
 @dataclass(frozen=True)
 class Examples:
-    """features: (n, width), float16 as they are cached; labels: (n,) class positions. groups: (n,), equal for images
+    """features: (n, width), float16 as they are cached; labels: (n,) class positions, or (n, classes) of 0 and 1 where
+    images have several. groups: (n,), equal for images
     that belong together, where the validation split is too small to choose by alone."""
 
     features: NDArray[np.float16]
@@ -50,6 +52,9 @@ def some_of(examples: Examples, most: int) -> Examples:
     if len(examples.labels) <= most:
         return examples
     labels = examples.labels
+    if labels.ndim == 2:
+        rows = np.unique(np.linspace(0, len(labels) - 1, most).round().astype(np.intp))
+        return Examples(examples.features[rows], labels[rows])
     each = max(1, most // (int(labels.max()) + 1))
     places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     rows = np.sort(np.concatenate([there[:: -(-len(there) // each)] for there in places]))
@@ -85,7 +90,7 @@ def fit_linear(
         span = Span(training.features, reading)
         seen = {"": span.coordinates, "val_": span.of(validation.features)}
         weights = None if class_weights is None else class_weights[training.labels]
-        problem = Problem(span.coordinates, training.labels, int(training.labels.max()) + 1, weights)
+        problem = Problem(span.coordinates, training.labels, _classes(training.labels), weights)
         folds = _folds_of(training, span, class_weights)
         found: Logistic | None = None
         history: list[HistoryRow] = []
@@ -235,7 +240,15 @@ def one_thread() -> AbstractContextManager[object]:
     return limits
 
 
+def _classes(labels: NDArray[np.int64]) -> int:
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+
+
 def judge(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Log loss and correctness of each image, from probabilities (n, classes)."""
+    """Log loss and correctness of each image, from probabilities (n, classes); of several labels, the mean
+    loss, and whether all are right."""
+    if labels.ndim == 2:
+        right = (probabilities >= 0.5) == (labels == 1)
+        return {"loss": label_losses(labels, probabilities), "accuracy": right.all(axis=1).astype(np.float64)}
     right = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
     return {"loss": -np.log(right), "accuracy": (probabilities.argmax(axis=1) == labels).astype(np.float64)}

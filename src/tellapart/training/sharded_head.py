@@ -109,6 +109,8 @@ def fit_sharded(
 class _Passes:
     """An Objective whose coordinates are those of the features in shards, in the span of a sample."""
 
+    several = False
+
     def __init__(self, whole: Whole, span: Span, reading: Reading, squares: NDArray[np.float32]) -> None:
         self._whole, self._span, self._reading, self.squares = whole, span, reading, squares
         labels = whole.labels

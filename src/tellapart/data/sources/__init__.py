@@ -17,9 +17,9 @@ Images are listed, never opened, and no file of the user is written, moved or de
 - Images of a class that training lacks, images without a label, rows of missing files and contradictory rows are
   left out, each with a finding. One class, or no image, is an error.
 - Lists of images by split (train.txt): class folders and tables come first; a number without a name is the label.
-- Tables: one column per class is accepted if each row has exactly one 1; cells with several labels are refused;
-  is_valid and the like give the split, as do numbered folds (the first is for testing), folders or names of several
-  tables. Text that is not UTF-8 is read if its letters are certain.
+- Tables: with one column per class, a row with several 1s, or cells such as a|b, make images with several labels, of
+  which one may have none; data.kind overrules that. is_valid and the like give the split, as do numbered folds (the
+  first is for testing), folders or names of several tables. Text that is not UTF-8 is read if its letters are certain.
 - Labels are strings: 0 and 1.0 (in a column of whole numbers) become '0' and '1', booleans 'true' and 'false'.
 - If there are only training images, the split is open. Rows are in natural order of their paths: 2 before 10.
 - Labels in file names are the part before the last separator and number; IMG_0012 and 2024-01-05 name no class.
@@ -133,7 +133,7 @@ def here(name: str, progress: Progress = SILENT) -> str:
 
 def refuse_unused(source: Source, config: DataConfig, data: object) -> None:
     """Raise ConfigError for settings on how labels are found that have no effect on the layout of `data`."""
-    names = ("label_pattern", "path_column", "label_column", "root", "crop_boxes")
+    names = ("label_pattern", "path_column", "label_column", "root", "crop_boxes", "kind")
     given = (name for name in names if getattr(config, name) not in (None, False))
     unused = [f"data.{name}" for name in given if name not in source.taken]
     if unused:

@@ -1,21 +1,22 @@
 """Table -> the meaning of its columns: image path, label, split and group of each row.
 
 Columns are recognised by their usual names, or selected by data.path_column and data.label_column. If there is no label
-column and all other columns hold 0 and 1 with one 1 per row, each is a class.
+column and all other columns hold 0 and 1, each is a class; where a row has several 1s, images have several labels.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tellapart.config import DataConfig
 from tellapart.data.findings import Finding
 from tellapart.data.sources.folders import split_named
-from tellapart.data.sources.listing import counted, label_text
+from tellapart.data.sources.listing import label_text
+from tellapart.data.sources.several import joined, read_cells
 from tellapart.data.sources.table_file import HOW_TO_CONVERT, LabelTable, as_windows, undecoded
 from tellapart.errors import SourceError, some, unknown
 
@@ -53,7 +54,6 @@ _FLAGS = (
 _TRUTH = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
 MAX_FOLDS = 20
 _NO_NAMES = frozenset(("", "unnamed:_0", "index"))  # of the index column, as pandas writes it
-_QUOTED_LIST = re.compile(r"\[\s*(['\"]).*\1\s*\]|\[\s*\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,18 @@ def choose_columns(table: LabelTable, config: DataConfig) -> Columns:
         flags = [name for name in found if name not in ("", *chosen.values())]
     classes: tuple[str, ...] = ()
     if "path" in chosen and "label" not in chosen:
-        classes = _one_hot(table, {*chosen.values(), *flags})
+        classes = _one_hot(table, {*chosen.values(), *flags}, config.kind)
     for role in asked:
         if role not in chosen and not (role == "label" and classes):
             raise SourceError(_which_column(table, role, chosen))
     return Columns({role: chosen[role] for role in USUAL if role in chosen}, classes, tuple(flags))
 
 
-def _one_hot(table: LabelTable, others: set[str]) -> tuple[str, ...]:
-    """The columns that are one class each: all except `others` hold 0 and 1, and most rows have exactly one 1. Else
-    empty.
+def _one_hot(table: LabelTable, others: set[str], kind: str | None) -> tuple[str, ...]:
+    """The columns that are one class each: all except `others` hold 0 and 1, and most rows have a 1. Else empty. kind:
+    data.kind.
 
-    Raises SourceError if rows have several.
+    Raises SourceError if rows have several, where an image is to have one label.
     """
     classes = []
     for name, cells in table.columns.items():
@@ -120,15 +120,16 @@ def _one_hot(table: LabelTable, others: set[str]) -> tuple[str, ...]:
         return ()
     ones = _ones(table, classes)
     several = [number for number, held in enumerate(ones) if len(held) > 1]
-    if several:
+    if several and kind == "multiclass":
         raise SourceError(
             f"{table.name} has no column with a usual class name, and in its columns of 0 and 1 "
             f"{'one row has' if len(several) == 1 else f'{len(several)} rows have'} several 1s: row "
             f"{several[0] + 1} is {' and '.join(map(repr, ones[several[0]][:3]))}. An image has one label here: keep "
-            "one 1 per row, omit the row, or name the class column with --label-column NAME "
-            "(label_column in Python)."
+            "one 1 per row, omit the row, name the class column with --label-column NAME (label_column in Python), or "
+            "let images have several labels with --kind multilabel."
         )
-    return tuple(classes) if 2 * sum(map(len, ones)) > len(ones) else ()
+    labelled = sum(map(bool, ones))
+    return tuple(classes) if kind == "multilabel" or 2 * labelled > len(ones) else ()
 
 
 def _ones(table: LabelTable, classes: Sequence[str]) -> list[list[str]]:
@@ -174,23 +175,37 @@ def cell_text(value: Any) -> str:
     return text.lower() if text in ("True", "False") and not isinstance(value, str) else text
 
 
-def read_labels(table: LabelTable, columns: Columns, findings: list[Finding]) -> list[str]:
-    """The class of each row, "" for none; a column of integers, also written as 1.0, becomes 1; booleans become true or
-    false.
+def read_labels(
+    table: LabelTable, columns: Columns, findings: list[Finding], kind: str | None = "multiclass"
+) -> tuple[list[str], bool]:
+    """The class of each row, "" for none, and whether rows may have several, joined as `a|b`; a column of integers,
+    also written as 1.0, becomes 1; booleans become true or false. kind: data.kind, by which several are refused, asked
+    for, or found.
 
-    Raises SourceError for cells with several labels, and for text whose encoding is unclear.
+    Raises SourceError for cells with several labels where they are refused, and for text whose encoding is unclear.
     """
     if columns.classes:
-        return [label_text(held[0].strip()) if held else "" for held in _ones(table, columns.classes)]
-    column = columns.names["label"]
-    texts = _in_letters([cell_text(value) for value in table.columns[column]], table, findings)
-    texts = [label_text(text) for text in _single(texts, table, column, findings)]
-    filled = {text for text in texts if text}
-    if all(re.fullmatch(r"-?\d+(\.0+)?", text) for text in filled):
-        return [text.partition(".")[0] for text in texts]
-    if filled <= {"True", "False", "TRUE", "FALSE", "true", "false"}:
-        return [text.lower() for text in texts]
-    return texts
+        ones = _ones(table, columns.classes)
+        several = kind == "multilabel" or any(len(held) > 1 for held in ones)
+        parts = [tuple(label_text(name.strip()) for name in held) for held in ones]
+    else:
+        column = columns.names["label"]
+        texts = _in_letters([cell_text(value) for value in table.columns[column]], table, findings)
+        read = read_cells(texts, f"{table.name}, column {column!r}", kind, findings)
+        parts = [tuple(map(label_text, held)) for held in read.parts]
+        several = read.several
+    named = _plain({name for held in parts for name in held if name})
+    labels = [tuple(named[name] for name in held if name) for held in parts]
+    return (joined(labels, table.name, findings), True) if several else ([*map("".join, labels)], False)
+
+
+def _plain(names: set[str]) -> dict[str, str]:
+    """Each label as it is called: whole numbers without .0, booleans in small letters."""
+    if all(re.fullmatch(r"-?\d+(\.0+)?", name) for name in names):
+        return {name: name.partition(".")[0] for name in names}
+    if names <= {"True", "False", "TRUE", "FALSE", "true", "false"}:
+        return {name: name.lower() for name in names}
+    return {name: name for name in names}
 
 
 def _in_letters(texts: list[str], table: LabelTable, findings: list[Finding]) -> list[str]:
@@ -208,64 +223,6 @@ def _in_letters(texts: list[str], table: LabelTable, findings: list[Finding]) ->
         meaning = f"{table.name} is not UTF-8; its labels are read as Windows-1252, such as {sample}."
         findings.append(Finding("table-encoding", "note", (), meaning, f"If they look wrong, {HOW_TO_CONVERT}"))
     return [read.get(text) or text for text in texts]
-
-
-def _single(texts: list[str], table: LabelTable, column: str, findings: list[Finding]) -> list[str]:
-    """The labels; a list of one becomes its element. Raises SourceError for cells that clearly name several labels: a
-    written list, or parts between | ; , that are labels of other rows."""
-    parts = {text: _parts(text) for text in set(texts)}
-    whole = {"".join(found) for found in parts.values() if len(found) == 1}
-    places = [(part, text) for text, found in parts.items() for part in dict.fromkeys(found) if len(found) > 1]
-    shared = _in_several(places)
-    several = {
-        text
-        for text, found in parts.items()
-        if len(found) > 1
-        and (
-            _QUOTED_LIST.fullmatch(text)
-            or whole.issuperset(found)
-            or (("|" in text or ";" in text) and all(part in whole or part in shared for part in found))
-        )
-    }
-    if several:
-        rows = [number for number, text in enumerate(texts) if text in several]
-        raise SourceError(
-            f"{table.name}, column {column!r}: {counted(len(rows), 'row')} {'names' if len(rows) == 1 else 'name'} "
-            f"several labels, such as {label_text(texts[rows[0]])[:80]!r} in row {rows[0] + 1}. An image has one "
-            "label here: omit these rows, or keep one label in each. If a combination is a class of "
-            "its own, give it another kind of name, such as 'cat and dog'."
-        )
-    made = sorted(text for text, found in parts.items() if text not in several and _made_of_others(text, found, whole))
-    if made:
-        meaning = (
-            f"{counted(len(made), 'class')} whose name may be several labels: {some(list(map(label_text, made)), 5)}."
-        )
-        done = "Kept as classes of their own. If they are several labels, omit these rows."
-        findings.append(Finding("several-labels", "warning", (), meaning, done))
-    lists = {text for text in parts if _QUOTED_LIST.fullmatch(text)}
-    return ["".join(parts[text]) if text in lists else text for text in texts]
-
-
-def _made_of_others(text: str, parts: list[str], whole: set[str]) -> bool:
-    if len(parts) > 1:
-        return "|" in text or ";" in text or not whole.isdisjoint(parts)
-    words = text.split()
-    return len(words) > 1 and whole.issuperset(words)
-
-
-def _parts(text: str) -> list[str]:
-    """The parts between the separators of a cell, or of a written list; the text itself if it has none."""
-    written = _QUOTED_LIST.fullmatch(text)
-    mark = "," if written else next((mark for mark in "|;," if mark in text), "")
-    inner = text[1:-1] if written else text
-    found = [part.strip().strip("'\"" if written else "").strip() for part in (inner.split(mark) if mark else [inner])]
-    return found if written or all(found) else [text]
-
-
-def _in_several(places: Iterable[tuple[str, str]]) -> set[str]:
-    """The parts that occur in more than one text."""
-    first: dict[str, str] = {}
-    return {part for part, text in places if first.setdefault(part, text) != text}
 
 
 def read_splits(table: LabelTable, columns: Columns, findings: list[Finding]) -> list[str]:

@@ -59,7 +59,7 @@ SOURCES: Table[Reader] = Table(
             read_table_file, tuple(f".{suffix}" for suffix in sorted(TABLE_SUFFIXES)),
             about="csv, tsv, JSON Lines, Excel or parquet: Hugging Face imagefolder (metadata.csv or metadata.jsonl, "
             "also one in each split folder), Kaggle (one column a class, ids without suffix, is_valid, folds), "
-            "spreadsheets.",
+            "spreadsheets; several labels an image as cells a|b, or as several 1s in a row.",
         ),
         Reader(
             "lists", "photos/train.txt with lines cats/1.jpg 0  (names: classes.txt)", read_lists,

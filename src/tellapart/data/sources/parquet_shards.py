@@ -92,7 +92,7 @@ def _rows(
     if names := shard.columns.classes.get(label):
         labels = [_named(value, names, root / shard.path, label) for value in cells[label]]
     else:
-        labels = read_labels(table, Columns({"path": "", "label": label}), findings)
+        labels, _ = read_labels(table, Columns({"path": "", "label": label}), findings)
     splits = [split] * len(labels)
     if not split and roles["split"]:
         splits = read_splits(table, Columns({"path": "", "label": label, "split": roles["split"]}), findings)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas
 
 _FORM = "samplesubmission"
-_TAKEN = ("path_column", "label_column", "root")
+_TAKEN = ("path_column", "label_column", "root", "kind")
 
 
 def read_frame(frame: pandas.DataFrame, config: DataConfig) -> Source:
@@ -64,6 +64,9 @@ def read_table_beside(listing: Listing, config: DataConfig) -> Source | str:
             reasons[path] = str(error)
     if not sources:
         return " ".join(reasons.values())
+    if len({source.several for source in sources.values()}) > 1:  # a split whose rows happen to have one label each
+        config = config.model_copy(update={"kind": "multilabel"})
+        sources = {path: read_table_file(listing.root / path, config) for path in sources}
     source = next(iter(sources.values())) if len(sources) == 1 else _together(listing, sources)
     beside = unlabelled_finding(list(_not_named(listing, source)), f"not named in {', '.join(sources)}")
     findings = [*source.findings, *beside]
@@ -91,11 +94,12 @@ def _together(listing: Listing, sources: Mapping[str, Source]) -> Source:
         for finding in source.findings:
             paths = tuple(_moved(path, source, listing) for path in finding.paths)
             findings.append(replace(finding, paths=paths, meaning=f"{table}: {finding.meaning}"))
-    rows = once(there, findings)
+    several = any(source.several for source in sources.values())
+    rows = once(there, findings, several=several)
     layout = f"{counted(len(sources), 'table')}, one a split: " + "; ".join(
         f"{path}: {source.layout.partition(': ')[2]}" for path, source in sources.items()
     )
-    return Source(listing.root, rows, layout, tuple(findings), _TAKEN)
+    return Source(listing.root, rows, layout, tuple(findings), _TAKEN, several)
 
 
 def _split_of(table: str) -> Split | None:
@@ -128,13 +132,13 @@ def read_table(table: LabelTable, config: DataConfig) -> Source:
     """Rows of a table whose images exist, without repetition, in natural order of path.
 
     Findings: missing-file, unlabelled, repeated-row, conflicting-labels, conflicting-rows, uneven-row, split-not-used,
-    several-labels, table-encoding. Raises SourceError if the columns cannot be determined, a cell has several labels or
-    none of the images exists.
+    several-labels, multilabel, table-encoding. Raises SourceError if the columns cannot be determined, a cell has
+    several labels where data.kind says one, or none of the images exists.
     """
     root = _root(table, config)
     columns = choose_columns(table, config)
     findings: list[Finding] = []
-    labels = read_labels(table, columns, findings)
+    labels, several = read_labels(table, columns, findings, config.kind)
     splits = read_splits(table, columns, findings)
     names = [_path_text(value, table, columns.names["path"]) for value in table.columns[columns.names["path"]]]
     groups = table.columns[columns.names["group"]] if "group" in columns.names else [None] * len(names)
@@ -163,13 +167,15 @@ def read_table(table: LabelTable, config: DataConfig) -> Source:
             f"{counted(len(table.uneven), 'line')} with more cells than the header; a cell may hold the delimiter."
         )
         findings.append(Finding("uneven-row", "error", table.uneven, meaning, "Left out."))
-    findings.extend(unlabelled_finding([row.path for row in there if not row.label], "in the table"))
-    rows = once(there, findings)
+    if not several:
+        findings.extend(unlabelled_finding([row.path for row in there if not row.label], "in the table"))
+    rows = once(there, findings, several=several)
     name = Path(table.name).name + (f" ({table.encoding})" if table.encoding else "")
     layout = f"table {name}: columns {columns}" + (f"; images {where}" if where else "")
     if not (columns.flags or "split" in columns.names) and (parted := _by_folder(rows)):
         rows, layout = parted, f"{layout}; splits by folder"
-    return Source(root, rows, layout, tuple(findings), _TAKEN)
+    layout += "; several labels an image" if several else ""
+    return Source(root, rows, layout, tuple(findings), _TAKEN, several)
 
 
 def _by_folder(rows: tuple[LabelledPath, ...]) -> tuple[LabelledPath, ...]:
@@ -200,8 +206,9 @@ def _path_text(value: Any, table: LabelTable, column: str) -> str:
     return cell_text(value)
 
 
-def once(there: list[LabelledPath], findings: list[Finding]) -> tuple[LabelledPath, ...]:
-    """Each image once; if rows of one image contradict each other, all of them are left out."""
+def once(there: list[LabelledPath], findings: list[Finding], *, several: bool = False) -> tuple[LabelledPath, ...]:
+    """Each image once; if rows of one image contradict each other, all of them are left out. several: whether an image
+    may have several labels; then one may have none."""
     by_path: dict[str, set[LabelledPath]] = {}
     repeated = set()
     for row in there:
@@ -217,7 +224,7 @@ def once(there: list[LabelledPath], findings: list[Finding]) -> tuple[LabelledPa
         elif len(rows) > 1:
             other_row.add(path)
         else:
-            kept.extend(row for row in rows if row.label)
+            kept.extend(row for row in rows if row.label or several)
     for paths, kind, severity, meaning, done in (
         (repeated - other_label - other_row, "repeated-row", "note", "named in several equal rows", "Kept once."),
         (other_label, "conflicting-labels", "error", "named with different labels", "All their rows are left out."),

@@ -24,22 +24,22 @@ def settled(source: Source, name: str, known: tuple[str, ...] = ()) -> Source:
         raise SourceError(f"{name}, read as {source.layout}, leaves no image with a label. {told}".rstrip())
     if known:
         return source
-    taught = {row.label for row in rows if row.split in ("", "train")}
-    if not taught:
+    taught = {name for row in rows if row.split in ("", "train") for name in source.labels_of(row)}
+    if not any(row.split in ("", "train") for row in rows):
         splits = " and ".join(sorted({row.split for row in rows}))
         raise SourceError(
             f"{name}, read as {source.layout}, has {splits} images only. Add training images, or remove the splits."
         )
     findings = list(source.findings)
-    strange = tuple(row.path for row in rows if row.label not in taught)
+    strange = tuple(row.path for row in rows if not taught.issuperset(source.labels_of(row)))
     if strange:
-        labels = ", ".join(sorted({row.label for row in rows} - taught))
+        labels = ", ".join(sorted(source.labels - taught))
         meaning = f"{counted(len(strange), 'validation or test image')} of a class without training images: {labels}."
         done = "Left out: a class without training images cannot be recognised, and would only lower the metrics."
         findings.append(Finding("class-not-in-train", "error", strange, meaning, done))
-        rows = tuple(row for row in rows if row.label in taught)
+        rows = tuple(row for row in rows if taught.issuperset(source.labels_of(row)))
     if len(taught) < 2:
-        (label,) = taught
+        label = next(iter(taught), "")
         raise SourceError(
             f"{name}, read as {source.layout}, has one class only: {label[:100]!r} "
             f"with {counted(len(rows), 'image')}. "

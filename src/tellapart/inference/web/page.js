@@ -12,6 +12,7 @@ const at = (id) => document.getElementById(id);
 const shipped = tellapartModel;
 const spec = shipped.record.image;
 const classes = shipped.record.task.classes;
+const several = shipped.record.task.kind === "multilabel";
 const entries = [];
 const waiting = [];
 let session = null;
@@ -53,8 +54,8 @@ async function answer(pixels) {
   const found = await opened.run({ [opened.inputNames[0]]: given }, wanted);
   const said = Array.from(found.probabilities.data);
   const rows = said.length === 1 ? [1 - said[0], said[0]] : said;
-  const total = rows.reduce((sum, value) => sum + value, 0);
-  if (!(total > 0)) throw new Error("the network's output is not a number");
+  const total = several ? 1 : rows.reduce((sum, value) => sum + value, 0);
+  if (!(total > 0) || rows.some(Number.isNaN)) throw new Error("the network's output is not a number");
   const distance = found.similarity ? 1 - Math.max(...found.similarity.data) : NaN;
   for (const tensor of Object.values(found)) tensor.dispose();
   return { values: rows.map((value) => value / total), distance };
@@ -62,8 +63,19 @@ async function answer(pixels) {
 
 async function predict(source) {
   const { values, distance } = await answer(await tellapartPixels.read(source, spec));
+  if (several) return severalLabels(values, distance);
   const best = values.indexOf(Math.max(...values));
   return { label: classes[best], probability: values[best], values, distance, verdict: verdict(values[best], distance) };
+}
+
+/** The labels of an image; the probability is that all of them are right. */
+function severalLabels(values, distance) {
+  const least = shipped.record.thresholds?.labels ?? classes.map(() => 0.5);
+  const there = values.map((value, number) => value >= least[number]);
+  const probability = values.reduce((product, value, number) => product * (there[number] ? value : 1 - value), 1);
+  const labels = classes.filter((_, number) => there[number]);
+  const shown = labels.join(", ") || "none of the labels";
+  return { label: labels.join("|"), shown, probability, values, distance, verdict: verdict(probability, distance) };
 }
 
 function verdict(probability, distance) {
@@ -146,12 +158,13 @@ function show({ row: made, answer: given }) {
 function write(given, label, said, bars) {
   // Of an image unlike any that was taught, the class says little: it does not head the card.
   const unlike = given.verdict === "unlike";
-  label.textContent = unlike ? VERDICTS.unlike : given.label;
+  const name = given.shown ?? given.label;
+  label.textContent = unlike ? VERDICTS.unlike : name;
   label.className = unlike ? "label unlike" : "label";
-  said.textContent = unlike ? `nearest: ${given.label}` : (VERDICTS[given.verdict] ?? "");
+  said.textContent = unlike ? `nearest: ${name}` : (VERDICTS[given.verdict] ?? "");
   said.className = `verdict ${unlike ? "" : given.verdict}`;
   const sorted = classes.map((name, number) => [name, given.values[number]]).sort((one, other) => other[1] - one[1]);
-  bars.replaceChildren(...sorted.slice(0, BARS).map(([name, value]) => bar(name, value)));
+  bars.replaceChildren(...sorted.slice(0, BARS).map(([each, value]) => bar(each, value)));
   if (sorted.length > BARS) {
     const rest = document.createElement("li");
     rest.className = "rest";
@@ -269,7 +282,7 @@ function describeChecks(found) {
 }
 
 async function begin() {
-  at("about").textContent = `Tells apart ${list(classes, 8)}.`;
+  at("about").textContent = several ? `Finds ${list(classes, 8)}: several on an image, or none.` : `Tells apart ${list(classes, 8)}.`;
   describeChecks(null);
   at("checked-here").textContent = "Loading the network …";
   try {

@@ -44,13 +44,14 @@ export function fillCard(card, name, run, answer) {
   }
   // Of an image unlike any that was taught, the class says little: it does not head the card.
   const unlike = answer.verdict === "unlike";
-  part(".label").textContent = unlike ? VERDICTS.unlike : answer.label;
+  const label = answer.labels ? answer.labels.join(", ") || "none of the labels" : answer.label;
+  part(".label").textContent = unlike ? VERDICTS.unlike : label;
   part(".label").classList.toggle("unlike", unlike);
-  part(".verdict").textContent = unlike ? `nearest: ${answer.label}` : (VERDICTS[answer.verdict] ?? "");
+  part(".verdict").textContent = unlike ? `nearest: ${label}` : (VERDICTS[answer.verdict] ?? "");
   part(".verdict").classList.toggle(unlike ? "none" : answer.verdict || "none", true);
   part(".by").textContent = `by ${run}`;
   const sorted = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
-  part(".bars").replaceChildren(...sorted.slice(0, BARS).map(([label, value]) => bar(label, value)));
+  part(".bars").replaceChildren(...sorted.slice(0, BARS).map(([name, value]) => bar(name, value)));
   if (sorted.length > BARS) {
     const rest = document.createElement("li");
     rest.className = "rest";
@@ -59,7 +60,7 @@ export function fillCard(card, name, run, answer) {
   }
   const button = part(".image");
   button.disabled = false;
-  button.setAttribute("aria-label", `What speaks for ${answer.label} in ${name}`);
+  button.setAttribute("aria-label", `What speaks for ${sorted[0][0]} in ${name}`);
 }
 
 function bar(name, value) {

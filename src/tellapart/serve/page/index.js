@@ -92,7 +92,8 @@ function leave() {
 
 function describe() {
   const run = served.runs[at("run").selectedIndex];
-  at("about").textContent = `Tells apart ${list(run.classes, 8)}.`;
+  const names = list(run.classes, 8);
+  at("about").textContent = run.kind === "multilabel" ? `Finds ${names}: several on an image, or none.` : `Tells apart ${names}.`;
 }
 
 function list(names, most) {

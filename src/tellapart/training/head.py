@@ -244,7 +244,7 @@ def _classes(labels: NDArray[np.int64]) -> int:
     return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
 
 
-def judge(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+def judge(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """Log loss and correctness of each image, from probabilities (n, classes); of several labels, the mean
     loss, and whether all are right."""
     if labels.ndim == 2:

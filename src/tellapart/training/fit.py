@@ -80,8 +80,8 @@ def fit_together(
     progress: Progress = SILENT,
     watch: Watch = go_on,
 ) -> None:
-    """Like `fit`, of a network that is trained from scratch, on several devices. Of several processes, the first one
-    calls this, and the others call `take_part`."""
+    """Like `fit`, of a network trained from scratch or fine-tuned, on several devices. Of several processes, the
+    first one calls this, and the others call `take_part`."""
     with memory_told(run), _timed(run):
         given = _Given(("train", "validation", "test"), deadline, progress, watch, devices=devices)
         finish(*_fitted(run, cache, given))

@@ -325,8 +325,9 @@ def test_after_the_end_of_one_process_the_run_resumes_with_any_number(
 @needs_jax
 @pytest.mark.soak
 def test_the_commands_of_the_page_train_on_one_machine_and_on_two(shapes: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"```\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.endswith("--devices all")]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    commands = [line for language, block in blocks if not language for line in block.splitlines()]
+    lines = [line for line in commands if line.endswith("--devices all")]
     assert len(lines) == 3
     (tmp_path / "photos").symlink_to(shapes)
     address, more = free_address(), " ".join(map(shlex.quote, SET))

@@ -253,7 +253,8 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
 def _from_nothing(state: Fitting) -> Fitted:
     """Train the whole network in epochs."""
     state.start()
-    train, devices, checkpoint = state.config.train, state.devices, Checkpoint(state.run)
+    train, devices = state.config.train, state.devices
+    checkpoint = Checkpoint(state.run, weights=devices.rank == 0)
     with devices.used():
         classifier = state.build(train.precision)
     if is_own(state.config.model.name) and devices.rank == 0:

@@ -28,6 +28,7 @@ from tellapart.data.batches import Batches, Share
 from tellapart.data.cache import PixelCache
 from tellapart.errors import ConfigError, TrainingError
 from tellapart.files import to_json
+from tellapart.models import backend
 from tellapart.models.devices import Devices
 from tellapart.runs.run import RunFolder, create_run
 from tellapart.training.launchers import Place, place_of
@@ -128,8 +129,12 @@ def test_a_batch_that_does_not_divide_is_told_with_the_nearest_that_do(size: int
 
 def test_what_only_one_device_trains_is_refused() -> None:
     team = Team(Devices(2))
-    with pytest.raises(ConfigError, match="trained on one device"):
+    with pytest.raises(ConfigError, match="computed once, by one device"):
         team.require(ta.make_config(model="efficientnet-lite0"))
+    team.require(ta.make_config(model="efficientnet-lite0", fine_tune=1))
+    crew: Any = object()
+    with pytest.raises(ConfigError, match="devices of one machine"):
+        Team(Devices(2, 0, 2), crew).require(ta.make_config(model="efficientnet-lite0", fine_tune=1))
     with pytest.raises(ConfigError, match="time budget"):
         team.require(ta.make_config(model="cnn"), 60)
     with pytest.raises(ConfigError, match="does not lead"):
@@ -176,6 +181,10 @@ def reached(there: Place) -> socket.socket:
             time.sleep(0.02)
 
 
+def refuse(*_: object) -> None:
+    raise ConfigError("Nobody joins here.")
+
+
 @pytest.mark.parametrize(
     ("hello", "told"),
     [
@@ -188,6 +197,7 @@ def test_a_process_with_other_versions_or_numbers_is_told_to_both(
     hello: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELLAPART_WAIT", "20")
+    monkeypatch.setattr(backend, "join", refuse)  # JAX would end the tests
     here, refused = place(0, 2, free_address()), []
 
     def lead() -> None:
@@ -196,14 +206,15 @@ def test_a_process_with_other_versions_or_numbers_is_told_to_both(
 
     leading = threading.Thread(target=lead)
     leading.start()
-    for stranger in (b"GET / HTTP/1.0\r\n\r\n", None):
+    strangers = [b"GET / HTTP/1.0\r\n\r\n", b"[" * 50_000 + b"\n", b'{"bytes": 0, "rank": 1e999}\n', b'{"bytes": -1}\n']
+    for stranger in (*strangers, None):
         with reached(here) as connection:
-            words = {"host": "there", "machine": "x", "visible": None, "versions": None, **hello, "bytes": 0}
+            words = {"host": "there", "machine": "x", "visible": None, "versions": {}, **hello, "bytes": 0}
             connection.sendall(stranger or to_json(words).encode() + b"\n")
             refused.append(connection.makefile().readline())
     leading.join()
-    assert refused[0] == ""
-    assert told in json.loads(refused[1])["end"]
+    assert refused[:-1] == [""] * len(strangers)
+    assert told in json.loads(refused[-1])["end"]
 
 
 class Refusing:
@@ -267,6 +278,23 @@ def test_four_devices_of_one_machine_and_of_two_processes_learn_what_one_learns(
 
 @needs_jax
 @pytest.mark.soak
+@pytest.mark.parametrize("on", ["images", "activations"])
+def test_two_devices_fine_tune_as_one_does(on: str, shapes: Path, tmp_path: Path) -> None:
+    settings = ("train.fine_tune=1", f"train.fine_tune_on={on}", "train.epochs=2", "train.batch_size=8")
+    size = ("image.height=32", "image.width=32", "train.precision=float32")
+    words = [*COMMAND, "train", str(shapes), *[part for setting in (*settings, *size) for part in ("--set", setting)]]
+    for devices, more in ((1, []), (2, ["--devices", "all"])):
+        env = environment(0, 1, "", devices)
+        out = ["--out", str(tmp_path / str(devices))]
+        done = subprocess.run([*words, *more, *out], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    one, two = (ta.open_run(tmp_path / name) for name in "12")
+    assert [row.phase for row in two.history][-2:] == ["fine-tune", "fine-tune"]
+    np.testing.assert_allclose(losses(two.path), losses(one.path), atol=1e-3)
+
+
+@needs_jax
+@pytest.mark.soak
 @pytest.mark.parametrize("killed", [0, 1])
 def test_after_the_end_of_one_process_the_run_resumes_with_any_number(
     killed: int, on_one: Path, shapes: Path, tmp_path: Path
@@ -297,8 +325,9 @@ def test_after_the_end_of_one_process_the_run_resumes_with_any_number(
 @needs_jax
 @pytest.mark.soak
 def test_the_commands_of_the_page_train_on_one_machine_and_on_two(shapes: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"```\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.endswith("--devices all")]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    commands = [line for language, block in blocks if not language for line in block.splitlines()]
+    lines = [line for line in commands if line.endswith("--devices all")]
     assert len(lines) == 3
     (tmp_path / "photos").symlink_to(shapes)
     address, more = free_address(), " ".join(map(shlex.quote, SET))

@@ -50,11 +50,18 @@ class Team:
             raise ConfigError(f"Process {self.devices.rank} does not lead the training. Call take_part in it.")
         if time is not None:
             raise ConfigError("A time budget is spent on one device. Leave out the time, or --devices.")
-        if resolve(config.model)[0].pretrained is not None:
+        name, tuned = config.model.name, config.train.fine_tune
+        pretrained = resolve(config.model)[0].pretrained is not None
+        if pretrained and not tuned:
             raise ConfigError(
-                f"{config.model.name} is a pretrained backbone, which is trained on one device: --devices is for a "
-                "network that is trained from scratch, such as --model cnn. The machines of a --cluster compute the "
-                "features of a backbone with --feature-store FOLDER|URL."
+                f"The features of {name} are computed once, by one device. --devices is for a network that is "
+                "fine-tuned (--fine-tune), or trained from scratch (--model cnn). The machines of a --cluster compute "
+                "them with --feature-store FOLDER|URL."
+            )
+        if pretrained and self.crew is not None:
+            raise ConfigError(
+                f"{name} is fine-tuned on the devices of one machine: give --devices all there, without a launcher or "
+                "--cluster."
             )
         self.devices.require_divides(config.train)
 

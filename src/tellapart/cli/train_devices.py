@@ -28,8 +28,8 @@ class Devices(StrEnum):
 DevicesOption = Annotated[
     Devices | None,
     typer.Option(
-        help="Train a network from scratch on every device of this machine, and of the processes that a launcher "
-        "started (extra `jax`).",
+        help="Train from scratch, or fine-tune, on every device of this machine; from scratch also on those of "
+        "processes that a launcher started (extra `jax`).",
         show_default="one device",
     ),
 ]

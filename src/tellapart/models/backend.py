@@ -96,6 +96,7 @@ def choose_jax(what: str) -> None:
         if "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND"):
             require_extra(what, BACKENDS["jax"], "keras", "jax")
             os.environ["KERAS_BACKEND"] = "jax"
+            return
         if backend_name() != "jax":
             given = "Keras was imported with" if "keras" in sys.modules else "KERAS_BACKEND names"
             raise ConfigError(f"{what} needs JAX; {given} {backend_name()}. Set KERAS_BACKEND=jax.")
@@ -110,10 +111,14 @@ def join(address: str, rank: int, world: int, devices: list[int] | None) -> None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     jax: Any = importlib.import_module("jax")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    with _quiet():
-        jax.distributed.initialize(
-            address, world, rank, devices, cluster_detection_method="deactivate", coordinator_bind_address=address
-        )
+    given = {"cluster_detection_method": "deactivate", "coordinator_bind_address": address}
+    try:
+        with _quiet():
+            jax.distributed.initialize(address, world, rank, devices, **given)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"JAX cannot join the other processes in this one, where it was used before: {error}"
+        ) from None
     joined = True
 
 

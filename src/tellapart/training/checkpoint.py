@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 class Checkpoint:
-    """The checkpoint of a phase of training, one of runs.run.PHASES."""
+    """The checkpoint of a phase of training, one of runs.run.PHASES. weights: whether they are stored, or, in a process
+    that does not lead, only which epoch was reached."""
 
-    def __init__(self, run: RunFolder, phase: str = "") -> None:
-        self.run, self.phase = run, phase
+    def __init__(self, run: RunFolder, phase: str = "", *, weights: bool = True) -> None:
+        self.run, self.phase, self.weights = run, phase, weights
 
     @property
     def state(self) -> dict[str, int]:
@@ -41,8 +42,9 @@ class Checkpoint:
         return dict(found)
 
     def save(self, model: keras.Model, optimizer: keras.Optimizer, epoch: int, best: int) -> None:
-        self._write(f"weights-{epoch}.safetensors", model.variables)
-        self._write(f"optimizer-{epoch}.safetensors", optimizer.variables)
+        if self.weights:
+            self._write(f"weights-{epoch}.safetensors", model.variables)
+            self._write(f"optimizer-{epoch}.safetensors", optimizer.variables)
         self.run.write_text(self._file("state.json"), to_json({"epoch": epoch, "best": best}))
         needed = (f"weights-{epoch}.safetensors", f"weights-{best}.safetensors", f"optimizer-{epoch}.safetensors")
         self.run.clear_checkpoint(self.phase, keep=(*needed, "state.json"))

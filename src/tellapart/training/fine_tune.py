@@ -71,8 +71,11 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
     if before.stop.reason.goes_on:
         return before
     earlier = tuple(row for row in state.run.history if row.phase == "head")
-    learner, checkpoint = _Learner.of(state, before.classifier.in_keras(), train), Checkpoint(state.run, "fine-tune")
+    fitted = before.classifier.in_keras()
+    checkpoint = Checkpoint(state.run, "fine-tune")
     with ExitStack() as opened:
+        opened.enter_context(state.devices.used())
+        learner = _Learner.of(state, fitted, train)
         try:
             model, batches = learner.model_and_batches(opened)
         except KeyboardInterrupt as stop:
@@ -90,6 +93,7 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
             state.watch,
             earlier,
             learner.classifier.network,
+            state.devices,
         ).go()
     rows = state.run.history[len(earlier) :]
     best = best_row(rows, train.monitor) if rows else before.best
@@ -97,7 +101,7 @@ def fine_tune(state: Fitting, before: Fitted, train: TrainConfig | None = None) 
     right = before.best.val_accuracy
     noise = sqrt(right * (1 - right) / len(state.images["validation"]))
     gained = gained and best.val_accuracy >= right - noise
-    found = Fitted(learner.classifier, best, reached) if gained else replace(before, stop=reached)
+    found = Fitted(learner.alone(), best, reached) if gained else replace(before, stop=reached)
     return learner.averaged(found, gained, checkpoint) if train.fine_tune_average and rows else found
 
 
@@ -241,6 +245,15 @@ class _Learner:
             way = f"on images, as activations are not kept: {self.too_large}"
         self._tell(way)
         return self.classifier.network, batches_of_images(state, train)
+
+    def alone(self) -> Classifier:
+        """What learned, held by one device, as all that follows needs it."""
+        if self.state.devices.count == 1:
+            return self.classifier
+        self.state.note(self.state.devices.told)
+        found = self.state.build(self.train.precision)
+        found.network.set_weights(self.classifier.network.get_weights())
+        return found
 
     def _tell(self, way: str) -> None:
         free = len(self.classifier.backbone.learning(self.train.fine_tune))

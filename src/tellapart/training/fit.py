@@ -83,8 +83,8 @@ def fit_together(
     progress: Progress = SILENT,
     watch: Watch = go_on,
 ) -> None:
-    """Like `fit`, of a network that is trained from scratch, on several devices. Of several processes, the first one
-    calls this, and the others call `take_part`."""
+    """Like `fit`, of a network trained from scratch or fine-tuned, on several devices. Of several processes, the
+    first one calls this, and the others call `take_part`."""
     with memory_told(run), _timed(run):
         given = _Given(("train", "validation", "test"), deadline, progress, watch, devices=devices)
         finish(*_fitted(run, cache, given))
@@ -265,7 +265,8 @@ def class_weights(train: Catalog, config: Config) -> tuple[NDArray[np.float32] |
 def _from_nothing(state: Fitting) -> Fitted:
     """Train the whole network in epochs."""
     state.start()
-    train, devices, checkpoint = state.config.train, state.devices, Checkpoint(state.run)
+    train, devices = state.config.train, state.devices
+    checkpoint = Checkpoint(state.run, weights=devices.rank == 0)
     with devices.used():
         classifier = state.build(train.precision)
     if is_own(state.config.model.name) and devices.rank == 0:

@@ -20,6 +20,7 @@ from tellapart.data.duplicates import groups_of
 from tellapart.errors import ModelError
 from tellapart.models.backend import has_gpu, start_keras
 from tellapart.models.classifier import Classifier
+from tellapart.models.devices import ONE
 from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine, graph_file
 from tellapart.models.features import FeatureSet, union
 from tellapart.models.linear import LinearClassifier, LinearHead, weight_count
@@ -306,7 +307,9 @@ def _fit_in_epochs(state: Fitting, classifier: Classifier, examples: dict[Split,
         )
     )
     checkpoint = Checkpoint(run, "head")
-    epochs = epochs_of(state, train, classifier.head_network(), (training, validation), checkpoint)
+    epochs = epochs_of(
+        replace(state, devices=ONE), train, classifier.head_network(), (training, validation), checkpoint
+    )
     stop = epochs.go()
     rows = [row for row in run.history if row.phase == "head"]
     return Fitted(classifier, best_row(rows, train.monitor), stop, examples)

@@ -58,7 +58,10 @@ class _Line:
         line = self._file.readline(_LONGEST)
         if not line:
             raise ConnectionError("the connection ended")
-        found = from_json(line)
+        try:
+            found = from_json(line)
+        except RecursionError:
+            raise ValueError("it is no message") from None
         size = found.get("bytes") if isinstance(found, dict) else None
         if type(size) is not int or size < 0 or (size and not content):
             raise ValueError("it is no message that was asked for")
@@ -261,10 +264,11 @@ def _led(place: Place, deadline: float, opened: ExitStack) -> _Met:
             opened.callback(line.close)
             try:
                 hello, _ = line.receive()
-                rank = int(hello["rank"])
-            except (OSError, ValueError, LookupError, TypeError):
+                _require_hello(hello)
+            except (OSError, ValueError):
                 line.close()  # a stranger
                 continue
+            rank = hello["rank"]
             if problem := _unlike(said[0], hello, taken=rank in said):
                 _refuse({**lines, rank: line}, problem)
             lines[rank], said[rank] = line, hello
@@ -320,15 +324,23 @@ def _hello(place: Place) -> dict[str, Any]:
     }
 
 
+def _require_hello(hello: dict[str, Any]) -> None:
+    """Raises ValueError for a message that is none, from whoever it comes."""
+    kinds = {"rank": int, "world": int, "host": str, "machine": str, "versions": dict}
+    wrong = [name for name, kind in kinds.items() if type(hello.get(name)) is not kind]
+    if wrong or type(hello.get("visible")) not in (int, type(None)):
+        raise ValueError("it is no greeting")
+
+
 def _named(hello: dict[str, Any]) -> str:
     return f"Process {hello['rank']} on {hello['host']}"
 
 
 def _unlike(ours: dict[str, Any], theirs: dict[str, Any], *, taken: bool) -> str:
     """Why a process cannot train with process 0, or an empty text."""
-    name, here, there = _named(theirs), ours["versions"], theirs.get("versions") or {}
-    if theirs.get("world") != ours["world"]:
-        return f"{name} was told of {theirs.get('world')} processes, process 0 of {ours['world']}."
+    name, here, there = _named(theirs), ours["versions"], theirs["versions"]
+    if theirs["world"] != ours["world"]:
+        return f"{name} was told of {theirs['world']} processes, process 0 of {ours['world']}."
     if taken or not 0 < theirs["rank"] < ours["world"]:
         return f"{name} has a number that another one has: each needs its own, 0 to {ours['world'] - 1}."
     other = [key for key in here if there.get(key) != here[key]]

@@ -223,6 +223,18 @@ def test_mirror_images_that_the_validation_images_do_not_ask_for_are_not_kept(
     assert found.best == "default"
 
 
+def test_what_its_time_ended_is_finished_as_it_is_and_not_trained_on(tmp_path: Path) -> None:
+    config = steps.with_sections(ON_IT, train={"fine_tune": 3, "epochs": 20})
+    run = create_run(tmp_path / "run", plan(224, config), catalog(tmp_path))
+    run.write_history([history_row(1, phase="head", regularization=1.0), history_row(2, phase="fine-tune")])
+    run.update(**Stop(StopReason.EPOCHS_DONE, "in words").to_dict())
+    assert steps.as_trained(run) == run.config
+    run.update(**Stop(StopReason.TIME_UP, "in words").to_dict())
+    assert steps.as_trained(run) == steps.with_sections(run.config, train={"epochs": 1})
+    run.write_history([history_row(1, phase="head", regularization=1.0)])
+    assert steps.as_trained(run).train.fine_tune == 0
+
+
 def test_a_step_that_fails_is_told_and_the_others_go_on(begin: Callable[..., TimedFolder], trainer: Trainer) -> None:
     trainer.raises = {"top": TrainingError("the loss became not-a-number")}
     told = Lines()

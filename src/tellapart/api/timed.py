@@ -13,6 +13,7 @@ from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.errors import RunError
 from tellapart.experiments.learner import learner
+from tellapart.experiments.steps import as_trained
 from tellapart.experiments.timed import TimedFolder, create_timed, spend
 from tellapart.progress import Progress
 from tellapart.report.write import write_report
@@ -75,6 +76,7 @@ def _finish(folder: TimedFolder, best: str, cache_limit: int, progress: Progress
     run, started = RunFolder(folder.path), time.monotonic()
     if folder.record.get("taken") != best:
         run.take_over(folder.step_run(best))
+        run.write_config(as_trained(run))  # what its time ended is not gone on with
         folder.record["taken"] = best
         folder.write()
     tried = sum(step.status == "tried" for step in folder.steps.values())

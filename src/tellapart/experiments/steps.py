@@ -10,6 +10,7 @@ from tellapart.config import AUGMENTATIONS, AugmentConfig, Config
 from tellapart.experiments.study import FINISHING_SECONDS
 from tellapart.models.backend import has_keras
 from tellapart.models.registry import resolve
+from tellapart.runs.record import StopReason
 from tellapart.runs.run import RunFolder
 from tellapart.words import counted
 
@@ -120,6 +121,20 @@ def passed_epochs(run: RunFolder, taught: int) -> tuple[float, float | None]:
         return 0.0, None
     share = min(taught, train.batch_size * (train.steps_per_epoch or taught)) / taught
     return len(rows) * share, rows[-1].seconds / share
+
+
+def as_trained(run: RunFolder) -> Config:
+    """The configuration by which nothing of a run is left to train: where its time was up, of the epochs that it had.
+    Its checkpoint and history stay what they are."""
+    config = run.config
+    if run.record.stop_reason is not StopReason.TIME_UP:
+        return config
+    phases = [row.phase for row in run.history if row.regularization is None]
+    last = phases[-1] if phases else "head"
+    changes: dict[str, Any] = {"epochs": phases.count(last)} if phases else {}
+    if config.train.fine_tune and last != "fine-tune":
+        changes["fine_tune"] = 0
+    return with_sections(config, train=changes)
 
 
 def with_sections(config: Config, **sections: Mapping[str, Any]) -> Config:

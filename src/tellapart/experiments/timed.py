@@ -27,6 +27,7 @@ from tellapart.experiments.steps import (
     Planned,
     Situation,
     StepKind,
+    as_trained,
     finishing_seconds,
     on_backbone,
     passed_epochs,
@@ -224,7 +225,7 @@ class _Spending:
         harmless = None if mirrored.gain is None else mirrored.gain >= 0
         now = Situation(
             folder.start,
-            run.config,
+            as_trained(run),
             self._taught,
             self._all,
             self._side,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ class Here:
         asked: Asked,
         images: Images,
         views: Views,
-        tell: Callable[[int, int, str], None],  # noqa: ARG002
+        tell: Callable[[int, int, str], None],
     ) -> Sharded:
         keys = [views.key(digest, view) for view in range(views.count) for digest in images.digests]
         index = Index(self.store, asked.key)
@@ -52,6 +53,7 @@ class Here:
             assert not problem
             index.add(name, known)
             self.computed += len(chunk)
+            tell(self.computed, len(missing), "")
         return index.sharded(keys, asked.widths)
 
 
@@ -67,8 +69,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     return made
 
 
-def train(images: Path, out: Path, **given: str) -> ta.Run:
-    return ta.train(images, config=ta.make_config(settings=SMALL), out=out, progress=ta.SILENT, **given)
+def train(images: Path, out: Path, progress: ta.Progress = ta.SILENT, **given: Any) -> ta.Run:
+    return ta.train(images, config=ta.make_config(settings=SMALL), out=out, progress=progress, **given)
 
 
 def test_shards_give_the_network_of_one_machine_and_a_second_run_finds_them(
@@ -80,6 +82,23 @@ def test_shards_give_the_network_of_one_machine_and_a_second_run_finds_them(
     counts = {split: sum(classes.values()) for split, classes in alone.catalog.counts().items()}
     assert here.computed == counts["train"] * 2 + counts["validation"] + counts["test"]
     train(two_shapes, tmp_path / "again", cluster="auto", feature_store="there")
+    assert here.computed == counts["train"] * 2 + counts["validation"] + counts["test"]
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_shards_that_are_there(
+    here: Here, two_shapes: Path, tmp_path: Path
+) -> None:
+    class Stop(ta.Progress):
+        def update(self, stage: str, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002
+            if stage == "features, train":
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(two_shapes, tmp_path / "run", progress=Stop(), cluster="auto", feature_store="there")
+    assert 0 < here.computed <= 20
+    run = ta.resume(tmp_path / "run", cluster="auto", feature_store="there", progress=ta.SILENT)
+    counts = {split: sum(classes.values()) for split, classes in run.catalog.counts().items()}
+    assert run.status == "done"
     assert here.computed == counts["train"] * 2 + counts["validation"] + counts["test"]
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tellapart.cluster.connection import Node, connected, require_ready
 from tellapart.cluster.feature_shards import Index, write_shard
-from tellapart.cluster.storage import Storage, local_copy
+from tellapart.cluster.storage import Storage, local_copy, reason
 from tellapart.data.batches import Images
 from tellapart.errors import ConfigError, SourceError, TellapartError
 from tellapart.models.feature_engine import FeatureEngine, bundled_engine, graph_engine
@@ -70,7 +70,9 @@ class _Source:
 
     def __call__(self, asked: Asked, images: Images, views: Views, tell: Callable[[int, int, str], None]) -> Sharded:
         keys = [views.key(digest, view) for view in range(views.count) for digest in images.digests]
-        index = self._indices.setdefault(asked.key, Index(self._store, asked.key))
+        if asked.key not in self._indices:
+            self._indices[asked.key] = Index(self._store, asked.key)
+        index = self._indices[asked.key]
         missing = {key: place for place, key in enumerate(keys) if key not in index}
         if missing:
             self._require_sight(images)
@@ -92,7 +94,7 @@ class _Source:
         tell: Callable[[int, int, str], None],
     ) -> None:
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(compute_shard)
         work, shared_views = ray.put(self._work(asked)), ray.put(views)
@@ -115,6 +117,8 @@ class _Source:
                     index.add(name, keys)
                     done += flying.pop(one)
                 tell(done, len(places), f"{done / (time.perf_counter() - started):.0f} images/s")
+        except RayTaskError:
+            raise
         except RayError as error:
             raise ConfigError(
                 f"The cluster broke off: {str(error).strip().splitlines()[0]} What it has computed is in "
@@ -148,6 +152,8 @@ def compute_shard(work: Work, images: Images, views: Views, view: NDArray[np.int
         return write_shard(work.store, work.folder, keys, features, engine.widths), keys, ""
     except TellapartError as error:
         return "", [], str(error)
+    except OSError as error:
+        return "", [], f"Features cannot be kept in {work.store.address}: {reason(error)}."
 
 
 @lru_cache(maxsize=1)

@@ -30,11 +30,15 @@ GROUP = Tie(
 
 def duplicates(images: Sequence[ImageRecord]) -> Iterator[Finding]:
     """Identical files under several names: in one class, with two labels, in two splits."""
-    same: dict[str, list[ImageRecord]] = defaultdict(list)
-    for p in images:
+    # Few are copies: a list for each image would take most of the time.
+    earliest: dict[str, int] = {}
+    same: dict[int, list[ImageRecord]] = {}
+    for place, p in enumerate(images):
         if not p.error:
-            same[p.digest].append(p)
-    sets = [rows for rows in same.values() if len(rows) > 1]
+            first = earliest.setdefault(p.digest, place)
+            if first != place:
+                same.setdefault(first, [images[first]]).append(p)
+    sets = [same[first] for first in sorted(same)]
     contradicting: list[list[ImageRecord]] = []
     across: list[list[ImageRecord]] = []
     plain: list[list[ImageRecord]] = []

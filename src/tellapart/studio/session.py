@@ -17,8 +17,9 @@ from tellapart.data.batches import catalogued
 from tellapart.data.corrections import Correction
 from tellapart.data.decisions import Decisions
 from tellapart.data.doubts import KINDS, Doubt
+from tellapart.data.label_errors import has_cleanlab
 from tellapart.data.sources import open_row
-from tellapart.errors import ConfigError, MissingExtraError, TellapartError, unknown
+from tellapart.errors import ConfigError, TellapartError, unknown
 from tellapart.files import terminal_safe
 from tellapart.progress import Phase, Progress
 from tellapart.studio.browse import Index
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from tellapart.explain.heat import HeatMaker
 
 _PATIENCE = 3.0
+UNSEARCHED = (
+    "Labels that look wrong were not searched for. Install what finds them with: pip install 'tellapart[check]'"
+)
 ACTIONS = ("keep", "drop", "relabel", "together", "proposal")
 
 
@@ -73,22 +77,15 @@ class Session:
                 self._keep(doubts(self.run, deep=False))
                 self._keep(doubts(self.run, progress=self.looking))
             else:
-                self._look_into_images()
+                self._keep(doubts(self.data, config=self._config, progress=self.looking))
+            if not has_cleanlab():
+                self.looking.problem = UNSEARCHED
         except StoppedError:
             pass
-        except MissingExtraError as error:
-            self.looking.problem = f"Only found by what is known without a look into the images. {error}"
         except (TellapartError, OSError) as error:
             self.looking.problem = terminal_safe(str(error))
         finally:
             self.looking.over = True
-
-    def _look_into_images(self) -> None:
-        try:
-            self._keep(doubts(self.data, config=self._config, progress=self.looking))
-        except MissingExtraError:
-            self._keep(doubts(self.data, deep=False, config=self._config, progress=self.looking))
-            raise
 
     def _keep(self, found: Doubts) -> None:
         if self.run is None:

@@ -20,7 +20,7 @@ from tellapart.errors import RunError
 
 ABSENT = ("tensorflow", "keras", "onnx", "h5py", "safetensors", "jax", "tf2onnx", "optuna", "cleanlab")
 
-COMMANDS = """
+BLOCK = """
 import contextlib, importlib.util, io, json, sys
 
 ABSENT = json.loads(sys.argv[3])
@@ -37,6 +37,10 @@ def find_spec(name, package=None):
 
 sys.meta_path.insert(0, Absent)
 importlib.util.find_spec = find_spec
+"""
+COMMANDS = (
+    BLOCK
+    + """
 from tellapart.cli.main import run
 
 said, data = [], sys.argv[2]
@@ -58,6 +62,7 @@ if data:
         said.append([2, str(error)])
 print(json.dumps(said))
 """
+)
 SMALL = ["--image-size", "64"]
 
 Answers = dict[str, tuple[int, str]]
@@ -157,6 +162,31 @@ def test_what_is_left_out_is_told(said: Answers) -> None:
 def run(said: Answers, folder: Path) -> ta.Run:
     assert said["train"][0] == 0, said["train"][1]
     return ta.open_run(folder / "run")
+
+
+STUDIO = (
+    BLOCK
+    + """
+from pathlib import Path
+from tellapart.config import Config
+from tellapart.studio.session import Session
+
+session = Session(sys.argv[1], Path("decisions.csv"), Config())
+session.begin()
+session._thread.join()
+print(json.dumps([session.looking.problem, len(session.found.plane()), session.heat(0) is not None]))
+session.close()
+"""
+)
+
+
+def test_the_studio_looks_into_the_images_of_a_run_and_says_what_it_did_not_search(run: ta.Run, folder: Path) -> None:
+    call = [sys.executable, "-c", STUDIO, str(run.path), "", json.dumps(ABSENT)]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=folder, check=True)
+    problem, mapped, heat = json.loads(done.stdout)
+    assert "pip install 'tellapart[check]'" in problem
+    assert mapped == len(run.catalog)
+    assert heat
 
 
 def test_an_install_with_keras_makes_the_same_network_of_such_a_run(run: ta.Run, shapes: Path) -> None:

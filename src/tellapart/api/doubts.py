@@ -18,7 +18,6 @@ from tellapart.data.catalog import Catalog, Split
 from tellapart.data.corrections import read_corrections
 from tellapart.data.deep_checks import Checked, Deep
 from tellapart.data.doubts import MOST, Doubt, SuspectLabel, doubts_of
-from tellapart.data.label_errors import require_cleanlab
 from tellapart.data.neighbours import nearest, plane
 from tellapart.data.sources.source import source_of_catalog
 from tellapart.evaluation.suspects import find_suspects
@@ -100,8 +99,9 @@ def doubts(
     """What a person should look at, of images or of a run: labels that look wrong, copies under two labels or across
     splits, blank, dark, blurred and damaged images, outliers, bursts.
 
-    data: a run's folder, or images as `check` takes them, with its options. deep: look into the images, which needs the
-    extra `check`; without it, what fingerprints and the run's predictions tell. `tellapart studio` shows them.
+    data: a run's folder, or images as `check` takes them, with its options. deep: look into the images, with the extra
+    `check` also for wrong labels; without it, what fingerprints and the run's predictions tell. `tellapart studio`
+    shows them.
 
     >>> [doubt.kind for doubt in ta.doubts("photos/", deep=False)]
     []
@@ -154,7 +154,6 @@ def _look(run: RunFolder, catalog: Catalog, cache_limit: int, progress: Progress
     """Of a run's images, in the splits that it has."""
     from tellapart.training.deep_check import inspection_spec, look_into
 
-    require_cleanlab()
     config = Config(data=run.config.data.model_copy(update={"corrections": None}), seed=run.config.seed)
     usable = replace(catalog, images=tuple(image for image in catalog.images if not image.error))
     source = source_of_catalog(usable)

@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Export a run's network with its class names, calibration and thresholds, and report what it differs by.
 
-    A file whose outputs differ by more than the tolerance is not written.
+    For phones: mediapipe, litert, coreml. For browsers: web. For servers and programs: onnx, openvino, saved-model,
+    keras, mlflow. A file whose outputs differ by more than the tolerance is not written.
     """
 
     if format is not None:

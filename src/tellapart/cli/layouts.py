@@ -10,3 +10,4 @@ def command() -> None:
     from tellapart.data.sources import layouts
 
     show(layouts(about=True))
+    show("Each can also be at an address: https://, s3://, gs://, az://, and hf:// of the Hugging Face hub.")

@@ -40,11 +40,6 @@ def has_cleanlab() -> bool:
     return importlib.util.find_spec("cleanlab") is not None
 
 
-def require_cleanlab() -> None:
-    """Raise MissingExtraError if cleanlab is not installed."""
-    require_extra("Finding wrong labels", "check", "cleanlab")
-
-
 def held_out_probabilities(
     values: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray[np.int64], classes: int, seed: int = 0
 ) -> NDArray[np.float64]:
@@ -90,7 +85,7 @@ def label_scores(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -
     margin (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 70 (2021) 1373). Raises
     MissingExtraError.
     """
-    require_cleanlab()
+    require_extra("Finding wrong labels", "check", "cleanlab")
     from cleanlab.rank import get_label_quality_scores
 
     return np.asarray(get_label_quality_scores(truth, probabilities, method="normalized_margin"), np.float64)

@@ -14,8 +14,9 @@ from tellapart.config import Config
 from tellapart.data import pixels
 from tellapart.data.batches import catalogued
 from tellapart.data.decisions import Decisions
+from tellapart.data.label_errors import has_cleanlab
 from tellapart.data.sources import open_row
-from tellapart.errors import MissingExtraError, TellapartError
+from tellapart.errors import TellapartError
 from tellapart.files import terminal_safe
 from tellapart.progress import Phase
 from tellapart.studio.browse import Index
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from tellapart.explain.heat import HeatMaker
 
 _PATIENCE = 3.0
+UNSEARCHED = (
+    "Labels that look wrong were not searched for. Install what finds them with: pip install 'tellapart[check]'"
+)
 
 
 class Session(Review):
@@ -74,22 +78,15 @@ class Session(Review):
                 self._keep(doubts(self.run, deep=False))
                 self._keep(doubts(self.run, progress=self.looking))
             else:
-                self._look_into_images()
+                self._keep(doubts(self.data, config=self._config, progress=self.looking))
+            if not has_cleanlab():
+                self.looking.problem = UNSEARCHED
         except StoppedError:
             pass
-        except MissingExtraError as error:
-            self.looking.problem = f"Only found by what is known without a look into the images. {error}"
         except (TellapartError, OSError) as error:
             self.looking.problem = terminal_safe(str(error))
         finally:
             self.looking.over = True
-
-    def _look_into_images(self) -> None:
-        try:
-            self._keep(doubts(self.data, config=self._config, progress=self.looking))
-        except MissingExtraError:
-            self._keep(doubts(self.data, deep=False, config=self._config, progress=self.looking))
-            raise
 
     def _keep(self, found: Doubts) -> None:
         if self.run is None:

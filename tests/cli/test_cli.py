@@ -254,7 +254,7 @@ def test_training_ends_with_what_more_time_would_be_spent_on(
     assert run.record.image_seconds
     monkeypatch.setattr(outlook, "NOTHING_LEFT", 0.0)
     show_outlook(run)
-    assert capsys.readouterr().out.startswith("more    --time 5m would go on after these")
+    assert capsys.readouterr().out.startswith("more    --time 5m would also try")
     monkeypatch.setattr(outlook, "NOTHING_LEFT", run.record.calibration["validation_loss"] + 0.1)
     show_outlook(run)
     assert capsys.readouterr().out.startswith("more    --time would hardly gain")

@@ -56,11 +56,11 @@ def test_a_test_split_of_other_images_is_told_first_and_a_run_that_was_made_ends
     assert verdict.points[0].title == "The test images differ from those it was trained on"
     assert verdict.use == "with a person"
     assert verdict.next.name == "regroup"
-    last = said.splitlines()[-8:]
+    last = said.splitlines()[-10:]
     assert last[1].startswith(
         "Use it only with a person who reviews every prediction: the test images differ from those"
     )
-    assert [line.split()[0] for line in last[-3:]] == ["run", "report", "next"]
+    assert [line.split()[0] for line in last[-5:-1]] == ["run", "report", "next", "more"]
 
 
 def test_terminal_report_json_and_list_of_runs_say_the_same(unfair: tuple[ta.Run, str]) -> None:

@@ -146,7 +146,7 @@ def test_a_damaged_shard_is_computed_anew_or_named(tmp_path: Path) -> None:
 def test_what_a_cluster_cannot_do_is_refused_before_any_image_is_read(two_shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give --feature-store"):
         ta.train(two_shapes, cluster="auto", out=tmp_path / "run")
-    with pytest.raises(ConfigError, match="cnn is trained from nothing"):
+    with pytest.raises(ConfigError, match="cnn is trained from scratch"):
         ta.train(two_shapes, cluster="auto", feature_store=tmp_path, model="cnn", out=tmp_path / "run")
     with pytest.raises(ConfigError, match="--time or --cluster"):
         ta.train(two_shapes, cluster="auto", feature_store=tmp_path, time=60, out=tmp_path / "run")

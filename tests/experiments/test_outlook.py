@@ -46,7 +46,7 @@ def test_each_step_that_fits_is_told_with_its_seconds_at_the_measured_rate(done:
     assert costs[ADDS["views"]] == pytest.approx(3 * costs[ADDS["mirrored"]])
     assert costs[ADDS["top"]] >= 400 * 0.01
     assert sum(costs.values()) <= 300 - 12
-    assert "--time 5m would go on after these 12 s" in told.sentences[0]
+    assert "--time 5m would also try: each" in told.sentences[0]
     assert "22 of 100 validation images are wrong" in told.sentences[1]
 
 

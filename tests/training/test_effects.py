@@ -27,6 +27,7 @@ OTHER: dict[str, Any] = {
     "data.label_column": "species",
     "data.root": ".",
     "data.crop_boxes": True,
+    "data.kind": "multilabel",
     "data.corrections": "corrections.csv",
     "data.test_fraction": 0.4,
     "data.validation_fraction": 0.4,

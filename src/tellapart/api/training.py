@@ -92,10 +92,8 @@ def train(
     require_weights(config.model.weights)
     if out:
         require_free(Path(out))
-    if time is not None and cluster is not None:
-        raise ConfigError("A time budget tries several networks on this machine. Give --time or --cluster, not both.")
     source = _source(data, config, progress)
-    _require_kind(source, time, cluster)
+    _require_possible(source, time, cluster)
     plan = decide(config, source)
     require_what_trains(plan.config)
     devices.require(plan.config, time)
@@ -175,7 +173,9 @@ def _added_to(
     return found.catalog, config
 
 
-def _require_kind(source: Source, time: float | None, cluster: str | None) -> None:
+def _require_possible(source: Source, time: float | None, cluster: str | None) -> None:
+    if time is not None and cluster is not None:
+        raise ConfigError("A time budget tries several networks on this machine. Give --time or --cluster, not both.")
     for given, option in ((time, "--time"), (cluster, "--cluster")):
         if source.several and given is not None:
             raise ConfigError(

@@ -145,9 +145,7 @@ def command(
             _counted(take(given), shown) as predictions,
         ):
             errors = write(file, predictions, classes, output, top=top)
-        shift = watch and watch.shift()
-        if shift and shift.withheld:
-            _withhold(Path(out), output)
+        _withhold(watch, Path(out), output)
     else:
         with _counted(take(given), shown) as predictions:
             errors = write(sys.stdout, predictions, classes, output, top=top)
@@ -155,15 +153,22 @@ def command(
         print(f"tellapart: written as {output.value} to {written}", file=sys.stderr)
     if sorting:
         _tell_sorted(sorting)
-    shift = watch and watch.shift()
-    for sentence in shift.sentences if shift and shift.found else ():
-        print(f"tellapart: {sentence}", file=sys.stderr)
+    _tell_shift(watch)
     if tell_errors(errors, left_out):
         raise typer.Exit(NEEDS_PERSON)
 
 
-def _withhold(file: Path, output: Output) -> None:
-    """In the rows of a file that is written."""
+def _tell_shift(watch: ShiftWatch | None) -> None:
+    shift = watch and watch.shift()
+    for sentence in shift.sentences if shift and shift.found else ():
+        print(f"tellapart: {sentence}", file=sys.stderr)
+
+
+def _withhold(watch: ShiftWatch | None, file: Path, output: Output) -> None:
+    """In the rows of a file that is written, where what is sure is not to be trusted."""
+    shift = watch and watch.shift()
+    if not (shift and shift.withheld):
+        return
     from tellapart.cli.predict_output import withhold
     from tellapart.files import replacing
 

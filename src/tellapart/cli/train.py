@@ -107,8 +107,8 @@ def command(
 
     limit = options.parse_bytes(cache_limit)
     seconds = None if time is None else options.parse_duration(time, "--time")
-    shared: dict[str, Any] = {"cache_limit": limit, "time": seconds, "cluster": cluster if feature_store else None}
-    shared["feature_store"] = feature_store
+    spread = {"cluster": cluster if feature_store else None, "feature_store": feature_store}
+    shared: dict[str, Any] = {"cache_limit": limit, "time": seconds, **spread}
     if resume is not None:
         begun = (data, recipe, model, weights, fine_tune, config, image_size, augment, epochs, seed, track, out)
         found_by = (label_pattern, path_column, label_column, root, corrections, group_by, crop_boxes or None, kind)
@@ -117,9 +117,7 @@ def command(
         with display() as progress, team_of(devices, given, progress) as team:
             run = ta.resume(resume, data=moved, trust_code=trust_code, devices=team, progress=progress, **shared)
     elif moved is not None:
-        raise ConfigError(
-            "--data gives the new location of the images of --resume RUN. Name new images without --data."
-        )
+        raise ConfigError("--data gives the new place of the images of --resume RUN. Name new images without --data.")
     elif data is None:
         raise ConfigError("Give the images to train on, such as: tellapart train photos/   (or --resume RUN)")
     else:
@@ -160,8 +158,8 @@ def command(
     show_run(run, format)
     if format is not options.OutputFormat.json:
         show_outlook(run)
-    if earlier is not None and format is not options.OutputFormat.json and run.status == "done":
-        show_comparison(earlier, run)
+        if earlier is not None and run.status == "done":
+            show_comparison(earlier, run)
     end_with(run, strict)
 
 

@@ -22,12 +22,10 @@ TIMES = {"5m": 300, "15m": 900, "1h": 3600, "4h": 14400}
 @dataclass(frozen=True)
 class Outlook:
     """budget: as typed; None where no step is worth its time. steps: (what it changes, seconds) of each that fits.
-    first: seconds of what was trained already, which comes first there as well. wrong: of so many validation images;
-    loss: their calibrated log loss."""
+    wrong: of so many validation images; loss: their calibrated log loss."""
 
     budget: str | None
     steps: tuple[tuple[str, float], ...]
-    first: float
     wrong: int
     images: int
     loss: float
@@ -43,9 +41,9 @@ class Outlook:
                 f"--time would hardly gain: {seen}, with a log loss of {self.loss:.3f}, too little to tell a better "
                 "classifier from this one.",
             )
-        named = "; ".join(f"{duration(seconds)} with {adds}" for adds, seconds in self.steps)
+        named = "; ".join(f"{adds} (about {duration(seconds)})" for adds, seconds in self.steps)
         return (
-            f"--time {self.budget} would go on after these {duration(self.first)}, for about: {named}.",
+            f"--time {self.budget} would also try: {named}.",
             f"At stake: {seen}. A step is kept only if they show that it is better, so the gain may be none.",
         )
 
@@ -63,11 +61,11 @@ def outlook(run: RunFolder) -> Outlook | None:
         return None
     wrong, first = round((1 - accuracy) * images), record.seconds
     if loss < NOTHING_LEFT:
-        return Outlook(None, (), first, wrong, images, loss)
+        return Outlook(None, (), wrong, images, loss)
     for budget, seconds in TIMES.items():
         steps = _steps(run, seconds - first)
         if steps:
-            return Outlook(budget, steps, first, wrong, images, loss)
+            return Outlook(budget, steps, wrong, images, loss)
     return None
 
 

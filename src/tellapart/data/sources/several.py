@@ -31,8 +31,8 @@ def read_cells(texts: list[str], place: str, kind: str | None, findings: list[Fi
 
     Raises SourceError for such cells where images have one label.
 
-    >>> read_cells(["a", "a|b", ""], "t.csv", None, []).parts
-    [('a',), ('a', 'b'), ()]
+    >>> read_cells(["a", "a|b", "b", ""], "t.csv", None, []).parts
+    [('a',), ('a', 'b'), ('b',), ()]
     """
     parts = {text: _parts(text) for text in set(texts)}
     if kind == "multilabel":

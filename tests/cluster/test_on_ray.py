@@ -20,6 +20,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.soak  # as long as the one below, which stays
 def test_a_killed_node_loses_no_features_and_a_second_run_computes_none(
     two_nodes: TwoNodes, two_shapes: Path, tmp_path: Path
 ) -> None:

@@ -16,9 +16,23 @@ Value = int | memoryview
 def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
     """(number, value) of each field: an integer, or the bytes of a string or message; 0 for a number of fixed length,
     which is not read. Raises ValueError for what is no message."""
+    return ((number, value) for number, value, _, _ in _spans(message))
+
+
+def encoded_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """(number, the field as it is encoded, with its key) of each field. Raises ValueError for what is no message.
+
+    >>> [(number, bytes(field).hex()) for number, field in encoded_fields(memoryview(integer(1, 150) + block(2, "a")))]
+    [(1, '089601'), (2, '120161')]
+    """
+    return ((number, message[begin:end]) for number, _, begin, end in _spans(message))
+
+
+def _spans(message: memoryview) -> Iterator[tuple[int, Value, int, int]]:
+    """(number, value, where the field begins, where it ends) of each."""
     place = 0
     while place < len(message):
-        key = message[place]
+        begin, key = place, message[place]
         place += 1
         if key > 0x7F:  # most keys are one byte, and a network has thousands
             key, place = _varint(message, place - 1)
@@ -35,32 +49,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
             raise ValueError(f"it holds a field of the kind {wire}, which the format does not have")
         if place > len(message):
             raise ValueError("it is truncated")
-        yield number, value
-
-
-def encoded_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(number, the field as it is encoded, with its key) of each field. Raises ValueError for what is no message.
-
-    >>> [(number, bytes(field).hex()) for number, field in encoded_fields(memoryview(integer(1, 150) + block(2, "a")))]
-    [(1, '089601'), (2, '120161')]
-    """
-    place = 0
-    while place < len(message):
-        begin = place
-        key, place = _varint(message, place)
-        wire = key & 7
-        if wire == _VARINT:
-            _, place = _varint(message, place)
-        elif wire in (_EIGHT, _FOUR):
-            place += 8 if wire == _EIGHT else 4
-        elif wire == _BYTES:
-            length, place = _varint(message, place)
-            place += length
-        else:
-            raise ValueError(f"it holds a field of the kind {wire}, which the format does not have")
-        if place > len(message):
-            raise ValueError("it is truncated")
-        yield (key & 0xFFFFFFFF) >> 3, message[begin:place]
+        yield number, value, begin, place
 
 
 def numbers(value: Value) -> list[int]:

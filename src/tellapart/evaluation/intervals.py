@@ -56,11 +56,16 @@ def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     """
     if not 0 <= hits <= n or n == 0:
         raise ValueError(f"Given {hits} hits of {n}; expected 0 <= hits <= n and n > 0.")
+    low, high = _wilson(hits, n, level)
+    # At the ends the exact limit is the end itself; rounding must not push the value out of its interval.
+    return (0.0 if hits == 0 else low), (1.0 if hits == n else high)
+
+
+def _wilson(hits: float, n: int, level: float) -> tuple[float, float]:
     z2 = quantile(level) ** 2
     middle = (hits + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (hits * (n - hits) / n + z2 / 4)) / (n + z2)
-    # At the ends the exact limit is the end itself; rounding must not push the value out of its interval.
-    return (0.0 if hits == 0 else middle - half), (1.0 if hits == n else middle + half)
+    return middle - half, middle + half
 
 
 def proportion(hits: int, n: int, level: float = 0.95) -> Estimate:
@@ -197,10 +202,8 @@ def average_precision_estimate(value: float, positives: int, level: float = 0.95
     >>> print(average_precision_estimate(1.0, 20))
     1.000 (0.839 to 1.000)
     """
-    z2 = quantile(level) ** 2
-    middle = (value * positives + z2 / 2) / (positives + z2)
-    half = math.sqrt(z2 * (value * (1 - value) * positives + z2 / 4)) / (positives + z2)
-    return Estimate(value, max(0.0, min(middle - half, value)), max(value, min(middle + half, 1.0)))
+    low, high = _wilson(value * positives, positives, level)
+    return Estimate(value, max(0.0, min(low, value)), max(value, min(high, 1.0)))
 
 
 def paired_difference(only_first: int, only_second: int, n: int, level: float = 0.95) -> Estimate:

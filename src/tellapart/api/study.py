@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,7 +252,7 @@ def _trainable(data: Any, config: Config, spec: ImageSpec, cache_limit: int, pro
     with PixelCache(spec, limit_bytes=cache_limit) as cache:
         catalog = read(data, config=config, cache=cache, progress=progress)
     instead = "Train networks with tellapart train DATA --model NAME, and compare their reports."
-    require_one_label(catalog.task, "A ladder or search", instead)
+    require_one_label(catalog.task.several, "A ladder or search", instead)
     require_trainable(catalog)
     return catalog
 
@@ -307,17 +307,14 @@ def _search(
     return found
 
 
-@contextmanager
 def _rungs(
     cluster: Cluster | None, ladder: LadderFolder, catalog: Catalog, cache_limit: int
-) -> Iterator[Callable[[Session], LadderRunner] | None]:
+) -> AbstractContextManager[Callable[[Session], LadderRunner] | None]:
     if cluster is None:
-        yield None
-        return
+        return nullcontext()
     from tellapart.cluster.rungs import rungs_on
 
-    with rungs_on(cluster.address, ladder, catalog, _needs(cluster), cache_limit) as made:
-        yield made
+    return rungs_on(cluster.address, ladder, catalog, _needs(cluster), cache_limit)
 
 
 def _needs(cluster: Cluster) -> Needs:
@@ -326,13 +323,11 @@ def _needs(cluster: Cluster) -> Needs:
     return Needs(cluster.cpus, cluster.gpus, cluster.parallel)
 
 
-@contextmanager
 def _runner(
     cluster: Cluster | None, tune: TuneFolder, catalog: Catalog, cache_limit: int
-) -> Iterator[Callable[[Session], Runner] | None]:
+) -> AbstractContextManager[Callable[[Session], Runner] | None]:
     if cluster is None:
-        yield None
-        return
+        return nullcontext()
     from tellapart.cluster.trials import trials_on
 
     if not tune.record.get("storage"):
@@ -340,8 +335,7 @@ def _runner(
             f"The trials of {tune.path} are in SQLite, which one machine writes. Resume it without a cluster, or start "
             "a search with one."
         )
-    with trials_on(cluster.address, tune, catalog, _needs(cluster), cache_limit) as made:
-        yield made
+    return trials_on(cluster.address, tune, catalog, _needs(cluster), cache_limit)
 
 
 def _finish(runs: Iterable[RunFolder], cache_limit: int, progress: Progress) -> None:

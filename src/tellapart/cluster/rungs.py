@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tellapart.cluster.connection import connected
-from tellapart.cluster.tasks import Needs, Tasks, plain, require_sight, room_for
+from tellapart.cluster.tasks import Needs, Tasks, plain, room_on
 from tellapart.data.cache import PixelCache
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources.source import source_of_catalog
@@ -35,11 +34,8 @@ from tellapart.training.tracker_backends import tracked
 def rungs_on(
     address: str, ladder: LadderFolder, catalog: Catalog, needs: Needs, cache_limit: int
 ) -> Iterator[Callable[[Session], Runner]]:
-    """Makes the runner of a ladder. Raises ConfigError at once for an address, a machine or a folder that cannot be
-    used, or needs that no machine meets."""
-    with connected(address) as nodes:
-        require_sight(nodes, ladder, catalog)
-        slots = room_for(nodes, needs)
+    """Makes the runner of a ladder. Raises ConfigError as `room_on` does."""
+    with room_on(address, ladder, catalog, needs) as slots:
         place = str(ladder.path.absolute())
         yield lambda session: _RayRunner(slots, Tasks(train_rung, needs, session, place, catalog, cache_limit), session)
 

@@ -6,11 +6,12 @@ begun in the folder of the study, which all machines share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tellapart.cluster.connection import Node, require_ready
+from tellapart.cluster.connection import Node, connected, require_ready
 from tellapart.cluster.storage import Storage
 from tellapart.data.catalog import Catalog
 from tellapart.errors import ConfigError, TellapartError, TrainingError
@@ -31,10 +32,14 @@ class Needs:
     parallel: int | None = None
 
 
-def require_sight(nodes: list[Node], study: Study, catalog: Catalog) -> None:
-    """Every machine is fit for work, sees the images, and can write the study. Raises ConfigError."""
-    image = next((catalog.root / p.path for p in catalog.images if not p.error), None)
-    require_ready(nodes, Storage(study.path), "" if image is None or not image.exists() else str(image.absolute()))
+@contextmanager
+def room_on(address: str, study: Study, catalog: Catalog, needs: Needs) -> Iterator[int]:
+    """The connected cluster: how many trials it has room for at a time. Raises ConfigError at once for an address that
+    cannot be used, a machine that does not see the images or cannot write the study, or needs that no machine meets."""
+    with connected(address) as nodes:
+        image = next((catalog.root / p.path for p in catalog.images if not p.error), None)
+        require_ready(nodes, Storage(study.path), "" if image is None or not image.exists() else str(image.absolute()))
+        yield room_for(nodes, needs)
 
 
 def room_for(nodes: list[Node], needs: Needs) -> int:

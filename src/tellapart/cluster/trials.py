@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tellapart.cluster.connection import connected
-from tellapart.cluster.tasks import Needs, Tasks, plain, require_sight, room_for
+from tellapart.cluster.tasks import Needs, Tasks, plain, room_on
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.errors import TellapartError
@@ -28,11 +27,8 @@ from tellapart.training.epochs import Watch
 def trials_on(
     address: str, tune: TuneFolder, catalog: Catalog, needs: Needs, cache_limit: int
 ) -> Iterator[Callable[[Session], Runner]]:
-    """Makes the runner of a search. Raises ConfigError at once for an address, a machine or a folder that cannot be
-    used, or needs that no machine meets."""
-    with connected(address) as nodes:
-        require_sight(nodes, tune, catalog)
-        slots = room_for(nodes, needs)
+    """Makes the runner of a search. Raises ConfigError as `room_on` does."""
+    with room_on(address, tune, catalog, needs) as slots:
         yield lambda session: _RayRunner(tune, catalog, needs, cache_limit, (slots, session))
 
 

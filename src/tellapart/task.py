@@ -86,7 +86,7 @@ class Task:
         >>> Task(("cats", "dogs"), several=True).labels("cats|dogs"), Task(("a|b", "c")).labels("a|b")
         (('cats', 'dogs'), ('a|b',))
         """
-        return split_labels(text) if self.several else (text,)
+        return labels_of(text, self.several)
 
     def join(self, said: Sequence[bool]) -> str:
         """The text of an image's record, from whether it has each of the labels.
@@ -116,6 +116,11 @@ class Task:
         return cls(tuple(classes), several=values.get("kind") == "multilabel")
 
 
+def labels_of(text: str, several: bool) -> tuple[str, ...]:
+    """Of an image, by what its catalog has; several: whether that may be several labels."""
+    return split_labels(text) if several else (text,)
+
+
 def split_labels(text: str) -> tuple[str, ...]:
     """The labels in a text such as `cat|dog`; none in an empty one.
 
@@ -125,9 +130,9 @@ def split_labels(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(SEPARATOR)))
 
 
-def require_one_label(task: Task, what: str, instead: str) -> None:
+def require_one_label(several: bool, what: str, instead: str) -> None:
     """Raise ConfigError for images with several labels. what: is for one label alone; instead: what can be done."""
-    if task.several:
+    if several:
         raise ConfigError(f"{what} is for images with one label each; these have several. {instead}")
 
 

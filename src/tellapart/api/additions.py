@@ -23,7 +23,7 @@ from tellapart.data.splits import assign_splits
 from tellapart.errors import RunError, SourceError
 from tellapart.progress import SILENT, Progress
 from tellapart.runs.run import RunFolder
-from tellapart.task import Task, require_one_label
+from tellapart.task import require_one_label
 from tellapart.words import counted, listed
 
 
@@ -49,9 +49,9 @@ def joined(run: RunFolder, data: Any, config: Config, progress: Progress) -> Joi
     """
     before = run.catalog
     instead = "Train again on one table that names all images."
-    require_one_label(before.task, "--from", instead)
+    require_one_label(before.task.several, "--from", instead)
     source = source_of(data, config)
-    require_one_label(Task(before.task.classes, source.several), "--from", instead)
+    require_one_label(source.several, "--from", instead)
     given = scan(source, config.data, progress=progress)
     known = {image.digest: image for image in before.images if not image.error}
     found = {image.digest for image in given}

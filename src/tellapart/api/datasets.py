@@ -24,7 +24,7 @@ from tellapart.data.sources.source import Source
 from tellapart.data.splits import assign_splits, drawn_splits
 from tellapart.errors import ConfigError, SourceError
 from tellapart.progress import BY_HAND, SILENT, Progress
-from tellapart.task import Task, split_labels
+from tellapart.task import Task, labels_of
 
 
 def fetch(
@@ -142,5 +142,5 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
 
 def task_of(images: Iterable[ImageRecord], several: bool = False) -> Task:
     """The classes in natural order, as people sort names. several: whether an image may have several."""
-    names = {name for image in images for name in (split_labels(image.label) if several else (image.label,))}
+    names = {name for image in images for name in labels_of(image.label, several)}
     return Task(tuple(sorted(names, key=natural_key)), several)

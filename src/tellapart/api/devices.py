@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tellapart.api.runs import let_run
 from tellapart.config import Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
-from tellapart.data.scan import scan
-from tellapart.data.sources.source import source_of_catalog
+from tellapart.data.scan import changed_images
 from tellapart.errors import ConfigError, TellapartError
 from tellapart.models.backend import choose_jax
 from tellapart.models.devices import ONE, Devices
@@ -169,8 +168,7 @@ def _lacking(run: RunFolder, data: str | os.PathLike[str] | None, cache: PixelCa
     if data is not None and not catalog.root.exists():
         relocate(run, data, progress=progress)
         catalog = run.catalog
-    found = scan(source_of_catalog(catalog), run.config.data, cache=cache, progress=progress)
-    other = [image.path for image, now in zip(catalog.images, found, strict=True) if image.digest != now.digest]
+    other, _ = changed_images(catalog, run.config.data, cache=cache, progress=progress)
     if not other:
         return ""
     return (

@@ -108,10 +108,10 @@ def doubts(
     """
     run = run_at(data)
     if run is not None:
-        require_one_label(run.task, "The studio", INSTEAD)
+        require_one_label(run.task.several, "The studio", INSTEAD)
         return _of_run(run, deep, cache_limit, progress)
     checked = check(data, deep=deep, config=config, cache_limit=cache_limit, progress=progress, **options)
-    require_one_label(checked.catalog.task, "The studio", INSTEAD)
+    require_one_label(checked.catalog.task.several, "The studio", INSTEAD)
     return doubts_of_checked(checked)
 
 

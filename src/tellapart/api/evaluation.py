@@ -19,7 +19,7 @@ from tellapart.evaluation.shift import Reference
 from tellapart.inference.evaluate_split import measure, with_verdict
 from tellapart.inference.predictor import Predictor
 from tellapart.progress import BY_HAND, Progress
-from tellapart.task import Task, split_labels
+from tellapart.task import Task, labels_of
 
 
 def evaluate(
@@ -99,6 +99,6 @@ def _chosen(
     if given is None:
         images = tuple(replace(image, split="test") for image in images)
     # The images may be of one class; a class that the network does not know is reported when measuring.
-    there = {name for image in images for name in (split_labels(image.label) if several else (image.label,))}
+    there = {name for image in images for name in labels_of(image.label, several)}
     unknown = sorted(there - set(folder.task.classes))
     return Catalog(root, Task((*folder.task.classes, *unknown), several), images), given or "test", bounds

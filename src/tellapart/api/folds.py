@@ -31,6 +31,7 @@ from tellapart.inference.predictor import Metadata
 from tellapart.progress import BY_HAND, Progress
 from tellapart.report.folds import write_folds
 from tellapart.runs.predictions import Predictions, read_predictions
+from tellapart.task import require_one_label
 
 MOST = 20
 RESULT = "folds.json"
@@ -74,10 +75,7 @@ def train_folds(
         raise ConfigError(f"--folds is 2 to {MOST}; given {folds}.")
     config = config or make_config(**known_options(options))
     source = source_of(data, config)
-    if source.several:
-        raise ConfigError(
-            "--folds is for images with one label each; these have several. Omit it: train keeps a test split."
-        )
+    require_one_label(source.several, "--folds", "Omit it: train keeps a test split.")
     if any(row.split == "test" for row in source.rows):
         raise ConfigError(
             "The images have a test split of their own; with --folds every image is tested. Omit --folds."

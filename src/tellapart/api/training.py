@@ -19,7 +19,7 @@ from tellapart.api.runs import Run, let_run
 from tellapart.config import AUTO, Config
 from tellapart.data.cache import DEFAULT_LIMIT, PixelCache
 from tellapart.data.catalog import Catalog
-from tellapart.data.scan import scan
+from tellapart.data.scan import changed_images, scan
 from tellapart.data.sources.hugging_face import is_dataset
 from tellapart.data.sources.source import Source, source_of_catalog
 from tellapart.errors import ConfigError, RunError, some
@@ -33,6 +33,7 @@ from tellapart.runs.relocate import relocate
 from tellapart.runs.required_plugins import require_plugins
 from tellapart.runs.run import TIME_FILE, RunFolder, create_run
 from tellapart.runs.run import open_run as open_folder
+from tellapart.task import require_one_label
 
 if TYPE_CHECKING:
     from tellapart.training.sharded import FeatureSource
@@ -176,12 +177,9 @@ def _added_to(
 def _require_possible(source: Source, time: float | None, cluster: str | None) -> None:
     if time is not None and cluster is not None:
         raise ConfigError("A time budget tries several networks on this machine. Give --time or --cluster, not both.")
+    instead = "Leave it out, or try other networks with --model and --fine-tune."
     for given, option in ((time, "--time"), (cluster, "--cluster")):
-        if source.several and given is not None:
-            raise ConfigError(
-                f"{option} is for images with one label each; these have several. Leave it out, or try other networks "
-                "with --model and --fine-tune."
-            )
+        require_one_label(source.several and given is not None, option, instead)
 
 
 def _source(data: Any, config: Config, progress: Progress) -> Source:
@@ -296,13 +294,10 @@ def resume(
 def _require_unchanged(folder: RunFolder, cache: PixelCache, progress: Progress) -> None:
     """Raises RunError where the images of a run are not what they were."""
     catalog = folder.catalog
-    source = source_of_catalog(catalog)
-    found = scan(source, folder.config.data, cache=cache, progress=progress)
-    changed = [p.path for p, now in zip(catalog.images, found, strict=True) if p.digest != now.digest]
+    changed, gone = changed_images(catalog, folder.config.data, cache=cache, progress=progress)
     if changed:
-        gone = all(now.error for now in found)
         raise RunError(
-            f"None of the {len(found):,} images of {folder.path} is in {source.root} any more. Give their "
+            f"None of the {len(catalog):,} images of {folder.path} is in {catalog.root} any more. Give their "
             f"new location: tellapart train --resume {shlex.quote(str(folder.path))} --data PLACE"
             if gone
             else f"{len(changed)} images changed since {folder.path} started, the first: {changed[0]}. "

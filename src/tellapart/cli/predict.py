@@ -191,7 +191,7 @@ def _sorting(
 
     if choice[0] == SortBy.label:
         instead = "Use --by verdict; with --keywords, all labels of an image are written beside it."
-        require_one_label(task, "--sort-into by label", instead)
+        require_one_label(task.several, "--sort-into by label", instead)
     made = Sorting(Path(into), choice[0], choice[1], task.classes, keywords)  # type: ignore[arg-type]  # enums' words
     made.refuse_among(images)
     return made

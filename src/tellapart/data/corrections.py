@@ -21,7 +21,7 @@ from tellapart.data.findings import Finding
 from tellapart.data.sources.source import Source
 from tellapart.errors import ConfigError, unknown
 from tellapart.files import from_cell, replacing, write_csv
-from tellapart.task import split_labels
+from tellapart.task import labels_of
 
 Action = Literal["relabel", "drop", "regroup", "keep"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -147,7 +147,7 @@ def corrected(source: Source, corrections: Sequence[Correction], name: str) -> S
     wrong += [
         f"{c.path}: {unknown('class', c.label, labels)}"
         for c in corrections
-        if c.action == "relabel" and not labels.issuperset(split_labels(c.label) if source.several else (c.label,))
+        if c.action == "relabel" and not labels.issuperset(labels_of(c.label, source.several))
     ]
     _refuse(name, wrong)
     dropped = {c.path for c in corrections if c.action == "drop"}

@@ -23,13 +23,13 @@ from tellapart.config import DataConfig, ImageConfig
 from tellapart.data import perceptual_hash as fingerprints
 from tellapart.data import pixels
 from tellapart.data.cache import PixelCache, content_digest
-from tellapart.data.catalog import ImageRecord
+from tellapart.data.catalog import Catalog, ImageRecord
 from tellapart.data.decode_pool import IsolatedDecoder
 from tellapart.data.exif import shot_of
 from tellapart.data.image_file import read_file, within
 from tellapart.data.sources import open_row
 from tellapart.data.sources.members import member_of
-from tellapart.data.sources.source import LabelledPath, Source
+from tellapart.data.sources.source import LabelledPath, Source, source_of_catalog
 from tellapart.errors import ImageError
 from tellapart.files import cache_root
 from tellapart.parallel import cores, in_order
@@ -191,6 +191,16 @@ def _decoded(
         return _Found(index, image, stamp, decoded.pixels)
 
     yield from in_order(work, groups, ahead=2 * cores())
+
+
+def changed_images(
+    catalog: Catalog, config: DataConfig, *, cache: PixelCache, progress: Progress
+) -> tuple[list[str], bool]:
+    """The paths of a catalog's images that are gone, or of other content now; and whether none of all can be read.
+    Reads them as `scan` does."""
+    found = scan(source_of_catalog(catalog), config, cache=cache, progress=progress)
+    changed = [was.path for was, now in zip(catalog.images, found, strict=True) if was.digest != now.digest]
+    return changed, all(now.error for now in found)
 
 
 class _Memory:

@@ -111,7 +111,9 @@ def compare_runs(runs: Sequence[RunFolder]) -> RunsComparison:
         given = ", ".join(str(run.path) for run in runs) or "none"
         raise RunError(f"Comparing takes two or more runs, each once; given {given}.")
     for run in runs:
-        require_one_label(run.task, "compare", "Evaluate each run on the same images: tellapart evaluate RUN DATA.")
+        require_one_label(
+            run.task.several, "compare", "Evaluate each run on the same images: tellapart evaluate RUN DATA."
+        )
     names = _names(runs)
     common = common_images(runs, names)
     truth, said = common.positions()

@@ -112,7 +112,7 @@ def optimize_run(run: RunFolder, *, keep: float = KEPT, progress: Progress = SIL
     require_extra("tellapart optimize", "int8", "onnx")
     if not LEAST_KEPT <= keep <= 1:
         raise ConfigError(f"The share of labels to keep is {LEAST_KEPT:g} to 1; given {keep:g}.")
-    require_one_label(run.task, "optimize", "tellapart export RUN --quantize int8 writes a smaller file.")
+    require_one_label(run.task.several, "optimize", "tellapart export RUN --quantize int8 writes a smaller file.")
     if run.status != "done":
         raise RunError(f"{run.path} is not finished. Finish it with: tellapart train --resume {run.path}")
     held = _validation(run)

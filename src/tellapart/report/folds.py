@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from tellapart.evaluation.evaluate import Evaluation
 from tellapart.evaluation.intervals import Estimate
 from tellapart.files import write_text
 from tellapart.inference.predictor import Metadata
 from tellapart.report.confusion import cells_of, worst_pairs
-from tellapart.report.page import floor_tenth, render_page
+from tellapart.report.page import floor_tenth, link_to, render_page
 from tellapart.report.report import figure_rows
 from tellapart.runs.run import RunFolder
 from tellapart.words import counted, percent, size
@@ -47,7 +45,15 @@ def write_folds(
         model=model.name,
         found=found,
         figures=figure_rows(found, metadata.task.classes),
-        folds=[{"name": run.path.name, "n": n, "accuracy": own, "link": _link(run)} for run, own, n in folds],
+        folds=[
+            {
+                "name": run.path.name,
+                "n": n,
+                "accuracy": own,
+                "link": link_to(place, place / run.path.name / run.report_file.name),
+            }
+            for run, own, n in folds
+        ],
         start=floor_tenth([own.low for _, own, _ in folds]),
         classes=metadata.task.classes,
         confusions=worst_pairs(cells_of(found), _MOST_CONFUSIONS),
@@ -55,9 +61,3 @@ def write_folds(
     )
     write_text(place / PAGE, text)
     return place / PAGE
-
-
-def _link(run: RunFolder) -> str:
-    """Link from beside a run to its report; "" if it has none."""
-    report = run.report_file
-    return quote(os.fsencode(f"{run.path.name}/{report.name}")) if report.exists() else ""

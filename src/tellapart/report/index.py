@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import quote
 
 from tellapart.errors import TellapartError
 from tellapart.evaluation.intervals import Estimate
@@ -16,7 +14,7 @@ from tellapart.experiments.ladder import LadderFolder
 from tellapart.experiments.study import Study
 from tellapart.experiments.tune import TuneFolder
 from tellapart.files import terminal_safe, write_text
-from tellapart.report.page import floor_tenth, render_page
+from tellapart.report.page import floor_tenth, link_to, render_page
 from tellapart.runs.run import RunFolder
 from tellapart.runs.summary import RunSummary
 from tellapart.words import between, counted, duration, percent
@@ -81,11 +79,10 @@ def _study(folder: Path, study: Study) -> dict[str, Any]:
     begun = [study.run(name).record.created for name in study.trial_names if study.begun(name)]
     created = min(begun, default="")
     spent, budget = (float(study.record[f"{name}_seconds"]) for name in ("spent", "budget"))
-    page = study.page_file
     return {
         "name": study.path.name,
         "kind": study.noun,
-        "page": quote(os.fsencode(page.relative_to(folder).as_posix())) if page.exists() else "",
+        "page": link_to(folder, study.page_file),
         "data": PurePath(str(study.record["data"])).name,
         "trials": len(begun),
         "spent": spent,
@@ -107,11 +104,10 @@ def _show_way_back(run: RunFolder) -> None:
 
 def _row(folder: Path, row: RunSummary) -> dict[str, Any]:
     report = None if row.error else RunFolder(Path(row.run)).report_file
-    there = report is not None and report.exists()
     accuracy = Estimate.from_dict(row.accuracy) if row.accuracy else None
     return {
         **row.to_dict(),
-        "report": quote(os.fsencode(report.relative_to(folder).as_posix())) if report and there else "",
+        "report": link_to(folder, report) if report else "",
         "accuracy": accuracy,
         "value": percent(accuracy.value) if accuracy else "",
         "between": between(accuracy) if accuracy else "",

@@ -6,6 +6,7 @@ the page names by its digest: no other one runs.
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tellapart.evaluation.intervals import Estimate
 from tellapart.report.charts import Chart, ChartTable, interval_mark
@@ -83,6 +85,11 @@ def _breakable(path: str) -> Any:
     from markupsafe import Markup
 
     return Markup("/<wbr>").join(path.split("/"))
+
+
+def link_to(folder: Path, file: Path) -> str:
+    """From a page in the folder to a file in or below it; "" if there is none."""
+    return quote(os.fsencode(file.relative_to(folder).as_posix())) if file.exists() else ""
 
 
 def reach(differences: Iterable[Estimate]) -> float:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tellapart.experiments.comparison import p_text, points, share
-from tellapart.experiments.study import Study, StudyResult
-from tellapart.report.page import render_page
-from tellapart.runs.run import RunFolder
+from tellapart.experiments.study import StudyResult
+from tellapart.report.page import link_to, render_page
 from tellapart.words import duration
 
 
@@ -27,7 +24,7 @@ def write_study(found: StudyResult, seed: int, **values: Any) -> Path:
         command=record["command"],
         seed=seed,
         duration=duration,
-        link=lambda run: _link(study, run),
+        link=lambda run: link_to(study.path, run.report_file),
         points=points,
         share=share,
         p_text=p_text,
@@ -35,9 +32,3 @@ def write_study(found: StudyResult, seed: int, **values: Any) -> Path:
     )
     study.write_text(study.page_file, text)
     return study.page_file
-
-
-def _link(study: Study, run: RunFolder) -> str:
-    """Link from the page of a study to the report of a run; "" if it has none."""
-    report = run.report_file
-    return quote(os.fsencode(report.relative_to(study.path).as_posix())) if report.exists() else ""

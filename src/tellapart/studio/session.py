@@ -45,7 +45,7 @@ class Session(Review):
         of `serve --feedback`, for a run. Raises RunError, ConfigError."""
         run = run_at(data)
         if run is not None:
-            require_one_label(run.task, "The studio", INSTEAD)
+            require_one_label(run.task.several, "The studio", INSTEAD)
         super().__init__(data, Decisions(file), Trainer(data, options, run, file), run)
         self._config = config
         self._maker: HeatMaker | None = None

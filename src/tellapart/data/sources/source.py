@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tellapart.data.catalog import Catalog
 from tellapart.data.findings import Finding
-from tellapart.task import split_labels
+from tellapart.task import labels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Source:
 
     def labels_of(self, row: LabelledPath) -> tuple[str, ...]:
         """Of one of the rows."""
-        return split_labels(row.label) if self.several else (row.label,)
+        return labels_of(row.label, self.several)
 
 
 def source_of_catalog(catalog: Catalog) -> Source:

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from tellapart.data.batches import Images
 from tellapart.data.catalog import Split
 from tellapart.evaluation.calibration import Reliability, fit_temperature, probabilities_of, reliability
-from tellapart.evaluation.metrics import label_losses
 from tellapart.evaluation.selective_prediction import Thresholds, choose_thresholds
 from tellapart.models.classifier import Calibration, Classifier
 from tellapart.models.compute import Infer, feeders, inferring
 from tellapart.models.linear import LinearClassifier
 from tellapart.parallel import in_order
 from tellapart.training.feature_rows import blocks
-from tellapart.training.head import Examples
+from tellapart.training.head import Examples, judge
 
 MOST_SEEN = 500
 """Training images, or PER_CLASS times the classes if that is more, whose features a class mean is made of where they
@@ -110,7 +109,7 @@ def calibrated_losses(
     classifier: Classifier | LinearClassifier, held: Images | Examples, labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """(n,) log loss of each validation image, by calibrated_probabilities."""
-    return _losses(calibrated_probabilities(classifier, held, labels), labels)
+    return judge(calibrated_probabilities(classifier, held, labels), labels)["loss"]
 
 
 def calibrated_probabilities(
@@ -170,16 +169,8 @@ def _trust(
     before = reliability(labels, probabilities_of(classifier.task, logits))
     after = reliability(labels, probabilities)
     seen = np.full(len(labels), np.nan) if distance is None else distance
-    loss = float(_losses(probabilities, labels).mean())
+    loss = float(judge(probabilities, labels)["loss"].mean())
     return Trust(found, thresholds, before, after, probabilities, seen, loss)
-
-
-def _losses(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n,), of probabilities (n, classes)."""
-    if labels.ndim == 2:
-        return label_losses(labels, probabilities)
-    given = probabilities[np.arange(len(labels)), labels]
-    return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
 
 def _weighed(found: Calibration, features: NDArray[np.float32], logits: NDArray[np.float32]) -> Calibration:

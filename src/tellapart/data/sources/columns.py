@@ -23,8 +23,8 @@ from tellapart.errors import SourceError, some, unknown
 # Usual names, best first; compared in lower case with _ for spaces and dashes.
 USUAL: dict[str, tuple[str, ...]] = {
     "path": (
-        *("path", "file_path", "filepath", "image_path", "img_path", "image_path", "file", "filename", "file_name"),
-        *("image_file", "image_name", "img_name", "image", "img", "image", "photo", "image_id", "img_id", "id_code"),
+        *("path", "file_path", "filepath", "image_path", "img_path", "file", "filename", "file_name"),
+        *("image_file", "image_name", "img_name", "image", "img", "photo", "image_id", "img_id", "id_code"),
         *("id", "name"),
     ),
     "label": (

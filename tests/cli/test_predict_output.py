@@ -55,6 +55,7 @@ def figure(value: float) -> str:
 
 
 @given(said=predictions(), output=st.sampled_from(Output))
+@example(said=(("x", "\r"), []), output=Output.excel)
 @settings(max_examples=60)
 def test_sure_verdicts_that_are_withheld_afterwards_leave_what_would_have_been_written_without_them(
     said: tuple[tuple[str, ...], list[Prediction]], output: Output

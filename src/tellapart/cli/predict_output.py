@@ -93,6 +93,8 @@ def write(
 def withhold(written: TextIO, file: TextIO, output: Output) -> None:
     """Copy what `write` wrote, with no verdict sure: those are unsure."""
     if output in (Output.csv, Output.excel):
+        if output is Output.excel:
+            file.write(written.read(1))  # the mark that `write` begins with is no part of the first cell
         place = columns(()).index("verdict")
         for cells in csv.reader(written):
             cells[place] = "unsure" if cells[place] == "sure" else cells[place]

@@ -58,7 +58,7 @@ _TURNS: dict[int, _Turn] = {
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
 # The spec used for thumbnails, whatever is requested: that of the default backbone, so that its pixels need no second
-# decoding. Hashes computed from it are versioned by perceptual_hash.VERSION.
+# decoding. Hashes computed from it are versioned by perceptual_hash.VERSION. inference/web/pixels.js knows it too.
 _LOOKS = ImageSpec(224, 224, channels=3, fit="crop")
 
 

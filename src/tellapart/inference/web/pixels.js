@@ -6,6 +6,7 @@ const tellapartPixels = (() => {
   const MAX_PIXELS = 100_000_000;
   const STRIP = 2 ** 20;
   const CHANNELS = 4; // of a canvas; the fourth is ignored
+  const LOOKS = { width: 224, height: 224, fit: "crop", interpolation: "bilinear" }; // data/pixels.py decodes for it too
 
   /** A file or a frame of a video -> Uint8Array of height x width x channels. Throws for what the browser cannot decode. */
   async function read(source, spec) {
@@ -17,7 +18,7 @@ const tellapartPixels = (() => {
       const { box, inner } = geometry(size, spec);
       let raster = strips(bitmap);
       let used = box;
-      const scale = file && (await isJpeg(source)) ? jpegScale(size, spec, box, inner) : 1;
+      const scale = file ? jpegScale(size, spec, await jpegComponents(source)) : 1;
       if (scale > 1) {
         raster = reduced(raster, [scale, scale], [0, 0, ...size], Float32Array);
         used = box.map((side) => side / scale);
@@ -28,9 +29,16 @@ const tellapartPixels = (() => {
     }
   }
 
-  async function isJpeg(file) {
-    const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
-    return first === 0xff && second === 0xd8;
+  /** How many colours a JPEG has, as its header says; 0 for another file. */
+  async function jpegComponents(file) {
+    const data = new Uint8Array(await file.arrayBuffer());
+    if (data[0] !== 0xff || data[1] !== 0xd8) return 0;
+    for (let at = 2; at + 9 < data.length; ) {
+      const marker = data[at] === 0xff ? data[at + 1] : 0;
+      if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) return data[at + 9];
+      at += marker > 0 && marker < 0xff ? 2 + data[at + 2] * 256 + data[at + 3] : 1;
+    }
+    return 0;
   }
 
   /** The bitmap as rows over white, read in strips: telephones limit the size of a canvas. */
@@ -77,7 +85,15 @@ const tellapartPixels = (() => {
   }
 
   /** By how much the JPEG decoder of tellapart scales down; here means over blocks, which differ little. */
-  function jpegScale(size, spec, box, inner) {
+  function jpegScale(size, spec, components) {
+    if (!components) return 1;
+    const [scale, looks] = [mostScale(size, spec), mostScale(size, LOOKS)];
+    const grey = components === 3 && spec.channels === 1;
+    return !grey && scale === 2 * looks ? looks : scale;
+  }
+
+  function mostScale(size, spec) {
+    const { box, inner } = geometry(size, spec);
     if (spec.interpolation === "nearest" || Math.max(...size) <= 8) return 1;
     const needed = [0, 1].map((at) => Math.ceil((size[at] * inner[at]) / (box[at + 2] - box[at])));
     const possible = Math.min(...[0, 1].map((at) => Math.floor(size[at] / needed[at])));

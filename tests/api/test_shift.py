@@ -112,6 +112,14 @@ def test_a_run_without_traits_tells_nothing_and_a_damaged_one_says_so(run: ta.Ru
     assert copied.evaluate(dark).shift is None
 
 
+def test_a_run_of_an_earlier_version_tells_nothing(run: ta.Run, dark: Path, tmp_path: Path) -> None:
+    copied = ta.Run(shutil.copytree(run.path, tmp_path / "run"))
+    calibration = dict(copied.record.calibration)
+    calibration["estimate"] = {"weights": [0.0] * 7, "accuracy": 0.9}
+    copied.update(calibration=calibration)
+    assert ta.Run(copied.path).predict(dark).shift is None
+
+
 def test_training_rehearses_corrupted_images(run: ta.Run) -> None:
     kept, held = Reference.of_run(run), run.catalog.split("validation")
     assert kept is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,18 +71,26 @@ def test_the_accuracy_is_estimated_without_labels(reference: Reference) -> None:
         assert found.expected == pytest.approx(right(new, 1).mean(), abs=0.06)
 
 
+def test_where_nothing_differs_the_accuracy_of_the_validation_images_is_expected(reference: Reference) -> None:
+    # Corrupted images, which the chances are learned from too, are no part of it.
+    for accuracy in (reference.accuracy, reference.accuracy - 0.1):
+        found = compare(replace(reference, accuracy=accuracy), reference.traits)
+        assert found is not None
+        assert found.expected == pytest.approx(accuracy)
+
+
 def test_sure_predictions_are_withheld_where_they_are_expected_to_be_wrong_too_often() -> None:
-    plain, spoiled = traits(300, 0, confidence=4), traits(300, 1, confidence=4, noise=6)
+    plain, spoiled = traits(300, 0, confidence=4), traits(300, 1, confidence=4, distance=0.4)
     wrong = np.concatenate([np.ones(300, bool), np.random.default_rng(0).random(300) < 0.7])
     reference = learn_reference(plain, np.concatenate([plain, spoiled]), wrong, 1.0, HELD)
-    noisy, clean = (
-        compare(reference, traits(200, 3, confidence=4, noise=6)),
+    far, clean = (
+        compare(reference, traits(200, 3, confidence=4, distance=0.4)),
         compare(reference, traits(200, 4, confidence=4)),
     )
-    assert noisy is not None
+    assert far is not None
     assert clean is not None
-    assert noisy.withheld
-    assert "Review sure predictions as well" in noisy.sentences[-1]
+    assert far.withheld
+    assert "Review sure predictions as well" in far.sentences[-1]
     assert not clean.withheld
 
 

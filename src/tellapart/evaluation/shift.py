@@ -1,16 +1,16 @@
 """Validation images and others -> Shift: whether they differ, in what, and the accuracy to expect without labels.
 
 Whether: a classifier is taught to tell the two apart, and how well it does on held-out ones is the measure (a
-classifier two-sample test: Lopez-Paz and Oquab, ICLR 2017). What: the traits whose means moved. The accuracy: the mean
-chance that a prediction is right, given how sure it is, how far from the classes and how blurred or noisy the image is,
-as learned from validation images, plain and corrupted (after Deng and Zheng, CVPR 2021). Reads: arrays, and what a run
-keeps of them. NumPy in, plain values out; no Keras.
+classifier two-sample test: Lopez-Paz and Oquab, ICLR 2017). What: the traits whose means moved. The accuracy: that on
+the validation images, less what the mean chance that a prediction is right, given how sure it is and how far from the
+classes, falls, as learned from validation images, plain and corrupted (after Deng and Zheng, CVPR 2021). Reads: arrays,
+and what a run keeps of them. NumPy in, plain values out; no Keras.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,8 +45,8 @@ _FARTHEST = 6.0
 _CERTAIN = 1e-6
 _STRENGTH = 1.0
 _APART = 0.1
-_RIGHT_BY = ("confidence", "distance"), ("sharpness", "noise")
-"""Traits by which a prediction may be right: those that count as they are, and those that count in either direction."""
+_RIGHT_BY = ("confidence", "distance")
+"""Traits by which the chance that a prediction is right is learned."""
 
 _WORDS: dict[str, tuple[str, str]] = {
     "brightness": ("darker", "brighter"),
@@ -66,17 +66,20 @@ _WORDS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What a run keeps of its validation images. traits: (n, len(TRAITS)) of some. weights: of the chance that a
-    prediction is right, for `_signs`, then the intercept. accuracy: on all of them. thresholds: of the verdicts."""
+    """What a run keeps of its validation images. traits: (n, len(TRAITS)) of some. weights: of _RIGHT_BY, standardised,
+    for the logit of the chance that a prediction is right; intercept: of that. accuracy: on all of them. thresholds: of
+    the verdicts."""
 
     traits: NDArray[np.float32]
     weights: tuple[float, ...]
+    intercept: float
     accuracy: float
     thresholds: Thresholds
 
     def to_dict(self) -> dict[str, Any]:
         """For the calibration in run.json, which has the thresholds beside it, and the traits not."""
-        return {"weights": list(self.weights), "accuracy": self.accuracy}
+        weights = dict(zip(_RIGHT_BY, self.weights, strict=True))
+        return {"right_by": weights | {"intercept": self.intercept}, "accuracy": self.accuracy}
 
     @classmethod
     def of_run(cls, run: RunFolder) -> Reference | None:
@@ -86,12 +89,13 @@ class Reference:
             return None
         try:
             kept, thresholds = calibration["estimate"], Thresholds.from_dict(calibration["thresholds"])
-            weights = tuple(float(weight) for weight in kept["weights"])
-            found = cls(traits, weights, float(kept["accuracy"]), thresholds)
+            if "right_by" not in kept:
+                return None
+            *weights, intercept = (float(kept["right_by"][name]) for name in (*_RIGHT_BY, "intercept"))
+            found = cls(traits, tuple(weights), intercept, float(kept["accuracy"]), thresholds)
         except (LookupError, TypeError, ValueError) as error:
             raise RunError(f"{run.run_file} is damaged: its estimate of the accuracy is none ({error!r}).") from None
-        whole = traits.ndim == 2 and traits.shape[1] == len(TRAITS) and len(weights) == _SIGNS + 1
-        if not whole or not np.isfinite(traits).all():
+        if traits.ndim != 2 or traits.shape[1] != len(TRAITS) or not np.isfinite(traits).all():
             raise RunError(f"{run.traits_file} is damaged: it does not hold {len(TRAITS)} figures for each image.")
         return found
 
@@ -103,8 +107,12 @@ class Reference:
 
     def chances(self, traits: NDArray[np.float32]) -> Floats:
         """That the prediction is right of each image, (n,)."""
-        *weights, intercept = self.weights
-        return np.asarray(1 / (1 + np.exp(-(_signs(self.standardised(traits)) @ np.array(weights) + intercept))))
+        logits = _signs(self.standardised(traits)) @ np.array(self.weights) + self.intercept
+        return np.asarray(1 / (1 + np.exp(-logits)))
+
+    def expected(self, chances: Floats) -> float:
+        """The accuracy to expect where these are the chances: the fall of their mean, from the accuracy."""
+        return float(np.clip(self.accuracy + chances.mean() - self.chances(self.traits).mean(), 0, 1))
 
     def sure(self, traits: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which of the images have a sure prediction, (n,)."""
@@ -189,12 +197,11 @@ def learn_reference(
     prediction is. accuracy: on all validation images; held: the thresholds."""
     # The weights that say nothing but the share, as where all are right.
     share = (float(right.sum()) + 0.5) / (len(right) + 1)
-    found = Reference(plain, (*(0.0,) * _SIGNS, float(_odds(np.array(share)))), accuracy, held)
+    found = Reference(plain, (0.0,) * len(_RIGHT_BY), float(_odds(np.array(share))), accuracy, held)
     if right.all() or not right.any():
         return found
     fitted = Problem(_signs(found.standardised(seen)).astype(np.float32), right.astype(np.int64), 2).fit(_STRENGTH)
-    weights = (*fitted.kernel[:, 0].tolist(), float(fitted.bias[0]))
-    return Reference(plain, weights, accuracy, held)
+    return replace(found, weights=tuple(fitted.kernel[:, 0].tolist()), intercept=float(fitted.bias[0]))
 
 
 def compare(reference: Reference, traits: NDArray[np.float32]) -> Shift | None:
@@ -207,20 +214,16 @@ def compare(reference: Reference, traits: NDArray[np.float32]) -> Shift | None:
         n=len(traits),
         auc=_told_apart(old, new),
         differs=_differences(old, new),
-        expected=float(chances.mean()),
+        expected=reference.expected(chances),
         usual=reference.accuracy,
         sure=float(chances[sure].mean()) if sure.any() else None,
         target=reference.thresholds.target,
     )
 
 
-_SIGNS = 2 * len(_RIGHT_BY[1]) + len(_RIGHT_BY[0])
-
-
 def _signs(standardised: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, _SIGNS), of standardised traits."""
-    plain, either = ([standardised[:, TRAITS.index(name)] for name in names] for names in _RIGHT_BY)
-    return np.stack([*plain, *either, *map(np.abs, either)], axis=1) / 3
+    """(n, len(_RIGHT_BY)), of standardised traits."""
+    return standardised[:, [TRAITS.index(name) for name in _RIGHT_BY]] / 3
 
 
 def _odds(chance: Floats) -> Floats:

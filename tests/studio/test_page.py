@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tellapart.data.corrections import read_corrections
+from tellapart.data.map import has_umap
 from tellapart.studio.browse import NOWHERE, ON_MAP
 from tests.command import call
 from tests.studio.conftest import SWAPPED, Studio, start
@@ -207,6 +208,7 @@ def test_what_is_drawn_around_on_the_map_fills_the_list_and_a_press_enlarges(vis
     page = visit("/browse", **DESK)
     page.locator("#map:not([hidden]) summary").click()
     page.locator("#map-legend li").first.wait_for()
+    page.get_by_text(f"Axes: {'UMAP' if has_umap() else 'principal components'}").wait_for()
     page.locator("#map-canvas").scroll_into_view_if_needed()
     box = page.locator("#map-canvas").bounding_box()
     assert box

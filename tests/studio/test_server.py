@@ -148,7 +148,7 @@ def test_a_hundred_thousand_images_are_filtered_and_sorted_as_numpy_says() -> No
     assert named[0] == 4
     assert len(named[1]) == 3
     assert all("b" in (one["truth"], one["answer"]) for one in named[1])
-    index.spread({image.path: (x, y) for image, (x, y) in zip(images, where.tolist(), strict=True) if x == x})
+    index.spread({image.path: (x, y) for image, (x, y) in zip(images, where.tolist(), strict=True) if x == x}, "axes")
     drawn = index.find(Query.of({"lasso": "200,300 700,300 700,600 200,600", "truth": "a"}))
     held = ((where > (0.2, 0.3)) & (where < (0.7, 0.6))).all(axis=1)
     assert set(drawn.tolist()) == set(np.flatnonzero(held & (labels == 0)).tolist())

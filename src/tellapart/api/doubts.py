@@ -18,7 +18,8 @@ from tellapart.data.catalog import Catalog, Split
 from tellapart.data.corrections import read_corrections
 from tellapart.data.deep_checks import Checked, Deep
 from tellapart.data.doubts import MOST, Doubt, SuspectLabel, doubts_of
-from tellapart.data.neighbours import nearest, plane
+from tellapart.data.map import UmapMaker, principal
+from tellapart.data.neighbours import nearest
 from tellapart.data.sources.source import source_of_catalog
 from tellapart.evaluation.suspects import find_suspects
 from tellapart.progress import BY_HAND, Progress
@@ -64,12 +65,15 @@ class Doubts:
         found = nearest(self.deep.values, self._places[path], among, count)
         return [(self.deep.images[place].path, similarity) for place, similarity in found]
 
-    def plane(self) -> dict[str, tuple[float, float]]:
+    def plane(self, maker: UmapMaker | None = None) -> dict[str, tuple[float, float]]:
         """Where each image lies on a map of all, by path, 0..1: images that look alike to the bundled backbone are near
-        each other, as far as two axes can show it. Empty without a deep check."""
+        each other, as far as two axes can show it. Principal components, or what `maker` makes. Empty without a deep
+        check, and of a maker that makes none."""
         if self.deep is None:
             return {}
-        found = plane(self.deep.values)
+        found = principal(self.deep.values) if maker is None else maker.make(self.deep.values)
+        if found is None:
+            return {}
         rows = zip(self.deep.images, found.tolist(), strict=True)
         return {image.path: (x, y) for image, (x, y) in rows if x == x}
 

@@ -132,29 +132,6 @@ def nearest(values: Floats, row: int, among: NDArray[np.intp], count: int) -> li
     return [(int(others[place]), float(similarity[place])) for place in order]
 
 
-def plane(values: Floats) -> Floats:
-    """The rows (n, width) on the two axes along which their directions differ most, (n, 2) in 0..1; nan for rows of
-    zeros. One in a hundred lies on the edge, so that a few far ones do not press the others together.
-
-    >>> plane(np.array([[2, 1], [0, 1], [0, 0]], np.float32)).round(1)[:, 0].tolist()
-    [1.0, 0.0, nan]
-    """
-    lengths = np.linalg.norm(values, axis=1)
-    there = lengths > 0
-    found = np.full((len(values), 2), np.nan, np.float32)
-    if not there.any():
-        return found
-    directions = values[there] / lengths[there, None]
-    directions -= directions.mean(axis=0)
-    _, every = np.linalg.eigh(directions.T @ directions)
-    axes = every[:, :-3:-1]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])  # the same whichever library
-    placed = directions @ axes if axes.shape[1] > 1 else np.repeat(directions, 2, axis=1)
-    low, high = np.quantile(placed, [0.005, 0.995], axis=0)
-    found[there] = np.clip((placed - low) / np.maximum(high - low, 1e-9), 0, 1)
-    return found
-
-
 def farness(found: Neighbours) -> NDArray[np.float64]:
     """How unlike the others each image is, (n,), in spreads from the median; FAR or more is an outlier.
 

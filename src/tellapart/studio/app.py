@@ -86,7 +86,7 @@ class Desk:
             "classes": [] if index is None else list(index.classes),
             "images": 0 if index is None else len(index.catalog),
             "answered": index is not None and index.answered,
-            "mapped": session.found is not None and session.found.deep is not None,
+            "axes": "" if index is None else index.axes,
             "verdicts": list(VERDICTS),
             "sorts": list(SORTS),
             "kinds": session.kinds(settled),

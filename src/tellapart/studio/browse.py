@@ -108,6 +108,8 @@ class Index:
         self._answer = np.full(count, -1, np.int64)
         self._verdict = np.full(count, "", "U8")
         self._plane: NDArray[np.float64] | None = None
+        self.axes = ""
+        """What the axes of the map are; empty before it is spread."""
         self._said: NDArray[np.float64] | None = None
         self._row = np.full(count, -1, np.int64)  # of each image in it
         if predictions is not None:
@@ -127,13 +129,13 @@ class Index:
             self._verdict[at] = np.array(said.verdicts)[rows]
         self._said, self._row[at] = said.probabilities, rows
 
-    def spread(self, plane: Mapping[str, tuple[float, float]]) -> None:
-        """Where images lie on the map, 0..1, by path."""
+    def spread(self, plane: Mapping[str, tuple[float, float]], axes: str) -> None:
+        """Where images lie on the map, 0..1, by path, and what its axes are."""
         found = np.full((len(self._names), 2), np.nan)
         for path, place in plane.items():
             if path in self.places:
                 found[self.places[path]] = place
-        self._plane = found
+        self._plane, self.axes = found, axes
 
     def map(self) -> bytes:
         """Each image as ON_MAP has it, in order; empty before it is spread."""

@@ -15,6 +15,7 @@ from tellapart.data import pixels
 from tellapart.data.batches import catalogued
 from tellapart.data.decisions import Decisions
 from tellapart.data.label_errors import has_cleanlab
+from tellapart.data.map import UmapMaker, has_umap
 from tellapart.data.sources import open_row
 from tellapart.errors import TellapartError
 from tellapart.files import terminal_safe
@@ -50,6 +51,7 @@ class Session(Review):
         self._config = config
         self._maker: HeatMaker | None = None
         self._heat_lock = threading.Lock()
+        self._umap = UmapMaker()
         self._thread: threading.Thread | None = None
         if feedback is not None:
             self.feedback = FeedbackSession(feedback, self)
@@ -67,6 +69,7 @@ class Session(Review):
 
     def close(self) -> None:
         self.looking.stop()
+        self._umap.stop()
         self.trainer.stop()
         if self._thread is not None:
             self._thread.join(_PATIENCE)
@@ -81,6 +84,7 @@ class Session(Review):
                 self._keep(doubts(self.data, config=self._config, progress=self.looking))
             if not has_cleanlab():
                 self.looking.problem = UNSEARCHED
+            self._map()
         except StoppedError:
             pass
         except (TellapartError, OSError) as error:
@@ -92,9 +96,17 @@ class Session(Review):
         if self.run is None:
             self.index = Index(found.catalog, None)
         if self.index is not None and found.deep is not None:
-            self.index.spread(found.plane())
+            self.index.spread(found.plane(), "principal components")
         self._by_key = {doubt.key: doubt for doubt in found}
         self.found = found
+
+    def _map(self) -> None:
+        """By UMAP too, where it is installed."""
+        if self.found is None or self.index is None or not has_umap():
+            return
+        self.looking.update(Phase.MAPPING, 0, 0)
+        if plane := self.found.plane(self._umap):
+            self.index.spread(plane, "UMAP")
 
     def heat(self, place: int) -> bytes | None:
         """A JPEG of an image as the run's network sees it, and which parts speak for its answer, or for its label where

@@ -76,16 +76,27 @@ async function search() {
   drawMap(form.elements.lasso.value);
 }
 
-// The map is there once the images were looked into.
+// The map is there once the images were looked into; where UMAP is installed, its map takes the place of the first.
 async function showMap() {
-  while (!state.mapped && !state.looking.over) {
+  const heard = async () => {
     await new Promise((done) => setTimeout(done, 1000));
     state = await ask("/v1/state").catch(() => state);
-  }
-  $("map").hidden = !state.mapped;
-  const open = () => openMap(state, (lasso) => set({ lasso }, false), show).then(() => drawMap(form.elements.lasso.value)).catch(alertOf);
-  $("map").addEventListener("toggle", () => $("map").open && open(), { once: true });
+  };
+  while (!state.axes && !state.looking.over) await heard();
+  $("map").hidden = !state.axes;
+  let drawn = "";
+  const open = () => {
+    if (!$("map").open || drawn === state.axes) return;
+    if (drawn && form.elements.lasso.value) set({ lasso: "" }); // drawn on the other map
+    drawn = state.axes;
+    openMap(state, (lasso) => set({ lasso }, false), show).then(() => drawMap(form.elements.lasso.value)).catch(alertOf);
+  };
+  $("map").addEventListener("toggle", open);
   if (form.elements.lasso.value) $("map").open = true;
+  while (state.axes && !state.looking.over) {
+    await heard();
+    open();
+  }
 }
 
 const alertOf = (problem) => alertWith(problem ? problem.message : "");

@@ -23,7 +23,9 @@ let drawing = true;
 const canvas = $("map-canvas");
 const context = canvas.getContext("2d");
 
+// Again for another map of the same images.
 export async function openMap(told, lassoed, picked) {
+  const first = !points;
   [state, onLasso, onPick] = [told, lassoed, picked];
   const answer = await fetch("/v1/map");
   const raw = await answer.arrayBuffer();
@@ -37,6 +39,11 @@ export async function openMap(told, lassoed, picked) {
     points.truth[at] = wide[4 * at + 2];
     points.split[at] = narrow[8 * at + 6];
     points.right[at] = narrow[8 * at + 7];
+  }
+  $("map-axes").textContent = `Axes: ${state.axes}`;
+  if (!first) {
+    later();
+    return;
   }
   const colours = [["truth", "by class"], ["split", "by split"]];
   if (state.answered) colours.push(["right", "by right and wrong"]);

@@ -174,5 +174,6 @@ def _require_bytes(path: Path, metadata: Any, image: str) -> None:
     if held and absent >= held:
         raise SourceError(
             f"{path}: column {image!r} holds paths but no bytes of images. Write it with the images inside "
-            "(Dataset.to_parquet or push_to_hub of Hugging Face do), or name the folder of the images."
+            "(push_to_hub of Hugging Face does; to_parquet after datasets.table.embed_table_storage), or name the "
+            "folder of the images."
         )

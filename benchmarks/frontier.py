@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import tellapart as ta
 from benchmarks.start import console_script
@@ -86,6 +86,11 @@ WAYS: dict[str, Callable[[Path, Path, int], list[str]]] = {
     "keras": _peer(sys.executable, "keras"),
     "fastai": _peer(os.environ.get("FASTAI_PYTHON", ""), "fastai"),
 }
+
+
+OTHERS: dict[str, int | Literal["muted"]] = {"before": "muted", "keras": 1, "fastai": 2}
+"""How the points beside our curve are drawn."""
+TICKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"))
 
 
 def lay_out(data: Path, seed: int, folder: Path) -> Path:
@@ -190,13 +195,14 @@ def charts(results: list[Result]) -> list[Chart]:
     for data, ways in by_way(results).items():
         points = {way: (mean(r.seconds for r in runs), mean(r.accuracy for r in runs)) for way, runs in ways.items()}
         seconds, values = zip(*points.values(), strict=True)
-        ticks = [(each, duration(each)) for each in (10, 60, 600) if min(seconds) / 2 < each < max(seconds) * 2]
-        across = Axis(min(seconds) / 1.5, max(seconds) * 1.5, ticks, "from the shell", logarithmic=True)
+        low, high = min(seconds) / 1.5, max(seconds) * 1.5
+        ticks = [(each, words) for each, words in TICKS if low < each < high]
+        across = Axis(low, high, ticks, "time from the shell", logarithmic=True)
         chart = Chart(data, across, nice_axis(min(values), max(values), lambda value: percent(value, None)))
         curve = sorted(point for way, point in points.items() if way.startswith(("default", "--time")))
         chart.line(curve, 0, "tellapart")
         for way, (at, value) in points.items():
-            kind = 0 if way.startswith(("default", "--time")) else "muted"
+            kind = 0 if way.startswith(("default", "--time")) else OTHERS[way]
             chart.dot(at, value, kind, f"{way}: {percent(value)} in {duration(at)}", "" if kind == 0 else way)
         made.append(chart)
     return made
@@ -212,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help="of them, separated by commas")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=Path("frontier.jsonl"))
-    parser.add_argument("--figure", type=Path, help="SVG; by default beside the results")
+    parser.add_argument("--figure", type=Path, help="SVG, of the sets that are named; by default beside the results")
     given = parser.parse_args(arguments)
     ways = given.ways.split(",")
     if unknown := set(ways) - set(WAYS):
@@ -229,7 +235,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(table(results))
         title = "Test accuracy against time"
         figure = given.figure or given.results.with_suffix(".svg")
-        figure.write_text(chart_drawing(title, grid(charts(results), title)).svg, encoding="utf-8")
+        names = [folder.name for folder in folders]
+        shown = [found for found in results if found.data in names] or results
+        figure.write_text(chart_drawing(title, grid(charts(shown), title)).svg, encoding="utf-8")
         print(f"figure written to {figure}", file=sys.stderr)
     if failed:
         sys.exit(f"{failed} failed, as told above; the same command tries them again")

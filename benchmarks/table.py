@@ -41,9 +41,9 @@ BENCHMARKS = (
         ours=Way("tellapart train DATA", pretrained.first_run),
         peers=(
             Way(
-                "the tutorials' way: ImageDataGenerator, 20 epochs through the frozen backbone", pretrained.tutorial, 15
+                "the tutorials' way: ImageDataGenerator, 20 epochs through the frozen backbone", pretrained.tutorial, 40
             ),
-            Way("Keras' best practice: cached images, 10 epochs through the backbone", pretrained.best_practice, 8),
+            Way("Keras' best practice: cached images, 10 epochs through the backbone", pretrained.best_practice, 15),
             Way("the same, mixed_bfloat16", pretrained.best_practice_bfloat16),
         ),
     ),
@@ -124,7 +124,7 @@ BENCHMARKS = (
         peers=(
             Way("load_img and model.predict, one by one (the tutorials' way)", predict.one_by_one, 20),
             Way("load_img and model.predict in batches of 32", predict.in_batches, 3),
-            Way("image_dataset_from_directory and model.predict, batches of 32", predict.image_dataset),
+            Way("image_dataset_from_directory and model.predict, batches of 32", predict.image_dataset, 1),
         ),
         prepare=predict.train_a_run,
     ),

@@ -10,8 +10,10 @@ lint:
 types:
 	mypy
 
+# All tests, or those of one room of docs/design.md: make test ROOM=data
+TESTS = $(or $(wildcard tests/$(ROOM) tests/test_$(ROOM).py),$(error there are no tests of $(ROOM)))
 test:
-	pytest -n auto
+	pytest -n auto $(if $(ROOM),$(TESTS))
 
 # Tests that take minutes each.
 soak:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tellapart
-from tools.modules import BEGINS, ENDS, listing
+from tools.modules import BEGINS, ENDS, lines_by_room, lines_told, listing
 
 ROOT = Path(tellapart.__file__).parent
 
@@ -176,3 +176,13 @@ def test_the_page_of_the_design_lists_each_module_with_its_own_first_sentence() 
     """`python -m tools.modules` writes the list."""
     page = (HOME / "docs/design.md").read_text(encoding="utf-8")
     assert page.partition(BEGINS)[2].partition(ENDS)[0].strip() == listing()
+
+
+def test_the_lines_of_each_room_are_told_with_a_reason_for_each_large_one() -> None:
+    told = lines_told((HOME / "docs" / "design.md").read_text(encoding="utf-8"))
+    found = lines_by_room()
+    assert told.keys() == found.keys()
+    for room, counts in found.items():
+        said, why = told[room]
+        assert said == [pytest.approx(count, rel=0.1, abs=100) for count in counts], "python -m tools.modules"
+        assert counts[0] <= 2000 or why, f"{room} has {counts[0]} lines: why?"

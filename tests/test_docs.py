@@ -49,6 +49,12 @@ def test_every_link_of_a_page_leads_somewhere(page: Path, reference: ModuleType)
     assert not missing
 
 
+def test_every_page_is_found_from_the_first() -> None:
+    first = ROOT / "docs" / "index.md"
+    linked = {(first.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", first.read_text("utf-8"))}
+    assert not {page for page in PAGES if page not in (first, ROOT / "README.md")} - linked
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_a_page_exists(page: Path) -> None:
     named = set(re.findall(r"^\s*(?:- `)?(?:.*&& )?tellapart ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))

@@ -24,7 +24,6 @@ class Phase(StrEnum):
     READING = "reading images"
     INSPECTING = "reading the images"
     COMPARING = "comparing"
-    MAPPING = "drawing the map"
     STARTING = "starting Keras"
     BUILDING = "building the network"
     PREPARING = "preparing the backbone"

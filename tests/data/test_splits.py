@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from hypothesis import given
@@ -29,6 +29,12 @@ def assign(
 
 def sizes(rows: tuple[ImageRecord, ...]) -> dict[tuple[str, str], int]:
     return dict(Counter((p.split, p.label) for p in rows))
+
+
+def test_an_image_in_a_split_is_the_same_image_otherwise() -> None:
+    every = {field.name: 7 if field.name in ("width", "height") else field.name for field in fields(ImageRecord)}
+    image = ImageRecord(**every)
+    assert image.in_split("test") == replace(image, split="test")
 
 
 def test_each_class_is_split_in_the_same_proportion() -> None:

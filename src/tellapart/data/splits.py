@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 
 from tellapart.data.catalog import SPLITS, ImageRecord, Split
 from tellapart.data.duplicates import groups_of
@@ -65,7 +64,7 @@ def assign_splits(
         draw = _draw_labels if several else _draw
         for index in draw(rows, list(members.values()), f"{seed}/{name}", fraction, behind):
             split[index] = name
-    return tuple(replace(image, split=split.get(index, "")) for index, image in enumerate(rows))
+    return tuple(image.in_split(split.get(index, "")) for index, image in enumerate(rows))
 
 
 def _draw(rows: list[ImageRecord], groups: list[list[int]], purpose: str, fraction: float, behind: int) -> list[int]:

@@ -86,7 +86,7 @@ class Desk:
             "classes": [] if index is None else list(index.classes),
             "images": 0 if index is None else len(index.catalog),
             "answered": index is not None and index.answered,
-            "axes": "" if index is None else index.axes,
+            "map": session.of_map(),
             "verdicts": list(VERDICTS),
             "sorts": list(SORTS),
             "kinds": session.kinds(settled),
@@ -252,9 +252,10 @@ class Studio(Desk):
         return JSONResponse({"total": total, "pairs": pairs})
 
     async def map(self, _request: Request) -> Response:
-        """The map as bytes: browse.ON_MAP of each image. Empty before the images were looked into."""
-        content = await asyncio.to_thread(self._index.map)
-        return Response(content, media_type="application/octet-stream")
+        """The map as bytes: browse.ON_MAP of each image, with its axes in a header. Empty before the images were looked
+        into."""
+        content, axes = await asyncio.to_thread(self._session.map)
+        return Response(content, media_type="application/octet-stream", headers={"x-axes": axes})
 
     async def heat(self, request: Request) -> Response:
         """What speaks for the answer of the run, over the image."""

@@ -41,6 +41,10 @@ class Review:
     def refresh(self) -> None:
         """Take in what came since."""
 
+    def of_map(self) -> dict[str, Any]:
+        """What the axes of the map are, empty while there is none; whether another is being made; why there is none."""
+        return {"axes": "", "making": False, "problem": ""}
+
     @property
     def file(self) -> Path:
         return self.decisions.path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tellapart.explain.heat import HeatMaker
 
 _PATIENCE = 3.0
+_CACHED = 1.0
+"""Seconds in which a map that was made before is read."""
 UNSEARCHED = (
     "Labels that look wrong were not searched for. Install what finds them with: pip install 'tellapart[check]'"
 )
@@ -52,6 +54,9 @@ class Session(Review):
         self._maker: HeatMaker | None = None
         self._heat_lock = threading.Lock()
         self._umap = UmapMaker()
+        self._map_lock = threading.Lock()
+        self._mapping: threading.Thread | None = None
+        self._map_problem = ""
         self._thread: threading.Thread | None = None
         if feedback is not None:
             self.feedback = FeedbackSession(feedback, self)
@@ -84,7 +89,6 @@ class Session(Review):
                 self._keep(doubts(self.data, config=self._config, progress=self.looking))
             if not has_cleanlab():
                 self.looking.problem = UNSEARCHED
-            self._map()
         except StoppedError:
             pass
         except (TellapartError, OSError) as error:
@@ -100,13 +104,28 @@ class Session(Review):
         self._by_key = {doubt.key: doubt for doubt in found}
         self.found = found
 
-    def _map(self) -> None:
-        """By UMAP too, where it is installed."""
-        if self.found is None or self.index is None or not has_umap():
-            return
-        self.looking.update(Phase.MAPPING, 0, 0)
-        if plane := self.found.plane(self._umap):
-            self.index.spread(plane, "UMAP")
+    def map(self) -> tuple[bytes, str]:
+        """The images as Index.map has them, and what its axes are: principal components until there is a map by UMAP,
+        which the first request begins where it is installed."""
+        with self._map_lock:
+            if self._mapping is None and self.found is not None and self.found.deep is not None and has_umap():
+                self._mapping = threading.Thread(target=self._map_by_umap, args=(self.found,), daemon=True)
+                self._mapping.start()
+                self._mapping.join(_CACHED)
+        return (b"", "") if self.index is None else (self.index.map(), self.index.axes)
+
+    def of_map(self) -> dict[str, Any]:
+        making = self._mapping is not None and self._mapping.is_alive()
+        return {"axes": "" if self.index is None else self.index.axes, "making": making, "problem": self._map_problem}
+
+    def _map_by_umap(self, found: Doubts) -> None:
+        try:
+            plane = found.plane(self._umap)
+        except (TellapartError, OSError) as error:
+            self._map_problem = terminal_safe(str(error))
+        else:
+            if plane and self.index is not None:
+                self.index.spread(plane, "UMAP")
 
     def heat(self, place: int) -> bytes | None:
         """A JPEG of an image as the run's network sees it, and which parts speak for its answer, or for its label where

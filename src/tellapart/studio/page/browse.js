@@ -1,6 +1,6 @@
 // Browse: all images in a grid of which only the part in view is in the page. The address keeps the filter.
 
-import { drawMap, openMap } from "./map.js";
+import { drawMap, openMap, tellAxes } from "./map.js";
 import { $, alertWith, ask, bar, counted, fill, make, shown } from "./studio.js";
 
 const PAGE = 100;
@@ -76,27 +76,31 @@ async function search() {
   drawMap(form.elements.lasso.value);
 }
 
-// The map is there once the images were looked into; where UMAP is installed, its map takes the place of the first.
+// The map is there once the images were looked into; opening it begins that by UMAP where it is installed.
 async function showMap() {
   const heard = async () => {
     await new Promise((done) => setTimeout(done, 1000));
     state = await ask("/v1/state").catch(() => state);
   };
-  while (!state.axes && !state.looking.over) await heard();
-  $("map").hidden = !state.axes;
-  let drawn = "";
-  const open = () => {
-    if (!$("map").open || drawn === state.axes) return;
-    if (drawn && form.elements.lasso.value) set({ lasso: "" }); // drawn on the other map
-    drawn = state.axes;
-    openMap(state, (lasso) => set({ lasso }, false), show).then(() => drawMap(form.elements.lasso.value)).catch(alertOf);
+  while (!state.map.axes && !state.looking.over) await heard();
+  $("map").hidden = !state.map.axes;
+  const drawn = async () => {
+    const axes = await openMap(state, (lasso) => set({ lasso }, false), show);
+    drawMap(form.elements.lasso.value);
+    return axes;
   };
-  $("map").addEventListener("toggle", open);
+  const open = async () => {
+    const first = await drawn();
+    do {
+      await heard();
+      tellAxes(first, state.map);
+    } while (state.map.making);
+    if (state.map.axes === first) return;
+    if (form.elements.lasso.value) set({ lasso: "" }); // drawn on the other map
+    await drawn();
+  };
+  $("map").addEventListener("toggle", () => $("map").open && open().catch(alertOf), { once: true });
   if (form.elements.lasso.value) $("map").open = true;
-  while (state.axes && !state.looking.over) {
-    await heard();
-    open();
-  }
 }
 
 const alertOf = (problem) => alertWith(problem ? problem.message : "");

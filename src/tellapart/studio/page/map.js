@@ -23,7 +23,12 @@ let drawing = true;
 const canvas = $("map-canvas");
 const context = canvas.getContext("2d");
 
-// Again for another map of the same images.
+export function tellAxes(axes, map) {
+  const more = map.making ? "; UMAP follows" : map.problem ? `. ${map.problem}` : "";
+  $("map-axes").textContent = `Axes: ${axes}${more}`;
+}
+
+// Again for another map of the same images. Returns what its axes are.
 export async function openMap(told, lassoed, picked) {
   const first = !points;
   [state, onLasso, onPick] = [told, lassoed, picked];
@@ -40,10 +45,11 @@ export async function openMap(told, lassoed, picked) {
     points.split[at] = narrow[8 * at + 6];
     points.right[at] = narrow[8 * at + 7];
   }
-  $("map-axes").textContent = `Axes: ${state.axes}`;
+  const axes = answer.headers.get("x-axes");
+  tellAxes(axes, state.map);
   if (!first) {
     later();
-    return;
+    return axes;
   }
   const colours = [["truth", "by class"], ["split", "by split"]];
   if (state.answered) colours.push(["right", "by right and wrong"]);
@@ -51,6 +57,7 @@ export async function openMap(told, lassoed, picked) {
   $("map-colour").addEventListener("change", recolour);
   recolour();
   new ResizeObserver(later).observe($("map-space"));
+  return axes;
 }
 
 export function drawMap(lasso) {

@@ -1,14 +1,17 @@
 """Parallel map: many inputs -> results in order, computed in threads, with a limited number in flight.
 
-Threads, not processes: decoding, resizing, warping and the engines release the interpreter lock.
+Threads, not processes: decoding, resizing, warping and the engines release the interpreter lock. And work on very many
+objects that stay, without the garbage collector.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -19,6 +22,20 @@ Output = TypeVar("Output")
 def cores() -> int:
     """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Disable garbage collection for work whose objects nearly all stay alive, as those of a large catalog or of a
+    network do: walking them again and again takes a sixth of the time to check 60,000 images, a quarter of TensorFlow's
+    start-up time, and a third of the time to build or open a backbone."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def in_order(

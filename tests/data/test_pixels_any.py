@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -70,6 +70,9 @@ def test_a_file_its_bytes_and_its_array_have_one_answer(pixels: np.ndarray, spec
     st.sampled_from(["PNG", "TIFF", "JPEG", "WEBP"]),
     st.sampled_from(sorted(UPRIGHT)),
 )
+@example(
+    np.array([[95, 130, 194, 217]], np.uint8), ImageSpec(1, 1, channels=1, fit="crop"), "PNG", 1
+)  # a pixel between two
 @settings(max_examples=80)
 def test_a_turned_file_is_the_same_image_turned(pixels: np.ndarray, spec: ImageSpec, kind: str, turn: int) -> None:
     exif = Image.Exif()

@@ -90,7 +90,7 @@ def official(
 ) -> Any:
     """The same, of any backbone; top: with the classes of ImageNet."""
     keras = pytest.importorskip("keras")
-    from tellapart.models.backend import without_collecting
+    from tellapart.parallel import without_collecting
 
     shape = (side or pretrained.smallest,) * 2 + (3,)
     with without_collecting():

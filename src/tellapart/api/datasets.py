@@ -23,6 +23,7 @@ from tellapart.data.sources.listing import natural_key
 from tellapart.data.sources.source import Source
 from tellapart.data.splits import assign_splits, drawn_splits
 from tellapart.errors import ConfigError, SourceError
+from tellapart.parallel import without_collecting
 from tellapart.progress import BY_HAND, SILENT, Progress
 from tellapart.task import Task, labels_of
 
@@ -126,17 +127,18 @@ def catalog_of(source: Source, config: Config, cache: PixelCache | None, progres
             f"None of the {len(images)} images of {source.root} can be decoded. The first: "
             f"{images[0].path} ({images[0].error})."
         )
-    images, told = grouped(images, config.data.group_by)
-    split = assign_splits(
-        images,
-        seed=config.seed,
-        test_fraction=config.data.test_fraction,
-        validation_fraction=config.data.validation_fraction,
-        several=source.several,
-    )
-    drawn = drawn_splits(row.split for row in source.rows)
-    about_groups = group_findings(split, drawn=drawn, asked=config.data.group_by is not None)
-    findings = find_all(split, [*source.findings, *told, *about_groups], several=source.several)
+    with without_collecting():
+        images, told = grouped(images, config.data.group_by)
+        split = assign_splits(
+            images,
+            seed=config.seed,
+            test_fraction=config.data.test_fraction,
+            validation_fraction=config.data.validation_fraction,
+            several=source.several,
+        )
+        drawn = drawn_splits(row.split for row in source.rows)
+        about_groups = group_findings(split, drawn=drawn, asked=config.data.group_by is not None)
+        findings = find_all(split, [*source.findings, *told, *about_groups], several=source.several)
     return Catalog(source.root, task_of(images, source.several), split, findings, source.layout)
 
 

@@ -41,9 +41,11 @@ def bilinear(raster: Raster, box: tuple[float, float, float, float], inner: tupl
         return raster.reduced((1, 1), (0, 0, *raster.size))
     steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
     factors = (ceil(steps[0] / 2), ceil(steps[1] / 2))
-    if factors == (1, 1) and min(steps) >= 1:
+    whole = (round(box[0]), round(box[1]), round(box[2]), round(box[3]))
+    # Both ends of one pixel's width may be rounded to the same place.
+    if factors == (1, 1) and min(steps) >= 1 and whole[0] < whole[2] and whole[1] < whole[3]:
         # At most half a pixel of the image, and of the result: whole pixels are sampled faster.
-        box = (round(box[0]), round(box[1]), round(box[2]), round(box[3]))
+        box = whole
         steps = ((box[2] - box[0]) / inner[0], (box[3] - box[1]) / inner[1])
     outer = (floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3]))
     pixels = raster.reduced(factors, outer)

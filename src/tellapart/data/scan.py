@@ -32,7 +32,7 @@ from tellapart.data.sources.members import member_of
 from tellapart.data.sources.source import LabelledPath, Source, source_of_catalog
 from tellapart.errors import ImageError
 from tellapart.files import cache_root
-from tellapart.parallel import cores, in_order
+from tellapart.parallel import cores, in_order, without_collecting
 from tellapart.progress import SILENT, Phase, Progress
 from tellapart.task import Fit, ImageSpec
 
@@ -58,8 +58,9 @@ def scan(
     Files are only read. An unchanged file (by size and times) is not opened, unless the cache lacks its pixels.
     """
     with _Memory() as memory, _decoder(config) as decoder:
-        stamps = _stamps(source)
-        images = memory.recall(source, stamps, config)
+        with without_collecting():
+            stamps = _stamps(source)
+            images = memory.recall(source, stamps, config)
         lacking: set[str] = set()
         if cache is not None:
             lacking = cache.missing(p.digest for p in images if p is not None and not p.error)

@@ -24,6 +24,7 @@ from typing import Any
 
 from tellapart.errors import ConfigError, require_extra
 from tellapart.files import cache_root
+from tellapart.parallel import without_collecting
 
 BACKENDS = {"tensorflow": "train", "jax": "jax"}
 """The supported backends of Keras, with the extra that installs each. Unless KERAS_BACKEND names one, the first one
@@ -165,19 +166,6 @@ def _started() -> Any:
     # Training many networks in one process traces many functions, which TensorFlow warns about.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
-
-
-@contextmanager
-def without_collecting() -> Iterator[None]:
-    """Disable garbage collection while importing or building a network, whose objects all stay alive: repeated
-    collections take a quarter of TensorFlow's start-up time, and a third of the time to build or open a backbone."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _keep_what_is_compiled() -> None:

@@ -18,7 +18,7 @@ from tellapart.config import ModelConfig
 from tellapart.errors import ModelError
 from tellapart.models import own
 from tellapart.models.backbone import Backbone
-from tellapart.models.backend import start_keras, without_collecting
+from tellapart.models.backend import start_keras
 from tellapart.models.build import arithmetic, build_backbone, layers, require_image
 from tellapart.models.features import Features, FeatureSet
 from tellapart.models.head import Head, build_head
@@ -26,6 +26,7 @@ from tellapart.models.keras_file import load_weights
 from tellapart.models.onnx_by_keras import graph_of
 from tellapart.models.pretrained import options_of
 from tellapart.models.registry import resolve
+from tellapart.parallel import without_collecting
 from tellapart.task import ImageSpec, Task
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.errors import ModelError, RunError
-from tellapart.models.backend import ran_out_of_memory, start_keras, without_collecting
+from tellapart.models.backend import ran_out_of_memory, start_keras
 from tellapart.models.weights_file import elsewhere, shapes_of
+from tellapart.parallel import without_collecting
 
 if TYPE_CHECKING:
     import keras

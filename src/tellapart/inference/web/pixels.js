@@ -146,8 +146,9 @@ const tellapartPixels = (() => {
   function bilinear(raster, given, inner) {
     const stepsOf = (sides) => [(sides[2] - sides[0]) / inner[0], (sides[3] - sides[1]) / inner[1]];
     const factors = stepsOf(given).map((step) => Math.ceil(step / 2));
-    const whole = Math.max(...factors) === 1 && Math.min(...stepsOf(given)) >= 1;
-    const box = whole ? given.map(rounded) : given;
+    const near = given.map(rounded);
+    const whole = Math.max(...factors) === 1 && Math.min(...stepsOf(given)) >= 1 && near[0] < near[2] && near[1] < near[3];
+    const box = whole ? near : given;
     const steps = stepsOf(box);
     const outer = [Math.floor(box[0]), Math.floor(box[1]), Math.ceil(box[2]), Math.ceil(box[3])];
     let small = reduced(raster, factors, [outer[0], outer[1], Math.min(outer[2], raster.width), Math.min(outer[3], raster.height)]);

@@ -34,6 +34,7 @@ from statistics import mean
 from typing import Literal, NamedTuple
 
 import tellapart as ta
+from benchmarks.images import link
 from benchmarks.start import console_script
 from tellapart.data.catalog import Split
 from tellapart.report.charts import Axis, Chart, chart_drawing, grid, nice_axis
@@ -96,12 +97,8 @@ TICKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h")
 def lay_out(data: Path, seed: int, folder: Path) -> Path:
     """The images in split and class folders, as links, by the splits that tellapart draws with this seed."""
     catalog = ta.read(data, config=ta.make_config(seed=seed))
-    for split in SPLITS:
-        for image in catalog.split(split).images:
-            place = folder / data.name / split / image.label.replace("/", "-") / image.path.replace("/", "-")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to((catalog.root / image.path).resolve())
-    return folder / data.name
+    rows = ((split, image.label, image.path) for split in SPLITS for image in catalog.split(split).images)
+    return link(catalog.root, rows, folder / data.name)
 
 
 def measured(way: str, data: Path, seed: int) -> Result:
@@ -199,11 +196,11 @@ def charts(results: list[Result]) -> list[Chart]:
         ticks = [(each, words) for each, words in TICKS if low < each < high]
         across = Axis(low, high, ticks, "time from the shell", logarithmic=True)
         chart = Chart(data, across, nice_axis(min(values), max(values), lambda value: percent(value, None)))
-        curve = sorted(point for way, point in points.items() if way.startswith(("default", "--time")))
+        curve = sorted(point for way, point in points.items() if way not in OTHERS)
         chart.line(curve, 0, "tellapart")
         for way, (at, value) in points.items():
-            kind = 0 if way.startswith(("default", "--time")) else OTHERS[way]
-            chart.dot(at, value, kind, f"{way}: {percent(value)} in {duration(at)}", "" if kind == 0 else way)
+            told = f"{way}: {percent(value)} in {duration(at)}"
+            chart.dot(at, value, OTHERS.get(way, 0), told, way if way in OTHERS else "")
         made.append(chart)
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from tellapart.config import DataConfig
@@ -18,6 +19,15 @@ def default_data(root: Path) -> str:
     """The development images beside the checkout, else those in the package."""
     beside = root.parent / "shared" / "data" / "cats-dogs"
     return str(beside) if beside.is_dir() else "builtin:pets"
+
+
+def link(root: Path, rows: Iterable[tuple[str, str, str]], folder: Path) -> Path:
+    """The images below root as links in split and class folders, by split, label and path. Returns the folder."""
+    for split, label, path in rows:
+        place = folder / split / label.replace("/", "-") / path.replace("/", "-")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to((root / path).resolve())
+    return folder
 
 
 def stage(data: str, folder: Path, limit: int | None) -> int:

@@ -22,8 +22,10 @@ import cv2
 import numpy as np
 
 import tellapart as ta
+from benchmarks.images import link
 from tellapart.data import pixels
 from tellapart.data.corruptions import Corruption, Pixels, blurred, darkened, noisy, recompressed
+from tellapart.data.neighbours import directions_of
 from tellapart.evaluation.shift import MOST, Reference, Shift
 from tellapart.inference.shift_watch import ShiftWatch
 from tellapart.words import percent
@@ -97,22 +99,18 @@ def others_apart(data: Path, seed: int, folder: Path) -> Path:
     from sklearn.decomposition import PCA
 
     features = ta.features(data)
-    labels, splits = np.array(features.labels), np.full(len(features.labels), "train     ")
+    labels, splits = np.array(features.labels), np.full(len(features.labels), "train", object)
+    directions = directions_of(features.values)
     generator = np.random.default_rng(seed)
     for label in np.unique(labels):
         places = np.flatnonzero(labels == label)
-        directions = features.values[places] / np.linalg.norm(features.values[places], axis=1, keepdims=True)
-        axes = PCA(min(_AXES, len(places)), random_state=seed).fit_transform(directions)
+        axes = PCA(min(_AXES, len(places)), random_state=seed).fit_transform(directions[places])
         cluster = KMeans(_CLUSTERS, n_init=4, random_state=seed).fit_predict(axes)
         sizes = np.bincount(cluster, minlength=_CLUSTERS)
         apart = cluster == np.abs(sizes - len(places) / _CLUSTERS).argmin()
         rest = generator.permutation(places[~apart])
         splits[places[apart]], splits[rest[: len(rest) // 4]] = "test", "validation"
-    for path, label, split in zip(features.paths, labels, splits, strict=True):
-        place = folder / split.strip() / label / path.replace("/", "-")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to((data / path).resolve())
-    return folder
+    return link(data, zip(splits, features.labels, features.paths, strict=True), folder)
 
 
 def row_of(name: str, made: list[Planted]) -> str:

@@ -23,6 +23,7 @@ from tests.command import COMMAND
 from tests.test_docs import PAGES
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
+BREEDS = ("Bengal", "american_bulldog")
 PATIENCE = 300.0
 SERVERS = {"serve": "Serving", "studio": "Studio"}
 """Commands that go on until they are stopped, and what they say once they answer."""
@@ -34,7 +35,7 @@ ELSEWHERE = {
     "plugins.md": "tests/test_plugins.py",
     "several-devices.md": "tests/training/test_several_devices.py",
 }
-"""Pages whose commands need more than files, and the test that runs them."""
+"""Pages whose commands need more than files, and the tests of these commands."""
 
 NEEDS = re.compile(
     r"hf://|s3://|tfds:|kaggle:|https://|fashion-mnist|--track mlflow"  # a service on another machine
@@ -55,10 +56,8 @@ def commands_of(page: Path) -> list[list[str]]:
     return [shlex.split(match[1], comments=True) for match in found if match]
 
 
-TOLD = {page.name: (page, commands_of(page)) for page in PAGES if commands_of(page)}
-SINGLE = [
-    pytest.param(name, words, id=f"{name}: {' '.join(words)}") for name, (_, every) in TOLD.items() for words in every
-]
+TOLD = {page.name: commands for page in PAGES if (commands := commands_of(page))}
+SINGLE = [pytest.param(name, words, id=f"{name}: {' '.join(words)}") for name, every in TOLD.items() for words in every]
 
 
 def test_pages_have_commands() -> None:
@@ -79,34 +78,30 @@ def test_a_command_of_a_page_is_one_that_the_command_line_takes(name: str, words
         assert name == "plugins.md", f"there is no command {words[0]}"
 
 
-def cut(
-    folder: Path, breeds: tuple[str, ...] = ("Bengal", "american_bulldog"), first: int = 0, count: int = 60
-) -> Path:
+def cut(folder: Path, first: int = 0, count: int = 60) -> Path:
     """So many photographs of each breed, in a folder of its own."""
-    for breed in breeds:
+    for breed in BREEDS:
         (folder / breed).mkdir(parents=True)
         for path in sorted((BUILTIN / breed).glob("*.jpg"))[first : first + count]:
             shutil.copy(path, folder / breed / path.name)
     return folder
 
 
-def flat(folder: Path, *, labels: Path | None = None, header: str = "", both: bool = False) -> Path:
+def flat(folder: Path, *, labels: Path | None = None, header: str = "", both: bool = False) -> None:
     """The same in one folder, with a table beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [header]
-    for breed in ("Bengal", "american_bulldog"):
+    for breed in BREEDS:
         for path in sorted((BUILTIN / breed).glob("*.jpg"))[:30]:
             shutil.copy(path, folder / path.name)
             rows.append(f"{path.name},{breed}|pet" if both else f"{path.name},{breed}")
     if labels is not None:
         labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return folder
 
 
 def frames(folder: Path) -> None:
     """Six frames of each of six patients a class, seconds apart, patients an hour apart."""
-    breeds = ("Bengal", "american_bulldog")
-    patients = [(breed, path) for breed in breeds for path in sorted((BUILTIN / breed).glob("*.jpg"))[:6]]
+    patients = [(breed, path) for breed in BREEDS for path in sorted((BUILTIN / breed).glob("*.jpg"))[:6]]
     for number, (breed, path) in enumerate(patients):
         (folder / breed).mkdir(parents=True, exist_ok=True)
         with Image.open(path) as image:
@@ -235,7 +230,7 @@ def test_the_commands_of_a_page_run(name: str, run: Path, tmp_path: Path) -> Non
         flat(work / "new")
         shutil.copy(next((work / "new").iterdir()), work / "new" / "cat.jpg")
     PREPARED.get(name, lambda _: None)(work)
-    for words in TOLD[name][1]:
+    for words in TOLD[name]:
         if not NEEDS.search(" ".join(words)):
             done = told([SHORTER.get(word, word) for word in words], work)
             assert done == "", f"tellapart {' '.join(words)}: {done}"

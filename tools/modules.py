@@ -52,7 +52,7 @@ def lines_told(page: str) -> dict[str, tuple[list[int], str]]:
     told = {}
     for row in page.partition(LINES_BEGIN)[2].partition(LINES_END)[0].strip().splitlines()[2:]:
         room, *counts, why = (cell.strip() for cell in row.strip("|").split("|"))
-        told[room.strip("`")] = ([int(count.replace(",", "") or 0) for count in counts], why)
+        told[room] = ([int(count.replace(",", "") or 0) for count in counts], why)
     return told
 
 

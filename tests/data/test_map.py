@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +59,22 @@ def test_a_map_by_umap_keeps_kinds_apart_and_is_made_once(cache: Path, monkeypat
         UmapMaker().make(rows[:-2])  # other images: another map
 
 
-def test_umap_does_not_start_tensorflow(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def broken(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a package that ends with these words before the one of its name, for the processes that are started."""
+
+    def put(package: str, ends: str) -> None:
+        folder = cache.parent / "broken"
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").write_text(f"raise {ends}")
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+    return put
+
+
+def test_umap_does_not_start_tensorflow(broken: Callable[[str, str], None]) -> None:
     pytest.importorskip("umap")
-    broken = cache.parent / "broken" / "tensorflow"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise SystemExit('TensorFlow was started')")
-    monkeypatch.setenv("PYTHONPATH", str(broken.parent), prepend=os.pathsep)
+    broken("tensorflow", "SystemExit('TensorFlow was started')")
     assert UmapMaker().make(kinds(60)) is not None
 
 
@@ -77,12 +88,9 @@ def test_few_images_and_a_stopped_maker_give_no_map() -> None:
     assert maker.make(kinds(60)) is None
 
 
-def test_what_umap_says_of_its_failure_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_umap_says_of_its_failure_is_told(broken: Callable[[str, str], None]) -> None:
     pytest.importorskip("umap")
-    broken = cache.parent / "broken" / "numba"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('no numba for this processor')")
-    monkeypatch.setenv("PYTHONPATH", str(broken.parent), prepend=os.pathsep)
+    broken("numba", "ImportError('no numba for this processor')")
     with pytest.raises(TellapartError, match=r"exit code 1.*no numba for this processor"):
         UmapMaker().make(kinds(60))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.cache import DEFAULT_LIMIT, ArrayCache, content_digest
+from tellapart.data.cache import ArrayCache, content_digest
 from tellapart.data.neighbours import Floats, directions_of
 from tellapart.errors import TellapartError, require_extra
 from tellapart.files import cache_root
@@ -56,8 +56,7 @@ class UmapMaker:
     """Makes a map by UMAP (McInnes, Healy, Melville 2018, arXiv 1802.03426) once, and keeps it in the cache of
     features. `stop`, from any thread, ends it."""
 
-    def __init__(self, limit_bytes: int = DEFAULT_LIMIT) -> None:
-        self._limit = limit_bytes
+    def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
 
@@ -72,9 +71,7 @@ class UmapMaker:
         rows = np.ascontiguousarray(values[there])
         name, shape = f"map-umap{_VERSION}-{len(rows)}", (len(rows), 2)
         key, place = content_digest(rows.reshape(-1).view(np.uint8)), np.empty((1, *shape), np.float32)
-        with ArrayCache(
-            name, shape, np.float32, root=cache_root() / "features", what="maps", limit_bytes=self._limit
-        ) as cache:
+        with ArrayCache(name, shape, np.float32, root=cache_root() / "features", what="maps") as cache:
             if len(cache.store([key]).take(np.array([0]), place)):
                 made = self._computed(rows)
                 if made is None:

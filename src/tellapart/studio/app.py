@@ -254,7 +254,10 @@ class Studio(Desk):
     async def map(self, _request: Request) -> Response:
         """The map as bytes: browse.ON_MAP of each image, with its axes in a header. Empty before the images were looked
         into."""
-        content, axes = await asyncio.to_thread(self._session.map)
+        index = self._index
+        await asyncio.to_thread(self._session.begin_map)
+        axes = index.axes  # before the map, which may be replaced meanwhile: then the page asks again
+        content = await asyncio.to_thread(index.map)
         return Response(content, media_type="application/octet-stream", headers={"x-axes": axes})
 
     async def heat(self, request: Request) -> Response:

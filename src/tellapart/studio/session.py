@@ -104,15 +104,13 @@ class Session(Review):
         self._by_key = {doubt.key: doubt for doubt in found}
         self.found = found
 
-    def map(self) -> tuple[bytes, str]:
-        """The images as Index.map has them, and what its axes are: principal components until there is a map by UMAP,
-        which the first request begins where it is installed."""
+    def begin_map(self) -> None:
+        """Begin a map by UMAP where it is installed, once; until it is there, the map is by principal components."""
         with self._map_lock:
             if self._mapping is None and self.found is not None and self.found.deep is not None and has_umap():
                 self._mapping = threading.Thread(target=self._map_by_umap, args=(self.found,), daemon=True)
                 self._mapping.start()
                 self._mapping.join(_CACHED)
-        return (b"", "") if self.index is None else (self.index.map(), self.index.axes)
 
     def of_map(self) -> dict[str, Any]:
         making = self._mapping is not None and self._mapping.is_alive()

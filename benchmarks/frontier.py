@@ -10,7 +10,7 @@ others take: a minute for ours, some minutes each for keras and fastai. On the s
 six hours. It can be stopped at any time: each result is appended to the file of results at once, what is in it is not
 measured again, and the same command goes on. A way that fails is told and left for the next time. At the end, or at
 Ctrl-C, the table of what the file holds is printed and the figure is written; `--seeds 0` does that alone. On a machine
-that does other work the times mean nothing.
+that does other work the times mean nothing, and those of two processors are not compared: each has a file of its own.
 
 `before` is the default of tellapart 0.1: a linear head on the averages of the top map. `keras` is the transfer learning
 that Keras documents (keras.io/guides/transfer_learning): a head on the frozen backbone, then the whole of it at 1e-5.
@@ -37,17 +37,20 @@ import tellapart as ta
 from benchmarks.images import link
 from benchmarks.start import console_script
 from tellapart.data.catalog import Split
+from tellapart.models.runtime import processor
 from tellapart.report.charts import Axis, Chart, chart_drawing, grid, nice_axis
 from tellapart.words import duration, percent
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HERE = Path(__file__)
 BESIDE = HERE.resolve().parents[2] / "shared" / "data"
+RESULTS = HERE.resolve().parents[1] / "docs" / "frontier.jsonl"
+"""What docs/benchmarks.md shows."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """accuracy: on the test split, 0..1, of n images. seconds: wall time of the command."""
+    """accuracy: on the test split, 0..1, of n images. seconds: wall time of the command, on that processor."""
 
     data: str
     way: str
@@ -55,6 +58,7 @@ class Result:
     accuracy: float
     n: int
     seconds: float
+    processor: str
 
 
 class Asked(NamedTuple):
@@ -116,7 +120,7 @@ def measured(way: str, data: Path, seed: int) -> Result:
         answer = json.loads(done.stdout[done.stdout.index("{") :])
         if "metrics" in answer:
             answer = {"accuracy": answer["metrics"]["test"]["accuracy"]["value"], "n": answer["metrics"]["test"]["n"]}
-        return Result(data.name, way, seed, answer["accuracy"], answer["n"], round(seconds, 1))
+        return Result(data.name, way, seed, answer["accuracy"], answer["n"], round(seconds, 1), processor())
 
 
 def read(file: Path) -> list[Result]:
@@ -214,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--ways", default=",".join(WAYS), help="of them, separated by commas")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--results", type=Path, default=Path("frontier.jsonl"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--figure", type=Path, help="SVG, of the sets that are named; by default beside the results")
     given = parser.parse_args(arguments)
     ways = given.ways.split(",")
@@ -226,7 +230,11 @@ def main(arguments: list[str] | None = None) -> None:
     folders = given.folders or sorted(folder for folder in BESIDE.glob("*") if folder.is_dir())
     if given.seeds and not folders:
         parser.error(f"there are no images at {BESIDE}; name folders of images")
-    failed = measure_all(missing(read(given.results), folders, ways, given.seeds), given.results)
+    results = read(given.results)
+    there = {found.processor for found in results} - {here := processor()}
+    if given.seeds and there:
+        parser.error(f"{given.results} was measured on {', '.join(there)}, this is {here}; name other --results")
+    failed = measure_all(missing(results, folders, ways, given.seeds), given.results)
     results = read(given.results)
     if results:
         print(table(results))

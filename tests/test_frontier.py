@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import frontier
 from benchmarks.frontier import Asked, Result, append, missing, read
+from tellapart.models.runtime import processor
 
 FOLDERS = [Path("pets"), Path("signs")]
 
 
 def result(asked: Asked) -> Result:
-    return Result(asked.folder.name, asked.way, asked.seed, 0.9 + asked.seed / 100, 100, 12.0)
+    return Result(asked.folder.name, asked.way, asked.seed, 0.9 + asked.seed / 100, 100, 12.0, processor())
 
 
 def test_seeds_come_last_and_what_the_file_holds_is_not_measured_again(tmp_path: Path) -> None:
@@ -56,3 +58,12 @@ def test_a_way_that_fails_and_ctrl_c_leave_the_table_and_the_figure_of_what_ther
     assert "no Keras here" in shown.err
     assert "without fastai" in shown.err
     assert (tmp_path / "results.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_times_of_two_processors_are_not_put_into_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "results.jsonl"
+    append(file, replace(result(Asked(FOLDERS[0], "default", 0)), processor="another one"))
+    with pytest.raises(SystemExit):
+        frontier.main([str(FOLDERS[0]), "--ways", "default", "--results", str(file)])
+    assert "was measured on another one" in capsys.readouterr().err
+    frontier.main(["--seeds", "0", "--results", str(file)])  # the table of any machine's results

@@ -26,7 +26,7 @@ pytest.importorskip("cleanlab")
 pytest.importorskip("uvicorn")
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
-PATIENCE = 60.0
+PATIENCE = 300.0
 SWAPPED = ("cat/wrong-1.jpg", "cat/wrong-2.jpg")
 
 

@@ -23,7 +23,7 @@ from tellapart.data.scan import changed_images, scan
 from tellapart.data.sources.hugging_face import is_dataset
 from tellapart.data.sources.source import Source, source_of_catalog
 from tellapart.errors import ConfigError, RunError, some
-from tellapart.models.needs import require_what_trains
+from tellapart.models.keras_needs import require_what_trains
 from tellapart.models.pretrained_weights import require_weights
 from tellapart.models.registry import resolve
 from tellapart.progress import BY_HAND, Progress

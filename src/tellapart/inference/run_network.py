@@ -11,8 +11,8 @@ from tellapart.inference.run_images import compared_images
 from tellapart.models.backend import require_keras
 from tellapart.models.classifier import PROBABILITIES, Calibration, Classifier
 from tellapart.models.compute import outputs
+from tellapart.models.keras_needs import needs_keras
 from tellapart.models.linear import LinearClassifier
-from tellapart.models.needs import needs_keras
 from tellapart.runs.run import RunFolder
 
 

@@ -60,8 +60,9 @@ def _write_with(shipment: Shipment, path: Path, write: Any) -> None:
     page, look = files("tellapart") / "inference/web", files("tellapart") / "serve/page"
     for name in _PAGE:
         (path / name).write_bytes((page / name).read_bytes())
-    (path / "icon.svg").write_bytes((look / "icon.svg").read_bytes())
-    # The look of the page of `tellapart serve`.
+    # Look and words are those of the page of `tellapart serve`.
+    for name in ("icon.svg", "words.js"):
+        (path / name).write_bytes((look / name).read_bytes())
     (path / "style.css").write_bytes((look / "style.css").read_bytes() + (page / "page.css").read_bytes())
 
 

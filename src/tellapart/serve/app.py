@@ -45,6 +45,7 @@ _PROBLEMS_OF_FEEDBACK = {
 _PAGES = {
     "/": ("index.html", "text/html"),
     "/docs": ("docs.html", "text/html"),
+    "/page/words.js": ("words.js", "text/javascript"),
     "/page/index.js": ("index.js", "text/javascript"),
     "/page/card.js": ("card.js", "text/javascript"),
     "/page/feedback.js": ("feedback.js", "text/javascript"),

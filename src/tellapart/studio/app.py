@@ -24,7 +24,15 @@ from tellapart.files import printable
 from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.browse import MOST, SORTS, VERDICTS, Index, Query
 from tellapart.studio.feedback import FeedbackSession
-from tellapart.studio.http import all_are, body_of, image_file, page_application, version_of, whole_number
+from tellapart.studio.http import (
+    all_are,
+    body_of,
+    image_file,
+    page_application,
+    train_or_stop,
+    version_of,
+    whole_number,
+)
 from tellapart.studio.images import SIDES
 from tellapart.studio.review import Review, dropped_first
 from tellapart.studio.session import Session
@@ -183,14 +191,9 @@ class Desk:
         return JSONResponse(await asyncio.to_thread(self._after) | {"undone": [each.doubt for each in undone]})
 
     async def train(self, request: Request) -> Response:
-        """{"stop": true} ends the training; else one is started."""
         trainer = self._session.trainer
-        if (await body_of(request)).get("stop"):
-            await asyncio.to_thread(trainer.stop)
-        elif not self._session.counts()["all"] and not trainer.added()[1]:
-            raise ConfigError("Nothing is corrected yet.")
-        elif not trainer.start():
-            raise ConfigError("A training runs already.")
+        given = self._session.counts()["all"] or trainer.added()[1]
+        await train_or_stop(request, trainer, "" if given else "Nothing is corrected yet.")
         return JSONResponse(await asyncio.to_thread(self._state))
 
     async def pixels(self, request: Request) -> Response:

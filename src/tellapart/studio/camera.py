@@ -29,7 +29,7 @@ from tellapart.inference.predictor import Predictor
 from tellapart.runs.run import open_run
 from tellapart.serve.middleware import Access, Guard
 from tellapart.studio.frames import Frames
-from tellapart.studio.http import all_are, body_of, bytes_of, page_application
+from tellapart.studio.http import all_are, body_of, bytes_of, page_application, train_or_stop
 from tellapart.studio.retrain import Trainer
 from tellapart.training.labelling import class_name
 from tellapart.words import probability
@@ -213,12 +213,7 @@ class _Page:
         return JSONResponse(await asyncio.to_thread(self._session.look, await bytes_of(request)))
 
     async def train(self, request: Request) -> Response:
-        """{"stop": true} ends the training; else one is started."""
-        trainer = self._session.trainer
-        if (await body_of(request)).get("stop"):
-            await asyncio.to_thread(trainer.stop)
-        elif not trainer.start():
-            raise ConfigError("A training runs already.")
+        await train_or_stop(request, self._session.trainer)
         return JSONResponse(await asyncio.to_thread(self._state))
 
 

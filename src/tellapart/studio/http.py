@@ -20,6 +20,7 @@ from tellapart.data.decisions import OutdatedError
 from tellapart.errors import ConfigError, TellapartError
 from tellapart.files import from_json, printable
 from tellapart.studio.images import shown
+from tellapart.studio.retrain import Trainer
 from tellapart.studio.thumbnails import Thumbnails
 
 BODY = 1_000_000
@@ -32,6 +33,7 @@ _SHARED = {
     "/page/studio.js": (_OURS, "studio.js", "text/javascript"),
     "/page/learn.js": (_OURS, "learn.js", "text/javascript"),
     "/page/studio.css": (_OURS, "studio.css", "text/css"),
+    "/page/words.js": (_SERVED, "words.js", "text/javascript"),
     "/page/style.css": (_SERVED, "style.css", "text/css"),
     "/page/icon.svg": (_SERVED, "icon.svg", "image/svg+xml"),
 }
@@ -108,6 +110,15 @@ async def body_of(request: Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError("The body must be a JSON object.")
     return found
+
+
+async def train_or_stop(request: Request, trainer: Trainer, reason: str = "") -> None:
+    """{"stop": true} ends the training; else one is started. Raises ConfigError with the reason why none can be, or
+    where one runs."""
+    if (await body_of(request)).get("stop"):
+        await asyncio.to_thread(trainer.stop)
+    elif reason or not trainer.start():
+        raise ConfigError(reason or "A training runs already.")
 
 
 def version_of(given: Mapping[str, Any]) -> int:

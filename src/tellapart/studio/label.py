@@ -18,13 +18,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tellapart.errors import ConfigError, TellapartError
-from tellapart.files import printable, terminal_safe
+from tellapart.errors import ConfigError
+from tellapart.files import printable
 from tellapart.serve.middleware import Access, Guard
-from tellapart.studio.http import all_are, body_of, image_file, page_application, version_of
+from tellapart.studio.http import all_are, body_of, image_file, page_application, train_or_stop, version_of
 from tellapart.studio.images import SIDES
 from tellapart.studio.retrain import Trainer
-from tellapart.studio.review import Looking, StoppedError
+from tellapart.studio.review import Looking
 from tellapart.studio.thumbnails import Thumbnails
 from tellapart.training.labelling import BATCH, Labels
 from tellapart.training.learner import Assessment
@@ -69,15 +69,9 @@ class LabelSession:
         self._wanted.set()
 
     def _fill(self) -> None:
-        try:
+        with self.looking.told():
             self.labels.pool.fill(self.looking)
-        except StoppedError:
-            pass
-        except (TellapartError, OSError) as error:
-            self.looking.problem = terminal_safe(str(error))
-        finally:
-            self.looking.over = True
-            self.changed()
+        self.changed()
 
     def _assess(self) -> None:
         while self._wanted.wait() and not self._over:
@@ -194,14 +188,7 @@ class _Page:
         return JSONResponse(await asyncio.to_thread(self._state))
 
     async def train(self, request: Request) -> Response:
-        """{"stop": true} ends the training; else one is started."""
-        trainer = self.session.trainer
-        if (await body_of(request)).get("stop"):
-            await asyncio.to_thread(trainer.stop)
-        elif not len(self._labels):
-            raise ConfigError("Nothing is labelled yet.")
-        elif not trainer.start():
-            raise ConfigError("A training runs already.")
+        await train_or_stop(request, self.session.trainer, "" if len(self._labels) else "Nothing is labelled yet.")
         return JSONResponse(await asyncio.to_thread(self._state))
 
     async def pixels(self, request: Request) -> Response:

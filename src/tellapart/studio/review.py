@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tellapart.data.corrections import Correction
 from tellapart.data.decisions import Decisions
 from tellapart.data.doubts import KINDS, Doubt
-from tellapart.errors import ConfigError, unknown
+from tellapart.errors import ConfigError, TellapartError, unknown
+from tellapart.files import terminal_safe
 from tellapart.progress import Progress
 from tellapart.studio.browse import Index
 from tellapart.studio.retrain import Trainer
@@ -165,6 +167,18 @@ class Looking(Progress):
         if self._stopped:
             raise StoppedError
         self.stage, self.done, self.total = str(stage), done, total
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Ends the search: when it is through, when it is stopped, or with its problem in words."""
+        try:
+            yield
+        except StoppedError:
+            pass
+        except (TellapartError, OSError) as error:
+            self.problem = terminal_safe(str(error))
+        finally:
+            self.over = True
 
     def to_dict(self) -> dict[str, Any]:
         """For the page."""

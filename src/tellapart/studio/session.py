@@ -23,7 +23,7 @@ from tellapart.progress import Phase
 from tellapart.studio.browse import Index
 from tellapart.studio.feedback import FeedbackSession
 from tellapart.studio.retrain import Trainer
-from tellapart.studio.review import Review, StoppedError
+from tellapart.studio.review import Review
 from tellapart.svg import encoded
 from tellapart.task import require_one_label
 
@@ -80,7 +80,7 @@ class Session(Review):
             self._thread.join(_PATIENCE)
 
     def _look(self) -> None:
-        try:
+        with self.looking.told():
             self.read()
             if self.run is not None:
                 self._keep(doubts(self.run, deep=False))
@@ -89,12 +89,6 @@ class Session(Review):
                 self._keep(doubts(self.data, config=self._config, progress=self.looking))
             if not has_cleanlab():
                 self.looking.problem = UNSEARCHED
-        except StoppedError:
-            pass
-        except (TellapartError, OSError) as error:
-            self.looking.problem = terminal_safe(str(error))
-        finally:
-            self.looking.over = True
 
     def _keep(self, found: Doubts) -> None:
         if self.run is None:

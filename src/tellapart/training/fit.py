@@ -29,8 +29,8 @@ from tellapart.models.compute import inferring
 from tellapart.models.devices import ONE, Devices
 from tellapart.models.feature_engine import bundled_engine
 from tellapart.models.keras_file import own_classes
+from tellapart.models.keras_needs import require_what_trains
 from tellapart.models.linear import LinearClassifier
-from tellapart.models.needs import require_what_trains
 from tellapart.models.own import is_own
 from tellapart.models.registry import resolve
 from tellapart.parallel import cores

@@ -23,8 +23,8 @@ from tellapart.models.classifier import Classifier
 from tellapart.models.devices import ONE
 from tellapart.models.feature_engine import FeatureEngine, bundled_engine, choose_engine, graph_file
 from tellapart.models.features import FeatureSet, union
+from tellapart.models.keras_needs import is_linear, needs_keras, ships_as_graph
 from tellapart.models.linear import LinearClassifier, LinearHead, weight_count
-from tellapart.models.needs import is_linear, needs_keras, ships_as_graph
 from tellapart.models.pretrained import HeadOptions, PretrainedBackbone, features, offered, options_of
 from tellapart.models.pretrained_weights import BUNDLED_DIGESTS, load_pretrained, of_package, weights_digest
 from tellapart.models.registry import resolve

@@ -3,11 +3,10 @@
 
 "use strict";
 
-const BARS = 5;
 const TOLERANCE = 0.01; // of a probability, between this browser and tellapart
 const GREY_LEVELS = 2; // of the mean difference of the pixels
-const VERDICTS = { sure: "sure", unsure: "not sure", unlike: "Unlike anything it was taught" };
 
+const { VERDICTS, bars: barsOf, list, warn } = tellapartWords;
 const at = (id) => document.getElementById(id);
 const shipped = tellapartModel;
 const spec = shipped.record.image;
@@ -85,18 +84,6 @@ function verdict(probability, distance) {
   return probability >= thresholds.sure ? "sure" : "unsure";
 }
 
-function list(names, most) {
-  const shown = names.slice(0, most);
-  const rest = names.length - shown.length;
-  if (rest) return `${shown.join(", ")} and ${rest} more`;
-  return shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown.join("");
-}
-
-function warn(message) {
-  at("alert").textContent = message;
-  at("alert").hidden = !message;
-}
-
 function add(files) {
   warn("");
   for (const file of files) {
@@ -164,29 +151,7 @@ function write(given, label, said, bars) {
   said.textContent = unlike ? `nearest: ${name}` : (VERDICTS[given.verdict] ?? "");
   said.className = `verdict ${unlike ? "" : given.verdict}`;
   const sorted = classes.map((name, number) => [name, given.values[number]]).sort((one, other) => other[1] - one[1]);
-  bars.replaceChildren(...sorted.slice(0, BARS).map(([each, value]) => bar(each, value)));
-  if (sorted.length > BARS) {
-    const rest = document.createElement("li");
-    rest.className = "rest";
-    rest.textContent = `and ${sorted.length - BARS} less likely`;
-    bars.append(rest);
-  }
-}
-
-function bar(name, value) {
-  const item = document.createElement("li");
-  const [fill, words, figure] = ["fill", "", "figure"].map((kind) => Object.assign(document.createElement("span"), { className: kind }));
-  fill.style.width = `${100 * value}%`;
-  words.textContent = name;
-  figure.textContent = percent(value);
-  item.append(fill, words, figure);
-  return item;
-}
-
-/** Never says that something is certain, or impossible, because of rounding. */
-function percent(value) {
-  const figure = (100 * value).toFixed(1);
-  return { "100.0": "> 99.9 %", "0.0": "< 0.1 %" }[figure] ?? `${figure} %`;
+  bars.replaceChildren(...barsOf(sorted));
 }
 
 /** A cell that no spreadsheet takes for a formula. */

@@ -1,7 +1,6 @@
 // The card of one image: its answer, its probabilities, and the heat map over it.
 
-const BARS = 5;
-const VERDICTS = { sure: "sure", unsure: "not sure", unlike: "Unlike anything it was taught" };
+const { VERDICTS, bars } = tellapartWords;
 // Inferno, from dark to bright: rises in lightness evenly, and is told apart by eyes of every kind.
 const COLOURS = [[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]];
 
@@ -51,37 +50,10 @@ export function fillCard(card, name, run, answer) {
   part(".verdict").classList.toggle(unlike ? "none" : answer.verdict || "none", true);
   part(".by").textContent = `by ${run}`;
   const sorted = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
-  part(".bars").replaceChildren(...sorted.slice(0, BARS).map(([name, value]) => bar(name, value)));
-  if (sorted.length > BARS) {
-    const rest = document.createElement("li");
-    rest.className = "rest";
-    rest.textContent = `and ${sorted.length - BARS} less likely`;
-    part(".bars").append(rest);
-  }
+  part(".bars").replaceChildren(...bars(sorted));
   const button = part(".image");
   button.disabled = false;
   button.setAttribute("aria-label", `What speaks for ${sorted[0][0]} in ${name}`);
-}
-
-function bar(name, value) {
-  const item = document.createElement("li");
-  const fill = document.createElement("span");
-  fill.className = "fill";
-  fill.style.width = `${100 * value}%`;
-  const words = document.createElement("span");
-  words.dir = "auto";
-  words.textContent = name;
-  const figure = document.createElement("span");
-  figure.className = "figure";
-  figure.textContent = percent(value);
-  item.append(fill, words, figure);
-  return item;
-}
-
-/** Never says that something is certain, or impossible, because of rounding. */
-function percent(value) {
-  const figure = (100 * value).toFixed(1);
-  return { "100.0": "> 99.9 %", "0.0": "< 0.1 %" }[figure] ?? `${figure} %`;
 }
 
 export async function paint(canvas, heat) {

@@ -4,6 +4,7 @@ import { fillCard, makeCard, paint } from "./card.js";
 import { offer } from "./feedback.js";
 import { dropped, nameOf, ofFolder, unreadable } from "./files.js";
 
+const { list, warn } = tellapartWords;
 const AT_ONCE = 3;
 const TRIES = 8;
 // Milliseconds between questions to a server that is away.
@@ -94,18 +95,6 @@ function describe() {
   const run = served.runs[at("run").selectedIndex];
   const names = list(run.classes, 8);
   at("about").textContent = run.kind === "multilabel" ? `Finds ${names}: several on an image, or none.` : `Tells apart ${names}.`;
-}
-
-function list(names, most) {
-  const shown = names.slice(0, most);
-  const rest = names.length - shown.length;
-  if (rest) return `${shown.join(", ")} and ${rest} more`;
-  return shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown.join("");
-}
-
-function warn(message) {
-  at("alert").textContent = message;
-  at("alert").hidden = !message;
 }
 
 /** New images come first, in their order, and into view. */

@@ -24,6 +24,7 @@ export async function ask(path, body) {
   return told;
 }
 
+export const alertWith = tellapartWords.warn;
 export const $ = (id) => document.getElementById(id);
 
 // make("button", {class: "first", text: "Keep", onclick: f}, child ...)
@@ -48,13 +49,6 @@ export function fill(select, rows, chosen) {
   if (select.selectedIndex < 0) select.selectedIndex = 0;
 }
 
-export const percent = (share) => {
-  const value = 100 * share;
-  if (value > 99.9) return "> 99.9 %";
-  if (value < 0.1) return "< 0.1 %";
-  return `${value.toFixed(1)} %`;
-};
-
 export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 export const pixels = (image, side) => `${place}/pixels/${image.id}/${side}/${image.digest || "0"}`;
@@ -73,11 +67,6 @@ export function shown(image, side, alt) {
 export function bar(label, share, ...before) {
   const fillOf = make("span", { class: "fill" });
   if (share !== null && share !== undefined) fillOf.style.width = `${100 * share}%`;
-  const figure = share === null || share === undefined ? "" : percent(share);
+  const figure = share === null || share === undefined ? "" : tellapartWords.percent(share);
   return [fillOf, make("span", { class: "label-name" }, ...before, label), make("span", { class: "figure", text: figure })];
-}
-
-export function alertWith(text) {
-  $("alert").textContent = text;
-  $("alert").hidden = !text;
 }

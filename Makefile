@@ -1,5 +1,5 @@
 # One command for all checks: make check
-.PHONY: check lint types test soak coverage fuzz wheel try-wheel try-lowest try-image constraints audit release bench docs
+.PHONY: check lint types test soak coverage fuzz wheel try-wheel try-lowest try-extras try-image constraints audit release bench docs
 
 check: lint types test
 
@@ -39,6 +39,10 @@ try-wheel:
 	WORK=$(WORK) .ci/wheel
 try-lowest:
 	WORK=$(WORK) .ci/lowest
+
+# Each extra alone, in an environment of its own: half an hour.
+try-extras:
+	python -m tools.extras
 
 # The image of the Dockerfile, built and tried by podman: RUN=runs/demo-1 IMAGE=photo.jpg make try-image
 try-image: wheel

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from packaging.version import Version
 
 from tests.conftest import SHARED
 from tools.constraints import FILES, OLDEST_PYTHON, ROOT, Constraints
+from tools.extras import NOT_HERE, PROOFS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOWEST, NEWEST = FILES
@@ -170,3 +173,53 @@ def test_an_audit_that_can_ask_nobody_says_so_and_one_that_finds_a_hole_fails(
     told = capsys.readouterr()
     assert "newest.txt: a 1: CVE-0000-1, mended in 2" in told.out
     assert "2 packages asked for, 1 holes known" in told.err
+
+
+BROUGHT = {"IPython": "of the notebook that shows a value", "markupsafe": "Jinja2's own strings"}
+"""Imported, and no need of ours."""
+BEHIND = {
+    "importlib-resources": "etils of tensorflow-datasets, which does not name it",
+}
+"""A need of ours that no line names."""
+
+
+def imported() -> tuple[set[str], set[str]]:
+    """Packages that lines of src import, and words in its strings, by which others are imported or asked for."""
+    imports, words = set(), set()
+    for file in (ROOT / "src" / "tellapart").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imports |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imports.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words.add(node.value.split(".")[0])
+    return imports - sys.stdlib_module_names - {"tellapart"}, words
+
+
+def needs() -> set[str]:
+    """What users are asked to install, but for docs and development."""
+    extras = PROJECT["optional-dependencies"]
+    lines = [*PROJECT["dependencies"], *(line for name in extras.keys() - NOT_HERE.keys() for line in extras[name])]
+    return {canonicalize_name(Requirement(line).name) for line in lines} - {"tellapart"}
+
+
+def test_what_is_imported_is_asked_for_and_what_is_asked_for_is_named() -> None:
+    imports, words = imported()
+    packages = {
+        module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()
+    }
+    missing = {
+        module for module in imports - BROUGHT.keys() if not needs() & packages.get(module, {canonicalize_name(module)})
+    }
+    assert missing == set()
+    modules = {name: {name.replace("-", "_")} for name in needs()}
+    for module, names in packages.items():
+        for name in names & needs():
+            modules[name].add(module)
+    assert {name for name, known in modules.items() if not known & (imports | words)} == BEHIND.keys()
+
+
+def test_each_extra_is_tried_alone_or_has_a_reason() -> None:
+    """By `python -m tools.extras`, which takes minutes an extra."""
+    assert sorted([*PROOFS, *NOT_HERE]) == sorted(PROJECT["optional-dependencies"])

@@ -99,6 +99,7 @@ def said(shapes: Path, folder: Path) -> Answers:
             "web": ["export", "run", "--to", "web"],
             "compare": ["compare", "run", "timed"],
             "ladder": ["ladder", data, "--out", "ladder", "--rung", "pretrained", "--rung", "dense"],
+            "late": ["ladder", "--resume", "ladder", "--budget", "1s"],
             "folds": ["train", data, "--folds", "2", "--out", "folds", *SMALL],
             "runs": ["runs", "."],
             "cnn": ["train", data, "--model", "cnn", "--out", "cnn"],
@@ -156,6 +157,13 @@ def test_what_is_left_out_is_told(said: Answers) -> None:
     assert "pip install 'tellapart[check]'" in said["check"][1]
     assert "Without feature maps and filters." in said["explain"][1]
     assert "pip install 'tellapart[train]'" in said["ladder"][1]
+
+
+def test_a_rung_that_lacks_an_extra_does_not_ask_for_more_time(said: Answers) -> None:
+    code, text = said["late"]
+    assert code == 0
+    assert "dense failed: Training dense from scratch needs an optional extra" in text
+    assert "--budget 30m" not in text
 
 
 @pytest.fixture(scope="module")

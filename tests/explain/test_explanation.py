@@ -134,7 +134,7 @@ def test_what_is_no_image_is_told_and_nothing_is_written(trained: Trained, tmp_p
     for path, told in (
         (tmp_path / "bad.jpg", "not an image"),
         (tmp_path / "gone.jpg", "No such file"),
-        (tmp_path, "is a folder; explain takes one image"),
+        (tmp_path, "is a folder; explain takes one image, such as .*bad.jpg"),
     ):
         with pytest.raises(SourceError, match=told):
             run.explain(path, out=tmp_path / "why")

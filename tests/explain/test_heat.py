@@ -40,7 +40,7 @@ def on_patch(heat: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("name", ["cnn", pytest.param("backbone", marks=pytest.mark.slow)])
 def test_the_heat_falls_on_the_patch_that_decides_the_class(name: str, trained: Trained, planted: Any) -> None:
     run = trained(name)
-    assert run.metrics["test"]["accuracy"]["value"] >= 0.95, "a network that missed the cue cannot show it"
+    assert run.metrics["test"]["accuracy"]["value"] >= 0.9, "a network that missed the cue cannot show it"
     seen, named, inside = look(run, planted)
     assert inside.mean() < 0.1
     heat = class_heat(run, seen, named)

@@ -162,10 +162,7 @@ class _Loaded:
 
 def _content(source: str | Path | bytes | BinaryIO, max_bytes: int = MAX_BYTES) -> bytes:
     if isinstance(source, (str, Path)):
-        try:
-            return read_file(source, max_bytes)[0]
-        except ImageError as error:
-            raise ImageError(error.reason, f"{source}: {error.detail}") from error
+        return read_file(source, max_bytes)[0]
     content = source if isinstance(source, bytes) else source.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise ImageError("too many bytes", f"at most {max_bytes:,} are read")

@@ -19,11 +19,13 @@ from typing import Any, Protocol, Self
 from tellapart.config import Config
 from tellapart.data.catalog import Catalog
 from tellapart.data.sources import open_row
+from tellapart.errors import MissingExtraError
 from tellapart.experiments.rungs import Rung, chosen
 from tellapart.experiments.study import FEWEST_SECONDS, FINISHING_SECONDS, Outcome, Session, Study, Train
 from tellapart.inference.evaluate_split import measure
 from tellapart.inference.predictor import Predictor
 from tellapart.models.backend import forget_networks
+from tellapart.models.keras_needs import require_what_trains
 from tellapart.progress import Progress
 from tellapart.runs.history import HistoryRow, best_row
 from tellapart.runs.run import RunFolder
@@ -165,9 +167,15 @@ def _take(ladder: LadderFolder, waiting: list[Rung], runner: Runner, session: Se
 def _begin(ladder: LadderFolder, rung: Rung, seconds: float) -> bool:
     """Whether there is something to do for a rung, and time for it."""
     state = ladder.states[rung.name]
-    if not trained(ladder.run(rung.name)) and seconds < FEWEST_SECONDS:
-        state.status = "time up" if state.judged else "not reached"
-        return False
+    if not trained(ladder.run(rung.name)):
+        try:
+            require_what_trains(ladder.rung_config(rung))
+        except MissingExtraError as error:  # more time would not help
+            state.status, state.error = "failed", str(error)
+            return False
+        if seconds < FEWEST_SECONDS:
+            state.status = "time up" if state.judged else "not reached"
+            return False
     state.status = "training"
     return True
 

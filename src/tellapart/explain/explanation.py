@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import pixels
+from tellapart.data.image_formats import SUFFIXES
 from tellapart.data.sources import open_row
 from tellapart.errors import (
     ConfigError,
@@ -164,7 +165,10 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
 
 def _read(path: Path, predictor: Predictor) -> NDArray[np.uint8]:
     if path.is_dir():
-        raise SourceError(f"{path} is a folder; explain takes one image of it, such as {path / 'image.jpg'}.")
+        inside = (
+            each for each in sorted(path.iterdir()) if each.suffix[1:].lower() in SUFFIXES and each.name[0] != "."
+        )
+        raise SourceError(f"{path} is a folder; explain takes one image, such as {next(inside, path / 'image.jpg')}")
     try:
         bounds = predictor.bounds
         held = open_row(path.parent, path.name)  # a file, or a member such as train.parquet#17

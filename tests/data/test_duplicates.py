@@ -45,6 +45,25 @@ def test_what_is_named_a_copy_by_looks_alone_is_surer_than_what_is_kept_together
     assert len(set(groups_of(rows, range(3)))) == 1
 
 
+def test_images_that_are_alike_by_chance_are_told_from_copies_by_their_labels() -> None:
+    """Many images that show little: of 40 kinds, each of any class. Thousands of pairs are as close as copies, and join
+    most images."""
+    generator = np.random.default_rng(0)
+    kinds, rows = generator.random((40, 128)) < 0.5, []
+    for number in range(3000):
+        looks = kinds[number % 40] ^ (generator.random(128) < 0.08)
+        label = "ab"[generator.integers(2)]
+        for name in ("", " again") if number < 30 else ("",):
+            looks[generator.choice(128, 2, replace=False)] ^= bool(name)
+            held = np.packbits(looks).tobytes().hex()
+            rows.append(ImageRecord(f"{number}{name}", label, fingerprint=held, digest=f"{number}{name}"))
+    named = {one.path for one, other in near_copies(rows) if other.path == f"{one.path} again"}
+    assert named == {str(number) for number in range(30)}
+    assert len(near_copies(rows)) < 200
+    sizes = np.bincount(groups_of(rows, range(len(rows))))
+    assert sizes.max() <= 10
+
+
 def test_the_same_bytes_are_no_near_copy() -> None:
     assert near_copies([image("one"), image("two", digest="one")]) == []
 

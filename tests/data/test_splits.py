@@ -82,6 +82,20 @@ def test_a_copy_under_another_label_stays_on_the_same_side() -> None:
     assert split["b/copy.jpg"] == split["a/0.jpg"]
 
 
+def test_a_group_far_larger_than_a_split_is_drawn_for_none() -> None:
+    rows = images({"a": 100, "b": 100})
+    rows = [replace(p, group="large") if number % 10 < 6 else p for number, p in enumerate(rows)]
+    for seed in range(20):
+        counts = Counter(p.split for p in assign(rows, seed) if not p.group)
+        assert counts == {"train": 52, "test": 16, "validation": 12}
+
+
+def test_where_every_group_is_larger_than_a_split_one_is_drawn() -> None:
+    rows = [replace(p, group=str(number // 30)) for number, p in enumerate(images({"a": 120}))]
+    for seed in range(5):
+        assert Counter(p.split for p in assign(rows, seed, test=0.1, validation=0)) == {"train": 90, "test": 30}
+
+
 def test_groups_stay_on_one_side() -> None:
     rows = [
         ImageRecord(f"{label}/{patient}-{shot}.jpg", label, group=f"{label}{patient}", digest=f"{label}{patient}{shot}")

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from tellapart.data.catalog import SPLITS, ImageRecord, Split
-from tellapart.data.perceptual_hash import SURELY, close_pairs
+from tellapart.data.perceptual_hash import BITS, SURELY, close_pairs
 
 Pair = tuple[ImageRecord, ImageRecord]
+
+MANY = 50
+"""Pairs of two labels that differ in as many bits, or one for a thousand images: fewer are no sign of chance."""
 
 
 def groups_of(rows: Sequence[ImageRecord], usable: Iterable[int]) -> list[int]:
@@ -33,7 +38,7 @@ def groups_of(rows: Sequence[ImageRecord], usable: Iterable[int]) -> list[int]:
         for key in (("digest", rows[index].digest), ("group", rows[index].group)):
             if key[1]:
                 parent[find(index)] = find(first.setdefault(key, index))
-    for one, other, _ in close_pairs(tuple(rows[index].fingerprint for index in places)):
+    for one, other, _ in _alike([rows[index] for index in places]):
         parent[find(places[one])] = find(places[other])
     return [find(index) for index in range(len(rows))]
 
@@ -48,8 +53,33 @@ def near_copies(images: Sequence[ImageRecord]) -> list[Pair]:
 def sure_pairs(usable: Sequence[ImageRecord]) -> list[tuple[int, int]]:
     """Positions of images that look the same, as certain as fingerprints alone can be; including byte-identical
     ones."""
+    return [(one, other) for one, other, bits in _alike(usable) if bits <= SURELY[len(usable[one].fingerprint)]]
+
+
+def _alike(usable: Sequence[ImageRecord]) -> Sequence[tuple[int, int, int]]:
+    """The close pairs, without those that are close by chance: these grow with the square of the number of images, and
+    where images show little, their chains would put most of them into one split.
+
+    A copy has the label of its original, images that are alike by chance have any two. So the pairs of two labels tell
+    how many are alike by chance: if they are many, and would be more than half of those that differ in so many bits,
+    such and larger differences are not taken.
+    """
     found = close_pairs(tuple(image.fingerprint for image in usable))
-    return [(one, other) for one, other, bits in found if bits <= SURELY[len(usable[one].fingerprint)]]
+    many = max(MANY, len(usable) // 1000)
+    if len(found) <= many:
+        return found
+    _, labels, counts = np.unique([image.label for image in usable], return_inverse=True, return_counts=True)
+    by_chance = 1 - ((counts / len(usable)) ** 2).sum()
+    one, other, bits = np.array(found).T
+    digits = np.array([len(image.fingerprint) for image in usable])[one]
+    taken = np.ones(len(found), bool)
+    for each in SURELY:
+        of_size = digits == each
+        differing = np.bincount(bits[of_size & (labels[one] != labels[other])], minlength=BITS)
+        doubtful = (differing > many) & (2 * differing > by_chance * np.bincount(bits[of_size], minlength=BITS))
+        if doubtful.any():
+            taken &= ~of_size | (bits < doubtful.argmax())
+    return [found[place] for place in np.flatnonzero(taken)]
 
 
 def parted(images: Sequence[ImageRecord]) -> list[Pair]:

@@ -80,12 +80,16 @@ def _draw(rows: list[ImageRecord], groups: list[list[int]], purpose: str, fracti
     drawn: list[int] = []
     for label in sorted(by_class):
         candidates = sorted(by_class[label], key=lambda indices: _rank(rows, indices, purpose))
-        wanted = max(1, round(fraction * sum(map(len, candidates))))
+        may_go = max(0, len(candidates) - behind)
+        # A group of more than twice the share would overshoot by more than it helps: it stays, unless all are so large.
+        most = max(1, 2 * fraction * sum(map(len, candidates)))
+        fitting = [indices for indices in candidates if len(indices) <= most]
+        fitting = fitting or [min(candidates, key=len)]
+        wanted = max(1, round(fraction * sum(map(len, fitting))))
         taken = 0
-        for indices in candidates[: max(0, len(candidates) - behind)]:
+        for indices in fitting[:may_go]:
             if taken >= wanted:
                 break
-            # A large group that would overshoot by more than it helps is skipped.
             if taken and taken + len(indices) - wanted > wanted - taken:
                 continue
             drawn.extend(indices)

@@ -82,8 +82,8 @@ def _draw(rows: list[ImageRecord], groups: list[list[int]], purpose: str, fracti
         candidates = sorted(by_class[label], key=lambda indices: _rank(rows, indices, purpose))
         may_go = max(0, len(candidates) - behind)
         # A group of more than twice the share would overshoot by more than it helps: it stays, unless all are so large.
-        most = max(1, 2 * fraction * sum(map(len, candidates)))
-        fitting = [indices for indices in candidates if len(indices) <= most]
+        limit = max(1, 2 * fraction * sum(map(len, candidates)))
+        fitting = [indices for indices in candidates if len(indices) <= limit]
         fitting = fitting or [min(candidates, key=len)]
         wanted = max(1, round(fraction * sum(map(len, fitting))))
         taken = 0

@@ -57,6 +57,15 @@ def open_parquet(path: Path) -> Any:
         ) from None
 
 
+def has_bytes(file: Any, path: Path, column: str) -> bool:
+    """Whether any row has bytes, or cannot be read; it looks no further than the first. (The counts in a file's
+    metadata would tell it too, but pyarrow 25 ends the process where they are damaged.)"""
+    try:
+        return any(len(held) > held.null_count for held in _batches(file, path, column))
+    except ImageError:
+        return True
+
+
 def image_columns(schema: Any) -> ImageColumns:
     """What the columns of an Arrow schema are, by their types and by Hugging Face's features in its metadata."""
     from pyarrow import types
@@ -169,13 +178,19 @@ class _Rows:
             self._held -= _bytes(self._blocks.popitem(last=False)[1])
 
     def _read(self, group: int) -> Iterator[list[bytes | None]]:
-        from pyarrow import ArrowException, types
+        for held in _batches(self._file, self._path, self._column, [group]):
+            yield held.to_pylist()
 
-        struct = types.is_struct(self._file.schema_arrow.field(self._column).type)
-        column = f"{self._column}.bytes" if struct else self._column
-        try:
-            for batch in self._file.iter_batches(BLOCK, row_groups=[group], columns=[column], use_threads=False):
-                held = batch.column(0)
-                yield (held.field("bytes") if struct else held).to_pylist()
-        except (ArrowException, OSError, ValueError, MemoryError) as error:
-            raise ImageError("unreadable", f"{self._path.name} is damaged: {error}") from None
+
+def _batches(file: Any, path: Path, column: str, groups: list[int] | None = None) -> Iterator[Any]:
+    """The bytes of the images, BLOCK rows at a time, of these row groups or of all. Raises ImageError."""
+    from pyarrow import ArrowException, types
+
+    struct = types.is_struct(file.schema_arrow.field(column).type)
+    columns = [f"{column}.bytes" if struct else column]
+    try:
+        for batch in file.iter_batches(BLOCK, row_groups=groups, columns=columns, use_threads=False):
+            held = batch.column(0)
+            yield held.field("bytes") if struct else held
+    except (ArrowException, OSError, ValueError, MemoryError) as error:
+        raise ImageError("unreadable", f"{path.name} is damaged: {error}") from None

@@ -16,7 +16,7 @@ from tellapart.data.findings import Finding
 from tellapart.data.sources.columns import USUAL, Columns, cell_text, plain_name, read_labels, read_splits
 from tellapart.data.sources.folders import unlabelled_finding
 from tellapart.data.sources.listing import Listing, counted, label_text
-from tellapart.data.sources.parquet_images import ImageColumns, image_columns, open_parquet
+from tellapart.data.sources.parquet_images import ImageColumns, has_bytes, image_columns, open_parquet
 from tellapart.data.sources.shard_names import parted
 from tellapart.data.sources.source import LabelledPath, Source
 from tellapart.data.sources.table_file import MAX_ROWS, LabelTable
@@ -83,7 +83,7 @@ def _rows(
         role: next((known[usual] for usual in USUAL[role] if known.get(usual, label) != label), "")
         for role in ("split", "group")
     }
-    _require_bytes(root / shard.path, shard.file.metadata, image)
+    _require_bytes(root / shard.path, shard.file, image)
     try:
         cells = shard.file.read(columns=[column for column in {label, *roles.values()} if column]).to_pydict()
     except (ArrowException, ValueError, ArithmeticError, OSError) as error:
@@ -161,17 +161,9 @@ def _named(value: Any, names: Sequence[str], path: Path, column: str) -> str:
     return label_text(names[value].strip())
 
 
-def _require_bytes(path: Path, metadata: Any, image: str) -> None:
-    """Raises SourceError for a file whose images are all elsewhere: struct without bytes. By the metadata alone."""
-    absent = held = 0
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for number in range(row_group.num_columns):
-            chunk = row_group.column(number)
-            if chunk.path_in_schema in (image, f"{image}.bytes") and chunk.statistics is not None:
-                absent += chunk.statistics.null_count or 0
-                held += row_group.num_rows
-    if held and absent >= held:
+def _require_bytes(path: Path, file: Any, image: str) -> None:
+    """Raises SourceError for a file whose images are all elsewhere: struct without bytes."""
+    if file.metadata.num_rows and not has_bytes(file, path, image):
         raise SourceError(
             f"{path}: column {image!r} holds paths but no bytes of images. Write it with the images inside "
             "(push_to_hub of Hugging Face does; to_parquet after datasets.table.embed_table_storage), or name the "

@@ -21,6 +21,9 @@ EACH = 8  # images of a class
 WIDE = {"cats-dogs-a", "pets-conv-32", "pets-conv-16", "rock-paper-scissors", "horses-humans"}
 """Of up to 175 million parameters at their own side, which take 8 GB and a minute; docs/recipes.md has them whole."""
 
+LARGEST = {"cats-dogs-c"}
+"""Inception-ResNet v2, whose building alone takes a minute."""
+
 
 def photographs(folder: Path, classes: int) -> Path:
     for breed in sorted(path for path in BREEDS.iterdir() if path.is_dir())[:classes]:
@@ -48,7 +51,10 @@ def garments(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.soak] if name in LARGEST else []) for name in recipe_names()],
+)
 def test_a_recipe_trains_an_epoch_on_images_of_its_kind(name: str, tmp_path: Path) -> None:
     pytest.importorskip("keras")
     recipe = load_recipe(name)

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tellapart import __version__
 from tests.conftest import SHARED
 from tools.constraints import FILES, OLDEST_PYTHON, ROOT, Constraints
 from tools.extras import NOT_HERE, PROOFS
@@ -118,6 +119,7 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_bill_names_what_every_installation_has_and_what_extras_bring(bill: dict[str, Any]) -> None:
+    assert bill["metadata"]["component"]["version"] == __version__
     scope = {canonicalize_name(row["name"]): row["scope"] for row in bill["components"]}
     for line in PROJECT["dependencies"]:
         assert scope[canonicalize_name(Requirement(line).name)] == "required"

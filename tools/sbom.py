@@ -22,6 +22,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tellapart import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 NOT_OF_USERS = {"dev", "docs"}
 """Extras for developers of the project."""
@@ -35,6 +37,7 @@ def made() -> dict[str, Any]:
         [sys.executable, "-m", "cyclonedx_py", *command], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     bill: dict[str, Any] = json.loads(said.stdout)
+    bill["metadata"]["component"]["version"] = __version__  # which pyproject.toml only refers to
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     base = [Requirement(line) for line in project["dependencies"]]
     extras = [
@@ -117,7 +120,7 @@ def main() -> None:
     text = json.dumps(bill, indent=2, sort_keys=True) + "\n"
     if wrong := problems(text):
         sys.exit(f"The bill is not CycloneDX: {wrong}")
-    out = given.out or ROOT / "dist" / f"tellapart-{bill['metadata']['component']['version']}.cdx.json"
+    out = given.out or ROOT / "dist" / f"tellapart-{__version__}.cdx.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(text, encoding="utf-8")
     required = sum(component["scope"] == "required" for component in bill["components"])

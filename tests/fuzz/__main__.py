@@ -36,8 +36,8 @@ from tests.fuzz.target import Promise, Target
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "soak.md"
-HEADING = "## Fuzzing"
-"""Begins the part of the page that is written here; what stands before is the soak's."""
+HEADING, BY_HAND = "## Fuzzing", "## By hand"
+"""Begin the part of the page that is written here, and what follows; what stands before is the soak's."""
 RESTARTS = 25
 """Of one target: each crash ends a process."""
 SETTINGS = ("model.name=cnn", "model.filters=[4]", "model.dense=[4]", "image.height=16", "image.width=16")
@@ -208,8 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcomes.append(outcome)
             print(" | ".join(outcome.cells()), flush=True)
     if given.write:
-        before = PAGE.read_text("utf-8").partition(f"\n{HEADING}\n")[0]
-        PAGE.write_text(f"{before.rstrip()}\n\n{section(outcomes, given.seconds, given.jobs)}", encoding="utf-8")
+        before, _, rest = PAGE.read_text("utf-8").partition(f"\n{HEADING}\n")
+        after = "".join(rest.partition(f"\n{BY_HAND}\n")[1:])
+        found = section(outcomes, given.seconds, given.jobs)
+        PAGE.write_text(f"{before.rstrip()}\n\n{found}{after}", encoding="utf-8")
     return 1 if any(outcome.found for outcome in outcomes) else 0
 
 

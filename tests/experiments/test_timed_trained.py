@@ -38,13 +38,13 @@ def test_a_training_with_a_time_budget_that_was_killed_goes_on_and_ends_as_the_r
 ) -> None:
     folder = tmp_path / "run"
     settings = [part for setting in SMALL for part in ("--set", setting)]
-    begun = [*COMMAND, "train", str(shapes), "--model", "cnn", *settings, "--time", "40s", "--out", str(folder)]
+    begun = [*COMMAND, "train", str(shapes), "--model", "cnn", *settings, "--time", "150s", "--out", str(folder)]
     process = subprocess.Popen(begun, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     kill_once_there(process, folder / "step-default" / "history.jsonl")
     with pytest.raises(ta.TellapartError, match="--resume"):
         ta.open_run(folder)
     done = subprocess.run(
-        [*COMMAND, "train", "--resume", str(folder)], capture_output=True, text=True, timeout=240, check=False
+        [*COMMAND, "train", "--resume", str(folder)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     timed = assert_finished(folder, shapes)

@@ -49,7 +49,7 @@ def test_a_process_that_is_lost_ends_the_training_which_resumes_with_what_one_de
             if "take_part" in " ".join(worker.cmdline())
         )
         other.kill()
-        said = process.communicate(timeout=120)[1]
+        said = process.communicate(timeout=300)[1]
     assert process.returncode == 2, said
     assert "Process 1 on" in said
     assert "was lost" in said

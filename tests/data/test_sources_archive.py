@@ -171,7 +171,7 @@ def test_two_processes_may_unpack_one_archive(tmp_path: Path, cache: Path) -> No
         "print(len(list(unpacked(Path(sys.argv[1]))[0].rglob('*.jpg'))))"
     )
     both = [subprocess.Popen([sys.executable, "-c", program, archive], stdout=subprocess.PIPE) for _ in range(2)]
-    assert [process.communicate(timeout=60)[0].strip() for process in both] == [b"10", b"10"]
+    assert [process.communicate(timeout=300)[0].strip() for process in both] == [b"10", b"10"]
     assert len(list(cache.iterdir())) == 1
 
 

@@ -24,7 +24,7 @@ pytest.importorskip("keras")
 pytest.importorskip("mlflow")
 pandas = pytest.importorskip("pandas")
 
-PATIENCE = 120
+PATIENCE = 300
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow
 

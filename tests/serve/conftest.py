@@ -27,7 +27,7 @@ __all__ = ["visit"]
 httpx = pytest.importorskip("httpx")
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 @dataclass

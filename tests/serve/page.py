@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.serve.conftest import Server
 
-PATIENCE = 60_000  # ms
+PATIENCE = 300_000  # ms
 
 
 @pytest.fixture

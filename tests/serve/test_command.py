@@ -15,7 +15,7 @@ from tests.command import RUN
 def call(*arguments: str | Path, before: str = "") -> subprocess.CompletedProcess[str]:
     script = f"{before}\n{RUN}"
     command = [sys.executable, "-c", script, "serve", "--port", "0", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_it_explains_itself() -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("uvicorn")
 
 def call_after(before: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", f"{before}\n{RUN}", "studio", "--no-browser", "--port", "0", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=cwd)
 
 
 @pytest.mark.parametrize(

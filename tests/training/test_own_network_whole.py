@@ -76,7 +76,7 @@ def test_a_network_of_ones_own_is_killed_resumed_exported_explained_and_served(
             answer = client.post("/v1/predict", content=test[0].read_bytes(), headers={"content-type": "image/png"})
     finally:
         server.process.terminate()
-        server.process.communicate(timeout=60)
+        server.process.communicate(timeout=300)
     assert answer.status_code == 200, answer.text
     (served,) = answer.json()["predictions"]
     assert served["label"] == said[0].label

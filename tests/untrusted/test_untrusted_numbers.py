@@ -172,7 +172,7 @@ def test_a_server_answers_an_image_without_a_number_with_its_error_and_valid_jso
     files = [("images", (f"{name}.png", (images / f"{name}.png").read_bytes())) for name in ("black", "grey")]
     served = start(f"none={network(tmp_path / 'none.onnx')}", f"places={network(tmp_path / 'places.onnx', dark=50)}")
     try:
-        with httpx.Client(base_url=served.url, timeout=60) as client:
+        with httpx.Client(base_url=served.url, timeout=300) as client:
             rows = {}
             for run in ("none", "places"):
                 answer = client.post(f"/v1/predict?run={run}&explain=1", files=files)

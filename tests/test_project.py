@@ -84,7 +84,7 @@ def test_the_notes_of_a_release_are_its_section_of_the_changelog() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "said"),
-    [("v99.0.0", "one of the two is wrong"), (f"v{tellapart.__version__}", "rename the section")],
+    [("v99.0.0", "one of the two is wrong"), (f"v{tellapart.__version__}", r"rename the section \[Unreleased\]")],
 )
 def test_a_release_that_is_not_ready_is_refused_before_anything_is_built(
     tag: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -68,10 +68,11 @@ def _alike(usable: Sequence[ImageRecord]) -> Sequence[tuple[int, int, int]]:
     many = max(MANY, len(usable) // 1000)
     if len(found) <= many:
         return found
-    _, labels, counts = np.unique([image.label for image in usable], return_inverse=True, return_counts=True)
-    by_chance = 1 - ((counts / len(usable)) ** 2).sum()
+    numbers: dict[str, int] = {}
+    labels = np.array([numbers.setdefault(image.label, len(numbers)) for image in usable])
+    by_chance = 1 - ((np.bincount(labels) / len(usable)) ** 2).sum()
     one, other, bits = np.array(found).T
-    digits = np.array([len(image.fingerprint) for image in usable])[one]
+    digits = np.array([len(usable[place].fingerprint) for place in one])
     taken = np.ones(len(found), bool)
     for each in SURELY:
         of_size = digits == each

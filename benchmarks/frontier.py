@@ -10,7 +10,7 @@ others take: a minute for ours, some minutes each for keras and fastai. On the s
 six hours. It can be stopped at any time: each result is appended to the file of results at once, what is in it is not
 measured again, and the same command goes on. A way that fails is told and left for the next time. At the end, or at
 Ctrl-C, the table of what the file holds is printed and the figure is written; `--seeds 0` does that alone. On a machine
-that does other work the times mean nothing, and those of two processors are not compared: each has a file of its own.
+that does other work the times mean nothing, and those of two processors are not compared: a set is measured on one.
 
 `before` is the default of tellapart 0.1: a linear head on the averages of the top map. `keras` is the transfer learning
 that Keras documents (keras.io/guides/transfer_learning): a head on the frozen backbone, then the whole of it at 1e-5.
@@ -144,6 +144,15 @@ def missing(results: Iterable[Result], folders: Sequence[Path], ways: Sequence[s
     return [each for each in wanted if (each.folder.name, each.way, each.seed) not in done]
 
 
+def elsewhere(results: Iterable[Result], folders: Iterable[Path]) -> dict[str, set[str]]:
+    """The processors other than this one that sets of images were measured on, by name."""
+    names, found = {folder.name for folder in folders}, defaultdict(set)
+    for each in results:
+        if each.data in names and each.processor != processor():
+            found[each.data].add(each.processor)
+    return found
+
+
 def measure_all(asked: Sequence[Asked], file: Path) -> int:
     """Appends each result to the file; returns how many failed. Ctrl-C ends it."""
     failed = 0
@@ -177,8 +186,10 @@ def table(results: list[Result]) -> str:
     """A row for each set of images, a column for each way: mean accuracy, lowest and highest, and mean time."""
     found = by_way(results)
     ways = [way for way in WAYS if any(way in each for each in found.values())]
-    lines = [f"| images | {' | '.join(ways)} |", "|" + "---|" * (len(ways) + 1)]
-    lines += [f"| {data} | {' | '.join(_cell(each.get(way, [])) for way in ways)} |" for data, each in found.items()]
+    processors = {each.data: each.processor for each in results}
+    lines = [f"| images | processor | {' | '.join(ways)} |", "|" + "---|" * (len(ways) + 2)]
+    for data, each in sorted(found.items()):
+        lines.append(f"| {data} | {processors[data]} | {' | '.join(_cell(each.get(way, [])) for way in ways)} |")
     return "\n".join(lines)
 
 
@@ -231,9 +242,10 @@ def main(arguments: list[str] | None = None) -> None:
     if given.seeds and not folders:
         parser.error(f"there are no images at {BESIDE}; name folders of images")
     results = read(given.results)
-    there = {found.processor for found in results} - {here := processor()}
+    there = elsewhere(results, folders)
     if given.seeds and there:
-        parser.error(f"{given.results} was measured on {', '.join(there)}, this is {here}; name other --results")
+        told = ", ".join(f"{name} on {' and '.join(sorted(there[name]))}" for name in sorted(there))
+        parser.error(f"this is {processor()}, and measured were {told}; name other folders, or other --results")
     failed = measure_all(missing(results, folders, ways, given.seeds), given.results)
     results = read(given.results)
     if results:

@@ -54,16 +54,24 @@ def test_a_way_that_fails_and_ctrl_c_leave_the_table_and_the_figure_of_what_ther
     with pytest.raises(SystemExit, match="2 failed"):
         frontier.main([*map(str, FOLDERS), "--ways", "default,keras,fastai", "--seeds", "2", "--results", str(file)])
     shown = capsys.readouterr()
-    assert "| pets | 90.0 % in 12 s |" in shown.out
+    assert f"| pets | {processor()} | 90.0 % in 12 s |" in shown.out
     assert "no Keras here" in shown.err
     assert "without fastai" in shown.err
     assert (tmp_path / "results.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
-def test_times_of_two_processors_are_not_put_into_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_times_of_two_processors_are_not_put_beside_each_other_for_one_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(frontier, "measured", lambda way, data, seed: result(Asked(data, way, seed)))
     file = tmp_path / "results.jsonl"
-    append(file, replace(result(Asked(FOLDERS[0], "default", 0)), processor="another one"))
+    pets, signs = FOLDERS
+    append(file, replace(result(Asked(pets, "default", 0)), processor="another one"))
+    asked = ["--ways", "default", "--seeds", "1", "--results", str(file)]
     with pytest.raises(SystemExit):
-        frontier.main([str(FOLDERS[0]), "--ways", "default", "--results", str(file)])
-    assert "was measured on another one" in capsys.readouterr().err
-    frontier.main(["--seeds", "0", "--results", str(file)])  # the table of any machine's results
+        frontier.main([*map(str, FOLDERS), *asked])
+    assert f"this is {processor()}, and measured were pets on another one" in capsys.readouterr().err
+    frontier.main([str(signs), *asked])
+    assert [(each.data, each.processor) for each in read(file)] == [("pets", "another one"), ("signs", processor())]
+    frontier.main(["--seeds", "0", "--results", str(file)])
+    assert "| pets | another one | 90.0 % in 12 s |" in capsys.readouterr().out

@@ -6,6 +6,7 @@ Never imports Keras.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,6 +58,12 @@ def sure_pairs(usable: Sequence[ImageRecord]) -> list[tuple[int, int]]:
 
 
 def _alike(usable: Sequence[ImageRecord]) -> Sequence[tuple[int, int, int]]:
+    """The pairs that look alike, without those that do so by chance."""
+    return _not_by_chance(tuple(image.fingerprint for image in usable), tuple(image.label for image in usable))
+
+
+@lru_cache(maxsize=4)  # splits and checks ask for the same images
+def _not_by_chance(fingerprints: tuple[str, ...], of: tuple[str, ...]) -> Sequence[tuple[int, int, int]]:
     """The close pairs, without those that are close by chance: these grow with the square of the number of images, and
     where images show little, their chains would put most of them into one split.
 
@@ -64,15 +71,15 @@ def _alike(usable: Sequence[ImageRecord]) -> Sequence[tuple[int, int, int]]:
     how many are alike by chance: if they are many, and would be more than half of those that differ in so many bits,
     such and larger differences are not taken.
     """
-    found = close_pairs(tuple(image.fingerprint for image in usable))
-    many = max(MANY, len(usable) // 1000)
+    found = close_pairs(fingerprints)
+    many = max(MANY, len(fingerprints) // 1000)
     if len(found) <= many:
         return found
     numbers: dict[str, int] = {}
-    labels = np.array([numbers.setdefault(image.label, len(numbers)) for image in usable])
-    by_chance = 1 - ((np.bincount(labels) / len(usable)) ** 2).sum()
+    labels = np.array([numbers.setdefault(label, len(numbers)) for label in of])
+    by_chance = 1 - ((np.bincount(labels) / len(labels)) ** 2).sum()
     one, other, bits = np.array(found).T
-    digits = np.array([len(usable[place].fingerprint) for place in one])
+    digits = np.array([len(fingerprints[place]) for place in one])
     taken = np.ones(len(found), bool)
     for each in SURELY:
         of_size = digits == each

@@ -12,6 +12,9 @@ COMMAND = [sys.executable, "-c", RUN]
 STRICT = [sys.executable, "-W", "error", "-c", RUN]
 """With every warning as an error."""
 
+PATIENCE = 300
+"""Seconds for what must come, on a machine that is slow or busy with other things."""
+
 # As errors, except the one that pyproject.toml names.
 WARNINGS = "error,ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 

@@ -19,12 +19,11 @@ from PIL import Image, ImageEnhance
 import tellapart as ta
 from tellapart.cli.commands import COMMANDS
 from tellapart.cli.main import app
-from tests.command import COMMAND
+from tests.command import COMMAND, PATIENCE
 from tests.test_docs import PAGES
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
 BREEDS = ("Bengal", "american_bulldog")
-PATIENCE = 300.0
 SERVERS = {"serve": "Serving", "studio": "Studio"}
 """Commands that go on until they are stopped, and what they say once they answer."""
 

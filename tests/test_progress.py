@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import PATIENCE
+
 PROGRAM = "import tellapart as ta; ta.read('builtin:pets')"
 
 
@@ -47,7 +49,7 @@ def test_a_notebook_shows_a_bar_that_is_updated_in_the_cell_that_works() -> None
     client = pytest.importorskip("nbclient")
     cells = [nbformat.v4.new_code_cell(text) for text in ("import tellapart as ta", "found = ta.read('builtin:pets')")]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    client.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    client.NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3").execute()
     shown = [output for output in notebook.cells[1].outputs if output.output_type == "display_data"]
     assert len(shown) == 1, "one bar, updated"
     assert 'value="360" max="360"' in shown[0]["data"]["text/html"]

@@ -16,7 +16,7 @@ from tellapart.cluster.connection import Node
 from tellapart.cluster.processes import _needs
 from tellapart.errors import ConfigError
 from tests.cluster.conftest import TwoNodes
-from tests.command import COMMAND
+from tests.command import COMMAND, PATIENCE
 from tests.training.several import SET, environment, started
 from tests.training.test_several_devices import losses
 
@@ -49,7 +49,7 @@ def test_a_process_that_is_lost_ends_the_training_which_resumes_with_what_one_de
             if "take_part" in " ".join(worker.cmdline())
         )
         other.kill()
-        said = process.communicate(timeout=300)[1]
+        said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 2, said
     assert "Process 1 on" in said
     assert "was lost" in said

@@ -13,6 +13,7 @@ import pytest
 from tellapart.data import cache as cache_module
 from tellapart.data.cache import PixelCache
 from tellapart.task import ImageSpec
+from tests.command import PATIENCE
 from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, image, run, taken
 
 
@@ -158,7 +159,7 @@ def test_a_data_file_that_another_process_cuts_lacks_its_end_and_kills_nobody(tm
     assert child.stdout is not None
     assert child.stdout.readline() == "open\n"
     os.truncate(data_file(tmp_path), BYTES + 7)
-    said, _ = child.communicate("go\n", timeout=300)
+    said, _ = child.communicate("go\n", timeout=PATIENCE)
     assert (child.returncode, said) == (0, "True\n[]\n")
     assert_holds(tmp_path, list(range(100)))
 
@@ -271,5 +272,5 @@ def test_a_full_disk_is_a_problem_and_keeps_what_was_written(tmp_path: Path) -> 
         """,
         tmp_path,
     )
-    assert child.communicate(timeout=300)[0] == "well\n"
+    assert child.communicate(timeout=PATIENCE)[0] == "well\n"
     assert_holds(tmp_path, list(range(10)))

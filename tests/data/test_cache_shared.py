@@ -10,6 +10,7 @@ import numpy as np
 
 from tellapart.data.cache import PixelCache
 from tellapart.task import ImageSpec
+from tests.command import PATIENCE
 from tests.data.cached import BYTES, SPEC, assert_holds, data_file, filled, image, run, taken
 
 
@@ -35,7 +36,7 @@ def test_processes_that_write_at_once_share_one_cache(tmp_path: Path) -> None:
         child.stdin.write("go\n")
         child.stdin.flush()
     for child in children:
-        child.communicate(timeout=300)
+        child.communicate(timeout=PATIENCE)
         assert child.returncode == 0
     assert_holds(tmp_path, list(range(400)))
     assert data_file(tmp_path).stat().st_size == 400 * BYTES
@@ -58,7 +59,7 @@ def test_a_killed_writer_leaves_a_usable_cache(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "busy\n"
         child.kill()
-        child.communicate(timeout=300)
+        child.communicate(timeout=PATIENCE)
         assert_holds(tmp_path, list(range(99)))
     with PixelCache(SPEC, root=tmp_path) as cache:
         missing = cache.missing(str(number) for number in range(100_000))
@@ -129,7 +130,7 @@ def test_the_least_recently_used_folder_that_nobody_has_open_gives_way(tmp_path:
     assert oldest.exists()
     assert not second.exists()
     assert youngest.exists()
-    assert holder.communicate("go\n", timeout=300)[0] == "['0', '1', '2', '3']\n"
+    assert holder.communicate("go\n", timeout=PATIENCE)[0] == "['0', '1', '2', '3']\n"
     with PixelCache(SPEC, root=tmp_path, limit_bytes=8 * BYTES) as cache:
         for number in range(4, 8):
             cache.put(str(number), image(number))
@@ -155,7 +156,7 @@ def test_a_folder_full_of_images_of_the_past_begins_anew_unless_another_process_
         cache.put("20", image(20))
         cache.flush()
         assert "limit" in cache.problem
-    reader.communicate("go\n", timeout=300)
+    reader.communicate("go\n", timeout=PATIENCE)
     assert_holds(tmp_path, list(range(10)))
     with PixelCache(SPEC, root=tmp_path, limit_bytes=10 * BYTES) as cache:
         store = cache.store(["3", "20", "21"])

@@ -23,6 +23,7 @@ from tellapart.data import pixels
 from tellapart.data.decode_pool import IsolatedDecoder, _checked
 from tellapart.errors import ImageError
 from tellapart.task import ImageSpec
+from tests.command import PATIENCE
 from tests.data.hostile import SLOW_SIDE, large_png, slow_jp2
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such processes there")
@@ -188,7 +189,7 @@ def test_a_decoder_that_was_taken_over_opens_sends_starts_and_ends_nothing(tmp_p
     (tmp_path / "kept").touch()
     with subprocess.Popen(["sleep", "60"]) as other:
         command = [sys.executable, "-c", CONFINED, str(other.pid)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE)
         assert other.poll() is None
         other.kill()
     assert done.stdout == f"True {['refused'] * 9 + ['done']}"

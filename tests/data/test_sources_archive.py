@@ -16,6 +16,7 @@ from tellapart.data.sources import archive as archives
 from tellapart.data.sources import open_row
 from tellapart.data.sources.archive import STALE_SECONDS, unpack, unpacked
 from tellapart.errors import SourceError
+from tests.command import PATIENCE
 from tests.data.archives import IMAGES, NOISE, finding, put, read, special, tarred, tree, zipped
 
 
@@ -171,7 +172,7 @@ def test_two_processes_may_unpack_one_archive(tmp_path: Path, cache: Path) -> No
         "print(len(list(unpacked(Path(sys.argv[1]))[0].rglob('*.jpg'))))"
     )
     both = [subprocess.Popen([sys.executable, "-c", program, archive], stdout=subprocess.PIPE) for _ in range(2)]
-    assert [process.communicate(timeout=300)[0].strip() for process in both] == [b"10", b"10"]
+    assert [process.communicate(timeout=PATIENCE)[0].strip() for process in both] == [b"10", b"10"]
     assert len(list(cache.iterdir())) == 1
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tellapart.inference.web_export import RUNTIME_FILES, RUNTIME_VERSION
+from tests.command import PATIENCE
 
 
 def npm_package(folder: Path) -> Path:
@@ -20,7 +21,7 @@ def npm_package(folder: Path) -> Path:
     if not (npm := shutil.which("npm")):
         pytest.skip("npm is not installed, and ONNXRUNTIME_WEB is not set")
     command = [npm, "pack", "--silent", f"onnxruntime-web@{RUNTIME_VERSION}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     if done.returncode:
         pytest.skip(f"the npm registry does not give onnxruntime-web: {done.stderr[-200:]}")
     with tarfile.open(next(folder.glob("*.tgz"))) as archive:

@@ -19,12 +19,11 @@ import pytest
 import tellapart as ta
 from tellapart.errors import SourceError
 from tellapart.inference.mlflow_model import MlflowModel
+from tests.command import PATIENCE
 
 pytest.importorskip("keras")
 pytest.importorskip("mlflow")
 pandas = pytest.importorskip("pandas")
-
-PATIENCE = 300
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow
 

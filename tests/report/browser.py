@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
+from tests.command import PATIENCE
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 300
-"""Seconds for one answer, on a machine that is busy with other things."""
 _FLAGS = (
     "headless",
     "no-sandbox",  # which a container has no rights for

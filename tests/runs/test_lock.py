@@ -20,7 +20,7 @@ from tellapart.progress import Progress
 from tellapart.runs import lock
 from tellapart.runs.lock import LOCK, one_writer
 from tellapart.runs.safe_folder import Inside
-from tests.command import COMMAND
+from tests.command import COMMAND, PATIENCE
 
 SETTINGS = ("model.name=cnn", "model.filters=[4]", "model.dense=[4]", "image.height=24", "image.width=24",
             "train.patience=0")  # fmt: skip
@@ -225,7 +225,7 @@ def test_three_that_train_at_once_without_a_name_take_three(two_shapes: Path, tm
         for _ in range(3)
     ]
     for process in started:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode in (0, 1), errors
     runs = ta.list_runs(tmp_path / "runs")
     assert {run.path.name for run in runs} == {f"two-shapes-cnn-{number}" for number in (1, 2, 3)}

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
-from tests.command import STRICT
+from tests.command import PATIENCE, STRICT
 from tests.serve.page import visit
 
 __all__ = ["visit"]
@@ -27,7 +27,6 @@ __all__ = ["visit"]
 httpx = pytest.importorskip("httpx")
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
-PATIENCE = 300.0
 
 
 @dataclass

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import tellapart as ta
+from tests.command import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from tests.serve.conftest import Server
-
-PATIENCE = 300_000  # ms
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]:
 
     def go(url: str = server.url, path: str = "/", **options: Any) -> Page:
         page = browser.new_context(**options).new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(1000 * PATIENCE)
         asked: list[str] = []
         said: list[str] = []
         page.on("request", lambda request: asked.append(request.url))

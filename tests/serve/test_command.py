@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tests.command import RUN
+from tests.command import PATIENCE, RUN
 
 
 def call(*arguments: str | Path, before: str = "") -> subprocess.CompletedProcess[str]:
     script = f"{before}\n{RUN}"
     command = [sys.executable, "-c", script, "serve", "--port", "0", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def test_it_explains_itself() -> None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
-from tests.command import COMMAND, WARNINGS
+from tests.command import COMMAND, PATIENCE, WARNINGS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -26,7 +26,6 @@ pytest.importorskip("cleanlab")
 pytest.importorskip("uvicorn")
 
 BUILTIN = Path(ta.__file__).parent / "data" / "builtin" / "pets"
-PATIENCE = 300.0
 SWAPPED = ("cat/wrong-1.jpg", "cat/wrong-2.jpg")
 
 

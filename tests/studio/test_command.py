@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import RUN
+from tests.command import PATIENCE, RUN
 
 pytest.importorskip("uvicorn")
 
 
 def call_after(before: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", f"{before}\n{RUN}", "studio", "--no-browser", "--port", "0", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, cwd=cwd)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tests.command import COMMAND
+from tests.command import COMMAND, PATIENCE
 
 pytest.importorskip("keras")
 
@@ -51,7 +51,7 @@ def test_ctrl_c_at_the_terminal_ends_cleanly_with_a_run_that_evaluates(shapes: P
         assert time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    errors = process.communicate(timeout=300)[1].decode()
+    errors = process.communicate(timeout=PATIENCE)[1].decode()
     assert process.returncode == 130, errors
     run = ta.open_run(tmp_path / "run")
     assert run.status == "interrupted"

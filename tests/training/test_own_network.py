@@ -17,6 +17,7 @@ from tellapart.errors import ModelError, RunError, UntrustedCodeError
 from tellapart.models import onnx_by_keras, own
 from tellapart.models.keras_file import open_keras
 from tellapart.progress import Progress
+from tests.command import PATIENCE
 
 keras = pytest.importorskip("keras")
 
@@ -282,7 +283,7 @@ def test_the_network_of_the_page_is_trained_by_its_command_and_the_run_goes_by_i
     command = next(line for line in text.splitlines() if line.startswith("tellapart train photos/"))
     words = command.replace("photos/", str(shapes)).replace("64", "24").split()[1:]
     line = [sys.executable, "-m", "tellapart", *words, "--epochs", "1"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     (run,) = ta.list_runs(tmp_path / "runs")
     assert run.path.name == "shapes-small-1"

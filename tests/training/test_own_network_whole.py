@@ -11,6 +11,7 @@ import pytest
 import tellapart as ta
 from tellapart.data.pixels import read
 from tellapart.models import own
+from tests.command import PATIENCE
 from tests.conftest import SHARED
 from tests.serve.conftest import start as serve
 from tests.training.test_kill import kill_when, start
@@ -76,7 +77,7 @@ def test_a_network_of_ones_own_is_killed_resumed_exported_explained_and_served(
             answer = client.post("/v1/predict", content=test[0].read_bytes(), headers={"content-type": "image/png"})
     finally:
         server.process.terminate()
-        server.process.communicate(timeout=300)
+        server.process.communicate(timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     (served,) = answer.json()["predictions"]
     assert served["label"] == said[0].label

@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
-from tests.command import COMMAND
+from tests.command import COMMAND, PATIENCE
 from tests.conftest import draw
 
 SCRIPT = "<script>document.title='harm'</script>"
@@ -98,7 +98,7 @@ def tellapart() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def start(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         words = [*COMMAND, *map(str, arguments)]
-        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, **options)  # type: ignore[call-overload]
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE, **options)  # type: ignore[call-overload]
 
     return start
 

@@ -18,6 +18,7 @@ import pytest
 import tellapart as ta
 from tellapart.cli.main import COMMANDS
 from tellapart.data.cache import content_digest
+from tests.command import PATIENCE
 from tests.data.hostile import iptc
 from tests.untrusted.conftest import SETTINGS
 
@@ -136,7 +137,7 @@ def test_no_server_hands_an_image_to_ghostscript(plain_run: ta.Run, trap: dict[s
     encoded = {"images": [{"name": "a.jpg", "data": base64.b64encode(EVIL).decode()}]}
     server = start(plain_run.path, environment=trap)
     try:
-        with httpx.Client(base_url=server.url, timeout=300) as client:
+        with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
             for query in ("", "?explain=1"):
                 place = f"/v1/predict{query}"
                 for content in (EVIL, PROGRAM):
@@ -164,7 +165,7 @@ def test_the_studio_hands_no_image_of_a_strangers_run_to_ghostscript(
     try:
         rows = studio.get("/v1/images?count=500")["rows"]
         asked = [f"{studio.url}/pixels/{row['id']}/1024/{row['digest']}" for row in rows]
-        found = [httpx.get(address, timeout=300, headers=studio.headers).status_code for address in asked]
+        found = [httpx.get(address, timeout=PATIENCE, headers=studio.headers).status_code for address in asked]
         assert found.count(404) == 9
         assert set(found) == {200, 404}
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tellapart as ta
+from tests.command import PATIENCE
 
 pytest.importorskip("keras")
 
@@ -51,7 +52,7 @@ print(ends["answers"], ends["ExportError"], sum(ends.values()))
 @pytest.mark.skipif(sys.platform == "win32", reason="bounds memory by setrlimit")
 def test_only_errors_of_ours_come_out_of_changed_files(plain_run: ta.Run, tmp_path: Path) -> None:
     words = [sys.executable, "-c", PROGRAM, plain_run.onnx_file, tmp_path / "model.onnx", str(FILES)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, f"after file {done.stdout.splitlines()[-1:]}: {done.stderr[-2000:]}"
     answered, refused, tried = map(int, done.stdout.split()[-3:])
     assert (answered + refused, tried) == (FILES, FILES)

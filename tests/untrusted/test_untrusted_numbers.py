@@ -25,6 +25,8 @@ pytest.importorskip("keras")
 import onnx
 from onnx import TensorProto, helper
 
+from tests.command import PATIENCE
+
 SPEC = ImageSpec(24, 24)
 TASK = Task(("disc", "stripes"))
 # Of the mean of an image, 0..255: what is no probability for a black one, and 0.25 for others.
@@ -172,7 +174,7 @@ def test_a_server_answers_an_image_without_a_number_with_its_error_and_valid_jso
     files = [("images", (f"{name}.png", (images / f"{name}.png").read_bytes())) for name in ("black", "grey")]
     served = start(f"none={network(tmp_path / 'none.onnx')}", f"places={network(tmp_path / 'places.onnx', dark=50)}")
     try:
-        with httpx.Client(base_url=served.url, timeout=300) as client:
+        with httpx.Client(base_url=served.url, timeout=PATIENCE) as client:
             rows = {}
             for run in ("none", "places"):
                 answer = client.post(f"/v1/predict?run={run}&explain=1", files=files)

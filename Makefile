@@ -15,7 +15,7 @@ TESTS = $(or $(wildcard tests/$(ROOM) tests/test_$(ROOM).py),$(error there are n
 test:
 	pytest -n auto $(if $(ROOM),$(TESTS))
 
-# Tests that take minutes each.
+# Tests that take most of a minute each, and the largest networks.
 soak:
 	pytest -n auto -m soak
 

@@ -6,9 +6,10 @@ import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # The workers share the cores. With one thread of linear algebra per core in each worker, threads busy-wait for each
-    # other: fitting a head took five times the CPU time. Set before anything imports NumPy.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # The workers share the cores. With a thread per core in each worker, threads busy-wait for each other: fitting a
+    # head took five times the CPU time. Set before anything imports NumPy or TensorFlow.
+    for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(threads, "1")
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -21,8 +21,8 @@ EACH = 8  # images of a class
 WIDE = {"cats-dogs-a", "pets-conv-32", "pets-conv-16", "rock-paper-scissors", "horses-humans"}
 """Of up to 175 million parameters at their own side, which take 8 GB and a minute; docs/recipes.md has them whole."""
 
-LARGEST = {"cats-dogs-c"}
-"""Inception-ResNet v2, whose building alone takes a minute."""
+LARGEST = {"cats-dogs-c", "cats-dogs-inception"}
+"""On Inception-ResNet v2 and Inception v3, whose building alone takes up to a minute."""
 
 
 def photographs(folder: Path, classes: int) -> Path:

@@ -29,7 +29,7 @@ except OSError as error:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_an_export_that_is_killed_is_exported_again() -> None:
     pytest.importorskip("keras")
     words = [sys.executable, "-m", "tools.soak", "--kills", "1", "--only", "exporting"]

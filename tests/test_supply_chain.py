@@ -117,7 +117,7 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_bill_names_what_every_installation_has_and_what_extras_bring(bill: dict[str, Any]) -> None:
     assert bill["metadata"]["component"]["version"] == __version__
     scope = {canonicalize_name(row["name"]): row["scope"] for row in bill["components"]}
@@ -132,13 +132,13 @@ def test_the_bill_names_what_every_installation_has_and_what_extras_bring(bill: 
         assert row["version"]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_bill_names_no_path_and_no_machine(bill: dict[str, Any]) -> None:
     text = json.dumps(bill)
     assert [place for place in (str(ROOT), sys.prefix, str(Path.home()), "file:", str(SHARED)) if place in text] == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_bill_that_is_no_cyclonedx_is_told(bill: dict[str, Any]) -> None:
     from tools.sbom import problems
 

@@ -22,8 +22,8 @@ TOGETHER = (
 )  # fmt: skip
 """Benchmarks that are prepared alike are run by one command."""
 SLOW = pytest.mark.slow
-AT_NIGHT = ("pretrained", "predict-backbone", "fine-tune")
-"""Those that train or predict with three other libraries take a minute each."""
+AT_NIGHT = ("pretrained", "scan", "predict", "predict-backbone", "fine-tune", "memory")
+"""They take most of a minute each, for the libraries that they compare with."""
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:

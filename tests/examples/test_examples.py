@@ -11,13 +11,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
-SLOW = ("cats_dogs_from_zip", "fashion_mnist", "pretrained_in_ten_lines", "three_classes")
+MARKS = {
+    "fashion_mnist": pytest.mark.soak,  # two minutes
+    "cats_dogs_from_zip": pytest.mark.slow,
+    "three_classes": pytest.mark.slow,
+}
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+        pytest.param(path, id=path.stem, marks=MARKS.get(path.stem, ()))
         for path in EXAMPLES
         if path.with_suffix(".ipynb") not in NOTEBOOKS  # which say the same, and are run below
     ],

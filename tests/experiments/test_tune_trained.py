@@ -82,7 +82,13 @@ def test_no_test_image_is_looked_at_before_the_end_and_best_toml_trains_the_best
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings", [(), ("train.fine_tune=1", "train.epochs=2", "train.batch_size=13")], ids=["frozen", "fine-tuned"]
+    "settings",
+    [
+        pytest.param((), id="frozen"),
+        pytest.param(
+            ("train.fine_tune=1", "train.epochs=2", "train.batch_size=13"), id="fine-tuned", marks=pytest.mark.soak
+        ),
+    ],
 )
 def test_a_pretrained_backbone_is_searched_too_without_a_look_at_the_test_images(
     shapes: Path, tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

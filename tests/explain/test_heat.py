@@ -37,7 +37,7 @@ def on_patch(heat: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
     return float(np.median(ratio)), float(inside.reshape(len(heat), -1)[np.arange(len(heat)), peaks].mean())
 
 
-@pytest.mark.parametrize("name", ["cnn", pytest.param("backbone", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["cnn", pytest.param("backbone", marks=pytest.mark.soak)])
 def test_the_heat_falls_on_the_patch_that_decides_the_class(name: str, trained: Trained, planted: Any) -> None:
     run = trained(name)
     assert run.metrics["test"]["accuracy"]["value"] >= 0.9, "a network that missed the cue cannot show it"

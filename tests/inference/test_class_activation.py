@@ -17,6 +17,7 @@ from tellapart.models.pretrained import PRETRAINED, candidates
 from tellapart.models.registry import ARCHITECTURES
 from tellapart.models.runtime import open_session
 from tellapart.task import ImageSpec, Task
+from tests.architectures import rows
 
 keras = pytest.importorskip("keras")
 
@@ -26,7 +27,6 @@ from tellapart.models.classifier import Calibration, Classifier  # noqa: E402
 from tellapart.models.features import FeatureSet, Pool  # noqa: E402
 
 TWO, THREE = Task(("a", "b")), Task(("a", "b", "c"))
-QUICK = ("dense", "cnn", "resnet-small", "efficientnet-lite0", "mobilenet-v2")
 DENSE: tuple[list[int], ...] = ([], [5], [5, 7])
 HEADS: list[tuple[str, dict[str, Any]]] = [
     *(("cnn", {"filters": [4, 6], "pooling": end, "dense": d}) for end in ("flatten", "average", "max") for d in DENSE),
@@ -96,7 +96,7 @@ def centred(values: np.ndarray) -> np.ndarray:
     return values - values.mean(axis=(1, 2), keepdims=True)
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES])
+@pytest.mark.parametrize("name", rows((name,) for name in ARCHITECTURES))
 def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_make_up_its_scores(
     name: str, tmp_path: Path, sensitive: Enlarge
 ) -> None:
@@ -121,10 +121,7 @@ def test_every_architecture_exports_predicts_what_keras_predicts_and_its_shares_
 FEATURES = [(row.name, name) for row in PRETRAINED.values() for name in list(candidates(row))[1:]]
 
 
-@pytest.mark.parametrize(
-    ("name", "features"),
-    [each if each[0] in QUICK else pytest.param(*each, marks=pytest.mark.slow) for each in FEATURES],
-)
+@pytest.mark.parametrize(("name", "features"), rows(FEATURES))
 def test_features_of_several_depths_are_exported_and_their_shares_make_up_the_scores(
     name: str, features: str, tmp_path: Path, sensitive: Enlarge
 ) -> None:

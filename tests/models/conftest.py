@@ -12,12 +12,10 @@ import pytest
 from tellapart.config import ModelConfig
 from tellapart.models.pretrained import PRETRAINED, PretrainedBackbone
 from tellapart.task import ImageSpec, Task
-
-QUICK = ("efficientnet-lite0", "mobilenet-v2", "resnet-50")
-ROWS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PRETRAINED]
+from tests.architectures import rows
 
 
-@pytest.fixture(scope="session", params=ROWS)
+@pytest.fixture(scope="session", params=rows((name,) for name in PRETRAINED))
 def backbone_name(request: pytest.FixtureRequest) -> str:
     """Every row of PRETRAINED in turn. For the session, so that all tests of one backbone follow each other."""
     return str(request.param)

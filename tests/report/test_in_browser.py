@@ -84,7 +84,7 @@ def _report(kind: str) -> ReportInput:
     )
 
 
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("width", [390, pytest.param(1440, marks=pytest.mark.soak)])
 def test_axe_finds_nothing_against_the_page(width: int, browser: Browser, pages: Callable[[str], Path]) -> None:
     """axe-core's rules of WCAG 2.2 and good practice; its colour rule is above, in light and dark."""
     for kind in ("ten", "hundred"):

@@ -111,6 +111,7 @@ def test_two_processes_learn_what_one_learns_with_the_same_batches(trained: Path
     np.testing.assert_allclose(said, one.model().predict_on_batch(pixels), atol=1e-3)
 
 
+@pytest.mark.soak
 def test_a_head_and_the_top_of_a_backbone_are_trained_and_explained_on_jax(shapes: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     size = ("image.height=32", "image.width=32")

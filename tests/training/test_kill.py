@@ -97,7 +97,7 @@ def test_features_that_a_killed_run_had_computed_are_not_computed_again(
     monkeypatch: pytest.MonkeyPatch,
     assert_same_run: Callable[[ta.Run, ta.Run], None],
 ) -> None:
-    settings = ("image.height=128", "image.width=128", "train.epochs=1", "train.views=12", "model.dense=[4]")
+    settings = ("image.height=128", "image.width=128", "train.epochs=1", "train.views=6", "model.dense=[4]")
     data = ["builtin:pets", *(part for setting in settings for part in ("--set", setting))]
     kept = own_cache / "features"
 
@@ -114,7 +114,7 @@ def test_features_that_a_killed_run_had_computed_are_not_computed_again(
     errors = resumed.communicate()[1].decode()
     assert resumed.returncode == 0, errors
     killed = ta.open_run(tmp_path / "killed")
-    wanted = 12 * sum(killed.catalog.counts()["train"].values())
+    wanted = 6 * sum(killed.catalog.counts()["train"].values())
     assert f"features, train: {wanted - before:,} of {wanted - before:,}" in errors
 
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "another cache"))

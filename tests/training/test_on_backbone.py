@@ -212,7 +212,7 @@ def test_fine_tuning_that_harms_is_told_and_the_frozen_backbone_is_kept(
     assert page.count("no gain on the validation split") == 1
 
 
-@pytest.mark.parametrize("stage", ["features, train", "epoch 2/", "epoch 6/"])
+@pytest.mark.parametrize("stage", ["features, train", pytest.param("epoch 2/", marks=pytest.mark.soak), "epoch 6/"])
 def test_a_run_that_was_stopped_resumes_as_if_it_never_was(
     shapes: Path,
     tmp_path: Path,

@@ -46,7 +46,9 @@ def renamed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak if name == "normalised" else ()) for name in NETWORKS]
+)
 def test_a_network_whose_layers_have_any_names_is_trained_resumed_exported_and_explained(
     name: str, shapes: Path, tmp_path: Path, renamed: list[str]
 ) -> None:

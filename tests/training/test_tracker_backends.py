@@ -165,7 +165,7 @@ def ask(address: str, path: str, **values: Any) -> dict[str, Any]:
         return dict(json.load(got))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_an_mlflow_server_has_settings_epochs_figures_and_files_of_a_run_that_was_resumed(
     shapes: Path, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -144,13 +144,9 @@ def missing(results: Iterable[Result], folders: Sequence[Path], ways: Sequence[s
     return [each for each in wanted if (each.folder.name, each.way, each.seed) not in done]
 
 
-def elsewhere(results: Iterable[Result], folders: Iterable[Path]) -> dict[str, set[str]]:
-    """The processors other than this one that sets of images were measured on, by name."""
-    names, found = {folder.name for folder in folders}, defaultdict(set)
-    for each in results:
-        if each.data in names and each.processor != processor():
-            found[each.data].add(each.processor)
-    return found
+def processors(results: Iterable[Result]) -> dict[str, str]:
+    """The one that each set of images was measured on."""
+    return {each.data: each.processor for each in results}
 
 
 def measure_all(asked: Sequence[Asked], file: Path) -> int:
@@ -186,10 +182,10 @@ def table(results: list[Result]) -> str:
     """A row for each set of images, a column for each way: mean accuracy, lowest and highest, and mean time."""
     found = by_way(results)
     ways = [way for way in WAYS if any(way in each for each in found.values())]
-    processors = {each.data: each.processor for each in results}
+    measured_on = processors(results)
     lines = [f"| images | processor | {' | '.join(ways)} |", "|" + "---|" * (len(ways) + 2)]
     for data, each in sorted(found.items()):
-        lines.append(f"| {data} | {processors[data]} | {' | '.join(_cell(each.get(way, [])) for way in ways)} |")
+        lines.append(f"| {data} | {measured_on[data]} | {' | '.join(_cell(each.get(way, [])) for way in ways)} |")
     return "\n".join(lines)
 
 
@@ -242,17 +238,16 @@ def main(arguments: list[str] | None = None) -> None:
     if given.seeds and not folders:
         parser.error(f"there are no images at {BESIDE}; name folders of images")
     results = read(given.results)
-    there = elsewhere(results, folders)
+    names, here = [folder.name for folder in folders], processor()
+    there = [f"{name} on {on}" for name, on in processors(results).items() if name in names and on != here]
     if given.seeds and there:
-        told = ", ".join(f"{name} on {' and '.join(sorted(there[name]))}" for name in sorted(there))
-        parser.error(f"this is {processor()}, and measured were {told}; name other folders, or other --results")
+        parser.error(f"this is {here}, and measured were {', '.join(there)}; name other folders, or other --results")
     failed = measure_all(missing(results, folders, ways, given.seeds), given.results)
     results = read(given.results)
     if results:
         print(table(results))
         title = "Test accuracy against time"
         figure = given.figure or given.results.with_suffix(".svg")
-        names = [folder.name for folder in folders]
         shown = [found for found in results if found.data in names] or results
         figure.write_text(chart_drawing(title, grid(charts(shown), title)).svg, encoding="utf-8")
         print(f"figure written to {figure}", file=sys.stderr)
